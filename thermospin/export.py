@@ -1,0 +1,207 @@
+"""Files for other programs: fields for ParaView (.vtr) and JSON.
+
+Every file is written beside its place and then moved there, so that a reader never meets half a file and a run that
+fails leaves the old one. Knows no device and no equation.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+_VTK_TYPES = {
+    np.dtype("<f8"): "Float64",
+    np.dtype("<f4"): "Float32",
+    np.dtype("<i8"): "Int64",
+    np.dtype("<i4"): "Int32",
+    np.dtype("u1"): "UInt8",
+}
+
+
+class Fields(Protocol):
+    """What is written: node coordinates and nodal fields, NaN where a field does not live.
+
+    Attributes:
+      x, y, z: node coordinates [m], ascending.
+      V_up, V_down: electrochemical potentials over e (nx, ny, nz) [V].
+      T: rise over the bath (nx, ny, nz) [K].
+    """
+
+    @property
+    def x(self) -> np.ndarray: ...
+    @property
+    def y(self) -> np.ndarray: ...
+    @property
+    def z(self) -> np.ndarray: ...
+    @property
+    def V_up(self) -> np.ndarray: ...
+    @property
+    def V_down(self) -> np.ndarray: ...
+    @property
+    def T(self) -> np.ndarray: ...
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` complete, or not at all.
+
+    Raises:
+      OSError: the place cannot be written; the message names it and the reason.
+    """
+    path = Path(path)
+    if os.path.isdir(path):  # unlike Path.is_dir, never raises
+        raise OSError(f"Cannot write '{path}': it is a folder; add a file name.")
+    if not os.path.isdir(path.parent):
+        raise OSError(f"Cannot write '{path}': there is no folder '{path.parent}'; create it first.")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, path)
+    except OSError as error:
+        raise OSError(f"Cannot write '{path}': {error.strerror or error}.") from error
+    finally:
+        # After a success the name is gone; after a failure nothing half-written may stay.
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[str, np.ndarray] | None = None) -> None:
+    """Writes fields as a VTK XML RectilinearGrid, which ParaView opens with a double click.
+
+    Point data: V_up, V_down, V_s = V_up - V_down, V_c = (V_up + V_down)/2 [V] and T, the rise over the bath [K], as
+    float64; NaN marks where a field does not live and is kept.
+
+    Args:
+      path: where to; the usual ending is .vtr.
+      fields: node coordinates [m] and nodal fields.
+      cell_data: more arrays by name, one value per cell: (nx-1, ny-1, nz-1) with nx nodes along x, or one per element
+        where each element spans the same number of node intervals (such as `Grid.domain` at order 2).
+    Raises:
+      ValueError: an array of the wrong shape or type, or coordinates that do not ascend.
+      OSError: the place cannot be written.
+    """
+    nodes = [_coordinates(axis, getattr(fields, axis)) for axis in "xyz"]
+    shape = tuple(len(line) for line in nodes)
+    V_up, V_down, T = (_point_array(name, getattr(fields, name), shape) for name in ("V_up", "V_down", "T"))
+    points = {"V_up": V_up, "V_down": V_down, "V_s": V_up - V_down, "V_c": (V_up + V_down) / 2, "T": T}
+    cells = {name: _cell_array(name, values, shape) for name, values in (cell_data or {}).items()}
+    extent = " ".join(f"0 {count - 1}" for count in shape)
+    with atomic_file(path) as file:
+        write = _text_writer(file)
+        write('<?xml version="1.0"?>\n')
+        write('<VTKFile type="RectilinearGrid" version="1.0" byte_order="LittleEndian" header_type="UInt64">\n')
+        write("<!-- coordinates in m; V_up, V_down, V_s = V_up - V_down, V_c = (V_up + V_down)/2 in V; ")
+        write("T: rise over the bath in K; NaN: the field does not live there -->\n")
+        write(f'<RectilinearGrid WholeExtent="{extent}">\n<Piece Extent="{extent}">\n')
+        write('<PointData Scalars="T">\n')
+        for name, values in points.items():
+            _write_array(file, name, values)
+        write("</PointData>\n<CellData>\n")
+        for name, values in cells.items():
+            _write_array(file, name, values)
+        write("</CellData>\n<Coordinates>\n")
+        for name, line in zip("xyz", nodes, strict=True):
+            _write_array(file, name, line)
+        write("</Coordinates>\n</Piece>\n</RectilinearGrid>\n</VTKFile>\n")
+
+
+def write_json(path: str | os.PathLike[str], data: Any) -> None:
+    """Writes data as strict JSON: numpy and JAX numbers and arrays become plain ones, NaN and infinities null.
+
+    Raises:
+      TypeError: something JSON has no form for; the message says where in the data.
+      OSError: the place cannot be written.
+    """
+    text = json.dumps(_plain(data, "data"), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_file(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def _text_writer(file: BinaryIO) -> Any:
+    def write(text: str) -> None:
+        file.write(text.encode())
+
+    return write
+
+
+def _write_array(file: BinaryIO, name: str, values: np.ndarray) -> None:
+    # x runs fastest in VTK; one base64 stream holds the byte count and the bytes.
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    payload = little.tobytes(order="F")
+    kind = _VTK_TYPES[little.dtype]
+    file.write(f'<DataArray type={quoteattr(kind)} Name={quoteattr(name)} format="binary">'.encode())
+    file.write(base64.b64encode(len(payload).to_bytes(8, "little") + payload))
+    file.write(b"</DataArray>\n")
+
+
+def _coordinates(axis: str, values: Any) -> np.ndarray:
+    line = np.asarray(values, dtype=np.float64)
+    if line.ndim != 1 or len(line) < 2 or not np.all(np.diff(line) > 0):
+        raise ValueError(f"Coordinates '{axis}' have shape {line.shape}; expected two or more ascending numbers [m].")
+    return line
+
+
+def _point_array(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"Field '{name}' has shape {array.shape}; the nodes are {shape}.")
+    return array
+
+
+def _cell_array(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(values)
+    cells = tuple(count - 1 for count in shape)
+    repeats = [want // max(have, 1) for want, have in zip(cells, array.shape, strict=False)]
+    if array.ndim != 3 or tuple(r * n for r, n in zip(repeats, array.shape, strict=True)) != cells:
+        raise ValueError(
+            f"Cell data '{name}' has shape {array.shape}; expected {cells}, one value between neighbouring nodes, "
+            "or a shape that divides it."
+        )
+    for axis, repeat in enumerate(repeats):
+        array = np.repeat(array, repeat, axis=axis)
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if array.dtype.newbyteorder("<") not in _VTK_TYPES:
+        if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+            raise ValueError(f"Cell data '{name}' is of type {array.dtype}; expected real numbers.")
+        array = array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) else np.float64)
+    return array
+
+
+def _plain(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {_key(key, where): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, where)
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.dtype.kind in "biufU":
+            return _plain(array.tolist(), where)
+    raise TypeError(f"{where} is a {type(value).__name__}, which JSON has no form for.")
+
+
+def _key(key: Any, where: str) -> str:
+    if isinstance(key, (str, int)):
+        return str(key)
+    raise TypeError(f"{where} has the key {key!r}; JSON keys are texts.")
