@@ -1,0 +1,418 @@
+"""Device files: what loads, and what each fault of a file is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from thermospin import materials
+from thermospin.device import Contact, Device, DeviceError, Experiment, HeatSink, Solid, load
+from thermospin.materials import Material, MaterialError
+
+#: A ferromagnet of 100 nm against a normal metal of 200 nm, on a substrate.
+BAR = """
+name = "bar"
+length_unit = "nm"
+[[solids]]
+name = "F"
+material = "Py"
+magnet = "F"
+box = { x = [0, 100], y = [0, 40], z = [0, 15] }
+[[solids]]
+name = "N"
+material = "Cu"
+box = { x = [100, 300], y = [0, "0.04 um"], z = [0, 15] }
+[[solids]]
+name = "base"
+material = "SiO2"
+box = { x = [0, 1000], y = [0, 40], z = [-100, 0] }
+[[contacts]]
+name = "a"
+solid = "F"
+face = "x-"
+[[contacts]]
+name = "b"
+solid = "N"
+face = "x+"
+[[contacts]]
+name = "c"
+solid = "N"
+face = "z+"
+[experiments.e]
+current = ["a", "b"]
+voltage = ["a", "c"]
+states = { P = {}, R = { F = -1 } }
+"""
+
+ISLAND = '[[solids]]\nname = "island"\nmaterial = "Au"\nbox = { x = [600, 700], y = [0, 40], z = [0, 20] }\n'
+ISLAND_CONTACT = '[[contacts]]\nname = "i"\nsolid = "island"\nface = "z+"\n'
+
+
+def written(tmp_path: Path, *changes: tuple[str, str], extra: str = "") -> Path:
+    text = BAR
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = tmp_path / "bar.toml"
+    path.write_text(text + extra, encoding="utf-8")
+    return path
+
+
+def faults_of(path: Path) -> list[str]:
+    with pytest.raises(DeviceError) as caught:
+        load(path)
+    faults = caught.value.faults
+    assert str(caught.value).splitlines() == faults, "one line for each fault"
+    assert all(fault.startswith(f"{path}: ") for fault in faults)
+    return [fault.removeprefix(f"{path}: ") for fault in faults]
+
+
+def test_a_good_file_becomes_a_device_in_si_units(tmp_path: Path) -> None:
+    device = load(written(tmp_path))
+    assert device.name == "bar"
+    assert device.bath == 300.0
+    assert device.zeta == 1.0
+    assert device.solid("N").box == ((100e-9, 300e-9), (0.0, 40e-9), (0.0, 15e-9))
+    assert device.domains == (("Py", "F"), ("Cu", None), ("SiO2", None))
+    assert device.magnets == ("F",)
+    assert device.experiments["e"] == Experiment("e", ("a", "b"), ("a", "c"), {"P": {}, "R": {"F": -1}})
+    assert device.parameters()["Py.lambda_sf"] == 5e-9
+    assert [key for key in device.parameters() if key.startswith("SiO2")] == ["SiO2.kappa"]
+    assert list(device.parameters())[-1] == "zeta"
+    assert device.smallest_feature == pytest.approx(15e-9)
+    assert device.bounding_box == ((0.0, 1000e-9), (0.0, 40e-9), (-100e-9, 15e-9))
+
+
+def test_a_file_overrides_a_card_key_by_key_and_the_source_says_so(tmp_path: Path) -> None:
+    extra = '[materials.Py]\nP = 0.3\nlambda_sf = 6\nS = { value = "-18 uV/K", source = "mine" }\n'
+    device = load(written(tmp_path, extra=extra + '[materials.Cu]\ncard = "Cu_bulk"\n'))
+    py, cu = device.materials["Py"], device.materials["Cu"]
+    assert (py.P, py.lambda_sf, py.S, py.sigma) == (0.3, 6e-9, -18e-6, 4.32e6)
+    assert py.sources["P"] == "device file"
+    assert py.sources["S"] == "mine"
+    assert "paper" in py.sources["sigma"]
+    assert cu.sigma == materials.shipped("Cu_bulk").sigma
+
+
+def test_sigma_zero_makes_a_material_carry_heat_only(tmp_path: Path) -> None:
+    device = load(written(tmp_path, extra=ISLAND + "[materials.Au]\nsigma = 0\n"))
+    assert not device.materials["Au"].is_metal
+    assert "Au.kappa" in device.parameters()
+    assert "Au.sigma" not in device.parameters()
+
+
+def test_the_free_part_of_an_end_face_is_the_contact(tmp_path: Path) -> None:
+    cap = '[[solids]]\nname = "cap"\nmaterial = "Cu"\nbox = { x = [150, 200], y = [0, 40], z = [15, 30] }\n'
+    device = load(written(tmp_path, extra=cap))
+    areas = {name: face.area for name, face in device.contact_faces().items()}
+    assert areas == pytest.approx({"a": 40e-9 * 15e-9, "b": 40e-9 * 15e-9, "c": 150e-9 * 40e-9})
+
+
+CASES = {
+    "overlapping contact faces": (
+        [('face = "z+"', 'face = "x+"')],
+        "",
+        ["contact 'c' (x+ of 'N'): overlaps contact 'b'"],
+    ),
+    "a contact on a body without charge": (
+        [('solid = "N"\nface = "z+"', 'solid = "base"\nface = "z-"')],
+        "",
+        ["contact 'c' (z- of 'base'): no metal; 'base' is of 'SiO2', which carries heat only; expected a solid whose"],
+    ),
+    "a contact inside metal": (
+        [('face = "x+"', 'face = "x-"')],
+        "",
+        [
+            "contact 'b' (x- of 'N'): no metal of its own at that face; it is no end face: 'F'"
+        ],
+    ),
+    "a contact that is overwritten": (
+        [],
+        '[[solids]]\nname = "plug"\nmaterial = "SiO2"\nbox = { x = [250, 300], y = [0, 40], z = [0, 15] }\n',
+        ["contact 'b' (x+ of 'N'): no metal of its own at that face; it is overwritten by 'plug'"],
+    ),
+    "a box outside its neighbour": (
+        [("z = [-100, 0]", "z = [-100, -5]")],
+        "",
+        ["solid 'base': touches no other solid; 'F' is 5 nm away along z"],
+    ),
+    "a gap in the path of the current": (
+        [("x = [100, 300]", "x = [110, 300]")],
+        "",
+        [
+            "experiment 'e': the current goes in at contact 'a' on 'F', which no metal connects to contact 'b' on 'N', "
+            "where the current leaves and the potential is 0"
+        ],
+    ),
+    "a voltage contact without ground": (
+        [('voltage = ["a", "c"]', 'voltage = ["a", "i"]')],
+        ISLAND + ISLAND_CONTACT,
+        [
+            "experiment 'e': the voltage is read at contact 'i' on 'island', which no metal connects"
+        ],
+    ),
+    "metal without ground": (
+        [],
+        ISLAND + ISLAND_CONTACT,
+        ["experiment 'e': solid 'island': no metal connects it to contact 'b' on 'N', where the current leaves"],
+    ),
+    "metal without contact": (
+        [],
+        ISLAND,
+        ["solid 'island': metal that is connected to no contact, its potential is undefined; connect it"],
+    ),
+    "heat without bath": (
+        [],
+        '[[solids]]\nname = "p"\nmaterial = "Si"\nbox = { x = [2000, 2100], y = [0, 40], z = [0, 20] }\n'
+        '[[solids]]\nname = "q"\nmaterial = "Si"\nbox = { x = [2100, 2200], y = [0, 40], z = [0, 20] }\n',
+        ["solids 'p', 'q': no way for the heat to a bath, the temperature has no fixed point"],
+    ),
+    "a solid of which nothing is left": (
+        [],
+        '[[solids]]\nname = "big"\nmaterial = "Si"\nbox = { x = [0, 1000], y = [0, 40], z = [-200, 0] }\n',
+        ["solid 'base': nothing is left of it, it is overwritten by 'big'"],
+    ),
+    "a length in kelvin": (
+        [("z = [-100, 0]", 'z = ["-100 K", 0]')],
+        "",
+        ["""solid 'base', box.z[0]: got "-100 K", which is a temperature; expected a length, such as "5 nm\""""],
+    ),
+    "a misspelt key": (
+        [('magnet = "F"', 'magnets = "F"')],
+        "",
+        ["solid 'F': unknown key 'magnets'; did you mean 'magnet'?"],
+    ),
+    "a misspelt section": (
+        [("[experiments.e]", "[experiment.e]")],
+        "",
+        ["unknown key 'experiment'; did you mean 'experiments'?"],
+    ),
+    "a misspelt length_unit": (
+        [("length_unit", "lenght_unit")],
+        "",
+        ["unknown key 'lenght_unit'; did you mean 'length_unit'?"],
+    ),
+    "no length_unit": (
+        [('length_unit = "nm"', "")],
+        "",
+        ["solid 'F', box.x[0]: a length without a unit, and the file has no length_unit"],
+    ),
+    "a wrong length_unit": (
+        [('length_unit = "nm"', 'length_unit = "K"')],
+        "",
+        ['length_unit: got "K", which is a temperature'],
+    ),
+    "a wrong bath and zeta": (
+        [('name = "bar"', 'name = "bar"\nbath = "5 nm"\nzeta = nan')],
+        "",
+        ['bath: got "5 nm", which is a length; expected a temperature', "zeta: got nan, which is not a finite number"],
+    ),
+    "a bath at absolute zero": (
+        [('name = "bar"', "bath = 0\nzeta = -1")],
+        "",
+        ["bath: got 0 K", "zeta: got -1, expected"],
+    ),
+    "negative kappa and full polarisation": (
+        [],
+        "[materials.Py]\nkappa = -3\nP = -1.0\nsigma = -2\nlambda_sf = 0\n",
+        [
+            "material 'Py', sigma: got -2, expected sigma >= 0",
+            "material 'Py', P: got -1, expected |P| < 1",
+            "material 'Py', kappa: got -3, expected kappa > 0",
+            "material 'Py', lambda_sf: got 0, expected lambda_sf > 0",
+        ],
+    ),
+    "Seebeck beyond kappa": (
+        [],
+        '[materials.Py]\nS = "300 uV/K"\n',
+        ["material 'Py', kappa: got 30 W/(m K), expected more than bath * sigma * S_eff^2 = 116.6 W/(m K)"],
+    ),
+    "NaN in a material and a box": (
+        [("x = [0, 100]", "x = [nan, 100]")],
+        "[materials.Py]\nsigma = nan\n",
+        ["solid 'F', box.x[0]: got nan, which is not a finite", "material 'Py', sigma: got nan, which is not a finite"],
+    ),
+    "a box inside out": (
+        [("x = [0, 100]", "x = [100, 0]")],
+        "",
+        ["solid 'F', box.x: got low = 100 nm, high = 0 nm, expected low < high"],
+    ),
+    "a material that does not exist": ([('"Py"', '"Pyy"')], "", ["solid 'F', material: got 'Pyy'; did you mean 'Py'?"]),
+    "a card that does not exist": (
+        [],
+        '[materials.Py]\ncard = "Cuu"\n',
+        ["material 'Py', card: got 'Cuu'; did you mean 'Cu'?"],
+    ),
+    "a card that is not complete": (
+        [('"Cu"', '"Ti"')],
+        "",
+        ["material 'Ti', lambda_sf: missing; a metal needs kappa and lambda_sf; the card 'Ti' has no value for it"],
+    ),
+    "a sourced value with a misspelt key": (
+        [],
+        "[materials.Py]\nP = { valu = 0.3 }\n",
+        ["material 'Py', P: unknown key 'valu'; did you mean 'value'?"],
+    ),
+    "one name for two solids": (
+        [('name = "base"', 'name = "F"')],
+        "",
+        ["solid 'F': the name is used 2 times, expected once"],
+    ),
+    "contacts on nothing": (
+        [('solid = "F"', 'solid = "FF"'), ('face = "x+"', 'face = "x"')],
+        "",
+        [
+            "contact 'a' (x- of 'FF'), solid: got 'FF'; did you mean 'F'?",
+            "contact 'b', face: got 'x', expected 'x-', 'x+'",
+        ],
+    ),
+    "an experiment of wrong names": (
+        [('["a", "b"]', '["a", "a"]'), ('["a", "c"]', '["z", "c"]'), ("F = -1", "G = -1")],
+        "",
+        [
+            "experiment 'e', current: got contact 'a' twice",
+            "experiment 'e', voltage: got contact 'z'; expected one of: a, b, c",
+            "experiment 'e', states.R: got magnet 'G'; expected one of: F",
+        ],
+    ),
+    "an experiment of wrong shape": (
+        [('["a", "b"]', '["a"]'), ('["a", "c"]', '"c"'), ("F = -1", "F = 2")],
+        "",
+        [
+            "experiment 'e', current: got ['a'], expected a list of two",
+            "experiment 'e', voltage: got 'c', expected a list of two",
+            "experiment 'e', states.R.F: got 2, expected -1 or 1",
+        ],
+    ),
+    "an experiment without states": (
+        [("{ P = {}, R = { F = -1 } }", "{}")],
+        "",
+        ["experiment 'e', states: there is none"],
+    ),
+    "a state with the name of a signal": ([("P = {}", "spin = {}")], "", ["a state cannot be called 'spin'"]),
+    "a heat sink twice and one inside": (
+        [],
+        '[[heat_sinks]]\nsolid = "F"\nface = "y-"\n' * 2 + '[[heat_sinks]]\nsolid = "F"\nface = "x+"\n',
+        [
+            "heat sink (y- of 'F'): given 2 times",
+            "heat sink (x+ of 'F'): nothing to hold at that face; it is no end face: 'N'",
+        ],
+    ),
+    "no TOML": ([('name = "bar"', "name = bar")], "", ["not a TOML file: Invalid value (at line 2"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fault_is_told_by_name_and_nothing_else_is(tmp_path: Path, case: str) -> None:
+    changes, extra, expected = CASES[case]
+    found = faults_of(written(tmp_path, *changes, extra=extra))
+    for text in expected:
+        assert any(text in fault for fault in found), (text, found)
+    assert len(found) == len(expected), found
+
+
+def test_all_faults_of_a_file_come_in_one_go(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        ('material = "Py"', 'materal = "Py"'),
+        ('face = "z+"', 'face = "x+"'),
+        ('voltage = ["a", "c"]', 'voltage = ["a", "d"]'),
+        ("z = [-100, 0]", "z = [-100, -5]"),
+        extra='[materials.Cu]\nkappa = -1\nS = "5 V"\n',
+    )
+    expected = {
+        "solid 'F': unknown key 'materal'",
+        "material 'Cu', S: got \"5 V\"",
+        "material 'Cu', kappa: got -1",
+        "experiment 'e', voltage: got contact 'd'",
+        "contact 'c' (x+ of 'N'): overlaps contact 'b'",
+        "solid 'base': touches no other solid",
+    }
+    found = faults_of(path)
+    assert len(found) == len(expected)
+    assert all(any(fault.startswith(text) for fault in found) for text in expected), found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "solids = 3", "solids = [1]", "solids = []", "[materials]\nPy = 3", "\x00", "a = 1\na = 2"]
+)
+def test_a_file_that_is_no_device_is_told_so(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(text, encoding="utf-8")
+    assert faults_of(path)
+
+
+def test_a_file_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    written(tmp_path)
+    with pytest.raises(DeviceError, match="barr.toml: no such file; did you mean 'bar.toml'"):
+        load(tmp_path / "barr.toml")
+    with pytest.raises(DeviceError, match="did you mean 'slachter2010'"):
+        load("slachter201")
+    with pytest.raises(DeviceError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
+    with pytest.raises(DeviceError, match="not UTF-8"):
+        load(tmp_path / "latin.toml")
+
+
+def test_a_device_built_in_python_is_checked_too() -> None:
+    metal = Material("M", sigma=1e7, kappa=100.0, lambda_sf=1e-7)
+    box = ((0.0, 1e-7), (0.0, 1e-7), (0.0, 1e-7))
+    contacts = (Contact("1", "bar", "x-"), Contact("2", "bar", "x+"))
+    experiment = Experiment("e", ("1", "2"), ("1", "2"), {"P": {}})
+    device = Device(
+        name="bar",
+        solids=(Solid("bar", "M", None, box),),
+        materials={"M": metal},
+        contacts=contacts,
+        experiments={"e": experiment},
+    )
+    assert device.contact_faces()["1"].area == pytest.approx(1e-14)
+    with pytest.raises(DeviceError, match="contact '1' .x- of 'rod'., solid: got 'rod'"):
+        dataclasses.replace(device, contacts=(Contact("1", "rod", "x-"), contacts[1]))
+    with pytest.raises(DeviceError, match="material: got 'M'; there is none"):
+        dataclasses.replace(device, materials={})
+    with pytest.raises(DeviceError, match="face: got 'up', expected one of: x-"):
+        dataclasses.replace(device, heat_sinks=(HeatSink("bar", "up"),))
+
+
+def test_the_paper_s_device_is_shipped_with_every_dimension_marked() -> None:
+    device = load("slachter2010")
+    assert set(device.experiments) == {"thermal", "electrical"}
+    assert device.experiments["thermal"].current == ("1", "2")
+    assert device.experiments["electrical"].current == ("1", "5")
+    assert device.magnets == ("FM1", "FM2")
+    for solid in device.solids:
+        assert set(solid.provenance) == {"x", "y", "z"}, solid.name
+        assert all(text.startswith(("paper", "assumed")) for text in solid.provenance.values()), solid.name
+    assert device.materials["Au"].sources["lambda_sf"].startswith("assumed")
+
+
+def test_every_value_of_every_card_has_a_source_and_a_mark() -> None:
+    marks = ("paper", "abstract", "database", "derived", "recalled", "assumed", "not a ferromagnet")
+    count = 0
+    for name in materials.card_names():
+        for key, entry in materials.card(name).items():
+            if key != "note":
+                assert entry["source"].startswith(marks), (name, key)
+                assert key != "P" or entry["value"] == 0 or entry["kind"], name
+                count += 1
+    assert count > 80
+
+
+def test_a_material_outside_the_model_is_refused() -> None:
+    with pytest.raises(MaterialError, match=r"material 'M', P: got 1, expected \|P\| < 1"):
+        Material("M", sigma=1e7, P=1.0, kappa=1.0, lambda_sf=1e-9)
+    with pytest.raises(MaterialError, match="material 'M', kappa: got nan"):
+        Material("M")
+
+
+def test_the_limit_on_seebeck_is_the_sum_over_the_channels() -> None:
+    sigma, P, S, S_s, bath = 4.32e6, 0.25, -20e-6, -38e-6, 300.0
+    up, down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
+    limit = bath * sigma * ((1 + P) / 2 * up**2 + (1 - P) / 2 * down**2)
+    values = {"sigma": sigma, "P": P, "S": S, "S_s": S_s}
+    assert materials.thermoelectric_fault(values | {"kappa": limit * (1 + 1e-9)}, bath) is None
+    assert materials.thermoelectric_fault(values | {"kappa": limit * (1 - 1e-9)}, bath) is not None

@@ -1,0 +1,365 @@
+"""Devices: solids, contacts and experiments, checked once when they are built; device files are read by `load`.
+
+Lengths are metres. Everything here is plain immutable Python; the numbers that can be fitted or differentiated come out
+as one flat dictionary, `Device.parameters`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thermospin import layout, materials
+from thermospin.grid import Box
+from thermospin.layout import FACES, Face, Layout
+from thermospin.materials import Material, nearest
+
+#: Names that signals give to combinations of states; no state can be called so.
+RESERVED_STATES = ("baseline", "spin", "unit")
+
+
+class DeviceError(ValueError):
+    """A device that cannot be computed, with all its faults, one line each."""
+
+    def __init__(self, faults: Iterable[str], source: str = "") -> None:
+        self.faults = [f"{source}: {fault}" if source else fault for fault in faults]
+        super().__init__("\n".join(self.faults))
+
+
+@dataclasses.dataclass(frozen=True)
+class Solid:
+    """A box of one material.
+
+    Attributes:
+      name: unique.
+      material: name of its material.
+      magnet: name of the magnet it is part of, None if no state reverses it.
+      box: ((x0, x1), (y0, y1), (z0, z1)) [m].
+      provenance: where each extent comes from, by axis, such as "paper: ..." or "assumed".
+      note: free text.
+    """
+
+    name: str
+    material: str
+    magnet: str | None
+    box: Box
+    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
+    note: str = dataclasses.field(default="", compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contact:
+    """The end face of a metal: current goes in or out there, voltage is read there, and it is at the bath temperature.
+
+    `face` is one of "x-", "x+", "y-", "y+", "z-", "z+": the solid's own face, so far as the solid is not overwritten
+    there and no other metal lies in front of it.
+    """
+
+    name: str
+    solid: str
+    face: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HeatSink:
+    """A face of a solid that is held at the bath temperature, so far as no other solid lies in front of it."""
+
+    solid: str
+    face: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A current path, a voltage probe and the magnetic states it is measured in.
+
+    Attributes:
+      name: unique.
+      current: names of the contacts where it goes in and out; the latter is the ground (V_up = V_down = 0).
+      voltage: names of the contacts read as plus and minus.
+      states: for each state, in order, the magnets that differ from +1, as {magnet: +1 or -1}.
+    """
+
+    name: str
+    current: tuple[str, str]
+    voltage: tuple[str, str]
+    states: Mapping[str, Mapping[str, int]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Device:
+    """Everything about a device but the numerics; a Device that exists has passed every check.
+
+    Attributes:
+      name: what tables and files call it.
+      solids: boxes; later ones overwrite earlier ones.
+      materials: by name; a material that no solid uses is allowed.
+      contacts, heat_sinks, experiments: as their classes say.
+      bath: temperature of the bath [K].
+      zeta: factor on the Joule heat [1].
+      notes: free text.
+    Raises:
+      DeviceError: with all faults.
+    """
+
+    name: str
+    solids: tuple[Solid, ...]
+    materials: Mapping[str, Material]
+    contacts: tuple[Contact, ...] = ()
+    heat_sinks: tuple[HeatSink, ...] = ()
+    experiments: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
+    bath: float = 300.0
+    zeta: float = 1.0
+    notes: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Checks everything."""
+        found = [text for text in (bath_fault(self.bath), zeta_fault(self.zeta)) if text]
+        used = {solid.material for solid in self.solids}
+        for name in used & set(self.materials):
+            fault = materials.thermoelectric_fault(self.materials[name].values(), self.bath)
+            if fault:
+                found.append(f"material '{name}', {fault}")
+        found += faults(
+            self.solids,
+            self.contacts,
+            self.heat_sinks,
+            tuple(self.experiments.values()),
+            {name: material.is_metal for name, material in self.materials.items()},
+        )
+        if found:
+            raise DeviceError(found)
+
+    @property
+    def domains(self) -> tuple[tuple[str, str | None], ...]:
+        """Pairs (material, magnet) that occur, in order of appearance."""
+        return tuple(dict.fromkeys((solid.material, solid.magnet) for solid in self.solids))
+
+    @property
+    def magnets(self) -> tuple[str, ...]:
+        """Names of the magnets, in order of appearance."""
+        return tuple(dict.fromkeys(solid.magnet for solid in self.solids if solid.magnet is not None))
+
+    def parameters(self) -> dict[str, float]:
+        """All numbers that can be fitted, by name, in SI units: "Py.sigma", ..., "substrate.kappa", ..., "zeta"."""
+        flat = {
+            f"{name}.{key}": value
+            for name in dict.fromkeys(solid.material for solid in self.solids)
+            for key, value in self.materials[name].values().items()
+        }
+        return flat | {"zeta": self.zeta}
+
+    def solid(self, name: str) -> Solid:
+        """The solid of that name."""
+        return _by_name(self.solids, name, "solid")
+
+    def contact(self, name: str) -> Contact:
+        """The contact of that name."""
+        return _by_name(self.contacts, name, "contact")
+
+    def layout(self) -> Layout:
+        """The solids on the grid of their own faces."""
+        return Layout(self.solids, [self.materials[solid.material].is_metal for solid in self.solids])
+
+    def contact_faces(self) -> dict[str, Face]:
+        """The free end face of every contact, on the grid of `layout`."""
+        index = {solid.name: i for i, solid in enumerate(self.solids)}
+        boxes = self.layout()
+        found = {}
+        for contact in self.contacts:
+            face = boxes.face(index[contact.solid], contact.face, closed_by=boxes.metal)
+            assert isinstance(face, Face)  # __post_init__ has refused any other
+            found[contact.name] = face
+        return found
+
+    @property
+    def bounding_box(self) -> Box:
+        """Extent of all solids [m]."""
+        low_high = [
+            (min(solid.box[axis][0] for solid in self.solids), max(solid.box[axis][1] for solid in self.solids))
+            for axis in range(3)
+        ]
+        return low_high[0], low_high[1], low_high[2]
+
+    @property
+    def smallest_feature(self) -> float:
+        """The smallest distance between two faces across one axis [m]."""
+        return min(float((line[1:] - line[:-1]).min()) for line in self.layout().lines)
+
+
+def _by_name(items: Sequence[Any], name: str, what: str) -> Any:
+    for item in items:
+        if item.name == name:
+            return item
+    raise ValueError(f"no {what} '{name}'; {nearest(name, [item.name for item in items])}")
+
+
+def bath_fault(bath: float) -> str | None:
+    """What is wrong with a bath temperature [K]."""
+    return None if 0 < bath < float("inf") else f"bath: got {bath:g} K, expected a temperature above 0 K"
+
+
+def zeta_fault(zeta: float) -> str | None:
+    """What is wrong with a factor on the Joule heat."""
+    return None if 0 <= zeta < float("inf") else f"zeta: got {zeta:g}, expected a number >= 0"
+
+
+def faults(
+    solids: Sequence[Solid],
+    contacts: Sequence[Contact],
+    heat_sinks: Sequence[HeatSink],
+    experiments: Sequence[Experiment],
+    metal: Mapping[str, bool | None],
+    *,
+    unread: Collection[str] = (),
+) -> list[str]:
+    """All that is wrong with how the parts fit together, one line each.
+
+    Args:
+      solids, contacts, heat_sinks, experiments: the parts that could be read.
+      metal: whether each material conducts charge; None where that is not known.
+      unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
+        one whose name is not known. What depends on them is not judged.
+    """
+    found: list[str] = []
+    for what, items in (("solid", solids), ("contact", contacts), ("experiment", experiments)):
+        counts = Counter(item.name for item in items)  # type: ignore[attr-defined]
+        found += [f"{what} '{name}': the name is used {n} times, expected once" for name, n in counts.items() if n > 1]
+    if not solids and not unread:
+        found.append("solids: there is none, expected at least one")
+
+    whole = not unread
+    boxes = []
+    for solid in solids:
+        wrong = layout.box_faults(solid.box)
+        found += [f"solid '{solid.name}', {text}" for text in wrong]
+        if solid.material not in metal:
+            found.append(f"solid '{solid.name}', material: got '{solid.material}'; {nearest(solid.material, metal)}")
+        if wrong:
+            whole = False
+        else:
+            boxes.append(solid)
+    names = [solid.name for solid in solids] + [name for name in unread if name]
+    known = [solid.name for solid in boxes]
+
+    # References by name, whether or not the geometry can be judged.
+    fits: list[Contact | HeatSink] = []
+    attached: list[Contact | HeatSink] = [*contacts, *heat_sinks]
+    for item in attached:
+        label = _label(item)
+        bad = []
+        if item.solid not in names and "" not in unread:
+            bad.append(f"{label}, solid: got '{item.solid}'; {nearest(item.solid, names)}")
+        if item.face not in FACES:
+            bad.append(f"{label}, face: got '{item.face}', expected one of: {', '.join(FACES)}")
+        found += bad
+        if bad:
+            whole = False
+        elif item.solid in known:
+            fits.append(item)
+    for sink, count in Counter(heat_sinks).items():
+        if count > 1:
+            found.append(f"{_label(sink)}: given {count} times, expected once")
+    good = _experiment_faults(experiments, contacts, solids, unread, found)
+    if not boxes:
+        return found
+
+    plan = Layout(boxes, [bool(metal.get(solid.material)) for solid in boxes])
+    found += [
+        f"solid '{boxes[i].name}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
+        for i, by in plan.overwritten().items()
+    ]
+    contact_faces: dict[str, Face] = {}
+    sink_faces: list[Face] = []
+    for item in fits:
+        index = known.index(item.solid)
+        is_contact = isinstance(item, Contact)
+        if is_contact and metal.get(boxes[index].material) is False:
+            found.append(
+                f"{_label(item)}: no metal; '{item.solid}' is of '{boxes[index].material}', which carries heat only; "
+                "expected a solid whose material has sigma > 0"
+            )
+            whole = False
+            continue
+        face = plan.face(index, item.face, closed_by=plan.metal if is_contact else plan.owner >= 0)
+        if isinstance(face, str):
+            what = "no metal of its own at that face; it" if is_contact else "nothing to hold at that face; it"
+            found.append(f"{_label(item)}: {what} {face}")
+            whole = False
+        elif isinstance(item, Contact):
+            for other, taken in contact_faces.items():
+                if face.overlaps(taken):
+                    found.append(
+                        f"{_label(item)}: overlaps contact '{other}', which has the same piece of face; "
+                        "expected every contact on a face of its own"
+                    )
+            contact_faces.setdefault(item.name, face)
+        else:
+            sink_faces.append(face)
+
+    if whole and all(metal.get(solid.material) is not None for solid in boxes):
+        paths = {e.name: (*e.current, *e.voltage) for e in good}
+        where = {contact.name: contact.solid for contact in contacts}
+        found += layout.connection_faults(plan, contact_faces, sink_faces, paths, where)
+    return found
+
+
+def _label(item: Contact | HeatSink) -> str:
+    if isinstance(item, Contact):
+        return f"contact '{item.name}' ({item.face} of '{item.solid}')"
+    return f"heat sink ({item.face} of '{item.solid}')"
+
+
+def _experiment_faults(
+    experiments: Sequence[Experiment],
+    contacts: Sequence[Contact],
+    solids: Sequence[Solid],
+    unread: Collection[str],
+    found: list[str],
+) -> list[Experiment]:
+    """Adds what is wrong with the names and signs in experiments to `found`; the experiments whose contacts exist."""
+    names = [contact.name for contact in contacts] + [name for name in unread if name]
+    magnets = {solid.magnet for solid in solids} - {None}
+    good = []
+    for experiment in experiments:
+        label = f"experiment '{experiment.name}'"
+        missing = []
+        for key, words, pair in (
+            ("current", "in and out", experiment.current),
+            ("voltage", "plus and minus", experiment.voltage),
+        ):
+            for name in dict.fromkeys(pair):
+                if name not in names and "" not in unread:
+                    missing.append(f"{label}, {key}: got contact '{name}'; {nearest(name, names)}")
+            if pair[0] == pair[1]:
+                missing.append(f"{label}, {key}: got contact '{pair[0]}' twice, expected two contacts, {words}")
+        found += missing
+        if not missing:
+            good.append(experiment)
+        if not experiment.states:
+            found.append(
+                f"{label}, states: there is none, expected at least one, such as {{ P = {{}}, AP = {{ FM2 = -1 }} }}"
+            )
+        for state, signs in experiment.states.items():
+            if state in RESERVED_STATES:
+                found.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
+            for magnet, sign in signs.items():
+                if magnet not in magnets and not unread:
+                    allowed = sorted(str(each) for each in magnets)
+                    found.append(f"{label}, states.{state}: got magnet '{magnet}'; {nearest(magnet, allowed)}")
+                if sign not in (-1, 1):
+                    found.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
+    return good
+
+
+def load(path: str | Path) -> Device:
+    """The device of a TOML file, or one that ships with the program (such as "slachter2010").
+
+    Raises:
+      DeviceError: with all faults of the file.
+    """
+    from thermospin import devicefile
+
+    return devicefile.load(path)

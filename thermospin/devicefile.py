@@ -1,0 +1,406 @@
+"""Device files: TOML to a `Device`, with every fault of the file in one go.
+
+The shape of a file is in the pydantic models below. A part that is faulty is read as far as it goes (a misspelt key
+counts as the one it resembles), so that what does not depend on the fault is judged too.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+)
+
+from thermospin import device as dv
+from thermospin import materials, units
+from thermospin.materials import nearest
+
+_NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set length_unit = "nm", or write "5 nm"'
+
+
+def _quantity(kind: str) -> BeforeValidator:
+    """A number or a string with a unit, made an SI float."""
+
+    def check(value: Any, info: ValidationInfo) -> float:
+        return _parse(value, kind, info)
+
+    return BeforeValidator(check)
+
+
+def _sourced(kind: str) -> BeforeValidator:
+    """A value alone, or a table of a value and where it comes from."""
+
+    def check(value: Any, info: ValidationInfo) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            return {"value": _parse(value, kind, info), "source": "device file"}
+        allowed = ("value", "source", "kind")
+        for key in value:
+            if key not in allowed:
+                raise ValueError(f"unknown key '{key}'; {nearest(key, allowed)}")
+        if "value" not in value:
+            raise ValueError("value is missing")
+        texts = {key: str(text) for key, text in value.items() if key != "value"}
+        return {"source": "device file"} | texts | {"value": _parse(value["value"], kind, info)}
+
+    return BeforeValidator(check)
+
+
+def _parse(value: Any, kind: str, info: ValidationInfo) -> float:
+    unit = (info.context or {}).get("length_unit")
+    if kind == "length" and unit is None and not isinstance(value, str):
+        raise ValueError(_NO_LENGTH_UNIT)
+    return units.parse(value, kind, length_unit=unit or "m")
+
+
+Length = Annotated[float, _quantity("length")]
+Sourced = dict[str, Any] | None
+Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Box(_Part):
+    x: tuple[Length, Length]
+    y: tuple[Length, Length]
+    z: tuple[Length, Length]
+
+
+class _Provenance(_Part):
+    x: str = ""
+    y: str = ""
+    z: str = ""
+
+
+class _Solid(_Part):
+    name: str
+    material: str
+    magnet: str | None = None
+    box: _Box
+    provenance: _Provenance = _Provenance()
+    note: str = ""
+
+
+class _Contact(_Part):
+    name: str
+    solid: str
+    face: Face
+    note: str = ""
+
+
+class _HeatSink(_Part):
+    solid: str
+    face: Face
+    note: str = ""
+
+
+class _Experiment(_Part):
+    current: tuple[str, str]
+    voltage: tuple[str, str]
+    states: dict[str, dict[str, Literal[-1, 1]]]
+    note: str = ""
+
+
+class _Material(_Part):
+    card: str | None = None
+    note: str = ""
+    sigma: Annotated[Sourced, _sourced("conductivity")] = None
+    P: Annotated[Sourced, _sourced("number")] = None
+    S: Annotated[Sourced, _sourced("seebeck")] = None
+    S_s: Annotated[Sourced, _sourced("seebeck")] = None
+    kappa: Annotated[Sourced, _sourced("thermal_conductivity")] = None
+    lambda_sf: Annotated[Sourced, _sourced("length")] = None
+
+
+class _File(_Part):
+    name: str = ""
+    length_unit: str | None = None
+    bath: Annotated[float, _quantity("temperature")] = 300.0
+    zeta: Annotated[float, _quantity("number")] = 1.0
+    notes: str = ""
+    materials: dict[str, dict[str, Any]] = {}
+    solids: list[dict[str, Any]]
+    contacts: list[dict[str, Any]] = []
+    heat_sinks: list[dict[str, Any]] = []
+    experiments: dict[str, dict[str, Any]] = {}
+
+
+_PartT = TypeVar("_PartT", bound=_Part)
+
+#: What to say where pydantic's own words would not help.
+_EXPECTED = {
+    "string_type": "a string",
+    "dict_type": "a table",
+    "model_type": "a table, such as { x = [0, 100], y = [0, 50], z = [0, 15] }",
+    "list_type": "a list",
+    "tuple_type": "a list of two",
+    "too_long": "a list of two",
+    "literal_error": "",
+}
+
+
+class _Reader:
+    """Reads parts of a file and collects what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.length_unit: str | None = None
+        self.length_unit_missed = False
+
+    def read(self, model: type[_PartT], raw: dict[str, Any], label: str) -> tuple[_PartT | None, dict[str, Any]]:
+        """The part (None where it cannot be made), and its raw table with misspelt keys put right."""
+        part, errors = self._validate(model, raw)
+        if errors is None:
+            return part, raw
+        repaired = dict(raw)
+        excused = set()
+        for error in errors.errors():
+            if error["type"] == "extra_forbidden":
+                key, allowed = str(error["loc"][-1]), _keys(model, error["loc"][:-1])
+                self.faults.append(f"{_join(label, error['loc'][:-1])}: unknown key '{key}'; {nearest(key, allowed)}")
+                close = materials.closest(key, allowed)
+                excused.add((*error["loc"][:-1], close))
+                if len(error["loc"]) == 1:
+                    value = repaired.pop(key)
+                    if close is not None:
+                        repaired.setdefault(close, value)
+        for error in errors.errors():
+            if error["type"] == "extra_forbidden" or (error["type"] == "missing" and error["loc"] in excused):
+                continue
+            fault = _explain(error)
+            if fault == _NO_LENGTH_UNIT:
+                if self.length_unit_missed:
+                    continue  # once is enough for a whole file
+                self.length_unit_missed = True
+            path = (
+                error["loc"][:-1] if error["type"] == "missing" and isinstance(error["loc"][-1], int) else error["loc"]
+            )
+            self.faults.append(f"{_join(label, path)}: {fault}")
+        return self._validate(model, repaired)[0], repaired
+
+    def _validate(self, model: type[_PartT], raw: dict[str, Any]) -> tuple[_PartT | None, ValidationError | None]:
+        try:
+            return model.model_validate(raw, context={"length_unit": self.length_unit}), None
+        except ValidationError as error:
+            return None, error
+
+
+def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for key in path:
+        inner = model.model_fields[str(key)].annotation if str(key) in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _join(label: str, path: Iterable[int | str]) -> str:
+    text = ""
+    for key in path:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return ", ".join(part for part in (label, text) if part) or "file"
+
+
+def _explain(error: Any) -> str:
+    kind, found = error["type"], error["input"]
+    if kind == "missing":
+        if isinstance(found, list | tuple):
+            return f"got {list(found)!r}, expected a list of two"
+        return "missing"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    shown = repr(found) if len(repr(found)) <= 60 else repr(found)[:57] + "..."
+    expected = _EXPECTED.get(kind) or error.get("ctx", {}).get("expected")
+    return f"got {shown}, expected {expected}" if expected else f"got {shown}; {error['msg'].lower()}"
+
+
+def read(text: str, source: str) -> dv.Device:
+    """The device of a TOML text; `source` is what messages call it."""
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise dv.DeviceError([f"not a TOML file: {error}"], source) from None
+    reader = _Reader()
+    top, raw = reader.read(_File, raw, "")
+    if raw.get("length_unit") is not None:
+        try:
+            units.length_scale(raw["length_unit"])
+            reader.length_unit = raw["length_unit"]
+        except units.UnitError as error:
+            reader.faults = [fault for fault in reader.faults if not fault.startswith("length_unit:")] + [str(error)]
+            reader.length_unit = "nm"  # so that the lengths, right or wrong, do not each add a fault
+
+    bath, zeta = (top.bath, top.zeta) if top else (300.0, 1.0)
+    reader.faults += [fault for fault in (dv.bath_fault(bath), dv.zeta_fault(zeta)) if fault]
+    solids, contacts, sinks, experiments = [], [], [], []
+    unread: set[str] = set()
+    for key, kind in (("solids", list), ("contacts", list), ("heat_sinks", list)):
+        if not isinstance(raw.get(key, None if key == "solids" else []), kind):
+            unread.add("")
+
+    for i, item in enumerate(_tables(raw.get("solids"))):
+        part, item = reader.read(_Solid, item, _name("solid", item, f"solids[{i}]"))
+        if part is None:  # what is left of it: its box may be right
+            box, _ = _Reader.read(_silent(reader), _Box, _table(item.get("box")), "")
+            if box is None or not isinstance(item.get("name"), str):
+                unread.add(str(item.get("name", "")))
+                continue
+            part = _Solid.model_construct(
+                name=item["name"], material=str(item.get("material", "")), magnet=item.get("magnet"), box=box,
+                provenance=_Provenance(), note=""
+            )  # fmt: skip
+        solids.append(
+            dv.Solid(
+                part.name,
+                part.material,
+                part.magnet,
+                (part.box.x, part.box.y, part.box.z),
+                {axis: text for axis, text in part.provenance.model_dump().items() if text},
+                part.note,
+            )
+        )
+    for i, item in enumerate(_tables(raw.get("contacts"))):
+        contact, item = reader.read(_Contact, item, _name("contact", item, f"contacts[{i}]"))
+        if contact is None:
+            unread.add(str(item.get("name", "")))
+        else:
+            contacts.append(dv.Contact(contact.name, contact.solid, contact.face))
+    for i, item in enumerate(_tables(raw.get("heat_sinks"))):
+        sink, _ = reader.read(_HeatSink, item, f"heat_sinks[{i}]")
+        if sink is None:
+            unread.add("heat sink")
+        else:
+            sinks.append(dv.HeatSink(sink.solid, sink.face))
+    for name, item in _table(raw.get("experiments")).items():
+        if isinstance(item, dict):
+            experiment, _ = reader.read(_Experiment, item, f"experiment '{name}'")
+            if experiment is not None:
+                experiments.append(dv.Experiment(name, experiment.current, experiment.voltage, experiment.states))
+
+    made, metal = _materials(reader, _table(raw.get("materials")), solids, bath)
+    if reader.faults or top is None:
+        more = dv.faults(solids, contacts, sinks, experiments, metal, unread=unread)
+        raise dv.DeviceError(dict.fromkeys(reader.faults + more), source)
+    try:
+        return dv.Device(
+            name=top.name or Path(source).stem,
+            solids=tuple(solids),
+            materials=made,
+            contacts=tuple(contacts),
+            heat_sinks=tuple(sinks),
+            experiments={experiment.name: experiment for experiment in experiments},
+            bath=bath,
+            zeta=zeta,
+            notes=top.notes,
+        )
+    except dv.DeviceError as error:
+        raise dv.DeviceError(error.faults, source) from None
+
+
+def _materials(
+    reader: _Reader, raw: Mapping[str, Any], solids: Iterable[dv.Solid], bath: float
+) -> tuple[dict[str, materials.Material], dict[str, bool | None]]:
+    """Materials of the file and of the cards that its solids name, and whether each conducts charge."""
+    made: dict[str, materials.Material] = {}
+    metal: dict[str, bool | None] = {}
+    used = dict.fromkeys(solid.material for solid in solids)
+    for name in dict.fromkeys([*raw, *used]):
+        label = f"material '{name}'"
+        entries: dict[str, Any] = {}
+        part, table = reader.read(_Material, _table(raw.get(name, {})), label)
+        start = table.get("card", name)
+        faulty = part is None
+        if isinstance(start, str) and start in materials.card_names():
+            entries |= materials.card(start)
+        elif isinstance(table.get("card"), str):
+            reader.faults.append(f"{label}, card: got '{start}'; {nearest(start, materials.card_names())}")
+            faulty = True
+        elif name not in raw:
+            continue  # neither in the file nor a card: the solid that names it is told
+        if part is None:  # told already; judge the keys that are right all the same
+            keys = [key for key in materials.KEYS if key in table]
+            alone = [_silent(reader).read(_Material, {key: table[key]}, "")[0] for key in keys]
+            wrong_keys = {key for key, one in zip(keys, alone, strict=True) if one is None}
+            part = _Material.model_construct(
+                **{key: getattr(one, key) for key, one in zip(keys, alone, strict=True) if one is not None}
+            )
+            entries = {key: value for key, value in entries.items() if key not in wrong_keys}
+        entries |= {key: value for key, value in part.model_dump(exclude={"card"}).items() if value}
+        values = {
+            key: units.parse(entries[key]["value"], materials.KEYS[key]) for key in materials.KEYS if key in entries
+        }
+        metal[name] = values.get("sigma", 0.0) != 0 if not faulty or "sigma" in values else None
+        wrong = materials.value_faults(values)
+        missing = None if faulty else materials.missing_fault(values)
+        if missing:
+            card = start if start in materials.card_names() else None
+            hint = f"; the card '{card}' has no value for it" if card else f"; no card is called '{name}'"
+            wrong.append(missing + hint)
+        if not wrong and not faulty:
+            uphill = materials.thermoelectric_fault(values, bath)
+            wrong += [uphill] if uphill else []
+        reader.faults += [f"{label}, {fault}" for fault in wrong]
+        if not wrong and not faulty:
+            made[name] = materials.build(name, entries)
+    known = {name: metal.get(name) for name in dict.fromkeys([*metal, *raw])}
+    allowed = [*known, *(each for each in materials.card_names() if each not in known)]
+    for solid in solids:
+        if solid.material and solid.material not in known:
+            # Told here, with the cards to choose from; for the geometry it is a material of which nothing is known.
+            reader.faults.append(
+                f"solid '{solid.name}', material: got '{solid.material}'; {nearest(solid.material, allowed)}"
+            )
+    known |= {name: None for name in used if name not in known}
+    return made, known
+
+
+def _silent(reader: _Reader) -> _Reader:
+    other = _Reader()
+    other.length_unit = reader.length_unit
+    return other
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _name(what: str, item: Mapping[str, Any], place: str) -> str:
+    return f"{what} '{item['name']}'" if isinstance(item.get("name"), str) else place
+
+
+def shipped_names() -> list[str]:
+    """Names of the devices that ship with the program."""
+    folder = resources.files("thermospin") / "devices"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(path: str | Path) -> dv.Device:
+    """The device of a TOML file, or one that ships with the program."""
+    name = str(path)
+    if name in shipped_names():
+        text = (resources.files("thermospin") / "devices" / f"{name}.toml").read_text(encoding="utf-8")
+        return read(text, f"{name} (shipped)")
+    try:
+        return read(Path(path).read_text(encoding="utf-8"), name)
+    except FileNotFoundError:
+        near = [each.name for each in Path(path).parent.glob("*.toml")] if Path(path).parent.is_dir() else []
+        text = nearest(name, shipped_names()) if not Path(path).suffix else nearest(Path(path).name, near)
+        what = "no such file, nor a device that ships with thermospin" if not Path(path).suffix else "no such file"
+        raise dv.DeviceError([f"{what}; {text}"], name) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text ({error.reason})"
+        raise dv.DeviceError([f"cannot be read: {reason}"], name) from None

@@ -1,0 +1,240 @@
+"""Do the boxes make a device? Contact faces, overwriting, and what is connected to what.
+
+Everything is judged on the coarsest tensor grid there is, the one made of the boxes' faces alone: which solid fills a
+cell, which cells are metal, which pieces hang together through faces. Knows no material values and no file format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from thermospin.grid import AXES, FACE_TOLERANCE, Box, fill, merge_close
+
+FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
+
+
+class SolidLike(Protocol):
+    """A named box."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def box(self) -> Box: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """A part of a plane of grid lines.
+
+    Attributes:
+      axis: which axis is normal to it.
+      line: index of the grid line it lies on.
+      layer: index along that axis of the cells it belongs to.
+      cells: which of the cells of that layer have it, a plane of booleans.
+      area: [m^2].
+    """
+
+    axis: int
+    line: int
+    layer: int
+    cells: np.ndarray
+    area: float
+
+    def overlaps(self, other: Face) -> bool:
+        """Whether the two share a piece of plane."""
+        same_plane = (self.axis, self.line) == (other.axis, other.line)
+        return same_plane and bool(np.any(self.cells & other.cells))
+
+    def pieces(self, labels: np.ndarray) -> set[int]:
+        """Labels found in the cells behind the face."""
+        return set(np.unique(np.take(labels, self.layer, axis=self.axis)[self.cells]).tolist()) - {0}
+
+
+class Layout:
+    """Solids on the grid of their own faces.
+
+    Args:
+      solids: later ones overwrite earlier ones.
+      metal: for each solid, whether it conducts charge.
+    """
+
+    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[bool]) -> None:
+        self.solids = tuple(solids)
+        boxes = [solid.box for solid in self.solids]
+        self.lines = [merge_close([edge for box in boxes for edge in box[axis]]) for axis in range(3)]
+        #: index of the solid that fills a cell, -1 where there is none
+        self.owner = fill(self.lines, boxes, range(len(boxes)))
+        self.metal = np.append(np.asarray(metal, dtype=bool), False)[self.owner]
+
+    def region(self, index: int) -> np.ndarray:
+        """The part of `owner` that the box of one solid covers."""
+        return self.owner[
+            tuple(
+                slice(*(int(np.argmin(np.abs(line - edge))) for edge in edges))
+                for line, edges in zip(self.lines, self.solids[index].box, strict=True)
+            )
+        ]
+
+    def names(self, indices: Iterable[int]) -> str:
+        """Names of solids, quoted, in the order of the file."""
+        found = [f"'{self.solids[i].name}'" for i in sorted({int(i) for i in indices}) if i >= 0]
+        return ", ".join(found) or "nothing"
+
+    def named(self, indices: Iterable[int]) -> str:
+        """The same with the word "solid" or "solids" before it."""
+        text = self.names(indices)
+        return f"solids {text}" if ", " in text else f"solid {text}"
+
+    def overwritten(self) -> dict[int, str]:
+        """Solids of which nothing is left, each with the names of those that took its place."""
+        present = set(np.unique(self.owner).tolist())
+        return {i: self.names(self.region(i).ravel()) for i in range(len(self.solids)) if i not in present}
+
+    def alone(self) -> dict[int, str]:
+        """Solids that share no piece of face with another one, each with how far off the nearest is."""
+        touching: set[int] = set()
+        for axis in range(3):
+            owner = np.moveaxis(self.owner, axis, 0)
+            first, second = owner[:-1], owner[1:]
+            between = (first != second) & (first >= 0) & (second >= 0)
+            touching |= set(first[between].tolist()) | set(second[between].tolist())
+        present = set(np.unique(self.owner).tolist()) - {-1}
+        return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
+
+    def _nearest(self, index: int) -> str:
+        own = self.solids[index].box
+        best, text = np.inf, ""
+        for solid in self.solids:
+            if solid is self.solids[index]:
+                continue
+            gaps = [max(b[0] - a[1], a[0] - b[1], 0.0) for a, b in zip(own, solid.box, strict=True)]
+            distance = float(np.linalg.norm(gaps))
+            if distance < best:
+                along = " and ".join(
+                    f"{gap * 1e9:.6g} nm away along {AXES[k]}" for k, gap in enumerate(gaps) if gap > 0
+                )
+                best, text = (
+                    distance,
+                    f"'{solid.name}' is {along}" if along else f"'{solid.name}' meets it in an edge only",
+                )
+        return text
+
+    def face(self, index: int, side: str, *, closed_by: np.ndarray) -> Face | str:
+        """The free part of an end face of a solid, or why there is none.
+
+        Args:
+          index: which solid.
+          side: one of `FACES`.
+          closed_by: cells (booleans) that close a face when they lie in front of it.
+        """
+        axis = AXES.index(side[0])
+        line = int(np.argmin(np.abs(self.lines[axis] - self.solids[index].box[axis][side[1] == "+"])))
+        layer, front = (line - 1, line) if side[1] == "+" else (line, line - 1)
+        behind = np.take(self.owner, layer, axis=axis)
+        own = behind == index
+        if not own.any():
+            region = np.take(self.region(index), -1 if side[1] == "+" else 0, axis=axis)
+            return f"is overwritten by {self.names(region.ravel())}"
+        free = own.copy()
+        if 0 <= front < self.owner.shape[axis]:
+            closed = np.take(closed_by, front, axis=axis)
+            free &= ~closed
+            if not free.any():
+                cover = np.take(self.owner, front, axis=axis)[own]
+                return f"is no end face: {self.names(cover)} lies in front of all of it"
+        widths = [np.diff(self.lines[k]) for k in range(3) if k != axis]
+        return Face(axis, line, layer, free, float(np.outer(*widths)[free].sum()))
+
+
+def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
+    """Pieces of the marked cells that hang together through faces: labels from 1 (0 elsewhere), and how many."""
+    from scipy import ndimage  # type: ignore[import-untyped]
+
+    labels, count = ndimage.label(cells)
+    return labels, int(count)
+
+
+def box_faults(box: Box) -> list[str]:
+    """What is wrong with a box on its own."""
+    size = max(abs(edge) for edges in box for edge in edges)
+    return [
+        f"box.{axis}: got low = {low * 1e9:.9g} nm, high = {high * 1e9:.9g} nm, expected low < high"
+        for axis, (low, high) in zip(AXES, box, strict=True)
+        if not high - low > FACE_TOLERANCE * size
+    ]
+
+
+def members(layout: Layout, labels: np.ndarray, piece: int) -> set[int]:
+    """Indices of the solids with a part in one piece."""
+    return set(np.unique(layout.owner[labels == piece]).tolist())
+
+
+def connection_faults(
+    layout: Layout,
+    contacts: Mapping[str, Face],
+    heat_sinks: Sequence[Face],
+    experiments: Mapping[str, tuple[str, str, str, str]],
+    where: Mapping[str, str],
+) -> list[str]:
+    """Solids that touch nothing, conductors without ground, bodies without bath, experiments without a path.
+
+    Args:
+      layout: the solids.
+      contacts: free end face of every contact.
+      heat_sinks: free end face of every heat sink.
+      experiments: for each, the names of its contacts: current in, current out, voltage plus, voltage minus.
+      where: name of the solid of each contact.
+    """
+    alone = layout.alone()
+    faults = [f"solid '{layout.solids[i].name}': touches no other solid; {text}" for i, text in alone.items()]
+
+    heat, count = label(layout.owner >= 0)
+    cold = set().union(*(face.pieces(heat) for face in [*contacts.values(), *heat_sinks]))
+    for piece in sorted(set(range(1, count + 1)) - cold):
+        solids = members(layout, heat, piece)
+        if not solids <= set(alone):
+            faults.append(
+                f"{layout.named(solids)}: no way for the heat to a bath, the temperature has no fixed point; "
+                "put a contact or a heat sink on one of them"
+            )
+
+    metal, count = label(layout.metal)
+    reach = {name: face.pieces(metal) for name, face in contacts.items()}
+    reached = set().union(*reach.values())
+    for piece in sorted(set(range(1, count + 1)) - reached):
+        solids = members(layout, metal, piece)
+        if not solids <= set(alone):
+            faults.append(
+                f"{layout.named(solids)}: metal that is connected to no contact, its potential is undefined; "
+                "connect it, give it a contact, or give it a material without sigma"
+            )
+
+    lonely = {layout.solids[i].name for i in alone}
+    for name, (source, ground, plus, minus) in experiments.items():
+        grounded = reach[ground]
+        if where[ground] in lonely:
+            continue
+        to_ground = f"to contact '{ground}' on '{where[ground]}', where the current leaves and the potential is 0"
+        told: set[int] = set()
+        roles = {source: "the current goes in at"}
+        roles |= {each: "the voltage is read at" for each in (plus, minus) if each not in (source, ground)}
+        for contact, role in roles.items():
+            if not reach[contact] <= grounded:
+                told |= reach[contact]
+                if where[contact] not in lonely:
+                    faults.append(
+                        f"experiment '{name}': {role} contact '{contact}' on '{where[contact]}', "
+                        f"which no metal connects {to_ground}"
+                    )
+        for piece in sorted(reached - grounded - told):
+            solids = members(layout, metal, piece)
+            if not {layout.solids[i].name for i in solids} <= lonely:
+                faults.append(
+                    f"experiment '{name}': {layout.named(solids)}: no metal connects it {to_ground}; "
+                    "its potential is undefined"
+                )
+    return faults
