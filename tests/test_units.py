@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thermospin.units import KINDS, UnitError, length_scale, parse
+from thermospin.units import KINDS, UnitError, parse, scale
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,13 @@ def test_a_wrong_value_is_told_what_was_found_and_what_is_expected(value: object
     assert all(word in message for word in words), message
 
 
-def test_a_length_unit_is_a_unit_of_length() -> None:
-    assert length_scale("um") == 1e-6
-    with pytest.raises(UnitError, match='length_unit: got "K", which is a temperature'):
-        length_scale("K")
+def test_a_unit_alone_has_to_be_of_the_kind_asked_for() -> None:
+    assert scale("um", "length") == 1e-6
+    assert scale("nV/mA^2", "R2") == 1e-3
+    with pytest.raises(UnitError, match='length_unit: got "K", which is a temperature; expected .* such as "nm"'):
+        scale("K", "length", key="length_unit")
+    with pytest.raises(UnitError, match='unit: got "ohm", which is a first-harmonic .* such as "nV/mA.2"'):
+        scale("ohm", "R2", key="unit")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -234,7 +234,7 @@ def read(text: str, source: str) -> dv.Device:
     top, raw = reader.read(_File, raw, "")
     if raw.get("length_unit") is not None:
         try:
-            units.length_scale(raw["length_unit"])
+            units.scale(raw["length_unit"], "length", key="length_unit")
             reader.length_unit = raw["length_unit"]
         except units.UnitError as error:
             reader.faults = [fault for fault in reader.faults if not fault.startswith("length_unit:")] + [str(error)]

@@ -71,14 +71,21 @@ def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> fl
         raise UnitError(f"{key + ': ' if key else ''}got {_shown(value)}, {why}; {expected}") from None
 
 
-def length_scale(unit: Any, *, key: str = "length_unit") -> float:
-    """Metres per `unit`; the unit is one of length without a number, such as "nm"."""
+def scale(unit: Any, kind: str, *, key: str = "") -> float:
+    """SI units per `unit`, a unit without a number such as "nm" or "nV/mA^2"; it has to be one of that kind."""
     try:
         if not isinstance(unit, str):
             raise UnitError("which is not a string")
-        return _from_string(f"1 {unit}", "length")
+        return _from_string(f"1 {unit}", kind)
     except UnitError as why:
-        raise UnitError(f'{key}: got {_shown(unit)}, {why}; expected a unit of length, such as "nm"') from None
+        example = KINDS[kind].example.partition(" ")[2]
+        expected = f'expected the unit of {KINDS[kind].label}, such as "{example}"'
+        raise UnitError(f"{key + ': ' if key else ''}got {_shown(unit)}, {why}; {expected}") from None
+
+
+def tidy(number: float) -> float:
+    """Rounded to 12 significant digits, which takes the round-off of a conversion away."""
+    return float(f"{number:.12g}")
 
 
 def _shown(value: Any) -> str:
@@ -96,7 +103,7 @@ def _from_number(value: Any, kind: str, length_unit: str) -> float:
     if not math.isfinite(number):
         raise UnitError("which is not a finite number")
     if kind == "length" and length_unit != "m":
-        return _tidy(number * length_scale(length_unit))
+        return tidy(number * scale(length_unit, "length"))
     return number
 
 
@@ -123,11 +130,7 @@ def _from_string(text: str, kind: str) -> float:
         raise UnitError(f'whose unit "{unit}" cannot be converted') from None
     if not math.isfinite(result):
         raise UnitError("which is not a finite number")
-    return _tidy(result)
-
-
-def _tidy(number: float) -> float:
-    return float(f"{number:.12g}")
+    return tidy(result)
 
 
 @functools.cache

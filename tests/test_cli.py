@@ -1,0 +1,238 @@
+"""The command line: exit codes, messages on stderr, files. The heavy verbs are stubs here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from thermospin import cli, grid
+
+GOOD = {
+    "device": "slachter2010",
+    "cells": 1000,
+    "unknowns": 20000,
+    "experiments": {
+        "thermal": {
+            "R1": {"P": 1.6e-3, "AP": 1.7e-3, "baseline": 1.65e-3, "spin": -1e-4, "unit": "V/A"},
+            "R2": {"P": -7.0, "AP": -6.98, "baseline": -6.99, "spin": -0.0156, "unit": "V/A^2"},
+        }
+    },
+    "errors": {"thermal": {"R2": {"spin": 1e-3}}},
+    "solver": {"iterations": [40, 42], "relative_residual": [1e-10, 3e-10], "converged": True},
+    "wall_s": 1.0,
+}
+FITTED = {"parameters": {"zeta": {"value": 3.2, "std": 0.1, "unit": ""}}, "chi2": 1.0, "converged": True}
+
+
+class NotConverged(RuntimeError):
+    """Stands for the solver's."""
+
+
+class Stub:
+    """The heavy verbs: they note that they were called, and return or raise what they are told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.signals: Any = GOOD
+        self.fitted: Any = FITTED
+
+    def build(self, device: Any, *, cells: Any, order: int, progress: Any) -> str:
+        self.calls.append(("build", device.name, cells, order))
+        progress("building")
+        return "model"
+
+    def measure(self, model: str, *, harmonics: int, progress: Any) -> Any:
+        self.calls.append(("measure", model, harmonics))
+        return types.SimpleNamespace(to_json=lambda: self._give(self.signals))
+
+    def fit(self, device: Any, rows: Any, *, free: Any, cells: Any, order: int, progress: Any) -> Any:
+        self.calls.append(("fit", device.name, len(rows), free, cells, order))
+        return types.SimpleNamespace(to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1")
+
+    def run_demo(self, name: str, *, out: Path, cells: Any, order: int, progress: Any) -> str:
+        self.calls.append(("demo", name, out, cells, order))
+        return "a table"
+
+    def plan(self, device: Any, *, cells: Any, order: int) -> Any:
+        self.calls.append(("plan", device.name, cells, order))
+        return types.SimpleNamespace(cells=1234, unknowns=56789, bytes=3 * 2**20)
+
+    @staticmethod
+    def _give(value: Any) -> Any:
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
+    verbs = Stub()
+    for module, names in {"signals": ["build", "measure"], "inverse": ["fit"], "demo": ["run_demo"]}.items():
+        fake = types.ModuleType(f"thermospin.{module}")
+        for name in names:
+            setattr(fake, name, getattr(verbs, name))
+        monkeypatch.setitem(sys.modules, f"thermospin.{module}", fake)
+    monkeypatch.setattr(grid, "plan", verbs.plan, raising=False)
+    monkeypatch.setattr(cli, "start_jax", lambda: None)
+    return verbs
+
+
+def run(*args: object) -> Any:
+    return CliRunner().invoke(cli.app, [str(arg) for arg in args], catch_exceptions=False)
+
+
+BAD_DEVICE = """
+length_unit = "nm"
+[[solids]]
+name = "F"
+materal = "Py"
+box = { x = [0, 100], y = [0, 40], z = [0, "15 K"] }
+[materials.Cu]
+kappa = -1
+"""
+
+
+def test_signals_prints_a_table_and_writes_json(stub: Stub, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    result = run("signals", "slachter2010", "--cells", 500, "--order", 3, "--harmonics", 4, "--json", out)
+    assert result.exit_code == 0, result.output
+    assert json.loads(out.read_text(encoding="utf-8")) == GOOD
+    assert stub.calls == [("build", "slachter2010", 500, 3), ("measure", "model", 4)]
+    for text in ("1.65 mohm", "-100 uohm", "-6.99 uV/mA^2", "-15.6 +- 1 nV/mA^2", "at most 42 iterations", "3.0e-10"):
+        assert text in result.stdout, text
+    assert list(tmp_path.iterdir()) == [out], "nothing half-written is left"
+
+
+def test_a_fit_takes_several_names_after_free(stub: Stub, tmp_path: Path) -> None:
+    out = tmp_path / "fit.json"
+    result = run("fit", "slachter2010", "slachter2010", "--free", "Py.S_s", "zeta", "--free", "Py.P", "--json", out)
+    assert result.exit_code == 0, result.output
+    assert stub.calls == [("fit", "slachter2010", 6, ["Py.S_s", "zeta", "Py.P"], None, 2)]
+    assert "[[Fit]] zeta" in result.stdout
+    assert json.loads(out.read_text(encoding="utf-8")) == FITTED
+    assert cli.spread_names(["--free", "zeta", "dev.toml", "a.csv"]) == ["--free", "zeta", "dev.toml", "a.csv"]
+
+
+def test_check_shows_what_there_is_and_what_it_costs(stub: Stub, tmp_path: Path) -> None:
+    result = run("check", "slachter2010", "--cells", 77)
+    assert result.exit_code == 0, result.output
+    assert stub.calls == [("plan", "slachter2010", 77, 2)]
+    expected = [
+        "lambda_sf", "4.32e+06", "contact4_lead", "29250", "P (none), AP (FM2)", "Au.lambda_sf = 60 nm: assumed",
+        "A Py (FM1)", "_5_", "1,234 cells, 56,789 unknowns, about 3 MiB", "smallest feature 5 nm", "No faults.",
+    ]  # fmt: skip
+    for text in expected:
+        assert text in result.stdout, text
+
+
+def test_demo_runs_into_a_folder_it_makes(stub: Stub, tmp_path: Path) -> None:
+    result = run("demo", "slachter2010", "--out", tmp_path / "new" / "folder")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "new" / "folder").is_dir()
+    assert "a table" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "signals", "fit"])
+def test_a_bad_device_file_is_exit_code_2_with_every_fault_on_stderr(stub: Stub, tmp_path: Path, command: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(BAD_DEVICE, encoding="utf-8")
+    result = run(command, path, *(["slachter2010"] if command == "fit" else []))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert "solid 'F': unknown key 'materal'; did you mean 'material'?" in lines[0]
+    assert "solid 'F', box.z[1]: got \"15 K\", which is a temperature" in lines[1]
+    assert "material 'Cu', kappa: got -1" in lines[2]
+    assert stub.calls == []
+
+
+def test_bad_data_files_are_all_told_with_exit_code_2(stub: Stub, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text("experiment,signal,value,unit\nthermal,R1.P,1,ohm\n", encoding="utf-8")
+    two.write_text("experiment,signal,value,std,unit\ncold,R1.P,nan,1,ohm\n", encoding="utf-8")
+    result = run("fit", "slachter2010", one, two)
+    assert result.exit_code == 2
+    for text in ("one.csv: line 1: column std missing", "two.csv: line 2, experiment: got 'cold'", 'value: got "nan"'):
+        assert text in result.stderr, text
+    assert stub.calls == []
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("signals", "slachter201"), "did you mean 'slachter2010'?"),
+        (("check", "nowhere.toml"), "nowhere.toml: no such file"),
+        (("demo", "slachter"), "no demo 'slachter'; did you mean 'slachter2010'?"),
+        (("fit", "slachter2010", "slachter2010", "--free", "Py.Ss"), "--free: got 'Py.Ss'; did you mean 'Py.S_s'?"),
+        (("signals", "slachter2010", "--json", "no/such/folder/x.json"), "cannot be written"),
+        (("fit", "slachter2010", "slachter2010", "--json", "."), "not a regular file"),
+        (("demo", "slachter2010", "--out", "/dev/null/x"), "cannot be used as a folder for results"),
+        (("signals", "slachter2010", "--cells", "0"), "--cells"),
+        (("signals", "slachter2010", "--cell", "5"), "--cells"),
+        (("signal", "slachter2010"), "signals"),
+    ],
+)
+def test_bad_input_is_exit_code_2_before_any_work(stub: Stub, args: tuple[str, ...], text: str) -> None:
+    result = run(*args)
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert stub.calls == []
+
+
+def test_a_device_without_experiments_has_no_signals(stub: Stub, tmp_path: Path) -> None:
+    path = tmp_path / "plain.toml"
+    path.write_text(
+        'length_unit = "nm"\nsolids = [{ name = "s", material = "Si", box = { x = [0, 1], y = [0, 1], z = [0, 1] } }]\n'
+        'heat_sinks = [{ solid = "s", face = "z-" }]\n',
+        encoding="utf-8",
+    )
+    assert run("check", path).exit_code == 0
+    result = run("signals", path)
+    assert result.exit_code == 2
+    assert "experiments: there is none" in result.stderr
+
+
+def test_what_did_not_converge_is_exit_code_1(stub: Stub, tmp_path: Path) -> None:
+    stub.signals = GOOD | {"solver": {"iterations": [80], "relative_residual": [0.1], "converged": False}}
+    result = run("signals", "slachter2010")
+    assert result.exit_code == 1
+    assert "did not converge" in result.stderr
+    stub.signals = NotConverged("no convergence in 80 iterations: is a metal floating?")
+    result = run("signals", "slachter2010")
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "no convergence in 80 iterations: is a metal floating?"
+    stub.fitted = FITTED | {"converged": False}
+    assert run("fit", "slachter2010", "slachter2010").exit_code == 1
+
+
+def test_an_interrupt_is_exit_code_130_and_one_line(stub: Stub) -> None:
+    stub.signals = KeyboardInterrupt()
+    result = run("signals", "slachter2010")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "interrupted"
+
+
+def test_a_fault_of_the_program_shows_its_traceback(stub: Stub) -> None:
+    stub.signals = ValueError("raised outside the package")
+    with pytest.raises(ValueError, match="raised outside"):
+        run("signals", "slachter2010")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom thermospin import cli\n"
+        "result = CliRunner().invoke(cli.app, ['--help'])\n"
+        "heavy = {'jax', 'numpy', 'scipy', 'pint', 'pydantic', 'matplotlib', 'equinox'} & set(sys.modules)\n"
+        "print(sorted(heavy), all(name in result.stdout for name in ('demo', 'signals', 'fit', 'check')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[] True"

@@ -1,0 +1,127 @@
+"""Measured data: what is read, and what each fault of a file is told."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from thermospin import data
+from thermospin.data import DataError, Row
+from thermospin.device import Device, load
+
+HEADER = "experiment,signal,value,std,unit\n"
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    return load("slachter2010")
+
+
+def faults_of(text: str, device: Device) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        data.read(text, "x.csv", device)
+    assert str(caught.value).splitlines() == caught.value.faults
+    assert all(fault.startswith("x.csv: ") for fault in caught.value.faults)
+    return [fault.removeprefix("x.csv: ") for fault in caught.value.faults]
+
+
+def test_rows_become_si_units(device: Device) -> None:
+    text = HEADER + "thermal, R2.spin, -15.6, 1, nV/mA^2\n\n# a remark\nelectrical,R1.AP,9,0.5,mohm\n"
+    rows = data.read(text, "x.csv", device)
+    assert rows == (
+        Row("thermal", "R2.spin", -15.6e-3, 1e-3, True),
+        Row("electrical", "R1.AP", 9e-3, 0.5e-3, True),
+    )
+    assert (rows[0].harmonic, rows[0].part) == (2, "spin")
+    assert (rows[1].harmonic, rows[1].part) == (1, "AP")
+
+
+def test_polarity_is_unknown_for_a_file_or_for_a_row(device: Device) -> None:
+    file = data.read("# polarity = unknown\n" + HEADER + "thermal,R1.P,1,1,ohm\n", "x.csv", device)
+    assert not file[0].polarity_known
+    text = (
+        HEADER.strip()
+        + ",polarity\nthermal,R1.P,1,1,ohm,unknown\nthermal,R1.AP,1,1,ohm,known\nthermal,R1.AP,1,1,ohm,\n"
+    )
+    assert [row.polarity_known for row in data.read(text, "x.csv", device)] == [False, True, True]
+
+
+def test_the_paper_s_signals_are_shipped(device: Device) -> None:
+    rows = {(row.experiment, row.signal): row for row in data.load("slachter2010", device)}
+    values = {key: row.value for key, row in rows.items()}
+    assert values == {
+        ("thermal", "R1.baseline"): 90e-6,
+        ("thermal", "R1.spin"): -20e-6,
+        ("thermal", "R2.baseline"): 7.69,
+        ("thermal", "R2.spin"): -15.6e-3,
+        ("electrical", "R1.baseline"): 1.05,
+        ("electrical", "R1.spin"): 9e-3,
+    }
+    assert [key for key, row in rows.items() if not row.polarity_known] == [("thermal", "R2.baseline")]
+    assert all(0.01 < row.std / abs(row.value) < 0.3 for row in rows.values())
+
+
+def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:
+    rows = data.load("slachter2010", device)
+    file = io.StringIO()
+    data.write(rows, file)
+    path = tmp_path / "again.csv"
+    path.write_text("\ufeff" + file.getvalue(), encoding="utf-8")  # a byte order mark, as spreadsheets write it
+    assert data.load(path, device) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["empty, expected a header line: experiment,signal,value,std,unit"]),
+        (HEADER, ["no rows, expected at least one"]),
+        ("experiment,signal,value,unit\nthermal,R1.spin,1,ohm", ["line 1: column std missing; got experiment, signal"]),
+        (
+            "experiment,signal,value,stdev,unit\nthermal,R1.spin,1,1,ohm",
+            ["line 1: unknown column 'stdev'; did you mean 'std'?", "line 1: column std missing"],
+        ),
+        (HEADER + "thermall,R1.spin,1,1,ohm", ["line 2, experiment: got 'thermall'; did you mean 'thermal'?"]),
+        (HEADER + "thermal,R5.spin,1,1,ohm", ["line 2, signal: got 'R5.spin'; expected R1 or R2 or R3 or R4, a dot"]),
+        (HEADER + "thermal,R1,1,1,ohm", ["line 2, signal: got 'R1'; expected R1 or R2 or R3 or R4, a dot"]),
+        (HEADER + "thermal,R1.spn,1,1,ohm", ["line 2, signal: got 'R1.spn'; did you mean 'R1.spin'?"]),
+        (
+            HEADER + "thermal,R2.spin,1,1,ohm",
+            ['line 2, unit: got "ohm", which is a first-harmonic signal R1; expected'],
+        ),
+        (HEADER + "thermal,R2.spin,1,1,", ['line 2, unit: got "", a string without a unit']),
+        (
+            HEADER + "thermal,R1.P,nan,inf,ohm",
+            ['line 2, value: got "nan", which is not a finite', 'line 2, std: got "inf", which is not a finite'],
+        ),
+        (HEADER + "thermal,R1.P,1,0,ohm", ["line 2, std: got 0, expected a number above 0"]),
+        (HEADER + "thermal,R1.P,1,-1,ohm", ["line 2, std: got -1, expected a number above 0"]),
+        (HEADER + "thermal,R1.P,,1,ohm", ['line 2, value: got "", which does not start with a number']),
+        (HEADER + "thermal,R1.P,1 V,1,ohm", ['line 2, value: got "1 V"']),
+        (HEADER + "thermal,R1.P,1,1", ["line 2: got 4 cells, expected 5 as in the header"]),
+        (
+            "# polarity = maybe\n" + HEADER + "thermal,R1.P,1,1,ohm",
+            ["line 1: polarity: got 'maybe', expected one of: known"],
+        ),
+    ],
+)
+def test_a_fault_is_told_by_line_and_column(text: str, expected: list[str], device: Device) -> None:
+    found = faults_of(text, device)
+    assert len(found) == len(expected), found
+    assert all(fault.startswith(start) for fault, start in zip(found, expected, strict=True)), found
+
+
+def test_all_faults_of_a_file_come_in_one_go(device: Device) -> None:
+    text = HEADER + "warm,R1.P,1,1,ohm\nthermal,R2.spin,nan,-1,ohm\nthermal,R1.P,1\n"
+    assert len(faults_of(text, device)) == 5
+
+
+def test_a_file_that_is_not_there_names_the_nearest(device: Device, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(HEADER, encoding="utf-8")
+    with pytest.raises(DataError, match="mime.csv: no such file; did you mean 'mine.csv'"):
+        data.load(tmp_path / "mime.csv", device)
+    with pytest.raises(DataError, match="did you mean 'slachter2010'"):
+        data.load("slachter210", device)
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        data.load(tmp_path, device)

@@ -1,0 +1,395 @@
+"""Command line: reads files, calls the verbs of the library, prints tables, and turns errors into exit codes.
+
+0: what was asked for was computed and converged; 1: it was not (a solve or a fit did not converge); 2: bad input, told
+line by line; 130: interrupted. Nothing heavy is imported before a command needs it, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from thermospin.device import Device
+
+app = typer.Typer(
+    name="thermospin",
+    help="Spin-dependent thermoelectricity in nanodevices: signals, gradients and fits from a device file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+#: Rough, for `check`: one solve per unknown on two cores, and the compilation before the first one [s].
+SECONDS_PER_UNKNOWN = 1e-5
+SECONDS_TO_COMPILE = 15.0
+
+#: How signals are printed: unit in the JSON file, and readable units with their size in it.
+READABLE = {
+    "V/A": (("ohm", 1.0), ("mohm", 1e-3), ("uohm", 1e-6), ("nohm", 1e-9)),
+    "V/A^2": (("uV/mA^2", 1.0), ("nV/mA^2", 1e-3), ("pV/mA^2", 1e-6)),
+}
+
+DeviceArgument = Annotated[
+    str,
+    typer.Argument(metavar="DEVICE", help="Device file (TOML), or the name of a shipped device such as slachter2010."),
+]
+CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
+OrderOption = Annotated[int, typer.Option(min=1, max=3, help="Polynomial order of the elements.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file as JSON.")
+]
+
+
+class InputError(ValueError):
+    """Bad input on the command line."""
+
+
+class FitCommand(TyperCommand):
+    """Takes `--free A B C` as well as `--free A --free B --free C`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Spreads the names after --free before the usual parsing."""
+        return super().parse_args(ctx, spread_names(args))
+
+
+def spread_names(args: list[str]) -> list[str]:
+    """Puts --free in front of every parameter name that follows one, up to what is an option or looks like a file."""
+    result: list[str] = []
+    names = False
+    for i, arg in enumerate(args):
+        if arg.startswith("-"):
+            names = False
+        elif i and args[i - 1] == "--free":
+            names = True
+        elif names and (arg == "zeta" or ("." in arg and "/" not in arg and not arg.endswith((".csv", ".toml")))):
+            result.append("--free")
+        else:
+            names = False
+        result.append(arg)
+    return result
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turns what can go wrong into one message on stderr and an exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        raise typer.Exit(130) from None
+    except (ValueError, OSError) as error:
+        if not _raised_by_us(error.__traceback__):
+            raise
+        _complain(str(error))
+        raise typer.Exit(2) from None
+    except RuntimeError as error:
+        if type(error).__name__ != "NotConverged":
+            raise
+        _complain(str(error))
+        raise typer.Exit(1) from None
+    except MemoryError:
+        _complain("out of memory; ask for fewer cells with --cells")
+        raise typer.Exit(1) from None
+
+
+def _raised_by_us(trace: TracebackType | None) -> bool:
+    # An error that this program raises is about its input; one out of a library is a fault of this program: show where.
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "thermospin"
+
+
+def _complain(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+class Progress:
+    """One line that tells what goes on: replaced in place on a terminal, else a new line every few seconds."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        from rich.console import Console
+
+        self._status = Console(stderr=True).status("starting") if sys.stderr.isatty() else None
+        self._every, self._last = every, time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, text: str) -> None:
+        """Shows the line."""
+        if self._status is not None:
+            self._status.update(text)
+        elif time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            _complain(text)
+
+
+def start_jax() -> None:
+    """Double precision, and compiled programs kept between runs (THERMOSPIN_CACHE: where; empty: not at all)."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    folder = os.environ.get("THERMOSPIN_CACHE")
+    if folder is None:
+        import platformdirs
+
+        folder = platformdirs.user_cache_dir("thermospin", appauthor=False)
+    if not folder:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        _try_to_write(Path(folder))
+    except OSError as error:
+        _complain(f"compiled programs are not kept: {folder}: {error.strerror} (THERMOSPIN_CACHE names another folder)")
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _try_to_write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def require_writable(path: Path | None) -> None:
+    """Refuses a place for a file that cannot be written, before any work is done for it."""
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: cannot be written: it is not a regular file")
+    try:
+        _try_to_write(path.resolve().parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {path.resolve().parent}: {error.strerror}") from None
+
+
+def require_folder(path: Path) -> None:
+    """Makes a folder, refusing one that cannot be made or written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _try_to_write(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be used as a folder for results: {error.strerror}") from None
+
+
+@app.command()
+def demo(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Shipped device, such as slachter2010.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for figures and data; default: NAME-demo.")
+    ] = None,
+    cells: CellsOption = None,
+    order: OrderOption = 2,
+) -> None:
+    """The device of a paper: signals, fit, table against the paper, figures."""
+    with exit_codes():
+        from thermospin.devicefile import shipped_names
+        from thermospin.materials import nearest
+
+        if name not in shipped_names():
+            raise InputError(f"no demo '{name}'; {nearest(name, shipped_names())}")
+        folder = out if out is not None else Path(f"{name}-demo")
+        require_folder(folder)
+        start_jax()
+        from thermospin.demo import run_demo
+
+        with Progress() as progress:
+            text = run_demo(name, out=folder, cells=cells, order=order, progress=progress)
+        if text:
+            typer.echo(text)
+
+
+@app.command()
+def signals(
+    device: DeviceArgument,
+    cells: CellsOption = None,
+    order: OrderOption = 2,
+    harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
+    json: JsonOption = None,
+) -> None:
+    """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part."""
+    with exit_codes():
+        from thermospin.device import load
+
+        loaded = _with_experiments(load(device), device)
+        require_writable(json)
+        start_jax()
+        from thermospin.signals import build, measure
+
+        from thermospin.export import write_json
+
+        with Progress() as progress:
+            model = build(loaded, cells=cells, order=order, progress=progress)
+            result = measure(model, harmonics=harmonics, progress=progress).to_json()
+        if json is not None:
+            write_json(json, result)
+        _print_signals(result)
+        _finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
+
+
+@app.command(cls=FitCommand)
+def fit(
+    device: DeviceArgument,
+    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Measured signals (CSV), or a shipped name.")],
+    free: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="Parameters to fit, such as Py.S_s zeta; default: chosen by the program."),
+    ] = None,
+    cells: CellsOption = None,
+    order: OrderOption = 2,
+    json: JsonOption = None,
+) -> None:
+    """Fits material values and zeta to measured signals, with standard deviations and correlations."""
+    with exit_codes():
+        from thermospin.device import load
+
+        loaded = _with_experiments(load(device), device)
+        rows = _read_data(data, loaded)
+        _require_parameters(free or [], loaded)
+        require_writable(json)
+        start_jax()
+        from thermospin.inverse import fit as run_fit
+
+        from thermospin.export import write_json
+
+        with Progress() as progress:
+            result = run_fit(loaded, rows, free=free or None, cells=cells, order=order, progress=progress)
+        as_json = result.to_json()
+        if json is not None:
+            write_json(json, as_json)
+        typer.echo(result.report())
+        _finish(as_json["converged"], "the fit did not converge; its numbers are not to be trusted")
+
+
+@app.command()
+def check(
+    device: DeviceArgument,
+    cells: CellsOption = None,
+    order: OrderOption = 2,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the device into this PNG file.")] = None,
+) -> None:
+    """Faults of a device file; else its materials, contacts and size, and what a computation will take. No solve."""
+    with exit_codes():
+        from thermospin.device import load
+
+        loaded = load(device)
+        require_writable(picture)
+        from thermospin import overview
+        from thermospin.grid import plan
+
+        planned = plan(loaded, cells=cells, order=order)
+        typer.echo(overview.describe(loaded))
+        solves = 2 * sum(len(experiment.states) for experiment in loaded.experiments.values())
+        seconds = SECONDS_TO_COMPILE + solves * planned.unknowns * SECONDS_PER_UNKNOWN
+        typer.echo(
+            f"Cost at order {order}: {planned.cells:,} cells, {planned.unknowns:,} unknowns, about "
+            f"{planned.bytes / 2**20:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
+        )
+        if picture is not None:
+            from thermospin.plotting import device_picture
+
+            device_picture(loaded, picture)
+        typer.echo("No faults.")
+
+
+def _with_experiments(device: Device, source: str) -> Device:
+    if not device.experiments:
+        raise InputError(f"{source}: experiments: there is none, so there is no signal to compute")
+    return device
+
+
+def _read_data(paths: list[str], device: Device) -> list[Any]:
+    from thermospin.data import DataError, load
+
+    rows: list[Any] = []
+    faults: list[str] = []
+    for path in paths:
+        try:
+            rows += load(path, device)
+        except DataError as error:
+            faults += error.faults
+    if faults:
+        raise DataError(faults)
+    return rows
+
+
+def _require_parameters(names: list[str], device: Device) -> None:
+    from thermospin.materials import nearest
+
+    known = device.parameters()
+    faults = [f"--free: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _print_signals(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    harmonics = [values for each in result["experiments"].values() for values in each.values()]
+    parts = list(dict.fromkeys(part for values in harmonics for part in values if part != "unit"))
+    errors = result.get("errors")
+    table = Table(
+        title=f"{result['device']}: {result['cells']:,} cells, {result['unknowns']:,} unknowns", title_justify="left"
+    )
+    for column in ("experiment", "signal", *parts):
+        table.add_column(column, justify="left" if column in ("experiment", "signal") else "right", no_wrap=True)
+    for name, measured in result["experiments"].items():
+        for harmonic, values in measured.items():
+            own = (errors or {}).get(name, {}).get(harmonic, {})
+            table.add_row(
+                name, harmonic, *(_readable(values.get(part), values["unit"], own.get(part)) for part in parts)
+            )
+    # No narrower than the numbers: a terminal may wrap a line, rich would cut them off.
+    Console(width=max(Console().width, 120)).print(table)
+    solver = result["solver"]
+    iterations, residuals = solver["iterations"], solver["relative_residual"]
+    typer.echo(
+        f"{len(iterations)} solves, at most {max(iterations, default=0)} iterations, "
+        f"relative residual at most {max(residuals, default=0.0):.1e}, {result['wall_s']:.1f} s"
+    )
+
+
+def _readable(value: float | None, unit: str, error: float | None = None) -> str:
+    if value is None:
+        return ""
+    units = READABLE.get(unit, ((unit, 1.0),))
+    name, size = next((each for each in units if abs(value) >= each[1]), units[-1] if value else units[0])
+    margin = f" +- {abs(error) / size:.2g}" if error is not None else ""
+    return f"{value / size:.5g}{margin} {name}"
+
+
+def _finish(converged: bool, otherwise: str) -> None:
+    if not converged:
+        _complain(otherwise)
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command `thermospin`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
