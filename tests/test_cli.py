@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -236,3 +237,14 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[] True"
+
+
+@pytest.mark.parametrize(("folder", "kept"), [("cache", True), ("/dev/null/cache", False), ("", False)])
+def test_compiled_programs_are_kept_where_that_is_possible(tmp_path: Path, folder: str, kept: bool) -> None:
+    code = "from thermospin import cli; cli.start_jax(); import jax; print(jax.config.jax_compilation_cache_dir)"
+    env = os.environ | {"THERMOSPIN_CACHE": folder, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env, cwd=tmp_path
+    )
+    assert done.stdout.strip() == ("cache" if kept else "None")
+    assert ("compiled programs are not kept" in done.stderr) == (folder == "/dev/null/cache")

@@ -116,6 +116,12 @@ CASES = {
         "",
         ["contact 'c' (x+ of 'N'): overlaps contact 'b'"],
     ),
+    "overlapping faces of overlapping boxes": (
+        [],
+        '[[solids]]\nname = "O"\nmaterial = "Au"\nbox = { x = [200, 300], y = [20, 60], z = [0, 15] }\n'
+        '[[contacts]]\nname = "o"\nsolid = "O"\nface = "x+"\n',
+        ["contact 'o' (x+ of 'O'): overlaps contact 'b', a piece of plane belongs to both"],
+    ),
     "a contact on a body without charge": (
         [('solid = "N"\nface = "z+"', 'solid = "base"\nface = "z-"')],
         "",
@@ -124,9 +130,7 @@ CASES = {
     "a contact inside metal": (
         [('face = "x+"', 'face = "x-"')],
         "",
-        [
-            "contact 'b' (x- of 'N'): no metal of its own at that face; it is no end face: 'F'"
-        ],
+        ["contact 'b' (x- of 'N'): no metal of its own at that face; it is no end face: 'F'"],
     ),
     "a contact that is overwritten": (
         [],
@@ -149,9 +153,7 @@ CASES = {
     "a voltage contact without ground": (
         [('voltage = ["a", "c"]', 'voltage = ["a", "i"]')],
         ISLAND + ISLAND_CONTACT,
-        [
-            "experiment 'e': the voltage is read at contact 'i' on 'island', which no metal connects"
-        ],
+        ["experiment 'e': the voltage is read at contact 'i' on 'island', which no metal connects"],
     ),
     "metal without ground": (
         [],
@@ -208,6 +210,11 @@ CASES = {
         [('name = "bar"', 'name = "bar"\nbath = "5 nm"\nzeta = nan')],
         "",
         ['bath: got "5 nm", which is a length; expected a temperature', "zeta: got nan, which is not a finite number"],
+    ),
+    "a wrong bath and a negative zeta": (
+        [('name = "bar"', 'bath = "5 nm"\nzeta = -1')],
+        "",
+        ['bath: got "5 nm", which is a length', "zeta: got -1, expected a number >= 0"],
     ),
     "a bath at absolute zero": (
         [('name = "bar"', "bath = 0\nzeta = -1")],

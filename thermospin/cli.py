@@ -160,7 +160,7 @@ def start_jax() -> None:
         _complain(f"compiled programs are not kept: {folder}: {error.strerror} (THERMOSPIN_CACHE names another folder)")
         return
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def _try_to_write(folder: Path) -> None:

@@ -292,7 +292,7 @@ def faults(
             for other, taken in contact_faces.items():
                 if face.overlaps(taken):
                     found.append(
-                        f"{_label(item)}: overlaps contact '{other}', which has the same piece of face; "
+                        f"{_label(item)}: overlaps contact '{other}', a piece of plane belongs to both; "
                         "expected every contact on a face of its own"
                     )
             contact_faces.setdefault(item.name, face)

@@ -12,13 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from thermospin import device as dv
 from thermospin import materials, units
@@ -240,7 +234,7 @@ def read(text: str, source: str) -> dv.Device:
             reader.faults = [fault for fault in reader.faults if not fault.startswith("length_unit:")] + [str(error)]
             reader.length_unit = "nm"  # so that the lengths, right or wrong, do not each add a fault
 
-    bath, zeta = (top.bath, top.zeta) if top else (300.0, 1.0)
+    bath, zeta = (_scalar(reader, raw, key, default) for key, default in (("bath", 300.0), ("zeta", 1.0)))
     reader.faults += [fault for fault in (dv.bath_fault(bath), dv.zeta_fault(zeta)) if fault]
     solids, contacts, sinks, experiments = [], [], [], []
     unread: set[str] = set()
@@ -362,6 +356,12 @@ def _materials(
             )
     known |= {name: None for name in used if name not in known}
     return made, known
+
+
+def _scalar(reader: _Reader, raw: Mapping[str, Any], key: str, default: float) -> float:
+    """One number of the top of the file, right even if other keys are not."""
+    alone, _ = _silent(reader).read(_File, {key: raw.get(key, default), "solids": []}, "")
+    return default if alone is None else float(getattr(alone, key))
 
 
 def _silent(reader: _Reader) -> _Reader:

@@ -35,6 +35,7 @@ class Face:
       line: index of the grid line it lies on.
       layer: index along that axis of the cells it belongs to.
       cells: which of the cells of that layer have it, a plane of booleans.
+      box: the same for the whole side of the box, whatever has been overwritten.
       area: [m^2].
     """
 
@@ -42,12 +43,13 @@ class Face:
     line: int
     layer: int
     cells: np.ndarray
+    box: np.ndarray
     area: float
 
     def overlaps(self, other: Face) -> bool:
-        """Whether the two share a piece of plane."""
+        """Whether the two sides of boxes share a piece of plane (whichever box has overwritten the other there)."""
         same_plane = (self.axis, self.line) == (other.axis, other.line)
-        return same_plane and bool(np.any(self.cells & other.cells))
+        return same_plane and bool(np.any(self.box & other.box))
 
     def pieces(self, labels: np.ndarray) -> set[int]:
         """Labels found in the cells behind the face."""
@@ -70,14 +72,15 @@ class Layout:
         self.owner = fill(self.lines, boxes, range(len(boxes)))
         self.metal = np.append(np.asarray(metal, dtype=bool), False)[self.owner]
 
+    def _slices(self, index: int) -> tuple[slice, ...]:
+        return tuple(
+            slice(*(int(np.argmin(np.abs(line - edge))) for edge in edges))
+            for line, edges in zip(self.lines, self.solids[index].box, strict=True)
+        )
+
     def region(self, index: int) -> np.ndarray:
         """The part of `owner` that the box of one solid covers."""
-        return self.owner[
-            tuple(
-                slice(*(int(np.argmin(np.abs(line - edge))) for edge in edges))
-                for line, edges in zip(self.lines, self.solids[index].box, strict=True)
-            )
-        ]
+        return self.owner[self._slices(index)]
 
     def names(self, indices: Iterable[int]) -> str:
         """Names of solids, quoted, in the order of the file."""
@@ -147,7 +150,9 @@ class Layout:
                 cover = np.take(self.owner, front, axis=axis)[own]
                 return f"is no end face: {self.names(cover)} lies in front of all of it"
         widths = [np.diff(self.lines[k]) for k in range(3) if k != axis]
-        return Face(axis, line, layer, free, float(np.outer(*widths)[free].sum()))
+        box = np.zeros_like(own)
+        box[tuple(part for k, part in enumerate(self._slices(index)) if k != axis)] = True
+        return Face(axis, line, layer, free, box, float(np.outer(*widths)[free].sum()))
 
 
 def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
