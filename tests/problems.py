@@ -1,0 +1,211 @@
+"""Problems with exact solutions, shared by tests and benchmarks: blocks of material on a grid given by hand.
+
+`Block` builds the discrete problem from grid lines, without a device file: for order studies and closed forms, where
+the grid has to be known. Whole devices are tested through the program's own grids elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from thermospin import analytic, multigrid, operators, solve
+from thermospin.grid import Grid, gauss_lobatto
+
+T0 = 300.0
+
+joule = eqx.filter_jit(operators.joule)
+
+
+def constants(m: analytic.Layer) -> dict[str, float]:
+    """Entries of G, of the Joule form and the relaxation of a material; see docs/theory.md, sections 3 and 4."""
+    G = analytic.onsager_matrix(m.sigma, m.P, m.S, m.S_s, m.kappa, T0)
+    s, e = analytic.channel_sigma(m.sigma, m.P), analytic.channel_seebeck(m.P, m.S, m.S_s)
+    return {
+        "uu": G[0, 0],
+        "dd": G[1, 1],
+        "uT": G[0, 2],
+        "dT": G[1, 2],
+        "TT": G[2, 2],
+        "joule_TT": s.up * e.up**2 + s.down * e.down**2,
+        "relaxation": analytic.spin_exchange(m.sigma, m.P, m.lambda_sf) if m.sigma else 0.0,
+    }
+
+
+class Block:
+    """A discrete problem on a tensor grid.
+
+    Args:
+      lines: grid lines along x, y, z [m].
+      domain: index of the material of each cell, -1 for void.
+      materials: analytic.Layer objects (their length is not used).
+      order: polynomial order.
+      ground: faces with V_up = V_down = 0.
+      bath: faces held at T = 0.
+
+    A face is (axis, line, mask): the nodes on grid line `line` (-1 is the last) across `axis`, where the mask over the
+    transverse cells is true (None is everywhere).
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[np.ndarray],
+        domain: np.ndarray,
+        materials: Sequence[analytic.Layer],
+        order: int,
+        *,
+        ground: Sequence[tuple],
+        bath: Sequence[tuple],
+    ):
+        self.grid = Grid((lines[0], lines[1], lines[2]), np.asarray(domain, np.int32), order)
+        self.shape: tuple[int, ...] = tuple(len(x) for x in self.grid.nodes)
+        metal = np.array([m.sigma != 0 for m in materials])
+        held_T = self._any(bath)
+        self.disc = operators.discretise(self.grid, metal, held_T)
+        self.law = self.law_of(materials)
+        held_V = self._any(ground).ravel()[self.disc.index_V]
+        graph, widths = solve.low_order_graph(self.grid, self.disc, self.law, held_V)
+        # Small problems: two levels, a large dense solve at the end, so that there is little to compile.
+        coarsest, multigrid.COARSEST = multigrid.COARSEST, min(graph.size // 2, 1500)
+        try:
+            self.system = solve.hold(self.disc, multigrid.build(graph, widths), held_V)
+        finally:
+            multigrid.COARSEST = coarsest
+
+    def law_of(self, materials: Sequence[analytic.Layer]) -> operators.Coefficients:
+        """Coefficients for these materials on this grid."""
+        rows = [constants(m) for m in materials]
+        table = {name: jnp.array([row[name] for row in rows]) for name in operators.COEFFICIENTS}
+        return operators.coefficients(self.disc, table, T0)
+
+    def face_weights(self, face: tuple) -> np.ndarray:
+        """Area of each node of the tensor grid that lies on a face; sums to the area of the face."""
+        axis, line, mask = face
+        order = self.grid.order
+        weights = gauss_lobatto(order)[1]
+        others = [a for a in range(3) if a != axis]
+        widths = [np.diff(self.grid.lines[a]) for a in others]
+        cells = np.ones([len(w) for w in widths], bool) if mask is None else mask
+        plane = np.zeros([order * len(w) + 1 for w in widths])
+        for i, j in np.argwhere(cells):
+            area = np.outer(weights * widths[0][i] / 2, weights * widths[1][j] / 2)
+            plane[order * i : order * i + order + 1, order * j : order * j + order + 1] += area
+        out = np.zeros(self.shape)
+        index: list = [slice(None)] * 3
+        index[axis] = (order * line) % self.shape[axis] if line >= 0 else self.shape[axis] - 1
+        out[tuple(index)] = plane
+        return out
+
+    def _any(self, faces: Sequence[tuple]) -> np.ndarray:
+        held = np.zeros(self.shape, bool)
+        for face in faces:
+            held |= self.face_weights(face) > 0
+        return held
+
+    def drive(self, face: tuple, *, J: tuple[float, float] = (0.0, 0.0), Q: float = 0.0) -> Array:
+        """Right-hand side of a current density per channel [A/m^2] and a heat current density [W/m^2] into a face."""
+        area = self.face_weights(face).ravel()
+        V, T = area[self.disc.index_V], area[self.disc.index_T]
+        return jnp.asarray(np.concatenate([J[0] * V, J[1] * V, Q / T0 * T])[:, None])
+
+    def probe(self, face: tuple) -> np.ndarray:
+        """Vector w with w.u the area mean of (V_up + V_down)/2 over a face."""
+        V = self.face_weights(face).ravel()[self.disc.index_V]
+        V = V / V.sum()
+        return np.concatenate([V / 2, V / 2, np.zeros(self.disc.nodes_T)])
+
+    def solve(self, b: Array, law: operators.Coefficients | None = None) -> Array:
+        """A^-1 b to a true relative residual of 2e-11; round-off on the strongest gradings allows about 5e-12."""
+        u, stats = solve.solve(self.system, self.law if law is None else law, b, tolerance=2e-11)
+        assert bool(np.all(stats.converged)), (stats.iterations, stats.relative_residual)
+        return u
+
+    def fields(self, u: Array) -> np.ndarray:
+        """V_up, V_down, T on the tensor grid, NaN where there is none, shape (3, Nx, Ny, Nz)."""
+        out = np.full((3, int(np.prod(self.shape))), np.nan)
+        n = self.disc.nodes_V
+        values = np.asarray(u)[:, 0]
+        out[0, self.disc.index_V], out[1, self.disc.index_V] = values[:n], values[n : 2 * n]
+        out[2, self.disc.index_T] = values[2 * n :]
+        return out.reshape(3, *self.shape)
+
+
+LEFT = (0, 0, None)
+RIGHT = (0, -1, None)
+
+
+def clustered(length: float, cells: int, clustering: float) -> np.ndarray:
+    """Grid lines on [0, length] that cluster towards both ends; clustering 0 is uniform."""
+    t = np.linspace(-1.0, 1.0, cells + 1)
+    if clustering:
+        t = np.tanh(clustering * t) / np.tanh(clustering)
+    return (t + 1) / 2 * length
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A stack of layers along x as a bar one cell across, and the exact solution it has.
+
+    The left end is driven, and is held at T = 0 unless a heat current is given there; the right end is grounded.
+
+    Attributes:
+      layers: from left to right.
+      cells: cells per layer.
+      clustering: of the grid lines of each layer towards its ends, see `clustered`.
+      order: polynomial order.
+      left_bath: whether the left end is held at T = 0.
+      width: side of the square cross-section [m].
+    """
+
+    layers: tuple[analytic.Layer, ...]
+    cells: tuple[int, ...]
+    order: int
+    clustering: float = 0.0
+    left_bath: bool = True
+    width: float = 30e-9
+
+    @property
+    def lines(self) -> np.ndarray:
+        """Grid lines along x."""
+        out = np.zeros(1)
+        for layer, cells in zip(self.layers, self.cells, strict=True):
+            out = np.append(out, out[-1] + clustered(layer.length, cells, self.clustering)[1:])
+        return out
+
+    @property
+    def x(self) -> np.ndarray:
+        """Node coordinates."""
+        return self.block.grid.nodes[0]
+
+    @functools.cached_property
+    def block(self) -> Block:
+        """The discrete problem."""
+        across = np.array([0.0, self.width])
+        domain = np.repeat(np.arange(len(self.layers)), self.cells)[:, None, None]
+        bath = [LEFT, RIGHT] if self.left_bath else [RIGHT]
+        return Block((self.lines, across, across), domain, self.layers, self.order, ground=[RIGHT], bath=bath)
+
+    def solve(self, J: tuple[float, float], Q: float = 0.0) -> tuple[Array, Array]:
+        """Responses u_1 and u_2 (zeta = 1) to current densities J_up, J_down and a heat current density Q at the left."""
+        block = self.block
+        u_1 = block.solve(block.drive(LEFT, J=J, Q=Q))
+        return u_1, block.solve(joule(block.disc, block.law, u_1, u_1))
+
+    def along(self, u: Array) -> np.ndarray:
+        """V_up, V_down, T at the nodes of one edge of the bar."""
+        return self.block.fields(u)[:, :, 0, 0]
+
+    def voltage(self, u: Array) -> float:
+        """Voltage of the left end against the ground."""
+        return float(self.block.probe(LEFT) @ u[:, 0])
+
+    def exact(self, J: tuple[float, float], Q: float = 0.0) -> analytic.LayeredSolution:
+        """The exact response u_1; `.second_harmonic()` is u_2."""
+        left = analytic.End(J=J, T=0.0) if self.left_bath else analytic.End(J=J, Q=Q)
+        return analytic.layered_stack(self.layers, left, analytic.End.grounded(), T0=T0)
