@@ -1,0 +1,321 @@
+"""Pictures are written, carry units, and cope with devices and fields that lack what a picture usually shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from thermospin import device as dv
+from thermospin import plotting
+from thermospin.materials import Material
+from thermospin.plan import Plan
+from thermospin.slices import slice_at
+
+NM = 1e-9
+PY = Material("Py", sigma=4.32e6, P=0.25, S=-20e-6, S_s=-3.8e-6, kappa=30.0, lambda_sf=5 * NM)
+CU = Material("Cu", sigma=4.26e7, S=1.6e-6, kappa=300.0, lambda_sf=350 * NM)
+OXIDE = Material("oxide", kappa=1.0)
+MATERIALS = {material.name: material for material in (PY, CU, OXIDE)}
+
+
+def solid(name: str, material: str, magnet: str | None, *sides: tuple[float, float]) -> dv.Solid:
+    x, y, z = ((low * NM, high * NM) for low, high in sides)
+    return dv.Solid(name, material, magnet, (x, y, z))
+
+
+def make(*solids: dv.Solid, **rest) -> dv.Device:
+    return dv.Device(name="test", materials=MATERIALS, solids=solids, **rest)
+
+
+def bar(material: str = "Cu") -> dv.Device:
+    """One solid, its lower side at the bath temperature, with contacts where it conducts charge."""
+    return make(
+        solid("bar", material, None, (0, 1000), (0, 50), (0, 20)),
+        contacts=() if material == "oxide" else (dv.Contact("left", "bar", "x-"), dv.Contact("right", "bar", "x+")),
+        heat_sinks=(dv.HeatSink("bar", "z-"),),
+    )
+
+
+def pillar() -> dv.Device:
+    """A stack that current crosses upwards, with a contact on its top and one on its side."""
+    return make(
+        solid("base", "oxide", None, (-600, 600), (-500, 500), (-300, 0)),
+        solid("bottom", "Cu", None, (-600, 100), (-100, 100), (0, 60)),
+        solid("F1", "Py", "fixed", (-75, 75), (-40, 40), (60, 75)),
+        solid("N", "Cu", None, (-75, 75), (-40, 40), (75, 90)),
+        solid("F2", "Py", "free", (-75, 75), (-40, 40), (90, 105)),
+        solid("top", "Cu", None, (-100, 600), (-100, 100), (105, 225)),
+        contacts=(dv.Contact("in", "bottom", "x-"), dv.Contact("a long name", "top", "z+")),
+        heat_sinks=(dv.HeatSink("base", "z-"), dv.HeatSink("base", "y+")),
+    )
+
+
+def fields_on(device: dv.Device, cells: int = 12) -> SimpleNamespace:
+    """Smooth made-up fields on a graded grid through all faces, NaN where they do not live."""
+    layout = device.layout()
+    rng = np.random.default_rng(0)
+    lines = [np.union1d(line, rng.uniform(line[0], line[-1], cells)) for line in layout.lines]
+    middles = [(line[1:] + line[:-1]) / 2 for line in lines]
+    owner = layout.owner[np.ix_(*(np.searchsorted(e, m) - 1 for e, m in zip(layout.lines, middles, strict=True)))]
+    plan = Plan(device)
+
+    def live(kept: np.ndarray) -> np.ndarray:
+        cell = np.pad(kept[owner], 1)
+        shifts = [(slice(None, -1), slice(1, None))[k] for k in (0, 1)]
+        return np.any([cell[a, b, c] for a in shifts for b in shifts for c in shifts], axis=0)
+
+    X, Y, Z = np.meshgrid(*lines, indexing="ij")
+    distance = np.sqrt(X**2 + Y**2 + Z**2)
+    T = np.where(live(plan.domain >= 0), 30 * np.exp(-distance / (200 * NM)), np.nan)
+    V_s = np.where(live(plan.metal), 1e-6 * np.exp(-distance / (50 * NM)), np.nan)
+    return SimpleNamespace(x=lines[0], y=lines[1], z=lines[2], V_up=V_s / 2, V_down=-V_s / 2, T=T)
+
+
+def check_picture(figure: Figure, path: Path, *, axes: int) -> None:
+    """A PNG of some size, and labels that all name a unit."""
+    assert isinstance(figure, Figure)
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG") and len(data) > 5000
+    panels = figure.axes
+    assert len(panels) == axes
+    texts = [label for ax in panels for label in (ax.get_xlabel(), ax.get_ylabel()) if label]
+    assert len(texts) >= axes and all("[" in text and "]" in text for text in texts)
+
+
+DEVICES = {
+    "the paper's device": lambda: dv.load("slachter2010"),
+    "a pillar": pillar,
+    "one solid of normal metal": bar,
+    "one ferromagnet": lambda: bar("Py"),
+    "nothing but heat": lambda: bar("oxide"),
+}
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_every_device_has_a_picture(name, tmp_path):
+    device = DEVICES[name]()
+    figure = plotting.device_picture(device, tmp_path / "a.png")
+    check_picture(figure, tmp_path / "a.png", axes=3)
+    written = [text.get_text() for ax in figure.axes for text in ax.texts]
+    for contact in device.contacts:
+        assert contact.name in written
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert all(any(text.startswith(solid.material) for text in legend) for solid in device.solids)
+
+
+def test_magnets_are_named_and_the_zoom_is_on_the_small_contacts():
+    device = dv.load("slachter2010")
+    (x, y), axis, position = Plan(device).focus()
+    assert -150 * NM < x[0] < -40 * NM and 140 * NM < x[1] < 300 * NM
+    assert y[0] > -200 * NM and y[1] < 250 * NM
+    assert axis == 1 and abs(position) < 15 * NM, "the section runs along the copper, through both ferromagnets"
+
+
+def test_magnets_are_labelled(tmp_path):
+    figure = plotting.device_picture(dv.load("slachter2010"), tmp_path / "a.png")
+    written = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert written.count("FM1") >= 2 and written.count("FM2") >= 2  # from above and in the section
+
+
+def test_views_show_the_last_solid_of_an_overlap():
+    device = make(
+        solid("slab", "Cu", None, (0, 100), (0, 100), (0, 20)),
+        solid("plug", "Py", "M", (40, 60), (40, 60), (0, 20)),
+        solid("lid", "oxide", None, (0, 50), (0, 100), (20, 30)),
+        contacts=(dv.Contact("end", "slab", "x-"),),
+    )
+    plan = Plan(device)
+    middle = np.array([50.5]) * NM
+    assert plan.cut(2, 10 * NM).at(middle, middle) == 1
+    assert plan.from_above().at(middle, middle) == 1
+    assert plan.from_above().at(np.array([45]) * NM, middle) == 2
+    on_the_face = plan.cut(2, 20 * NM)
+    assert on_the_face.at(np.array([45]) * NM, middle) == 2 and on_the_face.at(middle, middle) == 1
+    assert plan.cut(2, 30 * NM).at(np.array([45]) * NM, middle) == 2
+    assert np.all(plan.cut(2, 31 * NM).owner == -1)
+
+
+@pytest.mark.parametrize("with_device", [True, False])
+@pytest.mark.parametrize("make_device", [pillar, bar, lambda: bar("Py")])
+def test_maps_are_drawn(make_device, with_device, tmp_path):
+    device = make_device()
+    fields = fields_on(device)
+    shown = device if with_device else None
+    figure = plotting.temperature_map(fields, 10 * NM, 2e-3, tmp_path / "T.png", shown)
+    check_picture(figure, tmp_path / "T.png", axes=1)
+    figure = plotting.spin_map(fields, 10 * NM, 2e-3, tmp_path / "S.png", shown)
+    check_picture(figure, tmp_path / "S.png", axes=1)
+    assert "2 mA" in figure.axes[0].get_title(loc="left") and "10 nm" in figure.axes[0].get_title(loc="left")
+
+
+def test_maps_take_an_extent_and_a_scale(tmp_path):
+    fields = fields_on(pillar())
+    extent = ((-100 * NM, 50 * NM), (-50 * NM, 50 * NM))
+    for scale in ("linear", "symlog"):
+        figure = plotting.spin_map(fields, 30 * NM, 1e-3, tmp_path / "S.png", extent=extent, scale=scale)
+        np.testing.assert_allclose(figure.axes[0].get_xlim(), (-100, 50))
+        colours = figure.axes[0].images[0].norm
+        assert colours.vmin == -colours.vmax, "white is zero"
+    with pytest.raises(ValueError, match="scale is 'log'"):
+        plotting.spin_map(fields, 30 * NM, 1e-3, tmp_path / "S.png", scale="log")
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0])
+def test_a_constant_field_is_drawn(value, tmp_path):
+    fields = fields_on(bar())
+    fields.T = np.full_like(fields.T, value)
+    fields.V_up = fields.V_down
+    plotting.temperature_map(fields, 10 * NM, 1e-3, tmp_path / "T.png")
+    plotting.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png")
+
+
+def test_a_plane_without_data_says_where_there_is_some(tmp_path):
+    fields = fields_on(pillar())
+    with pytest.raises(ValueError, match=r"Plane z = 1e-06 m misses the grid, which spans \(-3e-07, 2.25e-07\) m"):
+        plotting.temperature_map(fields, 1000 * NM, 1e-3, tmp_path / "T.png")
+    with pytest.raises(ValueError, match=r"holds no spin accumulation; it lives in \(0, 2.25e-07\) m"):
+        plotting.spin_map(fields, -100 * NM, 1e-3, tmp_path / "S.png")
+    with pytest.raises(ValueError, match="it is NaN everywhere"):
+        fields.T = np.full_like(fields.T, np.nan)
+        plotting.temperature_map(fields, 0.0, 1e-3, tmp_path / "T.png")
+    with pytest.raises(ValueError, match="in metres"):
+        plotting.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png", extent=((700 * NM, 800 * NM), (0, NM)))
+    with pytest.raises(ValueError, match="no spin accumulation within the extent"):
+        beside = ((-600 * NM, 600 * NM), (150 * NM, 400 * NM))
+        plotting.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png", extent=beside)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slices_and_samples_are_exact_for_a_trilinear_field():
+    rng = np.random.default_rng(1)
+    x, y, z = (np.cumsum(rng.uniform(0.2, 3.0, n)) for n in (9, 8, 7))
+
+    def f(x, y, z):
+        return 1 + x - 2 * y + 0.5 * z + x * y * z
+
+    values = f(x[:, None, None], y[None, :, None], z[None, None, :])
+    fields = SimpleNamespace(x=x, y=y, z=z, V_up=values, V_down=values, T=values)
+    for height in (z[0], z[3], 0.3 * z[3] + 0.7 * z[4], z[-1]):
+        sliced = slice_at("T", values, fields, height)
+        u, v, image = sliced.samples(((x[1], x[-2]), (y[0], y[-1])), 57)
+        np.testing.assert_allclose(image, f(u[:, None], v[None, :], height), rtol=1e-12)
+
+
+def test_a_void_between_two_bodies_stays_empty_only_a_device_can_tell():
+    """Two bars one cell apart: all nodes of the gap are live, and only the device knows that it is a gap."""
+    device = make(
+        solid("base", "oxide", None, (0, 100), (0, 20), (-10, 0)),
+        solid("left", "Cu", None, (0, 40), (0, 20), (0, 10)),
+        solid("right", "Cu", None, (60, 100), (0, 20), (0, 10)),
+        contacts=(dv.Contact("1", "left", "x-"), dv.Contact("2", "right", "x+")),
+    )
+    x, y, z = np.array([0, 40, 60, 100]) * NM, np.array([0, 20]) * NM, np.array([-10, 0, 10]) * NM
+    T = np.ones((4, 2, 3))
+    fields = SimpleNamespace(x=x, y=y, z=z, V_up=T, V_down=T, T=T)
+    plan = Plan(device)
+    assert slice_at("T", T, fields, 5 * NM).cells[:, 0].tolist() == [True, True, True]
+    sliced = slice_at("T", T, fields, 5 * NM, plan.cut(2, 5 * NM), plan.domain >= 0)
+    assert sliced.cells[:, 0].tolist() == [True, False, True]
+
+
+def test_r2s_reaches_the_papers_70_nV_at_its_largest_current(tmp_path):
+    """Derived: 15.6 nV/mA^2 times (1.5 mA sqrt 2)^2 = 70.2 nV; with the rms current squared it would be 35 nV."""
+    figure = plotting.r2s_current({"a": -18e-3, "b": -5e-3}, tmp_path / "a.png", measured_std=1e-3)
+    check_picture(figure, tmp_path / "a.png", axes=1)
+    ax = figure.axes[0]
+    line = next(line for line in ax.lines if str(line.get_label()).startswith("measured (Slachter 2010)"))
+    assert line.get_xdata()[-1] == pytest.approx(4.5) and line.get_ydata()[-1] == pytest.approx(-70.2)
+    assert any("\N{MINUS SIGN}18 nV/mA²" in str(line.get_label()) for line in ax.lines)
+    figure = plotting.r2s_current(-18e-3, tmp_path / "a.png", -10e-3)
+    line = next(line for line in figure.axes[0].lines if str(line.get_label()).startswith("measured"))
+    assert line.get_ydata()[-1] == pytest.approx(-45)
+
+
+def test_interface_profile_shows_the_error(tmp_path):
+    x = np.linspace(-40, 80, 25) * NM
+    x_exact = np.union1d(np.linspace(-40, 80, 400) * NM, x)
+
+    def split(x):
+        return -0.826e-6 * np.where(x < 0, np.exp(np.minimum(x, 0) / (5 * NM)), np.exp(-np.maximum(x, 0) / (350 * NM)))
+
+    V_s, exact = split(x), split(x_exact)
+    path = tmp_path / "a.png"
+    figure = plotting.interface_profile(
+        x, V_s / 2 + 1e-9, -V_s / 2, x_exact, exact / 2, -exact / 2, path, slopes=(1.0, 0.0), sides=("Py", "Cu")
+    )
+    check_picture(figure, path, axes=3)
+    errors = figure.axes[2].lines[0].get_ydata()
+    np.testing.assert_allclose(errors, 1.0, rtol=1e-9)
+    assert "nV" in figure.axes[2].get_ylabel()
+    with pytest.raises(ValueError, match="computed profile has shapes"):
+        plotting.interface_profile(x, V_s[1:], V_s, x_exact, exact, exact, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    experiment: str
+    harmonic: int
+    part: str
+    value: float
+    std: float
+    polarity_known: bool = True
+
+
+ROWS = [
+    Row("thermal", 2, "baseline", 7.69, 0.2, polarity_known=False),
+    Row("thermal", 2, "spin", -15.6e-3, 1e-3),
+    Row("electrical", 1, "spin", 9e-3, 0.5e-3),
+]
+
+
+def test_fit_picture_shows_pulls_and_readings(tmp_path):
+    figure = plotting.fit_picture(ROWS, [-7.0, -18e-3, 10e-3], [-7.69, -15.6e-3, 9.5e-3], tmp_path / "a.png")
+    check_picture(figure, tmp_path / "a.png", axes=2)
+    pulls = figure.axes[1].lines[1].get_xdata()
+    np.testing.assert_allclose(pulls, [0, 0, 1], atol=1e-9)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels[0] == "thermal, |R2 baseline|\n7.69 ± 0.2 µV/mA²"
+    assert labels[1] == "thermal, R2 spin\n\N{MINUS SIGN}15.6 ± 1 nV/mA²"
+    assert labels[2] == "electrical, R1 spin\n9 ± 0.5 mΩ"
+
+
+@pytest.mark.parametrize("before", [[1e4, -18e-3, 10e-3], [1e4, 1.0, -3.0], [np.nan, -18e-3, 0.0]])
+def test_fit_picture_stands_a_wild_start(before, tmp_path):
+    rows = [*ROWS, Row("thermal", 1, "spin", 0.0, 1e-6)]
+    figure = plotting.fit_picture(rows, [*before, 1e-6], [-7.69, -15.6e-3, 9e-3, 0.0], tmp_path / "a.png")
+    check_picture(figure, tmp_path / "a.png", axes=2)
+
+
+def test_fit_picture_refuses_what_does_not_fit_together(tmp_path):
+    with pytest.raises(ValueError, match="no rows"):
+        plotting.fit_picture([], [], [], tmp_path / "a.png")
+    with pytest.raises(ValueError, match="3 rows, but 2 values before and 3 after"):
+        plotting.fit_picture(ROWS, [1.0, 2.0], [1.0, 2.0, 3.0], tmp_path / "a.png")
+
+
+def test_a_place_or_kind_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(OSError, match="there is no folder"):
+        plotting.device_picture(bar(), tmp_path / "nowhere" / "a.png")
+    with pytest.raises(ValueError, match=r"kind '\.doc'"):
+        plotting.device_picture(bar(), tmp_path / "a.doc")
+    assert list(tmp_path.iterdir()) == []
+    plotting.r2s_current(-18e-3, tmp_path / "a.pdf")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_drawing_needs_no_display_and_changes_no_settings(tmp_path):
+    code = (
+        "import matplotlib, sys; before = matplotlib.rcParams.copy(); from thermospin import plotting; "
+        "plotting.r2s_current(-0.018, sys.argv[1]); assert matplotlib.rcParams.copy() == before; "
+        "assert 'matplotlib.pyplot' not in sys.modules; assert 'jax' not in sys.modules"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=True, env=environment)
