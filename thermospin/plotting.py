@@ -672,7 +672,8 @@ def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[fl
     if widest > 12:
         right.set_xscale("symlog", linthresh=3, linscale=1.2)
         right.set_xlim(-2 * widest, 2 * widest)
-        ticks = [10.0**k for k in range(math.ceil(math.log10(2 * widest)))]
+        decades = math.ceil(math.log10(2 * widest))
+        ticks = [10.0**k for k in (range(decades) if decades < 4 else range(1, decades, 2))][-4:]
         right.set_xticks([-tick for tick in reversed(ticks)] + [0.0, *ticks])
         right.xaxis.set_major_formatter(_PLAIN)
     else:
@@ -692,6 +693,8 @@ def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[fl
         else:
             left.set_xscale("symlog", linthresh=2, linscale=1.2)
         left.xaxis.set_major_formatter(_PLAIN)
+        left.relim()
+        left.autoscale(axis="x")
     left.axvline(1, color=_INK, linewidth=0.6)
     chi2 = [float(np.sum(((model - value) / std) ** 2)) for model in (start, end)]
     right.set_title(f"$\\chi^2$: {_number(chi2[0], 3)} before, {_number(chi2[1], 3)} after", loc="right", fontsize=9)
