@@ -1,0 +1,197 @@
+"""Graded tensor grids: grid lines on every face of every solid, one material per cell, Gauss-Lobatto nodes.
+
+This module knows boxes and lengths; it knows neither materials' values nor equations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+
+AXES = ("x", "y", "z")
+
+#: Faces closer than this fraction of the device are one face: round-off in a sum of decimal lengths, not geometry.
+FACE_TOLERANCE = 1e-9
+
+
+@functools.cache
+def gauss_lobatto(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gauss-Lobatto nodes, weights and differentiation matrix on [-1, 1].
+
+    Args:
+      order: polynomial order p >= 1; there are p + 1 nodes.
+    Returns:
+      nodes x (p+1), weights w (p+1, sum 2), and D (p+1, p+1) with (D f)_i = f'(x_i) exact for polynomials of degree p.
+    Source: Canuto, Hussaini, Quarteroni, Zang, Spectral Methods (2006), sections 2.3.1 and 2.3.2.
+    """
+    if order < 1:
+        raise ValueError(f"order is {order}; a nodal element needs order 1, 2 or 3.")
+    legendre = np.polynomial.Legendre.basis(order)
+    nodes = np.concatenate([[-1.0], np.sort(legendre.deriv().roots().real), [1.0]])
+    at_nodes = legendre(nodes)
+    weights = 2.0 / (order * (order + 1) * at_nodes**2)
+    distance = nodes[:, None] - nodes[None, :] + np.eye(order + 1)
+    derivative = at_nodes[:, None] / at_nodes[None, :] / distance
+    np.fill_diagonal(derivative, 0.0)
+    np.fill_diagonal(derivative, -derivative.sum(axis=1))
+    return nodes, weights, derivative
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A graded tensor grid with one domain per cell.
+
+    Attributes:
+      lines: grid lines along x, y and z [m]; every face of every solid is one of them.
+      domain: index of the domain that fills a cell (nx, ny, nz); -1 is void.
+      order: polynomial order p of the nodal scheme.
+    """
+
+    lines: tuple[np.ndarray, np.ndarray, np.ndarray]
+    domain: np.ndarray
+    order: int
+
+    @property
+    def nodes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Node coordinates along each axis [m], order * cells + 1 of them."""
+        x, y, z = (self._axis_nodes(lines) for lines in self.lines)
+        return x, y, z
+
+    def _axis_nodes(self, lines: np.ndarray) -> np.ndarray:
+        reference = gauss_lobatto(self.order)[0]
+        width = np.diff(lines)
+        inside = lines[:-1, None] + (reference[None, :-1] + 1) / 2 * width[:, None]
+        return np.append(inside.ravel(), lines[-1])
+
+    @property
+    def cells(self) -> int:
+        """Number of cells that are filled."""
+        return int(np.count_nonzero(self.domain >= 0))
+
+    def nodes_of(self, cells: np.ndarray) -> np.ndarray:
+        """Marks the nodes (Nx, Ny, Nz) of the cells marked in `cells` (nx, ny, nz)."""
+        marked = cells
+        for axis in range(3):
+            marked = np.moveaxis(marked, axis, 0)
+            count = marked.shape[0]
+            out = np.zeros((self.order * count + 1, *marked.shape[1:]), dtype=bool)
+            for local in range(self.order + 1):
+                out[local : local + self.order * count : self.order] |= marked
+            marked = np.moveaxis(out, 0, axis)
+        return marked
+
+    def line_index(self, axis: int, position: float) -> int:
+        """Index of the grid line at `position` [m]; a position that is on no line is a ValueError."""
+        lines = self.lines[axis]
+        index = int(np.argmin(np.abs(lines - position)))
+        if abs(lines[index] - position) > FACE_TOLERANCE * (lines[-1] - lines[0]):
+            raise ValueError(f"no grid line at {AXES[axis]} = {position:g} m; the nearest is {lines[index]:g} m.")
+        return index
+
+
+def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Sorted values, those within `FACE_TOLERANCE` of the total extent of each other taken as one."""
+    ordered = np.unique(np.asarray(values, dtype=float))
+    keep = np.append(True, np.diff(ordered) > FACE_TOLERANCE * (ordered[-1] - ordered[0]))
+    return ordered[keep]
+
+
+def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[int]) -> np.ndarray:
+    """Domain index of every cell, -1 where no box is; later boxes overwrite earlier ones."""
+    domain = np.full([len(line) - 1 for line in lines], -1, dtype=np.int32)
+    for box, index in zip(boxes, domains, strict=True):
+        ranges = []
+        for line, (low, high) in zip(lines, box, strict=True):
+            first, last = (int(np.argmin(np.abs(line - edge))) for edge in (low, high))
+            ranges.append(slice(first, last))
+        domain[tuple(ranges)] = index
+    return domain
+
+
+def graded_lines(faces: np.ndarray, sizes: np.ndarray, growth: float) -> np.ndarray:
+    """Grid lines on every face, graded geometrically away from the faces.
+
+    The wanted cell size at x is s(x) = min over faces f of (sizes_f + growth |x - x_f|), so that cells grow by a factor
+    of about exp(growth) from one to the next; between two faces n = ceil(integral dx / s) lines share that integral
+    equally, which keeps the growth smooth and never moves a face.
+
+    Args:
+      faces: positions of the faces [m], ascending.
+      sizes: wanted cell size at each face [m]; inf where the face asks for nothing.
+      growth: relative growth of the cell size per length [1].
+    """
+    pieces = [faces[:1]]
+    for low, high in zip(faces[:-1], faces[1:], strict=True):
+        # Sample the size finely near both ends, where it is small, with points that bunch there geometrically.
+        unit = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 60)])
+        sample = low + (high - low) * np.concatenate([unit, 1 - unit[-2::-1]])
+        size = np.min(sizes[None, :] + growth * np.abs(sample[:, None] - faces[None, :]), axis=1)
+        steps = np.diff(sample) * 0.5 * (1 / size[1:] + 1 / size[:-1])
+        measure = np.append(0.0, np.cumsum(steps))
+        count = max(1, int(np.ceil(measure[-1] - 1e-9)))
+        inner = np.interp(np.linspace(0, measure[-1], count + 1)[1:], measure, sample)
+        inner[-1] = high
+        pieces.append(inner)
+    return np.concatenate(pieces)
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What a grid must resolve: the boxes of a device, in the order of overwriting.
+
+    Attributes:
+      boxes: extents of the solids [m].
+      domains: domain index of each solid.
+      lengths: spin relaxation length of each solid that is a ferromagnet [m], inf for the others.
+    """
+
+    boxes: tuple[Box, ...]
+    domains: tuple[int, ...]
+    lengths: tuple[float, ...]
+
+    def faces(self, axis: int) -> np.ndarray:
+        """Positions of all faces across one axis [m]."""
+        return merge_close([edge for box in self.boxes for edge in box[axis]])
+
+    def sizes(self) -> np.ndarray:
+        """Wanted cell size at the faces of each solid [m], at coarseness 1.
+
+        A ferromagnet asks for a fifth of its relaxation length or a tenth of its smallest side, a solid that touches it
+        for the same (its edges are the edges of the contact, where potentials are singular), any other solid for a tenth
+        of its smallest side.
+        """
+        side = np.array([min(high - low for low, high in box) for box in self.boxes]) / 10
+        own = np.minimum(side, np.array(self.lengths) / 5)
+        size = own.copy()
+        for i, box in enumerate(self.boxes):
+            for j, other in enumerate(self.boxes):
+                if np.isfinite(self.lengths[j]) and _touch(box, other):
+                    size[i] = min(size[i], own[j])
+        return size
+
+
+def _touch(a: Box, b: Box) -> bool:
+    """Whether two boxes share a volume or a piece of face."""
+    overlap = [min(p[1], q[1]) - max(p[0], q[0]) for p, q in zip(a, b, strict=True)]
+    tolerance = FACE_TOLERANCE * max(p[1] - p[0] for p in (*a, *b))
+    return sum(o > tolerance for o in overlap) >= 2 and all(o > -tolerance for o in overlap)
+
+
+def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
+    """The grid whose wanted sizes are `coarseness` times those of `Features.sizes`, growing by 1 + 1.5 coarseness."""
+    wanted = features.sizes() * coarseness
+    lines = []
+    for axis in range(3):
+        faces = features.faces(axis)
+        sizes = np.full(len(faces), np.inf)
+        for box, size in zip(features.boxes, wanted, strict=True):
+            for edge in box[axis]:
+                k = int(np.argmin(np.abs(faces - edge)))
+                sizes[k] = min(sizes[k], size)
+        lines.append(graded_lines(faces, sizes, float(np.log1p(1.5 * coarseness))))
+    return Grid((lines[0], lines[1], lines[2]), fill(lines, features.boxes, features.domains), order)

@@ -1,0 +1,236 @@
+"""Preconditioned conjugate gradients for the coupled problem, with derivatives through the equation.
+
+This module knows the operator and its preconditioner; it knows no contact, no experiment and no signal.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from thermospin import multigrid, operators
+from thermospin.grid import Grid, gauss_lobatto
+from thermospin.operators import Coefficients, Discretisation, Fields
+
+#: Default bound on the true relative residual.
+TOLERANCE = 1e-9
+#: Default bound on the number of iterations.
+MAX_STEPS = 400
+
+
+class NotConverged(RuntimeError):
+    """A solve that missed its tolerance; the message names the likely causes."""
+
+
+class System(eqx.Module):
+    """The discrete problem with one set of nodes held at zero, and what is needed to precondition it.
+
+    Attributes:
+      disc: the discretisation.
+      free: 1 where a field vector is unknown, 0 where it is held (unknowns,).
+      mg: multigrid levels, shared by all systems of a device.
+      held: what of the multigrid depends on the held nodes.
+    """
+
+    disc: Discretisation
+    free: Float[Array, " unknowns"]
+    mg: multigrid.Multigrid
+    held: multigrid.Held
+
+
+class Stats(eqx.Module):
+    """How a solve went, per column.
+
+    Attributes:
+      iterations: conjugate gradient steps until the column was done.
+      relative_residual: |b - A u| / |b|, recomputed at the end, in the norm |r|^2 = r.D^-1 r with D the diagonal of A,
+        which makes amperes and watts comparable.
+      converged: whether that is below the tolerance.
+    """
+
+    iterations: Array
+    relative_residual: Array
+    converged: Bool[Array, " columns"]
+
+
+def low_order_graph(
+    grid: Grid, disc: Discretisation, law: Coefficients, contact_V: np.ndarray
+) -> tuple[multigrid.Graph, list[np.ndarray]]:
+    """The low-order scheme on the same nodes, charge, spin and heat as one graph, and the widths of its grid lines.
+
+    Same cross-sections as the order-p operator, but each segment's D' W D replaced by the two-point differences between
+    consecutive nodes: in one dimension the eigenvalues of one against the other lie in [1, 4/3] for p = 2, and so do
+    those of the sum over axes. In the basis V_c = (V_up + V_down)/2, V_s = V_up - V_down the charge block has the
+    conductances sigma, the spin block sigma/4 and the relaxation g as mass.
+
+    Args:
+      contact_V: marks V-nodes on contact faces, which coarser levels keep apart from the inside.
+    """
+    reference = gauss_lobatto(disc.order)[0]
+    nV, nT = disc.nodes_V, disc.nodes_T
+    tails, heads, axes, values = [], [], [], []
+
+    def add(nodes: np.ndarray, conductance: np.ndarray, axis: int, offset: int) -> None:
+        for local in range(disc.order):
+            tails.append(nodes[local, 1:] + offset)
+            heads.append(nodes[local + 1, 1:] + offset)
+            axes.append(np.full(nodes.shape[1] - 1, axis))
+            values.append(conductance[1:] / (reference[local + 1] - reference[local]))
+
+    for number, (axis, segments) in enumerate(zip(disc.axes, law.segments, strict=True)):
+        sigma = np.asarray(segments["uu"] + segments["dd"])
+        nodes_V, nodes_T = np.asarray(axis.nodes_V), np.asarray(axis.nodes_T)
+        add(nodes_V, sigma, number, 0)
+        add(nodes_V, sigma / 4, number, nV)
+        add(nodes_T, np.asarray(segments["TT"]), number, 2 * nV)
+    shape = [len(x) for x in grid.nodes]
+    lines_V = np.stack(np.unravel_index(disc.index_V, shape))
+    lines_T = np.stack(np.unravel_index(disc.index_T, shape))
+    graph = multigrid.Graph(
+        lines=np.concatenate([lines_V, lines_V, lines_T], axis=1),
+        tail=np.concatenate(tails),
+        head=np.concatenate(heads),
+        axis=np.concatenate(axes),
+        conductance=np.concatenate(values),
+        mass=np.concatenate([np.zeros(nV), np.asarray(law.relaxation), np.zeros(nT)]),
+        kind=np.concatenate([contact_V, contact_V, disc.held_T]).astype(np.int8),
+    )
+    widths = []
+    for x in grid.nodes:
+        gap = np.diff(x)
+        widths.append(np.append(gap, 0.0) / 2 + np.append(0.0, gap) / 2)
+    return graph, widths
+
+
+def hold(disc: Discretisation, mg: multigrid.Multigrid, held_V: np.ndarray) -> System:
+    """The system with V_up = V_down = 0 on `held_V` (and T = 0 on the bath nodes of the discretisation)."""
+    held = np.concatenate([held_V, held_V, disc.held_T])
+    return System(disc, jnp.asarray(~held, float), mg, multigrid.hold(mg, held))
+
+
+def precondition(system: System, r: Fields) -> Fields:
+    """Approximates A^-1 r: charge, spin and heat blocks apart, each by one multigrid cycle in single precision."""
+    up, down, heat = operators.split(system.disc, r)
+    size = jnp.sqrt(jnp.sum(r * r, axis=0))
+    size = jnp.where(size > 0, size, 1.0)  # keeps tiny and huge residuals inside the range of single precision
+    blocks = jnp.concatenate([up + down, (up - down) / 2, heat]) / size
+    z = multigrid.cycle(system.mg, system.held, blocks.astype(jnp.float32)).astype(r.dtype) * size
+    charge, spin, heat = operators.split(system.disc, z)
+    return jnp.concatenate([charge + spin / 2, charge - spin / 2, heat])
+
+
+def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
+    """A u on the free nodes, identity (zero in, zero out) on the held ones."""
+    free = system.free[:, None]
+    return free * operators.apply(system.disc, law, free * u)
+
+
+def _scale(system: System) -> Array:
+    """1/sqrt(D) of the finest preconditioner level, in the up-down basis."""
+    inverse = system.held.inverse_diagonal[0].astype(float)
+    charge, _, heat = (part for part in operators.split(system.disc, inverse))
+    return jnp.sqrt(jnp.concatenate([2 * charge, 2 * charge, heat]))
+
+
+def _dot(a: Fields, b: Fields) -> Array:
+    return jnp.sum(a * b, axis=0)
+
+
+@eqx.filter_jit
+def pcg(
+    system: System, law: Coefficients, b: Fields, x0: Fields | None, tolerance: float, max_steps: int
+) -> tuple[Fields, Stats]:
+    """Solves A x = b column by column; columns that are done stand still.
+
+    The right-hand sides are scaled to norm one first, so that a column of 1e-30 is solved like any other; a column of
+    zeros is answered by zeros.
+    """
+    scale = _scale(system)[:, None]
+    free = system.free[:, None]
+    b = free * b
+    peak = jnp.max(jnp.abs(b * scale), axis=0)
+    peak = jnp.where(peak > 0, peak, 1.0)
+    norm = peak * jnp.sqrt(_dot(b * scale / peak, b * scale / peak))
+    norm = jnp.where(norm > 0, norm, 1.0)
+    b = b / norm
+    x = jnp.zeros_like(b) if x0 is None else free * x0 / norm
+
+    def size(r: Fields) -> Array:
+        return jnp.sqrt(_dot(r * scale, r * scale))
+
+    def running(r: Fields) -> Array:
+        return size(r) > tolerance
+
+    def sweep(state):
+        """One run of conjugate gradients from the true residual."""
+        x, r, count, steps = state
+
+        def body(carry):
+            x, r, p, rz, count, steps = carry
+            active = running(r)
+            Ap = matvec(system, law, p)
+            curvature = _dot(p, Ap)
+            alpha = jnp.where(active, rz / jnp.where(curvature > 0, curvature, 1.0), 0.0)
+            x, r = x + alpha * p, r - alpha * Ap
+            z = precondition(system, r)
+            fresh = _dot(r, z)
+            beta = jnp.where(active, fresh / jnp.where(rz > 0, rz, 1.0), 0.0)
+            return x, r, z + beta * p, fresh, count + active, steps + 1
+
+        def go_on(carry):
+            return jnp.any(running(carry[1])) & (carry[-1] < max_steps)
+
+        z = precondition(system, r)
+        x, _, _, _, count, steps = lax.while_loop(go_on, body, (x, r, z, _dot(r, z), count, steps))
+        return x, b - matvec(system, law, x), count, steps
+
+    count = jnp.zeros(b.shape[1], int)
+    state = (x, b - matvec(system, law, x), count, jnp.zeros((), int))
+    # The recursive residual drifts from the true one in the last digits: start again until the true one is small.
+    x, r, count, _ = lax.while_loop(lambda s: jnp.any(running(s[1])) & (s[3] < max_steps), sweep, state)
+    residual = size(r)
+    return x * norm, Stats(count, residual, residual <= tolerance)
+
+
+def solve(
+    system: System,
+    law: Coefficients,
+    b: Fields,
+    *,
+    x0: Fields | None = None,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
+) -> tuple[Fields, Stats]:
+    """Solves A u = b for all columns; differentiable in `law` and `b`, forward and reverse.
+
+    Args:
+      system: discretisation, held nodes and preconditioner.
+      law: coefficients of the operator.
+      b: right-hand sides (unknowns, columns).
+      x0: start, not differentiated.
+      tolerance: bound on the true relative residual.
+      max_steps: bound on the number of iterations.
+    Returns:
+      fields, and how the solve went. A column that did not converge is filled with NaN, so that under `jax.jit`, where
+      nothing can be raised, it is never mistaken for a result.
+    """
+    frozen = lax.stop_gradient(law)
+    start = None if x0 is None else lax.stop_gradient(x0)
+
+    def run(operator, rhs):
+        del operator  # the same A for the solve and its transpose: it is symmetric
+        x, stats = pcg(system, frozen, rhs, start, tolerance, max_steps)
+        return jnp.where(stats.converged, x, jnp.nan), stats
+
+    def run_transposed(operator, rhs):
+        del operator
+        x, stats = pcg(system, frozen, rhs, None, tolerance, max_steps)
+        return jnp.where(stats.converged, x, jnp.nan), stats
+
+    return lax.custom_linear_solve(
+        lambda u: matvec(system, law, u), system.free[:, None] * b, run, run_transposed, symmetric=True, has_aux=True
+    )
