@@ -7,13 +7,14 @@ as one flat dictionary, `Device.parameters`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from thermospin import layout, materials
-from thermospin.grid import Box
+from thermospin.grid import Box, Features
 from thermospin.layout import FACES, Face, Layout
 from thermospin.materials import Material, nearest
 
@@ -173,6 +174,25 @@ class Device:
             assert isinstance(face, Face)  # __post_init__ has refused any other
             found[contact.name] = face
         return found
+
+    def heat_sink_faces(self) -> list[Face]:
+        """The free part of the face of every heat sink, on the grid of `layout`."""
+        index = {solid.name: i for i, solid in enumerate(self.solids)}
+        boxes = self.layout()
+        faces = [boxes.face(index[sink.solid], sink.face, closed_by=boxes.owner >= 0) for sink in self.heat_sinks]
+        return [face for face in faces if isinstance(face, Face)]  # __post_init__ has refused any other
+
+    @property
+    def features(self) -> Features:
+        """What a grid has to resolve."""
+        domains = self.domains
+        used = [self.materials[solid.material] for solid in self.solids]
+        return Features(
+            boxes=tuple(solid.box for solid in self.solids),
+            domains=tuple(domains.index((solid.material, solid.magnet)) for solid in self.solids),
+            metals=tuple(material.is_metal for material in used),
+            lengths=tuple(material.lambda_sf if material.is_magnetic else math.inf for material in used),
+        )
 
     @property
     def bounding_box(self) -> Box:

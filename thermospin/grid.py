@@ -85,6 +85,35 @@ class Grid:
             marked = np.moveaxis(out, 0, axis)
         return marked
 
+    def shares(self, axis: int) -> np.ndarray:
+        """Length of each cell that belongs to each node along an axis [m] (nodes, cells): weight times half the width."""
+        weights = gauss_lobatto(self.order)[1]
+        width = np.diff(self.lines[axis])
+        first = self.order * np.arange(len(width))
+        shares = np.zeros((self.order * len(width) + 1, len(width)))
+        for local, weight in enumerate(weights):
+            shares[first + local, np.arange(len(width))] = weight * width / 2
+        return shares
+
+    def face_weights(self, axis: int, position: float, cells: np.ndarray, lines: Sequence[np.ndarray]) -> np.ndarray:
+        """Area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on a piece of a plane; sums to its area.
+
+        Args:
+          axis: normal to the plane.
+          position: of the plane [m], on a grid line.
+          cells: which cells of a coarser tensor grid make up the piece (its two transverse axes).
+          lines: all three sets of grid lines of that coarser grid [m].
+        """
+        others = [a for a in range(3) if a != axis]
+        inside = cells
+        for k, other in enumerate(others):
+            middle = (self.lines[other][1:] + self.lines[other][:-1]) / 2
+            inside = np.take(inside, np.searchsorted(lines[other], middle) - 1, axis=k)
+        plane = self.shares(others[0]) @ inside @ self.shares(others[1]).T
+        weights = np.zeros([len(nodes) for nodes in self.nodes])
+        np.moveaxis(weights, axis, 0)[self.order * self.line_index(axis, position)] = plane
+        return weights
+
     def line_index(self, axis: int, position: float) -> int:
         """Index of the grid line at `position` [m]; a position that is on no line is a ValueError."""
         lines = self.lines[axis]
@@ -147,11 +176,13 @@ class Features:
     Attributes:
       boxes: extents of the solids [m].
       domains: domain index of each solid.
+      metals: whether each solid conducts charge.
       lengths: spin relaxation length of each solid that is a ferromagnet [m], inf for the others.
     """
 
     boxes: tuple[Box, ...]
     domains: tuple[int, ...]
+    metals: tuple[bool, ...]
     lengths: tuple[float, ...]
 
     def faces(self, axis: int) -> np.ndarray:
@@ -195,3 +226,38 @@ def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
                 sizes[k] = min(sizes[k], size)
         lines.append(graded_lines(faces, sizes, float(np.log1p(1.5 * coarseness))))
     return Grid((lines[0], lines[1], lines[2]), fill(lines, features.boxes, features.domains), order)
+
+
+def choose(features: Features, order: int, cells: int | None = None) -> Grid:
+    """The program's grid for a device: as fine as a budget of cells allows, or the default.
+
+    Args:
+      features: what to resolve.
+      order: polynomial order 1, 2 or 3.
+      cells: most cells there may be; None: the coarseness that `DEFAULT_COARSENESS` has for the order.
+    Raises:
+      ValueError: even the coarsest grid, one cell between neighbouring faces, has more cells than that.
+    """
+    if cells is None:
+        return at_coarseness(features, order, DEFAULT_COARSENESS[order])
+    coarsest = at_coarseness(features, order, 1e6)
+    if coarsest.cells > cells:
+        raise ValueError(
+            f"a budget of {cells} cells is too small: the faces of the solids alone make {coarsest.cells} cells; "
+            f"ask for at least that many"
+        )
+    # The number of cells falls with the coarseness, in steps: halve the interval until it is within a step.
+    fine, coarse = 0.0, 1.0
+    while at_coarseness(features, order, coarse).cells > cells:
+        fine, coarse = coarse, 2 * coarse
+    for _ in range(16):
+        middle = (fine + coarse) / 2
+        if at_coarseness(features, order, middle).cells > cells:
+            fine = middle
+        else:
+            coarse = middle
+    return at_coarseness(features, order, coarse)
+
+
+#: Coarseness of the default grid for each order; benchmarks/grid_order.py shows what it costs and what it buys.
+DEFAULT_COARSENESS = {1: 2.0, 2: 3.0, 3: 4.0}

@@ -116,7 +116,7 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
     index_T, index_V = np.flatnonzero(nodes_T), np.flatnonzero(nodes_V)
 
     indicator = np.stack([grid.domain == d for d in range(domains)], axis=-1).astype(float)
-    shares = [_shares(np.diff(lines), grid.order) for lines in grid.lines]
+    shares = [grid.shares(axis) for axis in range(3)]
 
     axes = []
     for axis in range(3):
@@ -147,16 +147,6 @@ def _number(marked: np.ndarray) -> np.ndarray:
     number = np.full(marked.shape, -1, dtype=np.int64)
     number[marked] = np.arange(np.count_nonzero(marked))
     return number
-
-
-def _shares(width: np.ndarray, order: int) -> np.ndarray:
-    """Length of each cell that belongs to each node (nodes, cells): Gauss-Lobatto weight times half the width."""
-    weights = gauss_lobatto(order)[1]
-    cells = len(width)
-    shares = np.zeros((order * cells + 1, cells))
-    for local, weight in enumerate(weights):
-        shares[order * np.arange(cells) + local, np.arange(cells)] = weight * width / 2
-    return shares
 
 
 def _contract(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
@@ -212,7 +202,7 @@ def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]
     """Sums the constitutive law of each domain onto segments and nodes; linear in `table`.
 
     Args:
-      table: for each name in `COEFFICIENTS` its value in every domain, see `materials.table`.
+      table: for each name in `COEFFICIENTS` its value in every domain, see `model.constitutive`.
       bath: bath temperature T0 [K].
     """
     segments = []
@@ -316,6 +306,30 @@ def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fiel
         local = jnp.zeros(g.heat.shape, u.dtype).at[:, :metal].set(density * weights[:, None, None])
         heat += _gather(local, axis.slots_T)
     return jnp.concatenate([jnp.zeros((2 * disc.nodes_V, u.shape[1]), u.dtype), heat / law.bath])
+
+
+def power(disc: Discretisation, law: Coefficients, v: Fields, u: Fields) -> Float[Array, " columns"]:
+    """v.A u, column by column, without the way over the nodes: the sum over segments of gradient times flux."""
+    _, weights, _ = gauss_lobatto(disc.order)
+    (v_up, v_down, _), (u_up, u_down, _) = split(disc, v), split(disc, u)
+    total = jnp.sum(law.relaxation[:, None] * (v_up - v_down) * (u_up - u_down), axis=0)
+    for axis, segments in zip(disc.axes, law.segments, strict=True):
+        g, f = gradient(disc, axis, v), flux(segments, gradient(disc, axis, u))
+        metal = jnp.sum(g.up * f.up + g.down * f.down, axis=1)
+        total += jnp.asarray(weights) @ (metal + jnp.sum(g.heat * f.heat, axis=1))
+    return total
+
+
+def joule_power(disc: Discretisation, law: Coefficients, test: Fields, u: Fields, v: Fields) -> Float[Array, " columns"]:
+    """l.q(u, v), column by column (l is `test`): Joule heat over T0, each node's weighted with the T of l [W]."""
+    _, weights, _ = gauss_lobatto(disc.order)
+    heat = split(disc, test)[2]
+    total = jnp.zeros(u.shape[1], u.dtype)
+    for axis, segments in zip(disc.axes, law.segments, strict=True):
+        density = joule_density(segments, gradient(disc, axis, u), gradient(disc, axis, v))
+        local = _take(heat, axis.nodes_T[:, : axis.nodes_V.shape[1]])
+        total += jnp.asarray(weights) @ jnp.sum(local * density, axis=1)
+    return total / law.bath
 
 
 def _conduction(segments: dict[str, Array], g: Gradient) -> Gradient:

@@ -57,6 +57,19 @@ class Stats(eqx.Module):
     converged: Bool[Array, " columns"]
 
 
+def require_converged(stats: Stats, what: str) -> None:
+    """Raises `NotConverged` unless every column did; `what` is what the message calls the solve."""
+    if bool(np.all(stats.converged)):
+        return
+    worst = int(np.argmax(np.where(np.isnan(stats.relative_residual), np.inf, stats.relative_residual)))
+    raise NotConverged(
+        f"{what}: no convergence in {int(stats.iterations[worst])} iterations, relative residual "
+        f"{float(stats.relative_residual[worst]):.1e}. Likely causes: a material whose values differ by many orders of "
+        "magnitude from its neighbours' (sigma, kappa, lambda_sf), bath * sigma * S^2 close to kappa, or |P| close to 1; "
+        "a finer or more even grid (--cells), or another order, often helps"
+    )
+
+
 def low_order_graph(
     grid: Grid, disc: Discretisation, law: Coefficients, contact_V: np.ndarray
 ) -> tuple[multigrid.Graph, list[np.ndarray]]:

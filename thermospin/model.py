@@ -1,0 +1,176 @@
+"""A device on a grid: the discrete problem, its ports, and the map from parameters to coefficients.
+
+This module brings device, grid, operator and solver together; it knows no harmonic and no measured signal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from thermospin import grid as grids
+from thermospin import multigrid, operators, solve
+from thermospin.device import Device
+from thermospin.grid import Grid
+from thermospin.operators import Coefficients, Discretisation
+from thermospin.solve import System
+
+Scalar = float | Float[Array, ""]
+#: Values of everything that can be fitted, by name ("Py.S_s", "zeta"), in SI units: see `Device.parameters`.
+Parameters = Mapping[str, Scalar]
+Progress = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """The discrete problem of a device; shapes are fixed, parameters are not.
+
+    Attributes:
+      device: what it was built from.
+      grid: cells and nodes.
+      disc: segments and weights of the operator.
+      systems: for each contact that is a ground, the problem with V_up = V_down = 0 on it.
+      ports: for each contact the vector w with w.u the area mean of (V_up + V_down)/2 over its face; the drive by a
+        current I into it is I w, so that reciprocity is exact.
+    """
+
+    device: Device
+    grid: Grid
+    disc: Discretisation
+    systems: Mapping[str, System]
+    ports: Mapping[str, Float[Array, " unknowns"]]
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The device's own values."""
+        return self.device.parameters()
+
+    @property
+    def cells(self) -> int:
+        """Number of filled cells."""
+        return self.grid.cells
+
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns, held ones included."""
+        return self.disc.unknowns
+
+    def table(self, parameters: Parameters, signs: Mapping[str, int]) -> dict[str, Float[Array, " domains"]]:
+        """The constitutive law of every domain, magnets reversed where `signs` says -1; see `constitutive`."""
+        metals = {name: material.is_metal for name, material in self.device.materials.items()}
+        return constitutive(self.device.domains, metals, parameters, signs, self.device.bath)
+
+    def coefficients(self, table: Mapping[str, Float[Array, " domains"]]) -> Coefficients:
+        """The law of a table, summed onto segments and nodes."""
+        return operators.coefficients(self.disc, dict(table), self.device.bath)
+
+
+def constitutive(
+    domains: Sequence[tuple[str, str | None]],
+    metals: Mapping[str, bool],
+    parameters: Parameters,
+    signs: Mapping[str, int],
+    bath: float,
+) -> dict[str, Float[Array, " domains"]]:
+    """Entries of G, of the Joule form and the relaxation, for each domain.
+
+    sigma_up,down = sigma (1 +- P)/2;  S_up = S + (1 - P)/2 S_s;  S_down = S - (1 + P)/2 S_s;
+    g = (1 - P^2) sigma / (4 lambda_sf^2);  the heat row is divided by the bath temperature (docs/theory.md, section 3).
+
+    Args:
+      domains: pairs (material, magnet).
+      metals: whether each material conducts charge.
+      parameters: material values in SI units.
+      signs: +1 or -1 for each magnet, +1 where none is given; -1 reverses P and S_s.
+      bath: bath temperature [K].
+    Returns:
+      for each name in `operators.COEFFICIENTS` an array (domains,).
+    Source: Slachter et al. 2010, eq. 1 to 4.
+    """
+    rows = []
+    for material, magnet in domains:
+        kappa = parameters[f"{material}.kappa"]
+        if not metals[material]:
+            rows.append((0.0, 0.0, 0.0, 0.0, kappa / bath, 0.0, 0.0))
+            continue
+        sigma, P, S, S_s, length = (parameters[f"{material}.{key}"] for key in ("sigma", "P", "S", "S_s", "lambda_sf"))
+        sign = 1 if magnet is None else signs.get(magnet, 1)
+        P, S_s = sign * P, sign * S_s
+        up, down = sigma * (1 + P) / 2, sigma * (1 - P) / 2
+        S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
+        relaxation = (1 - P * P) * sigma / (4 * length * length)
+        carried = up * S_up * S_up + down * S_down * S_down
+        rows.append((up, down, up * S_up, down * S_down, kappa / bath, carried, relaxation))
+    columns = zip(*rows, strict=True)
+    return {
+        name: jnp.stack([jnp.asarray(entry, float) for entry in column])
+        for name, column in zip(operators.COEFFICIENTS, columns, strict=True)
+    }
+
+
+def build(device: Device, *, cells: int | None = None, order: int = 2, progress: Progress | None = None) -> Model:
+    """The discrete problem of a device.
+
+    Args:
+      device: solids, materials, contacts, experiments.
+      cells: budget of grid cells; None: the program's default.
+      order: polynomial order 1, 2 or 3.
+      progress: is told what goes on.
+    Raises:
+      ValueError: JAX is in single precision, or the budget is too small for the device's faces.
+    """
+    grid = grids.choose(device.features, order, cells)
+    return on_grid(device, grid, progress=progress)
+
+
+def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None) -> Model:
+    """The discrete problem of a device on a grid of one's own; see `build`."""
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise ValueError(
+            "JAX is in single precision, in which a spin signal drowns; "
+            'call jax.config.update("jax_enable_x64", True) before anything else, or set JAX_ENABLE_X64=1'
+        )
+    if progress is not None:
+        progress(f"building the discrete problem, {grid.cells:,} cells")
+    layout = device.layout()
+    faces = device.contact_faces()
+    areas = {
+        name: grid.face_weights(face.axis, float(layout.lines[face.axis][face.line]), face.cells, layout.lines)
+        for name, face in faces.items()
+    }
+    held = sum(areas.values(), np.zeros([len(nodes) for nodes in grid.nodes])) > 0
+    for face in device.heat_sink_faces():
+        held |= grid.face_weights(face.axis, float(layout.lines[face.axis][face.line]), face.cells, layout.lines) > 0
+    metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
+    disc = operators.discretise(grid, metals, held)
+
+    on_contact = {name: area.ravel()[disc.index_V] for name, area in areas.items()}
+    rest = np.zeros(disc.nodes_T)
+    ports = {
+        name: jnp.asarray(np.concatenate([area / 2, area / 2, rest]) / area.sum()) for name, area in on_contact.items()
+    }
+    shell = Model(device, grid, disc, {}, ports)
+    law = shell.coefficients(shell.table(device.parameters(), {}))
+    contact_V = sum(on_contact.values(), np.zeros(disc.nodes_V)) > 0
+    mg = multigrid.build(*solve.low_order_graph(grid, disc, law, contact_V))
+    grounds = dict.fromkeys(experiment.current[1] for experiment in device.experiments.values())
+    systems = {name: solve.hold(disc, mg, on_contact[name] > 0) for name in grounds}
+    return dataclasses.replace(shell, systems=systems)
+
+
+def estimate(device: Device, grid: Grid) -> tuple[int, int]:
+    """Number of unknowns on a grid, and about how many bytes a computation of its signals takes at the peak."""
+    live = grid.domain >= 0
+    metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
+    unknowns = 2 * int(grid.nodes_of(live & metals[grid.domain]).sum()) + int(grid.nodes_of(live).sum())
+    return unknowns, unknowns * BYTES_PER_UNKNOWN
+
+
+#: Peak memory of the signals of a device, measured on the shipped one.
+BYTES_PER_UNKNOWN = 1500
