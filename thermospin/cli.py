@@ -30,15 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-#: Rough, for `check`: one solve per unknown on two cores, and the compilation before the first one [s].
-SECONDS_PER_UNKNOWN = 1e-5
-SECONDS_TO_COMPILE = 15.0
-
-#: How signals are printed: unit in the JSON file, and readable units with their size in it.
-READABLE = {
-    "V/A": (("ohm", 1.0), ("mohm", 1e-3), ("uohm", 1e-6), ("nohm", 1e-9)),
-    "V/A^2": (("uV/mA^2", 1.0), ("nV/mA^2", 1e-3), ("pV/mA^2", 1e-6)),
-}
+#: Rough, for `check`: one solve per unknown on two cores, the compilation before the first one [s], and peak memory.
+SECONDS_PER_UNKNOWN = 5e-6
+SECONDS_TO_COMPILE = 10.0
+BYTES_PER_UNKNOWN = 1500
 
 DeviceArgument = Annotated[
     str,
@@ -231,9 +226,8 @@ def signals(
         loaded = _with_experiments(load(device), device)
         require_writable(json)
         start_jax()
-        from thermospin.signals import build, measure
-
         from thermospin.export import write_json
+        from thermospin.signals import build, measure
 
         with Progress() as progress:
             model = build(loaded, cells=cells, order=order, progress=progress)
@@ -265,9 +259,8 @@ def fit(
         _require_parameters(free or [], loaded)
         require_writable(json)
         start_jax()
-        from thermospin.inverse import fit as run_fit
-
         from thermospin.export import write_json
+        from thermospin.inverse import fit as run_fit
 
         with Progress() as progress:
             result = run_fit(loaded, rows, free=free or None, cells=cells, order=order, progress=progress)
@@ -292,15 +285,16 @@ def check(
         loaded = load(device)
         require_writable(picture)
         from thermospin import overview
-        from thermospin.grid import plan
+        from thermospin.grid import choose
 
-        planned = plan(loaded, cells=cells, order=order)
+        grid = choose(loaded.features, order, cells)
+        unknowns = grid.unknowns([loaded.materials[material].is_metal for material, _ in loaded.domains])
         typer.echo(overview.describe(loaded))
         solves = 2 * sum(len(experiment.states) for experiment in loaded.experiments.values())
-        seconds = SECONDS_TO_COMPILE + solves * planned.unknowns * SECONDS_PER_UNKNOWN
+        seconds = SECONDS_TO_COMPILE + solves * unknowns * SECONDS_PER_UNKNOWN
         typer.echo(
-            f"Cost at order {order}: {planned.cells:,} cells, {planned.unknowns:,} unknowns, about "
-            f"{planned.bytes / 2**20:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
+            f"Cost at order {order}: {grid.cells:,} cells, {unknowns:,} unknowns, about "
+            f"{unknowns * BYTES_PER_UNKNOWN / 2**20:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
         )
         if picture is not None:
             from thermospin.plotting import device_picture
@@ -343,6 +337,8 @@ def _print_signals(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from thermospin.units import readable
+
     harmonics = [values for each in result["experiments"].values() for values in each.values()]
     parts = list(dict.fromkeys(part for values in harmonics for part in values if part != "unit"))
     errors = result.get("errors")
@@ -355,7 +351,7 @@ def _print_signals(result: dict[str, Any]) -> None:
         for harmonic, values in measured.items():
             own = (errors or {}).get(name, {}).get(harmonic, {})
             table.add_row(
-                name, harmonic, *(_readable(values.get(part), values["unit"], own.get(part)) for part in parts)
+                name, harmonic, *(readable(values.get(part), values["unit"], own.get(part)) for part in parts)
             )
     # No narrower than the numbers: a terminal may wrap a line, rich would cut them off.
     Console(width=max(Console().width, 120)).print(table)
@@ -365,15 +361,6 @@ def _print_signals(result: dict[str, Any]) -> None:
         f"{len(iterations)} solves, at most {max(iterations, default=0)} iterations, "
         f"relative residual at most {max(residuals, default=0.0):.1e}, {result['wall_s']:.1f} s"
     )
-
-
-def _readable(value: float | None, unit: str, error: float | None = None) -> str:
-    if value is None:
-        return ""
-    units = READABLE.get(unit, ((unit, 1.0),))
-    name, size = next((each for each in units if abs(value) >= each[1]), units[-1] if value else units[0])
-    margin = f" +- {abs(error) / size:.2g}" if error is not None else ""
-    return f"{value / size:.5g}{margin} {name}"
 
 
 def _finish(converged: bool, otherwise: str) -> None:

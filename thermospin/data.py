@@ -62,7 +62,7 @@ class Row:
 
     @property
     def part(self) -> str:
-        """ "baseline", "spin" or the name of a state."""
+        """Name of a state, or "baseline" or "spin"."""
         return self.signal.partition(".")[2]
 
 

@@ -7,7 +7,6 @@ as one flat dictionary, `Device.parameters`.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -191,7 +190,7 @@ class Device:
             boxes=tuple(solid.box for solid in self.solids),
             domains=tuple(domains.index((solid.material, solid.magnet)) for solid in self.solids),
             metals=tuple(material.is_metal for material in used),
-            lengths=tuple(material.lambda_sf if material.is_magnetic else math.inf for material in used),
+            lengths=tuple(material.lambda_sf for material in used),
         )
 
     @property
@@ -245,7 +244,7 @@ def faults(
     """
     found: list[str] = []
     for what, items in (("solid", solids), ("contact", contacts), ("experiment", experiments)):
-        counts = Counter(item.name for item in items)  # type: ignore[attr-defined]
+        counts = Counter(item.name for item in items)
         found += [f"{what} '{name}': the name is used {n} times, expected once" for name, n in counts.items() if n > 1]
     if not solids and not unread:
         found.append("solids: there is none, expected at least one")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,6 +74,12 @@ class Grid:
         """Number of cells that are filled."""
         return int(np.count_nonzero(self.domain >= 0))
 
+    def unknowns(self, metals: Sequence[bool]) -> int:
+        """Number of unknowns, two potentials per node of a metal and a temperature per node; `metals` by domain."""
+        live = self.domain >= 0
+        metal = live & np.asarray(metals, dtype=bool)[self.domain]
+        return 2 * int(self.nodes_of(metal).sum()) + int(self.nodes_of(live).sum())
+
     def nodes_of(self, cells: np.ndarray) -> np.ndarray:
         """Marks the nodes (Nx, Ny, Nz) of the cells marked in `cells` (nx, ny, nz)."""
         marked = cells
@@ -86,7 +93,7 @@ class Grid:
         return marked
 
     def shares(self, axis: int) -> np.ndarray:
-        """Length of each cell that belongs to each node along an axis [m] (nodes, cells): weight times half the width."""
+        """Length of each cell that belongs to each node along an axis [m] (nodes, cells)."""
         weights = gauss_lobatto(self.order)[1]
         width = np.diff(self.lines[axis])
         first = self.order * np.arange(len(width))
@@ -177,7 +184,7 @@ class Features:
       boxes: extents of the solids [m].
       domains: domain index of each solid.
       metals: whether each solid conducts charge.
-      lengths: spin relaxation length of each solid that is a ferromagnet [m], inf for the others.
+      lengths: spin relaxation length of each solid [m].
     """
 
     boxes: tuple[Box, ...]
@@ -189,42 +196,53 @@ class Features:
         """Positions of all faces across one axis [m]."""
         return merge_close([edge for box in self.boxes for edge in box[axis]])
 
-    def sizes(self) -> np.ndarray:
-        """Wanted cell size at the faces of each solid [m], at coarseness 1.
+    def sizes(self, axis: int) -> np.ndarray:
+        """Wanted cell size at each of `faces(axis)` [m], at coarseness 1.
 
-        A ferromagnet asks for a fifth of its relaxation length or a tenth of its smallest side, a solid that touches it
-        for the same (its edges are the edges of the contact, where potentials are singular), any other solid for a tenth
-        of its smallest side.
+        Where two metals of different kind touch, spins relax within the shorter of their relaxation lengths and
+        potentials are singular along the edges of the contact: its plane and its edges ask for a fifth of that length
+        or half of the smallest side involved. All other faces of a solid ask for its smallest side.
         """
-        side = np.array([min(high - low for low, high in box) for box in self.boxes]) / 10
-        own = np.minimum(side, np.array(self.lengths) / 5)
-        size = own.copy()
-        for i, box in enumerate(self.boxes):
-            for j, other in enumerate(self.boxes):
-                if np.isfinite(self.lengths[j]) and _touch(box, other):
-                    size[i] = min(size[i], own[j])
-        return size
+        faces = self.faces(axis)
+        sizes = np.full(len(faces), np.inf)
+
+        def ask(edges: Sequence[float], size: float) -> None:
+            for edge in edges:
+                k = int(np.argmin(np.abs(faces - edge)))
+                sizes[k] = min(sizes[k], size)
+
+        for box in self.boxes:
+            ask(box[axis], _smallest_side(box))
+        for (i, a), (j, b) in itertools.combinations(enumerate(self.boxes), 2):
+            if self.domains[i] == self.domains[j] or not (self.metals[i] and self.metals[j]):
+                continue
+            shared = _shared(a, b)
+            if shared is not None:
+                sides = min(_smallest_side(a), _smallest_side(b), _smallest_side(shared))
+                ask(shared[axis], min(self.lengths[i] / 5, self.lengths[j] / 5, sides / 2))
+        return sizes
 
 
-def _touch(a: Box, b: Box) -> bool:
-    """Whether two boxes share a volume or a piece of face."""
-    overlap = [min(p[1], q[1]) - max(p[0], q[0]) for p, q in zip(a, b, strict=True)]
+def _smallest_side(box: Box) -> float:
+    """The smallest extent that is not zero."""
+    return min(high - low for low, high in box if high > low)
+
+
+def _shared(a: Box, b: Box) -> Box | None:
+    """What two boxes have in common, if that is a volume or a piece of face."""
     tolerance = FACE_TOLERANCE * max(p[1] - p[0] for p in (*a, *b))
-    return sum(o > tolerance for o in overlap) >= 2 and all(o > -tolerance for o in overlap)
+    sides = [(max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True)]
+    extents = [high - low for low, high in sides]
+    if min(extents) < -tolerance or sum(extent > tolerance for extent in extents) < 2:
+        return None
+    x, y, z = ((low, high) if high - low > tolerance else (low, low) for low, high in sides)
+    return x, y, z
 
 
 def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
-    """The grid whose wanted sizes are `coarseness` times those of `Features.sizes`, growing by 1 + 1.5 coarseness."""
-    wanted = features.sizes() * coarseness
-    lines = []
-    for axis in range(3):
-        faces = features.faces(axis)
-        sizes = np.full(len(faces), np.inf)
-        for box, size in zip(features.boxes, wanted, strict=True):
-            for edge in box[axis]:
-                k = int(np.argmin(np.abs(faces - edge)))
-                sizes[k] = min(sizes[k], size)
-        lines.append(graded_lines(faces, sizes, float(np.log1p(1.5 * coarseness))))
+    """The grid whose wanted sizes are `coarseness` times those of `Features`, growing by a factor 1 + coarseness."""
+    growth = float(np.log1p(coarseness))
+    lines = [graded_lines(features.faces(axis), features.sizes(axis) * coarseness, growth) for axis in range(3)]
     return Grid((lines[0], lines[1], lines[2]), fill(lines, features.boxes, features.domains), order)
 
 
@@ -260,4 +278,4 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
 
 
 #: Coarseness of the default grid for each order; benchmarks/grid_order.py shows what it costs and what it buys.
-DEFAULT_COARSENESS = {1: 2.0, 2: 3.0, 3: 4.0}
+DEFAULT_COARSENESS = {1: 1.0, 2: 3.0, 3: 4.0}

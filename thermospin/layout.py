@@ -157,7 +157,7 @@ class Layout:
 
 def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
     """Pieces of the marked cells that hang together through faces: labels from 1 (0 elsewhere), and how many."""
-    from scipy import ndimage  # type: ignore[import-untyped]
+    from scipy import ndimage
 
     labels, count = ndimage.label(cells)
     return labels, int(count)

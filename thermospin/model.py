@@ -6,9 +6,8 @@ This module brings device, grid, operator and solver together; it knows no harmo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +17,7 @@ from thermospin import grid as grids
 from thermospin import multigrid, operators, solve
 from thermospin.device import Device
 from thermospin.grid import Grid
-from thermospin.operators import Coefficients, Discretisation
+from thermospin.operators import Discretisation
 from thermospin.solve import System
 
 Scalar = float | Float[Array, ""]
@@ -61,57 +60,60 @@ class Model:
         """Number of unknowns, held ones included."""
         return self.disc.unknowns
 
-    def table(self, parameters: Parameters, signs: Mapping[str, int]) -> dict[str, Float[Array, " domains"]]:
-        """The constitutive law of every domain, magnets reversed where `signs` says -1; see `constitutive`."""
-        metals = {name: material.is_metal for name, material in self.device.materials.items()}
-        return constitutive(self.device.domains, metals, parameters, signs, self.device.bath)
-
-    def coefficients(self, table: Mapping[str, Float[Array, " domains"]]) -> Coefficients:
-        """The law of a table, summed onto segments and nodes."""
-        return operators.coefficients(self.disc, dict(table), self.device.bath)
+    @property
+    def constitution(self) -> Constitution:
+        """What of the device the map from parameters to coefficients needs."""
+        metals = tuple(self.device.materials[material].is_metal for material, _ in self.device.domains)
+        return Constitution(self.device.domains, metals, self.device.bath)
 
 
-def constitutive(
-    domains: Sequence[tuple[str, str | None]],
-    metals: Mapping[str, bool],
-    parameters: Parameters,
-    signs: Mapping[str, int],
-    bath: float,
-) -> dict[str, Float[Array, " domains"]]:
-    """Entries of G, of the Joule form and the relaxation, for each domain.
+@dataclasses.dataclass(frozen=True)
+class Constitution:
+    """The map from parameters and magnetic state to the constitutive law of every domain; hashable.
 
-    sigma_up,down = sigma (1 +- P)/2;  S_up = S + (1 - P)/2 S_s;  S_down = S - (1 + P)/2 S_s;
-    g = (1 - P^2) sigma / (4 lambda_sf^2);  the heat row is divided by the bath temperature (docs/theory.md, section 3).
-
-    Args:
+    Attributes:
       domains: pairs (material, magnet).
-      metals: whether each material conducts charge.
-      parameters: material values in SI units.
-      signs: +1 or -1 for each magnet, +1 where none is given; -1 reverses P and S_s.
+      metals: whether each domain conducts charge.
       bath: bath temperature [K].
-    Returns:
-      for each name in `operators.COEFFICIENTS` an array (domains,).
-    Source: Slachter et al. 2010, eq. 1 to 4.
     """
-    rows = []
-    for material, magnet in domains:
-        kappa = parameters[f"{material}.kappa"]
-        if not metals[material]:
-            rows.append((0.0, 0.0, 0.0, 0.0, kappa / bath, 0.0, 0.0))
-            continue
-        sigma, P, S, S_s, length = (parameters[f"{material}.{key}"] for key in ("sigma", "P", "S", "S_s", "lambda_sf"))
-        sign = 1 if magnet is None else signs.get(magnet, 1)
-        P, S_s = sign * P, sign * S_s
-        up, down = sigma * (1 + P) / 2, sigma * (1 - P) / 2
-        S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
-        relaxation = (1 - P * P) * sigma / (4 * length * length)
-        carried = up * S_up * S_up + down * S_down * S_down
-        rows.append((up, down, up * S_up, down * S_down, kappa / bath, carried, relaxation))
-    columns = zip(*rows, strict=True)
-    return {
-        name: jnp.stack([jnp.asarray(entry, float) for entry in column])
-        for name, column in zip(operators.COEFFICIENTS, columns, strict=True)
-    }
+
+    domains: tuple[tuple[str, str | None], ...]
+    metals: tuple[bool, ...]
+    bath: float
+
+    def table(self, parameters: Parameters, signs: Mapping[str, int]) -> dict[str, Float[Array, " domains"]]:
+        """Entries of G, of the Joule form and the relaxation, for each domain.
+
+        sigma_up,down = sigma (1 +- P)/2;  S_up = S + (1 - P)/2 S_s;  S_down = S - (1 + P)/2 S_s;
+        g = (1 - P^2) sigma / (4 lambda_sf^2);  the heat row is divided by the bath temperature (docs/theory.md, 3).
+
+        Args:
+          parameters: material values in SI units.
+          signs: +1 or -1 for each magnet, +1 where none is given; -1 reverses P and S_s.
+        Returns:
+          for each name in `operators.COEFFICIENTS` an array (domains,).
+        Source: Slachter et al. 2010, eq. 1 to 4.
+        """
+        rows = []
+        for (material, magnet), metal in zip(self.domains, self.metals, strict=True):
+            kappa = parameters[f"{material}.kappa"]
+            if not metal:
+                rows.append((0.0, 0.0, 0.0, 0.0, kappa / self.bath, 0.0, 0.0))
+                continue
+            keys = ("sigma", "P", "S", "S_s", "lambda_sf")
+            sigma, P, S, S_s, length = (parameters[f"{material}.{key}"] for key in keys)
+            sign = 1 if magnet is None else signs.get(magnet, 1)
+            P, S_s = sign * P, sign * S_s
+            up, down = sigma * (1 + P) / 2, sigma * (1 - P) / 2
+            S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
+            relaxation = (1 - P * P) * sigma / (4 * length * length)
+            carried = up * S_up * S_up + down * S_down * S_down
+            rows.append((up, down, up * S_up, down * S_down, kappa / self.bath, carried, relaxation))
+        columns = zip(*rows, strict=True)
+        return {
+            name: jnp.stack([jnp.asarray(entry, float) for entry in column])
+            for name, column in zip(operators.COEFFICIENTS, columns, strict=True)
+        }
 
 
 def build(device: Device, *, cells: int | None = None, order: int = 2, progress: Progress | None = None) -> Model:
@@ -156,21 +158,9 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None) -> 
         name: jnp.asarray(np.concatenate([area / 2, area / 2, rest]) / area.sum()) for name, area in on_contact.items()
     }
     shell = Model(device, grid, disc, {}, ports)
-    law = shell.coefficients(shell.table(device.parameters(), {}))
+    law = operators.coefficients(disc, shell.constitution.table(device.parameters(), {}), device.bath)
     contact_V = sum(on_contact.values(), np.zeros(disc.nodes_V)) > 0
     mg = multigrid.build(*solve.low_order_graph(grid, disc, law, contact_V))
     grounds = dict.fromkeys(experiment.current[1] for experiment in device.experiments.values())
     systems = {name: solve.hold(disc, mg, on_contact[name] > 0) for name in grounds}
     return dataclasses.replace(shell, systems=systems)
-
-
-def estimate(device: Device, grid: Grid) -> tuple[int, int]:
-    """Number of unknowns on a grid, and about how many bytes a computation of its signals takes at the peak."""
-    live = grid.domain >= 0
-    metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
-    unknowns = 2 * int(grid.nodes_of(live & metals[grid.domain]).sum()) + int(grid.nodes_of(live).sum())
-    return unknowns, unknowns * BYTES_PER_UNKNOWN
-
-
-#: Peak memory of the signals of a device, measured on the shipped one.
-BYTES_PER_UNKNOWN = 1500

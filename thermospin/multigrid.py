@@ -1,9 +1,9 @@
 """Preconditioner: one multigrid V-cycle on the graph of the low-order scheme.
 
 Three scalar graphs (charge, spin, heat) form one graph that is not connected across fields. Levels are small graphs:
-nodes, edges that remember their axis, a conductance per edge, a mass per node. Coarsening merges neighbouring grid lines
-while the merged width stays under the level's target, which equalises widths, and then splits every merged group into its
-connected pieces, so that conductors that come close without touching never share an unknown.
+nodes, edges that remember their axis, a conductance per edge, a mass per node. Coarsening merges neighbouring grid
+lines while the merged width stays under the level's target, which equalises widths, and then splits every merged group
+into its connected pieces, so that conductors that come close without touching never share an unknown.
 
 The cycle runs in single precision and is not differentiated; the conjugate gradients around it carry the precision.
 This module knows graphs; it knows no physics, no grid order and no experiment.
@@ -58,9 +58,7 @@ class Graph:
     def diagonal(self) -> np.ndarray:
         """Diagonal of the matrix."""
         n = self.size
-        return (
-            np.bincount(self.tail, self.conductance, n) + np.bincount(self.head, self.conductance, n) + self.mass
-        )
+        return np.bincount(self.tail, self.conductance, n) + np.bincount(self.head, self.conductance, n) + self.mass
 
 
 class Level(eqx.Module):
@@ -128,9 +126,7 @@ def build(graph: Graph, widths: Sequence[np.ndarray]) -> Multigrid:
     return Multigrid(tuple(levels), jnp.asarray(np.diag(graph.diagonal) - matrix - matrix.T))
 
 
-def _merge_lines(
-    graph: Graph, lengths: list[np.ndarray], target: float
-) -> tuple[list[np.ndarray] | None, float]:
+def _merge_lines(graph: Graph, lengths: list[np.ndarray], target: float) -> tuple[list[np.ndarray] | None, float]:
     """Pairs neighbouring lines whose merged width is at most the target; doubles the target until that pays."""
     if all(len(w) == 1 for w in lengths):
         return None, target
@@ -162,8 +158,8 @@ def _pair(widths: np.ndarray, target: float) -> np.ndarray:
 def _coarsen(graph: Graph, merged: list[np.ndarray]) -> tuple[np.ndarray, Graph]:
     """Groups of nodes on the same merged lines, split into connected pieces, and the graph between them.
 
-    The conductance between two groups is the sum over the edges that cross, each in series with the half-edges inside the
-    groups along its axis, every added resistance at most half the crossing one.
+    The conductance between two groups is the sum over the edges that cross, each in series with the half-edges inside
+    the groups along its axis, every added resistance at most half the crossing one.
     """
     n = graph.size
     lines = np.stack([m[line] for m, line in zip(merged, graph.lines, strict=True)])
@@ -289,9 +285,7 @@ def cycle(mg: Multigrid, held: Held, r: Float[Array, "nodes columns"]) -> Float[
         padded = jnp.concatenate([jnp.where(inverse[:, None] > 0, r, 0), jnp.zeros((1, r.shape[1]), r.dtype)])
         r = sum(_take(padded, child) for child in level.children)
     x = held.coarsest @ r
-    for level, inverse, (fine, residual) in zip(
-        mg.levels[::-1], held.inverse_diagonal[::-1], stack[::-1], strict=True
-    ):
+    for level, inverse, (fine, residual) in zip(mg.levels[::-1], held.inverse_diagonal[::-1], stack[::-1], strict=True):
         correction = jnp.where(inverse[:, None] > 0, _take(x, level.parent), 0)
         r = residual - _matvec(level, correction)
         x, _ = _smooth(level, inverse, fine + correction, r)

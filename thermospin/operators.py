@@ -320,7 +320,9 @@ def power(disc: Discretisation, law: Coefficients, v: Fields, u: Fields) -> Floa
     return total
 
 
-def joule_power(disc: Discretisation, law: Coefficients, test: Fields, u: Fields, v: Fields) -> Float[Array, " columns"]:
+def joule_power(
+    disc: Discretisation, law: Coefficients, test: Fields, u: Fields, v: Fields
+) -> Float[Array, " columns"]:
     """l.q(u, v), column by column (l is `test`): Joule heat over T0, each node's weighted with the T of l [W]."""
     _, weights, _ = gauss_lobatto(disc.order)
     heat = split(disc, test)[2]
@@ -348,7 +350,7 @@ def joule_density(segments: dict[str, Array], g: Gradient, h: Gradient) -> Float
 
 
 def joule_transposed(disc: Discretisation, law: Coefficients, test: Fields, u: Fields) -> Fields:
-    """Q(l, u), the vector with v.Q(l, u) = l.q(u, v) for every v (l is `test`). Source: docs/theory.md, adjoint ladder."""
+    """Q(l, u), the vector with v.Q(l, u) = l.q(u, v) for every v (l is `test`). Source: docs/theory.md, section 6."""
     weight = split(disc, test)[2] / law.bath
     out = [jnp.zeros((n, u.shape[1]), u.dtype) for n in (disc.nodes_V, disc.nodes_V, disc.nodes_T)]
     for axis, segments in zip(disc.axes, law.segments, strict=True):

@@ -56,7 +56,7 @@ class Mosaic:
 
     def roomiest(self, chosen: np.ndarray, extent: Extent) -> tuple[float, float] | None:
         """Middle [m] of the largest circle among the solids chosen, within the extent; None if none is seen."""
-        from scipy import ndimage  # type: ignore[import-untyped]
+        from scipy import ndimage
 
         (u0, u1), (v0, v1) = extent
         step = max(u1 - u0, v1 - v0) / 300

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -28,9 +28,9 @@ from jaxtyping import Array, Float
 from thermospin import operators, solve
 from thermospin.device import Device, Experiment
 from thermospin.materials import nearest, thermoelectric_fault
-from thermospin.model import Model, Parameters, Progress, build
+from thermospin.model import Constitution, Model, Parameters, Progress, build
 from thermospin.operators import Coefficients, Discretisation
-from thermospin.solve import Stats, System
+from thermospin.solve import System
 
 __all__ = [
     "Evaluation",
@@ -40,7 +40,7 @@ __all__ = [
     "evaluate",
     "fields",
     "measure",
-    "signals",
+    "predict",
 ]
 
 Vector = Float[Array, " unknowns"]
@@ -69,6 +69,14 @@ class States(eqx.Module):
     change: Coefficients
 
 
+class Triple(NamedTuple):
+    """A field in the first state, in the other one, and first minus other."""
+
+    first: Vector
+    other: Vector
+    change: Vector
+
+
 class Ports(eqx.Module):
     """Drive per ampere and voltage probe of an experiment."""
 
@@ -78,58 +86,87 @@ class Ports(eqx.Module):
 
 # ------------------------------------------------------------------------------------------- multilinear forms
 
-Form = Callable[..., Any]
+#: A multilinear function of a law and of fields, column by column: (law, (unknowns, columns), ...) -> (..., columns).
+Form = Callable[..., Array]
 
 
-def _change(form: Form, first: Sequence[Any], other: Sequence[Any], change: Sequence[Any]) -> Any:
-    """form(*first) - form(*other) of a multilinear form, from the differences of its arguments:
+def _stack(vectors: Iterable[Vector]) -> Array:
+    return jnp.stack(list(vectors), axis=1)
 
-    f(a, b) - f(a', b') = f(a - a', b) + f(a', b - b'), and so on: nothing large is subtracted.
+
+def _of_state(form: Form, law: Coefficients, terms: Sequence[tuple[Vector, ...]]) -> Array:
+    """form(law, *term) for every term (..., terms)."""
+    return form(law, *(_stack(column) for column in zip(*terms, strict=True)))
+
+
+def _of_change(form: Form, states: States, terms: Sequence[tuple[Triple, ...]]) -> Array:
+    """form in the first state minus form in the other one, for every term (..., terms).
+
+    A difference of products is f(a, b) - f(a', b') = f(a - a', b) + f(a', b - b'), and so on for more factors: nothing
+    large is subtracted. The law comes first; all further terms have the law of the other state and are one evaluation.
     """
-    terms = [form(*other[:k], change[k], *first[k + 1 :]) for k in range(len(first))]
-    return jax.tree.map(lambda *parts: sum(parts), *terms)
+    arguments = list(zip(*terms, strict=True))
+    columns: list[list[Vector]] = [[] for _ in arguments]
+    for changed in range(len(arguments)):
+        for place, (column, quantities) in enumerate(zip(columns, arguments, strict=True)):
+            column += [q.other if place < changed else q.change if place == changed else q.first for q in quantities]
+    with_law = form(states.change, *(_stack(q.first for q in quantities) for quantities in arguments))
+    with_fields = form(states.other, *map(_stack, columns))
+    return with_law + with_fields.reshape(*with_law.shape[:-1], len(arguments), len(terms)).sum(axis=-2)
 
 
 def _pairs(total: int, low: int, high: int) -> list[tuple[int, int]]:
-    """All i + j = total with both from low to high."""
-    return [(i, total - i) for i in range(low, high + 1) if low <= total - i <= high]
+    """All i <= j with i + j = total, both from low to high."""
+    return [(i, total - i) for i in range(low, total // 2 + 1) if total - i <= high]
 
 
-def _column(f: Callable[..., Array], disc: Discretisation) -> Form:
-    """A function of (disc, law, columns...) as a form of (law, vectors...)."""
-    return lambda law, *vectors: f(disc, law, *(v[:, None] for v in vectors))[..., 0]
+def _twice(i: int, j: int) -> int:
+    return 1 if i == j else 2
+
+
+def _bound(form: Callable[..., Array], disc: Discretisation) -> Form:
+    return lambda law, *fields: form(disc, law, *fields)
 
 
 # ------------------------------------------------------------------------------------------- ladders
 
 
-@eqx.filter_jit
-def _sources(disc: Discretisation, law: Coefficients, zeta: Array, done: Ladder) -> Float[Array, "unknowns 2"]:
-    """Right-hand sides of the next rung, for u_n and l_(n-1)."""
-    joule, transposed = _column(operators.joule, disc), _column(operators.joule_transposed, disc)
-    n = len(done.u) + 1
-    heat = sum(joule(law, done.u[i - 1], done.u[j - 1]) for i, j in _pairs(n, 1, n - 1))
-    back = sum(2 * transposed(law, done.l[i], done.u[n - 2 - i]) for i in range(n - 1))
-    return zeta * jnp.stack([heat, back], axis=1)
+def _heat_and_back(
+    disc: Discretisation, of: Any, law: Any, zeta: Array, ladder: Ladder
+) -> tuple[Array | float, Array | float]:
+    """What drives the next u_n, and what drives the next l_(n-1)."""
+    n = len(ladder.u) + 1
+    if n == 1:
+        return 0.0, 0.0
+    pairs = _pairs(n, 1, n - 1)
+    heat = of(_bound(operators.joule, disc), law, [(ladder.u[i - 1], ladder.u[j - 1]) for i, j in pairs])
+    back = of(_bound(operators.joule_transposed, disc), law, [(ladder.l[i], ladder.u[n - 2 - i]) for i in range(n - 1)])
+    return zeta * heat @ jnp.array([float(_twice(*pair)) for pair in pairs]), 2 * zeta * back.sum(axis=1)
 
 
 @eqx.filter_jit
-def _source_changes(
-    disc: Discretisation, states: States, zeta: Array, ports: Ports, first: Ladder, change: Ladder
-) -> Float[Array, "unknowns 2"]:
-    """Right-hand sides of the next rung of the differences, for the change of u_n and of l_(n-1)."""
-    joule, transposed = _column(operators.joule, disc), _column(operators.joule_transposed, disc)
-    n = len(change.u) + 1
-    moved = operators.apply(disc, states.change, jnp.stack([first.u[n - 1], first.l[n - 1]], axis=1))
-    laws = (states.first, states.other, states.change)
-    u = [(a, a - d, d) for a, d in zip(first.u, change.u, strict=False)]
-    adjoint = [(a, a - d, d) for a, d in zip(first.l, change.l, strict=False)]
-    heat, back = jnp.zeros_like(ports.drive), jnp.zeros_like(ports.drive)
-    for i, j in _pairs(n, 1, n - 1):
-        heat += _change(joule, *zip(laws, u[i - 1], u[j - 1], strict=True))
-    for i in range(n - 1):
-        back += 2 * _change(transposed, *zip(laws, adjoint[i], u[n - 2 - i], strict=True))
-    return zeta * jnp.stack([heat, back], axis=1) - moved
+def _sources(disc: Discretisation, law: Coefficients, zeta: Array, ports: Ports, done: Ladder) -> Array:
+    """Right-hand sides of the next rung, for u_n and l_(n-1) (unknowns, 2)."""
+    if not done.u:
+        return _stack([ports.drive, ports.probe])
+    return _stack(_heat_and_back(disc, _of_state, law, zeta, done))
+
+
+@eqx.filter_jit
+def _source_changes(disc: Discretisation, states: States, zeta: Array, first: Ladder, change: Ladder) -> Array:
+    """Right-hand sides of the next rung of the differences, for the change of u_n and of l_(n-1) (unknowns, 2)."""
+    rung = len(change.u)
+    moved = operators.apply(disc, states.change, _stack([first.u[rung], first.l[rung]]))
+    heat, back = _heat_and_back(disc, _of_change, states, zeta, _triples(first, change))
+    return jnp.stack([heat - moved[:, 0], back - moved[:, 1]], axis=1)
+
+
+def _triples(first: Ladder, change: Ladder) -> Any:
+    """A ladder of `Triple`, as many rungs as the change has."""
+    return Ladder(
+        tuple(Triple(a, a - d, d) for a, d in zip(first.u, change.u, strict=False)),
+        tuple(Triple(a, a - d, d) for a, d in zip(first.l, change.l, strict=False)),
+    )
 
 
 Solve = Callable[[System, Coefficients, Array, Array | None], Array]
@@ -156,25 +193,23 @@ def _ladders(
     """The ladder of the first state, and for every other state the difference (first minus other)."""
     system, ports = model.systems[experiment.current[1]], _ports(model, experiment)
     zeta = jnp.asarray(parameters["zeta"], float)
-    laws = _laws(model, experiment, parameters)
-
-    def rung_of_first(done: Ladder) -> Array:
-        if not done.u:
-            return jnp.stack([ports.drive, ports.probe], axis=1)
-        return _sources(model.disc, laws[0], zeta, done)
-
-    guesses: Sequence[Ladder | None] = [None] * len(experiment.states) if start is None else start
-    first = _grow(rung_of_first, rungs, guesses[0], lambda b, x0: run(system, laws[0], b, x0))
+    law, *others = _laws(model.disc, model.constitution, _signs(experiment), dict(parameters))
+    guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
+    first = _grow(
+        lambda done: _sources(model.disc, law, zeta, ports, done),
+        rungs,
+        guesses[0],
+        lambda b, x0: run(system, law, b, x0),
+    )
     ladders = [first]
-    for states, guess in zip(laws[1:], guesses[1:], strict=True):
-
-        def rung_of_change(done: Ladder, states: States = states) -> Array:
-            return _source_changes(model.disc, states, zeta, ports, first, done)
-
-        def solve_other(b: Array, x0: Array | None, states: States = states) -> Array:
-            return run(system, states.other, b, x0)
-
-        ladders.append(_grow(rung_of_change, rungs, guess, solve_other))
+    for states, guess in zip(others, guesses[1:], strict=True):
+        change = _grow(
+            lambda done, states=states: _source_changes(model.disc, states, zeta, first, done),
+            rungs,
+            guess,
+            lambda b, x0, states=states: run(system, states.other, b, x0),
+        )
+        ladders.append(change)
     return tuple(ladders)
 
 
@@ -183,80 +218,101 @@ def _ports(model: Model, experiment: Experiment) -> Ports:
     return Ports(drive=model.ports[experiment.current[0]], probe=plus - minus)
 
 
-def _laws(model: Model, experiment: Experiment, parameters: Parameters) -> tuple[Any, ...]:
+def _signs(experiment: Experiment) -> tuple[dict[str, int], ...]:
+    return tuple(dict(signs) for signs in experiment.states.values())
+
+
+@eqx.filter_jit
+def _laws(
+    disc: Discretisation, constitution: Constitution, signs: tuple[dict[str, int], ...], parameters: dict[str, Any]
+) -> tuple[Any, ...]:
     """Coefficients of the first state, and `States` for each of the others."""
-    tables = [model.table(parameters, signs) for signs in experiment.states.values()]
-    first = model.coefficients(tables[0])
+    tables = [constitution.table(parameters, each) for each in signs]
+    first, *others = (operators.coefficients(disc, table, constitution.bath) for table in tables)
     # Taken per domain, where what is not reversed cancels exactly; the sums over cells would leave round-off.
-    changes = [jax.tree.map(jnp.subtract, tables[0], table) for table in tables[1:]]
-    others = zip(tables[1:], changes, strict=True)
-    return (first, *(States(first, model.coefficients(t), model.coefficients(d)) for t, d in others))
+    changes = [
+        operators.coefficients(disc, jax.tree.map(jnp.subtract, tables[0], table), constitution.bath)
+        for table in tables[1:]
+    ]
+    return (first, *(States(first, other, change) for other, change in zip(others, changes, strict=True)))
 
 
 # ------------------------------------------------------------------------------------------- the functional
 
 
-def _terms(disc: Discretisation, ports: Ports, zeta: Array, harmonics: int, of: _Kind, law: Any, ladder: Ladder) -> Array:
-    """L_1 ... L_N of a state, or of the difference of two states: `of` says how a term is evaluated."""
-    power, heat = _column(operators.power, disc), _column(operators.joule_power, disc)
+def _functional(
+    disc: Discretisation, ports: Ports, zeta: Array, harmonics: int, of: Any, law: Any, ladder: Any, bare: Ladder
+) -> Array:
+    """L_1 ... L_N of a state, or of the difference of two: `of` evaluates terms; `bare` are the fields themselves."""
     m = len(ladder.u)
-    out = []
-    for n in range(1, harmonics + 1):
-        total = jnp.zeros(())
-        if n <= m:
-            total += ports.probe @ of.itself(ladder.u[n - 1]) + ports.drive @ of.itself(ladder.l[n - 1])
-        for k in range(max(1, n - m + 1), n + 1):
-            adjoint = ladder.l[n - k]
-            if k <= m:
-                total -= of.form(power, law, adjoint, ladder.u[k - 1])
-            for i, j in _pairs(k, 1, m):
-                if i <= j:
-                    product = of.form(heat, law, adjoint, ladder.u[i - 1], ladder.u[j - 1])
-                    total += (1 if i == j else 2) * zeta * product
-        out.append(total)
-    return jnp.stack(out)
+    orders = range(1, harmonics + 1)
+    power = [(n, k) for n in orders for k in range(max(1, n - m + 1), min(n, m) + 1)]
+    heat = [(n, k, i, j) for n in orders for k in range(max(1, n - m + 1), n + 1) for i, j in _pairs(k, 1, m)]
+    terms = [(ladder.l[n - k], ladder.u[k - 1]) for n, k in power]
+    total = -_collect([n for n, _ in power], harmonics) @ of(_bound(operators.power, disc), law, terms)
+    if heat:
+        terms = [(ladder.l[n - k], ladder.u[i - 1], ladder.u[j - 1]) for n, k, i, j in heat]
+        weights = np.array([_twice(i, j) for _, _, i, j in heat])
+        total += (
+            zeta
+            * _collect([n for n, *_ in heat], harmonics)
+            @ (weights * of(_bound(operators.joule_power, disc), law, terms))
+        )
+    ends = [ports.probe @ u + ports.drive @ l for u, l in zip(bare.u[:harmonics], bare.l, strict=False)]  # noqa: E741
+    return total.at[: len(ends)].add(jnp.stack(ends))
 
 
-class _Kind(NamedTuple):
-    """How to evaluate a multilinear term, and a quantity on its own."""
-
-    form: Callable[..., Array]
-    itself: Callable[[Any], Array]
-
-
-_STATE = _Kind(lambda form, *arguments: form(*arguments), lambda u: u)
-_DIFFERENCE = _Kind(lambda form, *arguments: _change(form, *zip(*arguments, strict=True)), lambda u: u[2])
+def _collect(orders: Sequence[int], harmonics: int) -> np.ndarray:
+    """Matrix that sums terms into their harmonics (harmonics, terms)."""
+    return (np.arange(1, harmonics + 1)[:, None] == np.array(orders)[None, :]).astype(float)
 
 
 @eqx.filter_jit
-def _functional(
-    disc: Discretisation, ports: Ports, laws: tuple[Any, ...], zeta: Array, ladders: tuple[Ladder, ...], harmonics: int
+def _values(
+    disc: Discretisation,
+    ports: Ports,
+    constitution: Constitution,
+    signs: tuple[dict[str, int], ...],
+    parameters: dict[str, Any],
+    ladders: tuple[Ladder, ...],
+    harmonics: int,
 ) -> Float[Array, "states harmonics"]:
-    """L_1 ... L_N of the first state, and for each other state the difference (first minus other)."""
+    """The functional as a function of parameters, fields frozen.
+
+    L_1 ... L_N of the first state, and of each other state the difference (first minus other).
+    """
+    zeta = jnp.asarray(parameters["zeta"], float)
+    law, *others = _laws(disc, constitution, signs, parameters)
     first = ladders[0]
-    rows = [_terms(disc, ports, zeta, harmonics, _STATE, laws[0], first)]
-    for states, change in zip(laws[1:], ladders[1:], strict=True):
-        triples = Ladder(_triples(first.u, change.u), _triples(first.l, change.l))
-        law = (states.first, states.other, states.change)
-        rows.append(_terms(disc, ports, zeta, harmonics, _DIFFERENCE, law, triples))
+    rows = [_functional(disc, ports, zeta, harmonics, _of_state, law, first, first)]
+    for states, change in zip(others, ladders[1:], strict=True):
+        triples = _triples(first, change)
+        rows.append(_functional(disc, ports, zeta, harmonics, _of_change, states, triples, change))
     return jnp.stack(rows)
 
 
-def _triples(first: Sequence[Vector], change: Sequence[Vector]) -> tuple[tuple[Vector, Vector, Vector], ...]:
-    return tuple((a, a - d, d) for a, d in zip(first, change, strict=True))
-
-
-def _values(
-    model: Model, experiment: Experiment, parameters: Parameters, ladders: tuple[Ladder, ...], harmonics: int
-) -> Float[Array, "states harmonics"]:
-    """The functional as a function of parameters, fields frozen."""
-    zeta = jnp.asarray(parameters["zeta"], float)
-    laws = _laws(model, experiment, parameters)
-    return _functional(model.disc, _ports(model, experiment), laws, zeta, ladders, harmonics)
+@eqx.filter_jit
+def _jacobian(
+    disc: Discretisation,
+    ports: Ports,
+    constitution: Constitution,
+    signs: tuple[dict[str, int], ...],
+    parameters: dict[str, Any],
+    ladders: tuple[Ladder, ...],
+    harmonics: int,
+) -> tuple[Array, dict[str, Array]]:
+    """`_values`, and its derivative by every parameter, each (states, harmonics)."""
+    values, pull = jax.vjp(
+        lambda p: _values(disc, ports, constitution, signs, p, ladders, harmonics).ravel(), parameters
+    )
+    # One row after another: the cotangents of all coefficients are as large as the problem.
+    rows = jax.lax.map(lambda e: pull(e)[0], jnp.eye(values.size))
+    shape = (len(ladders), harmonics)
+    return values.reshape(shape), {name: row.reshape(shape) for name, row in rows.items()}
 
 
 def _parts(experiment: Experiment, values: Any, harmonic: int) -> dict[str, Any]:
-    """R_n by state, and the baseline and spin part where there are the states P and AP."""
+    """R_n by state, and the baseline and spin part where there are the states P and AP; linear in `values`."""
     column = [row[harmonic - 1] for row in values]
     states = dict(zip(experiment.states, [column[0], *(column[0] - change for change in column[1:])], strict=True))
     if not {"P", "AP"} <= set(states):
@@ -270,7 +326,7 @@ def _parts(experiment: Experiment, values: Any, harmonic: int) -> dict[str, Any]
 # ------------------------------------------------------------------------------------------- what users call
 
 
-def signals(
+def predict(
     model: Model, parameters: Parameters | None = None, *, harmonics: int = 2
 ) -> dict[str, dict[str, dict[str, Float[Array, ""]]]]:
     """R1 to R_N of every experiment: a pure function of the parameters, differentiable to any order, both modes.
@@ -292,18 +348,22 @@ def signals(
         @jax.custom_jvp
         def responses(p: dict[str, Any], experiment: Experiment = experiment) -> Array:
             ladders = _ladders(model, experiment, p, (harmonics + 1) // 2, _traced)
-            return _values(model, experiment, p, ladders, harmonics)
+            return _values(*_fixed(model, experiment), p, ladders, harmonics)
 
         @responses.defjvp
         def _derivative(primals: Any, tangents: Any, experiment: Experiment = experiment) -> tuple[Array, Array]:
             (p,), (dp,) = primals, tangents
             ladders = _ladders(model, experiment, p, harmonics, _traced)
-            value, change = jax.jvp(lambda q: _values(model, experiment, q, ladders, harmonics), (p,), (dp,))
-            return value, change
+            return jax.jvp(lambda q: _values(*_fixed(model, experiment), q, ladders, harmonics), (p,), (dp,))
 
         rows = responses(values)
         out[experiment.name] = {f"R{n}": _parts(experiment, rows, n) for n in range(1, harmonics + 1)}
     return out
+
+
+def _fixed(model: Model, experiment: Experiment) -> tuple[Any, ...]:
+    """The arguments of `_values` that are not parameters."""
+    return model.disc, _ports(model, experiment), model.constitution, _signs(experiment)
 
 
 def _filled(model: Model, parameters: Parameters | None) -> dict[str, Any]:
@@ -332,7 +392,9 @@ class _Watched:
     def __call__(self, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
         if self.progress is not None:
             done = f", {self.iterations[-1]} iterations" if self.iterations else ""
-            self.progress(f"{self.label}: solves {len(self.iterations) + 1} to {len(self.iterations) + b.shape[1]}{done}")
+            self.progress(
+                f"{self.label}: solves {len(self.iterations) + 1} to {len(self.iterations) + b.shape[1]}{done}"
+            )
         x, stats = solve.solve(system, law, b, x0=x0, tolerance=self.tolerance, max_steps=self.max_steps)
         solve.require_converged(stats, self.label)
         self.iterations += [int(n) for n in stats.iterations]
@@ -406,32 +468,22 @@ def evaluate(
         harmonics = max(int(wanted[place][1][1]) for place in places)
         rungs = harmonics if names else (harmonics + 1) // 2
         watch.label = f"{model.device.name}, {name}"
-        guess = None if start is None else start.get(name)
-        ladders[name] = _ladders(model, experiment, values, rungs, watch, guess)
-        chosen = [wanted[place][1] for place in places]
-
-        def picked(p: dict[str, Any], experiment: Experiment = experiment, harmonics: int = harmonics,
-                   chosen: list[str] = chosen, name: str = name) -> Array:  # fmt: skip
-            rows = _values(model, experiment, p, ladders[name], harmonics)
-            return jnp.stack([_part(experiment, rows, signal) for signal in chosen])
-
-        if names:
-            out[places], pull = jax.vjp(picked, values)
-            for row, place in enumerate(places):
-                gradient = pull(jnp.zeros(len(places)).at[row].set(1.0))[0]
-                jacobian[place] = [float(gradient[each]) for each in names]
-        else:
-            out[places] = picked(values)
+        ladders[name] = _ladders(model, experiment, values, rungs, watch, (start or {}).get(name))
+        arguments = (*_fixed(model, experiment), values, ladders[name], harmonics)
+        rows, slopes = _jacobian(*arguments) if names else (_values(*arguments), {})
+        for place in places:
+            out[place] = _part(experiment, np.asarray(rows), wanted[place][1])
+            jacobian[place] = [_part(experiment, np.asarray(slopes[each]), wanted[place][1]) for each in names]
     return Evaluation(out, jacobian, ladders, tuple(watch.iterations), tuple(watch.residuals))
 
 
-def _part(experiment: Experiment, rows: Array, signal: str) -> Array:
+def _part(experiment: Experiment, rows: np.ndarray, signal: str) -> float:
     harmonic, _, part = signal.partition(".")
     parts = _parts(experiment, rows, int(harmonic[1]))
     if part not in parts:
         allowed = [f"{harmonic}.{each}" for each in parts]
         raise ValueError(f"experiment '{experiment.name}' has no signal '{signal}'; {nearest(signal, allowed)}")
-    return parts[part]
+    return float(parts[part])
 
 
 def _require_solvable(model: Model, values: Mapping[str, Any]) -> None:
@@ -496,6 +548,7 @@ def measure(
     parameters: Parameters | None = None,
     *,
     harmonics: int = 2,
+    start: Mapping[str, tuple[Ladder, ...]] | None = None,
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
     max_steps: int = solve.MAX_STEPS,
@@ -506,6 +559,7 @@ def measure(
       device: a device (solved on the default grid) or a model from `build`.
       parameters: values by name; those left out are the device's own.
       harmonics: highest harmonic, 1 to 4.
+      start: `fields` of an `Evaluation` nearby.
       progress: is told what goes on.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
     Raises:
@@ -519,8 +573,8 @@ def measure(
     found = {}
     for name, experiment in model.device.experiments.items():
         watch.label = f"{model.device.name}, {name}"
-        ladders = _ladders(model, experiment, values, (harmonics + 1) // 2, watch)
-        rows = np.asarray(_values(model, experiment, values, ladders, harmonics))
+        ladders = _ladders(model, experiment, values, (harmonics + 1) // 2, watch, (start or {}).get(name))
+        rows = np.asarray(_values(*_fixed(model, experiment), values, ladders, harmonics))
         found[name] = {
             f"R{n}": {part: float(value) for part, value in _parts(experiment, rows, n).items()}
             for n in range(1, harmonics + 1)
@@ -588,13 +642,15 @@ def fields(
         raise ValueError(f"experiment '{experiment}' has no state '{state}'; {nearest(state, chosen.states)}")
     values = _filled(model, parameters)
     _require_solvable(model, values)
-    guesses = _state_fields(chosen, state, None if start is None else start.get(experiment))
+    guesses = _state_fields(chosen, state, (start or {}).get(experiment))
     watch = _Watched(progress, tolerance, max_steps)
     watch.label = f"{model.device.name}, {experiment}, {state}"
-    system, law = model.systems[chosen.current[1]], model.coefficients(model.table(values, chosen.states[state]))
-    u_1 = watch(system, law, _ports(model, chosen).drive[:, None], guesses[0])
-    u_2 = watch(system, law, values["zeta"] * operators.joule(model.disc, law, u_1, u_1), guesses[1])
-    total = np.asarray(current * u_1[:, 0] + current**2 * u_2[:, 0])
+    system = model.systems[chosen.current[1]]
+    (law,) = _laws(model.disc, model.constitution, (dict(chosen.states[state]),), values)
+    u_1 = _solve_one(watch, system, law, _ports(model, chosen).drive, guesses[0])
+    heat = eqx.filter_jit(operators.joule)(model.disc, law, u_1[:, None], u_1[:, None])[:, 0]
+    u_2 = _solve_one(watch, system, law, values["zeta"] * heat, guesses[1])
+    total = np.asarray(current * u_1 + current**2 * u_2)
     shape = tuple(len(nodes) for nodes in model.grid.nodes)
     V_up, V_down, T = (np.full(int(np.prod(shape)), np.nan) for _ in range(3))
     index_V, index_T = model.disc.index_V, model.disc.index_T
@@ -602,14 +658,20 @@ def fields(
     return NodalFields(*model.grid.nodes, *(each.reshape(shape) for each in (V_up, V_down, T)))
 
 
+def _solve_one(watch: _Watched, system: System, law: Coefficients, b: Vector, guess: Vector | None) -> Vector:
+    # Beside a column of zeros: two columns are the program that the ladders have compiled already.
+    zero = jnp.zeros_like(b)
+    return watch(system, law, _stack([b, zero]), None if guess is None else _stack([guess, zero]))[:, 0]
+
+
 def _state_fields(
     experiment: Experiment, state: str, ladders: tuple[Ladder, ...] | None
-) -> tuple[Array | None, Array | None]:
+) -> tuple[Vector | None, Vector | None]:
     """u_1 and u_2 of a state out of ladders, so far as they are there."""
     if ladders is None:
         return None, None
     place = list(experiment.states).index(state)
     first = ladders[0].u
     u = first if place == 0 else tuple(a - d for a, d in zip(first, ladders[place].u, strict=True))
-    guesses = [each[:, None] for each in u[:2]] + [None, None]
+    guesses = [*u[:2], None, None]
     return guesses[0], guesses[1]

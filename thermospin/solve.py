@@ -6,7 +6,6 @@ This module knows the operator and its preconditioner; it knows no contact, no e
 from __future__ import annotations
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -64,8 +63,8 @@ def require_converged(stats: Stats, what: str) -> None:
     worst = int(np.argmax(np.where(np.isnan(stats.relative_residual), np.inf, stats.relative_residual)))
     raise NotConverged(
         f"{what}: no convergence in {int(stats.iterations[worst])} iterations, relative residual "
-        f"{float(stats.relative_residual[worst]):.1e}. Likely causes: a material whose values differ by many orders of "
-        "magnitude from its neighbours' (sigma, kappa, lambda_sf), bath * sigma * S^2 close to kappa, or |P| close to 1; "
+        f"{float(stats.relative_residual[worst]):.1e}. Likely causes: a material whose sigma, kappa or lambda_sf differs "
+        "by many orders of magnitude from its neighbours', bath * sigma * S^2 close to kappa, or |P| close to 1; "
         "a finer or more even grid (--cells), or another order, often helps"
     )
 
@@ -153,9 +152,8 @@ def _dot(a: Fields, b: Fields) -> Array:
     return jnp.sum(a * b, axis=0)
 
 
-@eqx.filter_jit
 def pcg(
-    system: System, law: Coefficients, b: Fields, x0: Fields | None, tolerance: float, max_steps: int
+    system: System, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array
 ) -> tuple[Fields, Stats]:
     """Solves A x = b column by column; columns that are done stand still.
 
@@ -170,7 +168,7 @@ def pcg(
     norm = peak * jnp.sqrt(_dot(b * scale / peak, b * scale / peak))
     norm = jnp.where(norm > 0, norm, 1.0)
     b = b / norm
-    x = jnp.zeros_like(b) if x0 is None else free * x0 / norm
+    x = free * x0 / norm
 
     def size(r: Fields) -> Array:
         return jnp.sqrt(_dot(r * scale, r * scale))
@@ -231,17 +229,25 @@ def solve(
       fields, and how the solve went. A column that did not converge is filled with NaN, so that under `jax.jit`, where
       nothing can be raised, it is never mistaken for a result.
     """
+    guess = jnp.zeros_like(b) if x0 is None else lax.stop_gradient(x0)
+    # Numbers as arrays: another tolerance or another guess is not another program.
+    return _solve(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(max_steps))
+
+
+@eqx.filter_jit
+def _solve(
+    system: System, law: Coefficients, b: Fields, guess: Fields, tolerance: Array, max_steps: Array
+) -> tuple[Fields, Stats]:
     frozen = lax.stop_gradient(law)
-    start = None if x0 is None else lax.stop_gradient(x0)
 
     def run(operator, rhs):
         del operator  # the same A for the solve and its transpose: it is symmetric
-        x, stats = pcg(system, frozen, rhs, start, tolerance, max_steps)
+        x, stats = pcg(system, frozen, rhs, guess, tolerance, max_steps)
         return jnp.where(stats.converged, x, jnp.nan), stats
 
     def run_transposed(operator, rhs):
         del operator
-        x, stats = pcg(system, frozen, rhs, None, tolerance, max_steps)
+        x, stats = pcg(system, frozen, rhs, jnp.zeros_like(rhs), tolerance, max_steps)
         return jnp.where(stats.converged, x, jnp.nan), stats
 
     return lax.custom_linear_solve(

@@ -36,6 +36,12 @@ KINDS = {
     "R4": Kind("a fourth-harmonic signal R4", "V/A^4", "1 mV/A^4"),
 }
 
+#: How signals are printed: for an SI unit the readable ones, from large to small, with their size.
+READABLE = {
+    "V/A": (("ohm", 1.0), ("mohm", 1e-3), ("uohm", 1e-6), ("nohm", 1e-9)),
+    "V/A^2": (("uV/mA^2", 1.0), ("nV/mA^2", 1e-3), ("pV/mA^2", 1e-6)),
+}
+
 _NUMBER = re.compile(
     r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?(?:nan|inf|infinity)\b)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL
 )
@@ -86,6 +92,21 @@ def scale(unit: Any, kind: str, *, key: str = "") -> float:
 def tidy(number: float) -> float:
     """Rounded to 12 significant digits, which takes the round-off of a conversion away."""
     return float(f"{number:.12g}")
+
+
+def readable_unit(value: float, unit: str) -> tuple[str, float]:
+    """The unit that a signal of this size is printed in, and its size in the SI unit."""
+    units = READABLE.get(unit, ((unit, 1.0),))
+    return next((each for each in units if abs(value) >= each[1]), units[-1] if value else units[0])
+
+
+def readable(value: float | None, unit: str, error: float | None = None) -> str:
+    """A signal as people write it, such as "-15.6 +- 1 nV/mA^2"; nothing for None."""
+    if value is None:
+        return ""
+    name, size = readable_unit(value, unit)
+    margin = f" +- {abs(error) / size:.2g}" if error is not None else ""
+    return f"{value / size:.5g}{margin} {name}"
 
 
 def _shown(value: Any) -> str:

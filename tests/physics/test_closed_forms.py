@@ -3,8 +3,8 @@
 Geometry: bars of square cross-section along x, one cell across, where the solution depends on x alone; and for the
 non-local spin valve a thin wire with two thin pillars. The exact solution is `analytic.layered_stack`, itself checked
 against the differential equations in test_analytic.py. Clustered grids are used where a closed form stands for an
-infinite metal; what it then neglects, exp(-length/lambda_sf) and the heat carried by spin currents (relative 1.5e-4, see
-docs/theory.md section 8), sets the tolerance together with the grid error, which the order test shows to vanish.
+infinite metal; what it then neglects, exp(-length/lambda_sf) and the heat carried by spin currents (relative 1.5e-4,
+see docs/theory.md section 8), sets the tolerance together with the grid error, which the order test shows to vanish.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from problems import LEFT, RIGHT, T0, Bar, Block, clustered, joule
 
+from problems import LEFT, RIGHT, T0, Bar, Block, clustered, joule
 from thermospin import analytic as an
 
 PY = an.Layer(length=60e-9, sigma=4.32e6, P=0.25, S=-20e-6, S_s=-3.8e-6, kappa=30.0, lambda_sf=5e-9)

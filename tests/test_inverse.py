@@ -1,0 +1,592 @@
+"""Fits on models with closed forms: recovery, coverage, what the data fix, bounds, holes in the model, and the report.
+
+The toy of most tests has the structure of the paper's signals: with zeta the Joule scaling, S_s, P and lambda_sf of Py,
+
+    R2.baseline = b zeta,   R2.spin = s zeta S_s lambda_sf,   R1.spin = r P^2 lambda_sf,   R1.baseline = constant,
+
+so that lambda_sf on its own is in no signal: S_s lambda_sf and P^2 lambda_sf are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from thermospin import export, inverse, signals, solve
+from thermospin.data import Row
+from thermospin.device import load
+from thermospin.inverse import Objective, Parameter, Predict
+
+TRUTH = {"zeta": 3.2, "Py.S_s": -3.8e-6, "Py.P": 0.25, "Py.lambda_sf": 5e-9}
+START = {"zeta": 1.0, "Py.S_s": -2e-6, "Py.P": 0.4, "Py.lambda_sf": 5e-9}
+
+#: Powers of the parameters in each signal, and the signal at TRUTH [V/A^n].
+POWERS: dict[str, dict[str, int]] = {
+    "R2.baseline": {"zeta": 1},
+    "R2.spin": {"zeta": 1, "Py.S_s": 1, "Py.lambda_sf": 1},
+    "R1.spin": {"Py.P": 2, "Py.lambda_sf": 1},
+    "R1.baseline": {},
+}
+AT_TRUTH = {"R2.baseline": -7.69, "R2.spin": -15.6e-3, "R1.spin": -20e-6, "R1.baseline": 90e-6}
+STDS = {"R2.baseline": 0.38, "R2.spin": 1e-3, "R1.spin": 1e-6, "R1.baseline": 4.5e-6}
+
+
+def monomials(powers: Sequence[Mapping[str, int]], factors: Sequence[float]) -> Predict:
+    """Signals factor * prod p^power; derivatives factor * power * p^(power - 1) * (the other factors)."""
+
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        def value(factor: float, powers: Mapping[str, int]) -> float:
+            return factor * math.prod(parameters[name] ** power for name, power in powers.items())
+
+        def slope(factor: float, powers: Mapping[str, int], name: str) -> float:
+            power = powers.get(name, 0)
+            return value(factor * power, {**powers, name: power - 1}) if power else 0.0
+
+        pairs = list(zip(factors, powers, strict=True))
+        jacobian = [[slope(f, p, name) for name in names] for f, p in pairs]
+        return np.array([value(f, p) for f, p in pairs]), np.array(jacobian).reshape(len(pairs), len(names))
+
+    return predict
+
+
+def toy(*names: str) -> Predict:
+    """The toy's signals of those names."""
+    at_one = [AT_TRUTH[name] / math.prod(TRUTH[key] ** power for key, power in POWERS[name].items()) for name in names]
+    return monomials([POWERS[name] for name in names], at_one)
+
+
+def rows(*names: str, noise: Sequence[float] | None = None, unsigned: str = "") -> tuple[Row, ...]:
+    """Data at TRUTH, moved by `noise` standard deviations."""
+    moves = [0.0] * len(names) if noise is None else noise
+    values = [AT_TRUTH[name] + STDS[name] * float(move) for name, move in zip(names, moves, strict=True)]
+    known = [name != unsigned for name in names]
+    return tuple(Row("thermal", *each) for each in zip(names, values, (STDS[n] for n in names), known, strict=True))
+
+
+def free(*names: str, **bounds: tuple[float, float]) -> list[Parameter]:
+    return [Parameter(name, START[name], bounds.get(name.replace(".", "_"))) for name in names]
+
+
+def rest(*names: str) -> dict[str, float]:
+    """The true values of what is not in `names`."""
+    return {name: value for name, value in TRUTH.items() if name not in names}
+
+
+ALL = tuple(POWERS)
+USUAL = ("zeta", "Py.S_s", "Py.P")
+METHODS = [inverse.least_squares, inverse.descend]
+
+
+def ignore(chi2: float, parameters: Mapping[str, float]) -> None:
+    """A listener that does not listen."""
+
+
+# ------------------------------------------------------------------------------------------- coordinates and misfit
+
+
+@pytest.mark.parametrize("name", ["Py.sigma", "Py.P", "Py.S", "Py.S_s", "Py.kappa", "Py.lambda_sf", "zeta"])
+def test_every_parameter_has_a_coordinate_whose_slope_is_its_derivative(name: str) -> None:
+    start = {"sigma": 4e6, "P": -0.6, "S": -2e-5, "S_s": 3e-6, "kappa": 30.0, "lambda_sf": 5e-9, "zeta": 2.0}
+    parameter = Parameter(name, start[name.rpartition(".")[2]])
+    x = parameter.internal(parameter.start)
+    assert parameter.value(x) == pytest.approx(parameter.start, rel=1e-12)
+    # Central difference: relative error h^2/6 f'''/f' < 4 h^2 for exp and tanh, plus round-off 1e-16 |x|/h.
+    h = 1e-5
+    assert parameter.slope(x) == pytest.approx((parameter.value(x + h) - parameter.value(x - h)) / (2 * h), rel=1e-8)
+    assert parameter.pinned(parameter.start) is None
+
+
+def test_the_jacobian_of_the_residuals_is_their_derivative() -> None:
+    # One row of unknown polarity whose model is negative: its residual grows as the model falls.
+    data = rows(*ALL, noise=[1, 2, 3, 4], unsigned="R2.baseline")
+    varied = free(*START)
+    objective = Objective(toy(*ALL), data, varied, {}, ignore)
+    x = np.array([each.internal(each.start) for each in varied])
+    jacobian, h = objective.jacobian(x), 1e-5
+    for column, step in enumerate(h * np.eye(len(x))):
+        difference = (objective.residuals(x + step) - objective.residuals(x - step)) / (2 * h)
+        # Residuals are at most 40, so round-off is 40 * 1e-16 * |x|/h < 1e-8; the cubic term is 4 h^2 of the slope.
+        np.testing.assert_allclose(jacobian[:, column], difference, rtol=1e-8, atol=1e-8)
+    assert np.count_nonzero(jacobian) == 6
+    assert jacobian[0, 0] > 0 > toy(*ALL)(START, ["zeta"])[1][0, 0]
+
+
+def test_a_point_is_computed_once() -> None:
+    seen: list[float] = []
+    objective = Objective(toy(*ALL), rows(*ALL), free(*USUAL), rest(*USUAL), lambda chi2, _: seen.append(chi2))
+    x = np.array([1.0, -1.0, 0.3])
+    objective.residuals(x)
+    objective.jacobian(x)
+    objective.residuals(x + 0.1)
+    assert len(seen) == 2 and seen[0] == pytest.approx(np.sum(Objective.residuals(objective, x) ** 2))
+
+
+# ------------------------------------------------------------------------------------------- recovery and statistics
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_known_parameters_come_back(method: Any) -> None:
+    result = method([toy(*ALL)], rows(*ALL), free(*USUAL), rest(*USUAL))
+    assert result.converged
+    # A fit ends where chi2 can fall by less than 1e-8: within 1e-4 standard deviations of the minimum, which is 0 here.
+    for name, fitted in result.parameters.items():
+        assert abs(fitted.value - TRUTH[name]) < 1e-4 * fitted.std
+        assert fitted.start == START[name] and fitted.at_bound is None
+    assert result.chi2 < 1e-7
+    np.testing.assert_allclose(result.before, toy(*ALL)(rest(*USUAL) | {k: START[k] for k in USUAL}, ())[0])
+
+
+def test_adam_finds_the_minimum_of_least_squares_from_noisy_data() -> None:
+    data = rows(*ALL, noise=[0.7, -1.2, 0.4, 1.5])
+    both = [method([toy(*ALL)], data, free(*USUAL), rest(*USUAL)) for method in METHODS]
+    assert both[0].method == "least_squares" and both[1].method == "adam"
+    for name in USUAL:
+        one, other = (result.parameters[name] for result in both)
+        assert abs(one.value - other.value) < 2e-4 * one.std  # twice what the tolerance leaves, see above
+        assert one.std == pytest.approx(other.std, rel=1e-4)
+    # R1.baseline depends on nothing: what is left is its pull, 1.5.
+    assert [result.chi2 for result in both] == pytest.approx([1.5**2] * 2, abs=1e-6)
+    assert both[0].evaluations < both[1].evaluations / 5
+
+
+def test_standard_deviations_cover_the_truth() -> None:
+    # 200 fits: the standard deviation of 200 normal numbers scatters by 1/sqrt(400) = 5 %, their mean by 7 %; four
+    # times that is allowed. What the curvature of zeta S_s adds is of the order of the relative stds (8 %) squared.
+    noise = np.random.default_rng(2010).standard_normal((200, len(ALL)))
+    pulls = []
+    for each in noise:
+        result = inverse.least_squares([toy(*ALL)], rows(*ALL, noise=each), free(*USUAL), rest(*USUAL))
+        assert result.converged
+        pulls.append([(p.value - TRUTH[name]) / p.std for name, p in result.parameters.items()])
+    np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.2)
+    np.testing.assert_allclose(np.mean(pulls, axis=0), 0, atol=0.28)
+
+
+def linear(matrix: np.ndarray, order: Sequence[str]) -> Predict:
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        value = matrix @ np.array([parameters[name] for name in order])
+        return value, matrix[:, [list(order).index(name) for name in names]]
+
+    return predict
+
+
+def test_a_linear_problem_gives_the_textbook_estimate_and_covariance() -> None:
+    # Weighted least squares: p = (M' W M)^-1 M' W y, covariance (M' W M)^-1; columns differ by a factor 1e6.
+    rng = np.random.default_rng(1)
+    order = ("zeta", "Py.S_s", "Py.S")
+    sizes = np.array([1.0, 1e-6, 1e-5])
+    matrix = rng.standard_normal((7, 3)) / sizes
+    std = rng.uniform(0.1, 0.3, 7)
+    value = matrix @ (sizes * np.array([2.0, -3.0, 1.5])) + std * rng.standard_normal(7)
+    data = tuple(Row("x", "R1.P", float(v), float(s)) for v, s in zip(value, std, strict=True))
+    start = [Parameter(name, float(size)) for name, size in zip(order, sizes, strict=True)]
+    result = inverse.least_squares([linear(matrix, order)], data, start)
+    weights = np.diag(std**-2.0)
+    covariance = np.linalg.inv(matrix.T @ weights @ matrix)
+    deviation = np.sqrt(np.diag(covariance))
+    scale = np.outer(deviation, deviation)
+    # Condition number of the scaled problem is below 1e2, so inverses are good to 1e-12.
+    np.testing.assert_allclose(result.covariance / scale, covariance / scale, atol=1e-10)
+    np.testing.assert_allclose(result.correlation, covariance / scale, atol=1e-10)
+    assert np.abs(result.correlation - np.eye(3)).max() > 0.05
+    expected = covariance @ matrix.T @ weights @ value
+    found = np.array([each.value for each in result.parameters.values()])
+    np.testing.assert_allclose((found - expected) / deviation, 0, atol=1e-4)
+
+    rescaled = inverse.least_squares([linear(matrix, order)], data, start, rescaled=True)
+    assert (result.degrees_of_freedom, result.rescaled, rescaled.rescaled) == (4, False, True)
+    assert abs(result.reduced_chi2 - 1) > 0.05
+    np.testing.assert_allclose(rescaled.covariance, covariance * result.chi2 / 4, rtol=1e-8)
+    assert result.aic == pytest.approx(result.chi2 + 6) and result.bic == pytest.approx(result.chi2 + 3 * math.log(7))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_last_stage_decides(method: Any) -> None:
+    calls: list[str] = []
+
+    def coarse(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        calls.append("coarse")
+        values, jacobian = toy(*ALL)(parameters, names)
+        return 1.1 * values, 1.1 * jacobian
+
+    def fine(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        calls.append("fine")
+        return toy(*ALL)(parameters, names)
+
+    told: list[str] = []
+    result = method([coarse, fine], rows(*ALL), free(*USUAL), rest(*USUAL), progress=told.append)
+    assert calls == sorted(calls)
+    for name, fitted in result.parameters.items():
+        assert abs(fitted.value - TRUTH[name]) < 1e-4 * fitted.std
+        biased = method([coarse], rows(*ALL), free(*USUAL), rest(*USUAL)).parameters[name]
+        assert abs(biased.value - TRUTH[name]) > 1e-3 * fitted.std or name == "Py.S_s"
+    np.testing.assert_allclose(result.before, fine(rest(*USUAL) | {k: START[k] for k in USUAL}, ())[0])
+    assert len(told) == result.evaluations
+    assert told[0].startswith("stage 1 of 2, evaluation 1: chi2 = ") and "Py.S_s = -2 uV/K" in told[0]
+    assert told[-1].startswith(f"stage 2 of 2, evaluation {len(told)}: ")
+
+
+# ------------------------------------------------------------------------------------------- signs, bounds, holes
+
+
+def test_magnitudes_are_compared_where_the_polarity_is_unknown() -> None:
+    wrong = tuple(dataclasses.replace(row, value=-row.value) for row in rows("R2.baseline"))
+    unsigned = tuple(dataclasses.replace(row, polarity_known=False) for row in wrong)
+    result = inverse.least_squares([toy("R2.baseline")], unsigned, free("zeta"), rest("zeta"))
+    assert result.parameters["zeta"].value == pytest.approx(3.2, rel=1e-6)
+    assert result.after == pytest.approx([-7.69], rel=1e-6) and abs(result.pulls[0]) < 1e-4
+    assert "|R2.baseline|" in result.report()
+    # With the sign taken at its word, nothing but zeta = 0 is left, and the misfit is that of no signal.
+    signed = inverse.least_squares([toy("R2.baseline")], wrong, free("zeta"), rest("zeta"))
+    assert signed.parameters["zeta"].at_bound == "lower"
+    assert signed.chi2 == pytest.approx((7.69 / 0.38) ** 2, rel=0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_bound_that_is_reached_is_told(method: Any) -> None:
+    varied = free("zeta", "Py.S_s", Py_S_s=(-3e-6, 0.0))
+    result = method([toy(*ALL)], rows(*ALL), varied, rest("zeta", "Py.S_s"))
+    assert result.converged
+    pinned = result.parameters["Py.S_s"]
+    # At the bound within 0.1 % of the start value, which is what counts as pinned.
+    assert pinned.at_bound == "lower" and pinned.value == pytest.approx(-3e-6, rel=1e-3)
+    assert result.parameters["zeta"].at_bound is None
+    assert "Py.S_s is at its lower bound -3 uV/K: its std is no error bar" in result.report()
+    # The minimum along zeta with S_s held there: baseline and spin signal compete, linear in zeta.
+    slopes = toy(*ALL)(TRUTH | {"Py.S_s": -3e-6}, ["zeta"])[1][:2, 0]
+    weights = np.array([0.38, 1e-3]) ** -2.0
+    zeta = np.sum(weights * slopes * [-7.69, -15.6e-3]) / np.sum(weights * slopes**2)
+    assert result.parameters["zeta"].value == pytest.approx(zeta, rel=1e-3)
+    assert zeta > 3.3
+
+
+def test_a_polarisation_stays_below_one() -> None:
+    data = (Row("thermal", "R1.spin", -20e-6 * 100, 1e-6),)  # asks for P = 2.5
+    result = inverse.least_squares([toy("R1.spin")], data, free("Py.P"), rest("Py.P"))
+    assert result.parameters["Py.P"].at_bound == "upper" and 0.99 < result.parameters["Py.P"].value <= 0.999
+
+
+@pytest.mark.parametrize(("method", "start"), [(inverse.least_squares, 0.3), (inverse.descend, 1.0)])
+def test_regions_without_a_solution_are_stepped_around(method: Any, start: float) -> None:
+    # R = zeta^2 = 9: from these starts a step of each method overshoots, and above 3.01 there is no model.
+    holes = 0
+
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal holes
+        if parameters["zeta"] > 3.01:
+            holes += 1
+            return np.full(1, math.nan), np.full((1, len(names)), math.nan)
+        return monomials([{"zeta": 2}], [1.0])(parameters, names)
+
+    told: list[str] = []
+    data = (Row("x", "R2.P", 9.0, 0.1),)
+    result = method([predict], data, [Parameter("zeta", start)], progress=told.append)
+    assert holes > 0 and result.converged
+    assert sum("no solution at zeta = " in text for text in told) == holes
+    assert result.parameters["zeta"].value == pytest.approx(3.0, abs=1e-4 * 0.1 / 6)  # std of zeta is 0.1/(2 zeta)
+
+
+def test_no_solution_at_the_start_is_an_error() -> None:
+    def nowhere(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(1, math.nan), np.full((1, len(names)), math.nan)
+
+    with pytest.raises(ValueError, match="no solution at the start of stage 1: zeta = 1; start elsewhere"):
+        inverse.least_squares([nowhere], rows("R2.baseline"), free("zeta"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_that_runs_out_of_evaluations_says_so(method: Any) -> None:
+    result = method([toy(*ALL)], rows(*ALL), free(*USUAL), rest(*USUAL), max_evaluations=1)
+    assert not result.converged and not result.to_json()["converged"]
+    assert "converged           = NO: " in result.report()
+
+
+def test_a_fit_that_is_stuck_at_the_edge_of_the_model_has_not_converged() -> None:
+    # R = zeta^2 asks for 3, there is a model up to 2 only: steps shrink until the optimiser is content.
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        values, jacobian = monomials([{"zeta": 2}], [1.0])(parameters, names)
+        return np.where(parameters["zeta"] > 2, math.nan, values), jacobian
+
+    result = inverse.least_squares([predict], (Row("x", "R2.P", 9.0, 0.1),), [Parameter("zeta", 0.3)])
+    assert not result.converged and result.parameters["zeta"].value < 2
+    # (9 - 4)/0.1 squared.
+    assert result.message == "stopped short of a minimum, a step promises to lower chi2 by 2.5e+03"
+
+
+# ------------------------------------------------------------------------------------------- what the data fix
+
+
+def test_a_product_that_alone_enters_leaves_its_factors_open() -> None:
+    names = ("Py.S_s", "Py.lambda_sf", "zeta")
+    result = inverse.least_squares([toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
+    assert result.converged and result.degrees_of_freedom == -1
+    values = {name: each.value for name, each in result.parameters.items()}
+    assert values["Py.S_s"] * values["Py.lambda_sf"] == pytest.approx(-3.8e-6 * 5e-9, rel=1e-5)
+    stds = [each.std for each in result.parameters.values()]
+    # zeta has the relative standard deviation of the baseline, 0.38/7.69.
+    assert stds[:2] == [math.inf, math.inf] and stds[2] == pytest.approx(3.2 * 0.38 / 7.69, rel=1e-4)
+    words = result.identifiability.words()
+    # Which of the two exponents is called positive is up to round-off.
+    assert (
+        words[-1].replace("-", "") == "not fixed at all: Py.S_s^0.71 * Py.lambda_sf^0.71" and words[-1].count("-") == 1
+    )
+    assert all(line.startswith("fixed to ") for line in words[:-1])
+    text = result.report()
+    assert "Py.lambda_sf is not fixed by these data" in text and "reduced chi-square  = none" in text
+
+
+def test_combinations_are_the_ones_that_the_signals_are_made_of() -> None:
+    # Of R2.spin alone: d ln R = d ln zeta + d ln S_s, known to 1/15.6; per unit vector (1, 1)/sqrt 2 that is 1/sqrt 2.
+    names = ["zeta", "Py.S_s", "Py.P"]
+    jacobian = toy("R2.spin")(TRUTH, names)[1]
+    found = inverse.identifiability(jacobian, rows("R2.spin"), {name: TRUTH[name] for name in names})
+    assert found.relative_stds[0] == pytest.approx(1 / 15.6 / math.sqrt(2), rel=1e-12)
+    assert found.words()[0] == "fixed to 4.5 %: zeta^0.71 * Py.S_s^0.71"
+    assert list(found.stds().values()) == [math.inf] * 3
+
+
+def test_changes_of_a_parameter_that_is_zero_have_a_size_of_their_own() -> None:
+    names = ["zeta", "Py.S_s"]
+    values = {"zeta": 3.2, "Py.S_s": 0.0}
+    jacobian = toy(*ALL)(TRUTH | values, names)[1]
+    found = inverse.identifiability(jacobian, rows(*ALL), values)
+    # R2.spin changes by 15.6/3.8 nV/mA^2 per uV/K, its standard deviation is 1.
+    assert found.stds() == pytest.approx({"zeta": 0.38 / 7.69, "Py.S_s": 3.8 / 15.6}, rel=1e-10)
+    assert found.words()[1:] == [
+        "fixed to 24 %: exp(1.00 Py.S_s/(1 uV/K))",
+        "Py.S_s is 0: its changes are counted in units of 1 uV/K",
+    ]
+
+
+def test_weak_data_are_said_not_to_fix_a_parameter() -> None:
+    weak = (dataclasses.replace(rows("R2.baseline")[0], std=4 * 7.69),)
+    found = inverse.identifiability(toy("R2.baseline")(TRUTH, ["zeta"])[1], weak, {"zeta": 3.2})
+    assert found.words() == ["not fixed, std 400 %: zeta"]
+
+
+def test_the_default_parameters_are_those_that_the_data_fix() -> None:
+    choice = inverse.choose(toy(*ALL), rows(*ALL), TRUTH, ["Py"])
+    # R1.spin = -20 +- 1 uohm fixes P to 2.5 %; lambda_sf trades against S_s and P.
+    assert choice.free == ("zeta", "Py.S_s", "Py.P")
+    assert choice.left_out == {
+        "Py.lambda_sf": "because the data would fix not at all Py.S_s, Py.P, Py.lambda_sf",
+    }
+    without = inverse.choose(toy(*ALL[:2]), rows(*ALL[:2]), TRUTH, ["Py"])
+    assert without.free == ("zeta", "Py.S_s") and set(without.left_out) == {"Py.P", "Py.lambda_sf"}
+    blurred = tuple(dataclasses.replace(row, std=25e-6) if row.signal == "R1.spin" else row for row in rows(*ALL))
+    weak = inverse.choose(toy(*ALL), blurred, TRUTH, ["Py"])
+    assert weak.left_out["Py.P"] == "because the data would fix only Py.P to 62 %"  # 25/20/2
+    assert inverse.choose(toy(*ALL), rows(*ALL), TRUTH, []).free == ("zeta",)
+
+
+# ------------------------------------------------------------------------------------------- text and JSON
+
+REPORT = """\
+[[Fit Statistics]]
+    # fitting method    = least_squares
+    # function evals    = 6
+    # data points       = 3
+    # variables         = 2
+    chi-square          = 2.25
+    reduced chi-square  = 2.25
+    probability         = 0.13
+    Akaike info crit    = 6.25
+    Bayesian info crit  = 4.44722
+    converged           = yes: THE MESSAGE
+    standard deviations = from the stds of the data
+[[Variables]]
+    zeta:     3.2  +/- 0.158 (4.9 %)       (init = 1)
+    Py.S_s:  -3.8  +/- 0.308 uV/K (8.1 %)  (init = -2)
+[[Correlations]] (unreported correlations are < 0.100)
+    C(zeta, Py.S_s)  = +0.6105
+[[Signals]] (pull = (model - measured)/std)
+                           measured   std   before  model  unit      pull
+    thermal |R2.baseline|      7.69  0.38   2.4031   7.69  uV/mA^2  +0.00
+    thermal R2.spin           -15.6     1  -2.5658  -15.6  nV/mA^2  +0.00
+    thermal R1.baseline       96.75   4.5       90     90  uohm     -1.50
+[[Identifiability]] (from the stds of the data, relative to the values above)
+    fixed to 3.6 %: zeta^0.91 * Py.S_s^0.42
+    fixed to 8.8 %: zeta^-0.42 * Py.S_s^0.91
+    left fixed: Py.P, because it was told so"""
+
+
+def small_fit() -> inverse.FitResult:
+    names = ("R2.baseline", "R2.spin", "R1.baseline")
+    data = rows(*names, noise=[0, 0, 1.5], unsigned="R2.baseline")
+    two = ("zeta", "Py.S_s")
+    result = inverse.least_squares([toy(*names)], data, free(*two), rest(*two))
+    pulls = np.where(np.abs(result.pulls) < 1e-3, 0.0, result.pulls)
+    left_out = {"Py.P": "because it was told so"}
+    return dataclasses.replace(result, message="THE MESSAGE", evaluations=6, pulls=pulls, left_out=left_out)
+
+
+def test_the_report_is_laid_out_like_lmfit_s() -> None:
+    # By hand: chi2 = 1.5^2. Relative changes of zeta and S_s move the two R2 by (7.69/0.38, 0) and (15.6, 15.6) stds:
+    # relative stds 0.0494 and sqrt(0.0494^2 + 0.0641^2) = 0.0809, correlation 0.0494/0.0809, positive since S_s is
+    # negative; J'J = ((652.9, 243.4), (243.4, 243.4)) has the eigenvalues 766 = 1/0.036^2 and 130 = 1/0.088^2.
+    assert small_fit().report() == REPORT
+
+
+def test_a_model_that_does_not_describe_the_data_is_told() -> None:
+    # R1.baseline depends on nothing that is free, and is 20 stds off: chi2 = 400.
+    result = inverse.least_squares([toy(*ALL)], rows(*ALL, noise=[0, 0, 0, -20]), free(*USUAL), rest(*USUAL))
+    assert result.converged and result.probability == pytest.approx(math.erfc(20 / math.sqrt(2)), rel=1e-3)
+    assert "not describe these data within their stds (probability 6e-89, largest pull +20.00 in" in result.report()
+    good = inverse.least_squares([toy(*ALL)], rows(*ALL, noise=[0, 0, 0, 2]), free(*USUAL), rest(*USUAL))
+    assert "does not describe" not in good.report() and good.probability == pytest.approx(0.0455, abs=1e-4)
+
+
+def test_a_rescaled_report_says_so() -> None:
+    result = dataclasses.replace(small_fit(), rescaled=True)
+    assert "standard deviations = from the stds of the data, rescaled by sqrt(reduced chi-square)" in result.report()
+
+
+def test_the_result_is_strict_json_in_the_promised_form(tmp_path: Path) -> None:
+    names = ("Py.S_s", "Py.lambda_sf", "zeta")
+    result = inverse.least_squares([toy(*ALL)], rows(*ALL), free(*names), rest(*names))
+    open_ended = inverse.least_squares([toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
+    for each in (result, open_ended):
+        export.write_json(tmp_path / "fit.json", each.to_json())
+        read = json.loads((tmp_path / "fit.json").read_text(), parse_constant=lambda text: pytest.fail(text))
+        assert {"parameters", "correlation", "signals", "chi2", "converged"} <= set(read)
+        entry = read["parameters"]["Py.S_s"]
+        assert entry["unit"] == "V/K" and entry["value"] == each.parameters["Py.S_s"].value
+        assert [signal["signal"] for signal in read["signals"]] == [row.signal for row in each.rows]
+    assert read["parameters"]["Py.S_s"]["std"] is None and read["correlation"]["Py.S_s"]["zeta"] is None
+    full = result.to_json()
+    assert full["parameters"]["Py.S_s"]["std"] == result.parameters["Py.S_s"].std > 0
+    assert full["correlation"]["Py.S_s"]["Py.lambda_sf"] == full["correlation"]["Py.lambda_sf"]["Py.S_s"] > 0.3
+    spin = full["signals"][1]
+    assert (spin["measured"], spin["std"], spin["unit"]) == (-15.6e-3, 1e-3, "V/A^2")
+    assert spin["model"] == pytest.approx(-15.6e-3, rel=1e-5) and abs(spin["before"]) < 15e-3
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+
+def test_bad_input_is_refused() -> None:
+    predict, data = [toy("R2.baseline")], rows("R2.baseline")
+    with pytest.raises(ValueError, match="no measured rows"):
+        inverse.least_squares(predict, (), free("zeta"))
+    with pytest.raises(ValueError, match="no parameter to fit"):
+        inverse.descend(predict, data, [])
+    with pytest.raises(ValueError, match="more than once: zeta"):
+        inverse.least_squares(predict, data, free("zeta", "zeta"))
+    with pytest.raises(ValueError, match="thermal R2.baseline: got -7.69 with std 0, expected a finite value"):
+        inverse.least_squares(predict, [dataclasses.replace(data[0], std=0.0)], free("zeta"))
+    with pytest.raises(ValueError, match="more rows than parameters, got 1 rows for 1"):
+        inverse.least_squares(predict, data, free("zeta"), rescaled=True)
+    with pytest.raises(ValueError, match="'Py.Ss' cannot be fitted; did you mean 'S_s'"):
+        Parameter("Py.Ss", 1e-6)
+    with pytest.raises(
+        ValueError, match=r"start of Py.lambda_sf: got 5e-09, expected a value within \[1e-08, 1e-06\] m"
+    ):
+        Parameter("Py.lambda_sf", 5e-9, (1e-8, 1e-6))
+    with pytest.raises(ValueError, match=r"bounds of Py.P: got \[0, 1.5\], expected -1 <= lower < upper <= 1"):
+        Parameter("Py.P", 0.2, (0.0, 1.5))
+    with pytest.raises(ValueError, match="bounds of zeta: .* expected lower < upper"):
+        Parameter("zeta", 1.0, (2.0, 0.5))
+
+
+# ------------------------------------------------------------------------------------------- the verb, on fake solves
+
+
+class Solver:
+    """Stands in for `signals`: the toy with an error that falls with the number of cells."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cells: int = 4000, smallest: int = 100) -> None:
+        self.calls: list[tuple[int, Any, dict[str, float]]] = []
+        self.fails = lambda number: False
+        self.cells, self.smallest = cells, smallest
+        monkeypatch.setattr(signals, "build", self.build)
+        monkeypatch.setattr(signals, "evaluate", self.evaluate)
+
+    def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
+        assert order == 2
+        if cells is not None and cells < self.smallest:
+            raise ValueError("a budget that is too small")
+        cells = cells or self.cells
+        return types.SimpleNamespace(device=device, cells=cells, unknowns=1000 * cells, grid=types.SimpleNamespace(order=order))
+
+    def evaluate(self, model: Any, parameters: Any, wanted: Any, names: Any = (), *, start: Any = None, tolerance: float) -> Any:
+        self.calls.append((model.cells, start, dict(parameters)))
+        if self.fails(len(self.calls)):
+            raise solve.NotConverged("did not converge")
+        assert all(experiment == "thermal" for experiment, _ in wanted)
+        values, jacobian = toy(*(signal for _, signal in wanted))(parameters, names)
+        off = 1 + 100 / model.cells
+        fields = len(self.calls)
+        return types.SimpleNamespace(values=off * values, jacobian=off * jacobian, fields=fields, converged=True)
+
+
+def test_a_fit_goes_from_a_coarse_grid_to_the_fine_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = Solver(monkeypatch)
+    result = inverse.fit(load("slachter2010"), rows(*ALL))
+    cells = [call[0] for call in solver.calls]
+    assert cells == sorted(cells) and set(cells) == {1000, 4000}
+    # Warm starts: each call is handed the fields of the one before on the same grid, the first of a grid none.
+    assert [call[1] for call in solver.calls if call[0] == 1000] == [None, *range(1, cells.count(1000))]
+    assert result.names == ("zeta", "Py.S_s", "Py.P") and list(result.left_out) == ["Py.lambda_sf"]
+    assert "left fixed: Py.lambda_sf, because" in result.report()
+    # All signals are 2.5 % too large on the fine grid, so zeta is that much too small.
+    assert result.parameters["zeta"].value == pytest.approx(3.2 / 1.025, rel=1e-4)
+    assert result.parameters["zeta"].start == load("slachter2010").zeta
+
+
+def test_a_fit_takes_names_bounds_and_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = Solver(monkeypatch, cells=200)
+    device = load("slachter2010")
+    result = inverse.fit(device, rows(*ALL), free=["zeta"], bounds={"zeta": (0.5, 1.5)}, method="adam")
+    assert {call[0] for call in solver.calls} == {200}  # a quarter of that is too small for the device: one stage
+    assert result.method == "adam" and result.names == ("zeta",) and result.left_out == {}
+    assert result.parameters["zeta"].value == pytest.approx(1.5) and result.parameters["zeta"].at_bound == "upper"
+
+
+def test_a_solve_that_fails_shortens_the_step_but_not_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, data = load("slachter2010"), rows(*ALL)
+    solver = Solver(monkeypatch)
+    solver.fails = lambda number: number in (2, 3)
+    result = inverse.fit(device, data, free=["zeta", "Py.S_s"])
+    assert result.converged and result.parameters["zeta"].value == pytest.approx(3.2 / 1.025, rel=1e-4)
+    assert len(solver.calls) > 5
+    solver.calls.clear()
+    solver.fails = lambda number: number == 1
+    with pytest.raises(solve.NotConverged, match="did not converge"):
+        inverse.fit(device, data, free=["zeta"])
+
+
+def test_an_unphysical_trial_is_no_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    # bath sigma S_s^2 (1 - P^2)/4 = 304 W/(m K) for S_s = 1 mV/K, ten times the kappa of Py.
+    solver = Solver(monkeypatch)
+    device = load("slachter2010")
+    predict = inverse.Predictor(signals.build(device, cells=None, order=2, progress=None), rows("R2.spin"))
+    good = device.parameters()
+    assert np.all(np.isfinite(predict(good, ["Py.S_s"])[0]))
+    values, jacobian = predict(good | {"Py.S_s": -1e-3}, ["Py.S_s"])
+    assert np.all(np.isnan(values)) and jacobian.shape == (1, 1) and len(solver.calls) == 1
+
+
+def test_the_verb_refuses_what_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = Solver(monkeypatch)
+    device, data = load("slachter2010"), rows(*ALL)
+    with pytest.raises(ValueError, match="free: got 'Py.Ss'; did you mean 'Py.S_s'"):
+        inverse.fit(device, data, free=["Py.Ss"])
+    with pytest.raises(ValueError, match="bounds: got 'Zeta'; did you mean 'zeta'"):
+        inverse.fit(device, data, bounds={"Zeta": (0, 1)})
+    with pytest.raises(ValueError, match="bounds: got 'Py.P'; expected one of: zeta"):
+        inverse.fit(device, data, free=["zeta"], bounds={"Py.P": (0, 0.5)})
+    with pytest.raises(ValueError, match="method: got 'adams'; did you mean 'adam'"):
+        inverse.fit(device, data, method="adams")
+    with pytest.raises(ValueError, match="no measured rows"):
+        inverse.fit(device, ())
+    with pytest.raises(ValueError, match="no parameter to fit"):
+        inverse.fit(device, data, free=[])
+    assert not solver.calls
