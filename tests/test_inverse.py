@@ -514,9 +514,13 @@ class Solver:
         if cells is not None and cells < self.smallest:
             raise ValueError("a budget that is too small")
         cells = cells or self.cells
-        return types.SimpleNamespace(device=device, cells=cells, unknowns=1000 * cells, grid=types.SimpleNamespace(order=order))
+        return types.SimpleNamespace(
+            device=device, cells=cells, unknowns=1000 * cells, grid=types.SimpleNamespace(order=order)
+        )
 
-    def evaluate(self, model: Any, parameters: Any, wanted: Any, names: Any = (), *, start: Any = None, tolerance: float) -> Any:
+    def evaluate(
+        self, model: Any, parameters: Any, wanted: Any, names: Any = (), *, start: Any = None, tolerance: float
+    ) -> Any:
         self.calls.append((model.cells, start, dict(parameters)))
         if self.fails(len(self.calls)):
             raise solve.NotConverged("did not converge")

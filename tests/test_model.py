@@ -127,7 +127,8 @@ def test_the_law_of_a_domain_is_the_onsager_matrix(sign):
     values = {"sigma": 4.1e6, "P": 0.37, "S": -19e-6, "S_s": -5.3e-6, "kappa": 27.0, "lambda_sf": 6.2e-9}
     parameters = {f"F.{key}": value for key, value in values.items()} | {"base.kappa": 1.3, "zeta": 3.0}
     domains = [("F", "m"), ("F", None), ("F", "other"), ("base", None)]
-    table = model.constitutive(domains, {"F": True, "base": False}, parameters, {"m": sign}, 250.0)
+    law = model.Constitution(tuple(domains), (True, True, True, False), 250.0)
+    table = law.table(parameters, {"m": sign})
     assert set(table) == set(operators.COEFFICIENTS)
     for column, s in enumerate((sign, 1, 1)):
         P, S_s = s * values["P"], s * values["S_s"]
@@ -150,9 +151,9 @@ def test_the_law_of_a_domain_is_the_onsager_matrix(sign):
 
 
 def test_reversing_a_magnet_exchanges_its_channels(lateral):
-    """`Model.table` of the device: what is up in F1 = +1 is down in F1 = -1, and nothing else changes."""
+    """The law of the device: what is up in F1 = +1 is down in F1 = -1, and nothing else changes."""
     p, magnet = lateral.parameters, lateral.device.domains.index(("Fe", "F1"))
-    here, there = lateral.table(p, {}), lateral.table(p, {"F1": -1})
+    here, there = lateral.constitution.table(p, {}), lateral.constitution.table(p, {"F1": -1})
     for a, b in (("uu", "dd"), ("dd", "uu"), ("uT", "dT"), ("TT", "TT"), ("joule_TT", "joule_TT")):
         assert float(there[b][magnet]) == pytest.approx(float(here[a][magnet]), rel=1e-14, abs=0)
     assert float(here["uu"][magnet]) == pytest.approx(4e6 * 1.3 / 2)
@@ -169,6 +170,8 @@ values = lambda: {name: repr(value) for name, value in jax.config.values.items()
 before = values()
 import devices
 import thermospin
+for name in thermospin.__all__:
+    getattr(thermospin, name)
 from thermospin import analytic, grid, inverse, model, multigrid, operators, signals, solve
 after = values()
 try:

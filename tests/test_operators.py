@@ -447,7 +447,7 @@ class Discrete:
             (len(free), len(free)), matvec=lambda u: free * np.asarray(apply(disc, law, (free * u)[:, None]))[:, 0]
         )
         # Jacobi, with one conductivity for all: what matters are cell sizes, and kelvins beside volts.
-        inverse = np.repeat([1.0, 1.0, 1e9], held.size) / np.tile(self.stiffness().ravel(), 3)
+        inverse = np.repeat([1.0, 1.0, 2e7], held.size) / np.tile(self.stiffness().ravel(), 3)
         found = []
         for problem in problems:
             u, failed = cg(A, free * problem.load(self.grid), rtol=1e-9, maxiter=5000, M=diags(inverse))

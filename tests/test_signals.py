@@ -1,10 +1,9 @@
 """Signals of a lateral spin valve: invariants, harmonics against a current sweep, derivatives, cost, failures.
 
-The device is `devices.LATERAL` on a grid of some 250 cells at p = 2: nothing here depends on the grid error. Solves have a
+The device is `devices.LATERAL` on a grid of some 250 cells at p = 2: nothing depends on the grid error. Solves have a
 true relative residual below 1e-9; fields are then good to 1e-9 times the square root of the condition number of the
-scaled operator (below 1e3, see test_solve.py), 3e-8. Signals and their first derivatives come from a stationary
-functional: signals are wrong by the square of that, 1e-15, which is round-off; derivatives, linear in the fields' error,
-by 3e-8 at worst.
+scaled operator (below 1e3, see test_solve.py), 3e-8. Signals and first derivatives come from a stationary functional:
+signals are wrong by the square of that, 1e-15, which is round-off; derivatives, linear in the fields' error, by 3e-8.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from jax import Array
 from thermospin import analytic, model, operators, solve
 from thermospin.device import Experiment
 from thermospin.model import Model
-from thermospin.signals import Evaluation, evaluate, fields, measure, signals
+from thermospin.signals import Evaluation, evaluate, fields, measure, predict
 
 EXACT = 1e-11
 """Between two ways to one signal: 1e-15 times what cancels inside."""
@@ -80,21 +79,17 @@ def jacobian(thermal) -> Evaluation:
     return evaluate(thermal, {}, SIGNALS, list(thermal.parameters))
 
 
-def state_fields(m: Model, ladders: Mapping, experiment: str) -> tuple:
-    """System, law and u_1, u_2 ... of the first state of an experiment."""
-    chosen = m.device.experiments[experiment]
-    first = next(iter(chosen.states.values()))
-    law = m.coefficients(m.table(m.parameters, first))
-    return m.systems[chosen.current[1]], law, ladders[experiment][0].u
+def law_of(m: Model) -> operators.Coefficients:
+    """The coefficients with all magnets at +1."""
+    return operators.coefficients(m.disc, m.constitution.table(m.parameters, {}), m.device.bath)
 
 
-def inverse(m: Model, experiment: str, law: operators.Coefficients, b: Array, rounds: int = 2) -> Array:
-    """A^-1 b for two columns down to round-off: each round solves for what the last one left, to 1e-9."""
-    system = m.systems[m.device.experiments[experiment].current[1]]
+def inverse(m: Model, law: operators.Coefficients, b: Array, rounds: int = 2) -> Array:
+    """A^-1 b with the ground of `thermal`, down to round-off: each round solves for what the last one left, to 1e-9."""
+    system = m.systems["2"]
     u = jnp.zeros_like(b)
     for _ in range(rounds):
-        left = system.free[:, None] * (b - operators.apply(m.disc, law, u))
-        step, stats = solve.pcg(system, law, left, None, solve.TOLERANCE, solve.MAX_STEPS)
+        step, stats = solve.solve(system, law, b - operators.apply(m.disc, law, u))
         solve.require_converged(stats, "test")
         u = u + step
     return u
@@ -167,13 +162,13 @@ def test_harmonics_scale_with_zeta(thermal, harmonics):
 
 
 @pytest.fixture(scope="module")
-def driven(thermal, jacobian) -> SimpleNamespace:
+def driven(thermal) -> SimpleNamespace:
     """u_1 and u_2 per ampere in the state P, to round-off."""
-    _, law, _ = state_fields(thermal, jacobian.fields, "thermal")
+    law = law_of(thermal)
     drive = thermal.ports["1"]
-    u_1 = inverse(thermal, "thermal", law, jnp.stack([drive, 2 * drive], axis=1))
+    u_1 = inverse(thermal, law, jnp.stack([drive, 2 * drive], axis=1))
     heat = operators.joule(thermal.disc, law, u_1, u_1)  # zeta is 1
-    return SimpleNamespace(law=law, drive=drive, u_1=u_1, heat=heat, u_2=inverse(thermal, "thermal", law, heat))
+    return SimpleNamespace(law=law, drive=drive, u_1=u_1, heat=heat, u_2=inverse(thermal, law, heat))
 
 
 def test_power_put_in_is_joule_heat_and_relaxation_heat_and_seebeck_work(thermal, driven, jacobian):
@@ -213,21 +208,16 @@ def test_heat_leaves_through_the_held_faces_as_much_as_is_produced(thermal, driv
 # ------------------------------------------------------------------------------------------ a current sweep
 
 
-@functools.cache
-def _compiled(fun):
-    return jax.jit(fun)
-
-
 def test_R3_and_R4_are_the_coefficients_of_a_current_sweep(thermal, harmonics):
     """The nonlinear problem A u = I b + zeta q(u, u) by fixed-point iteration at +I and -I, without any harmonic.
 
-    Odd and even parts of V(I) give (V_odd - R1 I)/I^3 = R3 + R5 I^2 + ... and (V_even - R2 I^2)/I^4 = R4 + R6 I^2 + ...:
-    what is left falls by 4 when I is halved. I is such that R3 I^2 is 1e-3 to 1e-2 of R1; V is good to 1e-12, so the
+    Odd and even parts of V(I): (V_odd - R1 I)/I^3 = R3 + R5 I^2 + ... and (V_even - R2 I^2)/I^4 = R4 + R6 I^2 + ..., so
+    what is left beside R3 and R4 falls by 4 when I is halved. I is such that R3 I^2 is 1e-3 to 1e-2 of R1; V is good to 1e-12, so the
     difference to 1e-9, and the remainder, 1e-3 to 1e-2 of R3, to 1e-6.
     """
     zeta = 200.0
     R = {n: harmonics[f"R{n}"]["P"] * zeta ** (n - 1) for n in range(1, 5)}
-    law = thermal.coefficients(thermal.table(thermal.parameters, {}))
+    law = law_of(thermal)
     drive, probe = thermal.ports["1"], thermal.ports["4"] - thermal.ports["3"]
     joule = jax.jit(lambda u: zeta * operators.joule(thermal.disc, law, u, u))
     left = {"odd": [], "even": []}
@@ -236,7 +226,7 @@ def test_R3_and_R4_are_the_coefficients_of_a_current_sweep(thermal, harmonics):
         u = jnp.zeros_like(b)
         for _ in range(30):
             # A step is the solution for the residual, so its relative error of 1e-9 shrinks with it.
-            step = inverse(thermal, "thermal", law, b + joule(u) - operators.apply(thermal.disc, law, u), rounds=1)
+            step = inverse(thermal, law, b + joule(u) - operators.apply(thermal.disc, law, u), rounds=1)
             u = u + step
             if float(jnp.max(jnp.abs(step))) < 1e-15 * float(jnp.max(jnp.abs(u))):
                 break
@@ -244,7 +234,7 @@ def test_R3_and_R4_are_the_coefficients_of_a_current_sweep(thermal, harmonics):
             raise AssertionError("the iteration does not settle: too strong a current")
         plus, minus = (float(v) for v in probe @ u)
         odd, even = (plus - minus) / 2, (plus + minus) / 2
-        print(R, odd, even, (odd - R[1]*current)/current**3, (even-R[2]*current**2)/current**4)
+        print(R, odd, even, (odd - R[1] * current) / current**3, (even - R[2] * current**2) / current**4)
         left["odd"].append((odd - R[1] * current) / current**3 / R[3] - 1)
         left["even"].append((even - R[2] * current**2) / current**4 / R[4] - 1)
     for name, (far, near) in left.items():
@@ -255,10 +245,10 @@ def test_R3_and_R4_are_the_coefficients_of_a_current_sweep(thermal, harmonics):
 # ------------------------------------------------------------------------------------------ one value, three ways
 
 
-def test_signals_measure_and_evaluate_agree(thermal, everything, harmonics, jacobian):
+def test_predict_measure_and_evaluate_agree(thermal, everything, harmonics, jacobian):
     """With one rung of the ladders, with two, and as a pure function: all are the same functional."""
     values = evaluate(thermal, {}, SIGNALS).values
-    pure = signals(thermal)["thermal"]
+    pure = predict(thermal)["thermal"]
     for k, (name, signal) in enumerate(SIGNALS):
         harmonic, part = signal.split(".")
         expected = everything[name][harmonic][part]
@@ -273,7 +263,7 @@ def vector(m: Model):
     """The four signals of the experiment `thermal` as a function of the parameters."""
 
     def values(p: Mapping[str, Array]) -> Array:
-        found = signals(m, p)["thermal"]
+        found = predict(m, p)["thermal"]
         return jnp.stack([found[h][part] for h in ("R1", "R2") for part in ("baseline", "spin")])
 
     return values
@@ -311,8 +301,9 @@ def test_forward_reverse_and_evaluated_derivatives_agree(thermal, backward, jaco
 
 
 def test_derivatives_are_central_differences(thermal, jacobian):
-    """Step 1e-3 in units of the parameter's size, extrapolated from two steps: fourth order, 1e-12 times the fifth
-    derivative, at most 1e3 or so. Values are good to 1e-14, differences to 1e-14/1e-3 = 1e-11 of value/size.
+    """Two steps of 1e-3 and 2e-3 of the parameter's size, extrapolated.
+
+    Fourth order: off by 1e-12 times the fifth derivative, at most 1e3 or so. Values are good to 1e-14, differences to 1e-14/1e-3 = 1e-11 of value/size.
     """
     for column, name in enumerate(thermal.parameters):
         value = thermal.parameters[name]
@@ -356,21 +347,150 @@ def test_a_cotangent_of_1e_13_gives_the_gradient_times_1e_13(thermal, backward):
             assert float(found[name]) == close(1e-13 * row[k], 1e-9), name
 
 
-def test_second_derivatives_are_differences_of_gradients(thermal):
+def test_second_derivatives_are_differences_of_gradients(thermal, jacobian):
     """Forward over reverse goes through the rule of the first derivative and through its solves.
 
-    Gradients are good to 3e-8 at worst: their difference with a step of 1e-3 to 3e-5, and curvature adds 1e-6.
+    Gradients are good to 3e-8 at worst, so their difference at a relative step of 1e-3 to 3e-5; curvature adds 1e-6.
+    Compared in units of the signal per relative change of each parameter.
     """
-    spin = lambda p: signals(thermal, p)["thermal"]["R2"]["spin"]  # noqa: E731
     p = own(thermal)
+    gradient = jax.grad(lambda q: vector(thermal)(q)[3])
+    signal = abs(jacobian.values[3])
     for name in ("Fe.P", "Cu.lambda_sf"):
         size = thermal.parameters[name]
         tangent = {key: jnp.asarray(size if key == name else 0.0) for key in p}
-        found = jax.jvp(jax.grad(spin), (p,), (tangent,))[1]
+        found = jax.jvp(gradient, (p,), (tangent,))[1]
         up, down = (
-            evaluate(thermal, {name: size * (1 + s)}, [("thermal", "R2.spin")], list(p)).jacobian[0]
-            for s in (1e-3, -1e-3)
+            evaluate(thermal, {name: size * (1 + step)}, SIGNALS[3:], list(p)).jacobian[0] for step in (1e-3, -1e-3)
         )
+        checked = 0
         for key, expected in zip(p, (up - down) / 2e-3, strict=True):
-            reach = abs(evaluate_scale(thermal, key))
-            assert float(found[key]) * reach == pytest.approx(expected * reach, rel=1e-4, abs=1e-4 * SPIN), (name, key)
+            reach = scale(key, thermal.parameters[key]) / signal
+            assert float(found[key]) * reach == pytest.approx(expected * reach, rel=1e-4, abs=1e-5), (name, key)
+            checked += abs(expected * reach) > 1e-3
+        assert checked > 5
+
+
+def test_value_and_gradient_work_under_jit(thermal, backward, jacobian):
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: vector(thermal)(p)[3]))(own(thermal))
+    assert float(value) == close(jacobian.values[3], 1e-9)
+    for name, row in backward.items():
+        bound = 1e-7 * abs(row[3]) + 1e-9 * abs(jacobian.values[3]) / scale(name, thermal.parameters[name])
+        assert float(gradient[name]) == pytest.approx(row[3], rel=0, abs=bound), name
+
+
+# ------------------------------------------------------------------------------------------ cost and warm start
+
+
+def test_a_jacobian_takes_twice_the_solves_of_the_values(thermal, jacobian):
+    """R1 and R2 in two states: u_1 and l_0 of each for the values, u_2 and l_1 more for all derivatives."""
+    values = evaluate(thermal, {}, SIGNALS)
+    assert len(values.iterations) == 4
+    assert len(jacobian.iterations) == 2 * len(values.iterations)
+    assert len(jacobian.relative_residual) == len(jacobian.iterations)
+    assert min(jacobian.iterations) > 5
+    assert max(jacobian.relative_residual) <= solve.TOLERANCE
+    assert len(evaluate(thermal, {}, SIGNALS[:2]).iterations) == 4
+    assert len(evaluate(thermal, {}, SIGNALS[:2], ["Fe.P"]).iterations) == 4, "R1 alone needs no second rung"
+
+
+def test_a_warm_start_saves_iterations_and_changes_no_value(thermal, jacobian):
+    """Started from the fields of other parameters (5 % off), and from their own."""
+    moved = {"Fe.P": 1.05 * thermal.parameters["Fe.P"], "Cu.kappa": 0.95 * thermal.parameters["Cu.kappa"]}
+    cold = evaluate(thermal, moved, SIGNALS)
+    warm = evaluate(thermal, moved, SIGNALS, start=jacobian.fields)
+    np.testing.assert_allclose(warm.values, cold.values, rtol=1e-8)
+    assert not np.allclose(cold.values, jacobian.values, rtol=1e-3)
+    assert sum(warm.iterations) < sum(cold.iterations)
+    same = evaluate(thermal, {}, SIGNALS, start=jacobian.fields)
+    assert sum(same.iterations) == 0
+    np.testing.assert_allclose(same.values, jacobian.values, rtol=1e-8)
+
+
+# ------------------------------------------------------------------------------------------ failures
+
+
+def test_a_solve_that_misses_its_tolerance_raises_and_names_device_and_experiment(thermal):
+    with pytest.raises(solve.NotConverged, match=r"lateral, thermal: no convergence in 1 iterations") as caught:
+        measure(thermal, max_steps=1)
+    assert "Likely causes" in str(caught.value)
+    with pytest.raises(solve.NotConverged, match="lateral, thermal"):
+        evaluate(thermal, {}, SIGNALS, max_steps=1)
+
+
+def test_a_traced_solve_that_misses_its_tolerance_gives_nan(thermal, monkeypatch):
+    monkeypatch.setattr(solve, "solve", functools.partial(solve.solve, max_steps=1))
+    found = predict(thermal)["thermal"]
+    assert all(np.isnan(float(value)) for parts in found.values() for value in parts.values())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: measure(m, {"Fe.Ss": 0.0}), r"parameter 'Fe.Ss' does not exist; did you mean 'Fe.S_s'\?"),
+        (lambda m: predict(m, {"Cu.sigm": 1.0}), r"parameter 'Cu.sigm' does not exist; did you mean 'Cu.sigma'\?"),
+        (lambda m: evaluate(m, {}, SIGNALS, ["zetta"]), r"parameter 'zetta' does not exist; did you mean 'zeta'\?"),
+        (
+            lambda m: evaluate(m, {}, [("termal", "R1.spin")]),
+            r"experiment 'termal' does not exist; did you mean 'thermal'\?",
+        ),
+        (
+            lambda m: evaluate(m, {}, [("thermal", "R2.spn")]),
+            r"experiment 'thermal' has no signal 'R2.spn'; did you mean 'R2.spin'\?",
+        ),
+        (lambda m: fields(m, "termal", "P", 1e-3), r"experiment 'termal' does not exist; did you mean 'thermal'\?"),
+        (lambda m: fields(m, "thermal", "A", 1e-3), r"experiment 'thermal' has no state 'A'; did you mean 'AP'\?"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_answered_with_the_nearest(thermal, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(thermal)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, p: measure(m, p),
+        lambda m, p: evaluate(m, p, SIGNALS),
+        lambda m, p: fields(m, "thermal", "P", 1e-3, p),
+    ],
+)
+def test_parameters_without_a_solution_are_refused(thermal, call):
+    """bath sigma S^2 = 300 * 4e6 * (2e-4)^2 = 48 W/(m K), more than the 30 of the material."""
+    with pytest.raises(ValueError, match=r"material 'Fe', kappa: got 30 W/\(m K\), expected more than .* = 48"):
+        call(thermal, {"Fe.S": -200e-6, "Fe.S_s": 0.0})
+
+
+# ------------------------------------------------------------------------------------------ fields
+
+
+def test_fields_live_where_there_is_matter_and_are_zero_where_they_are_held(thermal, driven):
+    """NaN exactly outside: boxes written out by hand. Values are I u_1 + I^2 u_2, to the accuracy of fields."""
+    current = 1e-3
+    made = fields(thermal, "thermal", "P", current)
+    x, y, z = np.meshgrid(*(np.round(each * 1e9, 6) for each in (made.x, made.y, made.z)), indexing="ij")
+
+    def inside(*box: tuple[float, float]) -> np.ndarray:
+        sides = [(low <= each) & (each <= high) for each, (low, high) in zip((x, y, z), box, strict=True)]
+        return sides[0] & sides[1] & sides[2]
+
+    metal = inside((-80, 200), (-30, 30), (0, 40)) | inside((-120, -40), (-100, 100), (0, 20))
+    metal |= inside((40, 80), (-30, 100), (0, 20))
+    everywhere = metal | inside((-200, 200), (-100, 100), (-60, 0))
+    np.testing.assert_array_equal(np.isfinite(made.V_up), metal)
+    np.testing.assert_array_equal(np.isfinite(made.V_down), metal)
+    np.testing.assert_array_equal(np.isfinite(made.T), everywhere)
+    held = inside((-120, -40), (-100, -100), (0, 20)) | inside((-120, -40), (100, 100), (0, 20))
+    held |= inside((200, 200), (-30, 30), (0, 40)) | inside((40, 80), (100, 100), (0, 20))
+    held |= inside((-200, 200), (-100, 100), (-60, -60))
+    assert np.all(made.T[held] == 0)
+    assert np.count_nonzero(made.T[everywhere] == 0) == held.sum()
+    assert np.all(made.V_up[inside((-120, -40), (100, 100), (0, 20))] == 0)
+    expected = np.asarray(current * driven.u_1 + current**2 * driven.u_2)[:, 0]
+    V_up, V_down, T = (np.asarray(part) for part in operators.split(thermal.disc, expected))
+    for found, wanted, index in (
+        (made.V_up, V_up, thermal.disc.index_V),
+        (made.V_down, V_down, thermal.disc.index_V),
+        (made.T, T, thermal.disc.index_T),
+    ):
+        assert abs(found.ravel()[index] - wanted).max() < 1e-7 * abs(wanted).max()

@@ -16,7 +16,7 @@ from thermospin.data import Row
 from thermospin.device import Device, load
 from thermospin.grid import Grid, graded_lines
 from thermospin.materials import Material
-from thermospin.model import Model, Progress, build, constitutive
+from thermospin.model import Constitution, Model, Progress, build
 from thermospin.report import FitResult
 from thermospin.units import KINDS, readable
 
@@ -80,7 +80,7 @@ def run_demo(
     measured = signals.measure(model, fitted, progress=progress, start=result.fields)
     export.write_json(out / "signals.json", measured.to_json())
 
-    plotting.fit_picture(rows, result.before, result.after, out / "fit.png")
+    plotting.fit_picture(rows, list(result.before), list(result.after), out / "fit.png")
     after = dict(zip([(row.experiment, row.signal) for row in rows], result.after, strict=True))
     before = dict(zip([(row.experiment, row.signal) for row in rows], result.before, strict=True))
     spin = ("thermal", "R2.spin")
@@ -152,7 +152,7 @@ def hot_spot(heat: signals.NodalFields, device: Device, result: FitResult) -> st
 def interface_figure(device: Device, path: Path) -> None:
     """The paper's Fig. 2: thermal injection from Py into Cu at 50 K/um, solved on a bar and in closed form.
 
-    A bar of 60 nm of Py before 4 um of Cu, without current, the heat entering at the Py end.
+    A bar of 120 nm of Py before 4 um of Cu, without current, the heat entering at the Py end.
     """
     F, N = device.materials["Py"], device.materials["Cu"]
     x, V_up, V_down = interface_profile(F, N, device.bath)
@@ -171,7 +171,7 @@ def interface_figure(device: Device, path: Path) -> None:
 
 def interface_profile(F: Material, N: Material, bath: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Node coordinates [m], V_up and V_down [V] along the bar, x = 0 at the interface, from the 3D program."""
-    ends = np.array([-60e-9, 0.0, 4e-6])
+    ends = np.array([-120e-9, 0.0, 4e-6])
     across = np.array([0.0, 30e-9])
     lines = graded_lines(ends, np.array([0.5e-9, 0.5e-9, 40e-9]), 0.5)
     domain = np.where(lines[1:] <= 0.0, 0, 1).astype(np.int32)[:, None, None]
@@ -180,8 +180,8 @@ def interface_profile(F: Material, N: Material, bath: float) -> tuple[np.ndarray
     left, right = (grid.face_weights(0, end, whole, grid.lines) for end in (ends[0], ends[-1]))
     disc = operators.discretise(grid, np.array([True, True]), right > 0)
     parameters = {f"{m.name}.{key}": value for m in (F, N) for key, value in m.values().items()}
-    domains = [(F.name, None), (N.name, None)]
-    law = operators.coefficients(disc, constitutive(domains, {F.name: True, N.name: True}, parameters, {}, bath), bath)
+    constitution = Constitution(((F.name, None), (N.name, None)), (True, True), bath)
+    law = operators.coefficients(disc, constitution.table(parameters, {}), bath)
     grounded = right.ravel()[disc.index_V] > 0
     system = solve.hold(disc, multigrid.build(*solve.low_order_graph(grid, disc, law, grounded)), grounded)
     # Heat that makes the gradient deep in F, where no channel carries current but the spin current of the bulk.

@@ -35,9 +35,10 @@ AT_BOUND = 1e-3
 LARGEST_STD = 0.5
 #: The first stage of `fit` has so many times fewer cells than the second.
 COARSER = 4
-#: Relative change of chi2, or of the parameters, at which the last stage ends (far below a standard deviation), and
-#: earlier stages.
-TOLERANCE = 1e-5
+#: Relative change of chi2, or of the parameters, at which minimisers end; in `fit`, where an evaluation is dear and a
+#: standard deviation is a few percent; and in all stages but the last.
+TOLERANCE = 1e-8
+FIT_TOLERANCE = 1e-5
 COARSE_TOLERANCE = 1e-3
 #: Relative residual of the solves in a fit: signals are right to its square, derivatives to itself.
 RESIDUAL = 1e-7
@@ -349,6 +350,7 @@ def least_squares(
     *,
     rescaled: bool = False,
     progress: Progress | None = None,
+    tolerance: float = TOLERANCE,
     max_evaluations: int = 100,
 ) -> FitResult:
     """Minimises chi2 by a trust-region Gauss-Newton method within bounds (scipy's trf).
@@ -360,6 +362,7 @@ def least_squares(
       fixed: every other number that the models need, SI units.
       rescaled: multiply the covariance by the reduced chi2.
       progress: is told chi2 and the parameters at every evaluation.
+      tolerance: relative change of chi2 or of the parameters at which the last stage ends.
       max_evaluations: bound for each stage.
     Raises:
       ValueError: no rows, no parameters, or no solution at the start.
@@ -381,7 +384,7 @@ def least_squares(
         )
         return found.x, found.status > 0, str(found.message).rstrip(".").replace("`", "")
 
-    return _run("least_squares", minimise, stages, rows, free, fixed, rescaled, progress)
+    return _run("least_squares", minimise, stages, rows, free, fixed, rescaled, progress, tolerance)
 
 
 def descend(
@@ -392,6 +395,7 @@ def descend(
     *,
     rescaled: bool = False,
     progress: Progress | None = None,
+    tolerance: float = TOLERANCE,
     max_evaluations: int = 1000,
     learning_rate: float = 0.05,
 ) -> FitResult:
@@ -402,7 +406,7 @@ def descend(
 
     Args:
       learning_rate: first step in internal coordinates (0.05: 5 % of a value); falls to 0 along half a cosine.
-      stages, rows, free, fixed, rescaled, progress, max_evaluations: as for `least_squares`.
+      stages, rows, free, fixed, rescaled, progress, tolerance, max_evaluations: as for `least_squares`.
     """
     import optax
 
@@ -425,7 +429,7 @@ def descend(
             x = trial
         return x, False, "the largest number of steps is reached"
 
-    return _run("adam", minimise, stages, rows, free, fixed, rescaled, progress)
+    return _run("adam", minimise, stages, rows, free, fixed, rescaled, progress, tolerance)
 
 
 def _run(
@@ -437,6 +441,7 @@ def _run(
     fixed: Mapping[str, float] | None,
     rescaled: bool,
     progress: Progress | None,
+    tolerance: float,
 ) -> FitResult:
     """Stage after stage with one minimiser, and the statistics of the end."""
     _check(rows, [each.name for each in free], rescaled)
@@ -466,7 +471,7 @@ def _run(
             raise ValueError(f"the model has no solution at the start of stage {number}: {where}; start elsewhere")
         if last and before is None:
             before = objective.values
-        x, converged, message = minimise(objective, x, bounds, TOLERANCE if last else COARSE_TOLERANCE)
+        x, converged, message = minimise(objective, x, bounds, tolerance if last else COARSE_TOLERANCE)
     objective.evaluate(x)
     assert before is not None
     values = objective.values_at(x)
@@ -554,29 +559,28 @@ def fit(
       ValueError: no rows, a name that does not exist, bounds that exclude the start.
       NotConverged: a solve did not converge at the start; further on the step is shortened instead.
     """
-    fine = device if isinstance(device, Model) else None
-    device = device if fine is None else fine.device
-    rows, bounds, parameters = tuple(rows), dict(bounds or {}), device.parameters()
+    fine, solids = (device, device.device) if isinstance(device, Model) else (None, device)
+    rows, bounds, parameters = tuple(rows), dict(bounds or {}), solids.parameters()
     if method not in METHODS:
         raise ValueError(f"method: got '{method}'; {nearest(method, METHODS)}")
     _require_names("free", free or (), parameters)
     _require_names("bounds", bounds, parameters if free is None else free)
     _check(rows, ["zeta"] if free is None else list(free), rescaled)
     if fine is None:
-        fine = signals.build(device, cells=cells, order=order, progress=progress)
+        fine = signals.build(solids, cells=cells, order=order, progress=progress)
     last = Predictor(fine, rows, RESIDUAL)
     stages = [last]
     coarse = _coarser(fine, progress) if fine.unknowns >= LARGE else None
     if coarse is not None:
         stages.insert(0, Predictor(coarse, rows, RESIDUAL))
     if free is None:
-        used = dict.fromkeys(solid.material for solid in device.solids)
-        choice = choose(stages[0], rows, parameters, [name for name in used if device.materials[name].is_magnetic])
+        used = dict.fromkeys(solid.material for solid in solids.solids)
+        choice = choose(stages[0], rows, parameters, [name for name in used if solids.materials[name].is_magnetic])
     else:
         choice = Choice(tuple(free), {})
     varied = [Parameter(name, parameters[name], bounds.get(name)) for name in choice.free]
     fixed = {name: value for name, value in parameters.items() if name not in choice.free}
-    result = METHODS[method](stages, rows, varied, fixed, rescaled=rescaled, progress=progress)
+    result = METHODS[method](stages, rows, varied, fixed, rescaled=rescaled, progress=progress, tolerance=FIT_TOLERANCE)
     return dataclasses.replace(result, left_out=choice.left_out, fields=last.fields)
 
 

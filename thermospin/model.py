@@ -94,7 +94,7 @@ class Constitution:
           for each name in `operators.COEFFICIENTS` an array (domains,).
         Source: Slachter et al. 2010, eq. 1 to 4.
         """
-        rows = []
+        rows: list[tuple[Scalar, ...]] = []
         for (material, magnet), metal in zip(self.domains, self.metals, strict=True):
             kappa = parameters[f"{material}.kappa"]
             if not metal:

@@ -113,7 +113,7 @@ def build(graph: Graph, widths: Sequence[np.ndarray]) -> Multigrid:
     """
     levels = []
     lengths = [np.asarray(w, dtype=float) for w in widths]
-    target = 2.0 * min(w.min() for w in lengths)
+    target = 2.0 * min(float(w.min()) for w in lengths)
     while graph.size > COARSEST:
         merged, target = _merge_lines(graph, lengths, target)
         if merged is None:
@@ -130,13 +130,13 @@ def _merge_lines(graph: Graph, lengths: list[np.ndarray], target: float) -> tupl
     """Pairs neighbouring lines whose merged width is at most the target; doubles the target until that pays."""
     if all(len(w) == 1 for w in lengths):
         return None, target
-    extent = max(w.sum() for w in lengths)
+    extent = max(float(w.sum()) for w in lengths)
     while True:
         merged = [_pair(w, target) for w in lengths]
         keys = [m[line] for m, line in zip(merged, graph.lines, strict=True)]
         flat = np.ravel_multi_index(keys, [m[-1] + 1 for m in merged]) * 2 + (graph.kind > 0)
-        field = graph.size / max(1, np.count_nonzero(np.bincount(flat)))
-        if field > 4.0 or target > 2 * extent:
+        groups = int(np.count_nonzero(np.bincount(flat)))
+        if graph.size > 4 * groups or target > 2 * extent:
             return merged, 2 * target
         target *= 1.5
 
@@ -196,7 +196,9 @@ def _coarsen(graph: Graph, merged: list[np.ndarray]) -> tuple[np.ndarray, Graph]
     )
 
 
-def _columns(rows: np.ndarray, values: Sequence[np.ndarray], size: int, fill: Sequence[np.ndarray]) -> list:
+def _columns(
+    rows: np.ndarray, values: Sequence[np.ndarray], size: int, fill: Sequence[np.ndarray]
+) -> list[list[np.ndarray]]:
     """Lays out the entries of a sparse matrix as columns: the k-th entry of every row."""
     order = np.argsort(rows, kind="stable")
     rows = rows[order]
@@ -283,7 +285,7 @@ def cycle(mg: Multigrid, held: Held, r: Float[Array, "nodes columns"]) -> Float[
         x, r = _smooth(level, inverse, jnp.zeros_like(r), r)
         stack.append((x, r))
         padded = jnp.concatenate([jnp.where(inverse[:, None] > 0, r, 0), jnp.zeros((1, r.shape[1]), r.dtype)])
-        r = sum(_take(padded, child) for child in level.children)
+        r = sum((_take(padded, child) for child in level.children[1:]), _take(padded, level.children[0]))
     x = held.coarsest @ r
     for level, inverse, (fine, residual) in zip(mg.levels[::-1], held.inverse_diagonal[::-1], stack[::-1], strict=True):
         correction = jnp.where(inverse[:, None] > 0, _take(x, level.parent), 0)

@@ -15,6 +15,7 @@ no spin signal is a difference of two large numbers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -94,7 +95,7 @@ def _stack(vectors: Iterable[Vector]) -> Array:
     return jnp.stack(list(vectors), axis=1)
 
 
-def _of_state(form: Form, law: Coefficients, terms: Sequence[tuple[Vector, ...]]) -> Array:
+def _of_state(form: Form, law: Coefficients, terms: Sequence[tuple[Any, ...]]) -> Array:
     """form(law, *term) for every term (..., terms)."""
     return form(law, *(_stack(column) for column in zip(*terms, strict=True)))
 
@@ -131,9 +132,7 @@ def _bound(form: Callable[..., Array], disc: Discretisation) -> Form:
 # ------------------------------------------------------------------------------------------- ladders
 
 
-def _heat_and_back(
-    disc: Discretisation, of: Any, law: Any, zeta: Array, ladder: Ladder
-) -> tuple[Array | float, Array | float]:
+def _heat_and_back(disc: Discretisation, of: Any, law: Any, zeta: Array, ladder: Any) -> tuple[Any, Any]:
     """What drives the next u_n, and what drives the next l_(n-1)."""
     n = len(ladder.u) + 1
     if n == 1:
@@ -149,7 +148,7 @@ def _sources(disc: Discretisation, law: Coefficients, zeta: Array, ports: Ports,
     """Right-hand sides of the next rung, for u_n and l_(n-1) (unknowns, 2)."""
     if not done.u:
         return _stack([ports.drive, ports.probe])
-    return _stack(_heat_and_back(disc, _of_state, law, zeta, done))
+    return jnp.stack(_heat_and_back(disc, _of_state, law, zeta, done), axis=1)
 
 
 @eqx.filter_jit
@@ -163,10 +162,11 @@ def _source_changes(disc: Discretisation, states: States, zeta: Array, first: La
 
 def _triples(first: Ladder, change: Ladder) -> Any:
     """A ladder of `Triple`, as many rungs as the change has."""
-    return Ladder(
-        tuple(Triple(a, a - d, d) for a, d in zip(first.u, change.u, strict=False)),
-        tuple(Triple(a, a - d, d) for a, d in zip(first.l, change.l, strict=False)),
-    )
+
+    def pair_up(of_first: Sequence[Vector], of_change: Sequence[Vector]) -> Any:
+        return tuple(Triple(a, a - d, d) for a, d in zip(of_first, of_change, strict=False))
+
+    return Ladder(pair_up(first.u, change.u), pair_up(first.l, change.l))
 
 
 Solve = Callable[[System, Coefficients, Array, Array | None], Array]
@@ -195,21 +195,12 @@ def _ladders(
     zeta = jnp.asarray(parameters["zeta"], float)
     law, *others = _laws(model.disc, model.constitution, _signs(experiment), dict(parameters))
     guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
-    first = _grow(
-        lambda done: _sources(model.disc, law, zeta, ports, done),
-        rungs,
-        guesses[0],
-        lambda b, x0: run(system, law, b, x0),
-    )
+    sources = functools.partial(_sources, model.disc, law, zeta, ports)
+    first = _grow(sources, rungs, guesses[0], functools.partial(run, system, law))
     ladders = [first]
     for states, guess in zip(others, guesses[1:], strict=True):
-        change = _grow(
-            lambda done, states=states: _source_changes(model.disc, states, zeta, first, done),
-            rungs,
-            guess,
-            lambda b, x0, states=states: run(system, states.other, b, x0),
-        )
-        ladders.append(change)
+        change = functools.partial(_source_changes, model.disc, states, zeta, first)
+        ladders.append(_grow(change, rungs, guess, functools.partial(run, system, states.other)))
     return tuple(ladders)
 
 
@@ -251,12 +242,12 @@ def _functional(
     terms = [(ladder.l[n - k], ladder.u[k - 1]) for n, k in power]
     total = -_collect([n for n, _ in power], harmonics) @ of(_bound(operators.power, disc), law, terms)
     if heat:
-        terms = [(ladder.l[n - k], ladder.u[i - 1], ladder.u[j - 1]) for n, k, i, j in heat]
+        triple = [(ladder.l[n - k], ladder.u[i - 1], ladder.u[j - 1]) for n, k, i, j in heat]
         weights = np.array([_twice(i, j) for _, _, i, j in heat])
         total += (
             zeta
             * _collect([n for n, *_ in heat], harmonics)
-            @ (weights * of(_bound(operators.joule_power, disc), law, terms))
+            @ (weights * of(_bound(operators.joule_power, disc), law, triple))
         )
     ends = [ports.probe @ u + ports.drive @ l for u, l in zip(bare.u[:harmonics], bare.l, strict=False)]  # noqa: E741
     return total.at[: len(ends)].add(jnp.stack(ends))
@@ -343,25 +334,31 @@ def predict(
     """
     values = _filled(model, parameters)
     out = {}
-    for experiment in model.device.experiments.values():
-
-        @jax.custom_jvp
-        def responses(p: dict[str, Any], experiment: Experiment = experiment) -> Array:
-            ladders = _ladders(model, experiment, p, (harmonics + 1) // 2, _traced)
-            return _values(*_fixed(model, experiment), p, ladders, harmonics)
-
-        @responses.defjvp
-        def _derivative(primals: Any, tangents: Any, experiment: Experiment = experiment) -> tuple[Array, Array]:
-            (p,), (dp,) = primals, tangents
-            ladders = _ladders(model, experiment, p, harmonics, _traced)
-            return jax.jvp(lambda q: _values(*_fixed(model, experiment), q, ladders, harmonics), (p,), (dp,))
-
-        rows = responses(values)
-        out[experiment.name] = {f"R{n}": _parts(experiment, rows, n) for n in range(1, harmonics + 1)}
+    for name, experiment in model.device.experiments.items():
+        rows = _responses(model, experiment, harmonics)(values)
+        out[name] = {f"R{n}": _parts(experiment, rows, n) for n in range(1, harmonics + 1)}
     return out
 
 
-def _fixed(model: Model, experiment: Experiment) -> tuple[Any, ...]:
+def _responses(model: Model, experiment: Experiment, harmonics: int) -> Callable[[dict[str, Any]], Array]:
+    """`_values` as a function of the parameters alone, fields included, with the derivative that needs no more."""
+
+    def functional(p: dict[str, Any], rungs: int) -> Callable[[dict[str, Any]], Array]:
+        ladders = _ladders(model, experiment, p, rungs, _traced)
+        return lambda q: _values(*_fixed(model, experiment), q, ladders, harmonics)
+
+    @jax.custom_jvp
+    def responses(p: dict[str, Any]) -> Array:
+        return functional(p, (harmonics + 1) // 2)(p)
+
+    @responses.defjvp
+    def _derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        return jax.jvp(functional(primals[0], harmonics), primals, tangents)
+
+    return responses
+
+
+def _fixed(model: Model, experiment: Experiment) -> tuple[Discretisation, Ports, Constitution, Any]:
     """The arguments of `_values` that are not parameters."""
     return model.disc, _ports(model, experiment), model.constitution, _signs(experiment)
 
@@ -654,7 +651,9 @@ def fields(
     shape = tuple(len(nodes) for nodes in model.grid.nodes)
     V_up, V_down, T = (np.full(int(np.prod(shape)), np.nan) for _ in range(3))
     index_V, index_T = model.disc.index_V, model.disc.index_T
-    V_up[index_V], V_down[index_V], T[index_T] = (np.asarray(part) for part in operators.split(model.disc, total))
+    V_up[index_V], V_down[index_V], T[index_T] = (
+        np.asarray(part) for part in operators.split(model.disc, jnp.asarray(total))
+    )
     return NodalFields(*model.grid.nodes, *(each.reshape(shape) for each in (V_up, V_down, T)))
 
 

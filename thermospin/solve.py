@@ -63,9 +63,9 @@ def require_converged(stats: Stats, what: str) -> None:
     worst = int(np.argmax(np.where(np.isnan(stats.relative_residual), np.inf, stats.relative_residual)))
     raise NotConverged(
         f"{what}: no convergence in {int(stats.iterations[worst])} iterations, relative residual "
-        f"{float(stats.relative_residual[worst]):.1e}. Likely causes: a material whose sigma, kappa or lambda_sf differs "
-        "by many orders of magnitude from its neighbours', bath * sigma * S^2 close to kappa, or |P| close to 1; "
-        "a finer or more even grid (--cells), or another order, often helps"
+        f"{float(stats.relative_residual[worst]):.1e}. Likely causes: a material whose sigma, kappa or lambda_sf "
+        "differs by many orders of magnitude from its neighbours', bath * sigma * S^2 close to kappa, or |P| close "
+        "to 1; a finer or more even grid (--cells), or another order, often helps"
     )
 
 

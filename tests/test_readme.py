@@ -1,0 +1,61 @@
+"""The README: its code runs, and what it promises is what the program writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def block(mark: str) -> str:
+    """The code block after the line `<!-- mark -->`."""
+    found = re.search(rf"^<!-- {re.escape(mark)} -->\n```\w+\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    assert found, mark
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("readme")
+    (path / "valve.toml").write_text(block("file: valve.toml"), encoding="utf-8")
+    return path
+
+
+def environment(folder: Path) -> dict[str, str]:
+    root = str(README.parent)
+    inherited = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    return inherited | {"PYTHONPATH": root, "THERMOSPIN_CACHE": str(folder / "cache")}
+
+
+def test_the_commands_of_the_readme_run(folder: Path) -> None:
+    for line in block("shell: needs valve.toml").splitlines():
+        command = [sys.executable, "-m", "thermospin.cli", *line.split()[1:]]
+        done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (folder / "valve.json").is_file()
+
+
+def test_the_python_of_the_readme_runs_and_prints_what_it_says(folder: Path) -> None:
+    code = block("python: needs valve.toml")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    signal, power = done.stdout.split(" ohm\n")
+    assert float(signal) > 1e-4
+    # The signal is the product of the two polarisations (2) times (1 - P^2)^-2 or less in the spin resistances (0.27).
+    assert 1.9 < float(power) < 2.3
+
+
+def test_the_readme_promises_the_files_that_the_demo_writes() -> None:
+    from thermospin.demo import FILES
+
+    assert block("main job").strip() == "pip install . && thermospin demo slachter2010"
+    assert block("main job writes").split() == [f"slachter2010-demo/{name}" for name in FILES]
+    assert block("tests").strip() == "pip install '.[test]' && pytest"
