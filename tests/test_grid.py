@@ -80,13 +80,15 @@ def test_nodes_of_cells_are_those_of_a_loop(order):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_shares_integrate_along_an_axis(order):
-    """Sums over nodes are the cell widths; the first moment of every cell is its width times its middle."""
+    """Integrals over every cell of the powers up to 2p - 1 of the distance from the lowest line."""
     grid = Grid(LINES, DOMAIN, order)
     for axis in range(3):
         shares = grid.shares(axis)
-        width, middle = np.diff(LINES[axis]), (LINES[axis][1:] + LINES[axis][:-1]) / 2
-        np.testing.assert_allclose(shares.sum(axis=0), width, rtol=1e-14)
-        np.testing.assert_allclose(grid.nodes[axis] @ shares, width * middle, rtol=1e-13)
+        width, lines = np.diff(LINES[axis]), LINES[axis] - LINES[axis][0]
+        for power in range(2 * order):
+            found = (grid.nodes[axis] - LINES[axis][0]) ** power @ shares
+            exact = np.diff(lines ** (power + 1)) / (power + 1)
+            np.testing.assert_allclose(found, exact, rtol=1e-12)
         assert np.count_nonzero(shares) == (order + 1) * len(width), "a cell belongs to its own nodes only"
 
 

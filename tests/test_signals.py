@@ -2,15 +2,16 @@
 
 The device is `devices.LATERAL` on a grid of some 250 cells at p = 2: nothing depends on the grid error. Solves have a
 true relative residual below 1e-9; fields are then good to 1e-9 times the square root of the condition number of the
-scaled operator (below 1e3, see test_solve.py), 3e-8. Signals and first derivatives come from a stationary functional:
-signals are wrong by the square of that, 1e-15, which is round-off; derivatives, linear in the fields' error, by 3e-8.
+scaled operator (below 1e3, see test_solve.py), 3e-8. R_n from ladders of n rungs or more is stationary in all fields:
+wrong by the square of that, 1e-15, which is round-off. From fewer rungs (R2 of one rung) it is wrong by the
+ error of the fields, as derivatives are. Where that matters solves go down to 2e-11, where round-off begins: 6e-10.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import devices
@@ -20,16 +21,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
+from jax.experimental.compilation_cache import compilation_cache
 
 from thermospin import analytic, model, operators, solve
 from thermospin.device import Experiment
 from thermospin.model import Model
 from thermospin.signals import Evaluation, evaluate, fields, measure, predict
 
-EXACT = 1e-11
-"""Between two ways to one signal: 1e-15 times what cancels inside."""
-FIELD = 1e-8
-"""Of what is linear in the error of a field."""
+TIGHT = 2e-11
+"""Tolerance of solves where fields have to be good to 6e-10."""
+FIELD = 3e-7
+"""What is linear in the errors of several fields solved to the default tolerance, each good to 3e-8."""
 SIGNALS = [("thermal", "R1.baseline"), ("thermal", "R1.spin"), ("thermal", "R2.baseline"), ("thermal", "R2.spin")]
 
 
@@ -41,8 +43,21 @@ def close(value: float, rel: float) -> object:
 EXTRA = {
     "exchanged": Experiment("exchanged", ("4", "3"), ("1", "3"), devices.P_AP),
     "reversed": Experiment("reversed", ("1", "2"), ("4", "3"), {"P": {}, "ALL": {"F1": -1, "F2": -1}}),
-    "other": Experiment("other", ("1", "2"), ("4", "3"), {"P": {}, "AP": {"F1": -1}}),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Keeps compiled programs: transformations of one function compile many equal pieces anew."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0.1), strict=True):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +80,13 @@ def thermal(lateral) -> Model:
 
 @pytest.fixture(scope="module")
 def everything(lateral) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-    return measure(lateral).experiments
+    return measure(lateral, tolerance=TIGHT).experiments
 
 
 @pytest.fixture(scope="module")
 def harmonics(thermal) -> Mapping[str, Mapping[str, float]]:
     """R1 to R4."""
-    return measure(thermal, harmonics=4).experiments["thermal"]
+    return measure(thermal, harmonics=4, tolerance=TIGHT).experiments["thermal"]
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +120,6 @@ def test_reversing_all_magnets_changes_no_signal(everything):
         assert parts["ALL"] == close(parts["P"], 1e-9)
 
 
-def test_it_does_not_matter_which_of_two_magnets_is_reversed(everything):
-    """AP by F1 and AP by F2 differ by a reversal of both."""
-    for harmonic, parts in everything["thermal"].items():
-        assert everything["other"][harmonic]["spin"] == close(parts["spin"], 1e-9)
-        assert abs(parts["spin"]) > 1e-3 * abs(parts["baseline"])
-
-
 def test_reciprocity(everything):
     """Current and voltage contacts exchanged, ground and minus the same contact: R1 the same in every state.
 
@@ -133,7 +141,7 @@ def test_without_magnetism_there_is_no_spin_signal(thermal, everything):
     detector = {key: value for key, value in nothing.items() if key.startswith("Ni")}
     injector = {key: value for key, value in nothing.items() if key.startswith("Fe")}
     for parameters, bound in ((nothing, 0.0), (detector, 0.0), (injector, 1e-10)):
-        found = measure(thermal, parameters).experiments["thermal"]
+        found = measure(thermal, parameters, tolerance=TIGHT).experiments["thermal"]
         for harmonic, parts in found.items():
             assert abs(parts["spin"]) <= bound * abs(everything["thermal"][harmonic]["spin"])
             assert parts["baseline"] == close(everything["thermal"][harmonic]["baseline"], 0.5)
@@ -145,17 +153,21 @@ def test_the_spin_part_is_odd_in_the_other_magnet_and_linear_in_its_S_s(thermal,
     With P = 0 in F1, R2.spin is odd in its S_s: c S_s (1 + O(T0 sigma S_s^2 / 4 kappa)), which is 2e-11 at 2 nV/K.
     """
     own = thermal.parameters
-    found = measure(thermal, {"Fe.P": -own["Fe.P"], "Fe.S_s": -own["Fe.S_s"]}).experiments["thermal"]
+    turned = {"Fe.P": -own["Fe.P"], "Fe.S_s": -own["Fe.S_s"]}
+    found = measure(thermal, turned, tolerance=TIGHT).experiments["thermal"]
     for harmonic, parts in everything["thermal"].items():
         assert found[harmonic]["spin"] == close(-parts["spin"], 1e-9)
-    one, two = (measure(thermal, {"Fe.P": 0.0, "Fe.S_s": S_s})["thermal", "R2.spin"] for S_s in (1e-9, 2e-9))
-    assert two == close(2 * one, 1e-7)  # from 1e-5 of the signal, with fields good to 3e-8 and squared: 1e-10
+    one, two = (
+        measure(thermal, {"Fe.P": 0.0, "Fe.S_s": S_s}, tolerance=TIGHT)["thermal", "R2.spin"] for S_s in (1e-9, 2e-9)
+    )
+    # R2.spin is 1e-4 of what it is in the device, and what both magnets make by themselves cancels: 6e-10 * 1e4.
+    assert two == close(2 * one, 1e-5)
     assert abs(one) > 1e-6 * abs(everything["thermal"]["R2"]["spin"])
 
 
 def test_harmonics_scale_with_zeta(thermal, harmonics):
     """R_n is proportional to zeta^(n-1) exactly; u_2 and l_1 inside R3 and R4 are solved anew, to 3e-8, squared."""
-    found = measure(thermal, {"zeta": 3.5}, harmonics=4).experiments["thermal"]
+    found = measure(thermal, {"zeta": 3.5}, harmonics=4, tolerance=TIGHT).experiments["thermal"]
     for n, rel in ((1, 1e-12), (2, 1e-12), (3, 1e-9), (4, 1e-9)):
         for part, value in harmonics[f"R{n}"].items():
             assert found[f"R{n}"][part] == close(3.5 ** (n - 1) * value, rel), (n, part)
@@ -212,29 +224,26 @@ def test_R3_and_R4_are_the_coefficients_of_a_current_sweep(thermal, harmonics):
     """The nonlinear problem A u = I b + zeta q(u, u) by fixed-point iteration at +I and -I, without any harmonic.
 
     Odd and even parts of V(I): (V_odd - R1 I)/I^3 = R3 + R5 I^2 + ... and (V_even - R2 I^2)/I^4 = R4 + R6 I^2 + ..., so
-    what is left beside R3 and R4 falls by 4 when I is halved. I is such that R3 I^2 is 1e-3 to 1e-2 of R1; V is good to 1e-12, so the
-    difference to 1e-9, and the remainder, 1e-3 to 1e-2 of R3, to 1e-6.
+    what is left beside R3 and R4 falls by 4 when I is halved. R3 I^2 is some 1e-3 of R1, and R5 I^2 of R3; V is good to
+    1e-11, the difference to 1e-8, and what is left of it to 1e-5. The next order changes the ratio by 1e-2.
     """
-    zeta = 200.0
-    R = {n: harmonics[f"R{n}"]["P"] * zeta ** (n - 1) for n in range(1, 5)}
+    R = {n: harmonics[f"R{n}"]["P"] for n in range(1, 5)}
     law = law_of(thermal)
     drive, probe = thermal.ports["1"], thermal.ports["4"] - thermal.ports["3"]
-    joule = jax.jit(lambda u: zeta * operators.joule(thermal.disc, law, u, u))
-    left = {"odd": [], "even": []}
-    for current in (4e-4, 2e-4):
+    joule = jax.jit(lambda u: operators.joule(thermal.disc, law, u, u))  # zeta is 1
+    left: dict[str, list[float]] = {"odd": [], "even": []}
+    for current in (8e-3, 4e-3):
         b = jnp.stack([current * drive, -current * drive], axis=1)
         u = jnp.zeros_like(b)
-        for _ in range(30):
+        for _ in range(12):
             # A step is the solution for the residual, so its relative error of 1e-9 shrinks with it.
             step = inverse(thermal, law, b + joule(u) - operators.apply(thermal.disc, law, u), rounds=1)
             u = u + step
-            if float(jnp.max(jnp.abs(step))) < 1e-15 * float(jnp.max(jnp.abs(u))):
+            if float(jnp.max(jnp.abs(step))) < 1e-12 * float(jnp.max(jnp.abs(u))):
                 break
-        else:
-            raise AssertionError("the iteration does not settle: too strong a current")
+        assert float(jnp.max(jnp.abs(step))) < 1e-10 * float(jnp.max(jnp.abs(u))), "it has settled"
         plus, minus = (float(v) for v in probe @ u)
         odd, even = (plus - minus) / 2, (plus + minus) / 2
-        print(R, odd, even, (odd - R[1] * current) / current**3, (even - R[2] * current**2) / current**4)
         left["odd"].append((odd - R[1] * current) / current**3 / R[3] - 1)
         left["even"].append((even - R[2] * current**2) / current**4 / R[4] - 1)
     for name, (far, near) in left.items():
@@ -246,14 +255,19 @@ def test_R3_and_R4_are_the_coefficients_of_a_current_sweep(thermal, harmonics):
 
 
 def test_predict_measure_and_evaluate_agree(thermal, everything, harmonics, jacobian):
-    """With one rung of the ladders, with two, and as a pure function: all are the same functional."""
-    values = evaluate(thermal, {}, SIGNALS).values
+    """With one rung of the ladders, with two, and as a pure function: all are the same functional.
+
+    Fields good to 6e-10 give 1e-9 however many rungs. `jacobian` is at the default tolerance, but has two rungs: R1 and
+    R2 are stationary, and as good. `predict` has one, so that its R2 is as good as its fields.
+    """
+    values = evaluate(thermal, {}, SIGNALS, tolerance=TIGHT).values
     pure = predict(thermal)["thermal"]
     for k, (name, signal) in enumerate(SIGNALS):
         harmonic, part = signal.split(".")
         expected = everything[name][harmonic][part]
-        for found in (values[k], jacobian.values[k], float(pure[harmonic][part]), harmonics[harmonic][part]):
+        for found in (values[k], jacobian.values[k], harmonics[harmonic][part]):
             assert found == close(expected, 1e-9), signal
+        assert float(pure[harmonic][part]) == close(expected, 1e-9 if harmonic == "R1" else FIELD), signal
 
 
 # ------------------------------------------------------------------------------------------ derivatives
@@ -282,41 +296,76 @@ def scale(name: str, value: float) -> float:
 
 
 @pytest.fixture(scope="module")
-def backward(thermal) -> dict[str, np.ndarray]:
-    return {name: np.asarray(row) for name, row in jax.jacrev(vector(thermal))(own(thermal)).items()}
+def pullback(thermal):
+    """The four signals at the device's own parameters and a cotangent pulled back, as one compiled function."""
+
+    @jax.jit
+    def run(p: dict[str, Array], cotangent: Array) -> tuple[Array, dict[str, Array]]:
+        values, pull = jax.vjp(vector(thermal), p)
+        return values, pull(cotangent)[0]
+
+    return functools.partial(run, own(thermal))
 
 
-def test_forward_reverse_and_evaluated_derivatives_agree(thermal, backward, jacobian):
-    """All of them differentiate one functional with its fields frozen, so they differ by round-off alone."""
-    forward = jax.jacfwd(vector(thermal))(own(thermal))
-    assert set(forward) == set(backward) == set(thermal.parameters)
-    for column, name in enumerate(thermal.parameters):
-        size = scale(name, thermal.parameters[name])
+def require_equal_rows(m: Model, jacobian: Evaluation, row_of: Callable[[str, int], float]) -> None:
+    """Derivatives of one functional with its fields frozen differ by round-off and a few last digits of the fields."""
+    for column, name in enumerate(m.parameters):
         for k, value in enumerate(jacobian.values):
             expected = jacobian.jacobian[k, column]
-            bound = 1e-8 * abs(expected) + 1e-12 * abs(value) / size
-            assert float(forward[name][k]) == pytest.approx(expected, rel=0, abs=bound), (name, k)
-            assert float(backward[name][k]) == pytest.approx(expected, rel=0, abs=bound), (name, k)
+            bound = 1e-8 * abs(expected) + 1e-10 * abs(value) / scale(name, m.parameters[name])
+            assert row_of(name, k) == pytest.approx(expected, rel=0, abs=bound), (name, k)
+
+
+def test_gradients_under_jit_are_the_rows_of_the_evaluated_jacobian(thermal, pullback, jacobian):
+    rows = []
+    for k in range(4):
+        values, gradient = pullback(jnp.eye(4)[k])
+        np.testing.assert_allclose(values, jacobian.values, rtol=1e-9)
+        rows.append(gradient)
+    assert set(rows[0]) == set(thermal.parameters)
+    require_equal_rows(thermal, jacobian, lambda name, k: float(rows[k][name]))
     assert np.count_nonzero(jacobian.jacobian) > 0.9 * jacobian.jacobian.size
 
 
-def test_derivatives_are_central_differences(thermal, jacobian):
-    """Two steps of 1e-3 and 2e-3 of the parameter's size, extrapolated.
+def test_forward_derivatives_are_the_evaluated_jacobian_along_a_direction(thermal, jacobian):
+    names = list(thermal.parameters)
+    direction = np.random.default_rng(1).uniform(-1, 1, len(names))
+    direction *= [scale(name, thermal.parameters[name]) for name in names]
+    tangent = {name: jnp.asarray(d) for name, d in zip(names, direction, strict=True)}
+    values, change = jax.jvp(vector(thermal), (own(thermal),), (tangent,))
+    np.testing.assert_allclose(values, jacobian.values, rtol=1e-9)
+    np.testing.assert_allclose(change, jacobian.jacobian @ direction, rtol=1e-8)
 
-    Fourth order: off by 1e-12 times the fifth derivative, at most 1e3 or so. Values are good to 1e-14, differences to 1e-14/1e-3 = 1e-11 of value/size.
+
+@pytest.mark.slow
+def test_jacfwd_jacrev_and_value_and_grad_agree_with_the_evaluated_jacobian(thermal, jacobian):
+    forward = jax.jacfwd(vector(thermal))(own(thermal))
+    backward = jax.jacrev(vector(thermal))(own(thermal))
+    require_equal_rows(thermal, jacobian, lambda name, k: float(forward[name][k]))
+    require_equal_rows(thermal, jacobian, lambda name, k: float(backward[name][k]))
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: vector(thermal)(p)[3]))(own(thermal))
+    assert float(value) == close(jacobian.values[3], 1e-9)
+    require_equal_rows(
+        thermal,
+        dataclasses.replace(jacobian, values=jacobian.values[3:], jacobian=jacobian.jacobian[3:]),
+        lambda name, k: float(gradient[name]),
+    )
+
+
+def test_derivatives_are_central_differences(thermal):
+    """Step h = 1e-4 of the parameter's size: off by 2e-9 times the third derivative, below 10 value/size^3.
+
+    Values come with two rungs, right to 1e-14, and their differences to 1e-10 of value/size; fields are good to 6e-10.
     """
+    exact = evaluate(thermal, {}, SIGNALS, list(thermal.parameters), tolerance=TIGHT)
     for column, name in enumerate(thermal.parameters):
         value = thermal.parameters[name]
         size = scale(name, value)
-
-        def central(h: float, name: str = name, value: float = value, size: float = size) -> np.ndarray:
-            up, down = (evaluate(thermal, {name: value + s * h * size}, SIGNALS).values for s in (1, -1))
-            return (up - down) / (2 * h * size)
-
-        found = (4 * central(1e-3) - central(2e-3)) / 3
-        for k, expected in enumerate(jacobian.jacobian[:, column]):
-            bound = 1e-6 * abs(expected) + 1e-10 * abs(jacobian.values[k]) / size
-            assert found[k] == pytest.approx(expected, rel=0, abs=bound), (name, SIGNALS[k])
+        step = 1e-4 * size
+        up, down = (evaluate(thermal, {name: value + s * step}, SIGNALS, ["zeta"]).values for s in (1, -1))
+        for k, expected in enumerate(exact.jacobian[:, column]):
+            bound = 1e-6 * abs(expected) + 2e-8 * abs(exact.values[k]) / size
+            assert (up - down)[k] / (2 * step) == pytest.approx(expected, rel=0, abs=bound), (name, SIGNALS[k])
 
 
 def test_the_taylor_remainder_falls_at_second_order(thermal, jacobian):
@@ -338,15 +387,15 @@ def test_the_taylor_remainder_falls_at_second_order(thermal, jacobian):
     assert np.all(control[1] / control[2] < 2.5)
 
 
-def test_a_cotangent_of_1e_13_gives_the_gradient_times_1e_13(thermal, backward):
-    pull = jax.vjp(vector(thermal), own(thermal))[1]
+def test_a_cotangent_of_1e_13_gives_the_gradient_times_1e_13(pullback):
     for k in (1, 3):
-        (found,) = pull(jnp.zeros(4).at[k].set(1e-13))
-        for name, row in backward.items():
-            assert np.isfinite(float(found[name]))
-            assert float(found[name]) == close(1e-13 * row[k], 1e-9), name
+        whole, small = pullback(jnp.eye(4)[k])[1], pullback(1e-13 * jnp.eye(4)[k])[1]
+        for name, value in whole.items():
+            assert np.isfinite(float(small[name]))
+            assert float(small[name]) == close(1e-13 * float(value), 1e-9), name
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_differences_of_gradients(thermal, jacobian):
     """Forward over reverse goes through the rule of the first derivative and through its solves.
 
@@ -371,14 +420,6 @@ def test_second_derivatives_are_differences_of_gradients(thermal, jacobian):
         assert checked > 5
 
 
-def test_value_and_gradient_work_under_jit(thermal, backward, jacobian):
-    value, gradient = jax.jit(jax.value_and_grad(lambda p: vector(thermal)(p)[3]))(own(thermal))
-    assert float(value) == close(jacobian.values[3], 1e-9)
-    for name, row in backward.items():
-        bound = 1e-7 * abs(row[3]) + 1e-9 * abs(jacobian.values[3]) / scale(name, thermal.parameters[name])
-        assert float(gradient[name]) == pytest.approx(row[3], rel=0, abs=bound), name
-
-
 # ------------------------------------------------------------------------------------------ cost and warm start
 
 
@@ -390,19 +431,17 @@ def test_a_jacobian_takes_twice_the_solves_of_the_values(thermal, jacobian):
     assert len(jacobian.relative_residual) == len(jacobian.iterations)
     assert min(jacobian.iterations) > 5
     assert max(jacobian.relative_residual) <= solve.TOLERANCE
-    assert len(evaluate(thermal, {}, SIGNALS[:2]).iterations) == 4
-    assert len(evaluate(thermal, {}, SIGNALS[:2], ["Fe.P"]).iterations) == 4, "R1 alone needs no second rung"
 
 
 def test_a_warm_start_saves_iterations_and_changes_no_value(thermal, jacobian):
-    """Started from the fields of other parameters (5 % off), and from their own."""
+    """Started from the fields of other parameters (5 % off), and from their own; two rungs, as good as round-off."""
     moved = {"Fe.P": 1.05 * thermal.parameters["Fe.P"], "Cu.kappa": 0.95 * thermal.parameters["Cu.kappa"]}
-    cold = evaluate(thermal, moved, SIGNALS)
-    warm = evaluate(thermal, moved, SIGNALS, start=jacobian.fields)
+    cold = evaluate(thermal, moved, SIGNALS, ["zeta"])
+    warm = evaluate(thermal, moved, SIGNALS, ["zeta"], start=jacobian.fields)
     np.testing.assert_allclose(warm.values, cold.values, rtol=1e-8)
     assert not np.allclose(cold.values, jacobian.values, rtol=1e-3)
     assert sum(warm.iterations) < sum(cold.iterations)
-    same = evaluate(thermal, {}, SIGNALS, start=jacobian.fields)
+    same = evaluate(thermal, {}, SIGNALS, ["zeta"], start=jacobian.fields)
     assert sum(same.iterations) == 0
     np.testing.assert_allclose(same.values, jacobian.values, rtol=1e-8)
 

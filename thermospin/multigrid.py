@@ -83,10 +83,12 @@ class Held(eqx.Module):
     """What depends on which nodes are held at zero.
 
     Attributes:
-      inverse_diagonal: for each level, zero at held nodes.
+      finest: inverse of the diagonal of the finest matrix, zero at held nodes.
+      inverse_diagonal: the same for each level.
       coarsest: inverse of the last level's matrix, zero at held nodes.
     """
 
+    finest: Float[Array, " nodes"]
     inverse_diagonal: tuple[Float[Array, " nodes"], ...]
     coarsest: Float[Array, "coarse coarse"]
 
@@ -238,6 +240,8 @@ def hold(mg: Multigrid, held: np.ndarray) -> Held:
     Args:
       held: marks nodes of the finest level; a group is held if its members are (they are of one kind).
     """
+    diagonal = mg.levels[0].diagonal if mg.levels else jnp.diag(mg.coarsest)
+    finest = jnp.where(held, 0.0, 1.0 / diagonal)
     inverse = []
     for level in mg.levels:
         inverse.append(jnp.where(held, 0.0, 1.0 / level.diagonal).astype(jnp.float32))
@@ -248,7 +252,7 @@ def hold(mg: Multigrid, held: np.ndarray) -> Held:
     free = np.flatnonzero(~held)
     coarsest = np.zeros_like(matrix)
     coarsest[np.ix_(free, free)] = np.linalg.inv(matrix[np.ix_(free, free)])
-    return Held(tuple(inverse), jnp.asarray(coarsest, jnp.float32))
+    return Held(finest, tuple(inverse), jnp.asarray(coarsest, jnp.float32))
 
 
 def _take(values: Array, index: Array) -> Array:

@@ -218,7 +218,8 @@ def _laws(
     disc: Discretisation, constitution: Constitution, signs: tuple[dict[str, int], ...], parameters: dict[str, Any]
 ) -> tuple[Any, ...]:
     """Coefficients of the first state, and `States` for each of the others."""
-    tables = [constitution.table(parameters, each) for each in signs]
+    # Behind a barrier: fused with the subtraction below, multiply-adds would leave round-off where nothing changes.
+    tables = jax.lax.optimization_barrier([constitution.table(parameters, each) for each in signs])
     first, *others = (operators.coefficients(disc, table, constitution.bath) for table in tables)
     # Taken per domain, where what is not reversed cancels exactly; the sums over cells would leave round-off.
     changes = [

@@ -143,7 +143,7 @@ def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
 
 def _scale(system: System) -> Array:
     """1/sqrt(D) of the finest preconditioner level, in the up-down basis."""
-    inverse = system.held.inverse_diagonal[0].astype(float)
+    inverse = system.held.finest.astype(float)
     charge, _, heat = (part for part in operators.split(system.disc, inverse))
     return jnp.sqrt(jnp.concatenate([2 * charge, 2 * charge, heat]))
 
