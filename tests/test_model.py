@@ -345,7 +345,9 @@ def test_a_bar_of_plain_copper_obeys_ohm_and_makes_no_second_harmonic(bar):
     assert R1["P"] == close(analytic.bar_resistance(length, sigma=copper["sigma"], area=area), 1e-12)
     middle = analytic.joule_bar_T_max(J=1 / area, length=length, sigma=copper["sigma"], kappa_open=copper["kappa"])
     assert abs(R2["P"]) < 1e-9 * copper["S"] * middle
-    assert R1["spin"] == R2["spin"] == 0
+    # Reversing a magnet without P and S_s changes its law by round-off only, 2e-16 of each entry.
+    assert abs(R1["spin"]) < 1e-15 * R1["P"]
+    assert abs(R2["spin"]) < 1e-15 * copper["S"] * middle
 
 
 @pytest.mark.parametrize("state", ["P", "AP"])

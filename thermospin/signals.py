@@ -218,14 +218,14 @@ def _laws(
     disc: Discretisation, constitution: Constitution, signs: tuple[dict[str, int], ...], parameters: dict[str, Any]
 ) -> tuple[Any, ...]:
     """Coefficients of the first state, and `States` for each of the others."""
-    # Behind a barrier: fused with the subtraction below, multiply-adds would leave round-off where nothing changes.
-    tables = jax.lax.optimization_barrier([constitution.table(parameters, each) for each in signs])
+    tables = [constitution.table(parameters, each) for each in signs]
     first, *others = (operators.coefficients(disc, table, constitution.bath) for table in tables)
-    # Taken per domain, where what is not reversed cancels exactly; the sums over cells would leave round-off.
-    changes = [
-        operators.coefficients(disc, jax.tree.map(jnp.subtract, tables[0], table), constitution.bath)
-        for table in tables[1:]
-    ]
+    changes = []
+    for table, each in zip(tables[1:], signs[1:], strict=True):
+        # Taken per domain, nothing where a magnet is not reversed; sums over cells would leave round-off everywhere.
+        reversed_ = np.array([m is not None and signs[0].get(m, 1) != each.get(m, 1) for _, m in constitution.domains])
+        change = jax.tree.map(lambda a, b, on=reversed_: jnp.where(on, a - b, 0.0), tables[0], table)
+        changes.append(operators.coefficients(disc, change, constitution.bath))
     return (first, *(States(first, other, change) for other, change in zip(others, changes, strict=True)))
 
 
