@@ -6,7 +6,8 @@ and the adjoint fields l_0 ... l_(m-1), those of higher order taken as zero,
     L_n = w.u_n + l_(n-1).b - sum_k l_(n-k).A u_k + zeta sum_k sum_(i+j=k) l_(n-k).q(u_i, u_j)
 
 is R_n for every n <= 2m, and its derivative with the fields frozen is the derivative of R_n for every n <= m. So two
-solves give R1 and R2, and two more their gradient with respect to everything.
+solves give R1 and R2, and two more their gradient with respect to everything. For n <= m it is also stationary in the
+fields, and so right to the square of the solver's error; the others are right to the error itself.
 
 The first state of an experiment is solved as it is; every other state through its difference from the first, so that
 no spin signal is a difference of two large numbers.
