@@ -35,10 +35,18 @@ def environment(folder: Path) -> dict[str, str]:
 
 def test_the_commands_of_the_readme_run(folder: Path) -> None:
     for line in block("shell: needs valve.toml").splitlines():
-        command = [sys.executable, "-m", "thermospin.cli", *line.split()[1:]]
+        command = [sys.executable, "-m", "thermospin", *line.split()[1:]]
         done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert (folder / "valve.json").is_file()
+
+
+def test_bad_input_under_python_m_is_a_message_and_no_traceback(folder: Path) -> None:
+    (folder / "bad.csv").write_text("experiment,signal,value,unit\nnonlocal,R1.spin,1,ohm\n", encoding="utf-8")
+    command = [sys.executable, "-m", "thermospin", "fit", "valve.toml", "bad.csv"]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bad.csv: line 1: column std missing")
 
 
 def test_the_python_of_the_readme_runs_and_prints_what_it_says(folder: Path) -> None:

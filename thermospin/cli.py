@@ -102,7 +102,8 @@ def _raised_by_us(trace: TracebackType | None) -> bool:
     # An error that this program raises is about its input; one out of a library is a fault of this program: show where.
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "thermospin"
+    # By file, not by module name: that is __main__ under `python -m`.
+    return trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == Path(__file__).parent
 
 
 def _complain(text: str) -> None:

@@ -1,0 +1,5 @@
+"""`python -m thermospin` is the command `thermospin`."""
+
+from thermospin.cli import main
+
+main()
