@@ -30,8 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-#: Rough, for `check`: one solve per unknown on two cores, the compilation before the first one [s], and peak memory,
-#: measured on the shipped device (1.0 GiB for 288,497 unknowns).
+#: Rough, for `check`: one solve per unknown on two cores, the compilation before the first one [s], and peak memory
+#: as on the shipped device (1.0 GiB for 288,497 unknowns).
 SECONDS_PER_UNKNOWN = 5e-6
 SECONDS_TO_COMPILE = 10.0
 BYTES_AT_REST = 300 * 2**20
@@ -294,10 +294,11 @@ def check(
         unknowns = grid.unknowns([loaded.materials[material].is_metal for material, _ in loaded.domains])
         typer.echo(overview.describe(loaded))
         solves = 2 * sum(len(experiment.states) for experiment in loaded.experiments.values())
+        memory = (BYTES_AT_REST + unknowns * BYTES_PER_UNKNOWN) / 2**20
         seconds = SECONDS_TO_COMPILE + solves * unknowns * SECONDS_PER_UNKNOWN
         typer.echo(
             f"Cost at order {order}: {grid.cells:,} cells, {unknowns:,} unknowns, about "
-            f"{(BYTES_AT_REST + unknowns * BYTES_PER_UNKNOWN) / 2**20:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
+            f"{memory:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
         )
         if picture is not None:
             from thermospin.plotting import device_picture
