@@ -384,16 +384,15 @@ class _Watched:
 
     def __init__(self, progress: Progress | None, tolerance: float, max_steps: int) -> None:
         self.progress, self.tolerance, self.max_steps = progress, tolerance, max_steps
-        self.label, self.total = "", 0
+        self.label = ""
         self.iterations: list[int] = []
         self.residuals: list[float] = []
 
     def __call__(self, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
         if self.progress is not None:
-            done = f", {self.iterations[-1]} iterations" if self.iterations else ""
-            self.progress(
-                f"{self.label}: solves {len(self.iterations) + 1} to {len(self.iterations) + b.shape[1]}{done}"
-            )
+            done = len(self.iterations)
+            last = f", the last one took {self.iterations[-1]} iterations" if done else ""
+            self.progress(f"{self.label}: solves {done + 1} to {done + b.shape[1]}{last}")
         x, stats = solve.solve(system, law, b, x0=x0, tolerance=self.tolerance, max_steps=self.max_steps)
         solve.require_converged(stats, self.label)
         self.iterations += [int(n) for n in stats.iterations]
