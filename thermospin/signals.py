@@ -417,11 +417,6 @@ class Evaluation:
     iterations: tuple[int, ...]
     relative_residual: tuple[float, ...]
 
-    @property
-    def converged(self) -> bool:
-        """Always true: a solve that does not converge raises."""
-        return True
-
 
 def evaluate(
     model: Model,
