@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import grid as grids
-from thermospin import multigrid, operators, solve
+from thermospin import operators, solve
 from thermospin.device import Device
 from thermospin.grid import Grid
 from thermospin.operators import Discretisation
@@ -160,7 +160,7 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None) -> 
     shell = Model(device, grid, disc, {}, ports)
     law = operators.coefficients(disc, shell.constitution.table(device.parameters(), {}), device.bath)
     contact_V = sum(on_contact.values(), np.zeros(disc.nodes_V)) > 0
-    mg = multigrid.build(*solve.low_order_graph(grid, disc, law, contact_V))
+    made = solve.prepare(grid, disc, law, contact_V)
     grounds = dict.fromkeys(experiment.current[1] for experiment in device.experiments.values())
-    systems = {name: solve.hold(disc, mg, on_contact[name] > 0) for name in grounds}
-    return dataclasses.replace(shell, systems=systems)
+    systems = solve.hold(disc, made, *(on_contact[name] > 0 for name in grounds))
+    return dataclasses.replace(shell, systems=dict(zip(grounds, systems, strict=True)))

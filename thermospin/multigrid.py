@@ -1,12 +1,20 @@
 """Preconditioner: one multigrid V-cycle on the graph of the low-order scheme.
 
-Three scalar graphs (charge, spin, heat) form one graph that is not connected across fields. Levels are small graphs:
-nodes, edges that remember their axis, a conductance per edge, a mass per node. Coarsening merges neighbouring grid
-lines while the merged width stays under the level's target, which equalises widths, and then splits every merged group
-into its connected pieces, so that conductors that come close without touching never share an unknown.
+Levels are small graphs: nodes that sit on grid lines, edges that remember their axis, conductances per edge, a mass per
+node. The next level keeps some of the nodes and leaves the others out:
 
-The cycle runs in single precision and is not differentiated; the conjugate gradients around it carry the precision.
-This module knows graphs; it knows no physics, no grid order and no experiment.
+- Grid lines die in the order of their spacing, never two neighbours at once, which equalises widths; a node on a dead
+  line leaves only along an axis along which it is strongly coupled, so that thin and graded cells need no line smoothers.
+- A node that leaves is interpolated between its neighbours on the axis, weighted with their conductances. Neighbours are
+  nodes that it touches: conductors that come close without touching never share an unknown.
+- Edges of nodes that left are handed to those they are interpolated from. In series along the axis that is the exact
+  elimination; across it, conductances are lumped, and what lumping misses of the energy is added along the axis. The
+  coarse matrix so bounds the energy of interpolated fields from above (up to small terms): eigenvalues of the
+  preconditioned matrix hardly exceed one, whatever the contrast.
+
+The two potentials of a node are one block: conductances of both channels along the same edges, relaxation between them.
+The cycle runs in single precision and is not differentiated; the conjugate gradients around it carry the precision. This
+module knows graphs; it knows no physics, no grid order and no experiment.
 """
 
 from __future__ import annotations
@@ -19,26 +27,33 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_array, eye_array
 
-#: Steps of the smoother before and after the coarse correction.
-SMOOTHING_STEPS = 3
+#: Steps of the smoother before and after the coarse correction, on the first level and on the others.
+SMOOTHING_STEPS = (2, 3)
 #: Levels end at about this many unknowns, which are solved by a dense inverse.
-COARSEST = 700
+COARSEST = 800
+#: Lines die until a level has this many times the nodes of the next one.
+REDUCTION = 1.5
+#: A node may leave along an axis if its coupling there is at least this part of its strongest one.
+STRONG = 0.1
+
+#: Values at the nodes of a graph: one field, or the mean and half the difference of two potentials.
+Values = Float[Array, "nodes fields columns"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A weighted graph on (merged) grid lines.
+    """A weighted graph on grid lines.
 
     Attributes:
       lines: index of the grid line of each node along each axis (3, nodes).
       tail, head: ends of each edge; the tail is on the lower side.
       axis: axis of each edge.
-      conductance: of each edge.
-      mass: added to the diagonal of each node.
-      kind: nodes of different kinds are never merged (contact faces stay apart from the inside).
+      conductance: of each edge, one row for each field (1 or 2, edges).
+      mass: per node; on the diagonal of one field, between two fields: mass (first - second)^2.
+      kind: nodes of different kinds are not interpolated from each other (contact faces from the inside); 0 is the
+        inside, which is interpolated from anything.
     """
 
     lines: np.ndarray
@@ -54,245 +69,443 @@ class Graph:
         """Number of nodes."""
         return len(self.mass)
 
-    @property
-    def diagonal(self) -> np.ndarray:
-        """Diagonal of the matrix."""
+    def blocks(self) -> tuple[csr_array, np.ndarray]:
+        """Edges as a symmetric matrix and the diagonal blocks, for values a + ib of mean and coupling.
+
+        In the mean and half the difference of two potentials, an edge has the block [[a, b], [b, a]], a the sum and b
+        the difference of its two conductances; real part a, imaginary part b. The diagonal (3, nodes) has the entries
+        a, b and a + 4 mass of its blocks. One field has no b, and a + mass twice.
+        """
+        two = len(self.conductance) == 2
+        value = self.conductance[0] + self.conductance[1] + 1j * (self.conductance[0] - self.conductance[1]) if two else self.conductance[0]
         n = self.size
-        return np.bincount(self.tail, self.conductance, n) + np.bincount(self.head, self.conductance, n) + self.mass
+        ends = np.concatenate([self.tail, self.head]), np.concatenate([self.head, self.tail])
+        edges = csr_array((np.concatenate([value, value]), ends), shape=(n, n))
+        total = np.asarray(edges.sum(axis=1)).ravel()
+        if two:
+            return edges, np.stack([total.real, total.imag, total.real + 4 * self.mass])
+        return edges, np.stack([total + self.mass, 0 * total, total + self.mass])
+
+
+class Rows(eqx.Module):
+    """A sparse matrix as columns of neighbours: the k-th entry of every row; rows with more go on in a smaller one.
+
+    Attributes:
+      index: for k = 0, 1, ... the column of the k-th entry (the first column, with weight zero, where there is none).
+      weight: for k = 0, 1, ... its value, or the pair (a, b) of its block.
+      rest: the further entries of long rows.
+      place: row of `rest` that belongs to each row, one past its end where there is none.
+    """
+
+    index: tuple[Int[Array, " rows"], ...]
+    weight: tuple[tuple[Float[Array, " rows"], ...], ...]
+    rest: Rows | None
+    place: Int[Array, " rows"] | None
 
 
 class Level(eqx.Module):
     """One level in the form that the cycle uses.
 
     Attributes:
-      neighbours: for k = 0, 1, ... the k-th neighbour of each node (itself where there is none).
-      weights: conductance to that neighbour (zero where there is none).
-      diagonal: diagonal of the matrix.
-      parent: node of the next level that each node belongs to.
-      children: for k = 0, 1, ... the k-th child of each node of the next level (`size` where there is none).
+      edges: conductances to the neighbours.
+      diagonal: entries a and d of the diagonal blocks [[a, b], [b, d]] (nodes, fields), and b (nodes,) of two fields.
+      inverse: the same of the inverse blocks.
+      interpolation: values at the nodes from those of the next level.
+      restriction: its transpose.
     """
 
-    neighbours: tuple[Int[Array, " nodes"], ...]
-    weights: tuple[Float[Array, " nodes"], ...]
-    diagonal: Float[Array, " nodes"]
-    parent: Int[Array, " nodes"]
-    children: tuple[Int[Array, " coarse"], ...]
+    edges: Rows
+    diagonal: tuple[Float[Array, "nodes fields"], Float[Array, " nodes"] | None]
+    inverse: tuple[Float[Array, "nodes fields"], Float[Array, " nodes"] | None]
+    interpolation: Rows
+    restriction: Rows
 
 
 class Held(eqx.Module):
     """What depends on which nodes are held at zero.
 
     Attributes:
-      finest: inverse of the diagonal of the finest matrix, zero at held nodes.
-      inverse_diagonal: the same for each level.
+      free: for each level 1 at nodes that are free, 0 at held ones.
       coarsest: inverse of the last level's matrix, zero at held nodes.
     """
 
-    finest: Float[Array, " nodes"]
-    inverse_diagonal: tuple[Float[Array, " nodes"], ...]
+    free: tuple[Float[Array, " nodes"], ...]
     coarsest: Float[Array, "coarse coarse"]
 
 
 class Multigrid(eqx.Module):
-    """Levels from fine to coarse, and the last level's matrix."""
+    """Levels from fine to coarse."""
 
     levels: tuple[Level, ...]
-    coarsest: Float[Array, "coarse coarse"]
+
+
+#: For each axis of each level: edges whose tail, and edges whose head leaves and is interpolated from the other end.
+Plan = list[list[tuple[np.ndarray, np.ndarray]]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Hierarchy:
+    """What `build` makes: the levels of the cycle, and what stays on the host.
+
+    Attributes:
+      mg: the levels.
+      coarsest: the last level's matrix, fields outside, nodes inside.
+      kept: for each level the nodes that are on the next one.
+      entries: number of entries of each level's matrix.
+      plan: who left, see `build`.
+    """
+
+    mg: Multigrid
+    coarsest: np.ndarray
+    kept: tuple[np.ndarray, ...]
+    entries: tuple[int, ...]
+    plan: Plan
 
     @property
     def operator_complexity(self) -> float:
-        """Nodes of all levels over nodes of the first."""
-        sizes = [len(level.diagonal) for level in self.levels] + [len(self.coarsest)]
-        return sum(sizes) / sizes[0]
+        """Entries of the matrices of all levels over those of the first."""
+        return sum(self.entries) / self.entries[0]
 
 
-def build(graph: Graph, widths: Sequence[np.ndarray]) -> Multigrid:
+def build(graph: Graph, positions: Sequence[np.ndarray], plan: Plan | None = None) -> Hierarchy:
     """Coarsens a graph until it is small.
 
     Args:
       graph: the low-order scheme.
-      widths: width that belongs to each grid line of each axis [m].
+      positions: of the grid lines along each axis [m].
+      plan: of an earlier call with other conductances on the same edges: the same nodes leave, all arrays keep their
+        shapes, and no program has to be compiled again.
     """
-    levels = []
-    lengths = [np.asarray(w, dtype=float) for w in widths]
-    target = 2.0 * min(float(w.min()) for w in lengths)
-    while graph.size > COARSEST:
-        merged, target = _merge_lines(graph, lengths, target)
-        if merged is None:
-            break
-        parent, coarse = _coarsen(graph, merged)
-        lengths = [np.bincount(m, w) for m, w in zip(merged, lengths, strict=True)]
-        levels.append(_level(graph, parent, coarse.size))
+    levels, kept, entries = [], [], []
+    made: Plan = []
+    lines = _Lines(positions)
+    while graph.size * len(graph.conductance) > COARSEST if plan is None else len(levels) < len(plan):
+        strong = np.zeros((3, 0), bool)
+        if plan is None:
+            lines.die(graph)
+            strength = _strength(graph)
+            # Once every line has died, whatever is left goes.
+            strong = strength >= (0.0 if lines.done else STRONG) * strength.max(axis=0)
+        node, steps, coarse = np.arange(graph.size), [], graph
+        interpolation = eye_array(graph.size, format="csr")
+        for axis in range(3):
+            if plan is None:
+                leaving = _leaving(coarse, axis, lines.death[axis], strong[axis][node])
+            else:
+                leaving = plan[len(levels)][axis]
+            stays, along, coarse = _eliminate(coarse, axis, *leaving)
+            interpolation = interpolation @ along
+            node = node[stays]
+            steps.append(leaving)
+        if plan is None and coarse.size > 0.9 * graph.size:
+            if lines.done:
+                break
+            continue  # let more lines die, rather than pay for a level
+        entries.append(graph.size + 2 * len(graph.tail))
+        levels.append(_level(graph, interpolation))
+        kept.append(node)
+        made.append(steps)
         graph = coarse
-    matrix = coo_matrix((graph.conductance, (graph.tail, graph.head)), shape=(graph.size, graph.size)).toarray()
-    return Multigrid(tuple(levels), jnp.asarray(np.diag(graph.diagonal) - matrix - matrix.T))
+    entries.append(graph.size + 2 * len(graph.tail))
+    return Hierarchy(Multigrid(tuple(levels)), _dense(graph), tuple(kept), tuple(entries), made)
 
 
-def _merge_lines(graph: Graph, lengths: list[np.ndarray], target: float) -> tuple[list[np.ndarray] | None, float]:
-    """Pairs neighbouring lines whose merged width is at most the target; doubles the target until that pays."""
-    if all(len(w) == 1 for w in lengths):
-        return None, target
-    extent = max(float(w.sum()) for w in lengths)
-    while True:
-        merged = [_pair(w, target) for w in lengths]
-        keys = [m[line] for m, line in zip(merged, graph.lines, strict=True)]
-        flat = np.ravel_multi_index(keys, [m[-1] + 1 for m in merged]) * 2 + (graph.kind > 0)
-        groups = int(np.count_nonzero(np.bincount(flat)))
-        if graph.size > 4 * groups or target > 2 * extent:
-            return merged, 2 * target
-        target *= 1.5
+class _Lines:
+    """Grid lines and the level at which each of them died."""
 
+    def __init__(self, positions: Sequence[np.ndarray]) -> None:
+        self.positions = [np.asarray(x, float) for x in positions]
+        self.death = [np.full(len(x), np.inf) for x in self.positions]
+        self.target = 2 * min(float(np.diff(x).min()) for x in self.positions if len(x) > 1)
+        self.extent = max(float(x[-1] - x[0]) for x in self.positions)
+        self.level = 0
 
-def _pair(widths: np.ndarray, target: float) -> np.ndarray:
-    """Index of the merged line of each line; greedy from the lower end."""
-    index = np.zeros(len(widths), dtype=np.int64)
-    group, i = 0, 0
-    while i < len(widths):
-        index[i] = group
-        if i + 1 < len(widths) and widths[i] + widths[i + 1] <= target:
-            index[i + 1] = group
+    @property
+    def done(self) -> bool:
+        """Whether spacings no longer matter."""
+        return self.target > 4 * self.extent
+
+    def die(self, graph: Graph) -> None:
+        """Lines between whose neighbours there is at most the target; doubles the target until that pays."""
+        while True:
+            dead = [self._between(axis) for axis in range(3)]
+            left = np.ones(graph.size, bool)
+            for axis in range(3):
+                left &= ~dead[axis][graph.lines[axis]]
+            self.target *= 1.5
+            if graph.size > REDUCTION * np.count_nonzero(left) or self.done:
+                break
+        self.target *= 2 / 1.5
+        for axis in range(3):
+            self.death[axis][dead[axis]] = self.level
+        self.level += 1
+
+    def _between(self, axis: int) -> np.ndarray:
+        alive = np.flatnonzero(np.isinf(self.death[axis]))
+        dead = np.zeros(len(self.death[axis]), bool)
+        x, last = self.positions[axis], len(alive) - 1
+        if last == 1 and x[alive[1]] - x[alive[0]] <= self.target:
+            dead[alive[0]] = True
+        i = 1
+        while i < last:
+            # A hair of tolerance: even spacings differ in the last digit.
+            if x[alive[i + 1]] - x[alive[i - 1]] <= self.target * (1 + 1e-9):
+                dead[alive[i]] = True
+                i += 1
             i += 1
-        i += 1
-        group += 1
-    return index
+        return dead
 
 
-def _coarsen(graph: Graph, merged: list[np.ndarray]) -> tuple[np.ndarray, Graph]:
-    """Groups of nodes on the same merged lines, split into connected pieces, and the graph between them.
+def _strength(graph: Graph) -> np.ndarray:
+    """Largest conductance of every node along each axis (3, nodes)."""
+    total = graph.conductance.sum(axis=0)
+    strength = np.zeros((3, graph.size))
+    for axis in range(3):
+        own = graph.axis == axis
+        np.maximum.at(strength[axis], graph.tail[own], total[own])
+        np.maximum.at(strength[axis], graph.head[own], total[own])
+    return strength
 
-    The conductance between two groups is the sum over the edges that cross, each in series with the half-edges inside
-    the groups along its axis, every added resistance at most half the crossing one.
+
+def _leaving(graph: Graph, axis: int, death: np.ndarray, strong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges whose tail, and edges whose head, leaves and is interpolated from the other end: at most one a side."""
+    n = graph.size
+    edge = np.flatnonzero(graph.axis == axis)
+    tail, head = graph.tail[edge], graph.head[edge]
+    # Of neighbours that could all leave, the one whose line died first does.
+    order = np.where(strong, death[graph.lines[axis]] * n + np.arange(n), np.inf)
+    lowest = np.full(n, np.inf)
+    np.minimum.at(lowest, tail, order[head])
+    np.minimum.at(lowest, head, order[tail])
+    leaves = order < lowest
+    leaves &= np.isfinite(order)
+    total = graph.conductance[:, edge].sum(axis=0)
+
+    def best(node: np.ndarray, other: np.ndarray) -> np.ndarray:
+        may = leaves[node] & ((graph.kind[node] == 0) | (graph.kind[node] == graph.kind[other]))
+        candidate = np.flatnonzero(may)
+        candidate = candidate[np.lexsort((-total[candidate], node[candidate]))]
+        first = np.append(True, np.diff(node[candidate]) > 0) if len(candidate) else np.zeros(0, bool)
+        return edge[candidate[first]]
+
+    return best(tail, head), best(head, tail)
+
+
+def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, csr_array, Graph]:
+    """Leaves nodes out along one axis: who stays, the interpolation (nodes, staying), and the graph of the rest.
+
+    Args:
+      up, down: edges whose tail, and edges whose head, leaves and is interpolated from the other end.
     """
-    n = graph.size
-    lines = np.stack([m[line] for m, line in zip(merged, graph.lines, strict=True)])
-    key = np.ravel_multi_index(list(lines), [m[-1] + 1 for m in merged])
-    tail, head, c = graph.tail, graph.head, graph.conductance
-    inside = (key[tail] == key[head]) & (graph.kind[tail] == graph.kind[head])
-    links = coo_matrix((np.ones(inside.sum(), dtype=np.int8), (tail[inside], head[inside])), shape=(n, n))
-    count, parent = connected_components(links, directed=False)
+    n, c = graph.size, graph.conductance
+    source, value = np.full((2, n), -1), np.zeros((2, n))
+    for side, edges, node, other in ((0, up, graph.tail, graph.head), (1, down, graph.head, graph.tail)):
+        source[side, node[edges]] = other[edges]
+        value[side, node[edges]] = np.maximum(c[:, edges].sum(axis=0), np.finfo(float).tiny)
+    from_side = source >= 0
+    fine = from_side.any(axis=0)
+    both = from_side.all(axis=0)
+    weight = value / np.where(fine, value.sum(axis=0), 1.0)
+    stays = np.flatnonzero(~fine)
+    number = np.cumsum(~fine) - 1
+    to = np.where(from_side, number[source], np.where(fine, -1, number))
 
-    slot = graph.axis * n
-    within = np.bincount((slot + tail)[inside], c[inside], 3 * n) + np.bincount((slot + head)[inside], c[inside], 3 * n)
-    cross = ~inside & (parent[tail] != parent[head])
-    tail, head, axis, c = tail[cross], head[cross], graph.axis[cross], c[cross]
+    entries = [(stays, number[stays], np.ones(len(stays)))]
+    entries += [(node, to[side, node], weight[side, node]) for side in (0, 1) for node in [np.flatnonzero(from_side[side])]]
+    row, column, entry = (np.concatenate(part) for part in zip(*entries, strict=True))
+    interpolation = csr_array((entry, (row, column)), shape=(n, len(stays)))
 
-    def half(end: np.ndarray) -> np.ndarray:
-        conductance = within[axis * n + end]
-        ratio = np.divide(0.5 * c, conductance, out=np.zeros_like(c), where=conductance > 0)
-        return np.minimum(ratio, 0.5)
+    made: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
-    effective = c / (1.0 + half(tail) + half(head))
-    pair = (parent[tail].astype(np.int64) * count + parent[head]) * 3 + axis
-    unique, place = np.unique(pair, return_inverse=True)
-    first = np.zeros(count, dtype=np.int64)
-    first[parent[::-1]] = np.arange(n)[::-1]
-    ends = unique // 3
-    return parent, Graph(
-        lines=lines[:, first],
-        tail=ends // count,
-        head=ends % count,
-        axis=unique % 3,
-        conductance=np.bincount(place, effective, len(unique)),
-        mass=np.bincount(parent, graph.mass, count),
-        kind=graph.kind[first],
+    def add(tail: np.ndarray, head: np.ndarray, along: np.ndarray, conductance: np.ndarray) -> None:
+        apart = tail != head
+        made.append((tail[apart], head[apart], along[apart], conductance[:, apart]))
+
+    # Along the axis: what is left of the two edges of a node between its two sources. With weights in proportion to
+    # the conductances that is their series connection.
+    series = np.zeros((len(c), n))
+    series[:, graph.tail[up]] += c[:, up] * weight[1, graph.tail[up]] ** 2
+    series[:, graph.head[down]] += c[:, down] * weight[0, graph.head[down]] ** 2
+
+    # All other edges: to the sources on each side that both ends have, in proportion to the mean weight.
+    rest = np.ones(len(graph.tail), bool)
+    rest[up] = rest[down] = False
+    tail, head, along, c = graph.tail[rest], graph.head[rest], graph.axis[rest], c[:, rest]
+    part = []
+    for own, other in ((tail, head), (head, tail)):
+        # A node that stays is its own source on whichever side the other end has one.
+        lone = np.where(fine[other], weight[:, other], np.array([[1.0], [0.0]]))
+        part.append(np.where(fine[own], weight[:, own], lone))
+    shared = np.where((part[0] > 0) & (part[1] > 0), (part[0] + part[1]) / 2, 0.0)
+    total = shared.sum(axis=0)
+    across = total == 0  # no side in common
+    shared /= np.where(across, 1.0, total)
+    for side in (0, 1):
+        e = np.flatnonzero(shared[side] > 0)
+        add(to[side, tail[e]], to[side, head[e]], along[e], c[:, e] * shared[side, e])
+        e = np.flatnonzero(across & (part[0][side] > 0) & (part[1][1 - side] > 0))
+        add(to[side, tail[e]], to[1 - side, head[e]], along[e], c[:, e])
+    # Where the weights of the ends differ by d, the interpolated difference along the edge also has d times the
+    # difference of the sources: c d^2 more energy there, half of it at each end that has two sources.
+    for own, other in ((tail, head), (head, tail)):
+        e = np.flatnonzero(both[own] & fine[other] & ~across)
+        difference = np.where(both[other[e]], 0.5, 1.0) * (weight[0, own[e]] - weight[0, other[e]]) ** 2
+        for row_, values in zip(series, c[:, e], strict=True):
+            row_ += np.bincount(own[e], values * difference, n)
+    node = np.flatnonzero(both)
+    add(to[1, node], to[0, node], np.full(len(node), axis, graph.axis.dtype), series[:, node])
+
+    tail, head, along = (np.concatenate([m[k] for m in made]) for k in range(3))
+    conductance = np.concatenate([m[3] for m in made], axis=1)
+    # Both numbers and the axis in one integer, to find edges that fell together.
+    key = (tail.astype(np.int64) * len(stays) + head) * 3 + along
+    key, place = np.unique(key, return_inverse=True)
+    return (
+        stays,
+        interpolation,
+        Graph(
+            lines=graph.lines[:, stays],
+            tail=key // 3 // len(stays),
+            head=key // 3 % len(stays),
+            axis=(key % 3).astype(graph.axis.dtype),
+            conductance=np.stack([np.bincount(place, row_, len(key)) for row_ in conductance]),
+            mass=interpolation.T @ graph.mass,
+            kind=graph.kind[stays],
+        ),
     )
 
 
-def _columns(
-    rows: np.ndarray, values: Sequence[np.ndarray], size: int, fill: Sequence[np.ndarray]
-) -> list[list[np.ndarray]]:
-    """Lays out the entries of a sparse matrix as columns: the k-th entry of every row."""
-    order = np.argsort(rows, kind="stable")
-    rows = rows[order]
-    start = np.searchsorted(rows, np.arange(size))
-    rank = np.arange(len(rows)) - start[rows]
-    columns = []
-    for k in range(int(rank.max(initial=-1)) + 1):
-        here = rank == k
-        column = []
-        for value, default in zip(values, fill, strict=True):
-            entry = np.array(default)
-            entry[rows[here]] = value[order][here]
-            column.append(entry)
-        columns.append(column)
-    return columns
+def _rows(matrix: csr_array) -> Rows:
+    """A sparse matrix in the form that the cycle multiplies with; complex entries are pairs."""
+    count = np.diff(matrix.indptr)
+    rows, longest = len(count), int(count.max(initial=0))
+    # Every column costs all rows; so does looking up the rest.
+    cost = [rows * k + (rows + (longest - k) * np.count_nonzero(count > k) if k < longest else 0) for k in range(longest + 1)]
+    width = max(1, int(np.argmin(cost)))
+    index, weight = [], []
+    for k in range(width):
+        here = np.flatnonzero(count > k)
+        entry = matrix.indptr[here] + k
+        column, value = np.zeros(rows, np.int32), np.zeros(rows, matrix.dtype)
+        column[here], value[here] = matrix.indices[entry], matrix.data[entry]
+        parts = (value.real, value.imag) if np.iscomplexobj(value) else (value,)
+        index.append(jnp.asarray(column))
+        weight.append(tuple(jnp.asarray(part, jnp.float32) for part in parts))
+    long = np.flatnonzero(count > width)
+    if len(long) == 0:
+        return Rows(tuple(index), tuple(weight), None, None)
+    place = np.full(rows, len(long), np.int32)
+    place[long] = np.arange(len(long))
+    begin, length = matrix.indptr[long] + width, count[long] - width
+    pointer = np.append(0, np.cumsum(length))
+    entry = np.repeat(begin - pointer[:-1], length) + np.arange(pointer[-1])
+    rest = csr_array((matrix.data[entry], matrix.indices[entry], pointer), shape=(len(long), matrix.shape[1]))
+    return Rows(tuple(index), tuple(weight), _rows(rest), jnp.asarray(place))
 
 
-def _level(graph: Graph, parent: np.ndarray, coarse: int) -> Level:
-    n = graph.size
-    rows = np.concatenate([graph.tail, graph.head])
-    others = np.concatenate([graph.head, graph.tail])
-    weight = np.concatenate([graph.conductance, graph.conductance])
-    edges = _columns(rows, (others, weight), n, (np.arange(n), np.zeros(n)))
-    children = _columns(parent, (np.arange(n),), coarse, (np.full(coarse, n),))
-    return Level(
-        neighbours=tuple(jnp.asarray(e[0], jnp.int32) for e in edges),
-        weights=tuple(jnp.asarray(e[1], jnp.float32) for e in edges),
-        diagonal=jnp.asarray(graph.diagonal, jnp.float32),
-        parent=jnp.asarray(parent, jnp.int32),
-        children=tuple(jnp.asarray(c[0], jnp.int32) for c in children),
-    )
+def _level(graph: Graph, interpolation: csr_array) -> Level:
+    edges, (a, b, d) = graph.blocks()
+    two = len(graph.conductance) == 2
+    determinant = np.where(a * d > b * b, a * d - b * b, 1.0)
+
+    def entries(a: np.ndarray, b: np.ndarray, d: np.ndarray) -> tuple[Array, Array | None]:
+        main = np.stack([a, d], axis=1) if two else a[:, None]
+        return jnp.asarray(main, jnp.float32), jnp.asarray(b, jnp.float32) if two else None
+
+    inverse = entries(d / determinant, -b / determinant, a / determinant) if two else entries(1 / np.where(a > 0, a, 1.0), b, d)
+    return Level(_rows(edges), entries(a, b, d), inverse, _rows(interpolation), _rows(interpolation.T.tocsr()))
 
 
-def hold(mg: Multigrid, held: np.ndarray) -> Held:
+def _dense(graph: Graph) -> np.ndarray:
+    """The matrix of a graph, fields outside, nodes inside."""
+    edges, (a, b, d) = graph.blocks()
+    own = edges.toarray()
+    if len(graph.conductance) == 1:
+        return np.diag(a) - own
+    mean, coupling = np.diag(a) - own.real, np.diag(b) - own.imag
+    return np.block([[mean, coupling], [coupling, mean + np.diag(d - a)]])
+
+
+def hold(hierarchy: Hierarchy, held: np.ndarray) -> Held:
     """Prepares the cycle for a set of nodes held at zero.
 
     Args:
-      held: marks nodes of the finest level; a group is held if its members are (they are of one kind).
+      held: marks nodes of the finest level.
     """
-    diagonal = mg.levels[0].diagonal if mg.levels else jnp.diag(mg.coarsest)
-    finest = jnp.where(held, 0.0, 1.0 / diagonal)
-    inverse = []
-    for level in mg.levels:
-        inverse.append(jnp.where(held, 0.0, 1.0 / level.diagonal).astype(jnp.float32))
-        coarse = np.zeros(len(level.children[0]), dtype=bool)
-        coarse[np.asarray(level.parent)[held]] = True
-        held = coarse
-    matrix = np.array(mg.coarsest)
-    free = np.flatnonzero(~held)
+    free = []
+    for kept in hierarchy.kept:
+        free.append(jnp.asarray(~held, jnp.float32))
+        held = held[kept]
+    matrix = hierarchy.coarsest
+    inside = np.flatnonzero(np.tile(~held, len(matrix) // max(len(held), 1)))
     coarsest = np.zeros_like(matrix)
-    coarsest[np.ix_(free, free)] = np.linalg.inv(matrix[np.ix_(free, free)])
-    return Held(finest, tuple(inverse), jnp.asarray(coarsest, jnp.float32))
+    coarsest[np.ix_(inside, inside)] = np.linalg.inv(matrix[np.ix_(inside, inside)])
+    return Held(tuple(free), jnp.asarray(coarsest, jnp.float32))
 
 
 def _take(values: Array, index: Array) -> Array:
     return values.at[index].get(mode="promise_in_bounds")
 
 
-def _matvec(level: Level, x: Array) -> Array:
-    out = level.diagonal[:, None] * x
-    for index, weight in zip(level.neighbours, level.weights, strict=True):
-        out = out - weight[:, None] * _take(x, index)
+def _multiply(rows: Rows, x: Values) -> Values:
+    """The matrix times values, by scalar entries or by the blocks [[a, b], [b, a]]."""
+    out = jnp.zeros((), x.dtype)
+    for index, weight in zip(rows.index, rows.weight, strict=True):
+        y = _take(x, index)
+        out = out + weight[0][:, None, None] * y
+        if len(weight) == 2:
+            out = out + weight[1][:, None, None] * y[:, ::-1]
+    if rows.rest is not None:
+        more = _multiply(rows.rest, x)
+        out = out + _take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), rows.place)
     return out
 
 
-def _smooth(level: Level, inverse: Array, x: Array, r: Array) -> tuple[Array, Array]:
-    """Chebyshev polynomial of the fourth kind in D^-1 A, whose spectrum lies in [0, 2] (Gershgorin).
+def _blocks(entries: tuple[Array, Array | None], x: Values) -> Values:
+    main, coupling = entries
+    out = main[:, :, None] * x
+    return out if coupling is None else out + coupling[:, None, None] * x[:, ::-1]
+
+
+def _smooth(level: Level, free: Array, steps: int, x: Values, r: Values, step: Values, first: int) -> tuple[Array, ...]:
+    """Chebyshev polynomial of the fourth kind in D^-1 A, whose spectrum lies in [0, 2] (D has the diagonal blocks).
+
+    Each pass takes the step and works out the next one, number `first` and on; r is the residual of x.
 
     Source: Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023), eq. 2.
     """
 
     def body(i, carry):
         x, r, step = carry
-        step = (2 * i - 3) / (2 * i + 1) * step + (8 * i - 4) / (2 * i + 1) / 2 * inverse[:, None] * r
-        return x + step, r - _matvec(level, step), step
+        r = r - (_blocks(level.diagonal, step) - _multiply(level.edges, step))
+        return x + step, r, _next(level, free, i, step, r)
 
     # A loop, because XLA would fuse unrolled steps into the gathers and recompute them once per neighbour.
-    x, r, _ = lax.fori_loop(1, SMOOTHING_STEPS + 1, body, (x, r, jnp.zeros_like(x)))
-    return x, r
+    return lax.fori_loop(first, first + steps, body, (x, r, step))
 
 
-def cycle(mg: Multigrid, held: Held, r: Float[Array, "nodes columns"]) -> Float[Array, "nodes columns"]:
+def _next(level: Level, free: Array, i: Array | int, step: Values, r: Values) -> Values:
+    """Step i = 1, 2, ... of the smoother from the one before."""
+    i = jnp.asarray(i, r.dtype)
+    fresh = free[:, None, None] * _blocks(level.inverse, r)
+    return jnp.where(i > 1, (2 * i - 3) / (2 * i + 1), 0.0) * step + (8 * i - 4) / (2 * i + 1) / 2 * fresh
+
+
+def cycle(mg: Multigrid, held: Held, r: Values) -> Values:
     """One V-cycle from zero: an approximation of A^-1 r, symmetric and positive definite, zero at held nodes."""
     stack = []
-    for level, inverse in zip(mg.levels, held.inverse_diagonal, strict=True):
-        x, r = _smooth(level, inverse, jnp.zeros_like(r), r)
-        stack.append((x, r))
-        padded = jnp.concatenate([jnp.where(inverse[:, None] > 0, r, 0), jnp.zeros((1, r.shape[1]), r.dtype)])
-        r = sum((_take(padded, child) for child in level.children[1:]), _take(padded, level.children[0]))
-    x = held.coarsest @ r
-    for level, inverse, (fine, residual) in zip(mg.levels[::-1], held.inverse_diagonal[::-1], stack[::-1], strict=True):
-        correction = jnp.where(inverse[:, None] > 0, _take(x, level.parent), 0)
-        r = residual - _matvec(level, correction)
-        x, _ = _smooth(level, inverse, fine + correction, r)
+    for number, (level, free) in enumerate(zip(mg.levels, held.free, strict=True)):
+        steps = SMOOTHING_STEPS[number > 0]
+        first = _next(level, free, 1, jnp.zeros_like(r), r)
+        x, residual, _ = _smooth(level, free, steps, jnp.zeros_like(r), r, first, 2)
+        stack.append((x, residual))
+        r = _multiply(level.restriction, free[:, None, None] * residual)
+    n, fields, columns = r.shape
+    x = held.coarsest @ r.swapaxes(0, 1).reshape(fields * n, columns)
+    x = x.reshape(fields, n, columns).swapaxes(0, 1)
+    for number, (level, free) in reversed(list(enumerate(zip(mg.levels, held.free, strict=True)))):
+        fine, residual = stack[number]
+        correction = free[:, None, None] * _multiply(level.interpolation, x)
+        x, _, last = _smooth(level, free, SMOOTHING_STEPS[number > 0], fine, residual, correction, 1)
+        x = x + last
     return x

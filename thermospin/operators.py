@@ -291,6 +291,18 @@ def apply(disc: Discretisation, law: Coefficients, u: Fields) -> Fields:
     return jnp.concatenate(out)
 
 
+def diagonal(disc: Discretisation, law: Coefficients) -> Float[Array, " unknowns"]:
+    """Diagonal of A: S for V_up and V_down, W/K^2 for T, held rows included."""
+    _, weights, derivative = gauss_lobatto(disc.order)
+    own = jnp.asarray(weights @ derivative**2)[:, None, None]  # of D' W D
+    up, down, heat = law.relaxation, law.relaxation, jnp.zeros(disc.nodes_T)
+    for axis, segments in zip(disc.axes, law.segments, strict=True):
+        up += _gather(own * segments["uu"][None, :, None], axis.slots_V)[:, 0]
+        down += _gather(own * segments["dd"][None, :, None], axis.slots_V)[:, 0]
+        heat += _gather(own * segments["TT"][None, :, None], axis.slots_T)[:, 0]
+    return jnp.concatenate([up, down, heat])
+
+
 def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fields:
     """Joule heat over T0 of each node [W/K], as a symmetric bilinear form of two fields.
 

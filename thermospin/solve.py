@@ -5,7 +5,10 @@ This module knows the operator and its preconditioner; it knows no contact, no e
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -31,14 +34,14 @@ class System(eqx.Module):
     Attributes:
       disc: the discretisation.
       free: 1 where a field vector is unknown, 0 where it is held (unknowns,).
-      mg: multigrid levels, shared by all systems of a device.
-      held: what of the multigrid depends on the held nodes.
+      mg: multigrid levels of the potentials and of the temperature, shared by all systems of a device.
+      held: what of them depends on the held nodes.
     """
 
     disc: Discretisation
     free: Float[Array, " unknowns"]
-    mg: multigrid.Multigrid
-    held: multigrid.Held
+    mg: tuple[multigrid.Multigrid, multigrid.Multigrid]
+    held: tuple[multigrid.Held, multigrid.Held]
 
 
 class Stats(eqx.Module):
@@ -69,83 +72,118 @@ def require_converged(stats: Stats, what: str) -> None:
     )
 
 
-def low_order_graph(
+def low_order_graphs(
     grid: Grid, disc: Discretisation, law: Coefficients, contact_V: np.ndarray
-) -> tuple[multigrid.Graph, list[np.ndarray]]:
-    """The low-order scheme on the same nodes, charge, spin and heat as one graph, and the widths of its grid lines.
+) -> tuple[multigrid.Graph, multigrid.Graph]:
+    """The low-order scheme on the same nodes: the two potentials as one graph, and the temperature.
 
     Same cross-sections as the order-p operator, but each segment's D' W D replaced by the two-point differences between
     consecutive nodes: in one dimension the eigenvalues of one against the other lie in [1, 4/3] for p = 2, and so do
-    those of the sum over axes. In the basis V_c = (V_up + V_down)/2, V_s = V_up - V_down the charge block has the
-    conductances sigma, the spin block sigma/4 and the relaxation g as mass.
+    those of the sum over axes. The Seebeck and Peltier terms are left out.
 
     Args:
       contact_V: marks V-nodes on contact faces, which coarser levels keep apart from the inside.
     """
-    reference = gauss_lobatto(disc.order)[0]
-    nV, nT = disc.nodes_V, disc.nodes_T
-    tails, heads, axes, values = [], [], [], []
-
-    def add(nodes: np.ndarray, conductance: np.ndarray, axis: int, offset: int) -> None:
-        for local in range(disc.order):
-            tails.append(nodes[local, 1:] + offset)
-            heads.append(nodes[local + 1, 1:] + offset)
-            axes.append(np.full(nodes.shape[1] - 1, axis))
-            values.append(conductance[1:] / (reference[local + 1] - reference[local]))
-
-    for number, (axis, segments) in enumerate(zip(disc.axes, law.segments, strict=True)):
-        sigma = np.asarray(segments["uu"] + segments["dd"])
-        nodes_V, nodes_T = np.asarray(axis.nodes_V), np.asarray(axis.nodes_T)
-        add(nodes_V, sigma, number, 0)
-        add(nodes_V, sigma / 4, number, nV)
-        add(nodes_T, np.asarray(segments["TT"]), number, 2 * nV)
     shape = [len(x) for x in grid.nodes]
-    lines_V = np.stack(np.unravel_index(disc.index_V, shape))
-    lines_T = np.stack(np.unravel_index(disc.index_T, shape))
-    graph = multigrid.Graph(
-        lines=np.concatenate([lines_V, lines_V, lines_T], axis=1),
+    potentials = _graph(disc, law, ("uu", "dd"), np.unravel_index(disc.index_V, shape), contact_V)
+    potentials = dataclasses.replace(potentials, mass=np.asarray(law.relaxation))
+    return potentials, _graph(disc, law, ("TT",), np.unravel_index(disc.index_T, shape), disc.held_T)
+
+
+def _graph(
+    disc: Discretisation, law: Coefficients, names: tuple[str, ...], lines: tuple[np.ndarray, ...], kind: np.ndarray
+) -> multigrid.Graph:
+    reference = gauss_lobatto(disc.order)[0]
+    tails, heads, axes, values = [], [], [], []
+    for number, (axis, segments) in enumerate(zip(disc.axes, law.segments, strict=True)):
+        nodes = np.asarray(axis.nodes_T if names == ("TT",) else axis.nodes_V)
+        conductance = np.stack([np.asarray(segments[name]) for name in names])
+        for local in range(disc.order):
+            tails.append(nodes[local, 1:])
+            heads.append(nodes[local + 1, 1:])
+            axes.append(np.full(nodes.shape[1] - 1, number, np.int8))
+            values.append(conductance[:, 1:] / (reference[local + 1] - reference[local]))
+    return multigrid.Graph(
+        lines=np.stack(lines).astype(np.int32),
         tail=np.concatenate(tails),
         head=np.concatenate(heads),
         axis=np.concatenate(axes),
-        conductance=np.concatenate(values),
-        mass=np.concatenate([np.zeros(nV), np.asarray(law.relaxation), np.zeros(nT)]),
-        kind=np.concatenate([contact_V, contact_V, disc.held_T]).astype(np.int8),
+        conductance=np.concatenate(values, axis=1),
+        mass=np.zeros(len(kind)),
+        kind=kind.astype(np.int8),
     )
-    widths = []
-    for x in grid.nodes:
-        gap = np.diff(x)
-        widths.append(np.append(gap, 0.0) / 2 + np.append(0.0, gap) / 2)
-    return graph, widths
 
 
-def hold(disc: Discretisation, mg: multigrid.Multigrid, held_V: np.ndarray) -> System:
-    """The system with V_up = V_down = 0 on `held_V` (and T = 0 on the bath nodes of the discretisation)."""
-    held = np.concatenate([held_V, held_V, disc.held_T])
-    return System(disc, jnp.asarray(~held, float), mg, multigrid.hold(mg, held))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preconditioner:
+    """The multigrid of a device: potentials and temperature apart, for some values of its parameters."""
+
+    potentials: multigrid.Hierarchy
+    heat: multigrid.Hierarchy
+
+    @property
+    def operator_complexity(self) -> float:
+        """Entries of the matrices of all levels over those of the first."""
+        first = 2 * self.potentials.entries[0] + self.heat.entries[0]
+        return (2 * sum(self.potentials.entries) + sum(self.heat.entries)) / first
+
+
+def prepare(
+    grid: Grid,
+    disc: Discretisation,
+    law: Coefficients,
+    contact_V: np.ndarray,
+    earlier: Preconditioner | None = None,
+) -> Preconditioner:
+    """Builds the multigrid for a law.
+
+    Args:
+      contact_V: marks V-nodes on contact faces.
+      earlier: for another law on the same grid: the same nodes leave again, so that nothing is compiled anew.
+    """
+    graphs = low_order_graphs(grid, disc, law, contact_V)
+    plans = (None, None) if earlier is None else (earlier.potentials.plan, earlier.heat.plan)
+    made = [multigrid.build(graph, grid.nodes, plan) for graph, plan in zip(graphs, plans, strict=True)]
+    return Preconditioner(made[0], made[1])
+
+
+def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tuple[System, ...]:
+    """The systems with V_up = V_down = 0 on each `held_V` (and T = 0 on the bath nodes of the discretisation)."""
+    heat = multigrid.hold(made.heat, disc.held_T)
+    return tuple(
+        System(
+            disc,
+            jnp.asarray(~np.concatenate([held, held, disc.held_T]), float),
+            (made.potentials.mg, made.heat.mg),
+            (multigrid.hold(made.potentials, held), heat),
+        )
+        for held in held_V
+    )
 
 
 def precondition(system: System, r: Fields) -> Fields:
-    """Approximates A^-1 r: charge, spin and heat blocks apart, each by one multigrid cycle in single precision."""
+    """Approximates A^-1 r: the two potentials together and heat apart, each by one multigrid cycle in single precision.
+
+    The cycle works with the mean of the potentials and half their difference, in which strong relaxation between the
+    two costs no digits.
+    """
     up, down, heat = operators.split(system.disc, r)
     size = jnp.sqrt(jnp.sum(r * r, axis=0))
     size = jnp.where(size > 0, size, 1.0)  # keeps tiny and huge residuals inside the range of single precision
-    blocks = jnp.concatenate([up + down, (up - down) / 2, heat]) / size
-    z = multigrid.cycle(system.mg, system.held, blocks.astype(jnp.float32)).astype(r.dtype) * size
-    charge, spin, heat = operators.split(system.disc, z)
-    return jnp.concatenate([charge + spin / 2, charge - spin / 2, heat])
+
+    def run(k: int, *fields: Array) -> Array:
+        single = jnp.stack([(field / size).astype(jnp.float32) for field in fields], axis=1)
+        return multigrid.cycle(system.mg[k], system.held[k], single).astype(r.dtype) * size
+
+    potentials, heat = run(0, up + down, up - down), run(1, heat)
+    mean, half = potentials[:, 0], potentials[:, 1]
+    return jnp.concatenate([mean + half, mean - half, heat[:, 0]])
 
 
 def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
     """A u on the free nodes, identity (zero in, zero out) on the held ones."""
     free = system.free[:, None]
     return free * operators.apply(system.disc, law, free * u)
-
-
-def _scale(system: System) -> Array:
-    """1/sqrt(D) of the finest preconditioner level, in the up-down basis."""
-    inverse = system.held.finest.astype(float)
-    charge, _, heat = (part for part in operators.split(system.disc, inverse))
-    return jnp.sqrt(jnp.concatenate([2 * charge, 2 * charge, heat]))
 
 
 def _dot(a: Fields, b: Fields) -> Array:
@@ -160,7 +198,7 @@ def pcg(
     The right-hand sides are scaled to norm one first, so that a column of 1e-30 is solved like any other; a column of
     zeros is answered by zeros.
     """
-    scale = _scale(system)[:, None]
+    scale = jax.lax.rsqrt(operators.diagonal(system.disc, law))[:, None]
     free = system.free[:, None]
     b = free * b
     peak = jnp.max(jnp.abs(b * scale), axis=0)
