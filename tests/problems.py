@@ -71,11 +71,12 @@ class Block:
         self.disc = operators.discretise(self.grid, metal, held_T)
         self.law = self.law_of(materials)
         held_V = self._any(ground).ravel()[self.disc.index_V]
-        graph, widths = solve.low_order_graph(self.grid, self.disc, self.law, held_V)
         # Small problems: two levels, a large dense solve at the end, so that there is little to compile.
-        coarsest, multigrid.COARSEST = multigrid.COARSEST, min(graph.size // 2, 1500)
+        coarsest = multigrid.COARSEST
+        multigrid.COARSEST = min(self.disc.nodes_V, self.disc.nodes_T // 2, 1500)
         try:
-            self.system = solve.hold(self.disc, multigrid.build(graph, widths), held_V)
+            made = solve.prepare(self.grid, self.disc, self.law, held_V)
+            (self.system,) = solve.hold(self.disc, made, held_V)
         finally:
             multigrid.COARSEST = coarsest
 

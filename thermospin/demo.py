@@ -11,7 +11,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from thermospin import analytic, data, export, inverse, multigrid, operators, plotting, signals, solve
+from thermospin import analytic, data, export, inverse, operators, plotting, signals, solve
 from thermospin.data import Row
 from thermospin.device import Device, load
 from thermospin.grid import Grid, graded_lines
@@ -183,7 +183,7 @@ def interface_profile(F: Material, N: Material, bath: float) -> tuple[np.ndarray
     constitution = Constitution(((F.name, None), (N.name, None)), (True, True), bath)
     law = operators.coefficients(disc, constitution.table(parameters, {}), bath)
     grounded = right.ravel()[disc.index_V] > 0
-    system = solve.hold(disc, multigrid.build(*solve.low_order_graph(grid, disc, law, grounded)), grounded)
+    (system,) = solve.hold(disc, solve.prepare(grid, disc, law, grounded), grounded)
     # Heat that makes the gradient deep in F, where no channel carries current but the spin current of the bulk.
     dressed = analytic.dressed(F.sigma, F.P, F.S, F.S_s, F.kappa, F.lambda_sf, bath)
     heat = -dressed.kappa * (1 + dressed.feedback) * GRADIENT
