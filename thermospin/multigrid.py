@@ -4,17 +4,18 @@ Levels are small graphs: nodes that sit on grid lines, edges that remember their
 node. The next level keeps some of the nodes and leaves the others out:
 
 - Grid lines die in the order of their spacing, never two neighbours at once, which equalises widths; a node on a dead
-  line leaves only along an axis along which it is strongly coupled, so that thin and graded cells need no line smoothers.
-- A node that leaves is interpolated between its neighbours on the axis, weighted with their conductances. Neighbours are
-  nodes that it touches: conductors that come close without touching never share an unknown.
+  line leaves only along an axis along which it is strongly coupled, so that thin and graded cells need no line
+  smoothers.
+- A node that leaves is interpolated between its neighbours on the axis, weighted with their conductances. Neighbours
+  are nodes that it touches: conductors that come close without touching never share an unknown.
 - Edges of nodes that left are handed to those they are interpolated from. In series along the axis that is the exact
   elimination; across it, conductances are lumped, and what lumping misses of the energy is added along the axis. The
   coarse matrix so bounds the energy of interpolated fields from above (up to small terms): eigenvalues of the
   preconditioned matrix hardly exceed one, whatever the contrast.
 
-The two potentials of a node are one block: conductances of both channels along the same edges, relaxation between them.
-The cycle runs in single precision and is not differentiated; the conjugate gradients around it carry the precision. This
-module knows graphs; it knows no physics, no grid order and no experiment.
+The two potentials of a node are one block: conductances of both channels along the same edges, relaxation between
+them. The cycle runs in single precision and is not differentiated; the conjugate gradients around it carry the
+precision. This module knows graphs; it knows no physics, no grid order and no experiment.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from scipy.sparse import csr_array, eye_array
+
+from thermospin.rows import Rows
 
 #: Steps of the smoother before and after the coarse correction, on the first level and on the others.
 SMOOTHING_STEPS = (2, 3)
@@ -77,7 +80,11 @@ class Graph:
         a, b and a + 4 mass of its blocks. One field has no b, and a + mass twice.
         """
         two = len(self.conductance) == 2
-        value = self.conductance[0] + self.conductance[1] + 1j * (self.conductance[0] - self.conductance[1]) if two else self.conductance[0]
+        value = (
+            self.conductance[0] + self.conductance[1] + 1j * (self.conductance[0] - self.conductance[1])
+            if two
+            else self.conductance[0]
+        )
         n = self.size
         ends = np.concatenate([self.tail, self.head]), np.concatenate([self.head, self.tail])
         edges = csr_array((np.concatenate([value, value]), ends), shape=(n, n))
@@ -85,22 +92,6 @@ class Graph:
         if two:
             return edges, np.stack([total.real, total.imag, total.real + 4 * self.mass])
         return edges, np.stack([total + self.mass, 0 * total, total + self.mass])
-
-
-class Rows(eqx.Module):
-    """A sparse matrix as columns of neighbours: the k-th entry of every row; rows with more go on in a smaller one.
-
-    Attributes:
-      index: for k = 0, 1, ... the column of the k-th entry (the first column, with weight zero, where there is none).
-      weight: for k = 0, 1, ... its value, or the pair (a, b) of its block.
-      rest: the further entries of long rows.
-      place: row of `rest` that belongs to each row, one past its end where there is none.
-    """
-
-    index: tuple[Int[Array, " rows"], ...]
-    weight: tuple[tuple[Float[Array, " rows"], ...], ...]
-    rest: Rows | None
-    place: Int[Array, " rows"] | None
 
 
 class Level(eqx.Module):
@@ -176,7 +167,9 @@ def build(graph: Graph, positions: Sequence[np.ndarray], plan: Plan | None = Non
       plan: of an earlier call with other conductances on the same edges: the same nodes leave, all arrays keep their
         shapes, and no program has to be compiled again.
     """
-    levels, kept, entries = [], [], []
+    levels: list[Level] = []
+    kept: list[np.ndarray] = []
+    entries: list[int] = []
     made: Plan = []
     lines = _Lines(positions)
     while graph.size * len(graph.conductance) > COARSEST if plan is None else len(levels) < len(plan):
@@ -302,16 +295,18 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
     for side, edges, node, other in ((0, up, graph.tail, graph.head), (1, down, graph.head, graph.tail)):
         source[side, node[edges]] = other[edges]
         value[side, node[edges]] = np.maximum(c[:, edges].sum(axis=0), np.finfo(float).tiny)
-    from_side = source >= 0
-    fine = from_side.any(axis=0)
-    both = from_side.all(axis=0)
+    from_side: np.ndarray = np.greater_equal(source, 0)
+    fine: np.ndarray = np.any(from_side, axis=0)
+    both: np.ndarray = np.all(from_side, axis=0)
     weight = value / np.where(fine, value.sum(axis=0), 1.0)
     stays = np.flatnonzero(~fine)
     number = np.cumsum(~fine) - 1
     to = np.where(from_side, number[source], np.where(fine, -1, number))
 
     entries = [(stays, number[stays], np.ones(len(stays)))]
-    entries += [(node, to[side, node], weight[side, node]) for side in (0, 1) for node in [np.flatnonzero(from_side[side])]]
+    entries += [
+        (node, to[side, node], weight[side, node]) for side in (0, 1) for node in [np.flatnonzero(from_side[side])]
+    ]
     row, column, entry = (np.concatenate(part) for part in zip(*entries, strict=True))
     interpolation = csr_array((entry, (row, column)), shape=(n, len(stays)))
 
@@ -337,8 +332,8 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
         lone = np.where(fine[other], weight[:, other], np.array([[1.0], [0.0]]))
         part.append(np.where(fine[own], weight[:, own], lone))
     shared = np.where((part[0] > 0) & (part[1] > 0), (part[0] + part[1]) / 2, 0.0)
-    total = shared.sum(axis=0)
-    across = total == 0  # no side in common
+    total = np.asarray(shared.sum(axis=0))
+    across = np.equal(total, 0)  # no side in common
     shared /= np.where(across, 1.0, total)
     for side in (0, 1):
         e = np.flatnonzero(shared[side] > 0)
@@ -350,8 +345,8 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
     for own, other in ((tail, head), (head, tail)):
         e = np.flatnonzero(both[own] & fine[other] & ~across)
         difference = np.where(both[other[e]], 0.5, 1.0) * (weight[0, own[e]] - weight[0, other[e]]) ** 2
-        for row_, values in zip(series, c[:, e], strict=True):
-            row_ += np.bincount(own[e], values * difference, n)
+        for along_axis, values in zip(series, c[:, e], strict=True):
+            along_axis += np.bincount(own[e], values * difference, n)
     node = np.flatnonzero(both)
     add(to[1, node], to[0, node], np.full(len(node), axis, graph.axis.dtype), series[:, node])
 
@@ -368,39 +363,11 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
             tail=key // 3 // len(stays),
             head=key // 3 % len(stays),
             axis=(key % 3).astype(graph.axis.dtype),
-            conductance=np.stack([np.bincount(place, row_, len(key)) for row_ in conductance]),
+            conductance=np.stack([np.bincount(place, each, len(key)) for each in conductance]),
             mass=interpolation.T @ graph.mass,
             kind=graph.kind[stays],
         ),
     )
-
-
-def _rows(matrix: csr_array) -> Rows:
-    """A sparse matrix in the form that the cycle multiplies with; complex entries are pairs."""
-    count = np.diff(matrix.indptr)
-    rows, longest = len(count), int(count.max(initial=0))
-    # Every column costs all rows; so does looking up the rest.
-    cost = [rows * k + (rows + (longest - k) * np.count_nonzero(count > k) if k < longest else 0) for k in range(longest + 1)]
-    width = max(1, int(np.argmin(cost)))
-    index, weight = [], []
-    for k in range(width):
-        here = np.flatnonzero(count > k)
-        entry = matrix.indptr[here] + k
-        column, value = np.zeros(rows, np.int32), np.zeros(rows, matrix.dtype)
-        column[here], value[here] = matrix.indices[entry], matrix.data[entry]
-        parts = (value.real, value.imag) if np.iscomplexobj(value) else (value,)
-        index.append(jnp.asarray(column))
-        weight.append(tuple(jnp.asarray(part, jnp.float32) for part in parts))
-    long = np.flatnonzero(count > width)
-    if len(long) == 0:
-        return Rows(tuple(index), tuple(weight), None, None)
-    place = np.full(rows, len(long), np.int32)
-    place[long] = np.arange(len(long))
-    begin, length = matrix.indptr[long] + width, count[long] - width
-    pointer = np.append(0, np.cumsum(length))
-    entry = np.repeat(begin - pointer[:-1], length) + np.arange(pointer[-1])
-    rest = csr_array((matrix.data[entry], matrix.indices[entry], pointer), shape=(len(long), matrix.shape[1]))
-    return Rows(tuple(index), tuple(weight), _rows(rest), jnp.asarray(place))
 
 
 def _level(graph: Graph, interpolation: csr_array) -> Level:
@@ -412,8 +379,12 @@ def _level(graph: Graph, interpolation: csr_array) -> Level:
         main = np.stack([a, d], axis=1) if two else a[:, None]
         return jnp.asarray(main, jnp.float32), jnp.asarray(b, jnp.float32) if two else None
 
-    inverse = entries(d / determinant, -b / determinant, a / determinant) if two else entries(1 / np.where(a > 0, a, 1.0), b, d)
-    return Level(_rows(edges), entries(a, b, d), inverse, _rows(interpolation), _rows(interpolation.T.tocsr()))
+    inverse = (
+        entries(d / determinant, -b / determinant, a / determinant)
+        if two
+        else entries(1 / np.where(a > 0, a, 1.0), b, d)
+    )
+    return Level(Rows.of(edges), entries(a, b, d), inverse, Rows.of(interpolation), Rows.of(interpolation.T.tocsr()))
 
 
 def _dense(graph: Graph) -> np.ndarray:
@@ -443,24 +414,6 @@ def hold(hierarchy: Hierarchy, held: np.ndarray) -> Held:
     return Held(tuple(free), jnp.asarray(coarsest, jnp.float32))
 
 
-def _take(values: Array, index: Array) -> Array:
-    return values.at[index].get(mode="promise_in_bounds")
-
-
-def _multiply(rows: Rows, x: Values) -> Values:
-    """The matrix times values, by scalar entries or by the blocks [[a, b], [b, a]]."""
-    out = jnp.zeros((), x.dtype)
-    for index, weight in zip(rows.index, rows.weight, strict=True):
-        y = _take(x, index)
-        out = out + weight[0][:, None, None] * y
-        if len(weight) == 2:
-            out = out + weight[1][:, None, None] * y[:, ::-1]
-    if rows.rest is not None:
-        more = _multiply(rows.rest, x)
-        out = out + _take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), rows.place)
-    return out
-
-
 def _blocks(entries: tuple[Array, Array | None], x: Values) -> Values:
     main, coupling = entries
     out = main[:, :, None] * x
@@ -477,7 +430,7 @@ def _smooth(level: Level, free: Array, steps: int, x: Values, r: Values, step: V
 
     def body(i, carry):
         x, r, step = carry
-        r = r - (_blocks(level.diagonal, step) - _multiply(level.edges, step))
+        r = r - (_blocks(level.diagonal, step) - level.edges.multiply(step))
         return x + step, r, _next(level, free, i, step, r)
 
     # A loop, because XLA would fuse unrolled steps into the gathers and recompute them once per neighbour.
@@ -499,13 +452,13 @@ def cycle(mg: Multigrid, held: Held, r: Values) -> Values:
         first = _next(level, free, 1, jnp.zeros_like(r), r)
         x, residual, _ = _smooth(level, free, steps, jnp.zeros_like(r), r, first, 2)
         stack.append((x, residual))
-        r = _multiply(level.restriction, free[:, None, None] * residual)
+        r = level.restriction.multiply(free[:, None, None] * residual)
     n, fields, columns = r.shape
     x = held.coarsest @ r.swapaxes(0, 1).reshape(fields * n, columns)
     x = x.reshape(fields, n, columns).swapaxes(0, 1)
     for number, (level, free) in reversed(list(enumerate(zip(mg.levels, held.free, strict=True)))):
         fine, residual = stack[number]
-        correction = free[:, None, None] * _multiply(level.interpolation, x)
+        correction = free[:, None, None] * level.interpolation.multiply(x)
         x, _, last = _smooth(level, free, SMOOTHING_STEPS[number > 0], fine, residual, correction, 1)
         x = x + last
     return x

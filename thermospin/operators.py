@@ -16,13 +16,19 @@ This module knows no solver and no experiment. See docs/theory.md.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.sparse import csr_array, hstack, vstack
 
 from thermospin.grid import Grid, gauss_lobatto
+from thermospin.rows import Rows, take
 
 Fields = Float[Array, "unknowns columns"]
 
@@ -31,20 +37,25 @@ COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation")
 
 
 class Axis(eqx.Module):
-    """The segments of one axis, metal ones first, the last one a dummy without conductance.
+    """The segments of one axis, metal ones first; segment 0 is a dummy without conductance.
 
     Attributes:
-      nodes_V: V-node at each position of each metal segment (p+1, metal segments).
       nodes_T: T-node at each position of each segment (p+1, segments).
       geometry: cross-section over half the length, per domain [m] (segments, domains).
       slots_V, slots_T: the two places of the flattened (position, segment) array where a node occurs.
+      metal: number of metal segments.
     """
 
-    nodes_V: Int[Array, "local metal"]
     nodes_T: Int[Array, "local segments"]
-    geometry: Float[Array, "segments domains"]
+    geometry: Rows
     slots_V: Int[Array, "2 nodes_V"]
     slots_T: Int[Array, "2 nodes_T"]
+    metal: int = eqx.field(static=True)
+
+    @property
+    def nodes_V(self) -> Int[Array, "local metal"]:
+        """V-node at each position of each metal segment; the T-nodes of metals come first, in the order of V-nodes."""
+        return self.nodes_T[:, : self.metal]
 
 
 class Discretisation(eqx.Module):
@@ -53,13 +64,14 @@ class Discretisation(eqx.Module):
     Attributes:
       axes: the segments along x, y, z.
       volume: volume per V-node and domain [m^3] (nodes_V, domains).
-      index_V, index_T: position of each node in the tensor grid, flattened (Nx, Ny, Nz).
+      index_V, index_T: position of each node in the tensor grid, flattened (Nx, Ny, Nz); T-nodes of metals come first,
+        in the order of V-nodes.
       held_T: nodes kept at the bath temperature.
       order: polynomial order p.
     """
 
     axes: tuple[Axis, Axis, Axis]
-    volume: Float[Array, "nodes_V domains"]
+    volume: Rows
     index_V: np.ndarray
     index_T: np.ndarray
     held_T: np.ndarray
@@ -81,16 +93,40 @@ class Discretisation(eqx.Module):
         return 2 * self.nodes_V + self.nodes_T
 
 
+class Law(eqx.Module):
+    """The constitutive law of the segments of one axis: entries of G times cross-section over half the length.
+
+    Attributes:
+      V: of the two potentials, uu and dd (metal segments, 2).
+      VT: between them and T, uT and dT (metal segments, 2).
+      TT: of T (segments,).
+      joule_TT: entry of the Joule form for T (metal segments,).
+    """
+
+    V: Float[Array, "metal 2"]
+    VT: Float[Array, "metal 2"]
+    TT: Float[Array, " segments"]
+    joule_TT: Float[Array, " metal"]
+
+    def __getitem__(self, name: str) -> Array:
+        """An entry by its name in `COEFFICIENTS`."""
+        if name in ("uu", "dd"):
+            return self.V[:, int(name == "dd")]
+        if name in ("uT", "dT"):
+            return self.VT[:, int(name == "dT")]
+        return {"TT": self.TT, "joule_TT": self.joule_TT}[name]
+
+
 class Coefficients(eqx.Module):
     """The constitutive law summed onto segments and nodes, for one set of parameters and one magnetic state.
 
     Attributes:
-      segments: for each axis a dict of arrays: uu, dd, uT, dT, joule_TT (metal segments,) and TT (segments,).
+      segments: the law along each axis.
       relaxation: spin relaxation g times volume [S] per V-node.
       bath: bath temperature [K].
     """
 
-    segments: tuple[dict[str, Array], dict[str, Array], dict[str, Array]]
+    segments: tuple[Law, Law, Law]
     relaxation: Float[Array, " nodes_V"]
     bath: float
 
@@ -112,29 +148,34 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
     live_cells = grid.domain >= 0
     metal_cells = live_cells & metal[grid.domain]
     nodes_T, nodes_V = grid.nodes_of(live_cells), grid.nodes_of(metal_cells)
-    number_T, number_V = _number(nodes_T), _number(nodes_V)
-    index_T, index_V = np.flatnonzero(nodes_T), np.flatnonzero(nodes_V)
+    index_V = np.flatnonzero(nodes_V)
+    index_T = np.concatenate([index_V, np.flatnonzero(nodes_T & ~nodes_V)])
+    number = np.full(nodes_T.shape, -1, dtype=np.int32)
+    number.flat[index_T] = np.arange(len(index_T))
 
-    indicator = np.stack([grid.domain == d for d in range(domains)], axis=-1).astype(float)
     shares = [grid.shares(axis) for axis in range(3)]
-
-    axes = []
-    for axis in range(3):
-        section = indicator
-        for other in range(3):
-            if other != axis:
-                section = _contract(shares[other], section, other)
-        width = np.diff(grid.lines[axis])
-        shape = [1, 1, 1, 1]
-        shape[axis] = len(width)
-        section = section * (2 / width).reshape(shape)
-        axes.append(_axis(grid, axis, section, metal, number_V, number_T, len(index_V), len(index_T)))
-    volume = indicator
-    for axis in range(3):
-        volume = _contract(shares[axis], volume, axis)
+    sections: list[list[Any]] = [[], [], []]
+    volumes = []
+    for domain in range(domains):  # one at a time: a tensor grid of all of them would be the largest array there is
+        here = (grid.domain == domain).astype(float)
+        for axis in range(3):
+            section = here
+            for other in range(3):
+                if other != axis:
+                    section = _contract(shares[other], section, other)
+            width = np.expand_dims(np.diff(grid.lines[axis]), [other for other in range(3) if other != axis])
+            sections[axis].append(csr_array((section * (2 / width)).reshape(-1, 1)))
+        volume = here
+        for axis in range(3):
+            volume = _contract(shares[axis], volume, axis)
+        volumes.append(csr_array(volume.reshape(-1, 1)[index_V]))
+    axes = [
+        _axis(grid, axis, hstack(sections[axis], format="csr"), metal, number, len(index_V), len(index_T))
+        for axis in range(3)
+    ]
     return Discretisation(
         axes=(axes[0], axes[1], axes[2]),
-        volume=jnp.asarray(volume.reshape(-1, domains)[index_V]),
+        volume=Rows.of(hstack(volumes, format="csr"), dtype=float),
         index_V=index_V,
         index_T=index_T,
         held_T=held_T.ravel()[index_T],
@@ -142,59 +183,48 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
     )
 
 
-def _number(marked: np.ndarray) -> np.ndarray:
-    """Consecutive numbers for the marked nodes, -1 elsewhere."""
-    number = np.full(marked.shape, -1, dtype=np.int64)
-    number[marked] = np.arange(np.count_nonzero(marked))
-    return number
-
-
 def _contract(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
     return np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
 
 
 def _axis(
-    grid: Grid,
-    axis: int,
-    section: np.ndarray,
-    metal: np.ndarray,
-    number_V: np.ndarray,
-    number_T: np.ndarray,
-    count_V: int,
-    count_T: int,
+    grid: Grid, axis: int, section: csr_array, metal: np.ndarray, number: np.ndarray, count_V: int, count_T: int
 ) -> Axis:
-    """Lists the live segments of one axis and, for every node, the segments it is part of."""
+    """Lists the live segments of one axis and, for every node, the segments it is part of.
+
+    Args:
+      section: cross-section over half the length of every segment of the tensor grid, per domain.
+      number: T-node at each point of the tensor grid.
+    """
     order = grid.order
-    is_live = section.any(axis=-1)
-    is_metal = section[..., metal].any(axis=-1)
-    found = np.concatenate([np.argwhere(is_metal), np.argwhere(is_live & ~is_metal)])
+    is_metal = np.diff(section[:, np.flatnonzero(metal)].indptr) > 0
+    is_live = np.diff(section.indptr) > 0
+    found = np.concatenate([np.flatnonzero(is_metal), np.flatnonzero(is_live & ~is_metal)])
     metal_count = int(is_metal.sum())
+    shape = list(number.shape)
+    shape[axis] = (shape[axis] - 1) // order
+    place = np.unravel_index(found, shape)
+    nodes = np.zeros((order + 1, len(found) + 1), dtype=np.int32)  # column 0: the dummy segment, node 0
+    for local in range(order + 1):
+        where = list(place)
+        where[axis] = order * place[axis] + local
+        nodes[local, 1:] = number[tuple(where)]
 
-    def nodes_of(number: np.ndarray, segments: np.ndarray) -> np.ndarray:
-        nodes = np.zeros((order + 1, len(segments) + 1), dtype=np.int32)  # column 0: the dummy segment, node 0
-        for local in range(order + 1):
-            where = segments.copy()
-            where[:, axis] = order * segments[:, axis] + local
-            nodes[local, 1:] = number[tuple(where.T)]
-        return nodes
-
-    def slots_of(nodes: np.ndarray, total: int) -> np.ndarray:
+    def slots_of(nodes: np.ndarray, total: int) -> Int[Array, "2 nodes"]:
         # A node ends at most one segment; it starts, or lies inside, at most one other. Slot 0 is the dummy's.
         slots = np.zeros((2, total), dtype=np.int32)
-        place = np.arange(nodes.size, dtype=np.int32).reshape(nodes.shape)
-        slots[0, nodes[:-1, 1:]] = place[:-1, 1:]
-        slots[1, nodes[-1, 1:]] = place[-1, 1:]
-        return slots
+        places = np.arange(nodes.size, dtype=np.int32).reshape(nodes.shape)
+        slots[0, nodes[:-1, 1:]] = places[:-1, 1:]
+        slots[1, nodes[-1, 1:]] = places[-1, 1:]
+        return jnp.asarray(slots)
 
-    nodes_V = nodes_of(number_V, found[:metal_count])
-    nodes_T = nodes_of(number_T, found)
-    geometry = np.concatenate([np.zeros((1, section.shape[-1])), section[tuple(found.T)]])
+    dummy = csr_array((1, section.shape[1]))
     return Axis(
-        nodes_V=jnp.asarray(nodes_V),
-        nodes_T=jnp.asarray(nodes_T),
-        geometry=jnp.asarray(geometry),
-        slots_V=jnp.asarray(slots_of(nodes_V, count_V)),
-        slots_T=jnp.asarray(slots_of(nodes_T, count_T)),
+        nodes_T=jnp.asarray(nodes),
+        geometry=Rows.of(vstack([dummy, section[found]], format="csr"), dtype=float),
+        slots_V=slots_of(nodes[:, : metal_count + 1], count_V),
+        slots_T=slots_of(nodes, count_T),
+        metal=metal_count + 1,
     )
 
 
@@ -205,29 +235,35 @@ def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]
       table: for each name in `COEFFICIENTS` its value in every domain, see `model.constitutive`.
       bath: bath temperature T0 [K].
     """
+
+    def summed(rows: Rows, names: tuple[str, ...]) -> Array:
+        return rows.multiply(jnp.stack([table[name] for name in names], axis=1)[:, :, None])[:, :, 0]
+
     segments = []
     for axis in disc.axes:
-        metal = axis.geometry[: axis.nodes_V.shape[1]]
-        summed = {name: metal @ table[name] for name in ("uu", "dd", "uT", "dT", "joule_TT")}
-        segments.append(summed | {"TT": axis.geometry @ table["TT"]})
-    return Coefficients((segments[0], segments[1], segments[2]), disc.volume @ table["relaxation"], bath)
+        columns = summed(axis.geometry, ("uu", "dd", "uT", "dT", "joule_TT", "TT"))
+        of_metal = columns[: axis.metal]
+        segments.append(Law(of_metal[:, :2], of_metal[:, 2:4], columns[:, 5], of_metal[:, 4]))
+    relaxation = summed(disc.volume, ("relaxation",))[:, 0]
+    return Coefficients((segments[0], segments[1], segments[2]), relaxation, bath)
 
 
 class Gradient(eqx.Module):
-    """Derivative of the three fields along each segment, at its nodes, with respect to [-1, 1]."""
+    """Derivative of the fields along each segment with respect to [-1, 1], or a flux: an array for each of its nodes.
 
-    up: Float[Array, "local metal columns"]
-    down: Float[Array, "local metal columns"]
-    heat: Float[Array, "local segments columns"]
+    Attributes:
+      V: of V_up and V_down on the metal segments.
+      T: of T on all segments.
+    """
+
+    V: tuple[Float[Array, "metal 2 columns"], ...]
+    T: tuple[Float[Array, "segments columns"], ...]
 
 
-def _take(values: Array, index: Array) -> Array:
-    return values.at[index].get(mode="promise_in_bounds")
-
-
-def _combine(matrix: np.ndarray, values: Array) -> Array:
-    """matrix @ values over the leading axis, written out so that it fuses with its neighbours."""
-    return jnp.stack([sum(row[k] * values[k] for k in range(len(row)) if row[k] != 0.0) for row in matrix])
+def _combine(matrix: np.ndarray, values: Sequence[Array]) -> tuple[Array, ...]:
+    """matrix @ values, written out: one array for each row, so that nothing has to be stacked."""
+    rows = ([float(c) * value for c, value in zip(row, values, strict=True) if c != 0.0] for row in matrix)
+    return tuple(functools.reduce(jnp.add, terms) for terms in rows)
 
 
 def split(disc: Discretisation, u: Fields) -> tuple[Array, Array, Array]:
@@ -236,71 +272,74 @@ def split(disc: Discretisation, u: Fields) -> tuple[Array, Array, Array]:
     return u[:n], u[n : 2 * n], u[2 * n :]
 
 
+def _potentials(disc: Discretisation, u: Fields) -> Float[Array, "nodes_V 2 columns"]:
+    up, down, _ = split(disc, u)
+    return jnp.stack([up, down], axis=1)
+
+
 def gradient(disc: Discretisation, axis: Axis, u: Fields) -> Gradient:
     """Gradient of a field vector along the segments of one axis."""
+    return _gradient(disc, axis, _potentials(disc, u), split(disc, u)[2])
+
+
+def _gradient(disc: Discretisation, axis: Axis, potentials: Array, heat: Array) -> Gradient:
     derivative = gauss_lobatto(disc.order)[2]
-    up, down, heat = split(disc, u)
     return Gradient(
-        _combine(derivative, _take(up, axis.nodes_V)),
-        _combine(derivative, _take(down, axis.nodes_V)),
-        _combine(derivative, _take(heat, axis.nodes_T)),
+        _combine(derivative, [take(potentials, nodes) for nodes in axis.nodes_V]),
+        _combine(derivative, [take(heat, nodes) for nodes in axis.nodes_T]),
     )
 
 
-def flux(law: dict[str, Array], g: Gradient) -> Gradient:
+def flux(law: Law, g: Gradient) -> Gradient:
     """Constitutive law on the segments of one axis: minus the currents J_up, J_down and minus Q / T0.
 
     -J_s = sigma_s (grad V_s + S_s' grad T);  -Q/T0 = sum_s sigma_s S_s' grad V_s + kappa/T0 grad T, S_s' = Pi_s / T0.
     """
-    metal = g.up.shape[1]
-    uu, dd, uT, dT, TT = (law[name][None, :, None] for name in ("uu", "dd", "uT", "dT", "TT"))
-    heat_metal = g.heat[:, :metal]
-    heat = TT * g.heat
+    metal = len(law.V)
+    V, VT, TT = law.V[:, :, None], law.VT[:, :, None], law.TT[:, None]
     return Gradient(
-        uu * g.up + uT * heat_metal,
-        dd * g.down + dT * heat_metal,
-        heat.at[:, :metal].add(uT * g.up + dT * g.down),
+        tuple(V * v + VT * t[:metal, None] for v, t in zip(g.V, g.T, strict=True)),
+        tuple((TT * t).at[:metal].add((VT * v).sum(axis=1)) for v, t in zip(g.V, g.T, strict=True)),
     )
 
 
-def _gather(local: Array, slots: Array) -> Array:
+def _gather(local: Sequence[Array], slots: Array) -> Array:
     """Sum at each node over the segments that it is part of."""
-    flat = local.reshape(-1, local.shape[-1])
-    return _take(flat, slots[0]) + _take(flat, slots[1])
+    flat = jnp.concatenate(local)
+    return take(flat, slots[0]) + take(flat, slots[1])
 
 
-def _divergence(disc: Discretisation, axis: Axis, f: Gradient) -> tuple[Array, Array, Array]:
+def _divergence(disc: Discretisation, axis: Axis, f: Gradient) -> tuple[Array, Array]:
     """Transpose of `gradient` with the quadrature weights: what the fluxes of one axis take out of every node."""
     _, weights, derivative = gauss_lobatto(disc.order)
     transposed = derivative.T * weights[None, :]
-    return (
-        _gather(_combine(transposed, f.up), axis.slots_V),
-        _gather(_combine(transposed, f.down), axis.slots_V),
-        _gather(_combine(transposed, f.heat), axis.slots_T),
-    )
+    return _gather(_combine(transposed, f.V), axis.slots_V), _gather(_combine(transposed, f.T), axis.slots_T)
+
+
+def _joined(potentials: Array, heat: Array) -> Fields:
+    return jnp.concatenate([potentials[:, 0], potentials[:, 1], heat])
 
 
 def apply(disc: Discretisation, law: Coefficients, u: Fields) -> Fields:
     """A u: net current out of every node [A], and net heat out of every node over T0 [W/K]."""
-    up, down, _ = split(disc, u)
-    exchange = law.relaxation[:, None] * (up - down)
-    out = [exchange, -exchange, jnp.zeros((disc.nodes_T, u.shape[1]), u.dtype)]
+    potentials, heat = _potentials(disc, u), split(disc, u)[2]
+    exchange = law.relaxation[:, None] * (potentials[:, 0] - potentials[:, 1])
+    out_V, out_T = jnp.stack([exchange, -exchange], axis=1), jnp.zeros_like(heat)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
-        part = _divergence(disc, axis, flux(segments, gradient(disc, axis, u)))
-        out = [a + b for a, b in zip(out, part, strict=True)]
-    return jnp.concatenate(out)
+        part = _divergence(disc, axis, flux(segments, _gradient(disc, axis, potentials, heat)))
+        out_V, out_T = out_V + part[0], out_T + part[1]
+    return _joined(out_V, out_T)
 
 
 def diagonal(disc: Discretisation, law: Coefficients) -> Float[Array, " unknowns"]:
     """Diagonal of A: S for V_up and V_down, W/K^2 for T, held rows included."""
     _, weights, derivative = gauss_lobatto(disc.order)
-    own = jnp.asarray(weights @ derivative**2)[:, None, None]  # of D' W D
-    up, down, heat = law.relaxation, law.relaxation, jnp.zeros(disc.nodes_T)
+    own = weights @ derivative**2  # of D' W D
+    potentials, heat = jnp.stack([law.relaxation, law.relaxation], axis=1), jnp.zeros(disc.nodes_T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
-        up += _gather(own * segments["uu"][None, :, None], axis.slots_V)[:, 0]
-        down += _gather(own * segments["dd"][None, :, None], axis.slots_V)[:, 0]
-        heat += _gather(own * segments["TT"][None, :, None], axis.slots_T)[:, 0]
-    return jnp.concatenate([up, down, heat])
+        potentials += _gather([c * segments.V for c in own], axis.slots_V)
+        heat += _gather([c * segments.TT for c in own], axis.slots_T)
+    return _joined(potentials, heat)
 
 
 def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fields:
@@ -309,26 +348,31 @@ def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fiel
     q(u, u) = (J_up^2/sigma_up + J_down^2/sigma_down) / T0 in the heat rows, zero in the others; evaluated from the same
     fluxes at the same nodes with the same weights as `apply`.
     """
-    _, weights, _ = gauss_lobatto(disc.order)
     heat = jnp.zeros((disc.nodes_T, u.shape[1]), u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
-        metal = axis.nodes_V.shape[1]
-        g, h = gradient(disc, axis, u), gradient(disc, axis, v)
-        density = joule_density(segments, g, h)
-        local = jnp.zeros(g.heat.shape, u.dtype).at[:, :metal].set(density * weights[:, None, None])
+        density = joule_density(segments, gradient(disc, axis, u), gradient(disc, axis, v))
+        local = [w * _on_all(axis, each) for w, each in zip(_weights(disc), density, strict=True)]
         heat += _gather(local, axis.slots_T)
     return jnp.concatenate([jnp.zeros((2 * disc.nodes_V, u.shape[1]), u.dtype), heat / law.bath])
 
 
+def _weights(disc: Discretisation) -> list[float]:
+    return [float(w) for w in gauss_lobatto(disc.order)[1]]
+
+
+def _on_all(axis: Axis, of_metal: Array) -> Array:
+    """Values of metal segments on all of them, zero on the others."""
+    return jnp.zeros((axis.nodes_T.shape[1], *of_metal.shape[1:]), of_metal.dtype).at[: axis.metal].set(of_metal)
+
+
 def power(disc: Discretisation, law: Coefficients, v: Fields, u: Fields) -> Float[Array, " columns"]:
     """v.A u, column by column, without the way over the nodes: the sum over segments of gradient times flux."""
-    _, weights, _ = gauss_lobatto(disc.order)
     (v_up, v_down, _), (u_up, u_down, _) = split(disc, v), split(disc, u)
     total = jnp.sum(law.relaxation[:, None] * (v_up - v_down) * (u_up - u_down), axis=0)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         g, f = gradient(disc, axis, v), flux(segments, gradient(disc, axis, u))
-        metal = jnp.sum(g.up * f.up + g.down * f.down, axis=1)
-        total += jnp.asarray(weights) @ (metal + jnp.sum(g.heat * f.heat, axis=1))
+        for w, *parts in zip(_weights(disc), g.V, f.V, g.T, f.T, strict=True):
+            total += w * (jnp.sum(parts[0] * parts[1], axis=(0, 1)) + jnp.sum(parts[2] * parts[3], axis=0))
     return total
 
 
@@ -336,40 +380,43 @@ def joule_power(
     disc: Discretisation, law: Coefficients, test: Fields, u: Fields, v: Fields
 ) -> Float[Array, " columns"]:
     """l.q(u, v), column by column (l is `test`): Joule heat over T0, each node's weighted with the T of l [W]."""
-    _, weights, _ = gauss_lobatto(disc.order)
     heat = split(disc, test)[2]
     total = jnp.zeros(u.shape[1], u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         density = joule_density(segments, gradient(disc, axis, u), gradient(disc, axis, v))
-        local = _take(heat, axis.nodes_T[:, : axis.nodes_V.shape[1]])
-        total += jnp.asarray(weights) @ jnp.sum(local * density, axis=1)
+        for w, nodes, each in zip(_weights(disc), axis.nodes_V, density, strict=True):
+            total += w * jnp.sum(take(heat, nodes) * each, axis=0)
     return total / law.bath
 
 
-def _conduction(segments: dict[str, Array], g: Gradient) -> Gradient:
+def _conduction(segments: Law, g: Gradient) -> Gradient:
     """The part of `flux` that makes Joule heat: kappa/T0 replaced by sum_s sigma_s S_s'^2, on metal segments.
 
     With -J_s = sigma_s (g_s + S_s' g_T), pairing g with this flux gives sum_s J_s^2 / sigma_s.
     """
-    metal = g.up.shape[1]
-    return flux({**segments, "TT": segments["joule_TT"]}, Gradient(g.up, g.down, g.heat[:, :metal]))
+    metal = len(segments.V)
+    conducting = Law(segments.V, segments.VT, segments.joule_TT, segments.joule_TT)
+    return flux(conducting, Gradient(g.V, tuple(t[:metal] for t in g.T)))
 
 
-def joule_density(segments: dict[str, Array], g: Gradient, h: Gradient) -> Float[Array, "local metal columns"]:
-    """sum_s J_s(g) J_s(h) / sigma_s on the metal segments of one axis."""
-    f = _conduction(segments, h)
-    return g.up * f.up + g.down * f.down + g.heat[:, : g.up.shape[1]] * f.heat
+def joule_density(segments: Law, g: Gradient, h: Gradient) -> tuple[Float[Array, "metal columns"], ...]:
+    """sum_s J_s(g) J_s(h) / sigma_s at each node of the metal segments of one axis."""
+    f, metal = _conduction(segments, h), len(segments.V)
+    return tuple(jnp.sum(v * fv, axis=1) + t[:metal] * ft for v, fv, t, ft in zip(g.V, f.V, g.T, f.T, strict=True))
 
 
 def joule_transposed(disc: Discretisation, law: Coefficients, test: Fields, u: Fields) -> Fields:
     """Q(l, u), the vector with v.Q(l, u) = l.q(u, v) for every v (l is `test`). Source: docs/theory.md, section 6."""
     weight = split(disc, test)[2] / law.bath
-    out = [jnp.zeros((n, u.shape[1]), u.dtype) for n in (disc.nodes_V, disc.nodes_V, disc.nodes_T)]
+    out_V = jnp.zeros((disc.nodes_V, 2, u.shape[1]), u.dtype)
+    out_T = jnp.zeros((disc.nodes_T, u.shape[1]), u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
-        metal = axis.nodes_V.shape[1]
         f = _conduction(segments, gradient(disc, axis, u))
-        local = _take(weight, axis.nodes_T[:, :metal])
-        heat = jnp.zeros((disc.order + 1, axis.nodes_T.shape[1], u.shape[1]), u.dtype)
-        weighted = Gradient(local * f.up, local * f.down, heat.at[:, :metal].set(local * f.heat))
-        out = [a + b for a, b in zip(out, _divergence(disc, axis, weighted), strict=True)]
-    return jnp.concatenate(out)
+        local = [take(weight, nodes) for nodes in axis.nodes_V]
+        weighted = Gradient(
+            tuple(w[:, None] * v for w, v in zip(local, f.V, strict=True)),
+            tuple(_on_all(axis, w * t) for w, t in zip(local, f.T, strict=True)),
+        )
+        part = _divergence(disc, axis, weighted)
+        out_V, out_T = out_V + part[0], out_T + part[1]
+    return _joined(out_V, out_T)

@@ -1,0 +1,91 @@
+"""Gathers, and sparse matrices as columns of neighbours: the form in which XLA runs irregular grids fast.
+
+A scatter or a segment sum is slow on a CPU and adds in no fixed order on a GPU; a gather of whole rows is neither.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+from scipy.sparse import csr_array
+
+
+def take(values: Array, index: Int[Array, ...]) -> Array:
+    """values[index] along the leading axis; the indices must be in bounds.
+
+    Indexing would first wrap negative indices around, which costs more than the gather itself.
+    """
+    kept = tuple(range(index.ndim, index.ndim + values.ndim - 1))
+    numbers = lax.GatherDimensionNumbers(offset_dims=kept, collapsed_slice_dims=(0,), start_index_map=(0,))
+    sizes = (1, *values.shape[1:])
+    return lax.gather(values, index[..., None], numbers, sizes, mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS)
+
+
+class Rows(eqx.Module):
+    """A sparse matrix: the k-th entry of every row for k = 0, 1, ...; long rows go on in a smaller one.
+
+    Attributes:
+      index: for each k the column of the k-th entry (the first column, with weight zero, where there is none).
+      weight: for each k its value (a,), or the pair (a, b) of its block [[a, b], [b, a]].
+      rest: the further entries of the long rows.
+      place: row of `rest` that belongs to each row, one past its end where there is none.
+    """
+
+    index: tuple[Int[Array, " rows"], ...]
+    weight: tuple[tuple[Float[Array, " rows"], ...], ...]
+    rest: Rows | None
+    place: Int[Array, " rows"] | None
+
+    @classmethod
+    def of(cls, matrix: csr_array, *, dtype: type = np.float32, width: int | None = None) -> Rows:
+        """From a sparse matrix; a complex entry a + ib stands for the block [[a, b], [b, a]].
+
+        Args:
+          matrix: the matrix.
+          dtype: of the weights.
+          width: entries before long rows go on elsewhere; None: what makes the fewest gathers.
+        """
+        count = np.diff(matrix.indptr)
+        rows, longest = len(count), int(count.max(initial=0))
+        if width is None:
+            # Each column costs all rows, and so does looking up what long rows have besides.
+            gathers = [
+                rows * k + (longest > k) * (rows + (longest - k) * np.sum(count > k)) for k in range(longest + 1)
+            ]
+            width = int(np.argmin(gathers))
+        width = max(width, 1)
+        index, weight = [], []
+        for k in range(width):
+            here = np.flatnonzero(count > k)
+            entry = matrix.indptr[here] + k
+            column, value = np.zeros(rows, np.int32), np.zeros(rows, matrix.dtype)
+            column[here], value[here] = matrix.indices[entry], matrix.data[entry]
+            parts = (value.real, value.imag) if np.iscomplexobj(value) else (value,)
+            index.append(jnp.asarray(column))
+            weight.append(tuple(jnp.asarray(part, dtype) for part in parts))
+        long = np.flatnonzero(count > width)
+        if len(long) == 0:
+            return cls(tuple(index), tuple(weight), None, None)
+        place = np.full(rows, len(long), np.int32)
+        place[long] = np.arange(len(long))
+        length = count[long] - width
+        pointer = np.append(0, np.cumsum(length))
+        entry = np.repeat(matrix.indptr[long] + width - pointer[:-1], length) + np.arange(pointer[-1])
+        rest = csr_array((matrix.data[entry], matrix.indices[entry], pointer), shape=(len(long), matrix.shape[1]))
+        return cls(tuple(index), tuple(weight), cls.of(rest, dtype=dtype, width=longest - width), jnp.asarray(place))
+
+    def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
+        """The matrix times values."""
+        out = jnp.zeros((), x.dtype)
+        for index, weight in zip(self.index, self.weight, strict=True):
+            y = take(x, index)
+            out = out + weight[0][:, None, None] * y
+            if len(weight) == 2:
+                out = out + weight[1][:, None, None] * y[:, ::-1]
+        if self.rest is not None and self.place is not None:
+            more = self.rest.multiply(x)
+            out = out + take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), self.place)
+        return out
