@@ -81,7 +81,7 @@ class Constitution:
     metals: tuple[bool, ...]
     bath: float
 
-    def table(self, parameters: Parameters, signs: Mapping[str, int]) -> dict[str, Float[Array, " domains"]]:
+    def table(self, parameters: Parameters, signs: Mapping[str, Scalar]) -> dict[str, Float[Array, " domains"]]:
         """Entries of G, of the Joule form and the relaxation, for each domain.
 
         sigma_up,down = sigma (1 +- P)/2;  S_up = S + (1 - P)/2 S_s;  S_down = S - (1 + P)/2 S_s;

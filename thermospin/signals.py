@@ -194,7 +194,7 @@ def _ladders(
     """The ladder of the first state, and for every other state the difference (first minus other)."""
     system, ports = model.systems[experiment.current[1]], _ports(model, experiment)
     zeta = jnp.asarray(parameters["zeta"], float)
-    law, *others = _laws(model.disc, model.constitution, _signs(experiment), dict(parameters))
+    law, *others = _laws(model.disc, model.constitution, _signs(model, experiment), dict(parameters))
     guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
     sources = functools.partial(_sources, model.disc, law, zeta, ports)
     first = _grow(sources, rungs, guesses[0], functools.partial(run, system, law))
@@ -210,13 +210,19 @@ def _ports(model: Model, experiment: Experiment) -> Ports:
     return Ports(drive=model.ports[experiment.current[0]], probe=plus - minus)
 
 
-def _signs(experiment: Experiment) -> tuple[dict[str, int], ...]:
-    return tuple(dict(signs) for signs in experiment.states.values())
+#: +1 or -1 for every magnet of a device, as arrays: other states are not another program.
+Signs = dict[str, Float[Array, ""]]
+
+
+def _signs(model: Model, experiment: Experiment, *states: str) -> tuple[Signs, ...]:
+    """The signs of some states, of all of them if none is named."""
+    chosen = [experiment.states[name] for name in states or experiment.states]
+    return tuple({name: jnp.asarray(each.get(name, 1), float) for name in model.device.magnets} for each in chosen)
 
 
 @eqx.filter_jit
 def _laws(
-    disc: Discretisation, constitution: Constitution, signs: tuple[dict[str, int], ...], parameters: dict[str, Any]
+    disc: Discretisation, constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any]
 ) -> tuple[Any, ...]:
     """Coefficients of the first state, and `States` for each of the others."""
     tables = [constitution.table(parameters, each) for each in signs]
@@ -224,8 +230,9 @@ def _laws(
     changes = []
     for table, each in zip(tables[1:], signs[1:], strict=True):
         # Taken per domain, nothing where a magnet is not reversed; sums over cells would leave round-off everywhere.
-        reversed_ = np.array([m is not None and signs[0].get(m, 1) != each.get(m, 1) for _, m in constitution.domains])
-        change = jax.tree.map(lambda a, b, on=reversed_: jnp.where(on, a - b, 0.0), tables[0], table)
+        magnets = [magnet for _, magnet in constitution.domains]
+        turned = jnp.stack([jnp.asarray(m is not None and signs[0][m] != each[m]) for m in magnets])
+        change = jax.tree.map(lambda a, b, on=turned: jnp.where(on, a - b, 0.0), tables[0], table)
         changes.append(operators.coefficients(disc, change, constitution.bath))
     return (first, *(States(first, other, change) for other, change in zip(others, changes, strict=True)))
 
@@ -265,7 +272,7 @@ def _values(
     disc: Discretisation,
     ports: Ports,
     constitution: Constitution,
-    signs: tuple[dict[str, int], ...],
+    signs: tuple[Signs, ...],
     parameters: dict[str, Any],
     ladders: tuple[Ladder, ...],
     harmonics: int,
@@ -289,7 +296,7 @@ def _jacobian(
     disc: Discretisation,
     ports: Ports,
     constitution: Constitution,
-    signs: tuple[dict[str, int], ...],
+    signs: tuple[Signs, ...],
     parameters: dict[str, Any],
     ladders: tuple[Ladder, ...],
     harmonics: int,
@@ -362,7 +369,7 @@ def _responses(model: Model, experiment: Experiment, harmonics: int) -> Callable
 
 def _fixed(model: Model, experiment: Experiment) -> tuple[Discretisation, Ports, Constitution, Any]:
     """The arguments of `_values` that are not parameters."""
-    return model.disc, _ports(model, experiment), model.constitution, _signs(experiment)
+    return model.disc, _ports(model, experiment), model.constitution, _signs(model, experiment)
 
 
 def _filled(model: Model, parameters: Parameters | None) -> dict[str, Any]:
@@ -639,7 +646,7 @@ def fields(
     watch = _Watched(progress, tolerance, max_steps)
     watch.label = f"{model.device.name}, {experiment}, {state}"
     system = model.systems[chosen.current[1]]
-    (law,) = _laws(model.disc, model.constitution, (dict(chosen.states[state]),), values)
+    (law,) = _laws(model.disc, model.constitution, _signs(model, chosen, state), values)
     u_1 = _solve_one(watch, system, law, _ports(model, chosen).drive, guesses[0])
     heat = eqx.filter_jit(operators.joule)(model.disc, law, u_1[:, None], u_1[:, None])[:, 0]
     u_2 = _solve_one(watch, system, law, values["zeta"] * heat, guesses[1])

@@ -1,0 +1,233 @@
+"""What is compiled, for which machines, and how often: programs for GPUs without a GPU, one program for all numbers.
+
+The device is `devices.lateral` on a grid of some 250 cells, enough for two levels of the preconditioner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import devices
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+from thermospin import inverse, operators, signals, solve
+from thermospin.data import Row
+from thermospin.model import Model, build
+
+SIGNALS = [("thermal", "R1.baseline"), ("thermal", "R1.spin"), ("thermal", "R2.baseline"), ("thermal", "R2.spin")]
+
+#: Calls out of a program that every backend of XLA has.
+SAFE_CALLS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}
+
+
+@pytest.fixture(scope="module")
+def thermal() -> Model:
+    return build(devices.lateral("thermal"), cells=300)
+
+
+# ------------------------------------------------------------------------------------------ lowering for GPUs
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, (jax.Array, np.ndarray))
+
+
+def calls(function: Callable[..., Any], *args: Any) -> set[str]:
+    """Targets of the custom calls in a function of the arrays in `args`, lowered for GPUs of two makers."""
+    arrays, rest = eqx.partition(args, is_array)
+    leaves, tree = jax.tree.flatten(arrays)
+
+    def of_arrays(*leaves: jax.Array) -> list[jax.Array]:
+        found = function(*eqx.combine(jax.tree.unflatten(tree, leaves), rest))
+        return [leaf for leaf in jax.tree.leaves(found) if is_array(leaf)]
+
+    # Without the check of the library, which stops at the first call that it does not know.
+    unchecked = [export.DisabledSafetyCheck.custom_call(name) for name in ("xla_python_cpu_callback",)]
+    made = export.export(jax.jit(of_arrays), platforms=("cuda", "rocm"), disabled_checks=unchecked)(*leaves)
+    assert made.platforms == ("cuda", "rocm")
+    return targets(made.mlir_module())
+
+
+def targets(text: str) -> set[str]:
+    found = re.findall(r'custom_call\s*@"?([\w.$]+)', text) + re.findall(r'call_target_name\s*=\s*"([^"]+)"', text)
+    assert len(found) >= text.count("stablehlo.custom_call"), "a call that is written in another way"
+    return set(found)
+
+
+def laws(model: Model, parameters: dict[str, Any]) -> tuple[Any, ...]:
+    return signals._laws(model.disc, model.constitution, signals._signs(model, experiment(model)), parameters)
+
+
+def experiment(model: Model) -> Any:
+    return model.device.experiments["thermal"]
+
+
+def no_ladders(model: Model, rungs: int) -> tuple[signals.Ladder, ...]:
+    """Ladders of two states, filled with ones."""
+    fields = tuple(jnp.ones(model.unknowns) for _ in range(rungs))
+    return (signals.Ladder(fields, fields),) * 2
+
+
+def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
+    """Every jitted function and arguments for it."""
+    parameters = signals._filled(model, None)
+    law, states = laws(model, parameters)
+    system, zeta = model.systems["2"], parameters["zeta"]
+    b = jnp.ones((model.unknowns, 2))
+    ports = signals._ports(model, experiment(model))
+    one, two = no_ladders(model, 1)[0], no_ladders(model, 2)
+    fixed = signals._fixed(model, experiment(model))
+
+    def predict(disc: Any, systems: Any, ports: Any, parameters: Any) -> Any:
+        return signals.predict(dataclasses.replace(model, disc=disc, systems=systems, ports=ports), parameters)
+
+    def forward(*args: Any) -> Any:
+        *rest, parameters = args
+        return jax.jvp(functools.partial(predict, *rest), (parameters,), (parameters,))
+
+    def reverse(*args: Any) -> Any:
+        *rest, parameters = args
+        found, pull = jax.vjp(functools.partial(predict, *rest), parameters)
+        return pull(found)
+
+    whole = (model.disc, model.systems, model.ports, parameters)
+    return {
+        "_solve": (solve._solve, system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400)),
+        "_sources, first": (signals._sources, model.disc, law, zeta, ports, signals.Ladder((), ())),
+        "_sources": (signals._sources, model.disc, law, zeta, ports, one),
+        "_source_changes": (signals._source_changes, model.disc, states, zeta, two[0], one),
+        "_laws": (signals._laws, model.disc, model.constitution, fixed[-1], parameters),
+        "_values": (signals._values, *fixed, parameters, two, 2),
+        "_jacobian": (signals._jacobian, *fixed, parameters, two, 2),
+        "joule": (operators.joule, model.disc, law, b, b),
+        "predict": (predict, *whole),
+        "predict, forward": (forward, *whole),
+        "predict, reverse": (reverse, *whole),
+    }
+
+
+PROGRAMS = (
+    *("_solve", "_sources, first", "_sources", "_source_changes", "_laws", "_values", "_jacobian"),
+    *("joule", "predict", "predict, forward", "predict, reverse"),
+)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_program_lowers_for_gpus_and_calls_nothing_that_only_a_cpu_has(thermal, name):
+    found = calls(*entry_points(thermal)[name])
+    assert found <= SAFE_CALLS, found
+    assert not any("callback" in target or "lapack" in target for target in found)
+
+
+def test_a_call_into_python_would_be_found():
+    def called(x: jax.Array) -> jax.Array:
+        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    text = jax.jit(called).lower(jnp.ones(3)).as_text()
+    assert any("callback" in target for target in targets(text))
+    with pytest.raises(Exception, match="custom call|callback|lowering"):
+        calls(called, jnp.ones(3))
+
+
+# ------------------------------------------------------------------------------------------ one program for all numbers
+
+COMPILED: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, duration, **_: COMPILED.append(event) if event.endswith("backend_compile_duration") else None
+)
+
+
+def compilations(run: Callable[[], Any]) -> int:
+    """How many programs are compiled, taken out of a cache on disk or not."""
+    before = len(COMPILED)
+    run()
+    return len(COMPILED) - before
+
+
+def test_compilations_are_counted():
+    seven = jnp.ones(7)
+    double = jax.jit(lambda x: 2 * x)
+    assert compilations(lambda: double(seven)) == 1
+    assert compilations(lambda: double(3 * seven)) <= 1  # 3 * x itself
+    assert compilations(lambda: double(seven)) == 0
+
+
+def moved(model: Model, factor: float) -> dict[str, float]:
+    return {name: factor * value for name, value in model.parameters.items()}
+
+
+def with_states(model: Model, **states: dict[str, int]) -> Model:
+    """The same discrete problem, the magnets reversed in another way."""
+    changed = dataclasses.replace(experiment(model), states=states)
+    return dataclasses.replace(model, device=dataclasses.replace(model.device, experiments={"thermal": changed}))
+
+
+def test_a_solve_with_other_numbers_compiles_nothing(thermal):
+    laws_ = [laws(thermal, signals._filled(thermal, moved(thermal, factor)))[0] for factor in (1.0, 1.02)]
+    b = jnp.stack([thermal.ports["1"], thermal.ports["4"]], axis=1)
+    other = 2 * b
+    u, _ = solve.solve(thermal.systems["2"], laws_[0], b)
+
+    found = []
+
+    def again() -> None:
+        found.append(solve.solve(thermal.systems["2"], laws_[1], other, x0=u, tolerance=1e-6, max_steps=77)[1])
+
+    assert compilations(again) == 0
+    assert np.all(found[0].converged) and int(np.max(found[0].iterations)) > 0
+
+
+def test_signals_of_other_parameters_states_tolerances_and_starts_compile_nothing(thermal):
+    start = signals.evaluate(thermal, {}, SIGNALS, ["zeta"]).fields
+    signals.evaluate(thermal, moved(thermal, 0.99), SIGNALS, ["zeta"], start=start)
+    before = signals.measure(thermal, start=start)
+    found = []
+
+    def others() -> None:
+        p = moved(thermal, 1.01) | {"zeta": 2.5}
+        found.append(signals.measure(thermal, p, start=start, tolerance=1e-7, max_steps=90))
+        found.append(signals.measure(thermal, p))
+        turned = with_states(thermal, P={"F1": -1}, AP={"F2": -1})
+        found.append(signals.measure(turned))
+        evaluation = signals.evaluate(turned, p, SIGNALS[1:], ["Fe.P", "Cu.sigma"], tolerance=1e-8, start=start)
+        assert evaluation.jacobian.shape == (3, 2)
+
+    assert compilations(others) == 0
+    values = [each["thermal", "R2.spin"] for each in (before, *found)]
+    assert len({float(f"{value:.5g}") for value in values}) == 3, "the first two of the three found are the same"
+
+
+def test_magnets_as_numbers_make_the_states_that_they_name(thermal):
+    """Both reversed in one state is P again; one reversed in the first state turns the spin part round."""
+    plain = signals.measure(thermal, tolerance=2e-11).experiments["thermal"]
+    swapped = signals.measure(with_states(thermal, P={"F2": -1}, AP={}), tolerance=2e-11).experiments["thermal"]
+    for harmonic, parts in plain.items():
+        assert swapped[harmonic]["P"] == pytest.approx(parts["AP"], rel=1e-8, abs=0)
+        assert swapped[harmonic]["spin"] == pytest.approx(-parts["spin"], rel=1e-6, abs=0)
+
+
+def rows(model: Model, parameters: dict[str, float], std: float = 0.01) -> list[Row]:
+    values = signals.evaluate(model, parameters, SIGNALS).values
+    return [
+        Row(name, signal, float(value), abs(float(value)) * std)
+        for (name, signal), value in zip(SIGNALS, values, strict=True)
+    ]
+
+
+def test_a_fit_to_other_data_compiles_nothing(thermal):
+    first = rows(thermal, {"zeta": 1.5, "Fe.S_s": -20e-6})
+    second = rows(thermal, {"zeta": 0.7, "Fe.S_s": -31e-6}, std=0.03)
+    free = ["zeta", "Fe.S_s"]
+    inverse.fit(thermal, first, free=free)
+    found = []
+    assert compilations(lambda: found.append(inverse.fit(thermal, second, free=free))) == 0
+    assert found[0].parameters["Fe.S_s"].value == pytest.approx(-31e-6, rel=1e-3)
