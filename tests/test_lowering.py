@@ -102,6 +102,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
     whole = (model.disc, model.systems, model.ports, parameters)
     return {
         "_solve": (solve._solve, system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400)),
+        "_unfinished": (signals._unfinished, system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400)),
         "_sources, first": (signals._sources, model.disc, law, zeta, ports, signals.Ladder((), ())),
         "_sources": (signals._sources, model.disc, law, zeta, ports, one),
         "_source_changes": (signals._source_changes, model.disc, states, zeta, two[0], one),
@@ -116,7 +117,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
 
 PROGRAMS = (
-    *("_solve", "_sources, first", "_sources", "_source_changes", "_laws", "_values", "_jacobian"),
+    *("_solve", "_unfinished", "_sources, first", "_sources", "_source_changes", "_laws", "_values", "_jacobian"),
     *("joule", "predict", "predict, forward", "predict, reverse"),
 )
 

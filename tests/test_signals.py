@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ import pytest
 from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
-from thermospin import analytic, model, operators, solve
+from thermospin import analytic, diagnosis, model, operators, solve
 from thermospin.device import Experiment
 from thermospin.model import Model
 from thermospin.signals import Evaluation, evaluate, fields, measure, predict
@@ -449,12 +450,100 @@ def test_a_warm_start_saves_iterations_and_changes_no_value(thermal, jacobian):
 # ------------------------------------------------------------------------------------------ failures
 
 
-def test_a_solve_that_misses_its_tolerance_raises_and_names_device_and_experiment(thermal):
-    with pytest.raises(solve.NotConverged, match=r"lateral, thermal: no convergence in 1 iterations") as caught:
+def test_a_solve_that_misses_its_tolerance_raises_and_says_which_where_and_why(thermal):
+    """Stopped at once, the residual of the drive is in the heater that it goes into."""
+    short = (
+        r"^lateral, thermal, state P: no convergence in 1 iterations, relative residual \d.\de-\d+, 1.0e-09 is asked"
+    )
+    for call in (
+        lambda: measure(thermal, max_steps=1),
+        lambda: evaluate(thermal, {}, SIGNALS, max_steps=1),
+        lambda: fields(thermal, "thermal", "P", 1e-3, max_steps=1),
+    ):
+        with pytest.raises(solve.NotConverged, match=short) as caught:
+            call()
+        _, where, why, what = str(caught.value).splitlines()
+        assert re.match(
+            r"\d+ % of the residual is in the (spin-up|charge) current of 'heater' \(Fe\), around \(", where
+        )
+        assert why.startswith("likely cause: stopped after 1 iterations, at a relative residual of ")
+        assert what == "what to change: allow more iterations (max_steps)"
+    with pytest.raises(solve.NotConverged) as caught:
+        evaluate(thermal, {}, SIGNALS, max_steps=1, explain=False)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_solve_that_cannot_succeed_names_the_field_the_solid_and_the_number(thermal):
+    """The detector, which lies under a strip that is cut off with it; then a tolerance below round-off."""
+    with pytest.raises(solve.NotConverged, match="likely cause: solids 'strip', 'detector': no metal with sigma > 0"):
+        measure(thermal, {"Cu.sigma": 0.0})
+    with pytest.raises(
+        solve.NotConverged, match="(?s)of the residual is in .*rounding alone leaves .*1.0e-17 is asked"
+    ):
+        measure(thermal, tolerance=1e-17, max_steps=60)
+
+
+def test_the_state_that_failed_is_named_and_diagnosed_with_its_own_signs(thermal, monkeypatch):
+    """The second solve of an experiment is the change to the state AP."""
+    seen = []
+    plain = solve.solve
+
+    def second_fails(*args, **kwargs):
+        seen.append(1)
+        return plain(*args, **kwargs | ({"max_steps": 2} if len(seen) == 2 else {}))
+
+    monkeypatch.setattr(solve, "solve", second_fails)
+    asked = []
+    monkeypatch.setattr(
+        diagnosis, "diagnose", lambda *args, **known: asked.append((args, known)) or SimpleNamespace(detail="")
+    )
+    with pytest.raises(solve.NotConverged, match="lateral, thermal, state AP: no convergence in 2 iterations"):
+        measure(thermal)
+    ((_, _, signs, ground, residual), known) = asked[0]
+    assert (dict(signs), ground) == ({"F2": -1}, "2")
+    assert residual.shape == known["rhs"].shape == known["fields"].shape == (thermal.unknowns,)
+    assert np.all(np.isfinite(residual)) and known["iterations"] == 2
+
+
+def test_metals_that_meet_in_an_edge_are_told_beside_the_cause(thermal, monkeypatch):
+    monkeypatch.setattr(diagnosis, "_edge_pairs", lambda plan: [(0, 1)])
+    with pytest.raises(solve.NotConverged, match="(?m)^also: solids 'base' and 'strip': metals that meet in an edge"):
         measure(thermal, max_steps=1)
-    assert "Likely causes" in str(caught.value)
-    with pytest.raises(solve.NotConverged, match="lateral, thermal"):
-        evaluate(thermal, {}, SIGNALS, max_steps=1)
+
+
+def test_residuals_of_adjoint_solves_are_reported(thermal):
+    """Those of u_1, l_0, u_2, l_1 of the first state come first; recomputed from the fields that come with them."""
+    found = evaluate(thermal, {}, SIGNALS, ["zeta"], tolerance=1e-4)
+    first, law = found.fields["thermal"][0], law_of(thermal)
+    ports = {name: thermal.ports[name] for name in "1234"}
+    b = jnp.stack([ports["1"], ports["4"] - ports["3"]], axis=1)
+    b = thermal.systems["2"].free[:, None] * b
+    u = jnp.stack([first.u[0], first.l[0]], axis=1)
+    left = b - solve.matvec(thermal.systems["2"], law, u)
+    scale = jnp.sqrt(diagnosis.diagonal(thermal.disc, law))[:, None]
+    expected = jnp.linalg.norm(left / scale, axis=0) / jnp.linalg.norm(b / scale, axis=0)
+    # The solver's own diagonal is the low-order one, up to a third smaller.
+    np.testing.assert_allclose(found.relative_residual[:2], expected, rtol=0.35)
+    assert len(found.relative_residual) == 8 and 0 < max(found.relative_residual) <= 1e-4
+    assert found.start_residual == (1.0,) * 8
+    again = evaluate(thermal, {}, SIGNALS, ["zeta"], start=found.fields, tolerance=1e-9)
+    np.testing.assert_allclose(again.start_residual[:2], found.relative_residual[:2], rtol=1e-3)
+    assert again.iterations_per_decade == pytest.approx(found.iterations_per_decade, rel=0.2)
+
+
+def test_a_backward_solve_that_fails_gives_nan(thermal):
+    """Started from the solution the solve itself needs no step; its transpose starts from zero and has one."""
+    system, law, drive = thermal.systems["2"], law_of(thermal), thermal.ports["1"]
+    b = jnp.stack([drive, drive], axis=1)
+    u, _ = solve.solve(system, law, b)
+
+    def voltage(scale: Array, max_steps: int) -> Array:
+        return jnp.sum(drive @ solve.solve(system, law, scale * b, x0=u, tolerance=1e-8, max_steps=max_steps)[0])
+
+    value, slope = jax.value_and_grad(voltage)(1.0, 1)
+    assert np.isfinite(value) and np.isnan(slope)
+    value, slope = jax.value_and_grad(voltage)(1.0, 100)
+    assert slope == close(float(value), 1e-6)
 
 
 def test_a_traced_solve_that_misses_its_tolerance_gives_nan(thermal, monkeypatch):

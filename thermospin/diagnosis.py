@@ -15,10 +15,11 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from thermospin import operators
+from thermospin import materials, operators
+from thermospin.device import Device
 from thermospin.grid import Box, fill, gauss_lobatto
 from thermospin.layout import Layout
-from thermospin.materials import nearest, thermoelectric_fault, value_faults
+from thermospin.materials import nearest
 from thermospin.model import Model, Parameters
 from thermospin.operators import Coefficients, Discretisation
 
@@ -123,7 +124,7 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
       ground: the contact with V_up = V_down = 0.
     """
     values = {**model.parameters, **{name: float(value) for name, value in parameters.items()}}
-    found = [text for _, text in _value_faults(model, values)]
+    found = value_faults(model.device, values)
     found += [text for _, text in _loose(model, _law(model, values, signs), ground)]
     for first, second in _edge_pairs(model.device.layout()):
         names = [model.device.solids[i].name for i in (first, second)]
@@ -134,19 +135,24 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
     return found
 
 
-def _value_faults(model: Model, values: Mapping[str, float]) -> list[tuple[str, str]]:
+def value_faults(device: Device, values: Mapping[str, float]) -> list[str]:
+    """The part of `faults` that looks at nothing but the values of all parameters, in microseconds."""
+    return [text for _, text in _value_faults(device, values)]
+
+
+def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str, str]]:
     """Pairs (cause, text) of values outside the model."""
     found = []
-    for name in dict.fromkeys(material for material, _ in model.device.domains):
-        metal = model.device.materials[name].is_metal
+    for name in dict.fromkeys(material for material, _ in device.domains):
+        metal = device.materials[name].is_metal
         keys = ("sigma", "P", "S", "S_s", "kappa", "lambda_sf") if metal else ("kappa",)
         own = {key: values[f"{name}.{key}"] for key in keys}
-        wrong = value_faults(own)
+        wrong = materials.value_faults(own)
         for text in wrong:
             closes = text.startswith("P:") and math.isfinite(own["P"])
             found.append(("not positive definite" if closes else "not finite", f"material '{name}', {text}"))
         if metal and not wrong:
-            uphill = thermoelectric_fault(own, model.device.bath)
+            uphill = materials.thermoelectric_fault(own, device.bath)
             if uphill:
                 found.append(("not positive definite", f"material '{name}', {uphill}"))
     return found
@@ -460,7 +466,7 @@ def _certain(
     model: Model, values: Mapping[str, float], law: Coefficients, ground: str, rhs: np.ndarray | None
 ) -> tuple[str, str] | None:
     """A cause, and its detail, with which no solve can succeed."""
-    wrong = _value_faults(model, values)
+    wrong = _value_faults(model.device, values)
     if wrong:
         return wrong[0][0], "; ".join(text for _, text in wrong)
     if rhs is not None and not np.all(np.isfinite(rhs)):

@@ -27,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thermospin import operators, solve
+from thermospin import diagnosis, operators, solve
 from thermospin.device import Device, Experiment
-from thermospin.materials import nearest, thermoelectric_fault
+from thermospin.materials import nearest
 from thermospin.model import Constitution, Model, Parameters, Progress, build
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.solve import System
@@ -170,7 +170,8 @@ def _triples(first: Ladder, change: Ladder) -> Any:
     return Ladder(pair_up(first.u, change.u), pair_up(first.l, change.l))
 
 
-Solve = Callable[[System, Coefficients, Array, Array | None], Array]
+#: Solves for two columns, a response and an adjoint: (magnetic state, system, law, right-hand sides, guess).
+Solve = Callable[[str, System, Coefficients, Array, Array | None], Array]
 
 
 def _grow(step: Callable[[Ladder], Array], rungs: int, start: Ladder | None, run: Callable[..., Array]) -> Ladder:
@@ -197,11 +198,12 @@ def _ladders(
     law, *others = _laws(model.disc, model.constitution, _signs(model, experiment), dict(parameters))
     guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
     sources = functools.partial(_sources, model.disc, law, zeta, ports)
-    first = _grow(sources, rungs, guesses[0], functools.partial(run, system, law))
+    name, *names = experiment.states
+    first = _grow(sources, rungs, guesses[0], functools.partial(run, name, system, law))
     ladders = [first]
-    for states, guess in zip(others, guesses[1:], strict=True):
+    for name, states, guess in zip(names, others, guesses[1:], strict=True):
         change = functools.partial(_source_changes, model.disc, states, zeta, first)
-        ladders.append(_grow(change, rungs, guess, functools.partial(run, system, states.other)))
+        ladders.append(_grow(change, rungs, guess, functools.partial(run, name, system, states.other)))
     return tuple(ladders)
 
 
@@ -382,29 +384,78 @@ def _filled(model: Model, parameters: Parameters | None) -> dict[str, Any]:
     return {name: jnp.asarray(given.get(name, value), float) for name, value in own.items()}
 
 
-def _traced(system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
+def _traced(state: str, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
+    del state
     return solve.solve(system, law, b, x0=x0)[0]
 
 
 class _Watched:
-    """Solves outside of any trace: tells the progress, keeps the statistics, and raises where one did not converge."""
+    """Solves outside of any trace: tells the progress, keeps the statistics, and raises where one did not converge.
 
-    def __init__(self, progress: Progress | None, tolerance: float, max_steps: int) -> None:
-        self.progress, self.tolerance, self.max_steps = progress, tolerance, max_steps
-        self.label = ""
+    Attributes:
+      experiment: to which the next solves belong.
+      iterations, residuals, starts: steps, relative residual at the end and at the start of each column.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        parameters: Mapping[str, Any],
+        progress: Progress | None,
+        tolerance: float,
+        max_steps: int,
+        explain: bool = True,
+    ) -> None:
+        self._model, self._parameters, self._progress = model, parameters, progress
+        self._tolerance, self._max_steps, self._explain = tolerance, max_steps, explain
+        self.experiment = next(iter(model.device.experiments.values()))
         self.iterations: list[int] = []
         self.residuals: list[float] = []
+        self.starts: list[float] = []
 
-    def __call__(self, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
-        if self.progress is not None:
+    def __call__(self, state: str, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
+        label = f"{self._model.device.name}, {self.experiment.name}"
+        if self._progress is not None:
             done = len(self.iterations)
             last = f", the last one took {self.iterations[-1]} iterations" if done else ""
-            self.progress(f"{self.label}: solves {done + 1} to {done + b.shape[1]}{last}")
-        x, stats = solve.solve(system, law, b, x0=x0, tolerance=self.tolerance, max_steps=self.max_steps)
-        solve.require_converged(stats, self.label)
+            self._progress(f"{label}: solves {done + 1} to {done + b.shape[1]}{last}")
+        run = functools.partial(solve.solve, system, law, b, x0=x0, tolerance=self._tolerance)
+        x, stats = run(max_steps=self._max_steps)
+        because = functools.partial(self._because, state, system, law, b, x0) if self._explain else None
+        solve.require_converged(stats, f"{label}, state {state}", self._tolerance, because)
+        # No step at all, by the same program, tells how good the guess is.
+        start = np.ones(b.shape[1]) if x0 is None else run(max_steps=0)[1].relative_residual
         self.iterations += [int(n) for n in stats.iterations]
         self.residuals += [float(r) for r in stats.relative_residual]
+        self.starts += [float(r) for r in start]
         return x
+
+    def _because(
+        self, state: str, system: System, law: Coefficients, b: Array, x0: Array | None, stats: solve.Stats, column: int
+    ) -> str:
+        """Why a column failed. Its last iterate is not kept, which would cost memory always: it is made once more."""
+        guess = jnp.zeros_like(b) if x0 is None else x0
+        x, left = _unfinished(system, law, b, guess, jnp.asarray(self._tolerance), jnp.asarray(self._max_steps))
+        problem = (self._model, self._parameters, self.experiment.states[state], self.experiment.current[1])
+        found = diagnosis.diagnose(
+            *problem,
+            np.asarray(left)[:, column],
+            rhs=np.asarray(b)[:, column],
+            fields=np.asarray(x)[:, column],
+            tolerance=self._tolerance,
+            iterations=int(stats.iterations[column]),
+        )
+        more = [f"also: {text}" for text in diagnosis.faults(*problem) if text not in found.detail]
+        return "\n".join([str(found), *more])
+
+
+@eqx.filter_jit
+def _unfinished(
+    system: System, law: Coefficients, b: Array, guess: Array, tolerance: Array, max_steps: Array
+) -> tuple[Array, Array]:
+    """The last iterate and its residual, converged or not."""
+    x, _ = solve.pcg(system, law, b, guess, tolerance, max_steps)
+    return x, system.free[:, None] * b - solve.matvec(system, law, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -415,7 +466,9 @@ class Evaluation:
       values: [V/A^n] (wanted,).
       jacobian: [V/A^n per SI unit of the parameter] (wanted, names).
       fields: ladders by experiment.
-      iterations, relative_residual: of every solve.
+      iterations, relative_residual: of every solve, adjoint ones included: for each experiment, state and rung n those
+        of u_n and of l_(n-1).
+      start_residual: the same of the start, which is 1 for a start from zero.
     """
 
     values: np.ndarray
@@ -423,6 +476,18 @@ class Evaluation:
     fields: Mapping[str, tuple[Ladder, ...]]
     iterations: tuple[int, ...]
     relative_residual: tuple[float, ...]
+    start_residual: tuple[float, ...]
+
+    @property
+    def iterations_per_decade(self) -> float:
+        """Steps that a tenth of the residual takes: how good the preconditioner is, whatever the start was.
+
+        NaN where the starts were so good that there is less than a decade per solve to judge by.
+        """
+        taken = np.array(self.iterations)
+        ends = np.maximum(self.relative_residual, np.finfo(float).eps)
+        decades = float(np.sum(np.log10(np.array(self.start_residual) / ends)[taken > 0]))
+        return float(taken.sum()) / decades if decades >= len(taken) > 0 else np.nan
 
 
 def evaluate(
@@ -435,6 +500,7 @@ def evaluate(
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
     max_steps: int = solve.MAX_STEPS,
+    explain: bool = True,
 ) -> Evaluation:
     """Values and exact Jacobian of some signals, with no more solves than they need.
 
@@ -446,9 +512,10 @@ def evaluate(
       start: `fields` of an evaluation nearby.
       progress: is told what goes on.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
+      explain: whether the message of a solve that failed says why, for which it is run once more.
     Raises:
-      ValueError: a name that does not exist.
-      NotConverged: a solve missed its tolerance.
+      ValueError: a name that does not exist, or values outside the model.
+      NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
     values = _filled(model, parameters)
     unknown = [name for name in names if name not in values]
@@ -462,19 +529,19 @@ def evaluate(
     _require_solvable(model, values)
     out, jacobian = np.zeros(len(wanted)), np.zeros((len(wanted), len(names)))
     ladders: dict[str, tuple[Ladder, ...]] = {}
-    watch = _Watched(progress, tolerance, max_steps)
+    watch = _Watched(model, values, progress, tolerance, max_steps, explain)
     for name, places in by_experiment.items():
         experiment = model.device.experiments[name]
         harmonics = max(int(wanted[place][1][1]) for place in places)
         rungs = harmonics if names else (harmonics + 1) // 2
-        watch.label = f"{model.device.name}, {name}"
+        watch.experiment = experiment
         ladders[name] = _ladders(model, experiment, values, rungs, watch, (start or {}).get(name))
         arguments = (*_fixed(model, experiment), values, ladders[name], harmonics)
         rows, slopes = _jacobian(*arguments) if names else (_values(*arguments), {})
         for place in places:
             out[place] = _part(experiment, np.asarray(rows), wanted[place][1])
             jacobian[place] = [_part(experiment, np.asarray(slopes[each]), wanted[place][1]) for each in names]
-    return Evaluation(out, jacobian, ladders, tuple(watch.iterations), tuple(watch.residuals))
+    return Evaluation(out, jacobian, ladders, tuple(watch.iterations), tuple(watch.residuals), tuple(watch.starts))
 
 
 def _part(experiment: Experiment, rows: np.ndarray, signal: str) -> float:
@@ -487,12 +554,10 @@ def _part(experiment: Experiment, rows: np.ndarray, signal: str) -> float:
 
 
 def _require_solvable(model: Model, values: Mapping[str, Any]) -> None:
-    """Refuses parameters for which the operator is not positive definite."""
-    for name in {solid.material for solid in model.device.solids}:
-        own = {key: float(values[f"{name}.{key}"]) for key in model.device.materials[name].values()}
-        fault = thermoelectric_fault(own, model.device.bath)
-        if fault:
-            raise ValueError(f"material '{name}', {fault}")
+    """Refuses values outside the model; what else `diagnosis.faults` finds takes longer, and waits for a failure."""
+    found = diagnosis.value_faults(model.device, {name: float(value) for name, value in values.items()})
+    if found:
+        raise ValueError("\n".join(found))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -563,16 +628,17 @@ def measure(
       progress: is told what goes on.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
     Raises:
-      NotConverged: a solve missed its tolerance; the message says which, by how much, and the likely causes.
+      ValueError: a name that does not exist, or values outside the model.
+      NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
     began = time.monotonic()
     model = build(device, progress=progress) if isinstance(device, Device) else device
     values = _filled(model, parameters)
     _require_solvable(model, values)
-    watch = _Watched(progress, tolerance, max_steps)
+    watch = _Watched(model, values, progress, tolerance, max_steps)
     found = {}
     for name, experiment in model.device.experiments.items():
-        watch.label = f"{model.device.name}, {name}"
+        watch.experiment = experiment
         ladders = _ladders(model, experiment, values, (harmonics + 1) // 2, watch, (start or {}).get(name))
         rows = np.asarray(_values(*_fixed(model, experiment), values, ladders, harmonics))
         found[name] = {
@@ -643,13 +709,14 @@ def fields(
     values = _filled(model, parameters)
     _require_solvable(model, values)
     guesses = _state_fields(chosen, state, (start or {}).get(experiment))
-    watch = _Watched(progress, tolerance, max_steps)
-    watch.label = f"{model.device.name}, {experiment}, {state}"
+    watch = _Watched(model, values, progress, tolerance, max_steps)
+    watch.experiment = chosen
     system = model.systems[chosen.current[1]]
     (law,) = _laws(model.disc, model.constitution, _signs(model, chosen, state), values)
-    u_1 = _solve_one(watch, system, law, _ports(model, chosen).drive, guesses[0])
+    one = functools.partial(_solve_one, watch, state, system, law)
+    u_1 = one(_ports(model, chosen).drive, guesses[0])
     heat = eqx.filter_jit(operators.joule)(model.disc, law, u_1[:, None], u_1[:, None])[:, 0]
-    u_2 = _solve_one(watch, system, law, values["zeta"] * heat, guesses[1])
+    u_2 = one(values["zeta"] * heat, guesses[1])
     total = np.asarray(current * u_1 + current**2 * u_2)
     shape = tuple(len(nodes) for nodes in model.grid.nodes)
     V_up, V_down, T = (np.full(int(np.prod(shape)), np.nan) for _ in range(3))
@@ -660,10 +727,12 @@ def fields(
     return NodalFields(*model.grid.nodes, *(each.reshape(shape) for each in (V_up, V_down, T)))
 
 
-def _solve_one(watch: _Watched, system: System, law: Coefficients, b: Vector, guess: Vector | None) -> Vector:
+def _solve_one(
+    watch: _Watched, state: str, system: System, law: Coefficients, b: Vector, guess: Vector | None
+) -> Vector:
     # Beside a column of zeros: two columns are the program that the ladders have compiled already.
     zero = jnp.zeros_like(b)
-    return watch(system, law, _stack([b, zero]), None if guess is None else _stack([guess, zero]))[:, 0]
+    return watch(state, system, law, _stack([b, zero]), None if guess is None else _stack([guess, zero]))[:, 0]
 
 
 def _state_fields(

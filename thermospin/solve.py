@@ -6,6 +6,7 @@ This module knows the operator and its preconditioner; it knows no contact, no e
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -25,7 +26,7 @@ MAX_STEPS = 400
 
 
 class NotConverged(RuntimeError):
-    """A solve that missed its tolerance; the message names the likely causes."""
+    """A solve that missed its tolerance; the message says by how much, and why as far as that is known."""
 
 
 class System(eqx.Module):
@@ -47,6 +48,10 @@ class System(eqx.Module):
 class Stats(eqx.Module):
     """How a solve went, per column.
 
+    Of the solve that was asked for. A derivative needs another one, with the transposed operator if it is a reverse
+    one, of which JAX returns nothing but the solution: where that one fails the derivative is NaN. The adjoint fields
+    of `signals.evaluate` are solved for like any others, and their residuals reported.
+
     Attributes:
       iterations: conjugate gradient steps until the column was done.
       relative_residual: |b - A u| / |b|, recomputed at the end, in the norm |r|^2 = r.D^-1 r with D the diagonal of A,
@@ -59,16 +64,25 @@ class Stats(eqx.Module):
     converged: Bool[Array, " columns"]
 
 
-def require_converged(stats: Stats, what: str) -> None:
-    """Raises `NotConverged` unless every column did; `what` is what the message calls the solve."""
+def require_converged(
+    stats: Stats, what: str, tolerance: float | None = None, because: Callable[[Stats, int], str] | None = None
+) -> None:
+    """Raises `NotConverged` unless every column did.
+
+    Args:
+      stats: from `solve`.
+      what: what the message calls the solve.
+      tolerance: what was asked for.
+      because: explains a column that failed; is called for the worst one.
+    """
     if bool(np.all(stats.converged)):
         return
     worst = int(np.argmax(np.where(np.isnan(stats.relative_residual), np.inf, stats.relative_residual)))
+    asked = "" if tolerance is None else f", {tolerance:.1e} is asked for"
+    why = "" if because is None else "\n" + because(stats, worst)
     raise NotConverged(
         f"{what}: no convergence in {int(stats.iterations[worst])} iterations, relative residual "
-        f"{float(stats.relative_residual[worst]):.1e}. Likely causes: a material whose sigma, kappa or lambda_sf "
-        "differs by many orders of magnitude from its neighbours', bath * sigma * S^2 close to kappa, or |P| close "
-        "to 1; a finer or more even grid (--cells), or another order, often helps"
+        f"{float(stats.relative_residual[worst]):.1e}{asked}{why}"
     )
 
 
