@@ -505,6 +505,9 @@ class Solver:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cells: int = 4000, smallest: int = 100) -> None:
         self.calls: list[tuple[int, Any, dict[str, float]]] = []
         self.fails = lambda number: False
+        self.rate = lambda number: 2.0
+        #: Cells of the models refreshed; None: none is ever outdated.
+        self.refreshed: list[int] | None = None
         self.cells, self.smallest = cells, smallest
         monkeypatch.setattr(signals, "build", self.build)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
@@ -514,13 +517,24 @@ class Solver:
         if cells is not None and cells < self.smallest:
             raise ValueError("a budget that is too small")
         cells = cells or self.cells
-        return types.SimpleNamespace(
-            device=device, cells=cells, unknowns=1000 * cells, grid=types.SimpleNamespace(order=order)
-        )
+        model = types.SimpleNamespace(device=device, cells=cells, unknowns=1000 * cells)
+        model.grid = types.SimpleNamespace(order=order)
+        model.outdated = lambda parameters: self.refreshed is not None
+        model.refreshed = lambda parameters: self.refreshed.append(cells) or model
+        return model
 
     def evaluate(
-        self, model: Any, parameters: Any, wanted: Any, names: Any = (), *, start: Any = None, tolerance: float
+        self,
+        model: Any,
+        parameters: Any,
+        wanted: Any,
+        names: Any = (),
+        *,
+        start: Any = None,
+        tolerance: float,
+        explain: bool,
     ) -> Any:
+        assert not explain or start is None, "why a step fails is told to nobody"
         self.calls.append((model.cells, start, dict(parameters)))
         if self.fails(len(self.calls)):
             raise solve.NotConverged("did not converge")
@@ -528,7 +542,10 @@ class Solver:
         values, jacobian = toy(*(signal for _, signal in wanted))(parameters, names)
         off = 1 + 100 / model.cells
         fields = len(self.calls)
-        return types.SimpleNamespace(values=off * values, jacobian=off * jacobian, fields=fields, converged=True)
+        rate = self.rate(len(self.calls))
+        return types.SimpleNamespace(
+            values=off * values, jacobian=off * jacobian, fields=fields, iterations_per_decade=rate
+        )
 
 
 def test_a_fit_goes_from_a_coarse_grid_to_the_fine_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,6 +582,34 @@ def test_a_solve_that_fails_shortens_the_step_but_not_at_the_start(monkeypatch: 
     solver.fails = lambda number: number == 1
     with pytest.raises(solve.NotConverged, match="did not converge"):
         inverse.fit(device, data, free=["zeta"])
+
+
+def test_a_step_that_fails_is_tried_once_more_with_a_new_preconditioner(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, data = load("slachter2010"), rows(*ALL)
+    solver = Solver(monkeypatch, cells=200)
+    solver.refreshed, told = [], []
+    solver.fails = lambda number: number in (2, 4, 5)
+    predict = inverse.Predictor(signals.build(device, cells=None, order=2, progress=None), data, progress=told.append)
+    good = device.parameters()
+    assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == []
+    assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == [200]
+    assert np.all(np.isnan(predict(good, ["zeta"])[0])) and solver.refreshed == [200, 200]
+    assert len(solver.calls) == 5 and all("a solve did not converge" in text for text in told)
+
+
+def test_a_slow_preconditioner_is_replaced_and_the_next_one_judged_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, data = load("slachter2010"), rows(*ALL)
+    solver = Solver(monkeypatch, cells=200)
+    solver.refreshed, told = [], []
+    rates = iter([2.0, math.nan, 2.5, 2.7, math.nan, 4.0, 5.1, 5.3, 4.0])
+    solver.rate = lambda number: next(rates)
+    predict = inverse.Predictor(signals.build(device, cells=None, order=2, progress=None), data, progress=told.append)
+    made = []
+    for _ in range(9):
+        predict(device.parameters(), ["zeta"])
+        made.append(len(solver.refreshed))
+    assert made == [0, 0, 0, 1, 1, 1, 1, 2, 2]
+    assert told[0].endswith("building the preconditioner anew, 2.7 iterations a decade where it began with 2.0")
 
 
 def test_an_unphysical_trial_is_no_solution(monkeypatch: pytest.MonkeyPatch) -> None:

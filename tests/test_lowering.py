@@ -232,3 +232,85 @@ def test_a_fit_to_other_data_compiles_nothing(thermal):
     found = []
     assert compilations(lambda: found.append(inverse.fit(thermal, second, free=free))) == 0
     assert found[0].parameters["Fe.S_s"].value == pytest.approx(-31e-6, rel=1e-3)
+
+
+# ------------------------------------------------------------------------------------------ age of the preconditioner
+
+
+class Watched:
+    """A predictor, what it tells, and every evaluation that it makes."""
+
+    def __init__(self, model: Model, monkeypatch: pytest.MonkeyPatch, **bounds: Any) -> None:
+        self.told: list[str] = []
+        self.evaluations: list[signals.Evaluation] = []
+        self.model, plain = model, signals.evaluate
+
+        def evaluate(*args: Any, **kwargs: Any) -> signals.Evaluation:
+            self.evaluations.append(plain(*args, **kwargs, **bounds))
+            return self.evaluations[-1]
+
+        monkeypatch.setattr(signals, "evaluate", evaluate)
+        data = [Row(name, signal, 1.0, 1.0) for name, signal in SIGNALS]
+        self.predict = inverse.Predictor(model, data, inverse.RESIDUAL, self.told.append)
+
+    def __call__(self, **changes: float) -> float:
+        """Iterations per decade at these values, the device's own elsewhere."""
+        values, _ = self.predict(self.model.parameters | changes, ["zeta"])
+        assert np.all(np.isfinite(values))
+        return self.evaluations[-1].iterations_per_decade
+
+
+@pytest.mark.parametrize(("name", "built_for", "wanted"), [("Cu.sigma", 3e7, 3e8), ("Fe.P", 0.09, 0.9)])
+def test_a_preconditioner_is_built_anew_once_when_a_parameter_has_moved_by_ten(
+    thermal, monkeypatch, name, built_for, wanted
+):
+    watched = Watched(thermal.refreshed({name: built_for}), monkeypatch)
+    young = watched(**{name: built_for})
+    watched(**{name: 1.01 * built_for})
+    assert watched.told == []
+    rates = []
+    assert compilations(lambda: rates.extend(watched(**{name: f * wanted}) for f in (1.0, 1.01, 1.02, 0.97))) == 0
+    assert len(watched.told) == 1 and "building the preconditioner anew" in watched.told[0]
+    assert rates[0] > inverse.AGED * young
+    assert max(rates[1:]) < rates[0] / inverse.AGED, rates
+    assert watched.evaluations[-1].values == pytest.approx(
+        signals.evaluate(thermal, {name: 0.97 * wanted}, SIGNALS).values, rel=1e-5
+    )
+
+
+def test_a_preconditioner_stays_while_parameters_hardly_move(thermal, monkeypatch):
+    """All of them by some percent, at random; and far, where they do not enter it."""
+    watched = Watched(thermal, monkeypatch)
+    rng = np.random.default_rng(0)
+    rates = [watched()]
+    for size in (0.05, 0.05, 0.001, 1e-6, 0.05):
+        rates.append(
+            watched(**{name: value * (1 + size * rng.uniform(-1, 1)) for name, value in thermal.parameters.items()})
+        )
+    rates.append(watched(zeta=10.0, **{"Fe.S_s": 25e-6}))
+    assert watched.told == []
+    # A start that is nearly the solution says nothing.
+    assert np.isnan(rates[4]) or rates[4] < 1.3 * rates[0]
+    assert max(rate for rate in rates if rate == rate) < 1.2 * rates[0], rates
+
+
+def test_a_solve_that_fails_is_tried_again_with_a_new_preconditioner(thermal, monkeypatch):
+    """25 iterations do for a fresh one, 35 or more are needed with the old one."""
+    watched = Watched(thermal, monkeypatch, max_steps=25)
+    watched()
+    watched(**{"Cu.sigma": 3e8})
+    assert len(watched.told) == 1 and "a solve did not converge" in watched.told[0]
+    assert len(watched.evaluations) == 2, "the one that failed gave none"
+
+
+def test_a_refreshed_model_is_the_same_problem(thermal):
+    """Shapes, and signals to the accuracy of the solves; what does not enter the preconditioner does not age it."""
+    p = {"Cu.sigma": 3e8, "oxide.kappa": 0.15}
+    fresh = thermal.refreshed(p)
+    assert thermal.outdated(p) and not fresh.outdated(p) and fresh.outdated({})
+    assert not thermal.outdated({}) and not thermal.outdated({"zeta": 7.0, "Fe.S": -1e-5})
+    for old, new in zip(jax.tree.leaves(thermal.systems), jax.tree.leaves(fresh.systems), strict=True):
+        assert np.shape(old) == np.shape(new)
+    old, new = (signals.evaluate(each, p, SIGNALS) for each in (thermal, fresh))
+    np.testing.assert_allclose(new.values, old.values, rtol=1e-6)
+    assert sum(new.iterations) < sum(old.iterations) / 1.3

@@ -23,7 +23,8 @@ from scipy import optimize
 from thermospin import report, signals, solve
 from thermospin.data import Row
 from thermospin.device import Device
-from thermospin.materials import SI_UNITS, nearest, thermoelectric_fault
+from thermospin.diagnosis import value_faults
+from thermospin.materials import SI_UNITS, nearest
 from thermospin.model import Model, Progress
 from thermospin.report import FitResult, Fitted, Identifiability
 
@@ -42,6 +43,8 @@ FIT_TOLERANCE = 1e-5
 COARSE_TOLERANCE = 1e-3
 #: Relative residual of the solves in a fit: signals are right to its square, derivatives to itself.
 RESIDUAL = 1e-7
+#: A preconditioner is built anew when a decade of the residual takes so many times the iterations that it began with.
+AGED = 1.3
 #: Unknowns from which a coarser grid first pays: below, its own compilation costs more than it saves.
 LARGE = 1_000_000
 #: A fit that stops where a Gauss-Newton step promises to lower chi2 by more than this (a tenth of a standard deviation,
@@ -568,11 +571,11 @@ def fit(
     _check(rows, ["zeta"] if free is None else list(free), rescaled)
     if fine is None:
         fine = signals.build(solids, cells=cells, order=order, progress=progress)
-    last = Predictor(fine, rows, RESIDUAL)
+    last = Predictor(fine, rows, RESIDUAL, progress)
     stages = [last]
     coarse = _coarser(fine, progress) if fine.unknowns >= LARGE else None
     if coarse is not None:
-        stages.insert(0, Predictor(coarse, rows, RESIDUAL))
+        stages.insert(0, Predictor(coarse, rows, RESIDUAL, progress))
     if free is None:
         used = dict.fromkeys(solid.material for solid in solids.solids)
         choice = choose(stages[0], rows, parameters, [name for name in used if solids.materials[name].is_magnetic])
@@ -604,38 +607,65 @@ def _coarser(fine: Model, progress: Progress | None) -> Model | None:
 class Predictor:
     """The signals of a model as a `Predict`; each call starts from the fields of the last one.
 
-    Where there is no solution (a material would let Joule heat flow uphill, or a solve does not converge) values are
-    NaN; on the first call the error is raised instead.
+    Where there is no solution (values outside the model, or a solve that does not converge) values are NaN; on the
+    first call the error is raised instead. The preconditioner, which belongs to some values of the parameters, is built
+    anew for others when it has become too slow for them, or a solve fails.
 
     Attributes:
       fields: of the last call that had a solution, for the next one or for `signals.measure`.
     """
 
-    def __init__(self, model: Model, rows: Sequence[Row], tolerance: float = solve.TOLERANCE) -> None:
-        self._model, self._tolerance = model, tolerance
+    def __init__(
+        self,
+        model: Model,
+        rows: Sequence[Row],
+        tolerance: float = solve.TOLERANCE,
+        progress: Progress | None = None,
+    ) -> None:
+        self._model, self._tolerance, self._progress = model, tolerance, progress
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
+        self._young = math.nan  # iterations per decade when the preconditioner was new
         self.fields: Any = None
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Values and Jacobian."""
         nothing = np.full(len(self._wanted), math.nan), np.full((len(self._wanted), len(names)), math.nan)
-        if self.fields is not None and _unphysical(self._model.device, parameters):
+        if self.fields is not None and value_faults(self._model.device, parameters):
             return nothing
-        try:
-            found = signals.evaluate(
-                self._model, parameters, self._wanted, tuple(names), start=self.fields, tolerance=self._tolerance
-            )
-        except solve.NotConverged:
-            if self.fields is None:
-                raise
+        found = self._evaluate(parameters, names)
+        if found is None:
             return nothing
         self.fields = found.fields
+        now = found.iterations_per_decade
+        if now > AGED * self._young and self._model.outdated(parameters):
+            self._refresh(parameters, f"{now:.1f} iterations a decade where it began with {self._young:.1f}")
+        elif math.isnan(self._young):
+            self._young = now
         return found.values, found.jacobian
 
+    def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> signals.Evaluation | None:
+        """None if a solve fails, with a new preconditioner too."""
+        for last in (not self._model.outdated(parameters), True):
+            try:
+                return signals.evaluate(
+                    self._model,
+                    parameters,
+                    self._wanted,
+                    tuple(names),
+                    start=self.fields,
+                    tolerance=self._tolerance,
+                    explain=last and self.fields is None,
+                )
+            except solve.NotConverged:
+                if last and self.fields is None:
+                    raise
+            if last:
+                break
+            self._refresh(parameters, "a solve did not converge")
+        return None
 
-def _unphysical(device: Device, parameters: Mapping[str, float]) -> bool:
-    for material in dict.fromkeys(solid.material for solid in device.solids):
-        values = {key: parameters[f"{material}.{key}"] for key in device.materials[material].values()}
-        if thermoelectric_fault(values, device.bath):
-            return True
-    return False
+    def _refresh(self, parameters: Mapping[str, float], why: str) -> None:
+        if self._progress is not None:
+            self._progress(f"{self._model.device.name}: building the preconditioner anew, {why}")
+        self._model = self._model.refreshed(parameters)
+        self._young = math.nan

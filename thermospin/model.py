@@ -18,17 +18,22 @@ from thermospin import operators, solve
 from thermospin.device import Device
 from thermospin.grid import Grid
 from thermospin.operators import Discretisation
-from thermospin.solve import System
+from thermospin.solve import Preconditioner, System
 
 Scalar = float | Float[Array, ""]
 #: Values of everything that can be fitted, by name ("Py.S_s", "zeta"), in SI units: see `Device.parameters`.
 Parameters = Mapping[str, Scalar]
 Progress = Callable[[str], None]
+#: Keys of the parameters that enter the preconditioner, which knows no Seebeck and no Peltier effect.
+CONDUCTION = ("sigma", "P", "kappa", "lambda_sf")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
     """The discrete problem of a device; shapes are fixed, parameters are not.
+
+    Parameters may move far from those that the preconditioner was built for: no value changes, solves take longer; see
+    `refreshed`.
 
     Attributes:
       device: what it was built from.
@@ -37,6 +42,8 @@ class Model:
       systems: for each contact that is a ground, the problem with V_up = V_down = 0 on it.
       ports: for each contact the vector w with w.u the area mean of (V_up + V_down)/2 over its face; the drive by a
         current I into it is I w, so that reciprocity is exact.
+      built_for: parameters of the preconditioner.
+      preconditioner: multigrid that the systems share.
     """
 
     device: Device
@@ -44,6 +51,8 @@ class Model:
     disc: Discretisation
     systems: Mapping[str, System]
     ports: Mapping[str, Float[Array, " unknowns"]]
+    built_for: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    preconditioner: Preconditioner | None = None
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -65,6 +74,34 @@ class Model:
         """What of the device the map from parameters to coefficients needs."""
         metals = tuple(self.device.materials[material].is_metal for material, _ in self.device.domains)
         return Constitution(self.device.domains, metals, self.device.bath)
+
+    def outdated(self, parameters: Parameters) -> bool:
+        """Whether a preconditioner for these parameters would be another one; those left out are the device's own."""
+        wanted = {**self.parameters, **parameters}
+        return any(
+            float(wanted[name]) != value
+            for name, value in self.built_for.items()
+            if name.rpartition(".")[2] in CONDUCTION
+        )
+
+    def refreshed(self, parameters: Parameters) -> Model:
+        """The same problem with a preconditioner built for other parameters.
+
+        All arrays keep their shapes: nothing is compiled anew, and fields of the one are starts for the other.
+
+        Args:
+          parameters: values by name; those left out are the device's own.
+        """
+        values = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
+        law = operators.coefficients(self.disc, self.constitution.table(values, {}), self.device.bath)
+        on_contact = {name: np.asarray(port)[: self.disc.nodes_V] > 0 for name, port in self.ports.items()}
+        contact_V = sum(on_contact.values(), np.zeros(self.disc.nodes_V)) > 0
+        made = solve.prepare(self.grid, self.disc, law, contact_V, self.preconditioner)
+        grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
+        systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
+        return dataclasses.replace(
+            self, systems=dict(zip(grounds, systems, strict=True)), built_for=values, preconditioner=made
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,10 +194,4 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None) -> 
     ports = {
         name: jnp.asarray(np.concatenate([area / 2, area / 2, rest]) / area.sum()) for name, area in on_contact.items()
     }
-    shell = Model(device, grid, disc, {}, ports)
-    law = operators.coefficients(disc, shell.constitution.table(device.parameters(), {}), device.bath)
-    contact_V = sum(on_contact.values(), np.zeros(disc.nodes_V)) > 0
-    made = solve.prepare(grid, disc, law, contact_V)
-    grounds = dict.fromkeys(experiment.current[1] for experiment in device.experiments.values())
-    systems = solve.hold(disc, made, *(on_contact[name] > 0 for name in grounds))
-    return dataclasses.replace(shell, systems=dict(zip(grounds, systems, strict=True)))
+    return Model(device, grid, disc, {}, ports).refreshed({})
