@@ -295,7 +295,7 @@ def dense_longdouble(block) -> np.ndarray:
         A[np.ix_([i, i + n], [i, i + n])] += g * np.array([[1, -1], [-1, 1]])
     for axis, law in zip(disc.axes, block.law.segments, strict=True):
         nodes_T, nodes_V = np.asarray(axis.nodes_T), np.asarray(axis.nodes_V)
-        value = {key: np.asarray(entry, np.longdouble) for key, entry in law.items()}
+        value = {key: np.asarray(law[key], np.longdouble) for key in ("uu", "dd", "uT", "dT", "TT")}
         for s in range(1, nodes_T.shape[1]):
             T = nodes_T[:, s] + 2 * n
             A[np.ix_(T, T)] += value["TT"][s] * local
