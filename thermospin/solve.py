@@ -225,36 +225,30 @@ def pcg(
     def size(r: Fields) -> Array:
         return jnp.sqrt(_dot(r * scale, r * scale))
 
-    def running(r: Fields) -> Array:
-        return size(r) > tolerance
+    def body(carry):
+        # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
+        # which they start again if it is not: one program with one operator and one preconditioner in it.
+        x, r, p, rz, check, _, count, steps = carry
+        active = size(r) > tolerance
+        z = lax.cond(check, lambda r: r, lambda r: precondition(system, r), r)
+        fresh = _dot(r, z)
+        p = z + jnp.where(active & (rz > 0), fresh / jnp.where(rz > 0, rz, 1.0), 0.0) * p
+        Av = matvec(system, law, jnp.where(check, x, p))
+        curvature = _dot(p, Av)
+        alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
+        x = x + alpha * p
+        r = jnp.where(check, b - Av, r - alpha * Av)
+        rz = jnp.where(check, 0.0, fresh)
+        small = jnp.all(size(r) <= tolerance)
+        last = steps + ~check >= max_steps
+        return x, r, p, rz, ~check & (small | last), check & (small | last), count + (active & ~check), steps + ~check
 
-    def sweep(state):
-        """One run of conjugate gradients from the true residual."""
-        x, r, count, steps = state
+    def go_on(carry):
+        return ~carry[5]
 
-        def body(carry):
-            x, r, p, rz, count, steps = carry
-            active = running(r)
-            Ap = matvec(system, law, p)
-            curvature = _dot(p, Ap)
-            alpha = jnp.where(active, rz / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-            x, r = x + alpha * p, r - alpha * Ap
-            z = precondition(system, r)
-            fresh = _dot(r, z)
-            beta = jnp.where(active, fresh / jnp.where(rz > 0, rz, 1.0), 0.0)
-            return x, r, z + beta * p, fresh, count + active, steps + 1
-
-        def go_on(carry):
-            return jnp.any(running(carry[1])) & (carry[-1] < max_steps)
-
-        z = precondition(system, r)
-        x, _, _, _, count, steps = lax.while_loop(go_on, body, (x, r, z, _dot(r, z), count, steps))
-        return x, b - matvec(system, law, x), count, steps
-
-    count = jnp.zeros(b.shape[1], int)
-    state = (x, b - matvec(system, law, x), count, jnp.zeros((), int))
-    # The recursive residual drifts from the true one in the last digits: start again until the true one is small.
-    x, r, count, _ = lax.while_loop(lambda s: jnp.any(running(s[1])) & (s[3] < max_steps), sweep, state)
+    zeros = jnp.zeros(b.shape[1])
+    start = (x, b, jnp.zeros_like(b), zeros, jnp.array(True), jnp.array(False), jnp.zeros(b.shape[1], int), 0)
+    x, r, _, _, _, _, count, _ = lax.while_loop(go_on, body, start)
     residual = size(r)
     return x * norm, Stats(count, residual, residual <= tolerance)
 
