@@ -1,20 +1,23 @@
-"""The multigrid cycle as a matrix on small graphs, what may share a coarse unknown, and iterations against grid size.
+"""The multigrid cycle as a matrix on small graphs, what may share a coarse unknown, and iterations against difficulty.
 
 The cycle works in single precision, 6e-8 per operation and some tens of operations deep: 1e-5 of the largest entry.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.linalg import eigh
 
 from problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
-from thermospin import multigrid, solve
-from thermospin.multigrid import Graph
-from thermospin.solve import System
+from thermospin import analytic, multigrid, solve
+from thermospin.multigrid import Graph, Hierarchy
+from thermospin.solve import Preconditioner, System
 
 SINGLE = 1e-5
 
@@ -22,60 +25,303 @@ cycle = eqx.filter_jit(multigrid.cycle)
 precondition = eqx.filter_jit(solve.precondition)
 
 
-def graph_of(block: Block) -> tuple[Graph, list[np.ndarray], np.ndarray]:
-    """Low-order graph, widths, and the V-nodes that are held."""
-    held_V = np.asarray(block.system.free)[: block.disc.nodes_V] == 0
-    graph, widths = solve.low_order_graph(block.grid, block.disc, block.law, held_V)
-    return graph, widths, held_V
+# ------------------------------------------------------------------------------------------ what the module made
 
 
-def system_of(block: Block, coarsest: int, monkeypatch: pytest.MonkeyPatch) -> System:
-    """The system of a block with levels down to `coarsest` unknowns."""
+def held_nodes(block: Block) -> np.ndarray:
+    """V-nodes that are held."""
+    return np.asarray(block.system.free)[: block.disc.nodes_V] == 0
+
+
+def prepared(block: Block, coarsest: int, monkeypatch: pytest.MonkeyPatch, materials=None, earlier=None):
+    """Preconditioner with levels down to `coarsest` unknowns for each field, and the system with it."""
     monkeypatch.setattr(multigrid, "COARSEST", coarsest)
-    graph, widths, held_V = graph_of(block)
-    return solve.hold(block.disc, multigrid.build(graph, widths), held_V)
+    law = block.law if materials is None else block.law_of(materials)
+    held_V = held_nodes(block)
+    made = solve.prepare(block.grid, block.disc, law, held_V, earlier)
+    (system,) = solve.hold(block.disc, made, held_V)
+    return made, system
 
 
-def cycle_matrix(system: System) -> np.ndarray:
-    identity = jnp.eye(system.disc.unknowns, dtype=jnp.float32)
-    return np.asarray(cycle(system.mg, system.held, identity), float)
+def parts(block: Block, made: Preconditioner) -> list[tuple[Graph, Hierarchy, np.ndarray]]:
+    """Graph, levels and held nodes of the potentials and of the temperature."""
+    held_V = held_nodes(block)
+    graphs = solve.low_order_graphs(block.grid, block.disc, block.law, held_V)
+    return list(zip(graphs, (made.potentials, made.heat), (held_V, block.disc.held_T), strict=True))
 
 
 def matrix_of(graph: Graph) -> np.ndarray:
-    A = np.diag(graph.diagonal)
-    np.add.at(A, (graph.tail, graph.head), -graph.conductance)
-    np.add.at(A, (graph.head, graph.tail), -graph.conductance)
-    return A
+    """The matrix of a graph, mean and half the difference of two potentials outside, nodes inside."""
+    n = graph.size
+    channels = []
+    for conductance in graph.conductance:
+        A = np.zeros((n, n))
+        for i, j, c in zip(graph.tail, graph.head, conductance, strict=True):
+            A[np.ix_([i, j], [i, j])] += c * np.array([[1, -1], [-1, 1]])
+        channels.append(A)
+    if len(channels) == 1:
+        return channels[0] + np.diag(graph.mass)
+    # V_up = m + h, V_down = m - h.
+    up, down = channels
+    return np.block([[up + down, up - down], [up - down, up + down + 4 * np.diag(graph.mass)]])
 
 
-@pytest.mark.parametrize("order", [1, 2])
-def test_the_cycle_is_symmetric_positive_and_close_to_the_inverse(order, monkeypatch):
-    """On free nodes; measured: eigenvalues of cycle times matrix in [0.41, 1.16], a third is left on either side."""
-    block = patchwork(order)
-    system = system_of(block, 30, monkeypatch)
-    assert len(system.mg.levels) >= 2, "a cycle, not a dense solve"
-    A, M = matrix_of(graph_of(block)[0]), cycle_matrix(system)
-    free = np.flatnonzero(np.asarray(system.free))
-    A, M = (X[np.ix_(free, free)] for X in (A, M))
-    size = np.sqrt(np.diag(A))
-    scaled = M * np.outer(size, size)
-    assert np.abs(scaled - scaled.T).max() < SINGLE * np.abs(scaled).max()
-    assert np.linalg.eigvalsh(scaled)[0] > 0.2
-    values = eigh((M + M.T) / 2, np.linalg.inv(A), eigvals_only=True)
-    assert 0.3 < values[0] and values[-1] < 1.5, values[[0, -1]]
-    assert values[-1] - values[0] > 0.1, "not an exact solve"
+def cycle_matrix(hierarchy: Hierarchy, held: np.ndarray, fields: int) -> np.ndarray:
+    """The cycle as a matrix in the order of `matrix_of`."""
+    n = len(held)
+    identity = jnp.eye(fields * n, dtype=jnp.float32).reshape(fields, n, fields * n).swapaxes(0, 1)
+    columns = cycle(hierarchy.mg, multigrid.hold(hierarchy, held), identity)
+    return np.asarray(columns, float).swapaxes(0, 1).reshape(fields * n, fields * n)
+
+
+def interpolation(level: multigrid.Level, coarse: int) -> np.ndarray:
+    """Interpolation of one level as a matrix (nodes, coarse), read from its rows."""
+    rows = level.interpolation
+    out = np.zeros((len(level.diagonal[0]), coarse))
+    where = np.arange(len(out))  # row of `out` of each row
+    while rows is not None:
+        for index, weight in zip(rows.index, rows.weight, strict=True):
+            np.add.at(out, (where, np.asarray(index)), np.asarray(weight[0], float))
+        if rows.rest is None:
+            break
+        place = np.asarray(rows.place)
+        long = np.flatnonzero(place < len(rows.rest.index[0]))
+        where = where[long[np.argsort(place[long])]]
+        rows = rows.rest
+    return out
+
+
+def influence(hierarchy: Hierarchy) -> list[np.ndarray]:
+    """For each level, the interpolation from the next one to the finest nodes (nodes, coarse)."""
+    out: list[np.ndarray] = []
+    for level, kept in zip(hierarchy.mg.levels, hierarchy.kept, strict=True):
+        step = interpolation(level, len(kept))
+        out.append(out[-1] @ step if out else step)
+    return out
+
+
+def free_part(matrix: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Rows and columns of free nodes."""
+    free = np.tile(~held, len(matrix) // len(held))
+    return matrix[np.ix_(free, free)]
+
+
+# ------------------------------------------------------------------------------------------ by hand
+
+
+def path(conductance: np.ndarray) -> tuple[Graph, list[np.ndarray]]:
+    """Nodes in a row along x, both ends contacts, and the positions of its grid lines."""
+    n = conductance.shape[1] + 1
+    kind = np.zeros(n, np.int8)
+    kind[[0, -1]] = 1
+    graph = Graph(
+        lines=np.stack([np.arange(n), np.zeros(n, int), np.zeros(n, int)]),
+        tail=np.arange(n - 1),
+        head=np.arange(1, n),
+        axis=np.zeros(n - 1, np.int8),
+        conductance=conductance,
+        mass=np.zeros(n),
+        kind=kind,
+    )
+    return graph, [np.arange(n) * 1e-9, np.zeros(1), np.zeros(1)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_chain_ends_as_its_series_connection_and_voltage_divider(seed, monkeypatch):
+    """One field, conductances over eight decades: exact up to round-off and to weights in single precision."""
+    monkeypatch.setattr(multigrid, "COARSEST", 2)
+    c = 10 ** np.random.default_rng(seed).uniform(-4, 4, (1, 20))
+    made = multigrid.build(*path(c))
+    assert len(made.kept[-1]) == 2 and len(made.mg.levels) >= 3
+    series = 1 / np.sum(1 / c)
+    assert made.coarsest == pytest.approx(series * np.array([[1, -1], [-1, 1]]), rel=1e-12)
+    divider = np.append(0.0, np.cumsum(1 / c[0])) * series
+    assert np.abs(influence(made)[-1] - np.stack([1 - divider, divider], axis=1)).max() < SINGLE
+
+
+def test_two_channels_of_a_chain_are_exact_in_energy(monkeypatch):
+    """Between the ends, each channel has the energy of its own conductances in the interpolated field.
+
+    Interpolation goes by the sum of the channels, so that each of them alone is above its series connection, and both
+    in step are on it.
+    """
+    monkeypatch.setattr(multigrid, "COARSEST", 4)
+    c = 10 ** np.random.default_rng(5).uniform(-2, 2, (2, 12))
+    graph, positions = path(c)
+    made = multigrid.build(graph, positions)
+    assert made.coarsest.shape == (4, 4)
+    total = c.sum(axis=0)
+    series = 1 / np.sum(1 / total)
+    step = series / total  # of the interpolated field along each edge, for a difference of one between the ends
+    up, down = (c * step**2).sum(axis=1)
+    pair = np.array([[1, -1], [-1, 1]])
+    expected = np.block([[(up + down) * pair, (up - down) * pair], [(up - down) * pair, (up + down) * pair]])
+    assert made.coarsest == pytest.approx(expected, rel=1e-12)
+    assert up + down == pytest.approx(series)
+    assert up > 1.01 / np.sum(1 / c[0]) and down > 1.01 / np.sum(1 / c[1])
+
+
+LADDER = Graph(
+    lines=np.array([[0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 1, 1], [0] * 6]),
+    tail=np.array([0, 1, 3, 4, 0, 1, 2]),
+    head=np.array([1, 2, 4, 5, 3, 4, 5]),
+    axis=np.array([0, 0, 0, 0, 1, 1, 1], np.int8),
+    conductance=np.array([[1.0, 3.0, 2.0, 2.0, 1.0, 8.0, 1.0]]),
+    mass=np.array([1.0, 4.0, 2.0, 0.0, 6.0, 0.0]),
+    kind=np.zeros(6, np.int8),
+)
+"""Two rails along x, 0 1 2 and 3 4 5, with three rungs along y."""
+
+MIDDLE_LEAVES = [[(np.array([1, 3]), np.array([0, 2])), *2 * [(np.zeros(0, int), np.zeros(0, int))]]]
+"""The plan by which 1 and 4 are interpolated along x, from their right and left neighbours."""
+
+
+def test_coarse_conductances_of_a_ladder():
+    """Worked out on paper.
+
+    Weights of the left neighbour: 1/(1+3) for node 1, 2/(2+2) for node 4. Rails: 1*3/4 = 3/4 and 2*2/4 = 1. The middle
+    rung of 8 goes left by the mean of 1/4 and 1/2, so 3, and right by 5. The weights differ by 1/4: 8/16 is added along
+    x, half of it in each rail. Masses go by the weights: 4 in parts of 1 and 3, 6 in two of 3.
+    """
+    made = multigrid.build(LADDER, [np.arange(3.0), np.arange(2.0), np.zeros(1)], MIDDLE_LEAVES)
+    assert made.kept[0].tolist() == [0, 2, 3, 5]
+    first, second, left, right = 3 / 4 + 1 / 4, 1 + 1 / 4, 1 + 3, 1 + 5
+    expected = np.array(
+        [
+            [first + left + 1 + 1, -first, -left, 0],
+            [-first, first + right + 2 + 3, 0, -right],
+            [-left, 0, second + left + 3, -second],
+            [0, -right, -second, second + right + 3],
+        ]
+    )
+    assert made.coarsest == pytest.approx(expected, rel=1e-14)
+    assert interpolation(made.mg.levels[0], 4)[[1, 4]] == pytest.approx(
+        np.array([[0.25, 0.75, 0, 0], [0, 0, 0.5, 0.5]]), rel=1e-6
+    )
+
+
+def test_without_a_level_the_matrix_is_that_of_the_graph():
+    """Edges and masses of two channels, in the mean and half the difference of the potentials."""
+    double = dataclasses.replace(LADDER, conductance=np.concatenate([LADDER.conductance, [np.arange(1.0, 8.0)]]))
+    positions = [np.arange(3.0), np.arange(2.0), np.zeros(1)]
+    for graph in (LADDER, double):
+        made = multigrid.build(graph, positions)
+        assert len(made.mg.levels) == 0
+        assert made.coarsest == pytest.approx(matrix_of(graph), rel=1e-14)
+
+
+# ------------------------------------------------------------------------------------------ the cycle as a matrix
+
+
+def blocks_of_metal(contrast: float) -> Block:
+    """Magnets, reversed magnets, a middle and a poor metal and void in random cells of random widths.
+
+    Conductivities span `contrast`, heat conductivities its square root; spins relax within 1 nm or 1 um.
+    """
+    rng = np.random.default_rng(2)
+    materials = [
+        analytic.Layer(length=1.0, sigma=2e7 / f, P=P, S=0.0, S_s=0.0, kappa=100 / np.sqrt(f), lambda_sf=length)
+        for f in (1.0, np.sqrt(contrast), contrast)
+        for P, length in ((0.9, 1e-9), (-0.9, 1e-6))
+    ]
+    domain = rng.integers(-1, 6, (5, 4, 4))
+    domain[0], domain[-1] = 0, 1
+    x, y, z = (np.append(0.0, np.cumsum(rng.choice([3e-9, 1e-8, 3e-8], n))) for n in domain.shape)
+    return Block((x, y, z), domain, materials, 1, ground=[LEFT], bath=[LEFT])
+
+
+CYCLES = {
+    "patches-1": lambda: patchwork(1),
+    "patches-2": lambda: patchwork(2),
+    "contrast-1": lambda: blocks_of_metal(1.0),
+    "contrast-1e6": lambda: blocks_of_metal(1e6),
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_the_cycle_is_symmetric_positive_and_close_to_the_inverse(name, monkeypatch):
+    """On free nodes; measured: eigenvalues of cycle times matrix in [0.24, 1.05].
+
+    Smallest eigenvalues belong to single fields, which conjugate gradients pick off; the largest one is what the coarse
+    energies are made for. Both are scaled by the diagonal first, which leaves them as they are.
+    """
+    block = CYCLES[name]()
+    made, _ = prepared(block, 15, monkeypatch)
+    for graph, hierarchy, held in parts(block, made):
+        assert len(hierarchy.mg.levels) >= 1, "a cycle, not a dense solve"
+        A = free_part(matrix_of(graph), held)
+        M = free_part(cycle_matrix(hierarchy, held, len(graph.conductance)), held)
+        size = np.sqrt(np.diag(A))
+        A, M = A / np.outer(size, size), M * np.outer(size, size)
+        assert np.abs(M - M.T).max() < SINGLE * np.abs(M).max()
+        root = np.linalg.cholesky(A)
+        values = np.linalg.eigvalsh(root.T @ (M + M.T) / 2 @ root)
+        assert 0.15 < values[0] and values[-1] < 1.15, values[[0, -1]]
+        assert values[-1] - values[0] > 0.1, "not an exact solve"
+
+
+@pytest.mark.parametrize("contrast", [1.0, 1e6])
+def test_coarse_matrices_bound_the_energy_of_interpolated_fields(contrast, monkeypatch):
+    """On every level: energy after interpolation over energy on the level; measured at most 1.19, at contrast 1e6.
+
+    A level that had the energies of smooth fields wrong would fail on the other side: constants have none in both.
+    """
+    block = blocks_of_metal(contrast)
+    made, _ = prepared(block, 15, monkeypatch)
+    for graph, hierarchy, _ in parts(block, made):
+        graph = dataclasses.replace(graph, mass=0 * graph.mass)
+        fields = len(graph.conductance)
+        matrices = [
+            multigrid.build(graph, block.grid.nodes, hierarchy.plan[:count]).coarsest
+            for count in range(len(hierarchy.plan) + 1)
+        ]
+        assert len(matrices) >= 3
+        largest = 0.0
+        for level, fine, coarse in zip(hierarchy.mg.levels, matrices, matrices[1:], strict=False):
+            P = interpolation(level, len(coarse) // fields)
+            assert np.abs(P.sum(axis=1) - 1).max() < 1e-6 and P.min() >= 0
+            P = np.kron(np.eye(fields), P)
+            constant = np.zeros(len(coarse))
+            constant[: len(coarse) // fields] = 1.0
+            assert np.abs(coarse @ constant).max() < 1e-12 * np.diag(coarse).max()
+            size = np.sqrt(np.diag(coarse))
+            energy = P.T @ fine @ P / np.outer(size, size)
+            values = eigh(energy, coarse / np.outer(size, size) + 1e-8 * np.eye(len(coarse)), eigvals_only=True)
+            largest = max(largest, values[-1])
+            assert values[-1] > 0.8, "not far above either"
+        assert largest < 1.3
 
 
 def test_held_nodes_give_and_take_nothing(monkeypatch):
-    system = system_of(patchwork(2), 30, monkeypatch)
+    block = patchwork(2)
+    made, system = prepared(block, 15, monkeypatch)
+    for graph, hierarchy, held in parts(block, made):
+        fields = len(graph.conductance)
+        M = cycle_matrix(hierarchy, held, fields)
+        held = np.tile(held, fields)
+        assert 0 < held.sum() < len(held)
+        assert np.all(M[held] == 0) and np.all(M[:, held] == 0)
+        assert np.all(np.diag(M)[~held] > 0)
     held = np.asarray(system.free) == 0
-    M = cycle_matrix(system)
-    assert 0 < held.sum() < len(held)
-    assert np.all(M[held] == 0) and np.all(M[:, held] == 0)
-    assert np.all(np.diag(M)[~held] > 0)
     r = jnp.asarray(np.random.default_rng(0).standard_normal((len(held), 2)))
+    r = jnp.where(system.free[:, None] > 0, r, 0.0)
     z = np.asarray(precondition(system, r))
     assert np.all(z[held] == 0) and np.all(np.abs(z).max(axis=0) > 0)
+
+
+def test_either_of_two_contacts_may_be_held_with_the_same_levels(monkeypatch):
+    """As models do with several grounds; measured as above."""
+    block = patchwork(2)
+    left = held_nodes(block)
+    right = block.face_weights(RIGHT).ravel()[block.disc.index_V] > 0
+    monkeypatch.setattr(multigrid, "COARSEST", 30)
+    made = solve.prepare(block.grid, block.disc, block.law, left | right)
+    graph = solve.low_order_graphs(block.grid, block.disc, block.law, left | right)[0]
+    for held in (left, right):
+        A = free_part(matrix_of(graph), held)
+        M = free_part(cycle_matrix(made.potentials, held, 2), held)
+        values = eigh((M + M.T) / 2, np.linalg.inv(A), eigvals_only=True)
+        assert 0.1 < values[0] and values[-1] < 1.15, values[[0, -1]]
 
 
 def test_preconditioning_keeps_its_precision_for_tiny_and_huge_residuals():
@@ -99,66 +345,55 @@ def wires(gap: int) -> Block:
     return Block((x, y, np.array([0.0, 4e-9])), domain, PATCHES, 1, ground=[LEFT], bath=[LEFT, RIGHT])
 
 
-def parts_in_common(block: Block, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How many coarse nodes hold nodes of several fields, and of both wires, over all levels."""
-    system = system_of(block, 20, monkeypatch)
-    disc, levels = block.disc, system.mg.levels
-    assert len(levels) >= 3 and len(system.mg.coarsest) < disc.unknowns / 20, "there is something to share"
+def both_wires(gap: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """How many coarse unknowns of the potentials and of the temperature have weight in both wires, over all levels."""
+    block = wires(gap)
+    made, _ = prepared(block, 20, monkeypatch)
     y = block.grid.nodes[1]
-    wire = [y[np.unravel_index(index, block.shape)[1]] > 4.5e-9 for index in (disc.index_V, disc.index_T)]
-    label = np.concatenate([wire[0], 2 + wire[0], 4 + wire[1]])
-    fields = both = 0
-    owner = np.arange(disc.unknowns)
-    for level in levels:
-        owner = np.asarray(level.parent)[owner]
-        for node in range(owner.max() + 1):
-            inside = np.unique(label[owner == node])
-            assert len(inside) > 0
-            fields += len(np.unique(inside // 2)) > 1
-            both += len(np.unique(inside % 2)) > 1
-    return fields, both
+    counts = []
+    indices = (block.disc.index_V, block.disc.index_T)
+    for hierarchy, index in zip((made.potentials, made.heat), indices, strict=True):
+        weights = influence(hierarchy)
+        assert len(weights) >= 3 and weights[-1].shape[1] < len(index) / 10, "there is something to share"
+        line = y[np.unravel_index(index, block.shape)[1]]
+        wire = [line < 4.5e-9, line > 4.5e-9]
+        shared = 0
+        for W in weights:
+            touched = [W[one].max(axis=0) > 0 for one in wire]
+            assert np.all(touched[0] | touched[1])
+            shared += int(np.count_nonzero(touched[0] & touched[1]))
+        counts.append(shared)
+    return counts[0], counts[1]
 
 
 def test_wires_that_touch_nowhere_share_no_unknown(monkeypatch):
-    assert parts_in_common(wires(gap=-1), monkeypatch) == (0, 0)
+    assert both_wires(-1, monkeypatch) == (0, 0)
 
 
 def test_wires_with_metal_between_them_do_share_unknowns(monkeypatch):
-    """The control: it is connectivity, not distance, that keeps them apart; fields never meet."""
-    fields, both = parts_in_common(wires(gap=1), monkeypatch)
-    assert fields == 0 and both > 0
+    """The control: it is connectivity, not distance, that keeps them apart."""
+    potentials, heat = both_wires(1, monkeypatch)
+    assert potentials > 0 and heat > 0
 
 
 def test_heat_crosses_an_insulating_gap_and_charge_does_not(monkeypatch):
-    block = wires(gap=2)
-    system = system_of(block, 20, monkeypatch)
-    graph = graph_of(block)[0]
-    n = block.disc.nodes_V
-    owner = np.arange(block.disc.unknowns)
-    for level in system.mg.levels:
-        owner = np.asarray(level.parent)[owner]
-    lines = graph.lines[1]
-    first, second = lines <= 2, lines >= 3
-    potential = np.arange(len(lines)) < 2 * n
-
-    def shared(field: np.ndarray) -> set[int]:
-        return set(owner[field & first]) & set(owner[field & second])
-
-    assert not shared(potential) and shared(~potential)
+    potentials, heat = both_wires(2, monkeypatch)
+    assert potentials == 0 and heat > 0
 
 
-def test_contact_faces_stay_apart_from_the_inside(monkeypatch):
-    """A coarse node is held entirely or not at all; otherwise a contact would hold what lies beside it."""
-    block = patchwork(3)
-    system = system_of(block, 30, monkeypatch)
-    held = np.asarray(system.free) == 0
-    for level, inverse in zip(system.mg.levels, system.held.inverse_diagonal, strict=True):
-        assert np.array_equal(np.asarray(inverse) == 0, held)
-        parent = np.asarray(level.parent)
-        count = np.bincount(parent, held)
-        assert np.all((count == 0) | (count == np.bincount(parent)))
-        held = count > 0
-    assert 0 < held.sum() < len(held)
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_contact_faces_depend_on_contact_faces_alone(order, monkeypatch):
+    """Held nodes are interpolated from held ones; otherwise zero on a contact would not be zero on coarser levels."""
+    block = patchwork(order)
+    made, _ = prepared(block, 15, monkeypatch)
+    for _, hierarchy, held in parts(block, made):
+        assert 0 < held.sum() < len(held)
+        fine, coarse_held = held, held
+        for W, kept in zip(influence(hierarchy), hierarchy.kept, strict=True):
+            coarse_held = coarse_held[kept]
+            assert coarse_held.any() and not coarse_held.all()
+            assert np.all(W[np.ix_(fine, ~coarse_held)] == 0)
+            assert np.abs(W[np.ix_(fine, coarse_held)].sum(axis=1) - 1).max() < SINGLE
 
 
 # ------------------------------------------------------------------------------------------ how many iterations
@@ -172,26 +407,123 @@ def refined(order: int, times: int) -> Block:
     return Block((lines[0], lines[1], lines[2]), domain, PATCHES, order, ground=[ground], bath=[LEFT, RIGHT])
 
 
+def iterations(block: Block, system: System, face: tuple = PATCH_PORT, law=None) -> int:
+    """Of a current into a face, to the default tolerance."""
+    b = block.drive(face, J=(1e10, 1e10))
+    _, stats = solve.solve(system, block.law if law is None else law, b)
+    assert bool(stats.converged[0])
+    return int(stats.iterations[0])
+
+
 def test_iterations_hardly_grow_with_the_grid(monkeypatch):
-    """From 2.7 thousand to 18 thousand unknowns, two and three levels; measured 23 and 26 at the default tolerance.
+    """From 2.7 thousand to 18 thousand unknowns; measured 19 and 21 at the default tolerance.
 
     Without a coarse grid they would double with every halving of the cells. The bound is a factor of 1.3.
     """
     counts = []
     for times in (2, 4):
         block = refined(2, times)
-        system = system_of(block, 700, monkeypatch)
-        _, stats = solve.solve(system, block.law, block.drive(PATCH_PORT, J=(1e10, 1e10)))
-        assert bool(stats.converged[0]) and len(system.mg.levels) >= 2
-        assert system.mg.operator_complexity < 2.5
-        counts.append(int(stats.iterations[0]))
-    assert 10 < counts[1] <= 1.3 * counts[0] <= 45, counts
+        made, system = prepared(block, 500, monkeypatch)
+        assert all(len(mg.levels) >= 2 for mg in system.mg)
+        assert made.operator_complexity < 2.5
+        counts.append(iterations(block, system))
+    assert 10 < counts[1] <= 1.3 * counts[0] <= 32, counts
+
+
+def spins(P: float, length: float) -> list[analytic.Layer]:
+    """The materials of the patchwork without Seebeck effects, magnets with P and both metals with this lambda_sf."""
+    plain = [dataclasses.replace(m, S=0.0, S_s=0.0) for m in PATCHES]
+    return [dataclasses.replace(m, P=P * np.sign(m.P), lambda_sf=length) if m.sigma else m for m in plain]
+
+
+def test_polarisation_and_relaxation_cost_no_iterations(monkeypatch):
+    """The two potentials as one block: measured 8 or 9 for P = 0 to 0.99, relaxation from none to instant.
+
+    Taken as charge and spin apart, P = 0.9 takes sqrt((1 + 0.9)/(1 - 0.9)) = 4.4 times the iterations of P = 0.
+    """
+    block = refined(1, 4)
+    counts, earlier = {}, None
+    for P in (0.0, 0.5, 0.9, 0.99):
+        for length in (1e-11, 1e-9, 1e-8, 1e-7, 1e-3):
+            materials = spins(P, length)
+            earlier, system = prepared(block, 300, monkeypatch, materials, earlier)
+            counts[P, length] = iterations(block, system, law=block.law_of(materials))
+    assert all(len(mg.levels) >= 2 for mg in system.mg)
+    alone = max(count for (P, _), count in counts.items() if P == 0)
+    assert 4 < max(counts.values()) <= 1.3 * alone, counts
+
+
+def thin_cells(thickness: float) -> Block:
+    """A film with two cells of this thickness along x in the middle of forty of 10 nm; twenty along y."""
+    x = np.cumsum(np.concatenate([[0.0], np.full(20, 1e-8), np.full(2, thickness), np.full(20, 1e-8)]))
+    y, z = np.linspace(0.0, 200e-9, 21), np.array([0.0, 1e-8, 2e-8])
+    return Block((x, y, z), np.ones((42, 20, 2), int), PATCHES, 1, ground=[LEFT], bath=[LEFT, RIGHT])
+
+
+def test_thin_cells_in_a_part_of_the_grid_are_coarsened_along_their_short_side(monkeypatch):
+    """Aspect 1000 in two of 42 columns. Measured 14 without thin cells, 19 with them; 79 where all may leave."""
+    counts = {}
+    for thickness, strong in ((1e-8, multigrid.STRONG), (1e-11, multigrid.STRONG), (1e-11, 0.0)):
+        monkeypatch.setattr(multigrid, "STRONG", strong)
+        block = thin_cells(thickness)
+        _, system = prepared(block, 100, monkeypatch)
+        counts[thickness, strong > 0] = iterations(block, system, (1, 0, None))
+    assert counts[1e-11, True] <= 1.5 * counts[1e-8, True] <= 30
+    assert counts[1e-11, False] > 2 * counts[1e-11, True], "the control"
+
+
+# ------------------------------------------------------------------------------------------ other parameters
+
+
+def moved() -> list[analytic.Layer]:
+    """The materials of the patchwork with sigma, kappa and lambda_sf changed by a factor 3 either way, and other P."""
+    factors = ((3.0, 1 / 3, 3.0, 0.7), (1 / 3, 3.0, 1 / 3, 0.0), (1.0, 3.0, 1.0, 0.0), (1 / 3, 1 / 3, 1 / 3, -0.1))
+    return [
+        dataclasses.replace(
+            m, sigma=m.sigma * a, kappa=m.kappa * b, lambda_sf=m.lambda_sf and m.lambda_sf * c, P=P, S=0.0, S_s=0.0
+        )
+        for m, (a, b, c, P) in zip(PATCHES, factors, strict=True)
+    ]
+
+
+def test_the_plan_of_another_law_keeps_all_shapes_and_the_iterations(monkeypatch):
+    """Same program, counted by its traces, and as good as a fresh build within 20 %; values are the new ones."""
+    traces = []
+
+    @eqx.filter_jit
+    def solved(system: System, law, b):
+        traces.append(1)
+        return solve.pcg(system, law, b, jnp.zeros_like(b), jnp.asarray(1e-9), jnp.asarray(400))[1].iterations[0]
+
+    block = refined(1, 3)
+    law, b = block.law_of(moved()), block.drive(PATCH_PORT, J=(1e10, 1e10))
+    earlier, before = prepared(block, 150, monkeypatch)
+    _, system = prepared(block, 150, monkeypatch, moved(), earlier)
+    _, fresh_system = prepared(block, 150, monkeypatch, moved())
+    assert all(len(mg.levels) >= 2 for mg in system.mg)
+    assert jax.tree.structure(system) == jax.tree.structure(before)
+    assert [leaf.shape for leaf in jax.tree.leaves(system)] == [leaf.shape for leaf in jax.tree.leaves(before)]
+    counts = [int(solved(each, law, b)) for each in (before, system)]
+    assert len(traces) == 1
+    counts.append(int(solved(fresh_system, law, b)))
+    assert len(traces) == 2, "another plan makes another program: the control"
+    assert 0 < counts[1] <= 1.2 * counts[2], counts
+    assert counts[0] > 2 * counts[1], "the preconditioner of the old law is worse"
+
+
+def test_a_plan_of_the_same_law_gives_the_same_levels(monkeypatch):
+    block = patchwork(2)
+    made, system = prepared(block, 15, monkeypatch)
+    again, same = prepared(block, 15, monkeypatch, earlier=made)
+    for a, b in zip(jax.tree.leaves(system), jax.tree.leaves(same), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(again.potentials.plan) == len(made.potentials.plan) >= 2
 
 
 def test_a_problem_smaller_than_the_dense_solve_needs_no_level(monkeypatch):
     block = patchwork(1)
-    system = system_of(block, multigrid.COARSEST, monkeypatch)
-    assert len(system.mg.levels) == 0
+    _, system = prepared(block, multigrid.COARSEST, monkeypatch)
+    assert all(len(mg.levels) == 0 for mg in system.mg)
     u, stats = solve.solve(system, block.law, block.drive(PATCH_PORT, J=(1e10, 1e10)))
     assert bool(stats.converged[0])
     assert float(jnp.abs(u).max()) > 0
