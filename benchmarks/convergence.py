@@ -58,7 +58,7 @@ def measure(case: Case, unknowns: int, order: int, tolerance: float) -> dict[str
         "case": case.name,
         "order": order,
         "unknowns": model.unknowns,
-        "complexity": getattr(system.mg, "operator_complexity", None),
+        "complexity": model.preconditioner.operator_complexity,
         "iterations": dict(zip(COLUMNS, iterations, strict=False)),
         "relative_residual": dict(zip(COLUMNS, residuals, strict=False)),
         "round_off": dict(zip(COLUMNS, rounding, strict=False)),
@@ -71,12 +71,11 @@ def measure(case: Case, unknowns: int, order: int, tolerance: float) -> dict[str
 def row(found: dict[str, Any]) -> str:
     """One line of the table."""
     counts = " ".join(f"{found['iterations'].get(name, '-'):>6}" for name in COLUMNS)
-    complexity = "-" if found["complexity"] is None else f"{found['complexity']:.2f}"
     worst, rounding = (np.max(list(found[key].values())) for key in ("relative_residual", "round_off"))  # NaN if one is
     errors = f"{worst:>9.1e} {rounding:>9.1e}"
     mark = "" if found["converged"] else "  FAILED"
     return (
-        f"{found['case']:<20} {found['order']} {found['unknowns']:>9} {complexity:>7} {counts} {errors} "
+        f"{found['case']:<20} {found['order']} {found['unknowns']:>9} {found['complexity']:>7.2f} {counts} {errors} "
         f"{found['build_s']:>7.1f} {found['solve_s']:>7.1f}{mark}"
     )
 
