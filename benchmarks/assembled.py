@@ -1,0 +1,93 @@
+"""The operator as an assembled matrix, for solvers that need one.
+
+This module knows segments and nodes as `thermospin.operators` has them; it knows no solver.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+
+from thermospin import grid, operators
+
+
+def assemble(disc: operators.Discretisation, law: operators.Coefficients) -> sparse.csr_matrix:
+    """The matrix of `operators.apply`, held nodes included."""
+    _, weights, derivative = grid.gauss_lobatto(disc.order)
+    stiffness = derivative.T * weights @ derivative
+    i, j = np.nonzero(stiffness)
+
+    def block(name: str, row_nodes: str, column_nodes: str) -> sparse.csr_matrix:
+        shape = tuple(disc.nodes_V if nodes == "nodes_V" else disc.nodes_T for nodes in (row_nodes, column_nodes))
+        total = sparse.csr_matrix(shape)
+        for axis, segments in zip(disc.axes, law.segments, strict=True):
+            value = np.asarray(segments[name])[1:]  # segment 0 is a dummy
+            rows, columns = (np.asarray(getattr(axis, n))[:, 1 : len(value) + 1] for n in (row_nodes, column_nodes))
+            entries = stiffness[i, j][:, None] * value
+            total += sparse.coo_matrix((entries.ravel(), (rows[i].ravel(), columns[j].ravel())), shape).tocsr()
+        return total
+
+    mass = sparse.diags_array(np.asarray(law.relaxation), format="csr")
+    up_heat, down_heat = block("uT", "nodes_V", "nodes_T"), block("dT", "nodes_V", "nodes_T")
+    rows = [
+        [block("uu", "nodes_V", "nodes_V") + mass, -mass, up_heat],
+        [-mass, block("dd", "nodes_V", "nodes_V") + mass, down_heat],
+        [up_heat.T, down_heat.T, block("TT", "nodes_T", "nodes_T")],
+    ]
+    return sparse.csr_matrix(sparse.block_array(rows, format="csr"))
+
+
+def verify(disc: operators.Discretisation, law: operators.Coefficients, matrix: sparse.csr_matrix) -> None:
+    """Compares the matrix with the operator on random fields whose three parts contribute alike."""
+    u = np.random.default_rng(0).standard_normal((disc.unknowns, 2)) / np.sqrt(matrix.diagonal())[:, None]
+    wanted, found = np.asarray(operators.apply(disc, law, jnp.asarray(u))), matrix @ u
+    scale = np.sqrt(matrix.diagonal())[:, None]
+    off = np.linalg.norm((found - wanted) / scale) / np.linalg.norm(wanted / scale)
+    assert off < 1e-12, f"assembled matrix and operator differ by {off:.1e}"
+
+
+class Linear:
+    """The matrix on the free nodes, and the norm of its residuals.
+
+    Attributes:
+      free: their places in a field vector.
+      A: the matrix.
+      root: square root of its diagonal.
+    """
+
+    def __init__(self, disc: operators.Discretisation, law: operators.Coefficients, free: np.ndarray) -> None:
+        self.free = np.flatnonzero(free)
+        whole = assemble(disc, law)
+        self.A = whole if len(self.free) == disc.unknowns else whole[self.free][:, self.free]
+        self.root = np.sqrt(self.A.diagonal())
+        self.sizes = [int(np.count_nonzero(part)) for part in operators.split(disc, jnp.asarray(free))]
+
+    def norm(self, r: np.ndarray) -> np.ndarray:
+        """Size of each column."""
+        return np.linalg.norm(r / self.root[:, None], axis=0)
+
+    def residual(self, x: np.ndarray, b: np.ndarray) -> float:
+        """The largest relative residual of fields on all nodes."""
+        x, b = x[self.free], b[self.free]
+        return float(np.max(self.norm(b - self.A @ x) / self.norm(b)))
+
+    def scaled(self, parts: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix, np.ndarray, np.ndarray]:
+        """The matrix as rivals get it, in which charge and spin couple in magnets alone: see rivals.py.
+
+        Returns:
+          M'AM, M, the square root of the diagonal before scaling, and the sizes of the fields in each part.
+        """
+        n, _, n_T = self.sizes
+        one, none = sparse.eye_array(n), sparse.csr_array((n, n_T))
+        mixed = [[one, one / 2, none], [one, -one / 2, none], [None, None, sparse.eye_array(n_T)]]
+        cuts = np.array([[part * count // parts for part in range(parts + 1)] for count in self.sizes])
+        starts = np.array([0, n, 2 * n])[:, None] + cuts
+        order = [np.arange(low, high) for part in range(parts) for low, high in starts[:, part : part + 2]]
+        M = sparse.block_array(mixed, format="csc")[:, np.concatenate(order)].tocsr()
+        out = (M.T @ self.A @ M).tocsr()
+        root = np.sqrt(out.diagonal())
+        scale = sparse.diags_array(1 / root)
+        out = sparse.csr_matrix(scale @ out @ scale)
+        out.sort_indices()
+        return out, sparse.csr_matrix(M @ scale), root, np.diff(cuts, axis=1).T
