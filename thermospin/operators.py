@@ -68,6 +68,7 @@ class Discretisation(eqx.Module):
         in the order of V-nodes.
       held_T: nodes kept at the bath temperature.
       order: polynomial order p.
+      domains: number of domains.
     """
 
     axes: tuple[Axis, Axis, Axis]
@@ -76,6 +77,7 @@ class Discretisation(eqx.Module):
     index_T: np.ndarray
     held_T: np.ndarray
     order: int = eqx.field(static=True)
+    domains: int = eqx.field(static=True)
 
     @property
     def nodes_V(self) -> int:
@@ -180,6 +182,7 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
         index_T=index_T,
         held_T=held_T.ravel()[index_T],
         order=grid.order,
+        domains=domains,
     )
 
 
@@ -365,28 +368,58 @@ def _on_all(axis: Axis, of_metal: Array) -> Array:
     return jnp.zeros((axis.nodes_T.shape[1], *of_metal.shape[1:]), of_metal.dtype).at[: axis.metal].set(of_metal)
 
 
-def power(disc: Discretisation, law: Coefficients, v: Fields, u: Fields) -> Float[Array, " columns"]:
-    """v.A u, column by column, without the way over the nodes: the sum over segments of gradient times flux."""
+def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names domains columns"]:
+    """What v.A u is made of, column by column: v.A u = sum over names and domains of this times `coefficients`' table.
+
+    A is linear in the table, so that one pass over the segments gives the product and all its derivatives. Ordered as
+    `COEFFICIENTS`.
+    """
     (v_up, v_down, _), (u_up, u_down, _) = split(disc, v), split(disc, u)
-    total = jnp.sum(law.relaxation[:, None] * (v_up - v_down) * (u_up - u_down), axis=0)
-    for axis, segments in zip(disc.axes, law.segments, strict=True):
-        g, f = gradient(disc, axis, v), flux(segments, gradient(disc, axis, u))
-        for w, *parts in zip(_weights(disc), g.V, f.V, g.T, f.T, strict=True):
-            total += w * (jnp.sum(parts[0] * parts[1], axis=(0, 1)) + jnp.sum(parts[2] * parts[3], axis=0))
-    return total
+    out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, u.shape[1]), u.dtype))
+    out["relaxation"] = _by_domain(disc, disc.volume, (v_up - v_down) * (u_up - u_down))
+    for axis in disc.axes:
+        g, h = gradient(disc, axis, v), gradient(disc, axis, u)
+        entries = _entries(disc, axis, g, h) | {"TT": _weighted(disc, [a * b for a, b in zip(g.T, h.T, strict=True)])}
+        out |= {name: out[name] + _by_domain(disc, axis.geometry, each) for name, each in entries.items()}
+    return jnp.stack([out[name] for name in COEFFICIENTS])
 
 
-def joule_power(
-    disc: Discretisation, law: Coefficients, test: Fields, u: Fields, v: Fields
-) -> Float[Array, " columns"]:
-    """l.q(u, v), column by column (l is `test`): Joule heat over T0, each node's weighted with the T of l [W]."""
-    heat = split(disc, test)[2]
-    total = jnp.zeros(u.shape[1], u.dtype)
-    for axis, segments in zip(disc.axes, law.segments, strict=True):
-        density = joule_density(segments, gradient(disc, axis, u), gradient(disc, axis, v))
-        for w, nodes, each in zip(_weights(disc), axis.nodes_V, density, strict=True):
-            total += w * jnp.sum(take(heat, nodes) * each, axis=0)
-    return total / law.bath
+def joule_power(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Float[Array, "names domains columns"]:
+    """What l.q(u, v) times the bath temperature is made of (l is `test`), as `power` does it: Joule heat by T of l."""
+    weight = split(disc, test)[2]
+    out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, u.shape[1]), u.dtype))
+    for axis in disc.axes:
+        g, h = gradient(disc, axis, u), gradient(disc, axis, v)
+        local = [take(weight, nodes) for nodes in axis.nodes_V]
+        g = Gradient(
+            tuple(w[:, None] * x for w, x in zip(local, g.V, strict=True)),
+            tuple(w * x[: axis.metal] for w, x in zip(local, g.T, strict=True)),
+        )
+        products = [a * b[: axis.metal] for a, b in zip(g.T, h.T, strict=True)]
+        entries = _entries(disc, axis, g, h) | {"joule_TT": _weighted(disc, products)}
+        out |= {name: out[name] + _by_domain(disc, axis.geometry, each) for name, each in entries.items()}
+    return jnp.stack([out[name] for name in COEFFICIENTS])
+
+
+def _entries(disc: Discretisation, axis: Axis, g: Gradient, h: Gradient) -> dict[str, Array]:
+    """g.G h on each metal segment, entry by entry of G, without that of T alone."""
+    pairs = [(a, b, s[: axis.metal], t[: axis.metal]) for a, b, s, t in zip(g.V, h.V, g.T, h.T, strict=True)]
+    out = {}
+    for channel, (name, mixed) in enumerate((("uu", "uT"), ("dd", "dT"))):
+        out[name] = _weighted(disc, [a[:, channel] * b[:, channel] for a, b, _, _ in pairs])
+        out[mixed] = _weighted(disc, [a[:, channel] * t + s * b[:, channel] for a, b, s, t in pairs])
+    return out
+
+
+def _weighted(disc: Discretisation, values: Sequence[Array]) -> Array:
+    """Quadrature over a segment."""
+    return functools.reduce(jnp.add, [w * each for w, each in zip(_weights(disc), values, strict=True)])
+
+
+def _by_domain(disc: Discretisation, rows: Rows, values: Float[Array, "rows columns"]) -> Array:
+    """Sums values of segments or nodes by domain (domains, columns): the transpose of `coefficients`."""
+    values = jnp.concatenate([values, jnp.zeros((rows.size - len(values), values.shape[1]), values.dtype)])
+    return rows.multiply_transposed(values[:, None], disc.domains)[:, 0]
 
 
 def _conduction(segments: Law, g: Gradient) -> Gradient:

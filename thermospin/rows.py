@@ -6,6 +6,7 @@ A scatter or a segment sum is slow on a CPU and adds in no fixed order on a GPU;
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -89,3 +90,13 @@ class Rows(eqx.Module):
             more = self.rest.multiply(x)
             out = out + take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), self.place)
         return out
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return len(self.index[0])
+
+    def multiply_transposed(self, y: Float[Array, "rows fields columns"], columns: int) -> Array:
+        """The transpose, of `columns` rows, times values: for few columns, as it adds them one after another."""
+        shape = jax.ShapeDtypeStruct((columns, *y.shape[1:]), y.dtype)
+        return jax.linear_transpose(self.multiply, shape)(y)[0]

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import time
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -88,7 +90,8 @@ class Ports(eqx.Module):
 
 # ------------------------------------------------------------------------------------------- multilinear forms
 
-#: A multilinear function of a law and of fields, column by column: (law, (unknowns, columns), ...) -> (..., columns).
+#: A multilinear function of a law (or of none) and of fields, column by column: ((unknowns, columns), ...) ->
+#: (..., columns).
 Form = Callable[..., Array]
 
 
@@ -102,19 +105,30 @@ def _of_state(form: Form, law: Coefficients, terms: Sequence[tuple[Any, ...]]) -
 
 
 def _of_change(form: Form, states: States, terms: Sequence[tuple[Triple, ...]]) -> Array:
-    """form in the first state minus form in the other one, for every term (..., terms).
+    """form in the first state minus form in the other one, for every term (..., terms)."""
+    with_law, with_fields = _changes(terms)
+    values = _of_state(form, states.other, with_fields)
+    parts = values.reshape(*values.shape[:-1], -1, len(terms))
+    return _of_state(form, states.change, with_law) + parts.sum(axis=-2)
+
+
+def _changes(terms: Sequence[tuple[Triple, ...]]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Terms whose values make the difference of a form between two states, for each of some terms.
 
     A difference of products is f(a, b) - f(a', b') = f(a - a', b) + f(a', b - b'), and so on for more factors: nothing
-    large is subtracted. The law comes first; all further terms have the law of the other state and are one evaluation.
+    large is subtracted. The law comes first; all further terms have the law of the other state.
+
+    Returns:
+      those that belong to the change of the law, one for each term, and those that belong to the law of the other
+      state: with the first factor changed for each term, with the second one, and so on.
     """
-    arguments = list(zip(*terms, strict=True))
-    columns: list[list[Vector]] = [[] for _ in arguments]
-    for changed in range(len(arguments)):
-        for place, (column, quantities) in enumerate(zip(columns, arguments, strict=True)):
-            column += [q.other if place < changed else q.change if place == changed else q.first for q in quantities]
-    with_law = form(states.change, *(_stack(q.first for q in quantities) for quantities in arguments))
-    with_fields = form(states.other, *map(_stack, columns))
-    return with_law + with_fields.reshape(*with_law.shape[:-1], len(arguments), len(terms)).sum(axis=-2)
+    factors = range(len(terms[0]))
+
+    def pick(quantity: Triple, place: int, changed: int) -> Any:
+        return quantity.other if place < changed else quantity.change if place == changed else quantity.first
+
+    with_fields = [tuple(pick(q, k, changed) for k, q in enumerate(term)) for changed in factors for term in terms]
+    return [tuple(quantity.first for quantity in term) for term in terms], with_fields
 
 
 def _pairs(total: int, low: int, high: int) -> list[tuple[int, int]]:
@@ -222,46 +236,153 @@ def _signs(model: Model, experiment: Experiment, *states: str) -> tuple[Signs, .
     return tuple({name: jnp.asarray(each.get(name, 1), float) for name in model.device.magnets} for each in chosen)
 
 
+Table = dict[str, Float[Array, " domains"]]
+
+
+def _tables(
+    constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any]
+) -> tuple[Table, list[tuple[Table, Table]]]:
+    """The law of the domains: of the first state, and for each of the others its own and the first minus its own."""
+    first, *others = (constitution.table(parameters, each) for each in signs)
+    magnets = [magnet for _, magnet in constitution.domains]
+    changes = []
+    for table, each in zip(others, signs[1:], strict=True):
+        # Nothing where a magnet is not reversed; a difference of sums over cells would leave round-off everywhere.
+        turned = jnp.stack([jnp.asarray(m is not None and signs[0][m] != each[m]) for m in magnets])
+        changes.append((table, jax.tree.map(lambda a, b, on=turned: jnp.where(on, a - b, 0.0), first, table)))
+    return first, changes
+
+
 @eqx.filter_jit
 def _laws(
     disc: Discretisation, constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any]
 ) -> tuple[Any, ...]:
     """Coefficients of the first state, and `States` for each of the others."""
-    tables = [constitution.table(parameters, each) for each in signs]
-    first, *others = (operators.coefficients(disc, table, constitution.bath) for table in tables)
-    changes = []
-    for table, each in zip(tables[1:], signs[1:], strict=True):
-        # Taken per domain, nothing where a magnet is not reversed; sums over cells would leave round-off everywhere.
-        magnets = [magnet for _, magnet in constitution.domains]
-        turned = jnp.stack([jnp.asarray(m is not None and signs[0][m] != each[m]) for m in magnets])
-        change = jax.tree.map(lambda a, b, on=turned: jnp.where(on, a - b, 0.0), tables[0], table)
-        changes.append(operators.coefficients(disc, change, constitution.bath))
-    return (first, *(States(first, other, change) for other, change in zip(others, changes, strict=True)))
+    first, others = _tables(constitution, signs, parameters)
+
+    def summed(table: Table) -> Coefficients:
+        return operators.coefficients(disc, table, constitution.bath)
+
+    law = summed(first)
+    return (law, *(States(law, summed(other), summed(change)) for other, change in others))
 
 
 # ------------------------------------------------------------------------------------------- the functional
 
 
-def _functional(
-    disc: Discretisation, ports: Ports, zeta: Array, harmonics: int, of: Any, law: Any, ladder: Any, bare: Ladder
-) -> Array:
-    """L_1 ... L_N of a state, or of the difference of two: `of` evaluates terms; `bare` are the fields themselves."""
-    m = len(ladder.u)
-    orders = range(1, harmonics + 1)
-    power = [(n, k) for n in orders for k in range(max(1, n - m + 1), min(n, m) + 1)]
-    heat = [(n, k, i, j) for n in orders for k in range(max(1, n - m + 1), n + 1) for i, j in _pairs(k, 1, m)]
-    terms = [(ladder.l[n - k], ladder.u[k - 1]) for n, k in power]
-    total = -_collect([n for n, _ in power], harmonics) @ of(_bound(operators.power, disc), law, terms)
-    if heat:
-        triple = [(ladder.l[n - k], ladder.u[i - 1], ladder.u[j - 1]) for n, k, i, j in heat]
-        weights = np.array([_twice(i, j) for _, _, i, j in heat])
-        total += (
-            zeta
-            * _collect([n for n, *_ in heat], harmonics)
-            @ (weights * of(_bound(operators.joule_power, disc), law, triple))
-        )
-    ends = [ports.probe @ u + ports.drive @ l for u, l in zip(bare.u[:harmonics], bare.l, strict=False)]  # noqa: E741
-    return total.at[: len(ends)].add(jnp.stack(ends))
+class Moments(eqx.Module):
+    """What the functional of a state, or of the difference of two, is made of besides the constitutive law.
+
+    The functional is linear in the law of the domains, whose entries are few: with the fields frozen, a pass over the
+    grid leaves a few hundred numbers, and values and derivatives by all parameters are small sums of those.
+
+    Attributes:
+      power: for each table that they belong to the moments of the terms l.A u (names, domains, terms).
+      heat: the same of the terms l.q(u, u).
+      ends: w.u_n + l_(n-1).b (rungs,).
+    """
+
+    power: tuple[Array, ...]
+    heat: tuple[Array, ...]
+    ends: Float[Array, " rungs"]
+
+
+def _power_terms(rungs: int, harmonics: int) -> list[tuple[int, int]]:
+    """All (n, k) of the terms l_(n-k).A u_k."""
+    return [(n, k) for n in range(1, harmonics + 1) for k in range(max(1, n - rungs + 1), min(n, rungs) + 1)]
+
+
+def _heat_terms(rungs: int, harmonics: int) -> list[tuple[int, int, int, int]]:
+    """All (n, k, i, j) of the terms l_(n-k).q(u_i, u_j), i <= j."""
+    return [
+        (n, k, i, j)
+        for n in range(1, harmonics + 1)
+        for k in range(max(1, n - rungs + 1), n + 1)
+        for i, j in _pairs(k, 1, rungs)
+    ]
+
+
+@eqx.filter_jit
+def _moments(disc: Discretisation, ports: Ports, ladders: tuple[Ladder, ...], harmonics: int) -> tuple[Moments, ...]:
+    """Of the first state, with its table; of each other state for the difference, with the tables (change, other)."""
+    vectors: list[Vector] = []
+
+    def numbered(ladder: Sequence[Vector]) -> Any:
+        vectors.extend(ladder)
+        return tuple(range(len(vectors) - len(ladder), len(vectors)))
+
+    first, rungs = ladders[0], len(ladders[0].u)
+    of_first = Ladder(numbered(first.u), numbered(first.l))
+    groups = []  # terms of power and of heat, state by state, and table by table
+    for number, ladder in enumerate(ladders):
+        names: Any = of_first
+        if number:
+            other: Ladder = jax.tree.map(jnp.subtract, first, ladder)
+            u, l = (  # noqa: E741
+                tuple(itertools.starmap(Triple, zip(own, numbered(a), numbered(b), strict=True)))
+                for own, a, b in ((of_first.u, other.u, ladder.u), (of_first.l, other.l, ladder.l))
+            )
+            names = types.SimpleNamespace(u=u, l=l)
+        power = [(names.l[n - k], names.u[k - 1]) for n, k in _power_terms(rungs, harmonics)]
+        heat = [(names.l[n - k], names.u[i - 1], names.u[j - 1]) for n, k, i, j in _heat_terms(rungs, harmonics)]
+        groups.append([_changes(terms) if number and terms else (terms,) for terms in (power, heat)])
+
+    stacked = jnp.stack(vectors)
+    made = []
+    for kind, form in enumerate((operators.power, operators.joule_power)):
+        terms = [term for group in groups for part in group[kind] for term in part]
+
+        def one(places: Array, form: Any = form) -> Array:
+            return form(disc, *(stacked[place][:, None] for place in places))[..., 0]
+
+        # One after another: a program with one column in it, and little memory.
+        made.append(list(jax.lax.map(one, jnp.array(terms))) if terms else [])
+
+    out = []
+    for group, ladder in zip(groups, ladders, strict=True):
+        found = []
+        for kind, parts in enumerate(group):
+            values: list[Array] = []
+            for part in parts if parts[0] else ():
+                taken, made[kind] = made[kind][: len(part)], made[kind][len(part) :]
+                count = len(parts[0])
+                values.append(jnp.stack([sum(taken[k::count], 0.0 * taken[k]) for k in range(count)], axis=-1))
+            found.append(tuple(values))
+        ends = [ports.probe @ u + ports.drive @ l for u, l in zip(ladder.u[:harmonics], ladder.l, strict=False)]  # noqa: E741
+        out.append(Moments(found[0], found[1], jnp.stack(ends)))
+    return tuple(out)
+
+
+def _contracted(
+    constitution: Constitution,
+    signs: tuple[Signs, ...],
+    parameters: dict[str, Any],
+    moments: tuple[Moments, ...],
+    harmonics: int,
+) -> Float[Array, "states harmonics"]:
+    """The functional as a function of the parameters, fields frozen.
+
+    L_1 ... L_N of the first state, and of each other state the difference (first minus other).
+    """
+    zeta = jnp.asarray(parameters["zeta"], float)
+    first, others = _tables(constitution, signs, parameters)
+    tables = [(first,), *((change, other) for other, change in others)]
+    rungs = len(moments[0].ends)
+    power, heat = _power_terms(rungs, harmonics), _heat_terms(rungs, harmonics)
+    rows = []
+    for each, of_state in zip(moments, tables, strict=True):
+
+        def value(parts: tuple[Array, ...], of_state: tuple[Table, ...] = of_state) -> Array:
+            stacked = [jnp.stack([table[name] for name in operators.COEFFICIENTS]) for table in of_state]
+            terms = [jnp.einsum("nd,ndt->t", table, part) for table, part in zip(stacked, parts, strict=True)]
+            return functools.reduce(jnp.add, terms)
+
+        row = -(jnp.asarray(_collect([n for n, _ in power], harmonics)) @ value(each.power))
+        if heat:
+            weights = np.array([_twice(i, j) for _, _, i, j in heat])
+            row += zeta / constitution.bath * _collect([n for n, *_ in heat], harmonics) @ (weights * value(each.heat))
+        rows.append(row.at[:rungs].add(each.ends[:harmonics]))
+    return jnp.stack(rows)
 
 
 def _collect(orders: Sequence[int], harmonics: int) -> np.ndarray:
@@ -269,7 +390,21 @@ def _collect(orders: Sequence[int], harmonics: int) -> np.ndarray:
     return (np.arange(1, harmonics + 1)[:, None] == np.array(orders)[None, :]).astype(float)
 
 
+_contract = eqx.filter_jit(_contracted)
+
+
 @eqx.filter_jit
+def _slopes(
+    constitution: Constitution,
+    signs: tuple[Signs, ...],
+    parameters: dict[str, Any],
+    moments: tuple[Moments, ...],
+    harmonics: int,
+) -> dict[str, Array]:
+    """Derivative of `_contracted` by every parameter, each (states, harmonics)."""
+    return jax.jacfwd(lambda p: _contracted(constitution, signs, p, moments, harmonics))(parameters)
+
+
 def _values(
     disc: Discretisation,
     ports: Ports,
@@ -279,21 +414,10 @@ def _values(
     ladders: tuple[Ladder, ...],
     harmonics: int,
 ) -> Float[Array, "states harmonics"]:
-    """The functional as a function of parameters, fields frozen.
-
-    L_1 ... L_N of the first state, and of each other state the difference (first minus other).
-    """
-    zeta = jnp.asarray(parameters["zeta"], float)
-    law, *others = _laws(disc, constitution, signs, parameters)
-    first = ladders[0]
-    rows = [_functional(disc, ports, zeta, harmonics, _of_state, law, first, first)]
-    for states, change in zip(others, ladders[1:], strict=True):
-        triples = _triples(first, change)
-        rows.append(_functional(disc, ports, zeta, harmonics, _of_change, states, triples, change))
-    return jnp.stack(rows)
+    """The functional of all states with these fields; see `_contracted`."""
+    return _contract(constitution, signs, parameters, _moments(disc, ports, ladders, harmonics), harmonics)
 
 
-@eqx.filter_jit
 def _jacobian(
     disc: Discretisation,
     ports: Ports,
@@ -304,13 +428,9 @@ def _jacobian(
     harmonics: int,
 ) -> tuple[Array, dict[str, Array]]:
     """`_values`, and its derivative by every parameter, each (states, harmonics)."""
-    values, pull = jax.vjp(
-        lambda p: _values(disc, ports, constitution, signs, p, ladders, harmonics).ravel(), parameters
-    )
-    # One row after another: the cotangents of all coefficients are as large as the problem.
-    rows = jax.lax.map(lambda e: pull(e)[0], jnp.eye(values.size))
-    shape = (len(ladders), harmonics)
-    return values.reshape(shape), {name: row.reshape(shape) for name, row in rows.items()}
+    moments = _moments(disc, ports, ladders, harmonics)
+    arguments = constitution, signs, parameters, moments, harmonics
+    return _contract(*arguments), _slopes(*arguments)
 
 
 def _parts(experiment: Experiment, values: Any, harmonic: int) -> dict[str, Any]:
