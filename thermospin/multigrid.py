@@ -100,14 +100,12 @@ class Level(eqx.Module):
     Attributes:
       edges: conductances to the neighbours.
       diagonal: entries a and d of the diagonal blocks [[a, b], [b, d]] (nodes, fields), and b (nodes,) of two fields.
-      inverse: the same of the inverse blocks.
       interpolation: values at the nodes from those of the next level.
       restriction: its transpose.
     """
 
     edges: Rows
     diagonal: tuple[Float[Array, "nodes fields"], Float[Array, " nodes"] | None]
-    inverse: tuple[Float[Array, "nodes fields"], Float[Array, " nodes"] | None]
     interpolation: Rows
     restriction: Rows
 
@@ -373,18 +371,9 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
 def _level(graph: Graph, interpolation: csr_array) -> Level:
     edges, (a, b, d) = graph.blocks()
     two = len(graph.conductance) == 2
-    determinant = np.where(a * d > b * b, a * d - b * b, 1.0)
-
-    def entries(a: np.ndarray, b: np.ndarray, d: np.ndarray) -> tuple[Array, Array | None]:
-        main = np.stack([a, d], axis=1) if two else a[:, None]
-        return jnp.asarray(main, jnp.float32), jnp.asarray(b, jnp.float32) if two else None
-
-    inverse = (
-        entries(d / determinant, -b / determinant, a / determinant)
-        if two
-        else entries(1 / np.where(a > 0, a, 1.0), b, d)
-    )
-    return Level(Rows.of(edges), entries(a, b, d), inverse, Rows.of(interpolation), Rows.of(interpolation.T.tocsr()))
+    main = np.stack([a, d], axis=1) if two else a[:, None]
+    diagonal = jnp.asarray(main, jnp.float32), jnp.asarray(b, jnp.float32) if two else None
+    return Level(Rows.of(edges), diagonal, Rows.of(interpolation), Rows.of(interpolation.T.tocsr()))
 
 
 def _dense(graph: Graph) -> np.ndarray:
@@ -420,6 +409,19 @@ def _blocks(entries: tuple[Array, Array | None], x: Values) -> Values:
     return out if coupling is None else out + coupling[:, None, None] * x[:, ::-1]
 
 
+def _solved(entries: tuple[Array, Array | None], r: Values) -> Values:
+    """The inverse of the diagonal blocks times values."""
+    main, coupling = entries
+    safe = jnp.where(main > 0, main, 1.0)
+    if coupling is None:
+        return r / safe[:, :, None]
+    # By the Schur complement: a determinant of small conductances could leave the range of single precision.
+    ratio = coupling / safe[:, 0]
+    rest = main[:, 1] - coupling * ratio
+    second = jnp.where(rest > 0, 1.0 / jnp.where(rest > 0, rest, 1.0), 0.0)
+    return _blocks((jnp.stack([1.0 / safe[:, 0] + ratio * ratio * second, second], axis=1), -ratio * second), r)
+
+
 def _smooth(level: Level, free: Array, steps: int, x: Values, r: Values, step: Values, first: int) -> tuple[Array, ...]:
     """Chebyshev polynomial of the fourth kind in D^-1 A, whose spectrum lies in [0, 2] (D has the diagonal blocks).
 
@@ -440,7 +442,7 @@ def _smooth(level: Level, free: Array, steps: int, x: Values, r: Values, step: V
 def _next(level: Level, free: Array, i: Array | int, step: Values, r: Values) -> Values:
     """Step i = 1, 2, ... of the smoother from the one before."""
     i = jnp.asarray(i, r.dtype)
-    fresh = free[:, None, None] * _blocks(level.inverse, r)
+    fresh = free[:, None, None] * _solved(level.diagonal, r)
     return jnp.where(i > 1, (2 * i - 3) / (2 * i + 1), 0.0) * step + (8 * i - 4) / (2 * i + 1) / 2 * fresh
 
 

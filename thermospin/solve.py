@@ -228,8 +228,8 @@ def pcg(
     def body(carry):
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
         # which they start again if it is not: one program with one operator and one preconditioner in it.
-        x, r, p, rz, check, _, count, steps = carry
-        active = size(r) > tolerance
+        x, r, p, rz, error, check, _, count, steps = carry
+        active = error > tolerance
         z = lax.cond(check, lambda r: r, lambda r: precondition(system, r), r)
         fresh = _dot(r, z)
         p = z + jnp.where(active & (rz > 0), fresh / jnp.where(rz > 0, rz, 1.0), 0.0) * p
@@ -238,18 +238,16 @@ def pcg(
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
         x = x + alpha * p
         r = jnp.where(check, b - Av, r - alpha * Av)
+        error = size(r)
+        steps += ~check
+        pause = jnp.all(error <= tolerance) | (steps >= max_steps)
         rz = jnp.where(check, 0.0, fresh)
-        small = jnp.all(size(r) <= tolerance)
-        last = steps + ~check >= max_steps
-        return x, r, p, rz, ~check & (small | last), check & (small | last), count + (active & ~check), steps + ~check
+        return x, r, p, rz, error, ~check & pause, check & pause, count + (active & ~check), steps
 
-    def go_on(carry):
-        return ~carry[5]
-
+    unknown = jnp.full(b.shape[1], jnp.inf)
     zeros = jnp.zeros(b.shape[1])
-    start = (x, b, jnp.zeros_like(b), zeros, jnp.array(True), jnp.array(False), jnp.zeros(b.shape[1], int), 0)
-    x, r, _, _, _, _, count, _ = lax.while_loop(go_on, body, start)
-    residual = size(r)
+    start = (x, b, jnp.zeros_like(b), zeros, unknown, jnp.array(True), jnp.array(False), zeros.astype(int), 0)
+    x, _, _, _, residual, _, _, count, _ = lax.while_loop(lambda carry: ~carry[6], body, start)
     return x * norm, Stats(count, residual, residual <= tolerance)
 
 
