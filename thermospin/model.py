@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +94,7 @@ class Model:
           parameters: values by name; those left out are the device's own.
         """
         values = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
-        law = operators.coefficients(self.disc, self.constitution.table(values, {}), self.device.bath)
+        law = _law(self.disc, self.constitution, {name: jnp.asarray(value) for name, value in values.items()})
         on_contact = {name: np.asarray(port)[: self.disc.nodes_V] > 0 for name, port in self.ports.items()}
         contact_V = sum(on_contact.values(), np.zeros(self.disc.nodes_V)) > 0
         made = solve.prepare(self.grid, self.disc, law, contact_V, self.preconditioner)
@@ -153,6 +154,11 @@ class Constitution:
         }
 
 
+@eqx.filter_jit
+def _law(disc: Discretisation, constitution: Constitution, parameters: Parameters) -> operators.Coefficients:
+    return operators.coefficients(disc, constitution.table(parameters, {}), constitution.bath)
+
+
 def build(device: Device, *, cells: int | None = None, order: int = 2, progress: Progress | None = None) -> Model:
     """The discrete problem of a device.
 
@@ -192,6 +198,7 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None) -> 
     on_contact = {name: area.ravel()[disc.index_V] for name, area in areas.items()}
     rest = np.zeros(disc.nodes_T)
     ports = {
-        name: jnp.asarray(np.concatenate([area / 2, area / 2, rest]) / area.sum()) for name, area in on_contact.items()
+        name: jax.device_put(np.concatenate([area / 2, area / 2, rest]) / area.sum())
+        for name, area in on_contact.items()
     }
     return Model(device, grid, disc, {}, ports).refreshed({})

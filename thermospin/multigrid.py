@@ -24,6 +24,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -372,7 +373,7 @@ def _level(graph: Graph, interpolation: csr_array) -> Level:
     edges, (a, b, d) = graph.blocks()
     two = len(graph.conductance) == 2
     main = np.stack([a, d], axis=1) if two else a[:, None]
-    diagonal = jnp.asarray(main, jnp.float32), jnp.asarray(b, jnp.float32) if two else None
+    diagonal = jax.device_put(main.astype(np.float32)), jax.device_put(b.astype(np.float32)) if two else None
     return Level(Rows.of(edges), diagonal, Rows.of(interpolation), Rows.of(interpolation.T.tocsr()))
 
 
@@ -394,13 +395,13 @@ def hold(hierarchy: Hierarchy, held: np.ndarray) -> Held:
     """
     free = []
     for kept in hierarchy.kept:
-        free.append(jnp.asarray(~held, jnp.float32))
+        free.append(jax.device_put((~held).astype(np.float32)))
         held = held[kept]
     matrix = hierarchy.coarsest
     inside = np.flatnonzero(np.tile(~held, len(matrix) // max(len(held), 1)))
     coarsest = np.zeros_like(matrix)
     coarsest[np.ix_(inside, inside)] = np.linalg.inv(matrix[np.ix_(inside, inside)])
-    return Held(tuple(free), jnp.asarray(coarsest, jnp.float32))
+    return Held(tuple(free), jax.device_put(coarsest.astype(np.float32)))
 
 
 def _blocks(entries: tuple[Array, Array | None], x: Values) -> Values:

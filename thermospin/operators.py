@@ -219,11 +219,11 @@ def _axis(
         places = np.arange(nodes.size, dtype=np.int32).reshape(nodes.shape)
         slots[0, nodes[:-1, 1:]] = places[:-1, 1:]
         slots[1, nodes[-1, 1:]] = places[-1, 1:]
-        return jnp.asarray(slots)
+        return jax.device_put(slots)
 
     dummy = csr_array((1, section.shape[1]))
     return Axis(
-        nodes_T=jnp.asarray(nodes),
+        nodes_T=jax.device_put(nodes),
         geometry=Rows.of(vstack([dummy, section[found]], format="csr"), dtype=float),
         slots_V=slots_of(nodes[:, : metal_count + 1], count_V),
         slots_T=slots_of(nodes, count_T),

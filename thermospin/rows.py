@@ -1,5 +1,6 @@
 """Gathers, and sparse matrices as columns of neighbours: the form in which XLA runs irregular grids fast.
 
+Arrays go to the device by `device_put`, which compiles nothing; `jnp.asarray` would compile a copy for every shape.
 A scatter or a segment sum is slow on a CPU and adds in no fixed order on a GPU; a gather of whole rows is neither.
 """
 
@@ -65,8 +66,8 @@ class Rows(eqx.Module):
             column, value = np.zeros(rows, np.int32), np.zeros(rows, matrix.dtype)
             column[here], value[here] = matrix.indices[entry], matrix.data[entry]
             parts = (value.real, value.imag) if np.iscomplexobj(value) else (value,)
-            index.append(jnp.asarray(column))
-            weight.append(tuple(jnp.asarray(part, dtype) for part in parts))
+            index.append(jax.device_put(column))
+            weight.append(tuple(jax.device_put(part.astype(dtype)) for part in parts))
         long = np.flatnonzero(count > width)
         if len(long) == 0:
             return cls(tuple(index), tuple(weight), None, None)
@@ -76,7 +77,7 @@ class Rows(eqx.Module):
         pointer = np.append(0, np.cumsum(length))
         entry = np.repeat(matrix.indptr[long] + width - pointer[:-1], length) + np.arange(pointer[-1])
         rest = csr_array((matrix.data[entry], matrix.indices[entry], pointer), shape=(len(long), matrix.shape[1]))
-        return cls(tuple(index), tuple(weight), cls.of(rest, dtype=dtype, width=longest - width), jnp.asarray(place))
+        return cls(tuple(index), tuple(weight), cls.of(rest, dtype=dtype, width=longest - width), jax.device_put(place))
 
     def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
         """The matrix times values."""

@@ -99,19 +99,20 @@ def low_order_graphs(
       contact_V: marks V-nodes on contact faces, which coarser levels keep apart from the inside.
     """
     shape = [len(x) for x in grid.nodes]
-    potentials = _graph(disc, law, ("uu", "dd"), np.unravel_index(disc.index_V, shape), contact_V)
+    potentials = _graph(disc, law, True, np.unravel_index(disc.index_V, shape), contact_V)
     potentials = dataclasses.replace(potentials, mass=np.asarray(law.relaxation))
-    return potentials, _graph(disc, law, ("TT",), np.unravel_index(disc.index_T, shape), disc.held_T)
+    return potentials, _graph(disc, law, False, np.unravel_index(disc.index_T, shape), disc.held_T)
 
 
 def _graph(
-    disc: Discretisation, law: Coefficients, names: tuple[str, ...], lines: tuple[np.ndarray, ...], kind: np.ndarray
+    disc: Discretisation, law: Coefficients, of_V: bool, lines: tuple[np.ndarray, ...], kind: np.ndarray
 ) -> multigrid.Graph:
     reference = gauss_lobatto(disc.order)[0]
     tails, heads, axes, values = [], [], [], []
     for number, (axis, segments) in enumerate(zip(disc.axes, law.segments, strict=True)):
-        nodes = np.asarray(axis.nodes_T if names == ("TT",) else axis.nodes_V)
-        conductance = np.stack([np.asarray(segments[name]) for name in names])
+        # On the host: slices of JAX arrays would be compiled, one program for each of their sizes.
+        conductance = np.asarray(segments.V).T if of_V else np.asarray(segments.TT)[None]
+        nodes = np.asarray(axis.nodes_T)[:, : conductance.shape[1]]
         for local in range(disc.order):
             tails.append(nodes[local, 1:])
             heads.append(nodes[local + 1, 1:])
@@ -167,7 +168,7 @@ def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tup
     return tuple(
         System(
             disc,
-            jnp.asarray(~np.concatenate([held, held, disc.held_T]), float),
+            jax.device_put((~np.concatenate([held, held, disc.held_T])).astype(float)),
             (made.potentials.mg, made.heat.mg),
             (multigrid.hold(made.potentials, held), heat),
         )
