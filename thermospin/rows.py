@@ -1,7 +1,7 @@
 """Gathers, and sparse matrices as columns of neighbours: the form in which XLA runs irregular grids fast.
 
-A scatter or a segment sum is slow on a CPU and adds in no fixed order on a GPU; a gather of whole rows is neither. Arrays
-made on the host go to the device by `device_put`: `jnp.asarray` would compile a copy for every shape.
+A scatter or a segment sum is slow on a CPU and adds in no fixed order on a GPU; a gather of whole rows is neither.
+Arrays made on the host go to the device by `device_put`: `jnp.asarray` would compile a copy for every shape.
 """
 
 from __future__ import annotations
