@@ -32,8 +32,8 @@ app = typer.Typer(
 
 #: Rough, for `check`: one solve per unknown on two cores, the compilation before the first one [s], and peak memory
 #: as on the shipped device (1.0 GiB for 288,497 unknowns).
-SECONDS_PER_UNKNOWN = 5e-6
-SECONDS_TO_COMPILE = 10.0
+SECONDS_PER_UNKNOWN = 2e-6
+SECONDS_TO_COMPILE = 15.0
 BYTES_AT_REST = 300 * 2**20
 BYTES_PER_UNKNOWN = 2600
 

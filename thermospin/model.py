@@ -96,7 +96,9 @@ class Model:
         values = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
         law = _law(self.disc, self.constitution, {name: jnp.asarray(value) for name, value in values.items()})
         on_contact = {name: np.asarray(port)[: self.disc.nodes_V] > 0 for name, port in self.ports.items()}
-        contact_V = sum(on_contact.values(), np.zeros(self.disc.nodes_V)) > 0
+        contact_V = np.zeros(self.disc.nodes_V, int)
+        for number, marked in enumerate(on_contact.values(), start=1):
+            contact_V[marked] = number
         made = solve.prepare(self.grid, self.disc, law, contact_V, self.preconditioner)
         grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
         systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))

@@ -400,7 +400,12 @@ def hold(hierarchy: Hierarchy, held: np.ndarray) -> Held:
     matrix = hierarchy.coarsest
     inside = np.flatnonzero(np.tile(~held, len(matrix) // max(len(held), 1)))
     coarsest = np.zeros_like(matrix)
-    coarsest[np.ix_(inside, inside)] = np.linalg.inv(matrix[np.ix_(inside, inside)])
+    block = matrix[np.ix_(inside, inside)]
+    try:
+        coarsest[np.ix_(inside, inside)] = np.linalg.inv(block)
+    except np.linalg.LinAlgError:
+        # A piece that hangs on nothing held: the solve will not converge there and says so.
+        coarsest[np.ix_(inside, inside)] = np.linalg.pinv(block, hermitian=True)
     return Held(tuple(free), jax.device_put(coarsest.astype(np.float32)))
 
 

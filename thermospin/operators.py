@@ -17,6 +17,7 @@ This module knows no solver and no experiment. See docs/theory.md.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -288,12 +289,18 @@ def gradient(disc: Discretisation, axis: Axis, u: Fields) -> Gradient:
 
 
 def _along(axis: Axis, matrix: np.ndarray, potentials: Array, heat: Array) -> Gradient:
-    """A matrix (p+1, p+1) times the values of the fields at the nodes of each segment."""
-    return Gradient(
-        _combine(matrix, [take(potentials, nodes) for nodes in axis.nodes_V]),
-        _combine(matrix, [take(heat, nodes) for nodes in axis.nodes_V]),
-        _combine(matrix, [take(heat, nodes[axis.metal :]) for nodes in axis.nodes_T]),
-    )
+    """A matrix (p+1, p+1) whose rows sum to zero times the values of the fields at the nodes of each segment.
+
+    It acts on the steps from node to node: differences of neighbouring values are nearly free of round-off, sums of
+    products with the values themselves are not.
+    """
+    on_steps = matrix @ np.tri(len(matrix), len(matrix) - 1, -1)
+
+    def of(values: Array, nodes: Array) -> tuple[Array, ...]:
+        local = [take(values, each) for each in nodes]
+        return _combine(on_steps, [after - before for before, after in itertools.pairwise(local)])
+
+    return Gradient(of(potentials, axis.nodes_V), of(heat, axis.nodes_V), of(heat, axis.nodes_T[:, axis.metal :]))
 
 
 def flux(law: Law, g: Gradient) -> Gradient:

@@ -96,7 +96,7 @@ def low_order_graphs(
     those of the sum over axes. The Seebeck and Peltier terms are left out.
 
     Args:
-      contact_V: marks V-nodes on contact faces, which coarser levels keep apart from the inside.
+      contact_V: number of the contact that each V-node is on, 0 for none: coarser levels keep them apart.
     """
     shape = [len(x) for x in grid.nodes]
     potentials = _graph(disc, law, True, np.unravel_index(disc.index_V, shape), contact_V)
@@ -125,7 +125,7 @@ def _graph(
         axis=np.concatenate(axes),
         conductance=np.concatenate(values, axis=1),
         mass=np.zeros(len(kind)),
-        kind=kind.astype(np.int8),
+        kind=kind.astype(np.int16),
     )
 
 
@@ -153,7 +153,7 @@ def prepare(
     """Builds the multigrid for a law.
 
     Args:
-      contact_V: marks V-nodes on contact faces.
+      contact_V: number of the contact that each V-node is on, 0 for none.
       earlier: for another law on the same grid: the same nodes leave again, so that nothing is compiled anew.
     """
     graphs = low_order_graphs(grid, disc, law, contact_V)
