@@ -337,6 +337,14 @@ def test_a_tolerance_below_round_off_is_named():
     assert worse.cause != "round-off"
 
 
+def test_round_off_of_an_iterate_that_ran_away_is_not_the_cause():
+    """Fields 1e12 times too large have a rounding error far above any tolerance; it says nothing about the solution."""
+    problem = small()
+    b, u, _ = solved(problem)
+    found = explain(problem, -1e12 * b, rhs=b, fields=1e12 * u, tolerance=1e-10)
+    assert found.cause != "round-off"
+
+
 def test_a_solve_that_was_stopped_is_told_from_one_that_stalled():
     problem = lateral()
     residual = residual_in(problem, *RESIDUALS["charge"])

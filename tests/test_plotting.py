@@ -175,6 +175,8 @@ def test_a_constant_field_is_drawn(value, tmp_path):
     fields.V_up = fields.V_down
     plotting.temperature_map(fields, 10 * NM, 1e-3, tmp_path / "T.png")
     plotting.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png")
+    for name in ("T.png", "S.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_plane_without_data_says_where_there_is_some(tmp_path):

@@ -497,7 +497,8 @@ def _of_run(run: _Run, model: Model, law: Coefficients, ground: str) -> tuple[st
     scale = np.where(_held(model, ground), 0.0, diagonal(model.disc, law))
     if run.rhs is not None and (size := _size(run.rhs, scale)) > 0:
         left = _size(run.residual, scale) / size
-        if run.fields is not None and np.all(np.isfinite(run.fields)):
+        # An iterate worse than none is no measure of the solution's round-off.
+        if run.fields is not None and np.all(np.isfinite(run.fields)) and left < 1:
             floor = _size(round_off(model.disc, law, run.fields), scale) / size
             if left < floor or (run.tolerance is not None and run.tolerance < floor / 10):
                 return "round-off", f"rounding alone leaves a relative residual of about {floor:.1e}{asked}"

@@ -346,7 +346,7 @@ def _moments(disc: Discretisation, ports: Ports, ladders: tuple[Ladder, ...], ha
             for part in parts if parts[0] else ():
                 taken, made[kind] = made[kind][: len(part)], made[kind][len(part) :]
                 count = len(parts[0])
-                values.append(jnp.stack([sum(taken[k::count], 0.0 * taken[k]) for k in range(count)], axis=-1))
+                values.append(jnp.stack([functools.reduce(jnp.add, taken[k::count]) for k in range(count)], axis=-1))
             found.append(tuple(values))
         ends = [ports.probe @ u + ports.drive @ l for u, l in zip(ladder.u[:harmonics], ladder.l, strict=False)]  # noqa: E741
         out.append(Moments(found[0], found[1], jnp.stack(ends)))
@@ -566,6 +566,8 @@ class _Watched:
             iterations=int(stats.iterations[column]),
         )
         more = [f"also: {text}" for text in diagnosis.faults(*problem) if text not in found.detail]
+        if self._model.outdated(self._parameters):
+            more.append("also: the preconditioner was built for other parameters; try model.refreshed(parameters)")
         return "\n".join([str(found), *more])
 
 
