@@ -1,6 +1,7 @@
 """The multigrid cycle as a matrix on small graphs, what may share a coarse unknown, and iterations against difficulty.
 
 The cycle works in single precision, 6e-8 per operation and some tens of operations deep: 1e-5 of the largest entry.
+Interpolation weights are stored as whole numbers of 2^-15; the largest of a row takes what is left of one.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ import pytest
 from scipy.linalg import eigh
 
 from problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
-from thermospin import analytic, multigrid, solve
+from thermospin import analytic, multigrid, operators, solve
 from thermospin.multigrid import Graph, Hierarchy
 from thermospin.solve import Preconditioner, System
 
 SINGLE = 1e-5
 
 cycle = eqx.filter_jit(multigrid.cycle)
-precondition = eqx.filter_jit(solve.precondition)
+
+
+@eqx.filter_jit
+def precondition(system: System, r: jax.Array) -> jax.Array:
+    """The preconditioner on a field vector."""
+    return operators.joined(solve.precondition(system, operators.nodal(system.disc, r)))
 
 
 # ------------------------------------------------------------------------------------------ what the module made
@@ -81,7 +87,7 @@ def interpolation(level: multigrid.Level, coarse: int) -> np.ndarray:
     where = np.arange(len(out))  # row of `out` of each row
     while rows is not None:
         for index, weight in zip(rows.index, rows.weight, strict=True):
-            np.add.at(out, (where, np.asarray(index)), np.asarray(weight[0], float))
+            np.add.at(out, (where, np.asarray(index)), rows.unit * np.asarray(weight[0], float))
         if rows.rest is None:
             break
         place = np.asarray(rows.place)
@@ -128,7 +134,7 @@ def path(conductance: np.ndarray) -> tuple[Graph, list[np.ndarray]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_chain_ends_as_its_series_connection_and_voltage_divider(seed, monkeypatch):
-    """One field, conductances over eight decades: exact up to round-off and to weights in single precision."""
+    """One field, conductances over eight decades: exact up to round-off and to the rounding of weights."""
     monkeypatch.setattr(multigrid, "COARSEST", 2)
     c = 10 ** np.random.default_rng(seed).uniform(-4, 4, (1, 20))
     made = multigrid.build(*path(c))
@@ -136,7 +142,9 @@ def test_a_chain_ends_as_its_series_connection_and_voltage_divider(seed, monkeyp
     series = 1 / np.sum(1 / c)
     assert made.coarsest == pytest.approx(series * np.array([[1, -1], [-1, 1]]), rel=1e-12)
     divider = np.append(0.0, np.cumsum(1 / c[0])) * series
-    assert np.abs(influence(made)[-1] - np.stack([1 - divider, divider], axis=1)).max() < SINGLE
+    assert (
+        np.abs(influence(made)[-1] - np.stack([1 - divider, divider], axis=1)).max() < len(made.kept) * multigrid.WEIGHT
+    )
 
 
 def test_two_channels_of_a_chain_are_exact_in_energy(monkeypatch):
@@ -196,7 +204,7 @@ def test_coarse_conductances_of_a_ladder():
     )
     assert made.coarsest == pytest.approx(expected, rel=1e-14)
     assert interpolation(made.mg.levels[0], 4)[[1, 4]] == pytest.approx(
-        np.array([[0.25, 0.75, 0, 0], [0, 0, 0.5, 0.5]]), rel=1e-6
+        np.array([[0.25, 0.75, 0, 0], [0, 0, 0.5, 0.5]])
     )
 
 
@@ -279,7 +287,7 @@ def test_coarse_matrices_bound_the_energy_of_interpolated_fields(contrast, monke
         largest = 0.0
         for level, fine, coarse in zip(hierarchy.mg.levels, matrices, matrices[1:], strict=False):
             P = interpolation(level, len(coarse) // fields)
-            assert np.abs(P.sum(axis=1) - 1).max() < 1e-6 and P.min() >= 0
+            assert np.all(P.sum(axis=1) == 1) and P.min() >= 0
             P = np.kron(np.eye(fields), P)
             constant = np.zeros(len(coarse))
             constant[: len(coarse) // fields] = 1.0

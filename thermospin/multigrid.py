@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy.sparse import csr_array, eye_array
 
 from thermospin.rows import Rows
@@ -37,6 +37,10 @@ from thermospin.rows import Rows
 SMOOTHING_STEPS = (2, 3)
 #: Levels end at about this many unknowns, which are solved by a dense inverse.
 COARSEST = 800
+#: How conductances are stored for the smoother, which does not feel the rounding: wide in range.
+CONDUCTANCE = jnp.bfloat16
+#: Interpolation weights are stored as whole numbers of this.
+WEIGHT = 2.0**-15
 #: Lines die until a level has this many times the nodes of the next one.
 REDUCTION = 1.5
 #: A node may leave along an axis if its coupling there is at least this part of its strongest one.
@@ -73,25 +77,28 @@ class Graph:
         """Number of nodes."""
         return len(self.mass)
 
-    def blocks(self) -> tuple[csr_array, np.ndarray]:
-        """Edges as a symmetric matrix and the diagonal blocks, for values a + ib of mean and coupling.
+    def blocks(self, dtype: type = float) -> tuple[csr_array, np.ndarray]:
+        """Edges as a symmetric matrix, and the diagonal blocks.
 
-        In the mean and half the difference of two potentials, an edge has the block [[a, b], [b, a]], a the sum and b
-        the difference of its two conductances; real part a, imaginary part b. The diagonal (3, nodes) has the entries
-        a, b and a + 4 mass of its blocks. One field has no b, and a + mass twice.
+        In the mean and half the difference of two potentials, an edge of conductances u and d has the block
+        [[u + d, u - d], [u - d, u + d]]; it is the entry u + id of the matrix. The diagonal (3, nodes) has the entries
+        a, b and a + 4 mass of its blocks [[a, b], [b, a + 4 mass]]. One field has no b, and a + mass twice.
+
+        Args:
+          dtype: to which conductances are rounded before they are summed, so that the matrix stays symmetric and
+            constants stay in its kernel.
         """
-        two = len(self.conductance) == 2
-        value = (
-            self.conductance[0] + self.conductance[1] + 1j * (self.conductance[0] - self.conductance[1])
-            if two
-            else self.conductance[0]
-        )
+        value, *second = self.conductance.astype(dtype).astype(float)
+        two = len(second) == 1
+        if two:
+            value = value + 1j * second[0]
         n = self.size
         ends = np.concatenate([self.tail, self.head]), np.concatenate([self.head, self.tail])
         edges = csr_array((np.concatenate([value, value]), ends), shape=(n, n))
         total = np.asarray(edges.sum(axis=1)).ravel()
         if two:
-            return edges, np.stack([total.real, total.imag, total.real + 4 * self.mass])
+            a, b = total.real + total.imag, total.real - total.imag
+            return edges, np.stack([a, b, a + 4 * self.mass])
         return edges, np.stack([total + self.mass, 0 * total, total + self.mass])
 
 
@@ -115,11 +122,11 @@ class Held(eqx.Module):
     """What depends on which nodes are held at zero.
 
     Attributes:
-      free: for each level 1 at nodes that are free, 0 at held ones.
+      free: for each level, whether a node is free.
       coarsest: inverse of the last level's matrix, zero at held nodes.
     """
 
-    free: tuple[Float[Array, " nodes"], ...]
+    free: tuple[Bool[Array, " nodes"], ...]
     coarsest: Float[Array, "coarse coarse"]
 
 
@@ -290,30 +297,32 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
       up, down: edges whose tail, and edges whose head, leaves and is interpolated from the other end.
     """
     n, c = graph.size, graph.conductance
-    source, value = np.full((2, n), -1), np.zeros((2, n))
+    source, value = np.full((2, n), -1, np.int32), np.zeros((2, n))
     for side, edges, node, other in ((0, up, graph.tail, graph.head), (1, down, graph.head, graph.tail)):
         source[side, node[edges]] = other[edges]
         value[side, node[edges]] = np.maximum(c[:, edges].sum(axis=0), np.finfo(float).tiny)
-    from_side: np.ndarray = np.greater_equal(source, 0)
-    fine: np.ndarray = np.any(from_side, axis=0)
-    both: np.ndarray = np.all(from_side, axis=0)
+    fine: np.ndarray = np.any(source >= 0, axis=0)
+    both: np.ndarray = np.all(source >= 0, axis=0)
     weight = value / np.where(fine, value.sum(axis=0), 1.0)
-    stays = np.flatnonzero(~fine)
-    number = np.cumsum(~fine) - 1
-    to = np.where(from_side, number[source], np.where(fine, -1, number))
+    stays = np.flatnonzero(~fine).astype(np.int32)
+    number = np.cumsum(~fine, dtype=np.int32) - 1
+    to = np.where(source >= 0, number[source], np.where(fine, np.int32(-1), number))
 
-    entries = [(stays, number[stays], np.ones(len(stays)))]
-    entries += [
-        (node, to[side, node], weight[side, node]) for side in (0, 1) for node in [np.flatnonzero(from_side[side])]
+    left, right = (np.flatnonzero(each >= 0) for each in source)
+    entries = [
+        (stays, number[stays], np.ones(len(stays))),
+        (left, to[0, left], weight[0, left]),
+        (right, to[1, right], weight[1, right]),
     ]
     row, column, entry = (np.concatenate(part) for part in zip(*entries, strict=True))
     interpolation = csr_array((entry, (row, column)), shape=(n, len(stays)))
 
-    made: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    made: list[tuple[np.ndarray, ...]] = []
 
-    def add(tail: np.ndarray, head: np.ndarray, along: np.ndarray, conductance: np.ndarray) -> None:
-        apart = tail != head
-        made.append((tail[apart], head[apart], along[apart], conductance[:, apart]))
+    def add(tail: np.ndarray, head: np.ndarray, along: np.ndarray | int, conductance: np.ndarray) -> None:
+        apart = np.flatnonzero(tail != head)
+        # Axis and head in one column number: edges that fell together become one entry of a sparse matrix.
+        made.append((tail[apart], (along * len(stays) + head)[apart].astype(np.int32), *conductance[:, apart]))
 
     # Along the axis: what is left of the two edges of a node between its two sources. With weights in proportion to
     # the conductances that is their series connection.
@@ -321,10 +330,15 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
     series[:, graph.tail[up]] += c[:, up] * weight[1, graph.tail[up]] ** 2
     series[:, graph.head[down]] += c[:, down] * weight[0, graph.head[down]] ** 2
 
-    # All other edges: to the sources on each side that both ends have, in proportion to the mean weight.
+    # All other edges: those between nodes that stay are as they were.
     rest = np.ones(len(graph.tail), bool)
     rest[up] = rest[down] = False
-    tail, head, along, c = graph.tail[rest], graph.head[rest], graph.axis[rest], c[:, rest]
+    touched = fine[graph.tail] | fine[graph.head]
+    e = np.flatnonzero(rest & ~touched)
+    add(number[graph.tail[e]], number[graph.head[e]], graph.axis[e].astype(np.int32), c[:, e])
+    # The others go to the sources on each side that both ends have, in proportion to the mean weight.
+    e = np.flatnonzero(rest & touched)
+    tail, head, along, c = graph.tail[e], graph.head[e], graph.axis[e].astype(np.int32), c[:, e]
     part = []
     for own, other in ((tail, head), (head, tail)):
         # A node that stays is its own source on whichever side the other end has one.
@@ -347,22 +361,20 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
         for along_axis, values in zip(series, c[:, e], strict=True):
             along_axis += np.bincount(own[e], values * difference, n)
     node = np.flatnonzero(both)
-    add(to[1, node], to[0, node], np.full(len(node), axis, graph.axis.dtype), series[:, node])
+    add(to[1, node], to[0, node], axis, series[:, node])
 
-    tail, head, along = (np.concatenate([m[k] for m in made]) for k in range(3))
-    conductance = np.concatenate([m[3] for m in made], axis=1)
-    # Both numbers and the axis in one integer, to find edges that fell together.
-    key = (tail.astype(np.int64) * len(stays) + head) * 3 + along
-    key, place = np.unique(key, return_inverse=True)
+    row, column, *values = (np.concatenate(part) for part in zip(*made, strict=True))
+    shape = len(stays), 3 * len(stays)
+    sums = [csr_array((each, (row, column)), shape=shape) for each in values]
     return (
         stays,
         interpolation,
         Graph(
             lines=graph.lines[:, stays],
-            tail=key // 3 // len(stays),
-            head=key // 3 % len(stays),
-            axis=(key % 3).astype(graph.axis.dtype),
-            conductance=np.stack([np.bincount(place, each, len(key)) for each in conductance]),
+            tail=np.repeat(np.arange(len(stays), dtype=np.int32), np.diff(sums[0].indptr)),
+            head=sums[0].indices % len(stays),
+            axis=(sums[0].indices // len(stays)).astype(graph.axis.dtype),
+            conductance=np.stack([each.data for each in sums]),
             mass=interpolation.T @ graph.mass,
             kind=graph.kind[stays],
         ),
@@ -370,11 +382,27 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
 
 
 def _level(graph: Graph, interpolation: csr_array) -> Level:
-    edges, (a, b, d) = graph.blocks()
+    edges, (a, b, d) = graph.blocks(CONDUCTANCE)
     two = len(graph.conductance) == 2
     main = np.stack([a, d], axis=1) if two else a[:, None]
     diagonal = jax.device_put(main.astype(np.float32)), jax.device_put(b.astype(np.float32)) if two else None
-    return Level(Rows.of(edges), diagonal, Rows.of(interpolation), Rows.of(interpolation.T.tocsr()))
+    weights = _whole(interpolation)
+    forth, back = (Rows.of(each, dtype=np.uint16, unit=WEIGHT) for each in (weights, weights.T.tocsr()))
+    return Level(Rows.of(edges, dtype=CONDUCTANCE), diagonal, forth, back)
+
+
+def _whole(interpolation: csr_array) -> csr_array:
+    """Weights as multiples of `WEIGHT`, whose sum stays exact in every row.
+
+    Constants are then interpolated without noise; that of half precision would outweigh a weak link between two good
+    conductors.
+    """
+    rounded = np.rint(interpolation.data / WEIGHT)
+    start, length = interpolation.indptr[:-1], np.diff(interpolation.indptr)
+    largest = np.flatnonzero(rounded == np.repeat(np.maximum.reduceat(rounded, start), length))
+    row = np.repeat(np.arange(len(length)), length)[largest]
+    rounded[largest[np.append(True, np.diff(row) > 0)]] += 1 / WEIGHT - np.add.reduceat(rounded, start)
+    return csr_array((rounded, interpolation.indices, interpolation.indptr), shape=interpolation.shape)
 
 
 def _dense(graph: Graph) -> np.ndarray:
@@ -383,7 +411,7 @@ def _dense(graph: Graph) -> np.ndarray:
     own = edges.toarray()
     if len(graph.conductance) == 1:
         return np.diag(a) - own
-    mean, coupling = np.diag(a) - own.real, np.diag(b) - own.imag
+    mean, coupling = np.diag(a) - own.real - own.imag, np.diag(b) - own.real + own.imag
     return np.block([[mean, coupling], [coupling, mean + np.diag(d - a)]])
 
 
@@ -395,7 +423,7 @@ def hold(hierarchy: Hierarchy, held: np.ndarray) -> Held:
     """
     free = []
     for kept in hierarchy.kept:
-        free.append(jax.device_put((~held).astype(np.float32)))
+        free.append(jax.device_put(~held))
         held = held[kept]
     matrix = hierarchy.coarsest
     inside = np.flatnonzero(np.tile(~held, len(matrix) // max(len(held), 1)))

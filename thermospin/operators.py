@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -278,17 +278,35 @@ def split(disc: Discretisation, u: Fields) -> tuple[Array, Array, Array]:
     return u[:n], u[n : 2 * n], u[2 * n :]
 
 
-def _potentials(disc: Discretisation, u: Fields) -> Float[Array, "nodes_V 2 columns"]:
-    up, down, _ = split(disc, u)
-    return jnp.stack([up, down], axis=1)
+class Nodal(NamedTuple):
+    """A field vector node by node, which is how the operator and the solver work with it.
+
+    Attributes:
+      V: V_up and V_down.
+      T: T.
+    """
+
+    V: Float[Array, "nodes_V 2 columns"]
+    T: Float[Array, "nodes_T columns"]
+
+
+def nodal(disc: Discretisation, u: Fields) -> Nodal:
+    """The nodal values of a field vector."""
+    up, down, heat = split(disc, u)
+    return Nodal(jnp.stack([up, down], axis=1), heat)
+
+
+def joined(x: Nodal) -> Fields:
+    """The field vector of nodal values."""
+    return jnp.concatenate([x.V[:, 0], x.V[:, 1], x.T])
 
 
 def gradient(disc: Discretisation, axis: Axis, u: Fields) -> Gradient:
     """Gradient of a field vector along the segments of one axis."""
-    return _along(axis, gauss_lobatto(disc.order)[2], _potentials(disc, u), split(disc, u)[2])
+    return _along(axis, gauss_lobatto(disc.order)[2], nodal(disc, u))
 
 
-def _along(axis: Axis, matrix: np.ndarray, potentials: Array, heat: Array) -> Gradient:
+def _along(axis: Axis, matrix: np.ndarray, x: Nodal) -> Gradient:
     """A matrix (p+1, p+1) whose rows sum to zero times the values of the fields at the nodes of each segment.
 
     It acts on the steps from node to node: differences of neighbouring values are nearly free of round-off, sums of
@@ -300,7 +318,7 @@ def _along(axis: Axis, matrix: np.ndarray, potentials: Array, heat: Array) -> Gr
         local = [take(values, each) for each in nodes]
         return _combine(on_steps, [after - before for before, after in itertools.pairwise(local)])
 
-    return Gradient(of(potentials, axis.nodes_V), of(heat, axis.nodes_V), of(heat, axis.nodes_T[:, axis.metal :]))
+    return Gradient(of(x.V, axis.nodes_V), of(x.T, axis.nodes_V), of(x.T, axis.nodes_T[:, axis.metal :]))
 
 
 def flux(law: Law, g: Gradient) -> Gradient:
@@ -324,37 +342,37 @@ def _gather(local: Sequence[Array], slots: Array) -> Array:
     return take(flat, slots[0]) + take(flat, slots[1])
 
 
-def _joined(potentials: Array, heat: Array) -> Fields:
-    return jnp.concatenate([potentials[:, 0], potentials[:, 1], heat])
-
-
 def apply(disc: Discretisation, law: Coefficients, u: Fields) -> Fields:
-    """A u: net current out of every node [A], and net heat out of every node over T0 [W/K].
+    """A u: net current out of every node [A], and net heat out of every node over T0 [W/K]."""
+    return joined(apply_nodal(disc, law, nodal(disc, u)))
+
+
+def apply_nodal(disc: Discretisation, law: Coefficients, x: Nodal) -> Nodal:
+    """`apply`, of nodal values.
 
     The divergence of the flux of the gradient. G is constant along a segment, so D' W G D = G D' W D: the matrix of a
     segment comes first, which leaves one pass over the segments and less than half the time.
     """
     _, weights, derivative = gauss_lobatto(disc.order)
     matrix = (derivative.T * weights) @ derivative
-    potentials, heat = _potentials(disc, u), split(disc, u)[2]
-    exchange = law.relaxation[:, None] * (potentials[:, 0] - potentials[:, 1])
-    out_V, out_T = jnp.stack([exchange, -exchange], axis=1), jnp.zeros_like(heat)
+    # Reversed, not stacked: XLA gathers into memory for an array that is put together, and on the fly for others.
+    out_V, out_T = law.relaxation[:, None, None] * (x.V - x.V[:, ::-1]), jnp.zeros_like(x.T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
-        f = flux(segments, _along(axis, matrix, potentials, heat))
+        f = flux(segments, _along(axis, matrix, x))
         out_V += _gather(f.V, axis.slots_V)
         out_T += _gather([part for pair in zip(f.T, f.rest, strict=True) for part in pair], axis.slots_T)
-    return _joined(out_V, out_T)
+    return Nodal(out_V, out_T)
 
 
-def diagonal(disc: Discretisation, law: Coefficients) -> Float[Array, " unknowns"]:
-    """Diagonal of A: S for V_up and V_down, W/K^2 for T, held rows included."""
+def diagonal(disc: Discretisation, law: Coefficients) -> Nodal:
+    """Diagonal of A, one column: S for V_up and V_down, W/K^2 for T, held rows included."""
     _, weights, derivative = gauss_lobatto(disc.order)
     own = weights @ derivative**2  # of D' W D
     potentials, heat = jnp.stack([law.relaxation, law.relaxation], axis=1), jnp.zeros(disc.nodes_T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         potentials += _gather([c * segments.V for c in own], axis.slots_V)
         heat += _gather([c * segments.TT for c in own], axis.slots_T)
-    return _joined(potentials, heat)
+    return Nodal(potentials[:, :, None], heat[:, None])
 
 
 def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fields:
@@ -460,4 +478,4 @@ def joule_transposed(disc: Discretisation, law: Coefficients, test: Fields, u: F
         out_V += _gather(_combine(transposed, of_V), axis.slots_V)
         out_T += _gather(_combine(transposed, of_T), axis.slots_V)
     rest = jnp.zeros((disc.nodes_T - disc.nodes_V, u.shape[1]), u.dtype)
-    return _joined(out_V, jnp.concatenate([out_T, rest]))
+    return joined(Nodal(out_V, jnp.concatenate([out_T, rest])))

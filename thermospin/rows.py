@@ -31,23 +31,27 @@ class Rows(eqx.Module):
 
     Attributes:
       index: for each k the column of the k-th entry (the first column, with weight zero, where there is none).
-      weight: for each k its value (a,), or the pair (a, b) of its block [[a, b], [b, a]].
+      weight: for each k its value (a,), or the pair (a, b) of its block [[a + b, a - b], [a - b, a + b]], in
+        a type that may be shorter than that of the values that they multiply.
       rest: the further entries of the long rows.
       place: row of `rest` that belongs to each row, one past its end where there is none.
+      unit: of the weights.
     """
 
     index: tuple[Int[Array, " rows"], ...]
     weight: tuple[tuple[Float[Array, " rows"], ...], ...]
     rest: Rows | None
     place: Int[Array, " rows"] | None
+    unit: float = eqx.field(static=True)
 
     @classmethod
-    def of(cls, matrix: csr_array, *, dtype: type = np.float32, width: int | None = None) -> Rows:
-        """From a sparse matrix; a complex entry a + ib stands for the block [[a, b], [b, a]].
+    def of(cls, matrix: csr_array, *, dtype: type = np.float32, unit: float = 1.0, width: int | None = None) -> Rows:
+        """From a sparse matrix; a complex entry a + ib stands for a block, see `weight`.
 
         Args:
           matrix: the matrix.
           dtype: of the weights.
+          unit: of the entries of the matrix.
           width: entries before long rows go on elsewhere; None: what makes the fewest gathers.
         """
         count = np.diff(matrix.indptr)
@@ -70,23 +74,26 @@ class Rows(eqx.Module):
             weight.append(tuple(jax.device_put(part.astype(dtype)) for part in parts))
         long = np.flatnonzero(count > width)
         if len(long) == 0:
-            return cls(tuple(index), tuple(weight), None, None)
+            return cls(tuple(index), tuple(weight), None, None, unit)
         place = np.full(rows, len(long), np.int32)
         place[long] = np.arange(len(long))
         length = count[long] - width
         pointer = np.append(0, np.cumsum(length))
         entry = np.repeat(matrix.indptr[long] + width - pointer[:-1], length) + np.arange(pointer[-1])
         rest = csr_array((matrix.data[entry], matrix.indices[entry], pointer), shape=(len(long), matrix.shape[1]))
-        return cls(tuple(index), tuple(weight), cls.of(rest, dtype=dtype, width=longest - width), jax.device_put(place))
+        more = cls.of(rest, dtype=dtype, unit=unit, width=longest - width)
+        return cls(tuple(index), tuple(weight), more, jax.device_put(place), unit)
 
     def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
         """The matrix times values."""
         out = jnp.zeros((), x.dtype)
-        for index, weight in zip(self.index, self.weight, strict=True):
+        for index, weights in zip(self.index, self.weight, strict=True):
             y = take(x, index)
-            out = out + weight[0][:, None, None] * y
-            if len(weight) == 2:
-                out = out + weight[1][:, None, None] * y[:, ::-1]
+            a, *second = (self.unit * weight.astype(x.dtype)[:, None, None] for weight in weights)
+            if second:
+                out = out + (a + second[0]) * y + (a - second[0]) * y[:, ::-1]
+            else:
+                out = out + a * y
         if self.rest is not None and self.place is not None:
             more = self.rest.multiply(x)
             out = out + take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), self.place)

@@ -539,15 +539,12 @@ class _Watched:
             done = len(self.iterations)
             last = f", the last one took {self.iterations[-1]} iterations" if done else ""
             self._progress(f"{label}: solves {done + 1} to {done + b.shape[1]}{last}")
-        run = functools.partial(solve.solve, system, law, b, x0=x0, tolerance=self._tolerance)
-        x, stats = run(max_steps=self._max_steps)
+        x, stats = solve.solve(system, law, b, x0=x0, tolerance=self._tolerance, max_steps=self._max_steps)
         because = functools.partial(self._because, state, system, law, b, x0) if self._explain else None
         solve.require_converged(stats, f"{label}, state {state}", self._tolerance, because)
-        # No step at all, by the same program, tells how good the guess is.
-        start = np.ones(b.shape[1]) if x0 is None else run(max_steps=0)[1].relative_residual
         self.iterations += [int(n) for n in stats.iterations]
         self.residuals += [float(r) for r in stats.relative_residual]
-        self.starts += [float(r) for r in start]
+        self.starts += [float(r) for r in stats.start_residual]
         return x
 
     def _because(
@@ -577,7 +574,7 @@ def _unfinished(
 ) -> tuple[Array, Array]:
     """The last iterate and its residual, converged or not."""
     x, _ = solve.pcg(system, law, b, guess, tolerance, max_steps)
-    return x, system.free[:, None] * b - solve.matvec(system, law, x)
+    return x, jnp.where(system.free[:, None], b, 0.0) - solve.matvec(system, law, x)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ This module knows the operator and its preconditioner; it knows no contact, no e
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -17,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from thermospin import multigrid, operators
 from thermospin.grid import Grid, gauss_lobatto
-from thermospin.operators import Coefficients, Discretisation, Fields
+from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 
 #: Default bound on the true relative residual.
 TOLERANCE = 1e-9
@@ -34,13 +35,13 @@ class System(eqx.Module):
 
     Attributes:
       disc: the discretisation.
-      free: 1 where a field vector is unknown, 0 where it is held (unknowns,).
+      free: whether each entry of a field vector is unknown; if not, it is held at zero (unknowns,).
       mg: multigrid levels of the potentials and of the temperature, shared by all systems of a device.
       held: what of them depends on the held nodes.
     """
 
     disc: Discretisation
-    free: Float[Array, " unknowns"]
+    free: Bool[Array, " unknowns"]
     mg: tuple[multigrid.Multigrid, multigrid.Multigrid]
     held: tuple[multigrid.Held, multigrid.Held]
 
@@ -56,11 +57,13 @@ class Stats(eqx.Module):
       iterations: conjugate gradient steps until the column was done.
       relative_residual: |b - A u| / |b|, recomputed at the end, in the norm |r|^2 = r.D^-1 r with D the diagonal of A,
         which makes amperes and watts comparable.
-      converged: whether that is below the tolerance.
+      start_residual: the same of the start.
+      converged: whether the relative residual is below the tolerance.
     """
 
     iterations: Array
     relative_residual: Array
+    start_residual: Array
     converged: Bool[Array, " columns"]
 
 
@@ -168,7 +171,7 @@ def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tup
     return tuple(
         System(
             disc,
-            jax.device_put((~np.concatenate([held, held, disc.held_T])).astype(float)),
+            jax.device_put(~np.concatenate([held, held, disc.held_T])),
             (made.potentials.mg, made.heat.mg),
             (multigrid.hold(made.potentials, held), heat),
         )
@@ -176,33 +179,45 @@ def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tup
     )
 
 
-def precondition(system: System, r: Fields) -> Fields:
+def precondition(system: System, r: Nodal) -> Nodal:
     """Approximates A^-1 r: the two potentials together and heat apart, each by one multigrid cycle in single precision.
 
     The cycle works with the mean of the potentials and half their difference, in which strong relaxation between the
     two costs no digits.
     """
-    up, down, heat = operators.split(system.disc, r)
-    size = jnp.sqrt(jnp.sum(r * r, axis=0))
+    size = jnp.sqrt(_dot(r, r))
     size = jnp.where(size > 0, size, 1.0)  # keeps tiny and huge residuals inside the range of single precision
 
-    def run(k: int, *fields: Array) -> Array:
-        single = jnp.stack([(field / size).astype(jnp.float32) for field in fields], axis=1)
-        return multigrid.cycle(system.mg[k], system.held[k], single).astype(r.dtype) * size
+    def run(k: int, fields: Array) -> Array:
+        single = (fields / size).astype(jnp.float32)
+        return multigrid.cycle(system.mg[k], system.held[k], single).astype(fields.dtype) * size
 
-    potentials, heat = run(0, up + down, up - down), run(1, heat)
-    mean, half = potentials[:, 0], potentials[:, 1]
-    return jnp.concatenate([mean + half, mean - half, heat[:, 0]])
+    def turned(V: Array) -> Array:
+        return V * np.array([[1.0], [-1.0]]) + V[:, ::-1]
+
+    return Nodal(turned(run(0, turned(r.V))), run(1, r.T[:, None])[:, 0])
+
+
+def _free(system: System, x: Nodal) -> Nodal:
+    """Zero at held nodes."""
+    n = system.disc.nodes_V
+    return Nodal(
+        jnp.where(system.free[:n, None, None], x.V, 0.0),  # V_up and V_down are held together
+        jnp.where(system.free[2 * n :, None], x.T, 0.0),
+    )
+
+
+def _matvec(system: System, law: Coefficients, x: Nodal) -> Nodal:
+    return _free(system, operators.apply_nodal(system.disc, law, _free(system, x)))
 
 
 def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
     """A u on the free nodes, identity (zero in, zero out) on the held ones."""
-    free = system.free[:, None]
-    return free * operators.apply(system.disc, law, free * u)
+    return operators.joined(_matvec(system, law, operators.nodal(system.disc, u)))
 
 
-def _dot(a: Fields, b: Fields) -> Array:
-    return jnp.sum(a * b, axis=0)
+def _dot(a: Nodal, b: Nodal) -> Float[Array, " columns"]:
+    return jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0)
 
 
 def pcg(
@@ -213,43 +228,49 @@ def pcg(
     The right-hand sides are scaled to norm one first, so that a column of 1e-30 is solved like any other; a column of
     zeros is answered by zeros.
     """
-    scale = jax.lax.rsqrt(operators.diagonal(system.disc, law))[:, None]
-    free = system.free[:, None]
-    b = free * b
-    peak = jnp.max(jnp.abs(b * scale), axis=0)
-    peak = jnp.where(peak > 0, peak, 1.0)
-    norm = peak * jnp.sqrt(_dot(b * scale / peak, b * scale / peak))
-    norm = jnp.where(norm > 0, norm, 1.0)
-    b = b / norm
-    x = free * x0 / norm
+    scale = jax.tree.map(lax.rsqrt, operators.diagonal(system.disc, law))
 
-    def size(r: Fields) -> Array:
-        return jnp.sqrt(_dot(r * scale, r * scale))
+    def scaled(r: Nodal, factor: Array | float = 1.0) -> Nodal:
+        return jax.tree.map(lambda r, s: r * s * factor, r, scale)
+
+    def norm(r: Nodal) -> Array:
+        return jnp.sqrt(_dot(r, r))
+
+    given = _free(system, operators.nodal(system.disc, b))
+    peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled(given)])
+    peak = jnp.where(peak > 0, peak, 1.0)
+    total = peak * norm(scaled(given, 1 / peak))
+    total = jnp.where(total > 0, total, 1.0)
+    given = jax.tree.map(lambda r: r / total, given)
+    start = jax.tree.map(lambda x: x / total, _free(system, operators.nodal(system.disc, x0)))
 
     def body(carry):
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
         # which they start again if it is not: one program with one operator and one preconditioner in it.
-        x, r, p, rz, error, check, _, count, steps = carry
+        x, r, p, rz, error, begun, check, _, count, steps = carry
         active = error > tolerance
         z = lax.cond(check, lambda r: r, lambda r: precondition(system, r), r)
         fresh = _dot(r, z)
-        p = z + jnp.where(active & (rz > 0), fresh / jnp.where(rz > 0, rz, 1.0), 0.0) * p
-        Av = matvec(system, law, jnp.where(check, x, p))
+        turn = jnp.where(active & (rz > 0), fresh / jnp.where(rz > 0, rz, 1.0), 0.0)
+        p = jax.tree.map(lambda z, p: z + turn * p, z, p)
+        Av = _matvec(system, law, jax.tree.map(lambda x, p: jnp.where(check, x, p), x, p))
         curvature = _dot(p, Av)
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-        x = x + alpha * p
-        r = jnp.where(check, b - Av, r - alpha * Av)
-        error = size(r)
+        x = jax.tree.map(lambda x, p: x + alpha * p, x, p)
+        r = jax.tree.map(lambda r, b, Av: jnp.where(check, b - Av, r - alpha * Av), r, given, Av)
+        error = norm(scaled(r))
+        begun = jnp.where(steps + ~check == 0, error, begun)
         steps += ~check
         pause = jnp.all(error <= tolerance) | (steps >= max_steps)
         rz = jnp.where(check, 0.0, fresh)
-        return x, r, p, rz, error, ~check & pause, check & pause, count + (active & ~check), steps
+        return x, r, p, rz, error, begun, ~check & pause, check & pause, count + (active & ~check), steps
 
     unknown = jnp.full(b.shape[1], jnp.inf)
     zeros = jnp.zeros(b.shape[1])
-    start = (x, b, jnp.zeros_like(b), zeros, unknown, jnp.array(True), jnp.array(False), zeros.astype(int), 0)
-    x, _, _, _, residual, _, _, count, _ = lax.while_loop(lambda carry: ~carry[6], body, start)
-    return x * norm, Stats(count, residual, residual <= tolerance)
+    nothing = jax.tree.map(jnp.zeros_like, given)
+    begin = (start, given, nothing, zeros, unknown, unknown, jnp.array(True), jnp.array(False), zeros.astype(int), 0)
+    x, _, _, _, residual, begun, _, _, count, _ = lax.while_loop(lambda carry: ~carry[7], body, begin)
+    return operators.joined(x) * total, Stats(count, residual, begun, residual <= tolerance)
 
 
 def solve(
@@ -283,7 +304,7 @@ def solve(
 def _solve(
     system: System, law: Coefficients, b: Fields, guess: Fields, tolerance: Array, max_steps: Array
 ) -> tuple[Fields, Stats]:
-    frozen = lax.stop_gradient(law)
+    frozen, b = lax.stop_gradient(law), jnp.where(system.free[:, None], b, 0.0)
 
     def run(operator, rhs):
         del operator  # the same A for the solve and its transpose: it is symmetric
@@ -296,5 +317,5 @@ def _solve(
         return jnp.where(stats.converged, x, jnp.nan), stats
 
     return lax.custom_linear_solve(
-        lambda u: matvec(system, law, u), system.free[:, None] * b, run, run_transposed, symmetric=True, has_aux=True
+        lambda u: matvec(system, law, u), b, run, run_transposed, symmetric=True, has_aux=True
     )
