@@ -51,7 +51,7 @@ from assembled import Linear, assemble, verify
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import data, device, grid, inverse, model, operators, signals, solve  # noqa: E402  after the switch
+from thermospin import data, device, grid, harmonics, inverse, model, operators, signals, solve  # noqa: E402  after the switch
 
 DEVICE = "slachter2010"
 TOLERANCE = 1e-10
@@ -195,7 +195,7 @@ class Remote:
 
 
 class Rival:
-    """Solves by a rival for `signals._ladders`; counts its time without the way between processes."""
+    """Solves by a rival for `harmonics.solve_ladders`; counts its time without the way between processes."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.remote = case, Remote(case)
@@ -223,7 +223,7 @@ class Rival:
         self.setups += 1
 
     def __call__(self, *arguments: Any) -> jax.Array:
-        """The fields for some right-hand sides; the arguments are those of `signals.Solve`."""
+        """The fields for some right-hand sides; the arguments are those of `harmonics.Solve`."""
         system, law, b, _ = arguments[-4:]
         began = time.perf_counter()
         self.prepare(system, law)
@@ -261,16 +261,16 @@ class Rival:
 def run_rival(case: Case) -> Iterator[dict[str, Any]]:
     """Table rows of a rival."""
     problem = case.problem()
-    parameters = signals._filled(problem, None)
+    parameters = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
     thermal = next(iter(problem.device.experiments.values()))
 
-    def whole(run: signals.Solve) -> dict[str, Any]:
+    def whole(run: harmonics.Solve) -> dict[str, Any]:
         found = {}
         for name, experiment in problem.device.experiments.items():
-            ladders = signals._ladders(problem, experiment, parameters, 1, run)
-            rows = np.asarray(signals._values(*signals._fixed(problem, experiment), parameters, ladders, 2))
+            ladders = harmonics.solve_ladders(problem, experiment, parameters, 1, run)
+            rows = np.asarray(harmonics.Functional.of(problem, experiment).values(parameters, ladders, 2))
             found[name] = {
-                f"R{n}": {k: float(v) for k, v in signals._parts(experiment, rows, n).items()} for n in (1, 2)
+                f"R{n}": {k: float(v) for k, v in harmonics.readings(experiment, rows, n).items()} for n in (1, 2)
             }
         return found
 

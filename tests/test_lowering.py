@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from thermospin import inverse, operators, signals, solve
+from thermospin import harmonics, inverse, signals, solve
 from thermospin.data import Row
 from thermospin.model import Model, build
 
@@ -64,28 +64,32 @@ def targets(text: str) -> set[str]:
 
 
 def laws(model: Model, parameters: dict[str, Any]) -> tuple[Any, ...]:
-    return signals._laws(model.disc, model.constitution, signals._signs(model, experiment(model)), parameters)
+    return harmonics.laws(model.disc, model.constitution, harmonics.signs_of(model, experiment(model)), parameters)
 
 
 def experiment(model: Model) -> Any:
     return model.device.experiments["thermal"]
 
 
-def no_ladders(model: Model, rungs: int) -> tuple[signals.Ladder, ...]:
+def no_ladders(model: Model, rungs: int) -> tuple[harmonics.Ladder, ...]:
     """Ladders of two states, filled with ones."""
     fields = tuple(jnp.ones(model.unknowns) for _ in range(rungs))
-    return (signals.Ladder(fields, fields),) * 2
+    return (harmonics.Ladder(fields, fields),) * 2
 
 
 def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
     """Every jitted function and arguments for it."""
     parameters = signals._filled(model, None)
-    law, states = laws(model, parameters)
-    system, zeta = model.systems["2"], parameters["zeta"]
+    law, _ = laws(model, parameters)
+    system = model.systems["2"]
     b = jnp.ones((model.unknowns, 2))
-    ports = signals._ports(model, experiment(model))
-    one, two = no_ladders(model, 1)[0], no_ladders(model, 2)
-    fixed = signals._fixed(model, experiment(model))
+    u = b[:, 0]
+    ladders = no_ladders(model, 2)
+    functional = harmonics.Functional.of(model, experiment(model))
+    moments = harmonics._moments(functional.disc, functional.ports, ladders, 2)
+
+    def values(functional: Any, parameters: Any, ladders: Any) -> Any:
+        return functional.values(parameters, ladders, 2)
 
     def predict(disc: Any, systems: Any, ports: Any, parameters: Any) -> Any:
         return signals.predict(dataclasses.replace(model, disc=disc, systems=systems, ports=ports), parameters)
@@ -103,13 +107,15 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
     return {
         "_solve": (solve._solve, system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400)),
         "_unfinished": (signals._unfinished, system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400)),
-        "_sources, first": (signals._sources, model.disc, law, zeta, ports, signals.Ladder((), ())),
-        "_sources": (signals._sources, model.disc, law, zeta, ports, one),
-        "_source_changes": (signals._source_changes, model.disc, states, zeta, two[0], one),
-        "_laws": (signals._laws, model.disc, model.constitution, fixed[-1], parameters),
-        "_values": (signals._values, *fixed, parameters, two, 2),
-        "_jacobian": (signals._jacobian, *fixed, parameters, two, 2),
-        "joule": (operators.joule, model.disc, law, b, b),
+        "_apply": (harmonics._apply, model.disc, law, u),
+        "joule": (harmonics.joule, model.disc, law, u, u),
+        "_joule_transposed": (harmonics._joule_transposed, model.disc, law, u, u),
+        "_power": (harmonics._power, model.disc, u, u),
+        "_joule_power": (harmonics._joule_power, model.disc, u, u, u),
+        "laws": (harmonics.laws, model.disc, model.constitution, functional.signs, parameters),
+        "_contract": (harmonics._contract, model.constitution, functional.signs, parameters, moments),
+        "_slopes": (harmonics._slopes, model.constitution, functional.signs, parameters, moments),
+        "values": (values, functional, parameters, ladders),
         "predict": (predict, *whole),
         "predict, forward": (forward, *whole),
         "predict, reverse": (reverse, *whole),
@@ -117,8 +123,8 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
 
 PROGRAMS = (
-    *("_solve", "_unfinished", "_sources, first", "_sources", "_source_changes", "_laws", "_values", "_jacobian"),
-    *("joule", "predict", "predict, forward", "predict, reverse"),
+    *("_solve", "_unfinished", "_apply", "joule", "_joule_transposed", "_power", "_joule_power", "laws", "_contract"),
+    *("_slopes", "values", "predict", "predict, forward", "predict, reverse"),
 )
 
 
