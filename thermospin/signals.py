@@ -6,10 +6,12 @@ function, `measure`, `evaluate` and `fields` with progress, warm starts and clea
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import equinox as eqx
@@ -105,6 +107,7 @@ class _Watched:
 
     Attributes:
       experiment: to which the next solves belong.
+      beside: is called once, while the first solve is compiled.
       iterations, residuals, starts: steps, relative residual at the end and at the start of each column.
     """
 
@@ -116,8 +119,9 @@ class _Watched:
         tolerance: float,
         max_steps: int,
         explain: bool = True,
+        beside: Callable[[], object] | None = None,
     ) -> None:
-        self._model, self._parameters, self._progress = model, parameters, progress
+        self._model, self._parameters, self._progress, self._beside = model, parameters, progress, beside
         self._tolerance, self._max_steps, self._explain = tolerance, max_steps, explain
         self.experiment = next(iter(model.device.experiments.values()))
         self.iterations: list[int] = []
@@ -130,7 +134,12 @@ class _Watched:
             done = len(self.iterations)
             last = f", the last one took {self.iterations[-1]} iterations" if done else ""
             self._progress(f"{label}: solves {done + 1} to {done + b.shape[1]}{last}")
-        x, stats = solve.solve(system, law, b, x0=x0, tolerance=self._tolerance, max_steps=self._max_steps)
+        with contextlib.ExitStack() as stack:
+            if self._beside is not None:
+                # Compiling is hardly parallel: other programs are made while this one is.
+                stack.enter_context(ThreadPoolExecutor(1)).submit(self._beside)
+                self._beside = None
+            x, stats = solve.solve(system, law, b, x0=x0, tolerance=self._tolerance, max_steps=self._max_steps)
         because = functools.partial(self._because, state, system, law, b, x0) if self._explain else None
         solve.require_converged(stats, f"{label}, state {state}", self._tolerance, because)
         self.iterations += [int(n) for n in stats.iterations]
@@ -157,6 +166,29 @@ class _Watched:
         if self._model.outdated(self._parameters):
             more.append("also: the preconditioner was built for other parameters; try model.refreshed(parameters)")
         return "\n".join([str(found), *more])
+
+
+#: What has been rehearsed, by the sizes of the problem.
+_rehearsed: set[tuple[object, ...]] = set()
+#: Above this many unknowns compilation hardly matters, and the memory of a rehearsal does.
+_REHEARSED_UNKNOWNS = 1_000_000
+
+
+def _rehearsal(
+    model: Model, experiment: Experiment, values: dict[str, Any], rungs: int, harmonics: int, *, slopes: bool
+) -> Callable[[], object] | None:
+    """Everything but the solves, so that it is compiled; None if it has been."""
+    key = (model.disc.nodes_V, model.disc.nodes_T, model.grid.order, model.constitution, rungs, slopes)
+    if key in _rehearsed or model.unknowns > _REHEARSED_UNKNOWNS:
+        return None
+    _rehearsed.add(key)
+
+    def run() -> None:
+        ladders = solve_ladders(model, experiment, values, rungs, lambda *arguments: arguments[3])
+        functional = Functional.of(model, experiment)
+        (functional.jacobian if slopes else functional.values)(values, ladders, harmonics)
+
+    return run
 
 
 @eqx.filter_jit
@@ -239,11 +271,15 @@ def evaluate(
     _require_solvable(model, values)
     out, jacobian = np.zeros(len(wanted)), np.zeros((len(wanted), len(names)))
     ladders: dict[str, tuple[Ladder, ...]] = {}
-    watch = _Watched(model, values, progress, tolerance, max_steps, explain)
+    highest = {name: max(int(wanted[place][1][1]) for place in places) for name, places in by_experiment.items()}
+    rungs_of = {name: n if names else (n + 1) // 2 for name, n in highest.items()}
+    beside = None
+    if highest:
+        most = model.device.experiments[max(highest, key=lambda name: highest[name])]
+        beside = _rehearsal(model, most, values, rungs_of[most.name], highest[most.name], slopes=bool(names))
+    watch = _Watched(model, values, progress, tolerance, max_steps, explain, beside)
     for name, places in by_experiment.items():
-        experiment = model.device.experiments[name]
-        harmonics = max(int(wanted[place][1][1]) for place in places)
-        rungs = harmonics if names else (harmonics + 1) // 2
+        experiment, harmonics, rungs = model.device.experiments[name], highest[name], rungs_of[name]
         watch.experiment = experiment
         ladders[name] = solve_ladders(model, experiment, values, rungs, watch, (start or {}).get(name))
         functional = Functional.of(model, experiment)
@@ -346,11 +382,13 @@ def measure(
     model = build(device, progress=progress) if isinstance(device, Device) else device
     values = _filled(model, parameters)
     _require_solvable(model, values)
-    watch = _Watched(model, values, progress, tolerance, max_steps)
+    rungs = (harmonics + 1) // 2
+    beside = _rehearsal(model, next(iter(model.device.experiments.values())), values, rungs, harmonics, slopes=False)
+    watch = _Watched(model, values, progress, tolerance, max_steps, beside=beside)
     found = {}
     for name, experiment in model.device.experiments.items():
         watch.experiment = experiment
-        ladders = solve_ladders(model, experiment, values, (harmonics + 1) // 2, watch, (start or {}).get(name))
+        ladders = solve_ladders(model, experiment, values, rungs, watch, (start or {}).get(name))
         rows = np.asarray(Functional.of(model, experiment).values(values, ladders, harmonics))
         found[name] = {
             f"R{n}": {part: float(value) for part, value in readings(experiment, rows, n).items()}
