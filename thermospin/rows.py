@@ -86,16 +86,20 @@ class Rows(eqx.Module):
 
     def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
         """The matrix times values."""
+        return self._multiply(x if self.unit == 1.0 else self.unit * x)
+
+    def _multiply(self, x: Array) -> Array:
         out = jnp.zeros((), x.dtype)
         for index, weights in zip(self.index, self.weight, strict=True):
             y = take(x, index)
-            a, *second = (self.unit * weight.astype(x.dtype)[:, None, None] for weight in weights)
+            # By lax, whose functions are traced in a fraction of the time of indexing.
+            a, *second = (lax.expand_dims(lax.convert_element_type(each, x.dtype), (1, 2)) for each in weights)
             if second:
-                out = out + (a + second[0]) * y + (a - second[0]) * y[:, ::-1]
+                out = out + (a + second[0]) * y + (a - second[0]) * lax.rev(y, (1,))
             else:
                 out = out + a * y
         if self.rest is not None and self.place is not None:
-            more = self.rest.multiply(x)
+            more = self.rest._multiply(x)
             out = out + take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), self.place)
         return out
 
