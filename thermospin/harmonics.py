@@ -181,16 +181,16 @@ def _triples(first: Ladder, change: Ladder) -> Any:
     return types.SimpleNamespace(u=pair_up(first.u, change.u), l=pair_up(first.l, change.l))
 
 
-#: Solves for two columns, a response and an adjoint: (magnetic state, system, law, right-hand sides, guess).
-Solve = Callable[[str, System, Coefficients, Array, Array | None], Array]
+#: Solves for two columns, a response and an adjoint: (magnetic state, rung, system, law, right-hand sides, guess).
+Solve = Callable[[str, int, System, Coefficients, Array, Array | None], Array]
 
 
 def _grow(step: Callable[[Ladder], Array], rungs: int, start: Ladder | None, run: Callable[..., Array]) -> Ladder:
-    """Adds rung after rung; `run` solves for a right-hand side from a guess."""
+    """Adds rung after rung; `run` solves for the right-hand sides of a rung from a guess."""
     ladder = Ladder((), ())
     for rung in range(rungs):
         guess = None if start is None or len(start.u) <= rung else jnp.stack([start.u[rung], start.l[rung]], axis=1)
-        x = run(step(ladder), guess)
+        x = run(rung, step(ladder), guess)
         ladder = Ladder((*ladder.u, x[:, 0]), (*ladder.l, x[:, 1]))
     return ladder
 
@@ -216,11 +216,15 @@ def solve_ladders(
     guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
     sources = functools.partial(_sources, model.disc, law, zeta, ports)
     name, *names = experiment.states
-    first = _grow(sources, rungs, guesses[0], functools.partial(run, name, system, law))
+    first = _grow(sources, rungs, guesses[0], lambda rung, *b: run(name, rung, system, law, *b))
     out = [first]
     for name, states, guess in zip(names, others, guesses[1:], strict=True):
         change = functools.partial(_source_changes, model.disc, states, zeta, first)
-        out.append(_grow(change, rungs, guess, functools.partial(run, name, system, states.other)))
+
+        def one(rung: int, *b: Any, name: str = name, law: Coefficients = states.other) -> Array:
+            return run(name, rung, system, law, *b)
+
+        out.append(_grow(change, rungs, guess, one))
     return tuple(out)
 
 

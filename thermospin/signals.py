@@ -22,7 +22,18 @@ from jaxtyping import Array, Float
 
 from thermospin import diagnosis, operators, solve
 from thermospin.device import Device, Experiment
-from thermospin.harmonics import Functional, Ladder, Vector, joule, laws, ports_of, readings, signs_of, solve_ladders
+from thermospin.harmonics import (
+    HARMONICS,
+    Functional,
+    Ladder,
+    Vector,
+    joule,
+    laws,
+    ports_of,
+    readings,
+    signs_of,
+    solve_ladders,
+)
 from thermospin.materials import nearest
 from thermospin.model import Model, Parameters, Progress, build
 from thermospin.operators import Coefficients
@@ -39,6 +50,9 @@ __all__ = [
     "predict",
 ]
 
+#: Fields that enter derivatives alone are solved to this many times the tolerance, but not above `LOOSEST`: an error of
+#: the fields is one of the derivatives to the first order, of the values to the second.
+LOOSER, LOOSEST = 1e3, 1e-4
 #: Unit of R_n.
 UNITS = {1: "V/A", 2: "V/A^2", 3: "V/A^3", 4: "V/A^4"}
 
@@ -97,8 +111,8 @@ def _filled(model: Model, parameters: Parameters | None) -> dict[str, Any]:
     return {name: jnp.asarray(given.get(name, value), float) for name, value in own.items()}
 
 
-def _traced(state: str, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
-    del state
+def _traced(state: str, rung: int, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
+    del state, rung
     return solve.solve(system, law, b, x0=x0)[0]
 
 
@@ -107,6 +121,7 @@ class _Watched:
 
     Attributes:
       experiment: to which the next solves belong.
+      rungs: how many of its rungs the values need; further ones enter derivatives alone and are solved less tightly.
       beside: is called once, while the first solve is compiled.
       iterations, residuals, starts: steps, relative residual at the end and at the start of each column.
     """
@@ -123,12 +138,15 @@ class _Watched:
     ) -> None:
         self._model, self._parameters, self._progress, self._beside = model, parameters, progress, beside
         self._tolerance, self._max_steps, self._explain = tolerance, max_steps, explain
-        self.experiment = next(iter(model.device.experiments.values()))
+        self.experiment, self.rungs = next(iter(model.device.experiments.values())), HARMONICS
         self.iterations: list[int] = []
         self.residuals: list[float] = []
         self.starts: list[float] = []
 
-    def __call__(self, state: str, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
+    def __call__(self, state: str, rung: int, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
+        tolerance = self._tolerance
+        if rung >= self.rungs:
+            tolerance = max(tolerance, min(LOOSER * tolerance, LOOSEST))
         label = f"{self._model.device.name}, {self.experiment.name}"
         if self._progress is not None:
             done = len(self.iterations)
@@ -139,27 +157,35 @@ class _Watched:
                 # Compiling is hardly parallel: other programs are made while this one is.
                 stack.enter_context(ThreadPoolExecutor(1)).submit(self._beside)
                 self._beside = None
-            x, stats = solve.solve(system, law, b, x0=x0, tolerance=self._tolerance, max_steps=self._max_steps)
-        because = functools.partial(self._because, state, system, law, b, x0) if self._explain else None
-        solve.require_converged(stats, f"{label}, state {state}", self._tolerance, because)
+            x, stats = solve.solve(system, law, b, x0=x0, tolerance=tolerance, max_steps=self._max_steps)
+        because = functools.partial(self._because, state, system, law, b, x0, tolerance) if self._explain else None
+        solve.require_converged(stats, f"{label}, state {state}", tolerance, because)
         self.iterations += [int(n) for n in stats.iterations]
         self.residuals += [float(r) for r in stats.relative_residual]
         self.starts += [float(r) for r in stats.start_residual]
         return x
 
     def _because(
-        self, state: str, system: System, law: Coefficients, b: Array, x0: Array | None, stats: solve.Stats, column: int
+        self,
+        state: str,
+        system: System,
+        law: Coefficients,
+        b: Array,
+        x0: Array | None,
+        tolerance: float,
+        stats: solve.Stats,
+        column: int,
     ) -> str:
         """Why a column failed. Its last iterate is not kept, which would cost memory always: it is made once more."""
         guess = jnp.zeros_like(b) if x0 is None else x0
-        x, left = _unfinished(system, law, b, guess, jnp.asarray(self._tolerance), jnp.asarray(self._max_steps))
+        x, left = _unfinished(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(self._max_steps))
         problem = (self._model, self._parameters, self.experiment.states[state], self.experiment.current[1])
         found = diagnosis.diagnose(
             *problem,
             np.asarray(left)[:, column],
             rhs=np.asarray(b)[:, column],
             fields=np.asarray(x)[:, column],
-            tolerance=self._tolerance,
+            tolerance=tolerance,
             iterations=int(stats.iterations[column]),
         )
         more = [f"also: {text}" for text in diagnosis.faults(*problem) if text not in found.detail]
@@ -184,7 +210,7 @@ def _rehearsal(
     _rehearsed.add(key)
 
     def run() -> None:
-        ladders = solve_ladders(model, experiment, values, rungs, lambda *arguments: arguments[3])
+        ladders = solve_ladders(model, experiment, values, rungs, lambda *arguments: arguments[-2])
         functional = Functional.of(model, experiment)
         (functional.jacobian if slopes else functional.values)(values, ladders, harmonics)
 
@@ -253,7 +279,8 @@ def evaluate(
       names: parameters to differentiate by; none: values only, at half the cost.
       start: `fields` of an evaluation nearby.
       progress: is told what goes on.
-      tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
+      tolerance, max_steps: bounds on the relative residual and on the iterations of each solve. Fields that enter the
+        Jacobian alone are solved to `LOOSER` times the tolerance, which is about its relative error then.
       explain: whether the message of a solve that failed says why, for which it is run once more.
     Raises:
       ValueError: a name that does not exist, or values outside the model.
@@ -280,7 +307,7 @@ def evaluate(
     watch = _Watched(model, values, progress, tolerance, max_steps, explain, beside)
     for name, places in by_experiment.items():
         experiment, harmonics, rungs = model.device.experiments[name], highest[name], rungs_of[name]
-        watch.experiment = experiment
+        watch.experiment, watch.rungs = experiment, (harmonics + 1) // 2
         ladders[name] = solve_ladders(model, experiment, values, rungs, watch, (start or {}).get(name))
         functional = Functional.of(model, experiment)
         arguments = values, ladders[name], harmonics
@@ -482,7 +509,7 @@ def _solve_one(
     # Beside a column of zeros: two columns are the program that the ladders have compiled already.
     zero = jnp.zeros_like(b)
     pair = None if guess is None else jnp.stack([guess, zero], axis=1)
-    return watch(state, system, law, jnp.stack([b, zero], axis=1), pair)[:, 0]
+    return watch(state, 0, system, law, jnp.stack([b, zero], axis=1), pair)[:, 0]
 
 
 def _state_fields(

@@ -220,7 +220,8 @@ def _dot(a: Nodal, b: Nodal) -> Float[Array, " columns"]:
     return jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0)
 
 
-@eqx.filter_jit(inline=True)  # traced once, though a differentiable solve holds it twice
+# Traced once, though a differentiable solve holds it twice.
+@eqx.filter_jit(inline=True)  # type: ignore[call-overload]
 def pcg(
     system: System, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array
 ) -> tuple[Fields, Stats]:
