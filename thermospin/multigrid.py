@@ -42,9 +42,9 @@ CONDUCTANCE = jnp.bfloat16
 #: Interpolation weights are stored as whole numbers of this.
 WEIGHT = 2.0**-15
 #: Lines die until a level has this many times the nodes of the next one.
-REDUCTION = 1.5
+REDUCTION = 1.4
 #: A node may leave along an axis if its coupling there is at least this part of its strongest one.
-STRONG = 0.1
+STRONG = 0.05
 
 #: Values at the nodes of a graph: one field, or the mean and half the difference of two potentials.
 Values = Float[Array, "nodes fields columns"]
