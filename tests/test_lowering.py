@@ -213,6 +213,29 @@ def test_signals_of_other_parameters_states_tolerances_and_starts_compile_nothin
     assert len({float(f"{value:.5g}") for value in values}) == 3, "the first two of the three found are the same"
 
 
+def test_values_gradients_and_harmonics_share_their_programs(thermal):
+    """Tables are padded and forms compiled for one field: fewer signals, fewer rungs, no gradient, nothing new."""
+    signals.evaluate(thermal, {}, SIGNALS, list(thermal.parameters))
+
+    def others() -> None:
+        signals.evaluate(thermal, {}, SIGNALS)
+        signals.evaluate(thermal, {}, [("thermal", "R1.spin")], ["zeta", "Fe.P"])
+        signals.measure(thermal)
+
+    assert compilations(others) == 0
+
+
+def test_a_rehearsal_leaves_the_solver_to_compile_and_little_else(thermal, monkeypatch):
+    monkeypatch.setattr(signals, "_rehearsed", set())
+    values = signals._filled(thermal, None)
+    jax.clear_caches()
+    rehearse = functools.partial(signals._rehearsal, thermal, experiment(thermal), values, 2, 2, slopes=True)
+    made = compilations(rehearse())
+    assert rehearse() is None, "once is enough"
+    after = compilations(lambda: signals.evaluate(thermal, {}, SIGNALS, ["zeta"]))
+    assert made > 15 and 1 <= after <= 8, (made, after)  # zeros to start from, and the like
+
+
 def test_magnets_as_numbers_make_the_states_that_they_name(thermal):
     """Both reversed in one state is P again; one reversed in the first state turns the spin part round."""
     plain = signals.measure(thermal, tolerance=2e-11).experiments["thermal"]
