@@ -81,11 +81,17 @@ def _matrix(folder: Path) -> Any:
     return csr_matrix((data, indices, indptr), shape=(len(indptr) - 1,) * 2)
 
 
+_factorised: list[Any] = []
+
+
 def pardiso(A: Any, folder: Path, mtype: int) -> Solve:
     """MKL's direct solver; 2 is a Cholesky factorization of the upper triangle, 11 an LU factorization."""
     from scipy.sparse import triu
 
+    while _factorised:  # nothing else would free the factors of the matrix before
+        _factorised.pop().free_memory(everything=True)
     solver = importlib.import_module("pypardiso").PyPardisoSolver(mtype=mtype)
+    _factorised.append(solver)
     if mtype == 2:
         A = triu(A, format="csr")
     A.sort_indices()

@@ -314,10 +314,10 @@ def _heat_terms(rungs: int, harmonics: int) -> list[tuple[int, int, int, int]]:
 
 def _padded(values: Any) -> Any:
     """With zeros up to a multiple of four terms, the last axis: fewer programs."""
+    terms = values.shape[-1]
+    missing = 4 * max(-(-terms // 4), 1) - terms
     namespace = jnp if isinstance(values, jax.Array) else np
-    return namespace.pad(
-        values, [(0, 0)] * (values.ndim - 1) + [(0, max(-values.shape[-1] % 4, 4 * (values.size == 0)))]
-    )
+    return namespace.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
 
 
 def _each(form: Callable[..., Array], disc: Discretisation, terms: Sequence[tuple[Vector, ...]]) -> Any:
