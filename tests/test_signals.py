@@ -438,13 +438,13 @@ def test_a_jacobian_takes_twice_the_solves_of_the_values(thermal, jacobian):
 
 
 def test_derivatives_are_as_good_as_the_fields_that_enter_them_alone(thermal, jacobian):
-    """A thousand times the tolerance for u_2 and l_1; values do not feel it, as the functional is stationary."""
+    """A hundred times the tolerance for u_2 and l_1; values do not feel it, as the functional is stationary."""
     found = evaluate(thermal, {}, SIGNALS, list(thermal.parameters))
     allowed = solve.TOLERANCE * signals.LOOSER
     residual = np.array(found.relative_residual).reshape(2, 2, 2)  # states, rungs, columns
     assert residual[:, 0].max() <= solve.TOLERANCE < residual[:, 1].min() <= residual[:, 1].max() <= allowed
     steps = np.array(found.iterations).reshape(2, 2, 2)
-    assert np.all(steps[:, 1] < 0.85 * steps[:, 0])
+    assert np.all(steps[:, 1] < steps[:, 0])
     np.testing.assert_allclose(found.values, jacobian.values, rtol=1e-9)
     size = np.abs(jacobian.jacobian) + 1e-3 * np.abs(jacobian.jacobian).max(axis=0)
     off = np.abs(found.jacobian - jacobian.jacobian) / size

@@ -52,7 +52,7 @@ __all__ = [
 
 #: Fields that enter derivatives alone are solved to this many times the tolerance, but not above `LOOSEST`: an error of
 #: the fields is one of the derivatives to the first order, of the values to the second.
-LOOSER, LOOSEST = 1e3, 1e-4
+LOOSER, LOOSEST = 1e2, 1e-5
 #: Unit of R_n.
 UNITS = {1: "V/A", 2: "V/A^2", 3: "V/A^3", 4: "V/A^4"}
 
@@ -280,7 +280,7 @@ def evaluate(
       start: `fields` of an evaluation nearby.
       progress: is told what goes on.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve. Fields that enter the
-        Jacobian alone are solved to `LOOSER` times the tolerance, which is about its relative error then.
+        Jacobian alone are solved to `LOOSER` times the tolerance; its relative error may be some ten times that.
       explain: whether the message of a solve that failed says why, for which it is run once more.
     Raises:
       ValueError: a name that does not exist, or values outside the model.
