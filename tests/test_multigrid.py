@@ -248,10 +248,10 @@ CYCLES = {
 
 @pytest.mark.parametrize("name", CYCLES)
 def test_the_cycle_is_symmetric_positive_and_close_to_the_inverse(name, monkeypatch):
-    """On free nodes; measured: eigenvalues of cycle times matrix in [0.24, 1.05].
+    """On free nodes; measured: eigenvalues of cycle times matrix in [0.67, 1.05].
 
-    Smallest eigenvalues belong to single fields, which conjugate gradients pick off; the largest one is what the coarse
-    energies are made for. Both are scaled by the diagonal first, which leaves them as they are.
+    The largest one is what the coarse energies are made for. Both are scaled by the diagonal first, which leaves them
+    as they are; an exact solve would have them equal to single precision.
     """
     block = CYCLES[name]()
     made, _ = prepared(block, 15, monkeypatch)
@@ -264,7 +264,7 @@ def test_the_cycle_is_symmetric_positive_and_close_to_the_inverse(name, monkeypa
         assert np.abs(M - M.T).max() < SINGLE * np.abs(M).max()
         root = np.linalg.cholesky(A)
         values = np.linalg.eigvalsh(root.T @ (M + M.T) / 2 @ root)
-        assert 0.15 < values[0] and values[-1] < 1.15, values[[0, -1]]
+        assert 0.5 < values[0] and values[-1] < 1.15, values[[0, -1]]
         assert values[-1] - values[0] > 0.05, "not an exact solve"
 
 

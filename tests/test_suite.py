@@ -16,9 +16,9 @@ from thermospin import diagnosis, layout, solve
 TOLERANCE = 1e-10
 #: Most iterations to `TOLERANCE`, by order, for every right-hand side of every case.
 ITERATIONS = {1: 20, 2: 30}
-#: Cases that take more, or just as many, with the iterations measured for the slowest right-hand side; ten percent more
-#: are let pass. The preconditioner leaves out the coupling of charge and heat, which at T0 sigma S^2 = kappa/2 is not
-#: small; "moved" is solved with the preconditioner of other values; what slows the other two is not known.
+#: Cases that take more, with the iterations measured for the slowest right-hand side; ten percent more are let pass.
+#: The preconditioner leaves out the coupling of charge and heat, which at T0 sigma S^2 = kappa/2 is not small; "moved"
+#: is solved with the preconditioner of other values.
 SLOWER = {
     ("thermoelectric", 1): 24,
     ("moved", 1): 37,

@@ -55,9 +55,8 @@ class Ladder(eqx.Module):
 
 
 class States(eqx.Module):
-    """The coefficients of two states: of the first, of another one, and first minus other."""
+    """The coefficients of another state than the first, and first minus other."""
 
-    first: Coefficients
     other: Coefficients
     change: Coefficients
 
@@ -272,7 +271,7 @@ def laws(
         return operators.coefficients(disc, table, constitution.bath)
 
     law = summed(first)
-    return (law, *(States(law, summed(other), summed(change)) for other, change in others))
+    return (law, *(States(summed(other), summed(change)) for other, change in others))
 
 
 # ------------------------------------------------------------------------------------------- the functional
