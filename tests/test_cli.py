@@ -19,13 +19,18 @@ GOOD = {
     "device": "slachter2010",
     "cells": 1000,
     "unknowns": 20000,
+    "order": 3,
     "experiments": {
         "thermal": {
             "R1": {"P": 1.6e-3, "AP": 1.7e-3, "baseline": 1.65e-3, "spin": -1e-4, "unit": "V/A"},
             "R2": {"P": -7.0, "AP": -6.98, "baseline": -6.99, "spin": -0.0156, "unit": "V/A^2"},
         }
     },
-    "errors": {"thermal": {"R2": {"spin": 1e-3}}},
+    "errors": {"thermal": {"R2": {"spin": 1.1e-3}}},
+    "grid_errors": {"thermal": {"R2": {"spin": 1e-3}}},
+    "solver_errors": {"thermal": {"R2": {"spin": 1e-4}}},
+    "extrapolated": {"thermal": {"R2": {"spin": -0.016, "baseline": float("nan")}}},
+    "extrapolated_errors": {"thermal": {"R2": {"spin": 5e-4, "baseline": float("nan")}}},
     "solver": {"iterations": [40, 42], "relative_residual": [1e-10, 3e-10], "converged": True},
     "wall_s": 1.0,
 }
@@ -43,9 +48,10 @@ class Stub:
         self.calls: list[tuple[Any, ...]] = []
         self.signals: Any = GOOD
         self.fitted: Any = FITTED
+        self.met = True
 
-    def build(self, device: Any, *, cells: Any, order: int, progress: Any) -> str:
-        self.calls.append(("build", device.name, cells, order))
+    def build(self, device: Any, *, order: int, progress: Any) -> str:
+        self.calls.append(("build", device.name, order))
         progress("building")
         return "model"
 
@@ -53,8 +59,18 @@ class Stub:
         self.calls.append(("measure", model, harmonics))
         return types.SimpleNamespace(to_json=lambda: self._give(self.signals))
 
-    def fit(self, device: Any, rows: Any, *, free: Any, cells: Any, order: int, progress: Any) -> Any:
-        self.calls.append(("fit", device.name, len(rows), free, cells, order))
+    def assess(self, model: str, found: Any, *, progress: Any) -> Any:
+        self.calls.append(("assess", model))
+        return found
+
+    def adapt(self, device: Any, *, progress: Any, **wish: Any) -> Any:
+        self.calls.append(("adapt", device.name, {name: value for name, value in wish.items() if value is not None}))
+        return types.SimpleNamespace(
+            to_json=lambda: self._give(self.signals), met=self.met, model="adapted", words=lambda: ["grid 1: small"]
+        )
+
+    def fit(self, device: Any, rows: Any, *, free: Any, progress: Any, order: Any = None) -> Any:
+        self.calls.append(("fit", getattr(device, "name", device), len(rows), free, order))
         return types.SimpleNamespace(to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1")
 
     def run_demo(self, name: str, *, out: Path, cells: Any, order: int, progress: Any) -> str:
@@ -71,7 +87,13 @@ class Stub:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     verbs = Stub()
-    for module, names in {"signals": ["build", "measure"], "inverse": ["fit"], "demo": ["run_demo"]}.items():
+    for module, names in {
+        "signals": ["build", "measure"],
+        "accuracy": ["assess"],
+        "adapt": ["adapt"],
+        "inverse": ["fit"],
+        "demo": ["run_demo"],
+    }.items():
         fake = types.ModuleType(f"thermospin.{module}")
         for name in names:
             setattr(fake, name, getattr(verbs, name))
@@ -97,23 +119,76 @@ kappa = -1
 
 def test_signals_prints_a_table_and_writes_json(stub: Stub, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    result = run("signals", "slachter2010", "--cells", 500, "--order", 3, "--harmonics", 4, "--json", out)
+    result = run("signals", "slachter2010", "--order", 2, "--harmonics", 4, "--json", out)
     assert result.exit_code == 0, result.output
-    assert json.loads(out.read_text(encoding="utf-8")) == GOOD
-    assert stub.calls == [("build", "slachter2010", 500, 3), ("measure", "model", 4)]
-    for text in ("1.65 mohm", "-100 uohm", "-6.99 uV/mA^2", "-15.6 +- 1 nV/mA^2", "at most 42 iterations", "3.0e-10"):
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert written["experiments"] == GOOD["experiments"] and written["errors"] == GOOD["errors"]
+    assert written["extrapolated"]["thermal"]["R2"]["baseline"] is None
+    assert stub.calls == [("build", "slachter2010", 2), ("measure", "model", 4), ("assess", "model")]
+    for text in (
+        "1.65 mohm", "-100 uohm", "-6.99 uV/mA^2", "-15.6 +- 1 +- 0.1 nV/mA^2", "value +- grid +- solver",
+        "at most 42 iterations", "3.0e-10", "order 3",
+    ):  # fmt: skip
         assert text in result.stdout, text
     assert list(tmp_path.iterdir()) == [out], "nothing half-written is left"
+    assert "orders lead to" not in result.stdout
+
+
+def test_signals_without_error_bars_are_solved_once(stub: Stub) -> None:
+    assert run("signals", "slachter2010", "--no-errors").exit_code == 0
+    assert stub.calls == [("build", "slachter2010", 3), ("measure", "model", 2)]
+
+
+def test_extrapolated_values_are_shown_where_they_are_safe(stub: Stub) -> None:
+    result = run("signals", "slachter2010", "--extrapolate")
+    assert result.exit_code == 0, result.output
+    for text in ("orders lead to", "-16 +- 0.5 nV/mA^2", "not safe"):
+        assert text in result.stdout, text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wish"),
+    [
+        ("--cells", "500", {"cells": 500}),
+        ("--tolerance", "1%", {"tolerance": 0.01}),
+        ("--tolerance", "0.2", {"tolerance": 0.2}),
+    ],
+)
+def test_a_budget_or_a_tolerance_has_the_signals_choose_the_grid(
+    stub: Stub, option: str, value: str, wish: dict[str, float]
+) -> None:
+    result = run("signals", "slachter2010", option, value)
+    assert result.exit_code == 0, result.output
+    assert stub.calls == [("adapt", "slachter2010", {**wish, "order": 3, "harmonics": 2})]
+    assert "grid 1: small" in result.stdout
+
+
+def test_a_tolerance_that_is_missed_is_exit_code_1_after_the_numbers(stub: Stub) -> None:
+    stub.met = False
+    result = run("signals", "slachter2010", "--tolerance", "0.1%")
+    assert result.exit_code == 1
+    assert "-15.6 +- 1" in result.stdout
+    assert "the tolerance 0.1% was not reached" in result.stderr
 
 
 def test_a_fit_takes_several_names_after_free(stub: Stub, tmp_path: Path) -> None:
     out = tmp_path / "fit.json"
     result = run("fit", "slachter2010", "slachter2010", "--free", "Py.S_s", "zeta", "--free", "Py.P", "--json", out)
     assert result.exit_code == 0, result.output
-    assert stub.calls == [("fit", "slachter2010", 6, ["Py.S_s", "zeta", "Py.P"], None, 2)]
+    assert stub.calls == [("fit", "slachter2010", 6, ["Py.S_s", "zeta", "Py.P"], 2)]
     assert "[[Fit]] zeta" in result.stdout
     assert json.loads(out.read_text(encoding="utf-8")) == FITTED
     assert cli.spread_names(["--free", "zeta", "dev.toml", "a.csv"]) == ["--free", "zeta", "dev.toml", "a.csv"]
+
+
+def test_a_fit_with_a_tolerance_runs_on_a_grid_for_its_data(stub: Stub) -> None:
+    result = run("fit", "slachter2010", "slachter2010", "--free", "zeta", "--tolerance", "5%")
+    assert result.exit_code == 0, result.output
+    (first, second) = stub.calls
+    assert first[:2] == ("adapt", "slachter2010")
+    assert first[2]["tolerance"] == 0.05 and ("thermal", "R2.spin") in first[2]["wanted"]
+    assert len(first[2]["wanted"]) == 6
+    assert second == ("fit", "adapted", 6, ["zeta"], None)
 
 
 def test_check_shows_what_there_is_and_what_it_costs(stub: Stub, tmp_path: Path) -> None:
@@ -172,6 +247,12 @@ def test_bad_data_files_are_all_told_with_exit_code_2(stub: Stub, tmp_path: Path
         (("fit", "slachter2010", "slachter2010", "--json", "."), "not a regular file"),
         (("demo", "slachter2010", "--out", "/dev/null/x"), "cannot be used as a folder for results"),
         (("signals", "slachter2010", "--cells", "0"), "--cells"),
+        (("signals", "slachter2010", "--cells", "9000", "--tolerance", "1%"), "--cells and --tolerance: give one"),
+        (("signals", "slachter2010", "--tolerance", "1 nm"), "--tolerance: got '1 nm', expected a part of the signals"),
+        (("signals", "slachter2010", "--tolerance", "100%"), "--tolerance: got '100%'"),
+        (("signals", "slachter2010", "--extrapolate", "--order", "2"), "--extrapolate compares the orders 1, 2 and 3"),
+        (("signals", "slachter2010", "--no-errors", "--cells", "9000"), "--no-errors goes with the grid"),
+        (("fit", "slachter2010", "slachter2010", "--tolerance", "-1%"), "--tolerance: got '-1%'"),
         (("signals", "slachter2010", "--cell", "5"), "--cells"),
         (("signal", "slachter2010"), "signals"),
     ],

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thermospin import export, inverse, signals, solve
+from thermospin import accuracy, export, inverse, signals, solve
 from thermospin.data import Row
 from thermospin.device import load
 from thermospin.inverse import Objective, Parameter, Predict
@@ -412,7 +412,7 @@ REPORT = """\
     thermal |R2.baseline|      7.69  0.38   2.4031   7.69  uV/mA^2  +0.00
     thermal R2.spin           -15.6     1  -2.5658  -15.6  nV/mA^2  +0.00
     thermal R1.baseline       96.75   4.5       90     90  uohm     -1.50
-[[Identifiability]] (from the stds of the data, relative to the values above)
+[[Identifiability]] (from these standard deviations, relative to the values above)
     fixed to 3.6 %: zeta^0.91 * Py.S_s^0.42
     fixed to 8.8 %: zeta^-0.42 * Py.S_s^0.91
     left fixed: Py.P, because it was told so"""
@@ -500,28 +500,33 @@ def test_bad_input_is_refused() -> None:
 
 
 class Solver:
-    """Stands in for `signals`: the toy with an error that falls with the number of cells."""
+    """Stands in for `signals`: the toy, with an error that falls with the order.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, cells: int = 4000, smallest: int = 100) -> None:
+    Attributes:
+      calls: (order, start, parameters) of each evaluation.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, off: float = 0.025) -> None:
         self.calls: list[tuple[int, Any, dict[str, float]]] = []
         self.fails = lambda number: False
         self.rate = lambda number: 2.0
-        #: Cells of the models refreshed; None: none is ever outdated.
+        #: Orders of the models refreshed; None: none is ever outdated.
         self.refreshed: list[int] | None = None
-        self.cells, self.smallest = cells, smallest
+        #: What signals are too large by, at order 2; four times as much at order 1.
+        self.off = off
         monkeypatch.setattr(signals, "build", self.build)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
+        monkeypatch.setattr(accuracy, "companions", self.companions)
 
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
-        assert order == 2
-        if cells is not None and cells < self.smallest:
-            raise ValueError("a budget that is too small")
-        cells = cells or self.cells
-        model = types.SimpleNamespace(device=device, cells=cells, unknowns=1000 * cells)
-        model.grid = types.SimpleNamespace(order=order)
+        model = types.SimpleNamespace(device=device, grid=types.SimpleNamespace(order=order))
         model.outdated = lambda parameters: self.refreshed is not None
-        model.refreshed = lambda parameters: self.refreshed.append(cells) or model
+        model.refreshed = lambda parameters: self.refreshed.append(order) or model
         return model
+
+    def companions(self, model: Any) -> list[Any]:
+        orders = {1: [2], 2: [1], 3: [1, 2]}[model.grid.order]
+        return [self.build(model.device, cells=None, order=order, progress=None) for order in orders]
 
     def evaluate(
         self,
@@ -535,12 +540,12 @@ class Solver:
         explain: bool,
     ) -> Any:
         assert not explain or start is None, "why a step fails is told to nobody"
-        self.calls.append((model.cells, start, dict(parameters)))
+        self.calls.append((model.grid.order, start, dict(parameters)))
         if self.fails(len(self.calls)):
             raise solve.NotConverged("did not converge")
         assert all(experiment == "thermal" for experiment, _ in wanted)
         values, jacobian = toy(*(signal for _, signal in wanted))(parameters, names)
-        off = 1 + 100 / model.cells
+        off = 1 + self.off * (2 / model.grid.order) ** 2
         fields = len(self.calls)
         rate = self.rate(len(self.calls))
         return types.SimpleNamespace(
@@ -548,25 +553,66 @@ class Solver:
         )
 
 
-def test_a_fit_goes_from_a_coarse_grid_to_the_fine_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_goes_from_first_order_to_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     solver = Solver(monkeypatch)
     result = inverse.fit(load("slachter2010"), rows(*ALL))
-    cells = [call[0] for call in solver.calls]
-    assert cells == sorted(cells) and set(cells) == {1000, 4000}
-    # Warm starts: each call is handed the fields of the one before on the same grid, the first of a grid none.
-    assert [call[1] for call in solver.calls if call[0] == 1000] == [None, *range(1, cells.count(1000))]
+    orders = [call[0] for call in solver.calls]
+    assert sorted(orders[:2]) == [1, 2] and orders[2:] == sorted(orders[2:]) and orders.count(1) > 2
+    # Warm starts: each call is handed fields of a call at the same order, the first of an order none.
+    assert [call[1] is None for call in solver.calls] == [True, True] + [False] * (len(orders) - 2)
+    for number, (order, start, _) in enumerate(solver.calls):
+        assert start is None or (start <= number and solver.calls[start - 1][0] == order)
     assert result.names == ("zeta", "Py.S_s", "Py.P") and list(result.left_out) == ["Py.lambda_sf"]
     assert "left fixed: Py.lambda_sf, because" in result.report()
-    # All signals are 2.5 % too large on the fine grid, so zeta is that much too small.
+    # All signals are 2.5 % too large at second order, so zeta is that much too small.
     assert result.parameters["zeta"].value == pytest.approx(3.2 / 1.025, rel=1e-4)
     assert result.parameters["zeta"].start == load("slachter2010").zeta
 
 
+def test_the_error_bars_of_the_grid_widen_the_standard_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: orders 1 and 2 are 1.1 and 1.025 times the toy, so the bar is 0.6 of 0.075/1.025 of each signal.
+
+    The start has zeta = 1 and not 3.2: the bar is taken of what was measured, which is larger. One parameter that both
+    signals are proportional to: its variance is 1/(sum of value^2/std^2).
+    """
+    Solver(monkeypatch)
+    device, names = load("slachter2010"), ("R2.baseline", "R2.spin")
+    data = rows(*names)
+    result = inverse.fit(device, data, free=["zeta"])
+    bar = accuracy.REST[2] * 0.075 / 1.025
+    measured = np.array([abs(row.value) for row in data])
+    np.testing.assert_allclose(result.grid_stds, bar * measured, rtol=1e-6)
+    assert result.rows == tuple(data), "the data are shown as they are"
+    total = np.hypot([row.std for row in data], bar * measured)
+    assert result.parameters["zeta"].std == pytest.approx(
+        result.parameters["zeta"].value / np.sqrt(np.sum((np.abs(result.after) / total) ** 2)), rel=1e-3
+    )
+    weights = measured**2 / total**2
+    share = np.sum(weights * (bar * measured / total) ** 2) / np.sum(weights)
+    assert result.grid_shares[0] == pytest.approx(share, rel=1e-3) and 0 < share < 1
+    assert result.to_json()["grid_shares"] == {"zeta": pytest.approx(share, rel=1e-3)}
+    exact = inverse.fit(device, data, free=["zeta"], grid_errors=False)
+    assert exact.grid_stds is None and exact.parameters["zeta"].std < result.parameters["zeta"].std
+    assert "grid" not in exact.report()
+
+
+def test_a_grid_that_limits_a_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, data = load("slachter2010"), rows("R2.baseline", "R2.spin")
+    Solver(monkeypatch, off=0.2)
+    coarse = inverse.fit(device, data, free=["zeta"]).report()
+    assert "The grid, not the experiment, limits zeta (" in coarse and "--tolerance" in coarse
+    assert "pull = (model - measured)/sqrt(std^2 + grid^2)" in coarse
+    Solver(monkeypatch, off=1e-4)
+    assert "The grid, not the experiment" not in inverse.fit(device, data, free=["zeta"]).report()
+
+
 def test_a_fit_takes_names_bounds_and_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    solver = Solver(monkeypatch, cells=200)
+    solver = Solver(monkeypatch)
     device = load("slachter2010")
-    result = inverse.fit(device, rows(*ALL), free=["zeta"], bounds={"zeta": (0.5, 1.5)}, method="adam")
-    assert {call[0] for call in solver.calls} == {200}  # a quarter of that is too small for the device: one stage
+    result = inverse.fit(
+        device, rows(*ALL), free=["zeta"], bounds={"zeta": (0.5, 1.5)}, method="adam", grid_errors=False
+    )
+    assert {call[0] for call in solver.calls} == {2}  # without error bars nothing but the model
     assert result.method == "adam" and result.names == ("zeta",) and result.left_out == {}
     assert result.parameters["zeta"].value == pytest.approx(1.5) and result.parameters["zeta"].at_bound == "upper"
 
@@ -575,7 +621,7 @@ def test_a_solve_that_fails_shortens_the_step_but_not_at_the_start(monkeypatch: 
     device, data = load("slachter2010"), rows(*ALL)
     solver = Solver(monkeypatch)
     solver.fails = lambda number: number in (2, 3)
-    result = inverse.fit(device, data, free=["zeta", "Py.S_s"])
+    result = inverse.fit(device, data, free=["zeta", "Py.S_s"], grid_errors=False)
     assert result.converged and result.parameters["zeta"].value == pytest.approx(3.2 / 1.025, rel=1e-4)
     assert len(solver.calls) > 5
     solver.calls.clear()
@@ -586,20 +632,20 @@ def test_a_solve_that_fails_shortens_the_step_but_not_at_the_start(monkeypatch: 
 
 def test_a_step_that_fails_is_tried_once_more_with_a_new_preconditioner(monkeypatch: pytest.MonkeyPatch) -> None:
     device, data = load("slachter2010"), rows(*ALL)
-    solver = Solver(monkeypatch, cells=200)
+    solver = Solver(monkeypatch)
     solver.refreshed, told = [], []
     solver.fails = lambda number: number in (2, 4, 5)
     predict = inverse.Predictor(signals.build(device, cells=None, order=2, progress=None), data, progress=told.append)
     good = device.parameters()
     assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == []
-    assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == [200]
-    assert np.all(np.isnan(predict(good, ["zeta"])[0])) and solver.refreshed == [200, 200]
+    assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == [2]
+    assert np.all(np.isnan(predict(good, ["zeta"])[0])) and solver.refreshed == [2, 2]
     assert len(solver.calls) == 5 and all("a solve did not converge" in text for text in told)
 
 
 def test_a_slow_preconditioner_is_replaced_and_the_next_one_judged_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     device, data = load("slachter2010"), rows(*ALL)
-    solver = Solver(monkeypatch, cells=200)
+    solver = Solver(monkeypatch)
     solver.refreshed, told = [], []
     rates = iter([2.0, math.nan, 2.5, 2.7, math.nan, 4.0, 5.1, 5.3, 4.0])
     solver.rate = lambda number: next(rates)

@@ -42,6 +42,20 @@ DeviceArgument = Annotated[
     typer.Argument(metavar="DEVICE", help="Device file (TOML), or the name of a shipped device such as slachter2010."),
 ]
 CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
+AdaptedCellsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Budget of grid cells, whose places the signals choose; default: a fixed rule."),
+]
+ToleranceOption = Annotated[
+    str | None,
+    typer.Option(metavar="PART", help="Refine until error bars are within this part of the signals, such as 1%."),
+]
+AdaptedOrderOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=3, help="Polynomial order of the elements; default: 2, and 3 where signals choose the grid."
+    ),
+]
 OrderOption = Annotated[int, typer.Option(min=1, max=3, help="Polynomial order of the elements.")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file as JSON.")
@@ -217,28 +231,74 @@ def demo(
 @app.command()
 def signals(
     device: DeviceArgument,
-    cells: CellsOption = None,
-    order: OrderOption = 2,
+    cells: AdaptedCellsOption = None,
+    tolerance: ToleranceOption = None,
+    order: OrderOption = 3,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
+    errors: Annotated[bool, typer.Option(help="Error bars, for which it is solved at lower orders too.")] = True,
+    extrapolate: Annotated[
+        bool, typer.Option(help="Print what the orders lead to, where that is safe; needs order 3.")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
-    """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part."""
+    """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
     with exit_codes():
         from thermospin.device import load
 
+        wish = _wish(cells, tolerance)
+        adapted = cells is not None or wish is not None
+        if extrapolate and (order != 3 or not errors):
+            raise InputError(
+                "--extrapolate compares the orders 1, 2 and 3: it needs --order 3, and goes without --no-errors"
+            )
+        if adapted and not errors:
+            raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
         loaded = _with_experiments(load(device), device)
         require_writable(json)
         start_jax()
         from thermospin.export import write_json
-        from thermospin.signals import build, measure
 
+        notes, met = [], True
         with Progress() as progress:
-            model = build(loaded, cells=cells, order=order, progress=progress)
-            result = measure(model, harmonics=harmonics, progress=progress).to_json()
+            if adapted:
+                from thermospin.adapt import adapt
+
+                found = adapt(loaded, cells=cells, tolerance=wish, order=order, harmonics=harmonics, progress=progress)
+                result, met = found.to_json(), found.met
+                notes = found.words()
+            else:
+                from thermospin.signals import build, measure
+
+                model = build(loaded, order=order, progress=progress)
+                measured = measure(model, harmonics=harmonics, progress=progress)
+                if errors:
+                    from thermospin.accuracy import assess
+
+                    measured = assess(model, measured, progress=progress)
+                result = measured.to_json()
         if json is not None:
             write_json(json, result)
-        _print_signals(result)
+        _print_signals(result, extrapolate)
+        for line in notes:
+            typer.echo(line)
         _finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
+        _finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+
+
+def _wish(cells: int | None, text: str | None) -> float | None:
+    """The tolerance as a part of a whole, from text such as "1%" or "0.01"."""
+    if text is None:
+        return None
+    if cells is not None:
+        raise InputError("--cells and --tolerance: give one of them")
+    digits, percent, rest = text.strip().partition("%")
+    try:
+        value = float(digits) / (100 if percent else 1)
+    except ValueError:
+        value = 0.0
+    if rest or not 0 < value < 1:
+        raise InputError(f"--tolerance: got '{text}', expected a part of the signals such as 1% or 0.01")
+    return value
 
 
 @app.command(cls=FitCommand)
@@ -249,14 +309,16 @@ def fit(
         list[str] | None,
         typer.Option(metavar="NAME...", help="Parameters to fit, such as Py.S_s zeta; default: chosen by the program."),
     ] = None,
-    cells: CellsOption = None,
-    order: OrderOption = 2,
+    cells: AdaptedCellsOption = None,
+    tolerance: ToleranceOption = None,
+    order: AdaptedOrderOption = None,
     json: JsonOption = None,
 ) -> None:
     """Fits material values and zeta to measured signals, with standard deviations and correlations."""
     with exit_codes():
         from thermospin.device import load
 
+        wish = _wish(cells, tolerance)
         loaded = _with_experiments(load(device), device)
         rows = _read_data(data, loaded)
         _require_parameters(free or [], loaded)
@@ -265,12 +327,24 @@ def fit(
         from thermospin.export import write_json
         from thermospin.inverse import fit as run_fit
 
+        notes, met = [], True
         with Progress() as progress:
-            result = run_fit(loaded, rows, free=free or None, cells=cells, order=order, progress=progress)
+            if cells is None and wish is None:
+                result = run_fit(loaded, rows, free=free or None, order=order or 2, progress=progress)
+            else:
+                from thermospin.adapt import adapt
+
+                signals = list(dict.fromkeys((row.experiment, row.signal) for row in rows))
+                found = adapt(loaded, cells=cells, tolerance=wish, order=order or 3, wanted=signals, progress=progress)
+                notes, met = found.words(), found.met
+                result = run_fit(found.model, rows, free=free or None, progress=progress)
         as_json = result.to_json()
         if json is not None:
             write_json(json, as_json)
         typer.echo(result.report())
+        for line in notes:
+            typer.echo(line)
+        _finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
         _finish(as_json["converged"], "the fit did not converge; its numbers are not to be trusted")
 
 
@@ -278,14 +352,17 @@ def fit(
 def check(
     device: DeviceArgument,
     cells: CellsOption = None,
-    order: OrderOption = 2,
+    order: OrderOption = 3,
+    solve: Annotated[
+        bool, typer.Option("--solve", help="Solve it too, and say whether the numbers can be trusted.")
+    ] = False,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the device into this PNG file.")] = None,
 ) -> None:
-    """Faults of a device file; else its materials, contacts and size, and what a computation will take. No solve."""
+    """Faults of a device file; else its materials, contacts and size, and what a computation will take."""
     with exit_codes():
         from thermospin.device import load
 
-        loaded = load(device)
+        loaded = _with_experiments(load(device), device) if solve else load(device)
         require_writable(picture)
         from thermospin import overview
         from thermospin.grid import choose
@@ -305,6 +382,16 @@ def check(
 
             device_picture(loaded, picture)
         typer.echo("No faults.")
+        if solve:
+            start_jax()
+            from thermospin.model import on_grid
+            from thermospin.selfcheck import self_check
+
+            with Progress() as progress:
+                result = self_check(on_grid(loaded, grid, progress=progress), progress=progress)
+            for line in result.words():
+                typer.echo(line)
+            _finish(result.passed, "the self-check failed; the numbers are not to be trusted")
 
 
 def _with_experiments(device: Device, source: str) -> Device:
@@ -337,26 +424,34 @@ def _require_parameters(names: list[str], device: Device) -> None:
         raise InputError("\n".join(faults))
 
 
-def _print_signals(result: dict[str, Any]) -> None:
+def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from thermospin.units import readable
 
-    harmonics = [values for each in result["experiments"].values() for values in each.values()]
-    parts = list(dict.fromkeys(part for values in harmonics for part in values if part != "unit"))
-    errors = result.get("errors")
-    table = Table(
-        title=f"{result['device']}: {result['cells']:,} cells, {result['unknowns']:,} unknowns", title_justify="left"
-    )
-    for column in ("experiment", "signal", *parts):
+    def of(name: str, experiment: str, harmonic: str, part: str) -> list[float]:
+        value = result.get(name, {}).get(experiment, {}).get(harmonic, {}).get(part)
+        return [] if value is None or value != value else [value]
+
+    shown = "value +- grid +- solver" if "errors" in result else "value"
+    title = f"{result['device']}: {result['cells']:,} cells, {result['unknowns']:,} unknowns, order {result['order']}"
+    table = Table(title=title, title_justify="left")
+    columns = ("experiment", "signal", shown, *(["orders lead to"] if extrapolate else []))
+    for column in columns:
         table.add_column(column, justify="left" if column in ("experiment", "signal") else "right", no_wrap=True)
     for name, measured in result["experiments"].items():
         for harmonic, values in measured.items():
-            own = (errors or {}).get(name, {}).get(harmonic, {})
-            table.add_row(
-                name, harmonic, *(readable(values.get(part), values["unit"], own.get(part)) for part in parts)
-            )
+            for part in (each for each in values if each != "unit"):
+                place = name, harmonic, part
+                bars = [error for key in ("grid_errors", "solver_errors") for error in of(key, *place)]
+                cells = [readable(values[part], values["unit"], *bars)]
+                if extrapolate:
+                    limit = of("extrapolated", *place)
+                    error = of("extrapolated_errors", *place)
+                    cells.append(readable(limit[0], values["unit"], *error) if limit else "not safe")
+                table.add_row(name, f"{harmonic}.{part}", *cells)
+        table.add_section()
     # No narrower than the numbers: a terminal may wrap a line, rich would cut them off.
     Console(width=max(Console().width, 120)).print(table)
     solver = result["solver"]

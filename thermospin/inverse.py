@@ -15,12 +15,14 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from scipy import optimize
 
-from thermospin import report, signals, solve
+from thermospin import accuracy, report, signals, solve
 from thermospin.data import Row
 from thermospin.device import Device
 from thermospin.diagnosis import value_faults
@@ -34,8 +36,6 @@ RANK_CUTOFF = 1e-8
 AT_BOUND = 1e-3
 #: `choose` adds parameters only while every relative standard deviation stays below this.
 LARGEST_STD = 0.5
-#: The first stage of `fit` has so many times fewer cells than the second.
-COARSER = 4
 #: Relative change of chi2, or of the parameters, at which minimisers end; in `fit`, where an evaluation is dear and a
 #: standard deviation is a few percent; and in all stages but the last.
 TOLERANCE = 1e-8
@@ -45,8 +45,6 @@ COARSE_TOLERANCE = 1e-3
 RESIDUAL = 1e-7
 #: A preconditioner is built anew when a decade of the residual takes so many times the iterations that it began with.
 AGED = 1.3
-#: Unknowns from which a coarser grid first pays: below, its own compilation costs more than it saves.
-LARGE = 1_000_000
 #: A fit that stops where a Gauss-Newton step promises to lower chi2 by more than this (a tenth of a standard deviation,
 #: squared; times the reduced chi2 if that is larger) has not converged, whatever the optimiser says.
 LARGEST_GAIN = 0.01
@@ -506,6 +504,7 @@ def _run(
         message=message,
         method=method,
         identifiability=found,
+        sensitivity=objective.sensitivity,
     )
 
 
@@ -545,8 +544,13 @@ def fit(
     method: str = "least_squares",
     bounds: Mapping[str, tuple[float, float]] | None = None,
     rescaled: bool = False,
+    grid_errors: bool = True,
 ) -> FitResult:
-    """Fits parameters of a device to measured signals; a large problem on a coarser grid first.
+    """Fits parameters of a device to measured signals, the error bars of the grid taken into account.
+
+    The data are fitted with elements of first order, which is cheap, and from there with those of the model. What the
+    orders differ by at the start gives the error bars of the signals (`accuracy.tail`), relative to the signal; these
+    are added in quadrature to the standard deviations of the data, as if those of different signals were independent.
 
     Args:
       device: its own values are the start; a model from `signals.build` is used as it is (cells and order do nothing).
@@ -558,6 +562,7 @@ def fit(
       bounds: {name: (lower, upper)} in SI units, in place of the defaults of `KINDS`; those of a parameter that
         `choose` leaves out do nothing.
       rescaled: multiply the covariance by the reduced chi2.
+      grid_errors: False: take the model for exact, and fit on it alone.
     Raises:
       ValueError: no rows, a name that does not exist, bounds that exclude the start.
       NotConverged: a solve did not converge at the start; further on the step is shortened instead.
@@ -572,19 +577,43 @@ def fit(
     if fine is None:
         fine = signals.build(solids, cells=cells, order=order, progress=progress)
     last = Predictor(fine, rows, RESIDUAL, progress)
-    stages = [last]
-    coarse = _coarser(fine, progress) if fine.unknowns >= LARGE else None
-    if coarse is not None:
-        stages.insert(0, Predictor(coarse, rows, RESIDUAL, progress))
+    others = [Predictor(each, rows, RESIDUAL, progress) for each in accuracy.companions(fine)] if grid_errors else []
+    stages = [*others[:1], last] if fine.grid.order > 1 else [last]
+    grid_stds = _grid_stds(fine.grid.order, others, last, rows, parameters, list(free or ["zeta"]))
+    wider = [dataclasses.replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
     if free is None:
         used = dict.fromkeys(solid.material for solid in solids.solids)
-        choice = choose(stages[0], rows, parameters, [name for name in used if solids.materials[name].is_magnetic])
+        choice = choose(stages[0], wider, parameters, [name for name in used if solids.materials[name].is_magnetic])
     else:
         choice = Choice(tuple(free), {})
     varied = [Parameter(name, parameters[name], bounds.get(name)) for name in choice.free]
     fixed = {name: value for name, value in parameters.items() if name not in choice.free}
-    result = METHODS[method](stages, rows, varied, fixed, rescaled=rescaled, progress=progress, tolerance=FIT_TOLERANCE)
-    return dataclasses.replace(result, left_out=choice.left_out, fields=last.fields)
+    minimise = METHODS[method]
+    result = minimise(stages, wider, varied, fixed, rescaled=rescaled, progress=progress, tolerance=FIT_TOLERANCE)
+    return replace(result, rows=rows, grid_stds=grid_stds, left_out=choice.left_out, fields=last.fields)
+
+
+def _grid_stds(
+    order: int,
+    others: Sequence[Predictor],
+    own: Predictor,
+    rows: Sequence[Row],
+    parameters: Mapping[str, float],
+    names: Sequence[str],
+) -> np.ndarray:
+    """Error bars of the grid for each row [V/A^n].
+
+    In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
+    the signal is proportional to, and with it the error.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        # Beside the others: most of the time is compilation, which is hardly parallel.
+        mine = pool.submit(own, parameters, names)
+        values = [each(parameters, ())[0] for each in others]
+    values.insert(order - 1, mine.result()[0])
+    errors = [accuracy.error(each, order) for each in zip(*values, strict=True)]
+    scale = [max(abs(row.value) / abs(at), 1.0) if at else 1.0 for row, at in zip(rows, values[order - 1], strict=True)]
+    return np.array(errors) * np.array(scale)
 
 
 def _require_names(
@@ -593,15 +622,6 @@ def _require_names(
     faults = [f"{what}: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
     if faults:
         raise ValueError("\n".join(faults))
-
-
-def _coarser(fine: Model, progress: Progress | None) -> Model | None:
-    try:
-        coarse = signals.build(fine.device, cells=fine.cells // COARSER, order=fine.grid.order, progress=progress)
-    except ValueError:
-        # The faces alone need more cells than that: the fine grid has been built, so that nothing else is wrong.
-        return None
-    return coarse if 2 * coarse.cells <= fine.cells else None
 
 
 class Predictor:

@@ -124,7 +124,10 @@ class FitResult:
       covariance: in SI units, in the order of `parameters`; see `Identifiability.covariance`.
       rescaled: whether it was multiplied by the reduced chi2, which takes the stds of the data as relative weights.
       rows: the data.
+      grid_stds: error bars of the grid, added in quadrature to the stds of the data (rows,) [V/A^n]; None: not taken
+        into account.
       before, after: model values at the start and at the end, both of the last stage (rows,) [V/A^n].
+      sensitivity: d signal/d parameter at the end, SI units (rows, parameters).
       pulls: (model - measured)/std at the end, of the magnitudes where the polarity is not known (rows,).
       chi2: sum of the squares of the pulls.
       evaluations: of values with Jacobian, all stages together.
@@ -150,7 +153,25 @@ class FitResult:
     method: str
     identifiability: Identifiability
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sensitivity: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    grid_stds: np.ndarray | None = None
     fields: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def grid_shares(self) -> np.ndarray:
+        """How much of the variance of each parameter comes from the error bars of the grid (names,) [1].
+
+        With C = (J' W J)^-1 an error e of the data moves the parameters by C J' W e. NaN for an infinite variance.
+        """
+        if self.grid_stds is None or self.sensitivity is None:
+            return np.zeros(len(self.parameters))
+        of_data = np.array([row.std for row in self.rows])
+        scaled = self.sensitivity / np.hypot(of_data, self.grid_stds)[:, None]
+        sizes = np.array(self.identifiability.sizes)
+        moves = np.linalg.pinv(scaled * sizes) / np.hypot(of_data, self.grid_stds)
+        grid, whole = ((moves**2) @ (each**2) for each in (self.grid_stds, np.hypot(of_data, self.grid_stds)))
+        infinite = np.isinf(np.diag(self.covariance))
+        return np.where(infinite, np.nan, grid / np.where(whole > 0, whole, 1.0))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -191,6 +212,10 @@ class FitResult:
         """Bayesian criterion chi2 + k ln(rows); see `aic`."""
         return self.chi2 + len(self.parameters) * math.log(len(self.rows))
 
+    @property
+    def _grid_stds(self) -> np.ndarray:
+        return np.zeros(len(self.rows)) if self.grid_stds is None else self.grid_stds
+
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries for `export.write_json`, which writes NaN and infinities as null."""
         correlation = {
@@ -203,13 +228,16 @@ class FitResult:
                 "signal": row.signal,
                 "measured": row.value,
                 "std": row.std,
+                "grid_std": float(grid),
                 "before": float(before),
                 "model": float(model),
                 "pull": float(pull),
                 "unit": KINDS[f"R{row.harmonic}"].unit,
                 "polarity_known": row.polarity_known,
             }
-            for row, before, model, pull in zip(self.rows, self.before, self.after, self.pulls, strict=True)
+            for row, grid, before, model, pull in zip(
+                self.rows, self._grid_stds, self.before, self.after, self.pulls, strict=True
+            )
         ]
         return {
             "parameters": {name: dataclasses.asdict(each) for name, each in self.parameters.items()},
@@ -231,6 +259,7 @@ class FitResult:
                 for std, row in zip(self.identifiability.relative_stds, self.identifiability.combinations, strict=True)
             ],
             "left_out": dict(self.left_out),
+            "grid_shares": dict(zip(self.names, map(float, self.grid_shares), strict=True)),
         }
 
     def report(self) -> str:
@@ -264,10 +293,17 @@ def fit_report(result: FitResult) -> str:
         ("[[Fit Statistics]]", _statistics(result)),
         ("[[Variables]]", _variables(result)),
         (f"[[Correlations]] (unreported correlations are < {SMALLEST_CORRELATION:.3f})", _correlations(result)),
-        ("[[Signals]] (pull = (model - measured)/std)", _signals(result)),
-        ("[[Identifiability]] (from the stds of the data, relative to the values above)", _identifiability(result)),
+        (f"[[Signals]] (pull = (model - measured)/{_std_of(result)})", _signals(result)),
+        (
+            "[[Identifiability]] (from these standard deviations, relative to the values above)",
+            _identifiability(result),
+        ),
     )
     return "\n".join("\n".join([title, *(f"    {line}" for line in lines)]) for title, lines in parts)
+
+
+def _std_of(result: FitResult) -> str:
+    return "std" if result.grid_stds is None else "sqrt(std^2 + grid^2)"
 
 
 def _columns(rows: list[list[str]], right: str) -> list[str]:
@@ -290,7 +326,7 @@ def _statistics(result: FitResult) -> list[str]:
         f"{number:{digits}}" if result.degrees_of_freedom > 0 else none
         for number, digits in ((result.reduced_chi2, ".6g"), (result.probability, ".2g"))
     )
-    source = "the stds of the data"
+    source = "the stds of the data" + ("" if result.grid_stds is None else " and the error bars of the grid")
     if result.rescaled:
         source += ", rescaled by sqrt(reduced chi-square)"
     entries = {
@@ -344,25 +380,39 @@ def _correlations(result: FitResult) -> list[str]:
 
 
 def _signals(result: FitResult) -> list[str]:
-    lines = [["", "measured", "std", "before", "model", "unit", "pull"]]
-    for row, before, model, pull in zip(result.rows, result.before, result.after, result.pulls, strict=True):
+    gridded = result.grid_stds is not None
+    lines = [["", "measured", "std", *(["grid"] if gridded else []), "before", "model", "unit", "pull"]]
+    for row, grid, before, model, pull in zip(
+        result.rows, result._grid_stds, result.before, result.after, result.pulls, strict=True
+    ):
         unit = KINDS[f"R{row.harmonic}"].unit
         name, size = readable_unit(row.value, unit)
         signal = row.signal if row.polarity_known else f"|{row.signal}|"
         numbers = [row.value, row.std, float(before), float(model)]
         if not row.polarity_known:
             numbers = [abs(number) for number in numbers]
-        lines.append(
-            [f"{row.experiment} {signal}", *(f"{number / size:.5g}" for number in numbers), name, f"{pull:+.2f}"]
+        shown = [f"{number / size:.5g}" for number in numbers]
+        if gridded:
+            shown.insert(2, f"{grid / size:.2g}")
+        lines.append([f"{row.experiment} {signal}", *shown, name, f"{pull:+.2f}"])
+    columns = _columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
+    if result.probability < SMALLEST_PROBABILITY:
+        worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]
+        columns.append(
+            f"The model does not describe these data within their stds (probability {result.probability:.1g}, "
+            f"largest pull {worst[-1]} in {worst[0]}): the parameters make up for what is missing from the model or "
+            "from the stds"
         )
-    if not result.probability < SMALLEST_PROBABILITY:
-        return _columns(lines, "lrrrrlr")
-    worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]
-    return [
-        *_columns(lines, "lrrrrlr"),
-        f"The model does not describe these data within their stds (probability {result.probability:.1g}, largest pull "
-        f"{worst[-1]} in {worst[0]}): the parameters make up for what is missing from the model or from the stds",
-    ]
+    return columns + _limits(result)
+
+
+def _limits(result: FitResult) -> list[str]:
+    """What the grid limits, not the experiment."""
+    shares = zip(result.names, result.grid_shares, strict=True)
+    found = [f"{name} ({percent(share)} of its variance)" for name, share in shares if share > 0.5]
+    if not found:
+        return []
+    return [f"The grid, not the experiment, limits {', '.join(found)}: refine with --tolerance, --cells or --order 3"]
 
 
 def _identifiability(result: FitResult) -> list[str]:

@@ -40,8 +40,10 @@ from thermospin.operators import Coefficients
 from thermospin.solve import System
 
 __all__ = [
+    "Errors",
     "Evaluation",
     "NodalFields",
+    "Parts",
     "Signals",
     "build",
     "evaluate",
@@ -334,6 +336,27 @@ def _require_solvable(model: Model, values: Mapping[str, Any]) -> None:
         raise ValueError("\n".join(found))
 
 
+#: A number for each signal: {experiment: {"R1": {"P": ..., "AP": ..., "baseline": ..., "spin": ...}, ...}}.
+Parts = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Error bars of signals, by `accuracy.assess`.
+
+    Attributes:
+      grid: bound on what refining the grid or raising the order would change [V/A^n].
+      solver: bound on what solving to a smaller residual would change [V/A^n].
+      limit: the value that orders 1, 2, 3 on this grid lead to [V/A^n]; NaN where these do not show where that is.
+      limit_error: bound on the error of the limit [V/A^n].
+    """
+
+    grid: Parts
+    solver: Parts
+    limit: Parts
+    limit_error: Parts
+
+
 @dataclasses.dataclass(frozen=True)
 class Signals:
     """All signals of a device.
@@ -345,16 +368,18 @@ class Signals:
       experiments: {experiment: {"R1": {state: value, ..., "baseline": ..., "spin": ...}, ...}} [V/A^n].
       iterations, relative_residual: of every solve.
       wall_s: time it took [s].
+      errors: error bars, if `accuracy.assess` has made them.
     """
 
     device: str
     cells: int
     unknowns: int
     order: int
-    experiments: Mapping[str, Mapping[str, Mapping[str, float]]]
+    experiments: Parts
     iterations: tuple[int, ...]
     relative_residual: tuple[float, ...]
     wall_s: float
+    errors: Errors | None = None
 
     def __getitem__(self, key: tuple[str, str]) -> float:
         """One number, such as `result["thermal", "R2.spin"]`."""
@@ -362,8 +387,31 @@ class Signals:
         harmonic, _, part = signal.partition(".")
         return self.experiments[experiment][harmonic][part]
 
+    def error(self, experiment: str, signal: str) -> float:
+        """Grid and solver error bar together of one number; ValueError if there are none."""
+        if self.errors is None:
+            raise ValueError("these signals have no error bars; pass them to accuracy.assess first")
+        harmonic, _, part = signal.partition(".")
+        return sum(each[experiment][harmonic][part] for each in (self.errors.grid, self.errors.solver))
+
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionary in the layout of the file that `thermospin signals --json` writes."""
+        """Plain dictionary in the layout of the file that `thermospin signals --json` writes.
+
+        `errors` is the sum of `grid_errors` and `solver_errors`; all are absent where there are no error bars, and the
+        extrapolated values below order 3.
+        """
+        bars: dict[str, Any] = {}
+        if self.errors is not None:
+            both = {
+                name: {
+                    harmonic: {part: self.error(name, f"{harmonic}.{part}") for part in parts}
+                    for harmonic, parts in each.items()
+                }
+                for name, each in self.experiments.items()
+            }
+            bars = {"errors": both, "grid_errors": self.errors.grid, "solver_errors": self.errors.solver}
+            if self.order > 2:
+                bars |= {"extrapolated": self.errors.limit, "extrapolated_errors": self.errors.limit_error}
         return {
             "device": self.device,
             "cells": self.cells,
@@ -373,6 +421,7 @@ class Signals:
                 name: {harmonic: dict(parts) | {"unit": UNITS[int(harmonic[1])]} for harmonic, parts in each.items()}
                 for name, each in self.experiments.items()
             },
+            **bars,
             "solver": {
                 "iterations": list(self.iterations),
                 "relative_residual": list(self.relative_residual),

@@ -100,13 +100,13 @@ def readable_unit(value: float, unit: str) -> tuple[str, float]:
     return next((each for each in units if abs(value) >= each[1]), units[-1] if value else units[0])
 
 
-def readable(value: float | None, unit: str, error: float | None = None) -> str:
+def readable(value: float | None, unit: str, *errors: float) -> str:
     """A signal as people write it, such as "-15.6 +- 1 nV/mA^2"; nothing for None."""
     if value is None:
         return ""
     name, size = readable_unit(value, unit)
-    margin = f" +- {abs(error) / size:.2g}" if error is not None else ""
-    return f"{value / size:.5g}{margin} {name}"
+    margins = "".join(f" +- {abs(error) / size:.2g}" for error in errors)
+    return f"{value / size:.5g}{margins} {name}"
 
 
 def _shown(value: Any) -> str:

@@ -1,0 +1,206 @@
+"""Grids that the signals choose: the indicator on known fields, where lines go, and what it is good for."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import devices
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_operators import PATCHES, patchwork
+
+from problems import Block
+from thermospin import adapt, operators, signals
+from thermospin import grid as grids
+from thermospin import model as models
+from thermospin.operators import Discretisation
+
+NM = 1e-9
+
+
+# ------------------------------------------------------------------------------------------ the indicator
+
+
+def bubbles(block: Block, axis: int) -> np.ndarray:
+    """For each cell of an axis the integral of the highest Legendre polynomial, a value for each node of the axis."""
+    order, widths = block.grid.order, np.diff(block.grid.lines[axis])
+    nodes = grids.gauss_lobatto(order)[0]
+    bubble = np.polynomial.Legendre.basis(order - 1).integ(lbnd=-1)(nodes)
+    values = np.zeros(order * len(widths) + 1)
+    for cell in range(len(widths)):
+        values[order * cell : order * (cell + 1) + 1] += (cell + 1) * bubble
+    return values
+
+
+def spread(disc: Discretisation, shape: tuple[int, ...], axis: int, values: np.ndarray) -> jnp.ndarray:
+    """A temperature that depends on one coordinate alone (unknowns, 1), without potentials."""
+    whole = np.broadcast_to(np.expand_dims(values, [a for a in range(3) if a != axis]), shape).ravel()
+    return jnp.asarray(np.concatenate([np.zeros(2 * disc.nodes_V), whole[disc.index_T]]))[:, None]
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_field_of_highest_polynomials_has_all_its_power_in_the_surplus(order, axis):
+    """Its gradient is P_(p-1) in each cell, the quadrature of the square of which is exact; across there is none."""
+    block = patchwork(order)
+    field = spread(block.disc, block.shape, axis, bubbles(block, axis))
+    found = operators.surplus_power(block.disc, block.law, field, field)
+    power = float((field.T @ operators.apply(block.disc, block.law, field))[0, 0])
+    assert power > 0
+    for other in range(3):
+        assert float(found[other].sum()) == pytest.approx(power if other == axis else 0.0, rel=1e-12, abs=1e-12 * power)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_field_of_lower_degree_has_no_surplus(order):
+    block = patchwork(order)
+    along = block.grid.nodes[0] / block.grid.nodes[0][-1]
+    field = spread(block.disc, block.shape, 0, along ** (order - 1))
+    found = operators.surplus_power(block.disc, block.law, field, field)[0]
+    power = float((field.T @ operators.apply(block.disc, block.law, field))[0, 0])
+    assert np.abs(found).sum() < 1e-12 * power
+    control = spread(block.disc, block.shape, 0, along**order)
+    assert np.abs(operators.surplus_power(block.disc, block.law, control, control)[0]).sum() > 1e-4 * power
+
+
+def test_seebeck_and_spin_enter_the_surplus_as_they_enter_the_operator():
+    block = patchwork(2)
+    n = block.disc.nodes_V
+    heat = spread(block.disc, block.shape, 0, bubbles(block, 0))
+    up = jnp.zeros_like(heat).at[:n, 0].set(heat[2 * n : 3 * n, 0])
+    found = float(operators.surplus_power(block.disc, block.law, up, heat)[0].sum())
+    assert found == pytest.approx(float((up.T @ operators.apply(block.disc, block.law, heat))[0, 0]), rel=1e-12)
+    assert found != 0 and PATCHES[0].S != 0
+
+
+# ------------------------------------------------------------------------------------------ lines
+
+
+def test_spans_ask_for_small_cells_where_they_lie():
+    lines = grids.graded_lines(np.array([0.0, 1000.0]), np.array([2.0]), 0.5, (np.array([400.0]), np.array([420.0])))
+    widths, middles = np.diff(lines), (lines[1:] + lines[:-1]) / 2
+    assert np.abs(middles[np.argmin(widths)] - 410) < 15
+    assert widths.min() < 2.5 and widths[0] > 50 and widths[-1] > 50
+    assert {0.0, 1000.0} <= set(lines)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("cells", [200, 2000])
+def test_lines_go_where_the_indicator_is_and_stay_on_faces(order, cells):
+    device = devices.lateral("thermal")
+    grid = grids.choose(device.features, order, 150)
+    found = [np.full(len(lines) - 1, 1e-6) for lines in grid.lines]
+    place = int(np.argmax(np.diff(grid.lines[0])))
+    found[0][place] = 1.0
+    new = adapt.redistributed(device.features, grid, found, cells)
+    assert 0.4 * cells < new.cells <= cells
+    for axis in range(3):
+        assert np.isin(device.features.faces(axis), new.lines[axis]).all()
+        widths = np.diff(new.lines[axis])
+        faces = device.features.faces(axis)
+        for low, high in itertools.pairwise(faces):
+            inside = widths[(new.lines[axis][:-1] >= low) & (new.lines[axis][1:] <= high)]
+            ratio = inside[1:] / inside[:-1]
+            assert np.all(np.maximum(ratio, 1 / ratio) < 1.5 * (1 + adapt.GROWTH[order]))
+    widths, middles = np.diff(new.lines[0]), (new.lines[0][1:] + new.lines[0][:-1]) / 2
+    spiked = (middles > grid.lines[0][place]) & (middles < grid.lines[0][place + 1])
+    assert np.sum(spiked) >= 4 and np.sum(~spiked) < 3 * len(grid.lines[0])
+
+
+def test_what_no_signal_needs_is_still_refined_in_the_end():
+    device = devices.lateral("thermal")
+    grid = grids.choose(device.features, 2, 150)
+    found = [np.zeros(len(lines) - 1) for lines in grid.lines]
+    found[0][0] = 1.0
+    new = adapt.redistributed(device.features, grid, found, 20_000)
+    assert 2_000 < new.cells <= 20_000, "cells shrink by a bounded factor at a time"
+    assert len(new.lines[1]) > len(grid.lines[1])
+
+
+# ------------------------------------------------------------------------------------------ the loop
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """The layered bar, whose signals depend on x alone and are known in closed form."""
+    return devices.bar()
+
+
+@pytest.fixture(scope="module")
+def adapted(stack):
+    return adapt.adapt(stack, cells=40, order=2)
+
+
+def test_a_grid_for_a_layered_bar_has_its_lines_along_it(stack, adapted):
+    x, y, z = adapted.model.grid.lines
+    assert adapted.model.cells <= 40
+    assert len(y) <= 3 and len(z) <= 3 and len(x) > 3 * max(len(y), len(z))
+
+
+def test_its_signals_are_better_than_on_the_grid_of_the_rule_with_more_cells(stack, adapted):
+    exact = devices.bar_signals(stack)
+    (name,) = stack.experiments
+    rule = models.build(stack, cells=120, order=2)
+    plain = signals.measure(rule)
+    assert rule.cells > 2 * adapted.model.cells
+    for harmonic, part in (("R1", "spin"), ("R2", "spin"), ("R2", "baseline")):
+        value = exact[harmonic][part]
+        mine, theirs = (abs(each[name, f"{harmonic}.{part}"] - value) for each in (adapted.signals, plain))
+        assert mine < theirs, (harmonic, part)
+        assert mine <= adapted.signals.error(name, f"{harmonic}.{part}")
+
+
+def test_a_tolerance_is_met_and_true(stack):
+    result = adapt.adapt(stack, tolerance=0.01, order=3)
+    exact = devices.bar_signals(stack)
+    (name,) = stack.experiments
+    assert result.met and not result.rests
+    for harmonic, parts in exact.items():
+        for part in ("baseline", "spin"):
+            found, value = result.signals[name, f"{harmonic}.{part}"], parts[part]
+            assert abs(found - value) <= 0.01 * abs(value)
+            assert result.signals.error(name, f"{harmonic}.{part}") <= 0.01 * abs(found)
+    assert [each.cells for each in result.path] == sorted(each.cells for each in result.path)
+    assert result.path[-1].worst is not None and result.path[-1].worst[1] <= 0.01
+    assert "of its value" in str(result.path[-1]) and len(result.words()) == len(result.path)
+    assert [each["cells"] for each in result.to_json()["path"]] == [each.cells for each in result.path]
+
+
+def test_a_tolerance_out_of_reach_is_said_to_be_missed(stack, monkeypatch):
+    monkeypatch.setattr(adapt, "MOST_UNKNOWNS", 1000)
+    result = adapt.adapt(stack, tolerance=1e-6, order=2)
+    assert not result.met and result.model.unknowns < 1000
+    assert result.path[-1].worst[1] > 1e-6
+
+
+def test_a_signal_that_is_not_there_takes_no_lines(stack):
+    """Without polarisation and S_s there is no spin signal: what is left of it is rounding."""
+    plain = devices.with_materials(stack, Fe={"P": 0.0, "S_s": 0.0}, Ni={"P": 0.0, "S_s": 0.0})
+    result = adapt.adapt(plain, cells=40, order=2)
+    (name,) = plain.experiments
+    assert set(result.rests) == {f"{name} R1.spin", f"{name} R2.spin"}
+    assert any("R1.spin did not choose" in line for line in result.words())
+
+
+def test_states_without_an_antiparallel_one_are_served_each_by_itself(stack):
+    (experiment,) = stack.experiments.values()
+    other = dataclasses.replace(experiment, states={"up": {}, "down": {"F2": -1}})
+    assert adapt.parts_of(other, 1) == ["R1.up", "R1.down"]
+    assert adapt.parts_of(experiment, 2) == ["R1.baseline", "R1.spin", "R2.baseline", "R2.spin"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "give either cells or tolerance"),
+        ({"cells": 100, "tolerance": 0.1}, "give either cells or tolerance"),
+        ({"tolerance": 1.5}, "tolerance is 1.5; it is a part of the signals, between 0 and 1"),
+        ({"cells": 100, "order": 4}, "order is 4; expected one of 1, 2, 3"),
+        ({"cells": 2}, "a budget of 2 cells is too small: .* make 3 cells"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(stack, arguments, text):
+    with pytest.raises(ValueError, match=text):
+        adapt.adapt(stack, **arguments)

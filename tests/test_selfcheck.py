@@ -1,0 +1,80 @@
+"""The self-check of a device: reciprocity between two different problems, and what it says of rough grids."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import devices
+import pytest
+
+from thermospin import accuracy, harmonics, selfcheck, signals
+from thermospin import model as models
+
+
+@pytest.fixture(scope="module")
+def found() -> selfcheck.SelfCheck:
+    device = devices.lateral("thermal")
+    return selfcheck.self_check(models.build(device, cells=250, order=2))
+
+
+def test_reciprocity_holds_to_the_error_of_the_fields(found):
+    """3e-8 as in test_signals; and not to the last bit: the two readings come from different solves."""
+    assert set(found.reciprocity) == {"thermal"}
+    assert 0 < found.reciprocity["thermal"] < 3e-8
+    assert found.passed
+
+
+def test_reciprocity_sees_a_probe_that_is_not_the_adjoint_s(monkeypatch):
+    """The control: what is read is a thousandth more than what the adjoint was driven by."""
+    made = models.build(devices.lateral("thermal"), cells=250, order=2)
+    fields = signals.evaluate(made, {}, [("thermal", "R1.P")]).fields["thermal"]
+    experiment = made.device.experiments["thermal"]
+    ports = harmonics.ports_of(made, experiment)
+    wrong = dataclasses.replace(ports, probe=1.001 * ports.probe)
+    monkeypatch.setattr(harmonics, "ports_of", lambda model, experiment: wrong)
+    found = selfcheck._exchange(made, experiment, fields)
+    assert found == pytest.approx(1e-3, rel=2e-3) and found > selfcheck.RECIPROCITY
+
+
+def test_a_fault_of_reciprocity_is_told_and_fails(found):
+    broken = dataclasses.replace(found, reciprocity={"thermal": 1e-3})
+    assert not broken.passed
+    text = "\n".join(broken.words())
+    assert "WHICH IS A FAULT" in text and "can NOT be trusted" in text
+
+
+def test_it_says_in_words_how_good_every_signal_is(found):
+    lines = found.words()
+    text = "\n".join(lines)
+    assert "Reciprocity of thermal: with current and voltage contacts exchanged R1 changes by" in lines[0]
+    for signal in ("R1.P", "R1.AP", "R1.baseline", "R1.spin", "R2.P", "R2.AP", "R2.baseline", "R2.spin"):
+        assert f"thermal {signal} to" in text
+    assert lines[-1].startswith("Verdict: ")
+
+
+@pytest.mark.parametrize(
+    ("relative", "passed", "text"),
+    [
+        (0.01, True, "all numbers can be trusted within their error bars"),
+        (0.2, True, "for the others refine: thermospin signals DEVICE --tolerance 5%"),
+        (0.8, False, "these numbers can NOT be trusted"),
+    ],
+)
+def test_the_verdict_goes_by_the_error_bars(found, relative, passed, text):
+    errors = accuracy.Errors(
+        grid=accuracy._each(lambda value: relative * abs(value), [found.signals.experiments]),
+        solver=accuracy._each(lambda value: 0.0, [found.signals.experiments]),
+        limit=found.signals.errors.limit,
+        limit_error=found.signals.errors.limit_error,
+    )
+    made = dataclasses.replace(found, signals=dataclasses.replace(found.signals, errors=errors))
+    assert made.passed == passed
+    assert text in made.words()[-1]
+
+
+def test_a_signal_that_is_zero_is_not_judged(found):
+    parts = {"thermal": {"R1": {"P": 1.0, "AP": 1.0, "baseline": 1.0, "spin": 0.0}}}
+    ten = accuracy._each(lambda value: 0.01, [parts])
+    errors = signals.Errors(grid=ten, solver=ten, limit=ten, limit_error=ten)
+    made = dataclasses.replace(found, signals=dataclasses.replace(found.signals, experiments=parts, errors=errors))
+    assert made.passed and "R1.spin" not in "\n".join(made.words())
