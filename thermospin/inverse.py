@@ -579,8 +579,10 @@ def fit(
     last = Predictor(fine, rows, RESIDUAL, progress)
     others = [Predictor(each, rows, RESIDUAL, progress) for each in accuracy.companions(fine)] if grid_errors else []
     stages = [*others[:1], last] if fine.grid.order > 1 else [last]
-    grid_stds = _grid_stds(fine.grid.order, others, last, rows, parameters, list(free or ["zeta"]))
-    wider = [dataclasses.replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
+    grid_stds, wider = None, list(rows)
+    if others:
+        grid_stds = _grid_stds(fine.grid.order, others, last, rows, parameters, list(free or ["zeta"]))
+        wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
     if free is None:
         used = dict.fromkeys(solid.material for solid in solids.solids)
         choice = choose(stages[0], wider, parameters, [name for name in used if solids.materials[name].is_magnetic])
