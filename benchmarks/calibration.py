@@ -1,73 +1,145 @@
 """How often error bars cover the truth, and how much too wide they are, over the suite of devices.
 
-    python benchmarks/calibration.py [--case NAME ...] [--json FILE]
+    python benchmarks/calibration.py [--case NAME ...] [--json FILE] [--from FILE]
 
-For each device a coarse grid of the program, two grids that the signals choose from it, and one with many more cells.
-On each all signals are computed at the orders 1, 2 and 3. The finest grid at order 3, and where its orders lead to,
-is the truth; where the truth is not known to a quarter of the bar to be judged, the bar is not judged. Devices whose
-solution is known in closed form count with that. Signals that are zero but for rounding are left out.
+For each device two grids of the rule, a coarse one and one with three times as many cells, and two that the signals
+choose, starting from the coarse one: with three and with eight times as many. On each all signals are computed at the
+orders 1, 2 and 3. What the orders on the last grid lead to is the truth; a bar is judged where the truth is known to a
+quarter of it or of the error. The layered bars of tests/devices.py count with their closed form instead. Signals that
+are zero but for the solver's error are left out. --from judges what --json wrote.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from suite import CASES, Case  # noqa: E402  after the switch
+import devices  # noqa: E402  after the switch
+from suite import CASES  # noqa: E402
 
-from thermospin import adapt, export, signals  # noqa: E402
+from thermospin import accuracy, adapt, export, signals  # noqa: E402
 from thermospin import grid as grids  # noqa: E402
 from thermospin import model as models  # noqa: E402
+from thermospin.device import Device  # noqa: E402
+from thermospin.grid import Grid  # noqa: E402
 
 #: Without cases that are about grids or about the solver alone.
 NAMES = [name for name in CASES if not name.startswith(("aspect", "graded", "moved", "contrast-1e6"))]
-CELLS = 700
-GROWTH = (1, 3, 10)
-ORDERS = (1, 2, 3)
+CLOSED = ["closed-form", "closed-form-short", "closed-form-strong"]
+CELLS = 600
+MORE, MOST = 3, 8
+TOLERANCE = 1e-9
+#: Signals below this part of their harmonic are zero but for the solver's error.
+ZERO = {1: 1e-11, 2: 2e-6}
+
+Found = list[dict[str, Any]]
 
 
-def measure(case: Case) -> list[dict[str, Any]]:
-    """Signals at each order on each grid of a path."""
-    device, out = case.device, []
+def layered(name: str) -> Device:
+    """A layered bar; with shorter relaxation lengths, or with more polarised magnets."""
+    changes = {"short": {"lambda_sf": 3e-9}, "strong": {"P": 0.7}}.get(name.rpartition("-")[2], {})
+    return devices.with_materials(devices.bar(), Fe=changes, Ni=changes)
+
+
+def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Signals at the orders 1, 2 and 3 on the same lines, and the indicators of the last."""
+    values = {}
+    for order in (1, 2, 3):
+        model = models.on_grid(device, Grid(grid.lines, grid.domain, order))
+        names = ("zeta",) if order == 3 else ()
+        evaluation = signals.evaluate(model, {}, wanted, names, tolerance=TOLERANCE, explain=False)
+        values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
+    found, _ = adapt.indicators(model, evaluation, wanted, {})
+    jax.clear_caches()
+    return {"cells": grid.cells, "unknowns": model.unknowns, "values": values}, found
+
+
+def measure(device: Device) -> Found:
+    """Signals at each order on each grid; closed forms as the last one."""
     wanted = [(name, part) for name, each in device.experiments.items() for part in adapt.parts_of(each, 2)]
+    exact = device.name == devices.bar().name
     coarsest = grids.at_coarseness(device.features, 3, 1e6).cells
-    first = max(CELLS, int(1.02 * coarsest))
-    grid = grids.choose(device.features, 3, first)
-    for growth in GROWTH:
-        if growth > 1:
-            grid = adapt.redistributed(device.features, grid, found, growth * first)  # noqa: F821
-        model = models.on_grid(device, grid)
-        evaluation = signals.evaluate(model, {}, wanted, ("zeta",), tolerance=1e-9, explain=False)
-        found, _ = adapt.indicators(model, evaluation, wanted, {})
-        values = {3: dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))}
-        for order in (1, 2):
-            other = models.on_grid(device, grids.Grid(grid.lines, grid.domain, order))
-            at = signals.evaluate(other, {}, wanted, tolerance=1e-9, explain=False).values
-            values[order] = dict(zip(map(" ".join, wanted), at.tolist(), strict=True))
-        out.append({"cells": grid.cells, "unknowns": model.unknowns, "values": values})
-        jax.clear_caches()
+    first = 8 if exact else max(CELLS, int(1.02 * coarsest))
+    coarse = grids.choose(device.features, 3, first)
+    start, found = at_orders(device, coarse, wanted)
+    finer, _ = at_orders(device, grids.choose(device.features, 3, MORE * first), wanted)
+    grid = adapt.redistributed(device.features, coarse, found, MORE * first)
+    chosen, found = at_orders(device, grid, wanted)
+    out = [start | {"grid": "rule"}, finer | {"grid": "rule"}, chosen | {"grid": "chosen"}]
+    if exact:
+        (name,) = device.experiments
+        parts = devices.bar_signals(device)
+        values = {f"{name} {h}.{part}": parts[h][part] for h in parts for part in ("baseline", "spin")}
+        return [*out, {"grid": "exact", "values": {str(order): values for order in (1, 2, 3)}}]
+    last, _ = at_orders(device, adapt.redistributed(device.features, grid, found, MOST * first), wanted)
+    return [*out, last | {"grid": "truth"}]
+
+
+def judge(found: Found) -> list[tuple[str, str, int, float, float, float]]:
+    """For each signal that can be judged (signal, grid, order, truth, error, bar)."""
+    *tried, last = found
+    out = []
+    for signal, best in last["values"]["3"].items():
+        tail = accuracy.tail([last["values"][str(order)][signal] for order in (1, 2, 3)])
+        truth, known = (best, tail.error) if math.isnan(tail.limit) else (tail.limit, tail.limit_error)
+        scale = abs(last["values"]["3"][signal.replace("spin", "baseline")])
+        if abs(truth) <= ZERO[int(signal.partition(" ")[2][1])] * scale:
+            continue
+        for each in tried:
+            for order in (2, 3):
+                values = [each["values"][str(n)][signal] for n in range(1, order + 1)]
+                error, bar = abs(values[-1] - truth), accuracy.tail(values).error
+                if known <= max(error, bar) / 4:
+                    out.append((signal, each["grid"], order, truth, error, bar))
     return out
 
 
 def main() -> None:
-    """Runs the cases and prints a line for each."""
+    """Runs the cases, prints every miss, and how the bars do on the whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="+", default=NAMES, choices=NAMES)
+    parser.add_argument("--case", nargs="+", default=[*CLOSED, *NAMES], choices=[*CLOSED, *NAMES])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--from", type=Path, dest="source")
     arguments = parser.parse_args()
-    found = {}
-    for name in arguments.case:
+    found: dict[str, Found] = json.loads(arguments.source.read_text(encoding="utf-8")) if arguments.source else {}
+    for name in arguments.case if not arguments.source else ():
         began = time.perf_counter()
-        found[name] = measure(CASES[name])
-        print(name, [each["unknowns"] for each in found[name]], f"{time.perf_counter() - began:.0f} s", flush=True)
+        found[name] = measure(layered(name) if name in CLOSED else CASES[name].device)
+        sizes = [each.get("unknowns") for each in found[name]]
+        print(f"{name}: {sizes} unknowns at order 3, {time.perf_counter() - began:.0f} s", flush=True)
         if arguments.json:
             export.write_json(arguments.json, found)
+    judged = {name: judge(each) for name, each in found.items()}
+    print(f"\n{'device':<20} judged covered  widest miss: error, bar, both in percent of the signal")
+    for name, each in judged.items():
+        missed = max((row for row in each if row[4] > row[5]), key=lambda row: row[4] / row[5], default=None)
+        text = ""
+        if missed is not None:
+            signal, grid, order, truth, error, bar = missed
+            text = f"{signal}, {grid}, order {order}: {100 * error / abs(truth):.3g}, {100 * bar / abs(truth):.3g}"
+        covered = sum(row[4] <= row[5] for row in each)
+        print(f"{name:<20} {len(each):>6} {covered:>7}  {text}")
+    print(f"\n{'grid':<7} order judged covered  bar/error: median, quartiles")
+    rows = [row for each in judged.values() for row in each]
+    for grid, order in (("rule", 2), ("rule", 3), ("chosen", 2), ("chosen", 3), ("all", 2), ("all", 3)):
+        some = [row for row in rows if grid in (row[1], "all") and row[2] == order]
+        widths = [row[5] / max(row[4], 1e-300) for row in some]
+        low, middle, high = np.percentile(widths, [25, 50, 75])
+        print(
+            f"{grid:<7} {order:>5} {len(some):>6} {np.mean([width >= 1 for width in widths]):>7.1%}  "
+            f"{middle:.2f}, {low:.2f} to {high:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def at_orders(limit: float, error: float, exponent: float, orders: int = 3) -> l
 def test_the_tail_of_an_algebraic_sequence_is_covered(exponent, sign):
     """Of p^-2, the slowest that an edge of two materials allows, 0.8 differences are left at order 3."""
     values = at_orders(2.0, 0.3 * sign, exponent)
-    for order, widest in ((2, 50), (3, 10)):
+    for order, widest in ((2, 50), (3, 11)):
         stated, left = tail(values[:order]).error, abs(values[order - 1] - 2.0)
         assert (1 - 1e-12) * left <= stated <= widest * left, "a bar that is always large says nothing"
 
@@ -49,11 +49,11 @@ def test_what_is_not_seen_to_be_asymptotic_is_not_extrapolated():
 def test_bars_grow_where_differences_do_not_fall():
     """A signal that the first order does not see, and the third half: the rest may be as large as all of it."""
     steady, slow, growing = ([1.0, 1.1, 1.1 + r * 0.1] for r in (0.3, 0.8, 1.5))
-    assert tail(steady).error == pytest.approx(0.8 * 0.03)
-    assert tail(slow).error == pytest.approx(2.5 * 0.8 * 0.08)
-    assert tail(growing).error == pytest.approx(2.5 * 1.5**2 * 0.15)
+    assert tail(steady).error == pytest.approx(0.03)
+    assert tail(slow).error == pytest.approx(3 * 0.8 * 0.08)
+    assert tail(growing).error == pytest.approx(3 * 1.5**2 * 0.15)
     assert tail([0.05, 0.2, 0.4]).error > 0.6
-    assert tail([0.05, 0.2]).error > 0.5
+    assert tail([0.05, 0.2]).error > 0.3
     assert tail([0.05, 0.1, 1.0]).error == 5.0, "but not without bound"
 
 

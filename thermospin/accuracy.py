@@ -21,16 +21,16 @@ from thermospin.signals import Errors, Parts, Signals, measure
 
 #: Exponent of errors ~ p^-s at a re-entrant edge of one material, lambda = 2/3; what is still to come is guessed by it.
 EXPONENT = 8 / 3
-#: What follows a difference of two orders is at most so many times that difference (lambda = 1/2 at order 3, and what
-#: the calibration asks for at order 2), as long as differences fall.
-REST = {2: 0.6, 3: 0.8}
+#: What follows a difference of two orders is taken to be at most so many times that difference, as long as differences
+#: fall: what benchmarks/calibration.py asks for. Where lambda = 1/2 it is 1/3 at order 2 and 0.8 at order 3.
+REST = {2: 0.6, 3: 1.0}
 #: Of three orders the second difference is expected to be at most REST/SLOWNESS times the first; the bar grows beyond,
 #: and with the square of their ratio where they do not fall at all.
-SLOWNESS = 2.5
+SLOWNESS = 3.0
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.01
 #: Of two orders the difference is expected to be at most this part of the signal; the bar grows with its square beyond.
-LARGE = 0.3
+LARGE = 0.4
 #: Bars grow to so many times the signal at most: more is not meant by "not resolved".
 UNRESOLVED = 5.0
 #: Ratios of two differences between which a sequence is taken for asymptotic, and is extrapolated; LIMIT is the error
