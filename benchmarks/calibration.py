@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import devices  # noqa: E402  after the switch
 from suite import CASES  # noqa: E402
 
-from thermospin import accuracy, adapt, export, signals  # noqa: E402
+from thermospin import accuracy, export, refine, signals  # noqa: E402
 from thermospin import grid as grids  # noqa: E402
 from thermospin import model as models  # noqa: E402
 from thermospin.device import Device  # noqa: E402
@@ -60,21 +60,21 @@ def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tupl
         names = ("zeta",) if order == 3 else ()
         evaluation = signals.evaluate(model, {}, wanted, names, tolerance=TOLERANCE, explain=False)
         values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
-    found, _ = adapt.indicators(model, evaluation, wanted, {})
+    found, _ = refine.indicators(model, evaluation, wanted, {})
     jax.clear_caches()
     return {"cells": grid.cells, "unknowns": model.unknowns, "values": values}, found
 
 
 def measure(device: Device) -> Found:
     """Signals at each order on each grid; closed forms as the last one."""
-    wanted = [(name, part) for name, each in device.experiments.items() for part in adapt.parts_of(each, 2)]
+    wanted = [(name, part) for name, each in device.experiments.items() for part in refine.parts_of(each, 2)]
     exact = device.name == devices.bar().name
     coarsest = grids.at_coarseness(device.features, 3, 1e6).cells
     first = 8 if exact else max(CELLS, int(1.02 * coarsest))
     coarse = grids.choose(device.features, 3, first)
     start, found = at_orders(device, coarse, wanted)
     finer, _ = at_orders(device, grids.choose(device.features, 3, MORE * first), wanted)
-    grid = adapt.redistributed(device.features, coarse, found, MORE * first)
+    grid = refine.redistributed(device.features, coarse, found, MORE * first)
     chosen, found = at_orders(device, grid, wanted)
     out = [start | {"grid": "rule"}, finer | {"grid": "rule"}, chosen | {"grid": "chosen"}]
     if exact:
@@ -82,7 +82,7 @@ def measure(device: Device) -> Found:
         parts = devices.bar_signals(device)
         values = {f"{name} {h}.{part}": parts[h][part] for h in parts for part in ("baseline", "spin")}
         return [*out, {"grid": "exact", "values": {str(order): values for order in (1, 2, 3)}}]
-    last, _ = at_orders(device, adapt.redistributed(device.features, grid, found, MOST * first), wanted)
+    last, _ = at_orders(device, refine.redistributed(device.features, grid, found, MOST * first), wanted)
     return [*out, last | {"grid": "truth"}]
 
 
@@ -102,6 +102,25 @@ def judge(found: Found) -> list[tuple[str, str, int, float, float, float]]:
                 error, bar = abs(values[-1] - truth), accuracy.tail(values).error
                 if known <= max(error, bar) / 4:
                     out.append((signal, each["grid"], order, truth, error, bar))
+    return out
+
+
+def others(found: Found) -> dict[str, list[tuple[float, float]]]:
+    """Bars that were tried and are not used: (error, bar) of each signal.
+
+    "order above": of order 2, one and a half times the difference to order 3 on the same lines. "two grids": of order
+    2 or 3 on the finer grid of the rule, the difference to the coarser one with a third of the cells.
+    """
+    out: dict[str, list[tuple[float, float]]] = {"order above, 2": [], "two grids, 2": [], "two grids, 3": []}
+    truths = {signal: truth for signal, _, _, truth, _, _ in judge(found)}
+    coarse, fine = (each["values"] for each in found[:2])
+    for signal, truth in truths.items():
+        for values in (each["values"] for each in found[:3]):
+            above = 1.5 * abs(values["3"][signal] - values["2"][signal])
+            out["order above, 2"].append((abs(values["2"][signal] - truth), above))
+        for order in ("2", "3"):
+            bar = abs(fine[order][signal] - coarse[order][signal])
+            out[f"two grids, {order}"].append((abs(fine[order][signal] - truth), bar))
     return out
 
 
@@ -140,6 +159,13 @@ def main() -> None:
             f"{grid:<7} {order:>5} {len(some):>6} {np.mean([width >= 1 for width in widths]):>7.1%}  "
             f"{middle:.2f}, {low:.2f} to {high:.2f}"
         )
+    print("\nother bars, for the same signals")
+    tried = [others(each) for each in found.values()]
+    for kind in tried[0]:
+        pairs = np.array([pair for each in tried for pair in each[kind]])
+        widths = pairs[:, 1] / np.maximum(pairs[:, 0], 1e-300)
+        low, middle, high = np.percentile(widths, [25, 50, 75])
+        print(f"{kind:<14} {len(pairs):>6} {np.mean(widths >= 1):>7.1%}  {middle:.2f}, {low:.2f} to {high:.2f}")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     for module, names in {
         "signals": ["build", "measure"],
         "accuracy": ["assess"],
-        "adapt": ["adapt"],
+        "refine": ["adapt"],
         "inverse": ["fit"],
         "demo": ["run_demo"],
     }.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -38,7 +39,10 @@ def test_the_commands_of_the_readme_run(folder: Path) -> None:
         command = [sys.executable, "-m", "thermospin", *line.split()[1:]]
         done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert (folder / "valve.json").is_file()
+    written = json.loads((folder / "valve.json").read_text(encoding="utf-8"))
+    for harmonic, parts in written["errors"]["nonlocal"].items():
+        for part in ("baseline", "spin"):
+            assert 0 < parts[part] <= 0.02 * abs(written["experiments"]["nonlocal"][harmonic][part])
 
 
 def test_bad_input_under_python_m_is_a_message_and_no_traceback(folder: Path) -> None:
@@ -55,8 +59,8 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_says(folder: Path) -> 
         [sys.executable, "-c", code], cwd=folder, env=environment(folder), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    signal, power = done.stdout.split(" ohm\n")
-    assert float(signal) > 1e-4
+    signal, error, power = done.stdout.replace(" ohm", "").replace("+- ", "").splitlines()
+    assert float(signal) > 1e-4 and 0 < float(error) < 0.5 * float(signal)
     # The signal is the product of the two polarisations (2) times (1 - P^2)^-2 or less in the spin resistances (0.27).
     assert 1.9 < float(power) < 2.3
 

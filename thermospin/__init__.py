@@ -1,7 +1,8 @@
 """Thermally driven spin injection in 3D: signals of a device, their gradients, and fits to lock-in data.
 
 The verbs: `load` a device file, `build` its discrete problem, `measure` its signals (or `predict`, the same as a pure,
-differentiable function of the parameters), `fields` at a current, `load_data` and `fit`.
+differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a current,
+`self_check`, `load_data` and `fit`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thermospin.accuracy import assess as assess
     from thermospin.data import DataError as DataError
     from thermospin.data import Row as Row
     from thermospin.data import load as load_data
@@ -25,7 +27,12 @@ if TYPE_CHECKING:
     from thermospin.materials import MaterialError as MaterialError
     from thermospin.model import Model as Model
     from thermospin.model import build as build
+    from thermospin.refine import Adapted as Adapted
+    from thermospin.refine import adapt as adapt
     from thermospin.report import FitResult as FitResult
+    from thermospin.selfcheck import SelfCheck as SelfCheck
+    from thermospin.selfcheck import self_check as self_check
+    from thermospin.signals import Errors as Errors
     from thermospin.signals import NodalFields as NodalFields
     from thermospin.signals import Signals as Signals
     from thermospin.signals import evaluate as evaluate
@@ -40,6 +47,7 @@ __version__ = "0.1.0"
 
 #: Where each public name lives. Imported when first used: the command line must not wait for JAX to print its help.
 _HOME = {
+    "assess": "accuracy",
     "DataError": "data",
     "Row": "data",
     "Contact": "device",
@@ -54,7 +62,12 @@ _HOME = {
     "MaterialError": "materials",
     "Model": "model",
     "build": "model",
+    "Adapted": "refine",
+    "adapt": "refine",
     "FitResult": "report",
+    "SelfCheck": "selfcheck",
+    "self_check": "selfcheck",
+    "Errors": "signals",
     "NodalFields": "signals",
     "Signals": "signals",
     "evaluate": "signals",

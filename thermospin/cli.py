@@ -261,7 +261,7 @@ def signals(
         notes, met = [], True
         with Progress() as progress:
             if adapted:
-                from thermospin.adapt import adapt
+                from thermospin.refine import adapt
 
                 found = adapt(loaded, cells=cells, tolerance=wish, order=order, harmonics=harmonics, progress=progress)
                 result, met = found.to_json(), found.met
@@ -332,7 +332,7 @@ def fit(
             if cells is None and wish is None:
                 result = run_fit(loaded, rows, free=free or None, order=order or 2, progress=progress)
             else:
-                from thermospin.adapt import adapt
+                from thermospin.refine import adapt
 
                 signals = list(dict.fromkeys((row.experiment, row.signal) for row in rows))
                 found = adapt(loaded, cells=cells, tolerance=wish, order=order or 3, wanted=signals, progress=progress)

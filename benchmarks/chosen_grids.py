@@ -1,0 +1,100 @@
+"""Accuracy, bars and time of grids that the signals choose, against grids of the rule.
+
+    python benchmarks/chosen_grids.py [--order P ...] [--cells N ...] [--device NAME] [--json FILE]
+
+For each order and budget the whole of `adapt` (all grids, error bars included) and, beside it, the rule's grid with as
+many cells. "first" is the time with compilation, "again" the same once more without, "alone" that of the signals on the
+last grid only, from zero, without error bars. For each signal: value, bar in percent, and where the orders lead to.
+The last lines compare all with the limits of the largest budget at order 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+
+from thermospin import accuracy, device, export, refine, signals  # noqa: E402  after the switch
+from thermospin import model as models  # noqa: E402
+from thermospin.signals import Signals  # noqa: E402
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What it returns, and how long it took [s]."""
+    began = time.perf_counter()
+    return work(), time.perf_counter() - began
+
+
+def row(kind: str, found: Signals, wanted: list[tuple[str, str]], **times: float) -> dict[str, Any]:
+    """One grid, as plain numbers."""
+    assert found.errors is not None
+    values = {}
+    for name, signal in wanted:
+        harmonic, _, part = signal.partition(".")
+        limit, error = (each[name][harmonic][part] for each in (found.errors.limit, found.errors.limit_error))
+        key = f"{name[:4]}.{signal}"
+        values[key] = {"value": found[name, signal], "bar": found.error(name, signal), "limit": limit, "error": error}
+    return {"kind": kind, "order": found.order, "cells": found.cells, "unknowns": found.unknowns, **times} | values
+
+
+def shown(found: dict[str, Any], keys: list[str]) -> str:
+    """A grid as a few lines of the table."""
+    times = "  ".join(f"{name} {found[name]:.1f} s" for name in ("first", "again", "alone") if name in found)
+    lines = [f"{found['kind']}, order {found['order']}: {found['cells']} cells, {found['unknowns']} unknowns  {times}"]
+    for key in keys:
+        each = found[key]
+        limit = "" if np.isnan(each["limit"]) else f"  limit {each['limit']:+.5e} +- {abs(each['error']):.1e}"
+        lines.append(f"  {key:<18} {each['value']:+.5e} +- {abs(each['bar'] / each['value']):7.2%}{limit}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs all budgets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--order", nargs="+", type=int, default=[2, 3])
+    parser.add_argument("--cells", nargs="+", type=int, default=[1800, 5400, 16000])
+    parser.add_argument("--device", default="slachter2010")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    loaded = device.load(arguments.device)
+    wanted = [(name, part) for name, each in loaded.experiments.items() for part in refine.parts_of(each, 2)]
+    out: list[dict[str, Any]] = []
+    for order in arguments.order:
+        for cells in arguments.cells:
+            # As many unknowns at order 2 as at order 3, about.
+            budget = cells * 3 if order == 2 else cells
+            adapted, first = timed(lambda: refine.adapt(loaded, cells=budget, order=order))  # noqa: B023
+            _, again = timed(lambda: refine.adapt(loaded, cells=budget, order=order))  # noqa: B023
+            _, alone = timed(lambda: signals.measure(adapted.model))  # noqa: B023
+            out.append(row("chosen", adapted.signals, wanted, first=first, again=again, alone=alone))
+            print(shown(out[-1], list(out[-1])[-len(wanted) :]), flush=True)
+            model = models.build(loaded, cells=adapted.model.cells, order=order)
+            plain, first = timed(lambda: accuracy.assess(model, signals.measure(model)))  # noqa: B023
+            out.append(row("rule", plain, wanted, first=first))
+            print(shown(out[-1], list(out[-1])[-len(wanted) :]), flush=True)
+            if arguments.json:
+                export.write_json(arguments.json, out)
+            jax.clear_caches()
+    best = max((each for each in out if each["kind"] == "chosen"), key=lambda each: each["order"] ** 3 * each["cells"])
+    keys = list(best)[-len(wanted) :]
+    print(
+        "\npercent off the limits of the largest grid: value (limit)\n" + " " * 28 + "  ".join(f"{k:>16}" for k in keys)
+    )
+    for each in out:
+        cells = []
+        for key in keys:
+            truth = best[key]["value"] if np.isnan(best[key]["limit"]) else best[key]["limit"]
+            value, limit = (100 * (each[key][name] / truth - 1) for name in ("value", "limit"))
+            cells.append(f"{value:+8.2f} ({limit:+5.2f})")
+        print(f"{each['kind']:<7} {each['order']} {each['unknowns']:>9}        " + "  ".join(f"{c:>16}" for c in cells))
+
+
+if __name__ == "__main__":
+    main()
