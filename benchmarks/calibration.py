@@ -153,6 +153,8 @@ def main() -> None:
     rows = [row for each in judged.values() for row in each]
     for grid, order in (("rule", 2), ("rule", 3), ("chosen", 2), ("chosen", 3), ("all", 2), ("all", 3)):
         some = [row for row in rows if grid in (row[1], "all") and row[2] == order]
+        if not some:
+            continue
         widths = [row[5] / max(row[4], 1e-300) for row in some]
         low, middle, high = np.percentile(widths, [25, 50, 75])
         print(

@@ -61,7 +61,8 @@ def test_a_sequence_that_turns_is_not_taken_for_converged():
     """The last difference is zero by accident, and a hundredth of the one before is what is said to be left."""
     assert tail([1.0, 2.0, 2.0]).error == pytest.approx(0.01)
     assert tail([0.0, 0.0, 0.0]) == accuracy.Tail(0.0, 0.0, 0.0)
-    assert tail([0.0, 0.0]).error == 0.0
+    assert tail([0.0, 0.0]).error == tail([1.0, 1.0]).error == tail([1.0, 1.0, 1.0]).error == 0.0
+    assert 5.5 >= tail([1.0, 1.0, 1.1]).error > 0.5, "the first two orders see nothing of what the third sees"
 
 
 def test_the_bar_of_first_order_reaches_past_the_second():

@@ -75,7 +75,7 @@ def tail(values: Sequence[float]) -> Tail:
         growth = max(1.0, size / (LARGE * max(abs(values[-1]), 1e-300))) ** 2
         return Tail(min(REST[2] * growth * size, max(size, UNRESOLVED * largest)), math.nan, math.nan)
     before = values[1] - values[0]
-    ratio = difference / before if before else math.inf
+    ratio = difference / before if before else math.inf if size else 0.0
     error = min(max(REST[3], SLOWNESS * ratio * max(ratio, 1.0)) * size, max(size, UNRESOLVED * largest))
     error = max(error, CROSSING * abs(before))
     if not ASYMPTOTIC[0] <= ratio <= ASYMPTOTIC[1]:
