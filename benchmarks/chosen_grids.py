@@ -1,11 +1,15 @@
 """Accuracy, bars and time of grids that the signals choose, against grids of the rule.
 
-    python benchmarks/chosen_grids.py [--order P ...] [--cells N ...] [--device NAME] [--json FILE]
+    python benchmarks/chosen_grids.py [--order P ...] [--cells N ...] [--halve N] [--device NAME] [--json FILE]
 
 For each order and budget the whole of `adapt` (all grids, error bars included) and, beside it, the rule's grid with as
 many cells. "first" is the time with compilation, "again" the same once more without, "alone" that of the signals on the
 last grid only, from zero, without error bars. For each signal: value, bar in percent, and where the orders lead to.
-The last lines compare all with the limits of the largest budget at order 3.
+The last lines compare all with the limits of the largest budget.
+
+--halve N is another road to the limits, with nothing of the adjoint in it: a grid of the rule with N cells at order 2,
+all its cells halved along each axis, and halved again. Errors at edges fall like h^(2 lambda), with one exponent for
+all three grids, which the two differences show; Aitken's limit, and half of the step to it as its error.
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from thermospin import accuracy, device, export, refine, signals  # noqa: E402  after the switch
+from thermospin import grid as grids  # noqa: E402
 from thermospin import model as models  # noqa: E402
+from thermospin.device import Device  # noqa: E402
+from thermospin.grid import Grid  # noqa: E402
 from thermospin.signals import Signals  # noqa: E402
 
 
@@ -44,6 +51,26 @@ def row(kind: str, found: Signals, wanted: list[tuple[str, str]], **times: float
     return {"kind": kind, "order": found.order, "cells": found.cells, "unknowns": found.unknowns, **times} | values
 
 
+def halved(loaded: Device, cells: int, wanted: list[tuple[str, str]]) -> None:
+    """Prints signals on three nested grids of order 2, and their limits."""
+    lines = list(grids.choose(loaded.features, 2, cells).lines)
+    values = []
+    for _ in range(3):
+        domain = grids.fill(lines, loaded.features.boxes, loaded.features.domains)
+        model = models.on_grid(loaded, Grid((lines[0], lines[1], lines[2]), domain, 2))
+        values.append(signals.evaluate(model, {}, wanted).values)
+        print(f"halved, order 2: {model.cells} cells, {model.unknowns} unknowns", flush=True)
+        lines = [np.sort(np.concatenate([line, (line[1:] + line[:-1]) / 2])) for line in lines]
+        jax.clear_caches()
+    for (name, signal), first, second, third in zip(wanted, *values, strict=True):
+        ratio = (third - second) / (second - first)
+        step = (third - second) * ratio / (1 - ratio) if 0 < ratio < 1 else np.nan
+        print(
+            f"  {name[:4]}.{signal:<13} {first:+.5e} {second:+.5e} {third:+.5e}  exponent {-np.log2(abs(ratio)):.2f}"
+            f"  limit {third + step:+.5e} +- {abs(step) / 2:.1e}"
+        )
+
+
 def shown(found: dict[str, Any], keys: list[str]) -> str:
     """A grid as a few lines of the table."""
     times = "  ".join(f"{name} {found[name]:.1f} s" for name in ("first", "again", "alone") if name in found)
@@ -58,13 +85,16 @@ def shown(found: dict[str, Any], keys: list[str]) -> str:
 def main() -> None:
     """Runs all budgets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--order", nargs="+", type=int, default=[2, 3])
+    parser.add_argument("--order", nargs="*", type=int, default=[2, 3])
     parser.add_argument("--cells", nargs="+", type=int, default=[1800, 5400, 16000])
+    parser.add_argument("--halve", type=int, metavar="N")
     parser.add_argument("--device", default="slachter2010")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     loaded = device.load(arguments.device)
     wanted = [(name, part) for name, each in loaded.experiments.items() for part in refine.parts_of(each, 2)]
+    if arguments.halve:
+        halved(loaded, arguments.halve, wanted)
     out: list[dict[str, Any]] = []
     for order in arguments.order:
         for cells in arguments.cells:
@@ -82,6 +112,8 @@ def main() -> None:
             if arguments.json:
                 export.write_json(arguments.json, out)
             jax.clear_caches()
+    if not out:
+        return
     best = max((each for each in out if each["kind"] == "chosen"), key=lambda each: each["order"] ** 3 * each["cells"])
     keys = list(best)[-len(wanted) :]
     print(

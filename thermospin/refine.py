@@ -154,11 +154,13 @@ def adapt(
     while True:
         began = time.monotonic()
         model = models.on_grid(device, grid, progress=progress)
-        evaluation = signals.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)
-        found, rests = indicators(model, evaluation, wanted, values)
-        worst = None
+        fields, worst = None, None
+        if budgets or tolerance is not None:  # another grid may follow
+            evaluation = signals.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)
+            found, rests = indicators(model, evaluation, wanted, values)
+            fields = evaluation.fields
         if not budgets:
-            result = signals.measure(model, values, harmonics=harmonics, start=evaluation.fields, progress=progress)
+            result = signals.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
             result = accuracy.assess(model, result, values, progress=progress)
             worst = _worst(result, [each for each in wanted if " ".join(each) not in rests] or wanted)
         path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
