@@ -41,6 +41,8 @@ LARGEST_STD = 0.5
 TOLERANCE = 1e-8
 FIT_TOLERANCE = 1e-5
 COARSE_TOLERANCE = 1e-3
+#: First order is corrected to the model's order by a factor, where it is off by less than this factor.
+SIMILAR = 2.0
 #: Relative residual of the solves in a fit: signals are right to its square, derivatives to itself.
 RESIDUAL = 1e-7
 #: A preconditioner is built anew when a decade of the residual takes so many times the iterations that it began with.
@@ -548,9 +550,10 @@ def fit(
 ) -> FitResult:
     """Fits parameters of a device to measured signals, the error bars of the grid taken into account.
 
-    The data are fitted with elements of first order, which is cheap, and from there with those of the model. What the
-    orders differ by at the start gives the error bars of the signals (`accuracy.tail`), relative to the signal; these
-    are added in quadrature to the standard deviations of the data, as if those of different signals were independent.
+    The data are fitted with elements of first order, which is cheap, each signal corrected by a factor for what it is
+    wrong by at the start, and from there with those of the model. What the orders differ by at the start gives the
+    error bars of the signals (`accuracy.tail`), relative to the signal; these are added in quadrature to the standard
+    deviations of the data, as if those of different signals were independent.
 
     Args:
       device: its own values are the start; a model from `signals.build` is used as it is (cells and order do nothing).
@@ -577,12 +580,16 @@ def fit(
     if fine is None:
         fine = signals.build(solids, cells=cells, order=order, progress=progress)
     last = Predictor(fine, rows, RESIDUAL, progress)
-    others = [Predictor(each, rows, RESIDUAL, progress) for each in accuracy.companions(fine)] if grid_errors else []
-    stages = [*others[:1], last] if fine.grid.order > 1 else [last]
+    stages: list[Predict] = [last]
     grid_stds, wider = None, list(rows)
-    if others:
-        grid_stds = _grid_stds(fine.grid.order, others, last, rows, parameters, list(free or ["zeta"]))
+    if grid_errors:
+        own = fine.grid.order
+        others = [Predictor(each, rows, RESIDUAL, progress) for each in accuracy.companions(fine)]
+        values = _at_start(own, others, last, parameters, list(free or ["zeta"]))
+        grid_stds = _grid_stds(own, values, rows)
         wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
+        if own > 1:
+            stages.insert(0, _corrected(others[0], values[0], values[own - 1]))
     if free is None:
         used = dict.fromkeys(solid.material for solid in solids.solids)
         choice = choose(stages[0], wider, parameters, [name for name in used if solids.materials[name].is_magnetic])
@@ -595,27 +602,43 @@ def fit(
     return replace(result, rows=rows, grid_stds=grid_stds, left_out=choice.left_out, fields=last.fields)
 
 
-def _grid_stds(
-    order: int,
-    others: Sequence[Predictor],
-    own: Predictor,
-    rows: Sequence[Row],
-    parameters: Mapping[str, float],
-    names: Sequence[str],
-) -> np.ndarray:
-    """Error bars of the grid for each row [V/A^n].
-
-    In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
-    the signal is proportional to, and with it the error.
-    """
+def _at_start(
+    order: int, others: Sequence[Predictor], own: Predictor, parameters: Mapping[str, float], names: Sequence[str]
+) -> list[np.ndarray]:
+    """Values of the rows at the start at the orders 1, 2, ...; `order` is that of `own`."""
     with ThreadPoolExecutor(1) as pool:
         # Beside the others: most of the time is compilation, which is hardly parallel.
         mine = pool.submit(own, parameters, names)
         values = [each(parameters, ())[0] for each in others]
     values.insert(order - 1, mine.result()[0])
+    return values
+
+
+def _grid_stds(order: int, values: Sequence[np.ndarray], rows: Sequence[Row]) -> np.ndarray:
+    """Error bars of the grid for each row [V/A^n], from the values at the orders 1, 2, ... at the start.
+
+    In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
+    the signal is proportional to, and with it the error.
+    """
     errors = [accuracy.error(each, order) for each in zip(*values, strict=True)]
     scale = [max(abs(row.value) / abs(at), 1.0) if at else 1.0 for row, at in zip(rows, values[order - 1], strict=True)]
     return np.array(errors) * np.array(scale)
+
+
+def _corrected(cheap: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
+    """A cheap model times high/low, its values and those of the dear one at the start, where they are that similar.
+
+    The dear model then begins next to its own minimum: one linear model of the other's error, as in space mapping
+    (Bandler et al., IEEE Trans. Microw. Theory Tech. 42, 2536 (1994)).
+    """
+    ratio = np.divide(high, low, out=np.ones_like(high), where=low != 0)
+    ratio = np.where((ratio > 1 / SIMILAR) & (ratio < SIMILAR), ratio, 1.0)
+
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        values, jacobian = cheap(parameters, names)
+        return ratio * values, ratio[:, None] * jacobian
+
+    return predict
 
 
 def _require_names(
