@@ -47,6 +47,7 @@ class Row:
       value: [V/A^n] for harmonic n.
       std: standard deviation [V/A^n], positive.
       polarity_known: whether the sign of `value` means anything; if not, magnitudes are compared.
+      device: name of the device, where several are fitted together.
     """
 
     experiment: str
@@ -54,6 +55,12 @@ class Row:
     value: float
     std: float
     polarity_known: bool = True
+    device: str = ""
+
+    @property
+    def label(self) -> str:
+        """Experiment, after the device where it is told."""
+        return f"{self.device} {self.experiment}".lstrip()
 
     @property
     def harmonic(self) -> int:

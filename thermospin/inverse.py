@@ -3,10 +3,11 @@
 Everything but `fit` works on a `Predict` callable, values and Jacobian of the data rows for given parameters: this
 module knows no grid index and no solver. The misfit is
 
-    chi2(p) = sum over rows r^2,   r = (model(p) - value)/std,   or (|model(p)| - |value|)/std if the sign is not known
+    chi2(p) = r' C^-1 r + sum over priors ((p - mean)/std)^2,   r = model(p) - value,  |model(p)| - |value| if unsigned,
 
-and the covariance of the parameters is (J' W J)^-1 with J = d model/d p and W = 1/std^2, the linear theory at the
-minimum: trust it as far as the model is linear over one standard deviation.
+with the covariance C of the data, diagonal unless their correlation is given. The covariance of the parameters is
+(J' C^-1 J + priors)^-1 with J = d model/d p, the linear theory at the minimum: trust it as far as the model is linear
+over one standard deviation.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize
+from scipy import linalg, optimize
+from scipy.stats import qmc
 
-from thermospin import accuracy, report, signals, solve
+from thermospin import __version__, accuracy, report, signals
 from thermospin.data import Row
 from thermospin.device import Device
-from thermospin.diagnosis import value_faults
-from thermospin.materials import SI_UNITS, nearest
+from thermospin.materials import SI_UNITS, key_of, nearest
 from thermospin.model import Model, Progress
+from thermospin.predictors import OF, RESIDUAL, Joint, Journal, Predict, Predictor, Tie, corrected, tied
 from thermospin.report import FitResult, Fitted, Identifiability
 
 #: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.
@@ -41,27 +44,9 @@ LARGEST_STD = 0.5
 TOLERANCE = 1e-8
 FIT_TOLERANCE = 1e-5
 COARSE_TOLERANCE = 1e-3
-#: First order is corrected to the model's order by a factor, where it is off by less than this factor.
-SIMILAR = 2.0
-#: Relative residual of the solves in a fit: signals are right to its square, derivatives to itself.
-RESIDUAL = 1e-7
-#: A preconditioner is built anew when a decade of the residual takes so many times the iterations that it began with.
-AGED = 1.3
 #: A fit that stops where a Gauss-Newton step promises to lower chi2 by more than this (a tenth of a standard deviation,
 #: squared; times the reduced chi2 if that is larger) has not converged, whatever the optimiser says.
 LARGEST_GAIN = 0.01
-
-
-class Predict(Protocol):
-    """Model values of the data rows and their exact derivatives.
-
-    `parameters` holds every number of the model by name, in SI units; `names` are those to differentiate by. Returns
-    the values (rows,) [V/A^n] and the Jacobian (rows, names); values are NaN where the model has no solution.
-    """
-
-    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Values and Jacobian."""
-        ...
 
 
 # ------------------------------------------------------------------------------------------- parameters
@@ -131,7 +116,7 @@ class Parameter:
     @property
     def key(self) -> str:
         """Key of `KINDS`."""
-        return self.name.rpartition(".")[2]
+        return key_of(self.name)
 
     @property
     def kind(self) -> Kind:
@@ -194,18 +179,86 @@ class Parameter:
 
 
 def _size(name: str, value: float) -> float:
-    return value or KINDS[name.rpartition(".")[2]].typical
+    return value or KINDS[key_of(name)].typical
 
 
 # ------------------------------------------------------------------------------------------- misfit
 
 
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """What is known of a parameter besides the data: a Gaussian of its value, SI units."""
+
+    mean: float
+    std: float
+
+
+class Misfit:
+    """Residuals that chi2 is the sum of squares of: those of the data, made independent, and those of the priors.
+
+    Args:
+      rows: the data.
+      correlation: of the data (rows, rows); None: independent.
+      priors: by the name of a parameter.
+    Raises:
+      ValueError: the correlation is no positive definite matrix of that size with ones on its diagonal.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], correlation: np.ndarray | None = None, priors: Mapping[str, Prior] | None = None
+    ) -> None:
+        self.rows, self.priors = tuple(rows), dict(priors or {})
+        self._stds = np.array([row.std for row in rows])
+        self._factor = None
+        if correlation is not None:
+            # The magnitude of a negative value moves against the value.
+            turned = np.where([not row.polarity_known and row.value < 0 for row in rows], -1.0, 1.0)
+            self._factor = np.linalg.cholesky(_checked(correlation, rows) * turned[:, None] * turned)
+
+    def residuals(self, values: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
+        """L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""
+        own = [(parameters[name] - prior.mean) / prior.std for name, prior in self._among(parameters)]
+        return np.concatenate([self._independent(pulls(values, self.rows)), own])
+
+    def jacobian(self, values: np.ndarray, sensitivity: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """d residuals/d p in units of 1/p (rows + priors, names), from d value/d p (rows, names)."""
+        scaled = (_signs(values, self.rows) / self._stds)[:, None] * sensitivity
+        own = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
+        return np.concatenate([self._independent(scaled), np.reshape(own, (len(own), len(names)))])
+
+    def _among(self, names: Sequence[str] | Mapping[str, float]) -> list[tuple[str, Prior]]:
+        return [(name, prior) for name, prior in self.priors.items() if name in names]
+
+    def _independent(self, values: np.ndarray) -> np.ndarray:
+        if self._factor is None:
+            return values
+        if not np.all(np.isfinite(values)):
+            return np.full(values.shape, math.nan)
+        return linalg.solve_triangular(self._factor, values, lower=True)
+
+
+def _checked(correlation: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
+    matrix = np.asarray(correlation, float)
+    if matrix.shape != (len(rows), len(rows)):
+        raise ValueError(f"correlation: got shape {matrix.shape}, expected ({len(rows)}, {len(rows)}), as many as rows")
+    # Round-off of a matrix that was divided by its diagonal is a few 1e-16.
+    if not (np.allclose(np.diag(matrix), 1.0) and np.allclose(matrix, matrix.T)):
+        raise ValueError("correlation: got other numbers, expected a symmetric matrix with ones on its diagonal")
+    smallest = float(np.linalg.eigvalsh(matrix)[0])
+    if smallest <= 0:
+        raise ValueError(
+            f"correlation: got smallest eigenvalue {smallest:.2g}, expected one above 0: rows that are exact "
+            "combinations of others, such as P, AP and spin together, count twice; leave them out"
+        )
+    return matrix
+
+
 class Objective:
-    """Residuals (rows,) and their Jacobian (rows, free) in internal coordinates x, one point remembered.
+    """Residuals and their Jacobian (residuals, free) in internal coordinates x, one point remembered; see `Misfit`.
 
     Args:
       predict: the model.
-      rows: the data.
+      misfit: the data, or `Misfit` of them.
       free: parameters to vary.
       fixed: every other number of the model.
       notify: is called after each evaluation with chi2 (NaN: no solution there) and the values of the parameters.
@@ -214,12 +267,13 @@ class Objective:
     def __init__(
         self,
         predict: Predict,
-        rows: Sequence[Row],
+        misfit: Misfit | Sequence[Row],
         free: Sequence[Parameter],
         fixed: Mapping[str, float],
         notify: Callable[[float, Mapping[str, float]], None],
     ) -> None:
-        self._predict, self._rows, self._free, self._fixed, self._notify = predict, rows, free, dict(fixed), notify
+        self._misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+        self._predict, self._free, self._fixed, self._notify = predict, free, dict(fixed), notify
         self._point: np.ndarray | None = None
 
     def values_at(self, x: np.ndarray) -> dict[str, float]:
@@ -235,14 +289,14 @@ class Objective:
         values, sensitivity = self._predict(self._fixed | parameters, names)
         self.values, self.sensitivity = np.asarray(values, float), np.asarray(sensitivity, float)
         if not np.all(np.isfinite(self.sensitivity)):
-            self.values = np.full(len(self._rows), math.nan)
+            self.values = np.full(len(self._misfit.rows), math.nan)
         self._point = np.array(x)
         self._notify(float(np.sum(self.residuals(x) ** 2)), parameters)
 
     def residuals(self, x: np.ndarray) -> np.ndarray:
-        """(model - value)/std of each row, see `pulls`."""
+        """See `Misfit.residuals`."""
         self.evaluate(x)
-        return pulls(self.values, self._rows)
+        return self._misfit.residuals(self.values, self.values_at(x))
 
     def gain(self, x: np.ndarray, bounds: np.ndarray) -> float:
         """What a Gauss-Newton step would lower chi2 by: the square of the residuals' part within the range of J.
@@ -257,16 +311,16 @@ class Objective:
         return float(np.sum((inner @ np.linalg.lstsq(inner, residuals, rcond=RANK_CUTOFF)[0]) ** 2))
 
     def jacobian(self, x: np.ndarray) -> np.ndarray:
-        """d residuals/d x (rows, free)."""
+        """d residuals/d x (residuals, free)."""
         self.evaluate(x)
         slopes = np.array([each.slope(float(xi)) for each, xi in zip(self._free, x, strict=True)])
-        return (_signs(self.values, self._rows) / _stds(self._rows))[:, None] * self.sensitivity * slopes
+        return self._misfit.jacobian(self.values, self.sensitivity, [each.name for each in self._free]) * slopes
 
 
 def pulls(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
     """(model - value)/std of each row, of the magnitudes where the polarity is not known (rows,) [1]."""
     measured = np.array([row.value if row.polarity_known else abs(row.value) for row in rows])
-    return (_signs(values, rows) * values - measured) / _stds(rows)
+    return (_signs(values, rows) * values - measured) / np.array([row.std for row in rows])
 
 
 def _signs(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
@@ -274,28 +328,50 @@ def _signs(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
     return np.where(~known & (values < 0), -1.0, 1.0)
 
 
-def _stds(rows: Sequence[Row]) -> np.ndarray:
-    return np.array([row.std for row in rows])
-
-
 # ------------------------------------------------------------------------------------------- what the data fix
 
 
-def identifiability(jacobian: np.ndarray, rows: Sequence[Row], values: Mapping[str, float]) -> Identifiability:
-    """What the data fix at some values of the parameters, before or after a fit.
+def identifiability(
+    jacobian: np.ndarray,
+    misfit: Misfit | Sequence[Row],
+    values: Mapping[str, float],
+    at: np.ndarray | None = None,
+) -> Identifiability:
+    """What the data, and priors, fix at some values of the parameters, before or after a fit.
 
     Args:
       jacobian: d signal/d parameter in SI units (rows, parameters).
-      rows: the data; only their standard deviations are used.
+      misfit: the data, or `Misfit` of them; only standard deviations and correlations are used.
       values: parameters in the order of the columns, SI units.
+      at: signals there (rows,), whose signs count where data of unknown polarity are correlated; None: those measured.
     """
+    misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
     sizes = [_size(name, value) for name, value in values.items()]
-    _, s, combinations = np.linalg.svd(jacobian * np.array(sizes) / _stds(rows)[:, None], full_matrices=True)
-    s = np.concatenate([s, np.zeros(len(sizes) - len(s))])
+    at = np.array([row.value for row in misfit.rows]) if at is None else at
+    scaled = misfit.jacobian(at, jacobian, list(values)) * np.array(sizes)
+    _, s, combinations = np.linalg.svd(scaled, full_matrices=True)
+    s = np.concatenate([s, np.zeros(len(sizes) - len(s))])[: len(sizes)]
     s[s <= RANK_CUTOFF * s[0]] = 0
     largest = np.abs(combinations).argmax(axis=1)
     combinations *= np.sign(combinations[np.arange(len(sizes)), largest])[:, None]
     return Identifiability(tuple(values), tuple(values.values()), tuple(sizes), s, combinations)
+
+
+def moves(
+    jacobian: np.ndarray, misfit: Misfit | Sequence[Row], values: Mapping[str, float], at: np.ndarray | None = None
+) -> np.ndarray:
+    """How far an error of each row moves each parameter, (J' C^-1 J + priors)^-1 J' C^-1, SI units (parameters, rows).
+
+    Args:
+      jacobian, misfit, values, at: as for `identifiability`.
+    """
+    misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+    sizes = np.array([_size(name, value) for name, value in values.items()])
+    at = np.array([row.value for row in misfit.rows]) if at is None else at
+    scaled = misfit.jacobian(at, jacobian, list(values)) * sizes
+    independent = misfit.jacobian(at, np.eye(len(misfit.rows)), ["a row"] * len(misfit.rows))
+    inverse = np.linalg.pinv(scaled, rcond=RANK_CUTOFF)[:, : len(misfit.rows)]
+    return sizes[:, None] * inverse @ independent[: len(misfit.rows)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,7 +382,9 @@ class Choice:
     left_out: Mapping[str, str]
 
 
-def choose(predict: Predict, rows: Sequence[Row], parameters: Mapping[str, float], magnetic: Sequence[str]) -> Choice:
+def choose(
+    predict: Predict, misfit: Misfit | Sequence[Row], parameters: Mapping[str, float], magnetic: Sequence[str]
+) -> Choice:
     """The default parameters to fit: zeta and S_s of the magnetic materials, as Slachter et al. 2010 did, and more.
 
     P and then lambda_sf of those materials are added, one at a time, while the relative standard deviation of every
@@ -314,7 +392,7 @@ def choose(predict: Predict, rows: Sequence[Row], parameters: Mapping[str, float
 
     Args:
       predict: the model; called once.
-      rows: the data.
+      misfit: the data, or `Misfit` of them.
       parameters: every number of the model, SI units.
       magnetic: names of the magnetic materials.
     """
@@ -326,7 +404,7 @@ def choose(predict: Predict, rows: Sequence[Row], parameters: Mapping[str, float
     for candidate in candidates:
         trial = [*free, candidate]
         columns = jacobian[:, [names.index(name) for name in trial]]
-        stds = identifiability(columns, rows, {name: parameters[name] for name in trial}).stds()
+        stds = identifiability(columns, misfit, {name: parameters[name] for name in trial}).stds()
         if max(stds.values()) < LARGEST_STD:
             free = trial
             continue
@@ -341,17 +419,22 @@ def choose(predict: Predict, rows: Sequence[Row], parameters: Mapping[str, float
 
 # ------------------------------------------------------------------------------------------- minimisers
 
+#: Steps are halved so many times at most.
+HALVINGS = 20
+ENOUGH, TOO_MANY = "no step would lower chi2 by more than the tolerance", "the largest number of steps is reached"
+
 #: Takes an objective, a start, bounds (2, free) and a tolerance; gives the end, whether it converged, and a message.
 Minimiser = Callable[[Objective, np.ndarray, np.ndarray, float], tuple[np.ndarray, bool, str]]
 
 
 def least_squares(
     stages: Sequence[Predict],
-    rows: Sequence[Row],
+    rows: Misfit | Sequence[Row],
     free: Sequence[Parameter],
     fixed: Mapping[str, float] | None = None,
     *,
     rescaled: bool = False,
+    starts: int = 1,
     progress: Progress | None = None,
     tolerance: float = TOLERANCE,
     max_evaluations: int = 100,
@@ -360,10 +443,11 @@ def least_squares(
 
     Args:
       stages: models of the same data, cheap ones first; each starts where the one before ended, the last decides.
-      rows: measured signals.
+      rows: measured signals, or `Misfit` of them.
       free: parameters to fit.
       fixed: every other number that the models need, SI units.
       rescaled: multiply the covariance by the reduced chi2.
+      starts: so many starts for the first stage, see `scattered`; the lowest of the minima goes on.
       progress: is told chi2 and the parameters at every evaluation.
       tolerance: relative change of chi2 or of the parameters at which the last stage ends.
       max_evaluations: bound for each stage.
@@ -387,16 +471,17 @@ def least_squares(
         )
         return found.x, found.status > 0, str(found.message).rstrip(".").replace("`", "")
 
-    return _run("least_squares", minimise, stages, rows, free, fixed, rescaled, progress, tolerance)
+    return _run("least_squares", minimise, stages, rows, free, fixed, rescaled, starts, progress, tolerance)
 
 
 def descend(
     stages: Sequence[Predict],
-    rows: Sequence[Row],
+    rows: Misfit | Sequence[Row],
     free: Sequence[Parameter],
     fixed: Mapping[str, float] | None = None,
     *,
     rescaled: bool = False,
+    starts: int = 1,
     progress: Progress | None = None,
     tolerance: float = TOLERANCE,
     max_evaluations: int = 1000,
@@ -409,7 +494,7 @@ def descend(
 
     Args:
       learning_rate: first step in internal coordinates (0.05: 5 % of a value); falls to 0 along half a cosine.
-      stages, rows, free, fixed, rescaled, progress, tolerance, max_evaluations: as for `least_squares`.
+      stages, rows, free, fixed, rescaled, starts, progress, tolerance, max_evaluations: as for `least_squares`.
     """
     import optax
 
@@ -419,38 +504,107 @@ def descend(
         for number in range(max_evaluations):
             residuals, jacobian = f.residuals(x), f.jacobian(x)
             if f.gain(x, bounds) <= tolerance * max(np.sum(residuals**2), 1.0):
-                return x, True, "no step would lower chi2 by more than the tolerance"
+                return x, True, ENOUGH
             update, state = optimiser.update(jacobian.T @ residuals, state)
             trial = np.clip(x - float(rate(number)) * np.asarray(update, float), *bounds)
-            for _ in range(20):
+            for _ in range(HALVINGS):
                 if np.all(np.isfinite(f.residuals(trial))):
                     break
                 # Half the step, and no momentum that would carry on towards where there is no solution.
                 trial, state = (x + trial) / 2, optimiser.init(x)
             else:
-                return x, False, "no solution in the direction of descent"
+                return x, False, "there is no solution nearby"
             x = trial
-        return x, False, "the largest number of steps is reached"
+        return x, False, TOO_MANY
 
-    return _run("adam", minimise, stages, rows, free, fixed, rescaled, progress, tolerance)
+    return _run("adam", minimise, stages, rows, free, fixed, rescaled, starts, progress, tolerance)
+
+
+def quasi_newton(
+    stages: Sequence[Predict],
+    rows: Misfit | Sequence[Row],
+    free: Sequence[Parameter],
+    fixed: Mapping[str, float] | None = None,
+    *,
+    rescaled: bool = False,
+    starts: int = 1,
+    progress: Progress | None = None,
+    tolerance: float = TOLERANCE,
+    max_evaluations: int = 300,
+) -> FitResult:
+    """Minimises the same chi2 by L-BFGS, which knows its gradient alone, with backtracking; ends as `descend` does.
+
+    Args:
+      stages, rows, free, fixed, rescaled, starts, progress, tolerance, max_evaluations: as for `least_squares`.
+    Source: Nocedal and Wright, Numerical Optimization (2006), algorithms 3.1 and 7.4.
+    """
+    import optax
+
+    def minimise(f: Objective, x: np.ndarray, bounds: np.ndarray, tolerance: float) -> tuple[np.ndarray, bool, str]:
+        optimiser = optax.scale_by_lbfgs(memory_size=10)
+        state, left = optimiser.init(x), max_evaluations
+        while left > 0:
+            residuals = f.residuals(x)
+            value, gradient = float(np.sum(residuals**2)) / 2, f.jacobian(x).T @ residuals
+            if f.gain(x, bounds) <= 2 * tolerance * max(value, 0.5):
+                return x, True, ENOUGH
+            update, state = optimiser.update(gradient, state, x)
+            step = -np.asarray(update, float)
+            if step @ gradient >= 0:
+                state, step = optimiser.init(x), -gradient
+            if not np.any(state.diff_params_memory):
+                # No curvature is known yet: a tenth of a value, which no coordinate takes for a leap.
+                step = step * min(1.0, 0.1 / float(np.max(np.abs(step))))
+            for _ in range(HALVINGS):
+                left -= 1
+                trial = np.clip(x + step, *bounds)
+                # NaN, where there is no solution, compares as false.
+                if float(np.sum(f.residuals(trial) ** 2)) / 2 <= value + 1e-4 * gradient @ (trial - x):
+                    break
+                step = step / 2
+            else:
+                return x, False, "no step along the gradient lowers chi2"
+            x = trial
+        return x, False, TOO_MANY
+
+    return _run("lbfgs", minimise, stages, rows, free, fixed, rescaled, starts, progress, tolerance)
+
+
+def scattered(free: Sequence[Parameter], starts: int) -> list[np.ndarray]:
+    """Starts in internal coordinates: the given one, and points of a Sobol sequence around it or within given bounds.
+
+    Around: logarithms within a factor of 3, artanh(P) within 1, linear ones from minus the value to three times it.
+    """
+    first = np.array([each.internal(each.start) for each in free])
+    reach = np.array([{"log": math.log(3.0), "atanh": 1.0, "linear": 2.0}[each.kind.transform] for each in free])
+    lower = [each.internal(each.lower) if each.bounds else x - r for each, x, r in zip(free, first, reach, strict=True)]
+    upper = [each.internal(each.upper) if each.bounds else x + r for each, x, r in zip(free, first, reach, strict=True)]
+    low, high = (np.where(np.isfinite(each), each, first + sign * reach) for each, sign in ((lower, -1), (upper, 1)))
+    limits = np.array([[each.internal(each.lower), each.internal(each.upper)] for each in free]).T
+    # The first point of the sequence is a corner.
+    points = qmc.Sobol(len(free), scramble=False).random(max(starts, 1))[1:]
+    return [first, *(np.clip(low + point * (high - low), *limits) for point in points)]
 
 
 def _run(
     method: str,
     minimise: Minimiser,
     stages: Sequence[Predict],
-    rows: Sequence[Row],
+    rows: Misfit | Sequence[Row],
     free: Sequence[Parameter],
     fixed: Mapping[str, float] | None,
     rescaled: bool,
+    starts: int,
     progress: Progress | None,
     tolerance: float,
 ) -> FitResult:
     """Stage after stage with one minimiser, and the statistics of the end."""
-    _check(rows, [each.name for each in free], rescaled)
+    _check(rows.rows if isinstance(rows, Misfit) else rows, [each.name for each in free], rescaled)
+    misfit = rows if isinstance(rows, Misfit) else Misfit(rows)
     x = first = np.array([each.internal(each.start) for each in free])
     bounds = np.array([[each.internal(each.lower), each.internal(each.upper)] for each in free]).T
     evaluations = 0
+    minima: list[tuple[float, dict[str, float]]] = []
     start = dict(fixed or {}) | {each.name: each.start for each in free}
     before = None
     for number, predict in enumerate(stages, 1):
@@ -466,7 +620,7 @@ def _run(
                 found = f"chi2 = {chi2:.4g}" if math.isfinite(chi2) else "no solution"
                 progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {found} at {numbers}")
 
-        objective = Objective(predict, rows, free, fixed or {}, count)
+        objective = Objective(predict, misfit, free, fixed or {}, count)
         if number > 1 and not np.all(np.isfinite(objective.residuals(x))):
             x = first  # the cheaper model led astray
         if not np.all(np.isfinite(objective.residuals(x))):
@@ -474,17 +628,21 @@ def _run(
             raise ValueError(f"the model has no solution at the start of stage {number}: {where}; start elsewhere")
         if last and before is None:
             before = objective.values
-        x, converged, message = minimise(objective, x, bounds, tolerance if last else COARSE_TOLERANCE)
+        wanted = tolerance if last else COARSE_TOLERANCE
+        if number == 1 and starts > 1:
+            minima, x = _lowest(minimise, objective, scattered(free, starts), bounds, COARSE_TOLERANCE)
+        x, converged, message = minimise(objective, x, bounds, wanted)
     objective.evaluate(x)
     assert before is not None
     values = objective.values_at(x)
     chi2 = float(np.sum(objective.residuals(x) ** 2))
     gain = objective.gain(x, bounds)
-    if converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(len(rows) - len(free), 1)):
+    spare = len(misfit.rows) + len(misfit.priors) - len(free)
+    if converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(spare, 1)):
         # Steps get short at the edge of where the model has a solution, which an optimiser takes for a minimum.
         converged, message = False, f"stopped short of a minimum, a step promises to lower chi2 by {gain:.2g}"
-    found = identifiability(objective.sensitivity, rows, values)
-    covariance = found.covariance() * (chi2 / (len(rows) - len(free)) if rescaled else 1.0)
+    found = identifiability(objective.sensitivity, misfit, values, objective.values)
+    covariance = found.covariance() * (chi2 / spare if rescaled else 1.0)
     stds = np.sqrt(np.diag(covariance))
     parameters = {
         each.name: Fitted(
@@ -496,10 +654,10 @@ def _run(
         parameters=parameters,
         covariance=covariance,
         rescaled=rescaled,
-        rows=tuple(rows),
+        rows=misfit.rows,
         before=before,
         after=objective.values,
-        pulls=pulls(objective.values, rows),
+        pulls=pulls(objective.values, misfit.rows),
         chi2=chi2,
         evaluations=evaluations,
         converged=converged and math.isfinite(chi2),
@@ -507,7 +665,31 @@ def _run(
         method=method,
         identifiability=found,
         sensitivity=objective.sensitivity,
+        moves=moves(objective.sensitivity, misfit, values, objective.values),
+        priors={name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values},
+        minima=tuple(minima),
     )
+
+
+def _lowest(
+    minimise: Minimiser, objective: Objective, starts: Sequence[np.ndarray], bounds: np.ndarray, tolerance: float
+) -> tuple[list[tuple[float, dict[str, float]]], np.ndarray]:
+    """The minima from many starts, the lowest first, each once, and the coordinates of the lowest."""
+    found = []
+    for x in starts:
+        if np.all(np.isfinite(objective.residuals(x))):
+            x, converged, _ = minimise(objective, x, bounds, tolerance)
+            if converged:
+                found.append((float(np.sum(objective.residuals(x) ** 2)), x))
+    if not found:
+        return [], starts[0]
+    found.sort(key=lambda pair: pair[0])
+    distinct: list[tuple[float, np.ndarray]] = []
+    for chi2, x in found:
+        # Apart: a tenth in any coordinate, which are logarithms or in units of the start.
+        if all(np.max(np.abs(x - other)) > 0.1 for _, other in distinct):
+            distinct.append((chi2, x))
+    return [(chi2, objective.values_at(x)) for chi2, x in distinct], found[0][1]
 
 
 def _check(rows: Sequence[Row], free: Sequence[str], rescaled: bool) -> None:
@@ -532,11 +714,11 @@ def _check(rows: Sequence[Row], free: Sequence[str], rescaled: bool) -> None:
 
 # ------------------------------------------------------------------------------------------- the verb
 
-METHODS: dict[str, Callable[..., FitResult]] = {"least_squares": least_squares, "adam": descend}
+METHODS: dict[str, Callable[..., FitResult]] = {"least_squares": least_squares, "adam": descend, "lbfgs": quasi_newton}
 
 
 def fit(
-    device: Device | Model,
+    device: Device | Model | Sequence[Device | Model],
     rows: Sequence[Row],
     *,
     free: Sequence[str] | None = None,
@@ -545,10 +727,15 @@ def fit(
     progress: Progress | None = None,
     method: str = "least_squares",
     bounds: Mapping[str, tuple[float, float]] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
+    ties: Sequence[Tie] = (),
+    correlation: np.ndarray | None = None,
+    starts: int = 1,
     rescaled: bool = False,
     grid_errors: bool = True,
+    journal: str | Path | None = None,
 ) -> FitResult:
-    """Fits parameters of a device to measured signals, the error bars of the grid taken into account.
+    """Fits parameters of one device, or of several, to measured signals, with the error bars of the grid.
 
     The data are fitted with elements of first order, which is cheap, each signal corrected by a factor for what it is
     wrong by at the start, and from there with those of the model. What the orders differ by at the start gives the
@@ -557,53 +744,184 @@ def fit(
 
     Args:
       device: its own values are the start; a model from `signals.build` is used as it is (cells and order do nothing).
-      rows: measured signals.
+        Of several, told apart by their names, a free parameter is one for all that have it ("Py.S_s"), or that of
+        one device ("wide:zeta"), which goes before; what is not free keeps the value of each device.
+      rows: measured signals; of several devices, `Row.device` says whose.
       free: names such as "Py.S_s", "zeta"; None: what `choose` finds.
       cells, order: of the grid, as for `signals.build`.
       progress: is told what goes on.
-      method: "least_squares", or "adam" for many small steps of gradient descent.
+      method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.
       bounds: {name: (lower, upper)} in SI units, in place of the defaults of `KINDS`; those of a parameter that
         `choose` leaves out do nothing.
+      priors: {name: (mean, std)} in SI units, Gaussian, of free parameters; what is known of them besides the data.
+      ties: parameters that follow free ones, value = factor * value of the other.
+      correlation: of the rows (rows, rows); None: independent.
+      starts: so many starts of the cheap stage, see `scattered`.
       rescaled: multiply the covariance by the reduced chi2.
       grid_errors: False: take the model for exact, and fit on it alone.
+      journal: file that keeps every evaluation, from which a fit that was interrupted goes on; see `Journal`.
     Raises:
       ValueError: no rows, a name that does not exist, bounds that exclude the start.
       NotConverged: a solve did not converge at the start; further on the step is shortened instead.
     """
-    fine, solids = (device, device.device) if isinstance(device, Model) else (None, device)
-    rows, bounds, parameters = tuple(rows), dict(bounds or {}), solids.parameters()
+    given = [device] if isinstance(device, Device | Model) else list(device)
+    devices = [each.device if isinstance(each, Model) else each for each in given]
+    rows, bounds, priors = tuple(rows), dict(bounds or {}), dict(priors or {})
+    parameters = joint_parameters(devices, free or ())
     if method not in METHODS:
         raise ValueError(f"method: got '{method}'; {nearest(method, METHODS)}")
-    _require_names("free", free or (), parameters)
-    _require_names("bounds", bounds, parameters if free is None else free)
+    known = known_parameters(devices)
+    _require_names("free", free or (), known)
+    _require_names("bounds", bounds, known if free is None else free)
+    _require_names("priors", priors, known if free is None else free)
+    _check_ties(ties, free, known)
+    _check_priors(priors)
     _check(rows, ["zeta"] if free is None else list(free), rescaled)
-    if fine is None:
-        fine = signals.build(solids, cells=cells, order=order, progress=progress)
-    last = Predictor(fine, rows, RESIDUAL, progress)
+    _check_devices(devices, rows)
+    models = [
+        each if isinstance(each, Model) else signals.build(each, cells=cells, order=order, progress=progress)
+        for each in given
+    ]
+    own = models[0].grid.order
+    kept = None if journal is None else Journal(Path(journal), _problem(models, rows))
+    if kept is not None and progress is not None and len(kept):
+        progress(f"{journal}: {len(kept)} evaluations are there already")
+
+    def predictor(models: Sequence[Model]) -> tuple[Predict, Predict]:
+        """The model of all rows, and the same with ties and journal."""
+        lenient = kept is not None and len(kept) > 0
+        if len(models) == 1:
+            bare: Predict = Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient)
+        else:
+            places = [np.flatnonzero([row.device == each.device.name for row in rows]) for each in models]
+            parts = [
+                (
+                    each.device.name,
+                    each.device.parameters(),
+                    place,
+                    Predictor(each, [rows[i] for i in place], RESIDUAL, progress, lenient=lenient),
+                )
+                for each, place in zip(models, places, strict=True)
+            ]
+            bare = Joint(parts, len(rows))
+        whole = tied(bare, ties)
+        return bare, whole if kept is None else kept.keep(whole, f"order {models[0].grid.order}")
+
+    bare, last = predictor(models)
     stages: list[Predict] = [last]
-    grid_stds, wider = None, list(rows)
+    grid_stds, wider, wider_correlation = None, list(rows), correlation
     if grid_errors:
-        own = fine.grid.order
-        others = [Predictor(each, rows, RESIDUAL, progress) for each in accuracy.companions(fine)]
+        others = [predictor(each)[1] for each in zip(*map(accuracy.companions, models), strict=True)]
         values = _at_start(own, others, last, parameters, list(free or ["zeta"]))
         grid_stds = _grid_stds(own, values, rows)
         wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
+        if correlation is not None:
+            shares = np.array([row.std for row in rows]) / np.array([row.std for row in wider])
+            wider_correlation = np.asarray(correlation, float) * shares[:, None] * shares
+            np.fill_diagonal(wider_correlation, 1.0)
         if own > 1:
-            stages.insert(0, _corrected(others[0], values[0], values[own - 1]))
+            stages.insert(0, corrected(others[0], values[0], values[own - 1]))
+    misfit = Misfit(wider, wider_correlation, {name: Prior(*each) for name, each in priors.items()})
     if free is None:
-        used = dict.fromkeys(solid.material for solid in solids.solids)
-        choice = choose(stages[0], wider, parameters, [name for name in used if solids.materials[name].is_magnetic])
+        choice = choose(stages[0], misfit, parameters, _magnetic(devices))
     else:
         choice = Choice(tuple(free), {})
     varied = [Parameter(name, parameters[name], bounds.get(name)) for name in choice.free]
     fixed = {name: value for name, value in parameters.items() if name not in choice.free}
     minimise = METHODS[method]
-    result = minimise(stages, wider, varied, fixed, rescaled=rescaled, progress=progress, tolerance=FIT_TOLERANCE)
-    return replace(result, rows=rows, grid_stds=grid_stds, left_out=choice.left_out, fields=last.fields)
+    result = minimise(
+        stages, misfit, varied, fixed, rescaled=rescaled, starts=starts, progress=progress, tolerance=FIT_TOLERANCE
+    )
+    return replace(
+        result,
+        rows=rows,
+        correlation_of_data=correlation,
+        ties=tuple((tie.name, tie.factor, tie.source) for tie in ties),
+        grid_stds=grid_stds,
+        left_out=choice.left_out,
+        fields=getattr(bare, "fields", None),
+    )
+
+
+def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
+    """Every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
+    known: dict[str, float] = {}
+    for device in devices:
+        known |= {name: value for name, value in device.parameters().items() if name not in known}
+    if len(devices) > 1:
+        known |= {f"{each.name}{OF}{name}": value for each in devices for name, value in each.parameters().items()}
+    return known
+
+
+def joint_parameters(devices: Sequence[Device], free: Sequence[str]) -> dict[str, float]:
+    """Values at the start: one for all devices where they agree or where it is free, else each device's own."""
+    shared = {name: value for name, value in known_parameters(devices).items() if OF not in name}
+    out = dict(shared)
+    if len(devices) > 1:
+        for device in devices:
+            for name, value in device.parameters().items():
+                own = f"{device.name}{OF}{name}"
+                if own in free or (value != shared[name] and name not in free):
+                    out[own] = value
+    return out
+
+
+def _magnetic(devices: Sequence[Device]) -> list[str]:
+    used = [(each, solid.material) for each in devices for solid in each.solids]
+    return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
+
+
+def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[str, float]) -> None:
+    faults = []
+    for tie in ties:
+        faults += [
+            f"ties: got '{name}'; {nearest(name, known)}" for name in (tie.name, tie.source) if name not in known
+        ]
+        if tie.name in (free or ()):
+            faults.append(f"ties: {tie.name} follows {tie.source} and is free too, expected one of them")
+        if tie.source in [other.name for other in ties]:
+            faults.append(f"ties: {tie.name} follows {tie.source}, which follows another one; name that one")
+        if not math.isfinite(tie.factor):
+            faults.append(f"ties: {tie.name}: got factor {tie.factor:g}, expected a finite number")
+    twice = [name for name, times in Counter(tie.name for tie in ties).items() if times > 1]
+    faults += [f"ties: {name} follows more than one parameter" for name in twice]
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _check_priors(priors: Mapping[str, tuple[float, float]]) -> None:
+    faults = [
+        f"priors: {name}: got {mean:g} +- {std:g}, expected a finite mean and a finite std above 0"
+        for name, (mean, std) in priors.items()
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0)
+    ]
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
+    names = [each.name for each in devices]
+    if len(devices) == 1:
+        names.append("")
+    faults = [f"device: '{name}' is there more than once" for name, times in Counter(names).items() if times > 1]
+    for row in rows:
+        if row.device not in names:
+            faults.append(f"{row.experiment} {row.signal}: got device '{row.device}'; {nearest(row.device, names)}")
+    idle = [name for name in names if name and name not in [row.device for row in rows]] if len(devices) > 1 else []
+    faults += [f"device '{name}' has no rows, expected at least one" for name in idle]
+    if faults:
+        raise ValueError("\n".join(dict.fromkeys(faults)))
+
+
+def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
+    """What the answers of a model depend on, as text: devices, grids and which signals, not what was measured."""
+    lines = [[axis.tolist() for axis in each.grid.lines] for each in models]
+    wanted = [(row.device, row.experiment, row.signal) for row in rows]
+    return repr((__version__, [each.device for each in models], lines, [each.grid.order for each in models], wanted))
 
 
 def _at_start(
-    order: int, others: Sequence[Predictor], own: Predictor, parameters: Mapping[str, float], names: Sequence[str]
+    order: int, others: Sequence[Predict], own: Predict, parameters: Mapping[str, float], names: Sequence[str]
 ) -> list[np.ndarray]:
     """Values of the rows at the start at the orders 1, 2, ...; `order` is that of `own`."""
     with ThreadPoolExecutor(1) as pool:
@@ -625,92 +943,9 @@ def _grid_stds(order: int, values: Sequence[np.ndarray], rows: Sequence[Row]) ->
     return np.array(errors) * np.array(scale)
 
 
-def _corrected(cheap: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
-    """A cheap model times high/low, its values and those of the dear one at the start, where they are that similar.
-
-    The dear model then begins next to its own minimum: one linear model of the other's error, as in space mapping
-    (Bandler et al., IEEE Trans. Microw. Theory Tech. 42, 2536 (1994)).
-    """
-    ratio = np.divide(high, low, out=np.ones_like(high), where=low != 0)
-    ratio = np.where((ratio > 1 / SIMILAR) & (ratio < SIMILAR), ratio, 1.0)
-
-    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        values, jacobian = cheap(parameters, names)
-        return ratio * values, ratio[:, None] * jacobian
-
-    return predict
-
-
 def _require_names(
     what: str, names: Sequence[str] | Mapping[str, Any], known: Sequence[str] | Mapping[str, Any]
 ) -> None:
     faults = [f"{what}: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
     if faults:
         raise ValueError("\n".join(faults))
-
-
-class Predictor:
-    """The signals of a model as a `Predict`; each call starts from the fields of the last one.
-
-    Where there is no solution (values outside the model, or a solve that does not converge) values are NaN; on the
-    first call the error is raised instead. The preconditioner, which belongs to some values of the parameters, is built
-    anew for others when it has become too slow for them, or a solve fails.
-
-    Attributes:
-      fields: of the last call that had a solution, for the next one or for `signals.measure`.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        rows: Sequence[Row],
-        tolerance: float = solve.TOLERANCE,
-        progress: Progress | None = None,
-    ) -> None:
-        self._model, self._tolerance, self._progress = model, tolerance, progress
-        self._wanted = tuple((row.experiment, row.signal) for row in rows)
-        self._young = math.nan  # iterations per decade when the preconditioner was new
-        self.fields: Any = None
-
-    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Values and Jacobian."""
-        nothing = np.full(len(self._wanted), math.nan), np.full((len(self._wanted), len(names)), math.nan)
-        if self.fields is not None and value_faults(self._model.device, parameters):
-            return nothing
-        found = self._evaluate(parameters, names)
-        if found is None:
-            return nothing
-        self.fields = found.fields
-        now = found.iterations_per_decade
-        if now > AGED * self._young and self._model.outdated(parameters):
-            self._refresh(parameters, f"{now:.1f} iterations a decade where it began with {self._young:.1f}")
-        elif math.isnan(self._young):
-            self._young = now
-        return found.values, found.jacobian
-
-    def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> signals.Evaluation | None:
-        """None if a solve fails, with a new preconditioner too."""
-        for last in (not self._model.outdated(parameters), True):
-            try:
-                return signals.evaluate(
-                    self._model,
-                    parameters,
-                    self._wanted,
-                    tuple(names),
-                    start=self.fields,
-                    tolerance=self._tolerance,
-                    explain=last and self.fields is None,
-                )
-            except solve.NotConverged:
-                if last and self.fields is None:
-                    raise
-            if last:
-                break
-            self._refresh(parameters, "a solve did not converge")
-        return None
-
-    def _refresh(self, parameters: Mapping[str, float], why: str) -> None:
-        if self._progress is not None:
-            self._progress(f"{self._model.device.name}: building the preconditioner anew, {why}")
-        self._model = self._model.refreshed(parameters)
-        self._young = math.nan

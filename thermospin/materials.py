@@ -32,6 +32,11 @@ SI_UNITS = {key: units.KINDS[kind].unit for key, kind in KEYS.items()}
 NOT_GIVEN = "not given: taken as 0"
 
 
+def key_of(name: str) -> str:
+    """Key of a parameter: "S_s" of "Py.S_s" and of "wide:Py.S_s", "zeta" of "zeta" and of "wide:zeta"."""
+    return name.rpartition(":")[2].rpartition(".")[2]
+
+
 class MaterialError(ValueError):
     """A material whose numbers are outside the model, with every fault it has."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from thermospin.data import Row
+from thermospin.materials import key_of
 from thermospin.overview import SHOWN
 from thermospin.units import KINDS, readable_unit
 
@@ -128,6 +129,11 @@ class FitResult:
         into account.
       before, after: model values at the start and at the end, both of the last stage (rows,) [V/A^n].
       sensitivity: d signal/d parameter at the end, SI units (rows, parameters).
+      moves: how far an error of each row moves each parameter, SI units (parameters, rows).
+      priors: mean and std of what was known of parameters besides the data, SI units.
+      ties: (name, factor, source) of parameters that followed others.
+      correlation_of_data: of the rows (rows, rows); None: independent.
+      minima: chi2 and parameters of the minima that many starts of the first stage led to, the lowest first.
       pulls: (model - measured)/std at the end, of the magnitudes where the polarity is not known (rows,).
       chi2: sum of the squares of the pulls.
       evaluations: of values with Jacobian, all stages together.
@@ -154,6 +160,11 @@ class FitResult:
     identifiability: Identifiability
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sensitivity: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    moves: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    priors: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    ties: tuple[tuple[str, float, str], ...] = ()
+    correlation_of_data: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
     fields: Any = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -161,17 +172,12 @@ class FitResult:
     def grid_shares(self) -> np.ndarray:
         """How much of the variance of each parameter comes from the error bars of the grid (names,) [1].
 
-        With C = (J' W J)^-1 an error e of the data moves the parameters by C J' W e. NaN for an infinite variance.
+        NaN for an infinite variance.
         """
-        if self.grid_stds is None or self.sensitivity is None:
+        if self.grid_stds is None or self.moves is None:
             return np.zeros(len(self.parameters))
-        of_data = np.array([row.std for row in self.rows])
-        scaled = self.sensitivity / np.hypot(of_data, self.grid_stds)[:, None]
-        sizes = np.array(self.identifiability.sizes)
-        moves = np.linalg.pinv(scaled * sizes) / np.hypot(of_data, self.grid_stds)
-        grid, whole = ((moves**2) @ (each**2) for each in (self.grid_stds, np.hypot(of_data, self.grid_stds)))
-        infinite = np.isinf(np.diag(self.covariance))
-        return np.where(infinite, np.nan, grid / np.where(whole > 0, whole, 1.0))
+        variance = np.diag(self.identifiability.covariance())
+        return np.where(np.isinf(variance), np.nan, self.moves**2 @ self.grid_stds**2 / variance)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -189,8 +195,8 @@ class FitResult:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Rows minus parameters."""
-        return len(self.rows) - len(self.parameters)
+        """Rows, and priors, minus parameters."""
+        return len(self.rows) + len(self.priors) - len(self.parameters)
 
     @property
     def reduced_chi2(self) -> float:
@@ -224,6 +230,7 @@ class FitResult:
         }
         listed = [
             {
+                **({"device": row.device} if row.device else {}),
                 "experiment": row.experiment,
                 "signal": row.signal,
                 "measured": row.value,
@@ -259,6 +266,10 @@ class FitResult:
                 for std, row in zip(self.identifiability.relative_stds, self.identifiability.combinations, strict=True)
             ],
             "left_out": dict(self.left_out),
+            "priors": {name: {"mean": mean, "std": std} for name, (mean, std) in self.priors.items()},
+            "ties": [{"name": name, "factor": factor, "source": source} for name, factor, source in self.ties],
+            "minima": [{"chi2": chi2, "parameters": dict(each)} for chi2, each in self.minima],
+            "correlation_of_data": None if self.correlation_of_data is None else self.correlation_of_data.tolist(),
             "grid_shares": dict(zip(self.names, map(float, self.grid_shares), strict=True)),
         }
 
@@ -278,7 +289,7 @@ def quantity(name: str, value: float) -> str:
 
 def shown(name: str) -> tuple[str, float]:
     """Unit that a parameter is printed in, and its size in SI units."""
-    return SHOWN.get(name.rpartition(".")[2], ("", 1.0))
+    return SHOWN.get(key_of(name), ("", 1.0))
 
 
 def percent(share: float) -> str:
@@ -326,13 +337,17 @@ def _statistics(result: FitResult) -> list[str]:
         f"{number:{digits}}" if result.degrees_of_freedom > 0 else none
         for number, digits in ((result.reduced_chi2, ".6g"), (result.probability, ".2g"))
     )
-    source = "the stds of the data" + ("" if result.grid_stds is None else " and the error bars of the grid")
+    source = (
+        "the stds of the data"
+        + (" and their correlation" if result.correlation_of_data is not None else "")
+        + ("" if result.grid_stds is None else " and the error bars of the grid")
+    )
     if result.rescaled:
         source += ", rescaled by sqrt(reduced chi-square)"
     entries = {
         "# fitting method": result.method,
         "# function evals": f"{result.evaluations}",
-        "# data points": f"{len(result.rows)}",
+        "# data points": f"{len(result.rows)}" + (f", and {len(result.priors)} priors" if result.priors else ""),
         "# variables": f"{len(result.parameters)}",
         "chi-square": f"{result.chi2:.6g}",
         "reduced chi-square": reduced,
@@ -356,6 +371,18 @@ def _variables(result: FitResult) -> list[str]:
             )
         if math.isinf(each.std):
             lines.append(f"{name} is not fixed by these data: its value depends on where the fit started")
+        if name in result.priors:
+            mean, std = result.priors[name]
+            lines.append(f"prior: {name} = {quantity(name, mean)} +/- {quantity(name, std)}")
+    for name, factor, source in result.ties:
+        value = f" = {quantity(name, factor * result.parameters[source].value)}" if source in result.parameters else ""
+        lines.append(f"tied: {name} = {factor:g} * {source}{value}")
+    if len(result.minima) > 1:
+        others = "; ".join(
+            f"chi2 = {chi2:.4g} at {', '.join(f'{name} = {quantity(name, value)}' for name, value in each.items())}"
+            for chi2, each in result.minima[1:]
+        )
+        lines.append(f"many starts led to {len(result.minima)} minima, on the first grid: besides this one {others}")
     return lines
 
 
@@ -394,7 +421,7 @@ def _signals(result: FitResult) -> list[str]:
         shown = [f"{number / size:.5g}" for number in numbers]
         if gridded:
             shown.insert(2, f"{grid / size:.2g}")
-        lines.append([f"{row.experiment} {signal}", *shown, name, f"{pull:+.2f}"])
+        lines.append([f"{row.label} {signal}", *shown, name, f"{pull:+.2f}"])
     columns = _columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
     if result.probability < SMALLEST_PROBABILITY:
         worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]

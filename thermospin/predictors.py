@@ -1,0 +1,262 @@
+"""Models of data rows: values and exact Jacobian at given parameters, for one device or several, kept in a journal.
+
+A `Predict` is all that fits, profiles and posteriors know of the physics. Those here that are made of others: several
+devices with shared and separate parameters, parameters that follow others, a cheap model that is corrected to a dear
+one, and one that remembers on disk what it has computed, so that interrupted work goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from thermospin import signals, solve
+from thermospin.data import Row
+from thermospin.diagnosis import value_faults
+from thermospin.model import Model, Progress
+
+#: Relative residual of the solves in a fit: signals are right to its square, derivatives to itself.
+RESIDUAL = 1e-7
+#: A preconditioner is built anew when a decade of the residual takes so many times the iterations that it began with.
+AGED = 1.3
+#: A cheap model is corrected by a factor, where it is off by less than this factor.
+SIMILAR = 2.0
+#: Between the name of a device and that of a parameter which is its own in a fit of several: "wide:zeta".
+OF = ":"
+
+
+class Predict(Protocol):
+    """Model values of the data rows and their exact derivatives.
+
+    `parameters` holds every number of the model by name, in SI units; `names` are those to differentiate by. Returns
+    the values (rows,) [V/A^n] and the Jacobian (rows, names); values are NaN where the model has no solution.
+    """
+
+    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Values and Jacobian."""
+        ...
+
+
+class Predictor:
+    """The signals of a model as a `Predict`; each call starts from the fields of the last one.
+
+    Where there is no solution (values outside the model, or a solve that does not converge) values are NaN; on the
+    first call, unless it is lenient, the error is raised instead. The preconditioner, which belongs to some values of
+    the parameters, is built anew for others when it has become too slow for them, or a solve fails.
+
+    Attributes:
+      fields: of the last call that had a solution, for the next one or for `signals.measure`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rows: Sequence[Row],
+        tolerance: float = solve.TOLERANCE,
+        progress: Progress | None = None,
+        *,
+        lenient: bool = False,
+    ) -> None:
+        self._model, self._tolerance, self._progress, self._lenient = model, tolerance, progress, lenient
+        self._wanted = tuple((row.experiment, row.signal) for row in rows)
+        self._young = math.nan  # iterations per decade when the preconditioner was new
+        self.fields: Any = None
+
+    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Values and Jacobian."""
+        nothing = np.full(len(self._wanted), math.nan), np.full((len(self._wanted), len(names)), math.nan)
+        if self._known and value_faults(self._model.device, parameters):
+            return nothing
+        found = self._evaluate(parameters, names)
+        if found is None:
+            return nothing
+        self.fields = found.fields
+        now = found.iterations_per_decade
+        if now > AGED * self._young and self._model.outdated(parameters):
+            self._refresh(parameters, f"{now:.1f} iterations a decade where it began with {self._young:.1f}")
+        elif math.isnan(self._young):
+            self._young = now
+        return found.values, found.jacobian
+
+    @property
+    def _known(self) -> bool:
+        """Whether the model had a solution before: a failure is then one of the values."""
+        return self._lenient or self.fields is not None
+
+    def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> signals.Evaluation | None:
+        """None if a solve fails, with a new preconditioner too."""
+        for last in (not self._model.outdated(parameters), True):
+            try:
+                return signals.evaluate(
+                    self._model,
+                    parameters,
+                    self._wanted,
+                    tuple(names),
+                    start=self.fields,
+                    tolerance=self._tolerance,
+                    explain=last and not self._known,
+                )
+            except solve.NotConverged:
+                if last and not self._known:
+                    raise
+            if last:
+                break
+            self._refresh(parameters, "a solve did not converge")
+        return None
+
+    def _refresh(self, parameters: Mapping[str, float], why: str) -> None:
+        if self._progress is not None:
+            self._progress(f"{self._model.device.name}: building the preconditioner anew, {why}")
+        self._model = self._model.refreshed(parameters)
+        self._young = math.nan
+
+
+def corrected(cheap: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
+    """A cheap model times high/low, its values and those of the dear one at the start, where they are that similar.
+
+    The dear model then begins next to its own minimum: one linear model of the other's error, as in space mapping
+    (Bandler et al., IEEE Trans. Microw. Theory Tech. 42, 2536 (1994)).
+    """
+    ratio = np.divide(high, low, out=np.ones_like(high), where=low != 0)
+    ratio = np.where((ratio > 1 / SIMILAR) & (ratio < SIMILAR), ratio, 1.0)
+
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        values, jacobian = cheap(parameters, names)
+        return ratio * values, ratio[:, None] * jacobian
+
+    return predict
+
+
+@dataclasses.dataclass(frozen=True)
+class Tie:
+    """A parameter that follows another one: value(name) = factor * value(source)."""
+
+    name: str
+    source: str
+    factor: float = 1.0
+
+
+def tied(predict: Predict, ties: Sequence[Tie]) -> Predict:
+    """The same model with parameters that follow others; d/d source takes those that follow it along."""
+    if not ties:
+        return predict
+
+    def followed(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        parameters = dict(parameters) | {tie.name: tie.factor * parameters[tie.source] for tie in ties}
+        along = [tie for tie in ties if tie.source in names]
+        values, jacobian = predict(parameters, [*names, *(tie.name for tie in along)])
+        own = np.array(jacobian[:, : len(names)])
+        for k, tie in enumerate(along, len(names)):
+            own[:, list(names).index(tie.source)] += tie.factor * jacobian[:, k]
+        return values, own
+
+    return followed
+
+
+class Joint:
+    """Several devices in one: rows of all of them, one parameter for those that share its name.
+
+    A parameter "wide:zeta" is that of the device "wide" alone and goes before "zeta".
+
+    Args:
+      parts: for each device its name, its own values, the rows that it predicts (places in the whole), and the model.
+      rows: number of rows in all.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Mapping[str, float], np.ndarray, Predict]], rows: int) -> None:
+        self._parts, self._rows = tuple(parts), rows
+
+    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Values and Jacobian; all NaN where one of the devices has no solution."""
+        values, jacobian = np.full(self._rows, math.nan), np.zeros((self._rows, len(names)))
+        for device, own, places, predict in self._parts:
+            key = {name: f"{device}{OF}{name}" for name in own}
+            known = {name: parameters.get(key[name], parameters.get(name, value)) for name, value in own.items()}
+            # Where each asked name acts on this device: under its own name first.
+            asked = {name: full for name in own for full in (key[name], name) if full in names}
+            asked = {name: key[name] if key[name] in parameters else full for name, full in asked.items()}
+            asked = {name: full for name, full in asked.items() if full in names}
+            found, slopes = predict(known, list(asked))
+            values[places] = found
+            for column, full in enumerate(asked.values()):
+                jacobian[places, list(names).index(full)] = slopes[:, column]
+        if not np.all(np.isfinite(values)):
+            return np.full(self._rows, math.nan), np.full(jacobian.shape, math.nan)
+        return values, jacobian
+
+    @property
+    def fields(self) -> Any:
+        """None: fields belong to one device."""
+        return None
+
+
+class Journal:
+    """What a model has computed, on disk, one line of JSON each: the same question is answered from there.
+
+    A fit asks the same questions in the same order when it is run again, so that one that was stopped, at whatever
+    moment, goes on with the first question that it had no answer to. A line that was not written to its end is dropped.
+
+    Args:
+      path: of the file; made if it does not exist.
+      problem: text that identifies device, grid, data and program; a journal of another problem is refused.
+    Raises:
+      ValueError: the file is no journal, or that of another problem.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._known: dict[str, Any] = {}
+        first = {"thermospin journal": hashlib.sha256(problem.encode()).hexdigest()}
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        whole, torn = lines[:-1], lines[-1:] and lines[-1]
+        entries = [_entry(line) for line in whole]
+        if entries and entries[0] != first or (torn and not entries):
+            other = bool(entries) and isinstance(entries[0], dict) and list(entries[0]) == list(first)
+            found = "that of another device, grid, data or version" if other else "a file of another kind"
+            raise ValueError(f"{path}: got {found}, expected the journal of this fit; give another file, or remove it")
+        for entry in entries[1:]:
+            if isinstance(entry, dict) and {"key", "values", "jacobian"} <= set(entry):
+                self._known[entry["key"]] = entry
+        if torn:
+            path.write_bytes(b"".join(line + b"\n" for line in whole))
+        if not entries:
+            self._append(first)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def keep(self, predict: Predict, label: str) -> Predict:
+        """The same model, whose answers are kept; `label` tells those of one model from those of another."""
+
+        def remembered(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+            question = json.dumps([label, sorted(parameters.items()), list(names)])
+            key = hashlib.sha256(question.encode()).hexdigest()
+            known = self._known.get(key)
+            if known is None:
+                values, jacobian = predict(parameters, names)
+                known = {"key": key, "values": np.asarray(values).tolist(), "jacobian": np.asarray(jacobian).tolist()}
+                self._append(known)
+                self._known[key] = known
+            values = np.array(known["values"], float)
+            return values, np.array(known["jacobian"], float).reshape(len(values), len(names))
+
+        return remembered
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def _entry(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
