@@ -83,12 +83,17 @@ def spread_names(args: list[str]) -> list[str]:
             names = False
         elif i and args[i - 1] == "--free":
             names = True
-        elif names and (arg == "zeta" or ("." in arg and "/" not in arg and not arg.endswith((".csv", ".toml")))):
+        elif names and (arg == "zeta" or _is_name(arg)):
             result.append("--free")
         else:
             names = False
         result.append(arg)
     return result
+
+
+def _is_name(arg: str) -> bool:
+    dotted = "." in arg or arg.endswith(":zeta")
+    return dotted and "/" not in arg and not arg.endswith((".csv", ".toml"))
 
 
 @contextlib.contextmanager
@@ -304,40 +309,90 @@ def _wish(cells: int | None, text: str | None) -> float | None:
 @app.command(cls=FitCommand)
 def fit(
     device: DeviceArgument,
-    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Measured signals (CSV), or a shipped name.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...", help="Measured signals (CSV), lock-in sweeps (TOML, see `sweeps`), or a shipped name."
+        ),
+    ],
     free: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME...", help="Parameters to fit, such as Py.S_s zeta; default: chosen by the program."),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICE,DATA,...", help="Another device and its data, fitted together; its own zeta: NAME:zeta."
+        ),
+    ] = None,
+    prior: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=MEAN+-STD", help='Known besides the data: "Py.P = 0.25 +- 0.02".')
+    ] = None,
+    bounds: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=LOW..HIGH", help='Limits: "Py.lambda_sf = 1 nm .. 20 nm".')
+    ] = None,
+    tie: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=[FACTOR*]OTHER", help='Follows another one: "Cu.S = 0.5 * Au.S".')
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help="least_squares, lbfgs or adam.")] = "least_squares",
+    starts: Annotated[int, typer.Option(min=1, help="So many starts; other minima are told.")] = 1,
+    rescaled: Annotated[
+        bool, typer.Option("--rescaled", help="Standard deviations times sqrt(reduced chi2): stds of data as weights.")
+    ] = False,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: AdaptedOrderOption = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep every evaluation there; run again, the fit goes on from it."),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Fits material values and zeta to measured signals, with standard deviations and correlations."""
     with exit_codes():
-        from thermospin.device import load
+        from thermospin import assignments
 
         wish = _wish(cells, tolerance)
-        loaded = _with_experiments(load(device), device)
-        rows = _read_data(data, loaded)
-        _require_parameters(free or [], loaded)
-        require_writable(json)
+        sources = [(device, data), *(_device_and_data(text) for text in also or ())]
+        devices, rows, correlation, notes = _read_all(sources)
+        _require_parameters(free or [], devices)
+        options: dict[str, Any] = {
+            "priors": assignments.priors(prior or ()),
+            "bounds": assignments.bounds(bounds or ()),
+            "ties": assignments.ties(tie or ()),
+        }
+        for path in (json, journal):
+            require_writable(path)
         start_jax()
         from thermospin.export import write_json
         from thermospin.inverse import fit as run_fit
 
-        notes, met = [], True
+        met, chosen = True, order or 2
+        models: list[Any] = []
         with Progress() as progress:
-            if cells is None and wish is None:
-                result = run_fit(loaded, rows, free=free or None, order=order or 2, progress=progress)
-            else:
+            if cells is not None or wish is not None:
                 from thermospin.refine import adapt
 
-                signals = list(dict.fromkeys((row.experiment, row.signal) for row in rows))
-                found = adapt(loaded, cells=cells, tolerance=wish, order=order or 3, wanted=signals, progress=progress)
-                notes, met = found.words(), found.met
-                result = run_fit(found.model, rows, free=free or None, progress=progress)
+                chosen = order or 3
+                for each in devices:
+                    signals = [(row.experiment, row.signal) for row in rows if row.device in ("", each.name)]
+                    wanted = list(dict.fromkeys(signals))
+                    found = adapt(each, cells=cells, tolerance=wish, order=chosen, wanted=wanted, progress=progress)
+                    notes, met = [*notes, *found.words()], met and found.met
+                    models.append(found.model)
+            result = run_fit(
+                models or devices,
+                rows,
+                free=free or None,
+                order=chosen,
+                method=method,
+                starts=starts,
+                rescaled=rescaled,
+                correlation=correlation,
+                journal=journal,
+                progress=progress,
+                **options,
+            )
         as_json = result.to_json()
         if json is not None:
             write_json(json, as_json)
@@ -400,25 +455,65 @@ def _with_experiments(device: Device, source: str) -> Device:
     return device
 
 
-def _read_data(paths: list[str], device: Device) -> list[Any]:
-    from thermospin.data import DataError, load
+def _device_and_data(text: str) -> tuple[str, list[str]]:
+    """A device and its data from "DEVICE,DATA,..."."""
+    device, *data = (part.strip() for part in text.split(","))
+    if not device or not data or not all(data):
+        raise InputError(f"--also: got '{text}', expected a device and its data, such as wide.toml,wide.csv")
+    return device, data
 
-    rows: list[Any] = []
-    faults: list[str] = []
-    for path in paths:
+
+def _read_all(sources: list[tuple[str, list[str]]]) -> tuple[list[Device], list[Any], Any, list[str]]:
+    """Devices, the rows of all of them, the correlation of the rows (None: independent), and notes on the data."""
+    from dataclasses import replace
+
+    from thermospin.data import DataError
+    from thermospin.device import DeviceError, load
+
+    devices, rows, blocks, notes, faults = [], [], [], [], []
+    for name, paths in sources:
         try:
-            rows += load(path, device)
-        except DataError as error:
+            device = _with_experiments(load(name), name)
+        except DeviceError as error:
             faults += error.faults
+            continue
+        devices.append(device)
+        for path in paths:
+            try:
+                found, correlation, said = _read_data(path, device)
+            except DataError as error:
+                faults += error.faults
+                continue
+            rows += [replace(row, device=device.name) for row in found] if len(sources) > 1 else found
+            blocks.append((len(found), correlation))
+            notes += said
     if faults:
-        raise DataError(faults)
-    return rows
+        raise InputError("\n".join(faults))
+    if all(block is None for _, block in blocks):
+        return devices, rows, None, notes
+    import numpy as np
+    from scipy.linalg import block_diag
+
+    return devices, rows, block_diag(*(np.eye(size) if each is None else each for size, each in blocks)), notes
 
 
-def _require_parameters(names: list[str], device: Device) -> None:
+def _read_data(path: str, device: Device) -> tuple[list[Any], Any, list[str]]:
+    """Rows, correlation (None: independent) and notes of one file."""
+    if path.endswith(".toml"):
+        from thermospin import lockin
+
+        measured = lockin.load(path, device)
+        return list(measured.rows), measured.correlation, list(measured.notes)
+    from thermospin.data import load
+
+    return list(load(path, device)), None, []
+
+
+def _require_parameters(names: list[str], devices: list[Device]) -> None:
+    from thermospin.device import known_parameters
     from thermospin.materials import nearest
 
-    known = device.parameters()
+    known = known_parameters(devices)
     faults = [f"--free: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
     if faults:
         raise InputError("\n".join(faults))

@@ -17,6 +17,8 @@ from thermospin.grid import Box, Features
 from thermospin.layout import FACES, Face, Layout
 from thermospin.materials import Material, nearest
 
+#: Between the name of a device and that of a parameter which is its own in a fit of several: "wide:zeta".
+OF = ":"
 #: Names that signals give to combinations of states; no state can be called so.
 RESERVED_STATES = ("baseline", "spin", "unit")
 
@@ -371,6 +373,16 @@ def _experiment_faults(
                 if sign not in (-1, 1):
                     found.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
     return good
+
+
+def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
+    """Every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
+    known: dict[str, float] = {}
+    for device in devices:
+        known |= {name: value for name, value in device.parameters().items() if name not in known}
+    if len(devices) > 1:
+        known |= {f"{each.name}{OF}{name}": value for each in devices for name, value in each.parameters().items()}
+    return known
 
 
 def load(path: str | Path) -> Device:

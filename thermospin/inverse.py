@@ -27,10 +27,10 @@ from scipy.stats import qmc
 
 from thermospin import __version__, accuracy, report, signals
 from thermospin.data import Row
-from thermospin.device import Device
+from thermospin.device import OF, Device, known_parameters
 from thermospin.materials import SI_UNITS, key_of, nearest
 from thermospin.model import Model, Progress
-from thermospin.predictors import OF, RESIDUAL, Joint, Journal, Predict, Predictor, Tie, corrected, tied
+from thermospin.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, Tie, corrected, tied
 from thermospin.report import FitResult, Fitted, Identifiability
 
 #: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.
@@ -306,8 +306,7 @@ class Objective:
         """
         residuals, jacobian = self.residuals(x), self.jacobian(x)
         gradient = jacobian.T @ residuals
-        pressed = (x - bounds[0] <= AT_BOUND) & (gradient > 0) | (bounds[1] - x <= AT_BOUND) & (gradient < 0)
-        inner = jacobian[:, ~pressed]
+        inner = jacobian[:, ~_pressed(x, gradient, bounds)]
         return float(np.sum((inner @ np.linalg.lstsq(inner, residuals, rcond=RANK_CUTOFF)[0]) ** 2))
 
     def jacobian(self, x: np.ndarray) -> np.ndarray:
@@ -315,6 +314,11 @@ class Objective:
         self.evaluate(x)
         slopes = np.array([each.slope(float(xi)) for each, xi in zip(self._free, x, strict=True)])
         return self._misfit.jacobian(self.values, self.sensitivity, [each.name for each in self._free]) * slopes
+
+
+def _pressed(x: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Which coordinates sit at a bound and would go beyond it."""
+    return (x - bounds[0] <= AT_BOUND) & (gradient > 0) | (bounds[1] - x <= AT_BOUND) & (gradient < 0)
 
 
 def pulls(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
@@ -538,17 +542,24 @@ def quasi_newton(
       stages, rows, free, fixed, rescaled, starts, progress, tolerance, max_evaluations: as for `least_squares`.
     Source: Nocedal and Wright, Numerical Optimization (2006), algorithms 3.1 and 7.4.
     """
+    import jax
     import optax
 
     def minimise(f: Objective, x: np.ndarray, bounds: np.ndarray, tolerance: float) -> tuple[np.ndarray, bool, str]:
         optimiser = optax.scale_by_lbfgs(memory_size=10)
-        state, left = optimiser.init(x), max_evaluations
+        # Compiled as one: eagerly it is a hundred small programs.
+        step_of = jax.jit(optimiser.update)
+        state, left, pressed = optimiser.init(x), max_evaluations, np.zeros(len(x), bool)
         while left > 0:
             residuals = f.residuals(x)
             value, gradient = float(np.sum(residuals**2)) / 2, f.jacobian(x).T @ residuals
             if f.gain(x, bounds) <= 2 * tolerance * max(value, 0.5):
                 return x, True, ENOUGH
-            update, state = optimiser.update(gradient, state, x)
+            before, pressed = pressed, _pressed(x, gradient, bounds)
+            gradient = np.where(pressed, 0.0, gradient)
+            if np.any(pressed != before):
+                state = optimiser.init(x)  # the curvature seen so far was that of other coordinates
+            update, state = step_of(gradient, state, x)
             step = -np.asarray(update, float)
             if step @ gradient >= 0:
                 state, step = optimiser.init(x), -gradient
@@ -841,16 +852,6 @@ def fit(
         left_out=choice.left_out,
         fields=getattr(bare, "fields", None),
     )
-
-
-def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
-    """Every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
-    known: dict[str, float] = {}
-    for device in devices:
-        known |= {name: value for name, value in device.parameters().items() if name not in known}
-    if len(devices) > 1:
-        known |= {f"{each.name}{OF}{name}": value for each in devices for name, value in each.parameters().items()}
-    return known
 
 
 def joint_parameters(devices: Sequence[Device], free: Sequence[str]) -> dict[str, float]:

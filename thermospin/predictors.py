@@ -20,6 +20,7 @@ import numpy as np
 
 from thermospin import signals, solve
 from thermospin.data import Row
+from thermospin.device import OF
 from thermospin.diagnosis import value_faults
 from thermospin.model import Model, Progress
 
@@ -29,8 +30,6 @@ RESIDUAL = 1e-7
 AGED = 1.3
 #: A cheap model is corrected by a factor, where it is off by less than this factor.
 SIMILAR = 2.0
-#: Between the name of a device and that of a parameter which is its own in a fit of several: "wide:zeta".
-OF = ":"
 
 
 class Predict(Protocol):

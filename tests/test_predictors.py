@@ -1,0 +1,131 @@
+"""Models made of others: shared and separate parameters, ties, a correction, and a journal that a fit goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thermospin.predictors import Joint, Journal, Predict, Tie, corrected, tied
+
+
+def bilinear(factor: float) -> Predict:
+    """One signal factor * a * b of the parameters "m.a" and "zeta"."""
+
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        a, b = parameters["m.a"], parameters["zeta"]
+        slopes = {"m.a": factor * b, "zeta": factor * a}
+        return np.array([factor * a * b]), np.array([[slopes.get(name, 0.0) for name in names]]).reshape(1, len(names))
+
+    return predict
+
+
+OWN = {"m.a": 2.0, "zeta": 1.0}
+
+
+def joint() -> Joint:
+    """Two devices whose rows come in turn: a second, its neighbour, and the first one's."""
+    both = [("one", OWN, np.array([1]), bilinear(1.0)), ("two", {**OWN, "zeta": 5.0}, np.array([0]), bilinear(10.0))]
+    return Joint(both, 2)
+
+
+def test_a_shared_name_moves_every_device_and_a_device_s_own_name_that_one() -> None:
+    names = ["m.a", "zeta", "two:zeta"]
+    values, jacobian = joint()({"m.a": 3.0, "zeta": 7.0, "two:zeta": 4.0}, names)
+    np.testing.assert_array_equal(values, [10 * 3 * 4, 3 * 7])
+    np.testing.assert_array_equal(jacobian, [[40, 0, 30], [7, 3, 0]])
+
+
+def test_what_is_not_given_keeps_the_value_of_its_device() -> None:
+    values, jacobian = joint()({"m.a": 3.0}, ["m.a"])
+    np.testing.assert_array_equal(values, [10 * 3 * 5, 3 * 1])
+    np.testing.assert_array_equal(jacobian, [[50], [1]])
+
+
+def test_a_device_without_a_solution_leaves_none_to_the_whole() -> None:
+    def nothing(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([np.nan]), np.full((1, len(names)), np.nan)
+
+    whole = Joint([("one", OWN, np.array([0]), bilinear(1.0)), ("two", OWN, np.array([1]), nothing)], 2)
+    values, jacobian = whole(OWN, ["zeta"])
+    assert np.all(np.isnan(values)) and np.all(np.isnan(jacobian))
+
+
+def test_a_tied_parameter_moves_with_its_source() -> None:
+    model = tied(bilinear(1.0), [Tie("m.a", "zeta", 3.0)])
+    values, jacobian = model({"m.a": 99.0, "zeta": 2.0}, ["zeta"])
+    # 3 zeta^2 and its derivative.
+    assert values[0] == 12.0
+    assert jacobian[0, 0] == 12.0
+    assert tied(bilinear(1.0), [])({"m.a": 99.0, "zeta": 2.0}, ["zeta"])[1][0, 0] == 99.0
+
+
+def test_a_cheap_model_is_corrected_where_it_is_similar() -> None:
+    def two(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([1.0, -1.0, 0.0]) * parameters["zeta"], np.tile([[1.0], [-1.0], [0.0]], len(names))
+
+    low, high = np.array([2.0, -2.0, 0.0]), np.array([3.0, 2.0, 1.0])
+    values, jacobian = corrected(two, low, high)({"zeta": 4.0}, ["zeta"])
+    np.testing.assert_array_equal(values, [6.0, -4.0, 0.0])
+    np.testing.assert_array_equal(jacobian[:, 0], [1.5, -1.0, 0.0])
+
+
+# ------------------------------------------------------------------------------------------- journal
+
+
+class Counting:
+    """A model that counts its calls, and has no solution for a negative zeta."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        self.calls += 1
+        value = parameters["zeta"] / 3 if parameters["zeta"] > 0 else np.nan
+        return np.array([value, 0.1]), np.full((2, len(names)), value)
+
+
+def test_a_question_that_was_answered_is_not_asked_again(tmp_path: Path) -> None:
+    model = Counting()
+    for _ in range(2):
+        kept = Journal(tmp_path / "fit.jsonl", "one").keep(model, "order 2")
+        for zeta in (1.0, 0.7, -1.0):
+            values, jacobian = kept({"zeta": zeta}, ["zeta"])
+            wanted = Counting()({"zeta": zeta}, ["zeta"])
+            np.testing.assert_array_equal(values, wanted[0])
+            np.testing.assert_array_equal(jacobian, wanted[1])
+    assert model.calls == 3
+    kept({"zeta": 1.0}, ())
+    Journal(tmp_path / "fit.jsonl", "one").keep(model, "order 1")({"zeta": 1.0}, ["zeta"])
+    assert model.calls == 5
+
+
+def test_whatever_part_of_a_journal_was_written_is_used(tmp_path: Path) -> None:
+    path, model = tmp_path / "fit.jsonl", Counting()
+    kept = Journal(path, "one").keep(model, "")
+    for zeta in (1.0, 2.0, 3.0):
+        kept({"zeta": zeta}, ["zeta"])
+    whole = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    # Cut at every byte after the first line: as many answers are there as lines were whole.
+    for cut in range(ends[0], len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        assert len(Journal(path, "one")) == sum(end <= cut for end in ends) - 1
+        assert path.read_bytes() == whole[: max(end for end in ends if end <= cut)]
+
+
+def test_another_problem_or_another_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "fit.jsonl"
+    Journal(path, "one").keep(Counting(), "")({"zeta": 1.0}, ["zeta"])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"that of another device, grid, data or version, expected the journal of th"):
+        Journal(path, "two")
+    assert path.read_bytes() == before
+    for text in ("experiment,signal\n1,2\n", "no newline", json.dumps([1]) + "\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="got a file of another kind, expected the journal of this fit"):
+            Journal(path, "one")
+        assert path.read_text() == text
