@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from thermospin import assignments
-from thermospin.predictors import Tie
+from thermospin.device import Tie
 
 
 def test_priors_bounds_and_ties_take_units() -> None:

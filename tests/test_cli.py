@@ -69,8 +69,10 @@ class Stub:
             to_json=lambda: self._give(self.signals), met=self.met, model="adapted", words=lambda: ["grid 1: small"]
         )
 
-    def fit(self, device: Any, rows: Any, *, free: Any, progress: Any, order: Any = None) -> Any:
-        self.calls.append(("fit", getattr(device, "name", device), len(rows), free, order))
+    def fit(self, devices: Any, rows: Any, *, free: Any, progress: Any, order: Any, **options: Any) -> Any:
+        (*names,) = (getattr(each, "name", each) for each in devices)
+        self.calls.append(("fit", *names, len(rows), free, order))
+        self.rows, self.options = rows, options
         return types.SimpleNamespace(to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1")
 
     def run_demo(self, name: str, *, out: Path, cells: Any, order: int, progress: Any) -> str:
@@ -188,7 +190,44 @@ def test_a_fit_with_a_tolerance_runs_on_a_grid_for_its_data(stub: Stub) -> None:
     assert first[:2] == ("adapt", "slachter2010")
     assert first[2]["tolerance"] == 0.05 and ("thermal", "R2.spin") in first[2]["wanted"]
     assert len(first[2]["wanted"]) == 6
-    assert second == ("fit", "adapted", 6, ["zeta"], None)
+    assert second == ("fit", "adapted", 6, ["zeta"], 3)
+
+
+def test_a_fit_takes_other_devices_priors_bounds_ties_and_a_method(stub: Stub, tmp_path: Path) -> None:
+    near = Path(cli.__file__).parent / "devices" / "slachter2010.toml"
+    far, data = tmp_path / "far.toml", tmp_path / "far.csv"
+    far.write_text(near.read_text(encoding="utf-8").replace('"slachter2010"', '"far"', 1), encoding="utf-8")
+    data.write_text("experiment,signal,value,std,unit\nthermal,R2.spin,-5,0.5,nV/mA^2\n")
+    result = run(
+        "fit", "slachter2010", "slachter2010", "--also", f"{far}, {data}", "--free", "far:zeta", "Py.S_s",
+        "--prior", "Py.S_s = -3 uV/K +- 1 uV/K", "--bounds", "far:zeta = 0.5 .. 2", "--tie", "zeta = far:zeta",
+        "--method", "lbfgs", "--starts", 4, "--rescaled", "--journal", tmp_path / "j.jsonl",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert stub.calls == [("fit", "slachter2010", "far", 7, ["far:zeta", "Py.S_s"], 2)]
+    assert [row.device for row in stub.rows] == ["slachter2010"] * 6 + ["far"]
+    assert stub.options["priors"] == {"Py.S_s": (-3e-6, 1e-6)} and stub.options["bounds"] == {"far:zeta": (0.5, 2.0)}
+    (tie,) = stub.options["ties"]
+    assert (tie.name, tie.source, tie.factor) == ("zeta", "far:zeta", 1.0)
+    assert (stub.options["method"], stub.options["starts"], stub.options["rescaled"]) == ("lbfgs", 4, True)
+    assert stub.options["journal"] == tmp_path / "j.jsonl" and stub.options["correlation"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--also", "far.toml"], "expected a device and its data"),
+        (["--also", "slachter2010,nope.csv"], "nope.csv: no such file"),
+        (["--prior", "zeta = 1"], "expected NAME = MEAN +- STD"),
+        (["--bounds", "zeta = 1"], "expected NAME = LOWER .. UPPER"),
+        (["--tie", "zeta"], "expected NAME = FACTOR * OTHER"),
+        (["--journal", "."], "not a regular file"),
+    ],
+)
+def test_bad_options_of_a_fit_are_exit_code_2(stub: Stub, options: list[str], words: str) -> None:
+    result = run("fit", "slachter2010", "slachter2010", *options)
+    assert result.exit_code == 2 and words in result.stderr, result.output
+    assert stub.calls == []
 
 
 def test_check_shows_what_there_is_and_what_it_costs(stub: Stub, tmp_path: Path) -> None:

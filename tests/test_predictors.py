@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thermospin.predictors import Joint, Journal, Predict, Tie, corrected, tied
+from thermospin.device import Tie
+from thermospin.predictors import Joint, Journal, Predict, corrected, tied
 
 
 def bilinear(factor: float) -> Predict:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 
 from thermospin import units
+from thermospin.device import Tie
 from thermospin.materials import KEYS, key_of, nearest
-from thermospin.predictors import Tie
 
 
 def priors(texts: Iterable[str]) -> dict[str, tuple[float, float]]:

@@ -375,6 +375,15 @@ def _experiment_faults(
     return good
 
 
+@dataclasses.dataclass(frozen=True)
+class Tie:
+    """A parameter that follows another one: value(name) = factor * value(source)."""
+
+    name: str
+    source: str
+    factor: float = 1.0
+
+
 def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
     """Every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
     known: dict[str, float] = {}

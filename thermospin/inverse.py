@@ -27,10 +27,10 @@ from scipy.stats import qmc
 
 from thermospin import __version__, accuracy, report, signals
 from thermospin.data import Row
-from thermospin.device import OF, Device, known_parameters
+from thermospin.device import OF, Device, Tie, known_parameters
 from thermospin.materials import SI_UNITS, key_of, nearest
 from thermospin.model import Model, Progress
-from thermospin.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, Tie, corrected, tied
+from thermospin.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, corrected, tied
 from thermospin.report import FitResult, Fitted, Identifiability
 
 #: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.

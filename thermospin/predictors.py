@@ -7,7 +7,6 @@ one, and one that remembers on disk what it has computed, so that interrupted wo
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -20,7 +19,7 @@ import numpy as np
 
 from thermospin import signals, solve
 from thermospin.data import Row
-from thermospin.device import OF
+from thermospin.device import OF, Tie
 from thermospin.diagnosis import value_faults
 from thermospin.model import Model, Progress
 
@@ -132,15 +131,6 @@ def corrected(cheap: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
         return ratio * values, ratio[:, None] * jacobian
 
     return predict
-
-
-@dataclasses.dataclass(frozen=True)
-class Tie:
-    """A parameter that follows another one: value(name) = factor * value(source)."""
-
-    name: str
-    source: str
-    factor: float = 1.0
 
 
 def tied(predict: Predict, ties: Sequence[Tie]) -> Predict:
