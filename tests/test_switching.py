@@ -1,0 +1,138 @@
+"""Field sweeps with known levels: recovery, calibrated bars, and what is no switch."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from thermospin import switching
+from thermospin.switching import Switch
+
+
+def trace(
+    rng: np.random.Generator, n: int = 120, first: int = 70, end: int = 90, step: float = 1.0, noise: float = 0.1
+) -> np.ndarray:
+    """P = 5, AP = 5 + step, a drift of 0.4 from end to end."""
+    out = 5 + 0.4 * np.linspace(-0.5, 0.5, n) + noise * rng.standard_normal(n)
+    out[first:end] += step
+    return out
+
+
+def brute(y: np.ndarray) -> tuple[int, int]:
+    """The best pair by a least-squares solve for each."""
+    n, best = len(y), (np.inf, (0, 0))
+    least = switching.LEAST
+    for first, end in itertools.product(range(least, n), range(least, n - least + 1)):
+        if end - first < least:
+            continue
+        inside = np.zeros(n)
+        inside[first:end] = 1
+        design = np.stack([np.ones(n), np.arange(n), inside], axis=1)
+        rest = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+        best = min(best, (float(rest @ rest), (first, end)))
+    return best[1]
+
+
+def test_the_search_is_the_best_of_all_pairs() -> None:
+    rng = np.random.default_rng(3)
+    for step in (0.15, 0.4, -0.6):
+        y = trace(rng, n=30, first=12, end=20, step=step, noise=0.2)
+        switch, *_ = switching._search(y, np.ones(30, bool))
+        assert switch is not None and (switch.first, switch.end) == brute(y)
+
+
+@pytest.mark.parametrize("step", [1.0, -1.0])
+def test_a_clear_switch_is_found_where_it_is(step: float) -> None:
+    switch, why = switching.find([trace(np.random.default_rng(0), step=step)])
+    assert switch == Switch(70, 90) and why == ""
+
+
+def test_a_noiseless_trace_is_found_too() -> None:
+    y = trace(np.random.default_rng(0), noise=0.0)
+    assert switching.find([y])[0] == Switch(70, 90)
+    found = switching.levels(y, Switch(70, 90))
+    assert found.P == pytest.approx(5.0) and found.AP == pytest.approx(6.0)
+
+
+def test_the_trace_that_shows_it_best_decides_for_all() -> None:
+    rng = np.random.default_rng(1)
+    weak, strong = trace(rng, step=0.02), trace(rng, step=1.0)
+    assert switching.find([weak])[0] is None
+    assert switching.find([weak, strong])[0] == Switch(70, 90)
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_bars_are_as_wide_as_the_scatter(correlated: bool) -> None:
+    """Pulls of P, AP and the step over 400 sweeps with outliers have a standard deviation of 1.
+
+    It is known to 1/sqrt(800) = 3.5 %; the breakpoints, which are found too, widen it by a little. Autoregressive noise
+    of 0.5 is handled to first order: within a fifth.
+    """
+    rng = np.random.default_rng(5)
+    pulls = []
+    for _ in range(400):
+        y = trace(rng, noise=0.0)
+        white = rng.standard_normal(len(y))
+        if correlated:
+            for i in range(1, len(y)):
+                white[i] = 0.5 * white[i - 1] + np.sqrt(1 - 0.25) * white[i]
+        y = y + 0.1 * white
+        y[rng.integers(0, len(y), 2)] += 3.0
+        switch, _ = switching.find([y])
+        assert switch is not None
+        found = switching.levels(y, switch)
+        std = np.sqrt(np.diag(found.covariance))
+        pulls.append([(found.P - 5) / std[0], (found.AP - 6) / std[1], (found.AP - found.P - 1) * found.step_over_std])
+        pulls[-1][2] /= found.AP - found.P
+        assert found.outliers >= 1
+    spread = np.std(pulls, axis=0)
+    assert np.all(np.abs(spread - 1) < (0.2 if correlated else 0.15)), spread
+    assert np.all(np.abs(np.mean(pulls, axis=0)) < 0.2)
+
+
+def test_bars_that_ignored_correlation_would_be_too_narrow() -> None:
+    rng = np.random.default_rng(5)
+    white = rng.standard_normal(4000)
+    for i in range(1, 4000):
+        white[i] = 0.5 * white[i - 1] + np.sqrt(0.75) * white[i]
+    found = switching.levels(trace(rng, n=4000, first=2500, end=3000, noise=0.0) + 0.1 * white, Switch(2500, 3000))
+    assert found.correlation == pytest.approx(0.5, abs=0.05)
+    # (1 + r)/(1 - r) = 3 times the variance of independent points, 0.01/3500 for P, and 4 % more for the drift.
+    assert found.covariance[0, 0] == pytest.approx(3 * 0.01 / 3500, rel=0.2)
+
+
+def test_noise_alone_is_no_switch() -> None:
+    """A false alarm needs 6 standard deviations; none is expected in 300 sweeps."""
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        switch, why = switching.find([trace(rng, step=0.0)])
+        assert switch is None and "standard deviations" in why
+
+
+def test_a_single_step_is_no_switch_and_is_told() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(50):
+        switch, why = switching.find([trace(rng, first=70, end=120)])
+        assert switch is None
+        assert "does not come back" in why or "standard deviations" in why, why
+
+
+@pytest.mark.parametrize(
+    ("y", "words"), [(np.zeros(100), "constant"), (np.linspace(0, 1, 100), "constant"), (np.zeros(5), "5 points")]
+)
+def test_what_cannot_be_judged_is_told(y: np.ndarray, words: str) -> None:
+    switch, why = switching.find([y])
+    assert switch is None and words in why
+
+
+def test_a_sweep_is_split_where_the_field_turns() -> None:
+    up, down = np.linspace(-1, 1, 50), np.linspace(1, -1, 50)
+    # The extreme is there twice in a row; the first one ends the branch.
+    ends = [(each.start, each.stop) for each in switching.branches(np.concatenate([up, down, up]))]
+    assert ends == [(0, 49), (49, 99), (99, 150)]
+    jitter = up + 0.03 * np.random.default_rng(0).standard_normal(50)
+    assert switching.branches(jitter) == [slice(0, 50)]
+    assert switching.branches(down) == [slice(0, 50)]
+    assert switching.branches(np.zeros(10)) == []
