@@ -363,3 +363,24 @@ def test_compiled_programs_are_kept_where_that_is_possible(tmp_path: Path, folde
     )
     assert done.stdout.strip() == ("cache" if kept else "None")
     assert ("compiled programs are not kept" in done.stderr) == (folder == "/dev/null/cache")
+
+
+def test_sweeps_prints_levels_and_signals_and_writes_files(tmp_path: Path) -> None:
+    csv, json_file, picture = (tmp_path / name for name in ("s.csv", "s.json", "s.png"))
+    result = run(
+        "sweeps", "slachter2010", "slachter2010-sweeps", "--csv", csv, "--json", json_file, "--picture", picture
+    )
+    assert result.exit_code == 0, result.output
+    for text in ("antiparallel from", "thermal R2.spin = -1", "as in the others", "R3 and R4 are not handed"):
+        assert text in result.stdout, text
+    assert len(csv.read_text(encoding="utf-8").splitlines()) == 9 and picture.stat().st_size > 20_000
+    assert len(json.loads(json_file.read_text(encoding="utf-8"))["correlation"]) == 8
+
+
+def test_a_fit_takes_sweeps_with_their_correlation(stub: Stub) -> None:
+    result = run("fit", "slachter2010", "slachter2010-sweeps", "--free", "zeta")
+    assert result.exit_code == 0, result.output
+    assert len(stub.rows) == 8 and stub.options["correlation"].shape == (8, 8)
+    both = run("fit", "slachter2010", "slachter2010-sweeps", "slachter2010", "--free", "zeta")
+    assert both.exit_code == 0, both.output
+    assert stub.options["correlation"].shape == (14, 14) and stub.options["correlation"][8, 9] == 0

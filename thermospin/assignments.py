@@ -84,8 +84,7 @@ def _pairs(
                 raise ValueError(f"the second one of {name}")
             ends = open_ends or (math.nan, math.nan)
             first, second = (
-                end if open_ends and not side else _value(side, kind)
-                for side, end in zip(sides, ends, strict=True)
+                end if open_ends and not side else _value(side, kind) for side, end in zip(sides, ends, strict=True)
             )
             out[name] = first, second
         except ValueError as why:

@@ -404,6 +404,46 @@ def fit(
 
 
 @app.command()
+def sweeps(
+    device: DeviceArgument,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Experiment file (TOML), or a shipped name: slachter2010-sweeps.")
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the signals there, in the form that `fit` reads.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw every sweep and its levels (PNG).")] = None,
+    json: JsonOption = None,
+) -> None:
+    """Signals behind lock-in field sweeps: where each switches, its levels, and R1 to R4 with error bars."""
+    with exit_codes():
+        from thermospin import lockin
+        from thermospin.data import write
+        from thermospin.device import load
+        from thermospin.export import atomic_file, write_json
+
+        loaded = _with_experiments(load(device), device)
+        for path in (csv, picture, json):
+            require_writable(path)
+        measured = lockin.load(file, loaded)
+        for line in measured.words():
+            typer.echo(line)
+        if csv is not None:
+            import io
+
+            text = io.StringIO()
+            write(measured.rows, text)
+            with atomic_file(csv) as out:
+                out.write(text.getvalue().encode())
+        if json is not None:
+            write_json(json, measured.to_json())
+        if picture is not None:
+            from thermospin.plotting import sweeps_picture
+
+            sweeps_picture(measured.sweeps, picture)
+
+
+@app.command()
 def check(
     device: DeviceArgument,
     cells: CellsOption = None,
@@ -499,7 +539,9 @@ def _read_all(sources: list[tuple[str, list[str]]]) -> tuple[list[Device], list[
 
 def _read_data(path: str, device: Device) -> tuple[list[Any], Any, list[str]]:
     """Rows, correlation (None: independent) and notes of one file."""
-    if path.endswith(".toml"):
+    from thermospin import sweepfile
+
+    if path.endswith(".toml") or path in sweepfile.shipped():
         from thermospin import lockin
 
         measured = lockin.load(path, device)

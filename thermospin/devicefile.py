@@ -21,7 +21,7 @@ from thermospin.materials import nearest
 _NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set length_unit = "nm", or write "5 nm"'
 
 
-def _quantity(kind: str) -> BeforeValidator:
+def quantity(kind: str) -> BeforeValidator:
     """A number or a string with a unit, made an SI float."""
 
     def check(value: Any, info: ValidationInfo) -> float:
@@ -55,28 +55,30 @@ def _parse(value: Any, kind: str, info: ValidationInfo) -> float:
     return units.parse(value, kind, length_unit=unit or "m")
 
 
-Length = Annotated[float, _quantity("length")]
+Length = Annotated[float, quantity("length")]
 Sourced = dict[str, Any] | None
 Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A table of a TOML file: unknown keys are faults."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Box(_Part):
+class _Box(Part):
     x: tuple[Length, Length]
     y: tuple[Length, Length]
     z: tuple[Length, Length]
 
 
-class _Provenance(_Part):
+class _Provenance(Part):
     x: str = ""
     y: str = ""
     z: str = ""
 
 
-class _Solid(_Part):
+class _Solid(Part):
     name: str
     material: str
     magnet: str | None = None
@@ -85,27 +87,27 @@ class _Solid(_Part):
     note: str = ""
 
 
-class _Contact(_Part):
+class _Contact(Part):
     name: str
     solid: str
     face: Face
     note: str = ""
 
 
-class _HeatSink(_Part):
+class _HeatSink(Part):
     solid: str
     face: Face
     note: str = ""
 
 
-class _Experiment(_Part):
+class _Experiment(Part):
     current: tuple[str, str]
     voltage: tuple[str, str]
     states: dict[str, dict[str, Literal[-1, 1]]]
     note: str = ""
 
 
-class _Material(_Part):
+class _Material(Part):
     card: str | None = None
     note: str = ""
     sigma: Annotated[Sourced, _sourced("conductivity")] = None
@@ -116,11 +118,11 @@ class _Material(_Part):
     lambda_sf: Annotated[Sourced, _sourced("length")] = None
 
 
-class _File(_Part):
+class _File(Part):
     name: str = ""
     length_unit: str | None = None
-    bath: Annotated[float, _quantity("temperature")] = 300.0
-    zeta: Annotated[float, _quantity("number")] = 1.0
+    bath: Annotated[float, quantity("temperature")] = 300.0
+    zeta: Annotated[float, quantity("number")] = 1.0
     notes: str = ""
     materials: dict[str, dict[str, Any]] = {}
     solids: list[dict[str, Any]]
@@ -129,7 +131,7 @@ class _File(_Part):
     experiments: dict[str, dict[str, Any]] = {}
 
 
-_PartT = TypeVar("_PartT", bound=_Part)
+PartT = TypeVar("PartT", bound=Part)
 
 #: What to say where pydantic's own words would not help.
 _EXPECTED = {
@@ -143,7 +145,7 @@ _EXPECTED = {
 }
 
 
-class _Reader:
+class Reader:
     """Reads parts of a file and collects what is wrong with them."""
 
     def __init__(self) -> None:
@@ -151,7 +153,7 @@ class _Reader:
         self.length_unit: str | None = None
         self.length_unit_missed = False
 
-    def read(self, model: type[_PartT], raw: dict[str, Any], label: str) -> tuple[_PartT | None, dict[str, Any]]:
+    def read(self, model: type[PartT], raw: dict[str, Any], label: str) -> tuple[PartT | None, dict[str, Any]]:
         """The part (None where it cannot be made), and its raw table with misspelt keys put right."""
         part, errors = self._validate(model, raw)
         if errors is None:
@@ -182,7 +184,7 @@ class _Reader:
             self.faults.append(f"{_join(label, path)}: {fault}")
         return self._validate(model, repaired)[0], repaired
 
-    def _validate(self, model: type[_PartT], raw: dict[str, Any]) -> tuple[_PartT | None, ValidationError | None]:
+    def _validate(self, model: type[PartT], raw: dict[str, Any]) -> tuple[PartT | None, ValidationError | None]:
         try:
             return model.model_validate(raw, context={"length_unit": self.length_unit}), None
         except ValidationError as error:
@@ -224,7 +226,7 @@ def read(text: str, source: str) -> dv.Device:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise dv.DeviceError([f"not a TOML file: {error}"], source) from None
-    reader = _Reader()
+    reader = Reader()
     top, raw = reader.read(_File, raw, "")
     if raw.get("length_unit") is not None:
         try:
@@ -245,7 +247,7 @@ def read(text: str, source: str) -> dv.Device:
     for i, item in enumerate(_tables(raw.get("solids"))):
         part, item = reader.read(_Solid, item, _name("solid", item, f"solids[{i}]"))
         if part is None:  # what is left of it: its box may be right
-            box, _ = _Reader.read(_silent(reader), _Box, _table(item.get("box")), "")
+            box, _ = Reader.read(_silent(reader), _Box, _table(item.get("box")), "")
             if box is None or not isinstance(item.get("name"), str):
                 unread.add(str(item.get("name", "")))
                 continue
@@ -302,7 +304,7 @@ def read(text: str, source: str) -> dv.Device:
 
 
 def _materials(
-    reader: _Reader, raw: Mapping[str, Any], solids: Iterable[dv.Solid], bath: float
+    reader: Reader, raw: Mapping[str, Any], solids: Iterable[dv.Solid], bath: float
 ) -> tuple[dict[str, materials.Material], dict[str, bool | None]]:
     """Materials of the file and of the cards that its solids name, and whether each conducts charge."""
     made: dict[str, materials.Material] = {}
@@ -358,14 +360,14 @@ def _materials(
     return made, known
 
 
-def _scalar(reader: _Reader, raw: Mapping[str, Any], key: str, default: float) -> float:
+def _scalar(reader: Reader, raw: Mapping[str, Any], key: str, default: float) -> float:
     """One number of the top of the file, right even if other keys are not."""
     alone, _ = _silent(reader).read(_File, {key: raw.get(key, default), "solids": []}, "")
     return default if alone is None else float(getattr(alone, key))
 
 
-def _silent(reader: _Reader) -> _Reader:
-    other = _Reader()
+def _silent(reader: Reader) -> Reader:
+    other = Reader()
     other.length_unit = reader.length_unit
     return other
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from thermospin.device import Device
+    from thermospin.lockin import Sweep
 
 #: R2_s of the paper, Slachter et al., Nature Physics 6, 879 (2010), Fig. 4b: -15.6 nV/mA^2 [V/A^2].
 PAPER_R2_SPIN = -15.6e-3
@@ -500,6 +501,52 @@ def r2s_current(
     top.set_xticks(np.round(np.array([0, 1 / 3, 2 / 3, 1]) * current_rms * 1e3, 3))
     ax.legend(loc="best")
     return _save(figure, path)
+
+
+@_styled
+def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
+    """Every field sweep with its two levels, less the parallel one and the drift; a panel for each current.
+
+    Args:
+      sweeps: from `lockin.measure`; one without levels is drawn grey, less its median.
+      path: where to write the picture.
+    """
+    rows = list(dict.fromkeys((each.trace.experiment, n) for each in sweeps for n in sorted(each.trace.voltages)))
+    currents = sorted({round(each.trace.current, 9) for each in sweeps})
+    size = (1.2 + 2.3 * len(currents), 0.9 + 1.75 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), len(currents), sharex=True, squeeze=False)
+    for (experiment, n), line in zip(rows, axes, strict=True):
+        for current, ax in zip(currents, line, strict=True):
+            own = [each for each in sweeps if each.trace.experiment == experiment and n in each.trace.voltages]
+            for each in (each for each in own if round(each.trace.current, 9) == current):
+                _draw_sweep(ax, each, n)
+            ax.xaxis.set_major_locator(MaxNLocator(4))
+            ax.yaxis.set_major_locator(MaxNLocator(4))
+        line[0].set_ylabel(f"{experiment}\n$V_{{{n}f}} - V_P$ [nV]")
+    for current, top, bottom in zip(currents, axes[0], axes[-1], strict=True):
+        top.set_title(f"{_number(current * 1e3)} mA rms")
+        bottom.set_xlabel("field [mT]")
+    handles = [Line2D([], [], color=colour, label=f"field {way}") for colour, way in ((_UP, "up"), (_DOWN, "down"))]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    return _save(figure, path)
+
+
+def _draw_sweep(ax: Axes, sweep: Sweep, n: int) -> None:
+    field, values = 1e3 * sweep.trace.field[sweep.part], 1e9 * sweep.trace.voltages[n][sweep.part]
+    colour = _UP if sweep.rising else _DOWN
+    level = sweep.levels.get(n)
+    if level is None or sweep.switch is None:
+        ax.plot(field, values - np.median(values), ".", markersize=2.5, color="#999999")
+        return
+    base = 1e9 * (level.P + level.drift * np.linspace(-0.5, 0.5, len(field)))
+    shown = (
+        np.abs(values - base) <= 3 * abs(1e9 * (level.AP - level.P)) + 8e9 * level.noise
+    )  # spikes would hide the rest
+    ax.plot(field[shown], (values - base)[shown], ".", markersize=3.5, color=colour, alpha=0.5, markeredgewidth=0)
+    step = np.zeros(len(field))
+    step[sweep.switch.first : sweep.switch.end] = 1e9 * (level.AP - level.P)
+    ax.plot(field, step, color=colour, linewidth=1.2, linestyle="--" if sweep.borrowed else "-", drawstyle="steps-mid")
 
 
 def _cycle(count: int) -> list[str]:

@@ -1,8 +1,8 @@
 """Magnetic switching in one field sweep: where it switches, and the levels in the parallel and antiparallel state.
 
-The model of a trace is two levels and a linear drift, y = P + drift t outside, AP + drift t between two breakpoints. For
-any two breakpoints the best levels are a linear least-squares problem whose residual is known from running sums, so that
-all pairs are tried: the search is exact (Bai and Perron, Econometrica 66, 47 (1998)).
+The model of a trace is two levels and a linear drift, y = P + drift t outside, AP + drift t between two breakpoints.
+For any two breakpoints the best levels are a linear least-squares problem whose residual is known from running sums, so
+that all pairs are tried: the search is exact (Bai and Perron, Econometrica 66, 47 (1998)).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 #: Least number of points before, between and after the switches, and in a sweep.
 LEAST, LEAST_IN_ALL = 3, 12
-#: A step counts if it is so many standard deviations: the largest of n^2/2 pure-noise trials is sqrt(4 ln n), 5.3 for 1000.
+#: A step counts if it is so many standard deviations: of n^2/2 trials of pure noise the largest is about sqrt(4 ln n),
+#: 5.3 for 1000 points.
 CLEAR = 6.0
 #: A second breakpoint has to lower the sum of squares, in units of the variance, by more than a line of noise would.
 SECOND = 30.0
@@ -32,6 +33,7 @@ class Levels:
     Attributes:
       P, AP: levels, drift taken out at the middle of the sweep, in units of the trace.
       covariance: of (P, AP) (2, 2).
+      drift: from end to end.
       step_over_std: (AP - P)/std.
       noise: standard deviation of one point.
       correlation: of neighbouring residuals, which the covariance takes into account.
@@ -41,6 +43,7 @@ class Levels:
     P: float
     AP: float
     covariance: np.ndarray
+    drift: float
     step_over_std: float
     noise: float
     correlation: float
@@ -107,8 +110,8 @@ def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
 def levels(trace: np.ndarray, switch: Switch) -> Levels:
     """Both levels of a trace that switches there, outliers left out, and their covariance.
 
-    The covariance is that of independent points times (1 + r)/(1 - r), r the correlation of neighbouring residuals: what
-    a first-order autoregressive noise does to a mean (Bartlett 1946).
+    The covariance is that of independent points times (1 + r)/(1 - r), r the correlation of neighbouring residuals:
+    what first-order autoregressive noise does to a mean (Bartlett 1946).
     """
     n = len(trace)
     time = np.linspace(-0.5, 0.5, n)
@@ -135,7 +138,8 @@ def levels(trace: np.ndarray, switch: Switch) -> Levels:
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     step = float(found[1] - found[0])
     size = step / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, step) if step else 0.0
-    return Levels(float(found[0]), float(found[1]), covariance, size, noise, correlation, int(n - np.sum(good)))
+    P, AP, drift = map(float, found)
+    return Levels(P, AP, covariance, drift, size, noise, correlation, int(n - np.sum(good)))
 
 
 def _search(trace: np.ndarray, good: np.ndarray) -> tuple[Switch | None, float, float]:

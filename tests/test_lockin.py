@@ -1,0 +1,423 @@
+"""Lock-in sweeps: the factors of the convention, recovery of a known truth, and files that are wrong in many ways."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thermospin import lockin, sweepfile
+from thermospin.data import DataError
+from thermospin.device import Device, load
+from thermospin.lockin import measure
+from thermospin.sweepfile import Sweeps, Trace
+
+TRUTH = {
+    "P": {"R1": 2.0, "R2": -24.0, "R3": -4000.0, "R4": 3e5},
+    "AP": {"R1": 1.99, "R2": -23.9, "R3": -3900.0, "R4": 3.3e5},
+}
+CURRENTS = (0.5e-3, 1.0e-3, 1.5e-3)
+
+
+@pytest.fixture(scope="module")
+def device() -> Device:
+    return load("slachter2010")
+
+
+# ------------------------------------------------------------------------------------------- factors
+
+
+def test_the_terms_of_each_harmonic_are_the_fourier_components_of_the_polynomial() -> None:
+    """Lock-in at sin(n wt + phase) of V(i), i = sqrt(2) I sin(wt): rms component from a mean over one period."""
+    current, t = 1.3, np.arange(4096) / 4096 * 2 * np.pi
+    i = math.sqrt(2) * current * np.sin(t)
+    for power in (1, 2, 3, 4):
+        for n, phase in sweepfile.PHASES.items():
+            reference = np.sin(n * t + np.radians(phase))
+            measured = math.sqrt(2) * np.mean(i**power * reference)
+            # Means over equal steps are exact for trigonometric polynomials of a degree below their number.
+            assert measured == pytest.approx(lockin._terms(n, current).get(power, 0.0), abs=1e-12)
+            other = math.sqrt(2) * np.mean(i**power * np.sin(n * t + np.radians(phase + 90)))
+            assert other == pytest.approx(0, abs=1e-12)
+    assert lockin._terms(1, 1.0) == {1: 1.0, 3: 1.5}
+
+
+# ------------------------------------------------------------------------------------------- synthetic data
+
+
+def voltages(state: str, current: float) -> dict[int, float]:
+    R = TRUTH[state]
+    return {n: sum(R[f"R{m}"] * factor for m, factor in lockin._terms(n, current).items()) for n in (1, 2, 3)}
+
+
+def trace(
+    rng: np.random.Generator,
+    current: float,
+    *,
+    noise: float = 2e-8,
+    harmonics: tuple[int, ...] = (1, 2),
+    source: str = "a.csv",
+    experiment: str = "thermal",
+    up: bool = True,
+    switches: bool = True,
+    factor: float = 1.0,
+) -> Trace:
+    field = np.linspace(-60e-3, 60e-3, 61) * (1 if up else -1)
+    apart = switches & (abs(field) > 15e-3) & (abs(field) < 35e-3) & ((field > 0) == up)
+    P, AP = voltages("P", current), voltages("AP", current)
+    found = {
+        n: factor * (np.where(apart, AP[n], P[n]) + noise * rng.standard_normal(61) + noise * np.linspace(-1, 1, 61))
+        for n in harmonics
+    }
+    return Trace(f"{source}, {1e3 * current:g} mA", experiment, current, field, found, 0, source)
+
+
+def all_traces(rng: np.random.Generator, **options: object) -> list[Trace]:
+    return [trace(rng, current, up=up, **options) for current in CURRENTS for up in (True, False)]  # type: ignore[arg-type]
+
+
+def expected(signal: str) -> float:
+    harmonic, part = signal.split(".")
+    P, AP = (TRUTH[state][harmonic] for state in ("P", "AP"))
+    return (P + AP) / 2 if part == "baseline" else P - AP
+
+
+def test_signals_come_back_with_calibrated_bars_and_correlations() -> None:
+    """Mean of chi2 over 60 data sets: 4 rows, +- 4 sqrt(2*4/60); Birge's factor may only widen."""
+    found, spread = [], []
+    for seed in range(60):
+        measured = measure(Sweeps(tuple(all_traces(np.random.default_rng(seed)))))
+        assert [row.signal for row in measured.rows] == ["R1.baseline", "R1.spin", "R2.baseline", "R2.spin"]
+        assert [row.signal for row in measured.higher] == ["R3.baseline", "R3.spin", "R4.baseline", "R4.spin"]
+        pulls = np.array([(row.value - expected(row.signal)) / row.std for row in measured.rows])
+        found.append(pulls @ np.linalg.solve(measured.correlation, pulls))
+        spread.append(pulls)
+    assert 2.2 < np.mean(found) < 5.5
+    assert np.all(np.std(spread, axis=0) < 1.3) and np.all(np.std(spread, axis=0) > 0.7)
+    assert abs(measured.correlation[0, 1]) > 0.3, "P rests on more points than AP"
+
+
+def test_higher_harmonics_that_are_not_there_are_not_taken_along() -> None:
+    rng = np.random.default_rng(0)
+    traces = []
+    for each in all_traces(rng):
+        terms = {n: np.full(61, 1.0) for n in each.voltages}
+        R = np.where((abs(each.field) > 15e-3) & (abs(each.field) < 35e-3) & (each.field > 0), 1.9, 2.0)
+        up = each.field[-1] > each.field[0]
+        R = R if up else R[::-1]
+        values = {n: terms[n] * R * lockin._terms(n, each.current)[n] + 1e-8 * rng.standard_normal(61) for n in terms}
+        traces.append(Trace(each.label, "thermal", each.current, each.field, values, 0, "a.csv"))
+    measured = measure(Sweeps(tuple(traces)))
+    assert measured.higher == ()
+    assert any("R3 is taken for 0" in note for note in measured.notes)
+    (one,) = (row for row in measured.rows if row.signal == "R1.spin")
+    assert one.value == pytest.approx(0.1, abs=5 * one.std)
+
+
+def test_r3_of_the_third_harmonic_needs_one_current() -> None:
+    traces = [trace(np.random.default_rng(1), 1e-3, harmonics=(1, 3), up=up) for up in (True, False)]
+    measured = measure(Sweeps(tuple(traces)))
+    (third,) = (row for row in measured.higher if row.signal == "R3.baseline")
+    assert third.value == pytest.approx(expected("R3.baseline"), abs=5 * third.std)
+    (first,) = (row for row in measured.rows if row.signal == "R1.baseline")
+    assert first.value == pytest.approx(expected("R1.baseline"), abs=5 * first.std)
+
+
+def test_a_gain_that_is_known_to_a_part_correlates_all_signals() -> None:
+    traces = tuple(all_traces(np.random.default_rng(2)))
+    exact, loose = measure(Sweeps(traces)), measure(Sweeps(traces, gain_std=0.02))
+    for one, other in zip(exact.rows, loose.rows, strict=True):
+        assert other.std == pytest.approx(math.hypot(one.std, 0.02 * abs(one.value)))
+    # Both baselines are known far better than the gain: their ratio is what they know.
+    assert loose.correlation[0, 2] == pytest.approx(-1.0, abs=1e-3)
+
+
+def test_a_sweep_whose_step_is_lost_borrows_the_switching_fields() -> None:
+    rng = np.random.default_rng(3)
+    strong = all_traces(rng)
+    weak = trace(rng, 0.5e-3, noise=3e-6)
+    measured = measure(Sweeps((*strong, weak)))
+    assert [each.borrowed for each in measured.sweeps] == [False] * 6 + [True]
+    assert any("1 of 7 sweeps show no clear step" in note for note in measured.notes)
+    assert "as in the others" in measured.words()[6]
+    alone = measure(Sweeps(tuple(strong)))
+    for one, other in zip(alone.rows, measured.rows, strict=True):
+        assert abs(one.value - other.value) < 4 * max(one.std, other.std)
+
+
+def test_a_sweep_that_should_switch_and_does_not_is_left_out() -> None:
+    rng = np.random.default_rng(4)
+    good = [trace(rng, current, up=up) for current in CURRENTS for up in (True, False)]
+    measured = measure(Sweeps((*good, trace(rng, 1e-3, switches=False))))
+    assert measured.sweeps[-1].switch is None and "should step by" in measured.sweeps[-1].why
+    assert any("is not used" in note for note in measured.notes)
+    assert [r.value for r in measured.rows] == [r.value for r in measure(Sweeps(tuple(good))).rows]
+
+
+def test_repeats_that_disagree_widen_the_bars_and_are_told() -> None:
+    rng = np.random.default_rng(5)
+    good = all_traces(rng)
+    moved = all_traces(rng, factor=1.01)
+    one, both = measure(Sweeps(tuple(good))), measure(Sweeps((*good, *moved)))
+    assert both.rows[0].std > 5 * one.rows[0].std
+    assert any("standard deviations apart at the same current" in note for note in both.notes)
+    assert any("standard deviations are wider by" in note for note in both.notes)
+
+
+def test_a_factor_of_root_two_between_files_or_harmonics_is_an_error() -> None:
+    rng = np.random.default_rng(6)
+    for factor, words in (
+        (math.sqrt(2), "times that of a.csv: a factor sqrt(2)"),
+        (2.0, "a factor 2, as between"),
+    ):
+        with pytest.raises(DataError) as caught:
+            measure(Sweeps((*all_traces(rng), *all_traces(rng, source="b.csv", factor=factor))))
+        assert words in str(caught.value)
+    traces = [trace(rng, current, harmonics=(1, 2, 3), up=up) for current in CURRENTS for up in (True, False)]
+    measure(Sweeps(tuple(traces)))
+    third = [
+        Trace(t.label, t.experiment, t.current, t.field, {**t.voltages, 3: math.sqrt(2) * t.voltages[3]}, 0, t.source)
+        for t in traces
+    ]
+    with pytest.raises(DataError, match=r"R3 from V1 .* a factor sqrt\(2\)"):
+        measure(Sweeps(tuple(third)))
+
+
+def test_the_shipped_sweeps_hold_their_truth(device: Device) -> None:
+    """chi2 of all rows against what they were made of: 8 rows, below 26 with a probability of 0.999."""
+    measured = lockin.load("slachter2010-sweeps", device)
+    text = sweepfile.shipped()["slachter2010-sweeps"].with_suffix(".truth.json").read_text(encoding="utf-8")
+    truth = json.loads(text)["signals"]
+    pulls = np.array(
+        [(row.value - truth[row.experiment][f"R{row.harmonic}"][row.part]) / row.std for row in measured.rows]
+    )
+    assert len(pulls) == 8
+    assert 0.5 < pulls @ np.linalg.solve(measured.correlation, pulls) < 26
+    assert np.all(np.abs([row.value / row.std for row in measured.rows]) > 3), "bars that cover everything say nothing"
+    listed = measured.to_json()
+    assert len(listed["sweeps"]) == 20 and json.dumps(listed)
+
+
+# ------------------------------------------------------------------------------------------- files
+
+HEAD = """
+current_is = "rms"
+voltage_is = "rms"
+polarity = "known"
+[columns]
+field = { column = "B", unit = "mT" }
+current = { column = "I", unit = "mA" }
+V1 = { column = "X1", unit = "uV", phase = 0 }
+V2 = { column = "X2", unit = "uV", phase = -90 }
+[[sweeps]]
+experiment = "thermal"
+file = "a.csv"
+"""
+
+
+def table(traces: list[Trace]) -> list[list[str]]:
+    rows = [["B", "I", "X1", "X2"]]
+    for each in traces:
+        columns = (
+            1e3 * each.field,
+            np.full(len(each.field), 1e3 * each.current),
+            *(1e6 * v for v in each.voltages.values()),
+        )
+        rows += [[repr(float(value)) for value in row] for row in zip(*columns, strict=True)]
+    return rows
+
+
+def csv_text(rows: list[list[str]], separator: str = ",") -> str:
+    return "\n".join(separator.join(row) for row in rows) + "\n"
+
+
+GOOD = table(all_traces(np.random.default_rng(7)))
+
+
+def place(folder: Path, toml: str = HEAD, data: str | bytes | None = None) -> Path:
+    (folder / "sweeps.toml").write_text(toml, encoding="utf-8")
+    content = csv_text(GOOD) if data is None else data
+    (folder / "a.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder / "sweeps.toml"
+
+
+def test_a_file_of_several_currents_is_read(device: Device, tmp_path: Path) -> None:
+    sweeps = sweepfile.load(place(tmp_path), device)
+    assert [round(each.current, 9) for each in sweeps.traces] == list(CURRENTS)
+    measured = lockin.load(tmp_path / "sweeps.toml", device)
+    assert len(measured.sweeps) == 6 and measured.rows[0].value == pytest.approx(expected("R1.baseline"), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "harmonic", "factor"),
+    [
+        (('current_is = "rms"', 'current_is = "peak"'), 1, math.sqrt(2)),
+        (('voltage_is = "rms"', 'voltage_is = "peak"'), 1, 1 / math.sqrt(2)),
+        (('current_is = "rms"', 'current_is = "peak"'), 2, 2.0),
+        (("phase = -90", "phase = 90"), 2, -1.0),
+        (("phase = 0", "phase = 180"), 1, -1.0),
+        (('unit = "mT"', 'unit = "Oe"'), 1, 1.0),
+    ],
+)
+def test_the_convention_decides_the_factor(
+    device: Device, tmp_path: Path, change: tuple[str, str], harmonic: int, factor: float
+) -> None:
+    usual = lockin.load(place(tmp_path), device)
+    changed = lockin.load(place(tmp_path, HEAD.replace(*change)), device)
+    name = f"R{harmonic}.baseline"
+    (one,), (other,) = ([row.value for row in each.rows if row.signal == name] for each in (usual, changed))
+    assert other / one == pytest.approx(factor, rel=1e-9)
+
+
+def database(path: Path, rows: list[list[str]], apart: bool = False, arrays: bool = False) -> None:
+    """The tables of a QCoDeS database that matter here: runs, and a results table for each run."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE runs (run_id INTEGER, result_table_name TEXT)")
+    for run in (1, 2):
+        connection.execute("INSERT INTO runs VALUES (?, ?)", (run, f"results-1-{run}"))
+        connection.execute(f'CREATE TABLE "results-1-{run}" (id INTEGER, B numeric, I numeric, X1 numeric, X2 numeric)')
+    numbers = [[float(cell) for cell in row] for row in rows[1:]]
+    if arrays:
+        cells = []
+        for column in zip(*numbers, strict=True):
+            blob = io.BytesIO()
+            np.save(blob, np.array(column))
+            cells.append(blob.getvalue())
+        connection.execute('INSERT INTO "results-1-2" VALUES (1, ?, ?, ?, ?)', cells)
+    for i, (b, c, x1, x2) in enumerate(numbers if not arrays else []):
+        lines = [(b, c, x1, None), (b, c, None, x2)] if apart else [(b, c, x1, x2)]
+        connection.executemany('INSERT INTO "results-1-2" VALUES (?, ?, ?, ?, ?)', [(i, *line) for line in lines])
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("form", ["together", "apart", "arrays"])
+def test_a_database_gives_what_the_csv_gives(device: Device, tmp_path: Path, form: str) -> None:
+    csv = lockin.load(place(tmp_path), device)
+    database(tmp_path / "lab.db", GOOD, apart=form == "apart", arrays=form == "arrays")
+    path = place(tmp_path, HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2'))
+    assert [row.value for row in lockin.load(path, device).rows] == [row.value for row in csv.rows]
+
+
+def column(name: str, change: Callable[[str], str]) -> str:
+    """The good table with a column changed."""
+    k = GOOD[0].index(name)
+    return csv_text([GOOD[0], *([*row[:k], change(row[k]), *row[k + 1 :]] for row in GOOD[1:])])
+
+
+def rows_of(change: Callable[[int, list[str]], list[str]]) -> str:
+    return csv_text([GOOD[0], *(change(i, list(row)) for i, row in enumerate(GOOD[1:]))])
+
+
+def one_state(i: int, row: list[str]) -> list[str]:
+    current = float(row[1]) * 1e-3
+    P = voltages("P", current)
+    noise = np.random.default_rng(i).standard_normal(2)
+    return [row[0], row[1], *(str(1e6 * (P[n] + 2e-8 * float(each))) for n, each in zip((1, 2), noise, strict=True))]
+
+
+def never_back(i: int, row: list[str]) -> list[str]:
+    """FM1 never switches: antiparallel to the end of every sweep."""
+    n = i % 61
+    up = (i // 61) % 2 == 0
+    state = "AP" if (float(row[0]) > 15) == up and abs(float(row[0])) > 15 and n > 30 else "P"
+    found, noise = voltages(state, float(row[1]) * 1e-3), np.random.default_rng(i).standard_normal(2)
+    return [row[0], row[1], *(str(1e6 * (found[k] + 2e-8 * float(e))) for k, e in zip((1, 2), noise, strict=True))]
+
+
+#: The field in the column that is said to hold the second harmonic.
+SWAPPED = [GOOD[0], *([row[3], row[1], row[2], row[0]] for row in GOOD[1:])]
+SMALL = [*GOOD[:9]]
+
+#: (name, change of the TOML, data, words of the message)
+BAD: list[tuple[str, tuple[str, str] | None, str | bytes | None, str]] = [
+    ("no current convention", ('current_is = "rms"', ""), None, 'current_is: missing, expected "rms" or "peak"'),
+    ("no voltage convention", ('voltage_is = "rms"', ""), None, "V_2f = (R2 I^2 + 2 R4 I^4)/sqrt(2) at -90 degrees"),
+    ("no polarity", ('polarity = "known"', ""), None, 'polarity: missing, expected "known" or "unknown"'),
+    ("no phase", (", phase = -90", ""), None, "columns.V2.phase: missing, expected the phase"),
+    ("nonsense convention", ('"rms"', '"RMSS"'), None, "current_is"),
+    ("the other quadrature", ("phase = -90", "phase = 0"), None, "where harmonic 2 of a polynomial in the current"),
+    ("a phase in between", ("phase = 0", "phase = 10"), None, "expected 0 or 180, rotate the data first"),
+    ("a unit of another kind", ('unit = "uV", phase = 0', 'unit = "uA", phase = 0'), None, "which is a current"),
+    ("a unit nobody knows", ('unit = "mT"', 'unit = "mTs"'), None, "columns.field.unit"),
+    ("an unknown key", ("voltage_is", "voltage_iz"), None, "did you mean 'voltage_is'"),
+    ("an unknown experiment", ('"thermal"', '"thermall"'), None, "did you mean 'thermal'"),
+    ("no harmonic", (HEAD[HEAD.index("V1 =") : HEAD.index("[[")], ""), None, "no harmonic, expected at least one"),
+    ("no current", ('current = { column = "I", unit = "mA" }', ""), None, "current: missing, expected current ="),
+    ("a negative current", ('"a.csv"', '"a.csv"\ncurrent = "-1 mA"'), None, "expected one above 0"),
+    ("a bad gain", ("[columns]", "gain_std = 5\n[columns]"), None, "gain_std: got 5"),
+    ("a file that is not there", ('"a.csv"', '"aa.csv"'), None, "did you mean 'a.csv'"),
+    ("a folder", ('"a.csv"', '"."'), None, "cannot be read"),
+    ("a column that is not there", ('"X1"', '"x1"'), None, "column 'x1' for V1 is not there; did you mean 'X1'"),
+    ("a database that is not there", ('"a.csv"', '"b.db"'), None, "no such file beside"),
+    ("an empty file", None, "", "empty, expected a header line"),
+    ("a header alone", None, "B,I,X1,X2\n", "a header line and no numbers"),
+    ("a binary file", None, b"B,I\0\0\0", "a binary file"),
+    ("another encoding", None, csv_text(GOOD).replace("X2", "X2 (\u00b5V)").encode("latin-1"), "not UTF-8"),
+    ("a column that is there twice", None, csv_text([["B", "I", "X1", "X1"], *GOOD[1:]]), "is there 2 times"),
+    ("a cut-off line", None, csv_text(GOOD)[:-30].rpartition(",")[0], "got 2 cells, expected 4"),
+    ("text in a column", None, column("X1", lambda cell: "overload"), "got 'overload', expected a number"),
+    ("decimal commas", None, csv_text(GOOD, ";").replace(".", ","), "with a decimal comma; use a point"),
+    ("decimal commas between commas", None, csv_text(GOOD).replace(".", ","), "decimal commas? use points"),
+    ("infinite numbers", None, rows_of(lambda i, row: [*row[:3], "inf"] if i == 3 else row), "infinite numbers"),
+    ("blocks of NaN", None, rows_of(lambda i, row: [*row[:3], "nan"] if i % 61 < 40 else row), "at most half may be"),
+    ("nothing but NaN", None, column("X2", lambda cell: "nan"), "have no number"),
+    ("too few points", None, csv_text(SMALL), "8 points with numbers, at least 12"),
+    ("a field that stands still", None, column("B", lambda cell: "1.0"), "the field is 0.001 T at every point"),
+    ("a field that jumps about", None, rows_of(lambda i, row: [str((-1) ** i * 10.0), *row[1:]]), "the field turns"),
+    ("swapped columns", None, csv_text(SWAPPED), "are the columns swapped?"),
+    ("a current that never stays", None, rows_of(lambda i, row: [row[0], str(1 + 0.1 * i), *row[2:]]), "no sweeps"),
+    ("a current of zero", None, column("I", lambda cell: "0"), "expected sizes of the ac current above 0"),
+    ("a current off by root two", ('"a.csv"', '"a.csv"\ncurrent = "0.7071 mA"'), None, "a factor sqrt(2), as between"),
+    ("one magnetic state", None, rows_of(one_state), "no sweep switches clearly"),
+    ("a constant voltage", None, column("X1", lambda cell: "1.0").replace(",X2", ",Y2"), "is not there"),
+    ("a magnet that never switches", None, rows_of(never_back), "steps once and does not come back"),
+    ("not TOML", ("[columns]", "[columns"), None, "not a TOML file"),
+    ("no sweeps", ("[[sweeps]]", "[sweeps]"), None, "sweeps"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "data", "words"), [bad for bad in BAD if bad[3]], ids=lambda each: str(each)[:30]
+)
+def test_a_bad_file_is_told(
+    device: Device, tmp_path: Path, name: str, change: tuple[str, str] | None, data: str | bytes | None, words: str
+) -> None:
+    toml = HEAD if change is None else HEAD.replace(*change)
+    assert change is None or toml != HEAD
+    with pytest.raises(DataError) as caught:
+        lockin.load(place(tmp_path, toml, data), device)
+    assert words in str(caught.value), str(caught.value)
+    assert all(str(tmp_path) in line for line in str(caught.value).splitlines()), "the file is named"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ('file = "lab.db"', "run: missing, expected one of the runs 1, 2"),
+        ('file = "lab.db"\nrun = 7', "run: got 7, expected one of 1, 2"),
+        ('file = "lab.db"\nrun = 1', "run 1: no rows"),
+        ('file = "fake.db"', "not a QCoDeS database that can be read"),
+        ('file = "empty.db"', "not a QCoDeS database that can be read"),
+    ],
+)
+def test_a_bad_database_is_told(device: Device, tmp_path: Path, entry: str, words: str) -> None:
+    database(tmp_path / "lab.db", GOOD)
+    (tmp_path / "fake.db").write_text("B,I\n" * 300)
+    (tmp_path / "empty.db").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        lockin.load(place(tmp_path, HEAD.replace('file = "a.csv"', entry)), device)
+    assert words in str(caught.value), str(caught.value)
+
+
+def test_the_parameters_of_a_run_are_told(device: Device, tmp_path: Path) -> None:
+    database(tmp_path / "lab.db", GOOD)
+    toml = HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2').replace('"X1"', '"X_1"')
+    with pytest.raises(DataError, match=r"run 2: parameter 'X_1' for V1 is not there; did you mean 'X1'"):
+        lockin.load(place(tmp_path, toml), device)
