@@ -291,7 +291,12 @@ class Objective:
         if not np.all(np.isfinite(self.sensitivity)):
             self.values = np.full(len(self._misfit.rows), math.nan)
         self._point = np.array(x)
-        self._notify(float(np.sum(self.residuals(x) ** 2)), parameters)
+        with np.errstate(over="ignore"):
+            chi2 = float(np.sum(self.residuals(x) ** 2))
+        if math.isinf(chi2):
+            # Beyond what a float holds, which no optimiser can compare: as good as no solution.
+            self.values, chi2 = np.full(len(self._misfit.rows), math.nan), math.nan
+        self._notify(chi2, parameters)
 
     def residuals(self, x: np.ndarray) -> np.ndarray:
         """See `Misfit.residuals`."""
