@@ -253,6 +253,36 @@ def _checked(correlation: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
     return matrix
 
 
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a fit minimises, for what comes after it: profiles, posteriors, budgets.
+
+    Attributes:
+      predict: the model of the last stage.
+      misfit: data and priors, error bars of the grid included.
+      free: the parameters varied.
+      fixed: every other number of the model, SI units.
+    """
+
+    predict: Predict
+    misfit: Misfit
+    free: tuple[Parameter, ...]
+    fixed: Mapping[str, float]
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """In internal coordinates (2, free)."""
+        return np.array([[each.internal(each.lower), each.internal(each.upper)] for each in self.free]).T
+
+    def objective(self, notify: Callable[[float, Mapping[str, float]], None] | None = None) -> Objective:
+        """Residuals and their Jacobian."""
+        return Objective(self.predict, self.misfit, self.free, self.fixed, notify or (lambda chi2, values: None))
+
+    def coordinates(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Internal coordinates of values, or of `FitResult.parameters`."""
+        return np.array([each.internal(getattr(values[each.name], "value", values[each.name])) for each in self.free])
+
+
 class Objective:
     """Residuals and their Jacobian (residuals, free) in internal coordinates x, one point remembered; see `Misfit`.
 
@@ -681,6 +711,7 @@ def _run(
         method=method,
         identifiability=found,
         sensitivity=objective.sensitivity,
+        problem=Problem(stages[-1], misfit, tuple(free), dict(fixed or {})),
         moves=moves(objective.sensitivity, misfit, values, objective.values),
         priors={name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values},
         minima=tuple(minima),

@@ -142,6 +142,7 @@ class FitResult:
       method: "least_squares" or "adam".
       identifiability: what the data fix, at the end.
       left_out: candidates of `choose` that were not fitted, and why.
+      problem: what was minimised (`inverse.Problem`), for `uncertainty` and `posterior`.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
 
@@ -167,6 +168,7 @@ class FitResult:
     minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
     fields: Any = dataclasses.field(default=None, repr=False, compare=False)
+    problem: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def grid_shares(self) -> np.ndarray:
@@ -317,7 +319,7 @@ def _std_of(result: FitResult) -> str:
     return "std" if result.grid_stds is None else "sqrt(std^2 + grid^2)"
 
 
-def _columns(rows: list[list[str]], right: str) -> list[str]:
+def columns(rows: list[list[str]], right: str) -> list[str]:
     """Rows padded to columns; `right` has one letter per column, "r" if it is set to the right."""
     if not rows:
         return []
@@ -361,7 +363,7 @@ def _statistics(result: FitResult) -> list[str]:
 
 
 def _variables(result: FitResult) -> list[str]:
-    lines = _columns([_variable(name, each) for name, each in result.parameters.items()], "lrll")
+    lines = columns([_variable(name, each) for name, each in result.parameters.items()], "lrll")
     for name, each in result.parameters.items():
         if each.at_bound is not None:
             bound = quantity(name, each.lower if each.at_bound == "lower" else each.upper)
@@ -402,7 +404,7 @@ def _correlations(result: FitResult) -> list[str]:
     pairs = [(names[i], names[j], float(matrix[i, j])) for i in range(len(names)) for j in range(i + 1, len(names))]
     pairs = [pair for pair in pairs if abs(pair[2]) >= SMALLEST_CORRELATION]
     pairs.sort(key=lambda pair: -abs(pair[2]))
-    lines = _columns([[f"C({a}, {b})", f"= {value:+.4f}"] for a, b, value in pairs], "ll")
+    lines = columns([[f"C({a}, {b})", f"= {value:+.4f}"] for a, b, value in pairs], "ll")
     return lines + (["(none exists for what the data do not fix)"] if np.isnan(matrix).any() else [])
 
 
@@ -422,7 +424,7 @@ def _signals(result: FitResult) -> list[str]:
         if gridded:
             shown.insert(2, f"{grid / size:.2g}")
         lines.append([f"{row.label} {signal}", *shown, name, f"{pull:+.2f}"])
-    columns = _columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
+    columns = columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
     if result.probability < SMALLEST_PROBABILITY:
         worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]
         columns.append(

@@ -1,0 +1,164 @@
+"""Profiles against closed forms, budgets against refits, suggestions against fits with the measurement added."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from thermospin import inverse, uncertainty
+from thermospin.data import Row
+from thermospin.inverse import Parameter, Predict
+
+NAMES = ("a.S", "b.S")
+MATRIX = np.array([[1.0, 0.3], [0.2, 1.0], [0.5, -0.4], [1.0, 1.0]])
+STDS = (0.1, 0.2, 0.1, 0.3)
+VALUES = (1.3, 1.4, 0.2, 2.1)
+ROWS = tuple(Row("x", "R1.P", value, std) for value, std in zip(VALUES, STDS, strict=True))
+
+
+def linear(matrix: np.ndarray = MATRIX, fixed: np.ndarray | None = None) -> Predict:
+    """matrix (a, b) + fixed q, with the number "q.kappa" held at 2."""
+    column = np.array([0.1, -0.2, 0.3, 0.0]) if fixed is None else fixed
+
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        known = {name: matrix[:, k] for k, name in enumerate(NAMES)} | {"q.kappa": column}
+        values = sum(parameters[name] * line for name, line in known.items())
+        return np.asarray(values), np.array([known[name] for name in names]).reshape(len(names), -1).T
+
+    return predict
+
+
+def fitted(rows: Sequence[Row] = ROWS, q: float = 2.0, **options: object) -> inverse.FitResult:
+    free = [Parameter(name, 1.0) for name in NAMES]
+    misfit = inverse.Misfit(rows, **options)  # type: ignore[arg-type]
+    return inverse.least_squares([linear()], misfit, free, {"q.kappa": q})
+
+
+def test_the_profile_of_a_linear_model_is_the_covariance() -> None:
+    result = fitted()
+    for each in uncertainty.profile(result):
+        own = result.parameters[each.name]
+        # tau = (value - best)/std exactly; the fit ends within 1e-4 std of its minimum.
+        np.testing.assert_allclose(each.tau, (each.values - own.value) / own.std, atol=1e-3)
+        assert each.limits["68 %"] == pytest.approx((own.value - own.std, own.value + own.std), abs=1e-3 * own.std)
+        half = 1.959964 * own.std
+        assert each.limits["95 %"] == pytest.approx((own.value - half, own.value + half), abs=1e-3 * own.std)
+        assert each.straight < 1e-3 and each.lower is None
+        assert not any("no parabola" in line for line in each.words())
+
+
+def squares(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """R = a^2."""
+    a = parameters["a.S"]
+    return np.array([a**2]), np.full((1, len(names)), 2 * a)
+
+
+def test_the_profile_of_a_square_has_the_limits_of_the_square() -> None:
+    """R = 4 +- 1 and R = a^2: tau = a^2 - 4; a is between sqrt(3) and sqrt(5), and sqrt(2.04) and sqrt(5.96)."""
+    result = inverse.least_squares([squares], [Row("x", "R1.P", 4.0, 1.0)], [Parameter("a.S", 1.0)])
+    (found,) = uncertainty.profile(result)
+    # Interpolation between steps of 0.7: the fourth-order error of a smooth monotone curve, measured 2e-3.
+    assert found.limits["68 %"] == pytest.approx((math.sqrt(3), math.sqrt(5)), rel=5e-3)
+    low, high = math.sqrt(4 - 1.959964), math.sqrt(4 + 1.959964)
+    assert found.limits["95 %"] == pytest.approx((low, high), rel=5e-3)
+    assert found.straight > uncertainty.STRAIGHT and "no parabola" in found.words()[-1]
+    # A parabola would say 2 +- 0.25, which is not it.
+    assert abs(found.limits["68 %"][0] - 1.75) > 0.01
+
+
+def test_a_limit_beyond_a_bound_is_open() -> None:
+    start = Parameter("a.S", 1.0, (0.5, 3.0))
+    result = inverse.least_squares([squares], [Row("x", "R1.P", 1.0, 1.0)], [start])
+    (found,) = uncertainty.profile(result)
+    assert found.limits["95 %"][0] == -math.inf and "open to" in "".join(found.words())
+    assert found.limits["95 %"][1] == pytest.approx(math.sqrt(2.959964), rel=5e-3)
+
+
+def test_a_lower_minimum_on_the_way_is_told() -> None:
+    def two(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        a = parameters["a.S"]
+        return np.array([a**2, a]), np.array([[2 * a], [1.0]]) * np.ones((1, len(names)))
+
+    data = [Row("x", "R1.P", 1.0, 0.6), Row("x", "R1.AP", 1.0, 2.0)]
+    wrong = inverse.least_squares([two], data, [Parameter("a.S", -1.3, (-3.0, 3.0))])
+    assert wrong.parameters["a.S"].value < 0
+    (found,) = uncertainty.profile(wrong)
+    assert found.lower is not None and found.lower[1]["a.S"] > 0
+    assert any("lower minimum" in line for line in found.words())
+
+
+def test_a_name_that_was_not_fitted_is_refused() -> None:
+    with pytest.raises(ValueError, match="'c' was not fitted; expected one of a.S, b.S"):
+        uncertainty.profile(fitted(), ["c"])
+
+
+# ------------------------------------------------------------------------------------------- budget
+
+
+def test_the_sources_of_a_budget_add_up_and_are_what_refits_show() -> None:
+    result = fitted()
+    found = uncertainty.budget(result, {"q.kappa": 0.5})
+    assert len(found.sources) == 5 and found.fitted == 4
+    np.testing.assert_allclose(np.sum(found.variances[:4], axis=0), np.diag(result.covariance), rtol=1e-9)
+    # One row moved by its std, and the held number by its own: the squares of how far a refit moves. It is linear.
+    for i, row in enumerate(ROWS):
+        moved = fitted([dataclasses.replace(r, value=r.value + row.std) if k == i else r for k, r in enumerate(ROWS)])
+        shift = [moved.parameters[name].value - result.parameters[name].value for name in NAMES]
+        np.testing.assert_allclose(np.square(shift), found.variances[i], rtol=1e-2, atol=1e-8)
+    moved = fitted(q=2.5)
+    shift = [moved.parameters[name].value - result.parameters[name].value for name in NAMES]
+    np.testing.assert_allclose(np.square(shift), found.variances[4], rtol=1e-2)
+    assert found.stds == pytest.approx(np.sqrt(np.diag(result.covariance) + np.square(shift)), rel=1e-2)
+    np.testing.assert_allclose(np.sum(found.shares, axis=0), 1.0)
+    words = "\n".join(found.words())
+    assert "q.kappa held at 2 W/(m K) +- 25 %" in words and "std with all of it" in words
+
+
+def test_a_budget_holds_priors_and_correlated_noise() -> None:
+    correlation = np.full((4, 4), 0.5) + 0.5 * np.eye(4)
+    result = dataclasses.replace(
+        fitted(correlation=correlation, priors={"a.S": inverse.Prior(1.0, 0.1)}), correlation_of_data=correlation
+    )
+    found = uncertainty.budget(result, {"q.kappa": 0.0})
+    assert found.sources == ("noise of the data", "priors")
+    np.testing.assert_allclose(np.sum(found.variances, axis=0), np.diag(result.covariance), rtol=1e-9)
+    assert np.all(found.variances[0] > 0) and found.variances[1, 0] > 0
+
+
+def test_a_budget_has_usual_standard_deviations_and_refuses_strangers() -> None:
+    found = uncertainty.budget(fitted())
+    assert found.sources[-1] == "q.kappa held at 2 W/(m K) +- 20 %"
+    with pytest.raises(ValueError, match="z.kappa was not held fixed"):
+        uncertainty.budget(fitted(), {"z.kappa": 1.0})
+
+
+# ------------------------------------------------------------------------------------------- what next
+
+
+def test_a_suggestion_is_what_a_fit_with_the_measurement_gives() -> None:
+    result = fitted()
+    found = uncertainty.suggest(result)
+    assert len(found) == 8 and found == sorted(found, key=lambda each: -each.gain)
+    for each in found:
+        assert each.gain > 1
+    ranked = {each.what: each for each in found}
+    for words, factor in (("again", 1.0), ("at twice the current", 0.5)):
+        more = dataclasses.replace(ROWS[3], std=factor * ROWS[3].std)
+        matrix = np.vstack([MATRIX, MATRIX[3]])
+
+        def model(parameters: Mapping[str, float], names: Sequence[str], matrix: np.ndarray = matrix) -> object:
+            return linear(matrix, np.array([0.1, -0.2, 0.3, 0.0, 0.0]))(parameters, names)
+
+        refit = inverse.least_squares(
+            [model], [*ROWS, more], [Parameter(name, 1.0) for name in NAMES], {"q.kappa": 2.0}  # type: ignore[list-item]
+        )  # fmt: skip
+        rows = [dataclasses.replace(row, signal=f"R1.{k}") for k, row in enumerate(ROWS)]
+        named = {each.what: each for each in uncertainty.suggest(fitted(rows))}
+        own = named[f"x R1.3 {words}"]
+        for name in NAMES:
+            assert own.stds[name] == pytest.approx(refit.parameters[name].std, rel=1e-9)
+    assert ranked and "would take the std of" in uncertainty.suggestion_words(result, found)[0]
