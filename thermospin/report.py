@@ -424,15 +424,15 @@ def _signals(result: FitResult) -> list[str]:
         if gridded:
             shown.insert(2, f"{grid / size:.2g}")
         lines.append([f"{row.label} {signal}", *shown, name, f"{pull:+.2f}"])
-    columns = columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
+    text = columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
     if result.probability < SMALLEST_PROBABILITY:
         worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]
-        columns.append(
+        text.append(
             f"The model does not describe these data within their stds (probability {result.probability:.1g}, "
             f"largest pull {worst[-1]} in {worst[0]}): the parameters make up for what is missing from the model or "
             "from the stds"
         )
-    return columns + _limits(result)
+    return text + _limits(result)
 
 
 def _limits(result: FitResult) -> list[str]:

@@ -238,7 +238,7 @@ class Budget:
 
 
 def budget(result: FitResult, stds: Mapping[str, float] | None = None, progress: Progress | None = None) -> Budget:
-    """Where the variance of the fitted parameters comes from: each signal's noise, the grid, priors, what was held fixed.
+    """Where the variance of fitted parameters comes from: each signal's noise, the grid, priors, what was held fixed.
 
     Args:
       result: of a fit.
