@@ -226,6 +226,10 @@ class Misfit:
         own = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
         return np.concatenate([self._independent(scaled), np.reshape(own, (len(own), len(names)))])
 
+    def whitening(self) -> np.ndarray:
+        """L^-1/std, which makes errors of the rows independent and of size 1 (rows, rows) [A^n/V]."""
+        return self._independent(np.diag(1 / self._stds))
+
     def _among(self, names: Sequence[str] | Mapping[str, float]) -> list[tuple[str, Prior]]:
         return [(name, prior) for name, prior in self.priors.items() if name in names]
 

@@ -1,0 +1,124 @@
+"""Draws against exact posteriors, emulators against what they stand for, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from thermospin import inverse, posterior
+from thermospin.data import Row
+from thermospin.inverse import Parameter, Predict
+
+pytest.importorskip("numpyro")
+
+NAMES = ("a.S", "b.S")
+MATRIX = np.array([[1.0, 0.3], [0.2, 1.0], [0.5, -0.4], [1.0, 1.0]])
+ROWS = tuple(
+    Row("x", "R1.P", value, std) for value, std in zip((1.3, 1.4, 0.2, 2.1), (0.1, 0.2, 0.1, 0.3), strict=True)
+)
+
+
+def linear(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    columns = {name: MATRIX[:, k] for k, name in enumerate(NAMES)}
+    values = np.array(sum(parameters[name] * column for name, column in columns.items()))
+    return values, np.array([columns[name] for name in names]).reshape(len(names), -1).T
+
+
+def fitted(
+    predict: Predict = linear, rows: Sequence[Row] = ROWS, start: float = 1.1, **options: Any
+) -> inverse.FitResult:
+    free = [Parameter(name, start, options.pop(name[0], None)) for name in NAMES]
+    return inverse.least_squares([predict], inverse.Misfit(rows, **options), free)
+
+
+def test_draws_of_a_gaussian_posterior_have_its_moments() -> None:
+    """Means within 4 standard errors, standard deviations and correlation within 4 of theirs."""
+    result = fitted(priors={"a.S": inverse.Prior(1.0, 0.2)})
+    found = posterior.sample(result, draws=1000, seed=3)
+    assert found.converged and found.emulator_error is not None and found.emulator_error < 1e-6
+    deviation = np.sqrt(np.diag(result.covariance))
+    best = np.array([each.value for each in result.parameters.values()])
+    assert np.all(np.abs(found.means - best) < 4 * deviation / np.sqrt(found.effective))
+    assert np.all(np.abs(found.stds / deviation - 1) < 4 / np.sqrt(2 * found.effective))
+    flat = found.draws.reshape(-1, 2)
+    r = result.correlation[0, 1]
+    assert np.corrcoef(flat.T)[0, 1] == pytest.approx(r, abs=4 * (1 - r**2) / math.sqrt(min(found.effective)))
+    low, high = found.interval()
+    np.testing.assert_allclose(high - low, 2 * deviation, rtol=0.1)
+    assert all("agree" in line for line in posterior.agreement(result, found))
+    assert np.any(np.abs(found.stds / np.sqrt(np.diag(fitted().covariance)) - 1) > 0.05), "the prior counts"
+    assert found.to_json()["converged"] and "converged (R-hat" in found.words()[2]
+
+
+def test_the_model_itself_can_be_sampled() -> None:
+    result = fitted()
+
+    def model(values: Mapping[str, Any]) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.asarray(MATRIX) @ jnp.array([values[name] for name in NAMES])
+
+    found = posterior.sample(result, draws=500, warmup=300, model=model)
+    deviation = np.sqrt(np.diag(result.covariance))
+    assert found.emulator_error is None and found.evaluations > 2000
+    assert np.all(np.abs(found.stds / deviation - 1) < 4 / np.sqrt(2 * found.effective))
+
+
+def test_a_bound_cuts_the_posterior() -> None:
+    """Half a standard deviation below the best value: the mean of a Gaussian that is cut there is known."""
+    free = fitted()
+    best, std = free.parameters["a.S"].value, free.parameters["a.S"].std
+    cut = fitted(a=(best - 0.5 * std, 10.0))
+    found = posterior.sample(cut, draws=1000, seed=1)
+    assert found.draws[..., 0].min() >= best - 0.5 * std
+    # A Gaussian cut half a standard deviation below its mean: mean + std pdf(-1/2)/cdf(1/2).
+    expected = best + std * math.exp(-1 / 8) / math.sqrt(2 * math.pi) / 0.6914625
+    assert found.means[0] == pytest.approx(expected, abs=5 * std / math.sqrt(found.effective[0]))
+
+
+def curved(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """a, a b^2 and b."""
+    a, b = (parameters[name] for name in NAMES)
+    slopes = {"a.S": [1.0, b**2, 0.0], "b.S": [0.0, 2 * a * b, 1.0]}
+    return np.array([a, a * b**2, b]), np.array([slopes[name] for name in names]).reshape(len(names), 3).T
+
+
+def test_the_error_of_an_emulator_is_measured_and_its_degree_grows() -> None:
+    data = [Row("x", "R1.P", value, 0.3) for value in (1.0, 4.0, 2.0)]
+    found = posterior.emulate(fitted(curved, data))
+    # A cubic model: exact at degree 3, not at 2.
+    assert found.error < 1e-9 and np.max(np.sum(found.powers, axis=1)) == 3
+    z = np.array([0.7, -1.1])
+    x = found.best + found.scale @ z
+    residuals = (curved(dict(zip(NAMES, x, strict=True)), NAMES)[0] - [1.0, 4.0, 2.0]) / 0.3
+    np.testing.assert_allclose(found.residuals(z), residuals, rtol=1e-9)
+
+
+def test_a_model_that_no_polynomial_follows_is_refused() -> None:
+    def wiggly(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        a, b = (parameters[name] for name in NAMES)
+        slopes = {"a.S": [1.0, 50 * math.cos(50 * a), 0.0], "b.S": [0.0, 0.0, 1.0]}
+        return np.array([a, math.sin(50 * a), b]), np.array([slopes[name] for name in names]).reshape(len(names), 3).T
+
+    # Where the sine is flat it fixes nothing, and the posterior spans many of its periods.
+    flat = 16.5 * math.pi / 50
+    data = [Row("x", "R1.P", value, 0.3) for value in (flat, 1.0, 2.0)]
+    with pytest.raises(posterior.NotEmulated, match="off by .* standard deviations of the data at degree 4"):
+        posterior.emulate(fitted(wiggly, data, start=flat))
+
+
+def test_chains_that_are_too_short_are_not_called_converged() -> None:
+    found = posterior.sample(fitted(), draws=20, warmup=20)
+    assert not found.converged and "NOT converged" in found.words()[2]
+
+
+def test_a_parameter_that_the_data_leave_open_is_refused() -> None:
+    def only_a(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([parameters["a.S"]] * 2), np.array([[name == "a.S" for name in names]] * 2, float)
+
+    with pytest.raises(ValueError, match="leave a parameter open"):
+        posterior.emulate(fitted(only_a, ROWS[:2]))

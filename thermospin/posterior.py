@@ -1,0 +1,343 @@
+"""Posterior of the fitted parameters by the No-U-Turn sampler, on the model or on an emulator with a measured error.
+
+Density: exp(-chi2/2), priors of the fit included, and else flat in the internal coordinates of the parameters (the
+logarithm of what is positive, artanh P, the value itself of the others) within their bounds. Chains run in coordinates
+in which the linear theory is a unit Gaussian (Hoffman and Gelman, J. Mach. Learn. Res. 15, 1593 (2014); numpyro).
+
+The emulator is a polynomial in these coordinates for each signal, fitted to values and Jacobians of the model at points
+of the ellipse that holds the posterior. Its error is measured at other points, in standard deviations of the data; one
+that is too large is an error, not a result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+from thermospin.inverse import Misfit, Problem
+from thermospin.model import Progress
+from thermospin.report import FitResult, quantity
+from thermospin.uncertainty import in_coordinates
+
+#: Design points lie within so many standard deviations of the linear theory, those that judge them within the other.
+REACH, JUDGED = 3.0, 2.5
+#: Residuals of the emulator at points that it has not seen, in standard deviations of the data: at most.
+LARGEST_ERROR = 0.1
+#: Degrees of the polynomial that are tried, and design points per unknown of it.
+DEGREES, POINTS = (2, 3, 4), 1.5
+HELD_OUT = 8
+#: Chains have converged below this split R-hat and above so many effective draws (Vehtari et al., Bayesian Anal. 2021).
+R_HAT, EFFECTIVE = 1.01, 400.0
+
+
+class NotEmulated(RuntimeError):
+    """The emulator does not follow the model where the posterior is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Emulator:
+    """Residuals of a fit as polynomials in whitened coordinates z, x = best + scale z.
+
+    Attributes:
+      best, scale: internal coordinates of the minimum (n,), and a root of their covariance (n, n).
+      powers: of z in each monomial (monomials, n).
+      coefficients: of the residuals (monomials, residuals).
+      error: largest error of a residual at points that were not fitted [1].
+      evaluations: of the model that it took.
+    """
+
+    best: np.ndarray
+    scale: np.ndarray
+    powers: np.ndarray
+    coefficients: np.ndarray
+    error: float
+    evaluations: int
+
+    def residuals(self, z: Any, xp: Any = np) -> Any:
+        """At whitened coordinates (n,); `xp` is numpy or jax.numpy."""
+        return xp.prod(z**self.powers, axis=-1) @ self.coefficients
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """Draws from the posterior.
+
+    Attributes:
+      names: of the parameters.
+      draws: (chains, draws, names), SI units.
+      r_hat, effective: split R-hat and effective number of draws of each (names,).
+      divergences: trajectories that went astray.
+      emulator_error: see `Emulator.error`; None if the model itself was sampled.
+      evaluations: of the model, or of its gradient.
+      seconds: wall time.
+    """
+
+    names: tuple[str, ...]
+    draws: np.ndarray
+    r_hat: np.ndarray
+    effective: np.ndarray
+    divergences: int
+    emulator_error: float | None
+    evaluations: int
+    seconds: float
+
+    @property
+    def converged(self) -> bool:
+        """Chains agree, there are enough effective draws, and none went astray."""
+        return bool(np.all(self.r_hat < R_HAT) and np.all(self.effective > EFFECTIVE) and self.divergences == 0)
+
+    @property
+    def means(self) -> np.ndarray:
+        """(names,), SI units."""
+        return np.mean(self.draws, axis=(0, 1))
+
+    @property
+    def stds(self) -> np.ndarray:
+        """(names,), SI units."""
+        return np.std(self.draws, axis=(0, 1))
+
+    def interval(self, part: float = 0.683) -> np.ndarray:
+        """Ends of the central interval that holds a part of the draws (2, names), SI units."""
+        return np.quantile(self.draws, [(1 - part) / 2, (1 + part) / 2], axis=(0, 1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers; the draws are not among them."""
+        both = {"68 %": self.interval(), "95 %": self.interval(0.95)}
+        return {
+            "parameters": {
+                name: {
+                    "mean": float(self.means[k]),
+                    "std": float(self.stds[k]),
+                    "r_hat": float(self.r_hat[k]),
+                    "effective": float(self.effective[k]),
+                }
+                | {part: ends[:, k].tolist() for part, ends in both.items()}
+                for k, name in enumerate(self.names)
+            },
+            "converged": self.converged,
+            "divergences": self.divergences,
+            "emulator_error": self.emulator_error,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+        }
+
+    def words(self) -> list[str]:
+        """Intervals, and whether the chains have converged."""
+        low, high = self.interval()
+        lines = [
+            f"{name}: {quantity(name, low[k])} to {quantity(name, high[k])} (68 %), "
+            f"mean {quantity(name, self.means[k])}, std {quantity(name, self.stds[k])}"
+            for k, name in enumerate(self.names)
+        ]
+        chains, draws, _ = self.draws.shape
+        state = "converged" if self.converged else "NOT converged, not to be trusted"
+        lines.append(
+            f"{chains} chains of {draws} draws: {state} (R-hat at most {np.max(self.r_hat):.4f}, at least "
+            f"{np.min(self.effective):.0f} effective draws, {self.divergences} divergences)"
+        )
+        if self.emulator_error is not None:
+            lines.append(
+                f"on an emulator that is off by at most {self.emulator_error:.2g} standard deviations of the data, "
+                f"made of {self.evaluations} evaluations of the model"
+            )
+        return lines
+
+
+def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
+    """The polynomial that replaces the model around the minimum of a fit.
+
+    Raises:
+      NotEmulated: none of `DEGREES` follows the model to `LARGEST_ERROR`.
+      ValueError: the data leave a parameter open.
+    """
+    problem: Problem = result.problem
+    if not np.all(np.isfinite(result.covariance)):
+        raise ValueError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
+    best = problem.coordinates(result.parameters)
+    scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
+    objective, bounds, n = problem.objective(), problem.bounds, len(best)
+    evaluations = 0
+
+    def at(z: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Residuals and their derivatives by z; None where the model has no solution or a bound is passed."""
+        nonlocal evaluations
+        x = best + scale @ z
+        if np.any(x < bounds[0]) or np.any(x > bounds[1]):
+            return None
+        evaluations += 1
+        residuals = objective.residuals(x)
+        if progress is not None:
+            progress(f"emulator: evaluation {evaluations}")
+        return (residuals, objective.jacobian(x) @ scale) if np.all(np.isfinite(residuals)) else None
+
+    # Held-out points first: whatever is fitted, they judge it.
+    judges = [(z, found) for z in _ball(n, HELD_OUT, JUDGED, seed=1) if (found := at(z)) is not None]
+    seen: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []
+    points = iter(_ball(n, 4096, REACH, seed=0))
+    worst = math.inf
+    for degree in DEGREES:
+        powers = np.array([p for p in itertools.product(range(degree + 1), repeat=n) if sum(p) <= degree])
+        wanted = max(math.ceil(POINTS * len(powers) / (n + 1)), 2 * n + 1)
+        while len(seen) < wanted:
+            z = np.zeros(n) if not seen else next(points)
+            found = at(z)
+            if found is not None:
+                seen.append((z, found))
+        coefficients = _hermite(seen, powers)
+        emulator = Emulator(best, scale, powers, coefficients, math.nan, evaluations)
+        errors = [np.max(np.abs(emulator.residuals(z) - found[0])) for z, found in judges]
+        worst = float(max(errors, default=math.inf))
+        if worst <= LARGEST_ERROR:
+            return dataclasses.replace(emulator, error=worst)
+    raise NotEmulated(
+        f"the emulator is off by {worst:.2g} standard deviations of the data at degree {DEGREES[-1]}, at most "
+        f"{LARGEST_ERROR:g} is allowed: the posterior is too wide for a polynomial; use profiles, or give priors"
+    )
+
+
+def _ball(n: int, count: int, reach: float, seed: int) -> list[np.ndarray]:
+    """Points of a ball, evenly in its volume but for the middle, from a Sobol sequence."""
+    with np.errstate(all="ignore"):
+        uniform = qmc.Sobol(n + 1, seed=seed).random(2 ** math.ceil(math.log2(max(count, 2))))
+    normal = qmc.scale(uniform, 1e-6, 1 - 1e-6)
+    from scipy.special import ndtri
+
+    direction = ndtri(normal[:, :n])
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    radius = reach * normal[:, n] ** (1 / max(n, 1))
+    return list((radius[:, None] * direction)[:count])
+
+
+def _hermite(seen: Sequence[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]], powers: np.ndarray) -> np.ndarray:
+    """Coefficients of the polynomials that fit values and first derivatives best."""
+    n = powers.shape[1]
+    lines, targets = [], []
+    for z, (residuals, jacobian) in seen:
+        lines.append(np.prod(z**powers, axis=1)[None])
+        targets.append(residuals[None])
+        slopes = []
+        for k in range(n):
+            lower = powers.copy()
+            lower[:, k] = np.maximum(lower[:, k] - 1, 0)
+            slopes.append(powers[:, k] * np.prod(z**lower, axis=1))
+        lines.append(np.array(slopes))
+        targets.append(jacobian.T)
+    return np.linalg.lstsq(np.concatenate(lines), np.concatenate(targets), rcond=None)[0]
+
+
+def sample(
+    result: FitResult,
+    draws: int = 1000,
+    *,
+    chains: int = 4,
+    warmup: int = 500,
+    seed: int = 0,
+    emulator: Emulator | None = None,
+    model: Callable[[Mapping[str, Any]], Any] | None = None,
+    progress: Progress | None = None,
+) -> Posterior:
+    """Draws from the posterior by NUTS.
+
+    Args:
+      result: of a fit.
+      draws, chains, warmup, seed: of the sampler; draws are those of each chain.
+      emulator: from `emulate`; None: made here.
+      model: {name: value in SI units} to the values of the rows (rows,), in JAX and differentiable: sampled itself, in
+        place of an emulator. `signals.predict` makes one.
+      progress: is told what goes on.
+    Raises:
+      NotEmulated: see `emulate`.
+      ImportError: numpyro is not installed.
+    """
+    try:
+        from numpyro.infer import MCMC, NUTS
+    except ImportError:
+        raise ImportError("a posterior needs numpyro: pip install 'thermospin[posterior]'") from None
+    import jax
+    import jax.numpy as jnp
+    from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
+
+    began = time.perf_counter()
+    problem: Problem = result.problem
+    if emulator is None and model is None:
+        emulator = emulate(result, progress)
+    best = problem.coordinates(result.parameters)
+    scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
+    bounds = jnp.asarray(problem.bounds)
+
+    def potential(z: Any) -> Any:
+        x = best + scale @ z
+        residuals = emulator.residuals(z, jnp) if model is None else _traced(problem, model, x)  # type: ignore[union-attr]
+        inside = jnp.all((x >= bounds[0]) & (x <= bounds[1]))
+        return jnp.where(inside, 0.5 * jnp.sum(residuals**2), jnp.inf)
+
+    if progress is not None:
+        progress(f"NUTS: {chains} chains of {warmup} + {draws} draws")
+    sampler = MCMC(
+        NUTS(potential_fn=potential, dense_mass=True),
+        num_warmup=warmup,
+        num_samples=draws,
+        num_chains=chains,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+    starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
+    sampler.run(jax.random.PRNGKey(seed), init_params=jnp.asarray(starts), extra_fields=("diverging", "num_steps"))
+    z = np.asarray(sampler.get_samples(group_by_chain=True))
+    extra = sampler.get_extra_fields(group_by_chain=True)
+    x = best + z @ scale.T
+    values = np.stack([np.vectorize(each.value)(x[..., k]) for k, each in enumerate(problem.free)], axis=-1)
+    steps = int(np.sum(np.asarray(extra["num_steps"])))
+    return Posterior(
+        result.names,
+        values,
+        np.array([float(split_gelman_rubin(z[..., k])) for k in range(len(best))]),
+        np.array([float(effective_sample_size(z[..., k])) for k in range(len(best))]),
+        int(np.sum(np.asarray(extra["diverging"]))),
+        None if emulator is None else emulator.error,
+        steps if emulator is None else emulator.evaluations,
+        time.perf_counter() - began,
+    )
+
+
+def _traced(problem: Problem, model: Callable[[Mapping[str, Any]], Any], x: Any) -> Any:
+    """Residuals of the model itself, in JAX."""
+    import jax.numpy as jnp
+
+    values: dict[str, Any] = {}
+    for k, each in enumerate(problem.free):
+        kind = each.kind.transform
+        values[each.name] = jnp.exp(x[k]) if kind == "log" else jnp.tanh(x[k]) if kind == "atanh" else each.scale * x[k]
+    return traced_residuals(problem.misfit, model(dict(problem.fixed) | values), values)
+
+
+def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) -> Any:
+    """`Misfit.residuals` in JAX, of data whose signs are known."""
+    import jax.numpy as jnp
+
+    if not all(row.polarity_known for row in misfit.rows):
+        raise ValueError("posterior: the model itself is sampled for data of known polarity alone; use the emulator")
+    measured = np.array([row.value for row in misfit.rows])
+    own = [(values[name] - prior.mean) / prior.std for name, prior in misfit.priors.items() if name in values]
+    return jnp.concatenate([misfit.whitening() @ (signals - measured), jnp.array(own)])
+
+
+def agreement(result: FitResult, found: Posterior) -> list[str]:
+    """Standard deviations by the covariance and by the posterior, and whether they agree within Monte Carlo error."""
+    lines = []
+    for k, (name, each) in enumerate(result.parameters.items()):
+        # The standard deviation of a standard deviation from so many draws of a Gaussian.
+        error = 4 / math.sqrt(2 * found.effective[k])
+        ratio = found.stds[k] / each.std
+        words = "agree" if abs(ratio - 1) <= error else "differ: the posterior is no Gaussian"
+        lines.append(
+            f"{name}: std by covariance {quantity(name, each.std)}, of the posterior {ratio:.3f} times that, {words}"
+        )
+    return lines
