@@ -73,7 +73,9 @@ class Stub:
         (*names,) = (getattr(each, "name", each) for each in devices)
         self.calls.append(("fit", *names, len(rows), free, order))
         self.rows, self.options = rows, options
-        return types.SimpleNamespace(to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1")
+        return types.SimpleNamespace(
+            to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1", parameters={}
+        )
 
     def run_demo(self, name: str, *, out: Path, cells: Any, order: int, progress: Any) -> str:
         self.calls.append(("demo", name, out, cells, order))

@@ -93,8 +93,8 @@ def test_the_error_of_an_emulator_is_measured_and_its_degree_grows() -> None:
     # A cubic model: exact at degree 3, not at 2.
     assert found.error < 1e-9 and np.max(np.sum(found.powers, axis=1)) == 3
     z = np.array([0.7, -1.1])
-    x = found.best + found.scale @ z
-    residuals = (curved(dict(zip(NAMES, x, strict=True)), NAMES)[0] - [1.0, 4.0, 2.0]) / 0.3
+    values = 1.1 * (found.best + found.scale @ z)  # coordinates are in units of the start
+    residuals = (curved(dict(zip(NAMES, values, strict=True)), NAMES)[0] - [1.0, 4.0, 2.0]) / 0.3
     np.testing.assert_allclose(found.residuals(z), residuals, rtol=1e-9)
 
 

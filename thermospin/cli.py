@@ -7,6 +7,7 @@ line by line; 130: interrupted. Nothing heavy is imported before a command needs
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
@@ -342,6 +343,15 @@ def fit(
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: AdaptedOrderOption = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Profile likelihoods: limits that hold where chi2 is no parabola.")
+    ] = False,
+    posterior: Annotated[
+        int, typer.Option(metavar="DRAWS", min=0, help="So many draws of each of 4 NUTS chains, on an emulator.")
+    ] = 0,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page (HTML) with figures, budget and provenance.")
+    ] = None,
     journal: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Keep every evaluation there; run again, the fit goes on from it."),
@@ -354,18 +364,22 @@ def fit(
 
         wish = _wish(cells, tolerance)
         sources = [(device, data), *(_device_and_data(text) for text in also or ())]
-        devices, rows, correlation, notes = _read_all(sources)
+        given = _read_all(sources)
+        devices, rows, notes = given.devices, given.rows, given.notes
         _require_parameters(free or [], devices)
         options: dict[str, Any] = {
             "priors": assignments.priors(prior or ()),
             "bounds": assignments.bounds(bounds or ()),
             "ties": assignments.ties(tie or ()),
         }
-        for path in (json, journal):
+        for path in (json, journal, report):
             require_writable(path)
         start_jax()
         from thermospin.export import write_json
         from thermospin.inverse import fit as run_fit
+
+        if posterior:
+            _require_numpyro()
 
         met, chosen = True, order or 2
         models: list[Any] = []
@@ -388,17 +402,29 @@ def fit(
                 method=method,
                 starts=starts,
                 rescaled=rescaled,
-                correlation=correlation,
+                correlation=given.correlation,
                 journal=journal,
                 progress=progress,
                 **options,
             )
-        as_json = result.to_json()
+            more = _beyond_covariance(result, profile, posterior, report is not None, progress)
+        as_json = result.to_json() | {
+            name: [each.to_json() for each in found] if isinstance(found, list) else found.to_json()
+            for name, found in more.items()
+        }
         if json is not None:
             write_json(json, as_json)
         typer.echo(result.report())
+        for title, found in more.items():
+            if title != "budget":
+                typer.echo(f"[[{title.capitalize()}]]")
+                for line in (line for each in (found if isinstance(found, list) else [found]) for line in each.words()):
+                    typer.echo(f"    {line}")
         for line in notes:
             typer.echo(line)
+        if report is not None:
+            _write_page(report, result, given, more, sources, notes)
+            typer.echo(f"The page is {report}, its numbers {report.with_suffix('.csv')}.")
         _finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
         _finish(as_json["converged"], "the fit did not converge; its numbers are not to be trusted")
 
@@ -503,52 +529,111 @@ def _device_and_data(text: str) -> tuple[str, list[str]]:
     return device, data
 
 
-def _read_all(sources: list[tuple[str, list[str]]]) -> tuple[list[Device], list[Any], Any, list[str]]:
-    """Devices, the rows of all of them, the correlation of the rows (None: independent), and notes on the data."""
+def _require_numpyro() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("numpyro") is None:
+        raise InputError("--posterior: needs numpyro, which is not installed: pip install 'thermospin[posterior]'")
+
+
+def _beyond_covariance(result: Any, profile: bool, draws: int, budget: bool, progress: Progress) -> dict[str, Any]:
+    """Profiles, posterior and budget, as far as they are asked for and the data fix all parameters."""
+    import math
+
+    from thermospin import uncertainty
+
+    fixed = all(math.isfinite(each.std) for each in result.parameters.values())
+    more: dict[str, Any] = {}
+    if profile:
+        more["profile"] = uncertainty.profile(result, progress=progress)
+    if draws:
+        from thermospin.posterior import sample
+
+        more["posterior"] = sample(result, draws, progress=progress)
+    if budget and fixed:
+        more["budget"] = uncertainty.budget(result, progress=progress)
+    return more
+
+
+def _write_page(
+    path: Path, result: Any, given: Inputs, more: dict[str, Any], sources: list[tuple[str, list[str]]], notes: list[str]
+) -> None:
+    from thermospin import page
+
+    page.write(
+        path,
+        result,
+        given.devices,
+        sources=[each for device, data in sources for each in (device, *data)],
+        command=" ".join(["thermospin", *sys.argv[1:]]),
+        notes=[note for note in notes if note not in given.notes],
+        sweeps=given.sweeps,
+        profiles=more.get("profile", ()),
+        posterior=more.get("posterior"),
+        budget=more.get("budget"),
+    )
+    page.write_csv(path.with_suffix(".csv"), result)
+
+
+@dataclasses.dataclass
+class Inputs:
+    """What the files of a fit hold: devices, rows of all, their correlation (None: independent), notes, raw sweeps."""
+
+    devices: list[Device]
+    rows: list[Any]
+    correlation: Any
+    notes: list[str]
+    sweeps: list[Any]
+
+
+def _read_all(sources: list[tuple[str, list[str]]]) -> Inputs:
+    """Every device with its data."""
     from dataclasses import replace
 
     from thermospin.data import DataError
     from thermospin.device import DeviceError, load
 
-    devices, rows, blocks, notes, faults = [], [], [], [], []
+    found, blocks, faults = Inputs([], [], None, [], []), [], []
     for name, paths in sources:
         try:
             device = _with_experiments(load(name), name)
         except DeviceError as error:
             faults += error.faults
             continue
-        devices.append(device)
+        found.devices.append(device)
         for path in paths:
             try:
-                found, correlation, said = _read_data(path, device)
+                rows, measured = _read_data(path, device)
             except DataError as error:
                 faults += error.faults
                 continue
-            rows += [replace(row, device=device.name) for row in found] if len(sources) > 1 else found
-            blocks.append((len(found), correlation))
-            notes += said
+            found.rows += [replace(row, device=device.name) for row in rows] if len(sources) > 1 else rows
+            blocks.append((len(rows), None if measured is None else measured.correlation))
+            if measured is not None:
+                found.notes += measured.notes
+                found.sweeps.append(measured)
     if faults:
         raise InputError("\n".join(faults))
-    if all(block is None for _, block in blocks):
-        return devices, rows, None, notes
-    import numpy as np
-    from scipy.linalg import block_diag
+    if any(block is not None for _, block in blocks):
+        import numpy as np
+        from scipy.linalg import block_diag
 
-    return devices, rows, block_diag(*(np.eye(size) if each is None else each for size, each in blocks)), notes
+        found.correlation = block_diag(*(np.eye(size) if each is None else each for size, each in blocks))
+    return found
 
 
-def _read_data(path: str, device: Device) -> tuple[list[Any], Any, list[str]]:
-    """Rows, correlation (None: independent) and notes of one file."""
+def _read_data(path: str, device: Device) -> tuple[list[Any], Any]:
+    """Rows of one file, and what `lockin` made them of where they come from sweeps (else None)."""
     from thermospin import sweepfile
 
     if path.endswith(".toml") or path in sweepfile.shipped():
         from thermospin import lockin
 
         measured = lockin.load(path, device)
-        return list(measured.rows), measured.correlation, list(measured.notes)
+        return list(measured.rows), measured
     from thermospin.data import load
 
-    return list(load(path, device)), None, []
+    return list(load(path, device)), None
 
 
 def _require_parameters(names: list[str], devices: list[Device]) -> None:

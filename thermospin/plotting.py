@@ -92,7 +92,9 @@ class Row(Protocol):
 Plot = TypeVar("Plot", bound=Callable[..., Figure])
 
 
-def _styled(draw: Plot) -> Plot:
+def styled(draw: Plot) -> Plot:
+    """A drawing function in the style of this program, whatever that of the user is."""
+
     @functools.wraps(draw)
     def wrapped(*args: Any, **kwargs: Any) -> Figure:
         with matplotlib.rc_context(_STYLE):
@@ -101,7 +103,8 @@ def _styled(draw: Plot) -> Plot:
     return wrapped  # type: ignore[return-value]
 
 
-def _save(figure: Figure, path: PathLike) -> Figure:
+def save_figure(figure: Figure, path: PathLike) -> Figure:
+    """Writes a figure, whole or not at all, in the format that the ending of the path says; gives it back."""
     kind = Path(path).suffix[1:].lower() or "png"
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
@@ -236,7 +239,7 @@ def _with_room_for_tags(device: Device, extent: Extent) -> Extent:
     return sides[0], sides[1]
 
 
-@_styled
+@styled
 def device_picture(device: Device, path: PathLike) -> Figure:
     """The device from above, a zoom on where ferromagnets and normal metals meet, and a vertical section through that.
 
@@ -293,7 +296,7 @@ def device_picture(device: Device, path: PathLike) -> Figure:
     letters = sum(len(str(handle.get_label())) + 6 for handle in handles)
     columns = math.ceil(len(handles) / math.ceil(letters / 130))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _device_legend(device: Device, plan: Plan, colours: Mapping[str, str]) -> list[Patch | Line2D]:
@@ -368,7 +371,7 @@ def _sampled(sliced: Slice, extent: Extent | None, share: float, what: str) -> t
     return shown, u, v, image
 
 
-@_styled
+@styled
 def temperature_map(
     fields: Fields,
     z: float,
@@ -401,10 +404,10 @@ def temperature_map(
         levels = MaxNLocator(9).tick_values(low, high)[1:-1]
         ax.contour(u * _NM, v * _NM, image.T, levels=levels, colors="white", linewidths=0.5, alpha=0.6)
     _annotate_map(ax, shown, z, device, plan)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-@_styled
+@styled
 def spin_map(
     fields: Fields,
     z: float,
@@ -448,13 +451,13 @@ def spin_map(
     else:
         _show(ax, shown, image * factor, "RdBu_r", CenteredNorm(0.0, top), label)
     _annotate_map(ax, shown, z, device, plan)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def r2s_current(
     R2_spin: float | Mapping[str, float],
     path: PathLike,
@@ -500,10 +503,10 @@ def r2s_current(
     top.set_xlabel("current [mA rms]")
     top.set_xticks(np.round(np.array([0, 1 / 3, 2 / 3, 1]) * current_rms * 1e3, 3))
     ax.legend(loc="best")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-@_styled
+@styled
 def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
     """Every field sweep with its two levels, less the parallel one and the drift; a panel for each current.
 
@@ -529,7 +532,7 @@ def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
         bottom.set_xlabel("field [mT]")
     handles = [Line2D([], [], color=colour, label=f"field {way}") for colour, way in ((_UP, "up"), (_DOWN, "down"))]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw_sweep(ax: Axes, sweep: Sweep, n: int) -> None:
@@ -554,7 +557,7 @@ def _cycle(count: int) -> list[str]:
     return [colours[i % len(colours)] for i in range(count)]
 
 
-@_styled
+@styled
 def interface_profile(
     x: np.ndarray,
     V_up: np.ndarray,
@@ -633,7 +636,7 @@ def interface_profile(
     }
     for name, at, ha in ((sides[0], -5, "right"), (sides[1], 5, "left")):
         axes[0].annotate(name, (0, 1), (at, 3), ha=ha, **above)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _profile(name: str, *columns: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -659,7 +662,7 @@ def _reading(value: float, std: float, harmonic: int) -> str:
     return f"{_number(value * factor)} ± {std * factor:.2g} {unit}"
 
 
-@_styled
+@styled
 def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[float], path: PathLike) -> Figure:
     """Measured values with their standard deviations against the model before and after a fit, and the pulls.
 
@@ -747,7 +750,7 @@ def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[fl
     right.set_title(f"$\\chi^2$: {_number(chi2[0], 3)} before, {_number(chi2[1], 3)} after", loc="right", fontsize=9)
     handles, texts = left.get_legend_handles_labels()
     figure.legend([handles[-1], *handles[:-1]], [texts[-1], *texts[:-1]], loc="outside upper left", ncols=3)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _harmonic(row: Row) -> int:

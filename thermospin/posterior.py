@@ -19,20 +19,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
+from scipy.stats import chi2, qmc
 
 from thermospin.inverse import Misfit, Problem
 from thermospin.model import Progress
 from thermospin.report import FitResult, quantity
 from thermospin.uncertainty import in_coordinates
 
-#: Design points lie within so many standard deviations of the linear theory, those that judge them within the other.
-REACH, JUDGED = 3.0, 2.5
+#: Design points lie in the ball, in standard deviations of the linear theory, that holds this part of a Gaussian; those
+#: that judge them within this part of its radius.
+HELD, JUDGED = 0.997, 0.8
 #: Residuals of the emulator at points that it has not seen, in standard deviations of the data: at most.
 LARGEST_ERROR = 0.1
 #: Degrees of the polynomial that are tried, and design points per unknown of it.
 DEGREES, POINTS = (2, 3, 4), 1.5
 HELD_OUT = 8
+#: Beyond the ball draws are held back by a spring of this stiffness, and a posterior with more than this part of its
+#: draws there is wider than what the emulator was made for.
+SPRING, BEYOND = 4.0, 0.02
 #: Chains have converged below this split R-hat and above so many effective draws (Vehtari et al., Bayesian Anal. 2021).
 R_HAT, EFFECTIVE = 1.01, 400.0
 
@@ -74,6 +78,7 @@ class Posterior:
       draws: (chains, draws, names), SI units.
       r_hat, effective: split R-hat and effective number of draws of each (names,).
       divergences: trajectories that went astray.
+      beyond: part of the draws further out than the emulator was made for; 0 if the model itself was sampled.
       emulator_error: see `Emulator.error`; None if the model itself was sampled.
       evaluations: of the model, or of its gradient.
       seconds: wall time.
@@ -84,14 +89,16 @@ class Posterior:
     r_hat: np.ndarray
     effective: np.ndarray
     divergences: int
+    beyond: float
     emulator_error: float | None
     evaluations: int
     seconds: float
 
     @property
     def converged(self) -> bool:
-        """Chains agree, there are enough effective draws, and none went astray."""
-        return bool(np.all(self.r_hat < R_HAT) and np.all(self.effective > EFFECTIVE) and self.divergences == 0)
+        """Chains agree, there are enough effective draws, and hardly any went astray or beyond the emulator."""
+        steady = bool(np.all(self.r_hat < R_HAT) and np.all(self.effective > EFFECTIVE))
+        return steady and self.divergences < 1e-3 * self.draws[..., 0].size and self.beyond <= BEYOND
 
     @property
     def means(self) -> np.ndarray:
@@ -123,6 +130,7 @@ class Posterior:
             },
             "converged": self.converged,
             "divergences": self.divergences,
+            "beyond": self.beyond,
             "emulator_error": self.emulator_error,
             "evaluations": self.evaluations,
             "seconds": self.seconds,
@@ -142,6 +150,9 @@ class Posterior:
             f"{chains} chains of {draws} draws: {state} (R-hat at most {np.max(self.r_hat):.4f}, at least "
             f"{np.min(self.effective):.0f} effective draws, {self.divergences} divergences)"
         )
+        if self.beyond > BEYOND:
+            share = f"{100 * self.beyond:.0f} % of the draws are where the emulator was not made"
+            lines.append(f"{share}: the posterior is wider than the covariance says; use profiles, or give priors")
         if self.emulator_error is not None:
             lines.append(
                 f"on an emulator that is off by at most {self.emulator_error:.2g} standard deviations of the data, "
@@ -178,9 +189,9 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         return (residuals, objective.jacobian(x) @ scale) if np.all(np.isfinite(residuals)) else None
 
     # Held-out points first: whatever is fitted, they judge it.
-    judges = [(z, found) for z in _ball(n, HELD_OUT, JUDGED, seed=1) if (found := at(z)) is not None]
+    judges = [(z, found) for z in _ball(n, HELD_OUT, JUDGED * reach(n), seed=1) if (found := at(z)) is not None]
     seen: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []
-    points = iter(_ball(n, 4096, REACH, seed=0))
+    points = iter(_ball(n, 4096, reach(n), seed=0))
     worst = math.inf
     for degree in DEGREES:
         powers = np.array([p for p in itertools.product(range(degree + 1), repeat=n) if sum(p) <= degree])
@@ -202,7 +213,12 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
     )
 
 
-def _ball(n: int, count: int, reach: float, seed: int) -> list[np.ndarray]:
+def reach(n: int) -> float:
+    """Radius of the ball that holds the part `HELD` of a Gaussian in n dimensions."""
+    return float(np.sqrt(chi2.ppf(HELD, n)))
+
+
+def _ball(n: int, count: int, radius: float, seed: int) -> list[np.ndarray]:
     """Points of a ball, evenly in its volume but for the middle, from a Sobol sequence."""
     with np.errstate(all="ignore"):
         uniform = qmc.Sobol(n + 1, seed=seed).random(2 ** math.ceil(math.log2(max(count, 2))))
@@ -211,8 +227,8 @@ def _ball(n: int, count: int, reach: float, seed: int) -> list[np.ndarray]:
 
     direction = ndtri(normal[:, :n])
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    radius = reach * normal[:, n] ** (1 / max(n, 1))
-    return list((radius[:, None] * direction)[:count])
+    lengths = radius * normal[:, n] ** (1 / max(n, 1))
+    return list((lengths[:, None] * direction)[:count])
 
 
 def _hermite(seen: Sequence[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]], powers: np.ndarray) -> np.ndarray:
@@ -276,7 +292,10 @@ def sample(
         x = best + scale @ z
         residuals = emulator.residuals(z, jnp) if model is None else _traced(problem, model, x)  # type: ignore[union-attr]
         inside = jnp.all((x >= bounds[0]) & (x <= bounds[1]))
-        return jnp.where(inside, 0.5 * jnp.sum(residuals**2), jnp.inf)
+        outside: Any = 0.0
+        if model is None:
+            outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
+        return jnp.where(inside, 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2, jnp.inf)
 
     if progress is not None:
         progress(f"NUTS: {chains} chains of {warmup} + {draws} draws")
@@ -288,6 +307,7 @@ def sample(
         chain_method="vectorized",
         progress_bar=False,
     )
+    # Some way from the minimum and within the bounds, apart enough to tell chains that do not mix.
     starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
     sampler.run(jax.random.PRNGKey(seed), init_params=jnp.asarray(starts), extra_fields=("diverging", "num_steps"))
     z = np.asarray(sampler.get_samples(group_by_chain=True))
@@ -301,6 +321,7 @@ def sample(
         np.array([float(split_gelman_rubin(z[..., k])) for k in range(len(best))]),
         np.array([float(effective_sample_size(z[..., k])) for k in range(len(best))]),
         int(np.sum(np.asarray(extra["diverging"]))),
+        0.0 if model is not None else float(np.mean(np.sum(z**2, axis=-1) > reach(len(best)) ** 2)),
         None if emulator is None else emulator.error,
         steps if emulator is None else emulator.evaluations,
         time.perf_counter() - began,
