@@ -144,10 +144,9 @@ def _data(result: FitResult) -> Section:
         table.append([f"{row.label} {row.signal} [{name}{sign}]", *numbers, f"{pull:+.2f}"])
         if abs(pull) > LARGE_PULL:
             marked.append(table[-1])
-    caption = "Measured signals (bars: standard deviation) and the model before and after the fit; pulls beside them."
-    figure = _figure(
-        lambda path: plotting.fit_picture(result.rows, list(result.before), list(result.after), path), caption
-    )
+    caption = "Measured signals (bars: standard deviation and grid) and the model before and after; pulls beside them."
+    wider = [dataclasses.replace(row, std=math.hypot(row.std, bar)) for row, bar in zip(result.rows, grid, strict=True)]
+    figure = _figure(lambda path: plotting.fit_picture(wider, list(result.before), list(result.after), path), caption)
     source = "standard deviations of the data and error bars of the grid" if result.grid_stds is not None else "std"
     texts = [f"Pull: (model − measured)/std, with the {source}."]
     return Section("Data and fit", texts, table, figures=[figure], marked=marked)

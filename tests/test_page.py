@@ -1,0 +1,152 @@
+"""The page of a fit: whole, self-contained, escaped, and what a browser shows of it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from thermospin import inverse, lockin, page, uncertainty
+from thermospin.data import Row
+from thermospin.device import load
+from thermospin.inverse import Parameter
+
+NAMES = ("zeta", "Py.S_s")
+MATRIX = np.array([[1.0, 0.3e5], [0.2, 1.0e5], [0.5, -0.4e5]])
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def linear(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    columns = {name: MATRIX[:, k] for k, name in enumerate(NAMES)} | {"Au.kappa": np.array([1e-3, 0.0, 1e-3])}
+    values = np.array(sum(parameters[name] * column for name, column in columns.items()))
+    return values, np.array([columns[name] for name in names]).reshape(len(names), -1).T
+
+
+@pytest.fixture(scope="module")
+def result() -> inverse.FitResult:
+    data = [
+        Row("thermal", f"R2.{part}", value, std)
+        for part, value, std in (("spin", 1.3, 0.1), ("baseline", 0.6, 0.2), ("P", 0.9, 0.1))
+    ]
+    free = [Parameter("zeta", 1.0), Parameter("Py.S_s", -3e-6)]
+    found = inverse.least_squares([linear], data, free, {"Au.kappa": 300.0})
+    return dataclasses.replace(found, grid_stds=np.array([0.05, 0.01, 0.02]))
+
+
+@pytest.fixture(scope="module")
+def written(result: inverse.FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    device = load("slachter2010")
+    (folder / "data.csv").write_text("experiment\n")
+    page.write(
+        folder / "fit.html",
+        result,
+        [dataclasses.replace(device, name="<script>alert(1)</script>")],
+        sources=[folder / "data.csv", "slachter2010"],
+        command="thermospin fit 'a & b'",
+        notes=["5 < 6"],
+        sweeps=[lockin.load("slachter2010-sweeps", device)],
+        profiles=uncertainty.profile(result),
+        budget=uncertainty.budget(result),
+    )
+    return folder / "fit.html"
+
+
+class Tags(HTMLParser):
+    """Open tags, headings and sources of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.sources: list[str] = []
+        self.all: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.all.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.sources += [value or "" for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+
+HEADINGS = [
+    "Fit of <script>alert(1)</script>",
+    "Data and fit",
+    "Lock-in sweeps",
+    "Parameters",
+    "What the data fix",
+    "Profile likelihood",
+    "Error budget",
+    "What to measure next",
+    "Criticism",
+    "Device <script>alert(1)</script>",
+    "Provenance",
+]
+
+
+def test_the_page_is_whole_and_needs_nothing_else(written: Path) -> None:
+    text = written.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == [] and "script" not in tags.all
+    assert tags.headings == HEADINGS
+    assert len(tags.sources) == 6 and all(each.startswith("data:image/") for each in tags.sources)
+    assert written.stat().st_size < 5e6
+    for part in ("a &amp; b", "5 &lt; 6", "sha256", "ships with the program", "Au.kappa held at 300 W/(m K)"):
+        assert part in text, part
+
+
+def test_a_fit_that_did_not_converge_says_so_at_the_top(
+    result: inverse.FitResult, written: Path, tmp_path: Path
+) -> None:
+    assert "not to be trusted" not in written.read_text(encoding="utf-8")
+    failed = dataclasses.replace(result, converged=False, message="stopped short")
+    page.write(tmp_path / "fit.html", failed, [])
+    text = (tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert "The fit did not converge: stopped short." in text
+
+
+def test_the_csv_has_units_and_every_number(result: inverse.FitResult, tmp_path: Path) -> None:
+    page.write_csv(tmp_path / "fit.csv", result)
+    rows = list(csv.reader((tmp_path / "fit.csv").read_text(encoding="utf-8").splitlines()))
+    assert rows[0][:3] == ["Signal", "Measured", "Std"] and rows[1][1] == "V/A^n"
+    assert rows[2][0] == "thermal R2.spin" and float(rows[2][1]) == 1.3 and float(rows[2][3]) == 0.05
+    assert float(rows[-1][1]) == result.parameters["Py.S_s"].value and rows[-1][4] == "V/K"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to render the page with")
+def test_a_browser_renders_the_page(written: Path, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    flags = [
+        "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1200,3000",
+    ]  # fmt: skip
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        flags.append("--no-sandbox")
+    picture = tmp_path / "page.png"
+    command = [CHROMIUM, *flags, f"--screenshot={picture}", "--dump-dom", written.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.count("<h2>") == len(HEADINGS) - 1
+    import matplotlib.image
+
+    pixels = matplotlib.image.imread(picture)[..., :3]
+    # Text and figures: more than a hundredth of the page is neither paper nor near it, and there is colour.
+    assert np.mean(pixels.min(axis=-1) < 0.7) > 0.01
+    assert np.mean(np.ptp(pixels, axis=-1) > 0.3) > 1e-3
