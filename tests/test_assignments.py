@@ -54,3 +54,12 @@ def test_text_that_is_none_is_refused(form: Callable[[list[str]], Any], text: st
 def test_a_parameter_that_is_there_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="the second one of zeta"):
         assignments.priors(["zeta = 1 +- 1", "zeta = 2 +- 1"])
+
+
+def test_dimensions_take_an_axis_a_face_and_a_std() -> None:
+    found = assignments.dimensions(["z = 15 nm +- 1 nm", "far:x=100nm±5 nm"])
+    assert [(each.axis, each.device) for each in found] == [(2, ""), (0, "far")]
+    assert found[0].at == pytest.approx(15e-9) and found[1].std == pytest.approx(5e-9)
+    for text in ("z", "w = 1 nm +- 1 nm", "z = 1 nm", "z = 1 nm +- 0 nm"):
+        with pytest.raises(ValueError, match="expected AXIS = FACE"):
+            assignments.dimensions([text])

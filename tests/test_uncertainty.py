@@ -162,3 +162,56 @@ def test_a_suggestion_is_what_a_fit_with_the_measurement_gives() -> None:
         for name in NAMES:
             assert own.stds[name] == pytest.approx(refit.parameters[name].std, rel=1e-9)
     assert ranked and "would take the std of" in uncertainty.suggestion_words(result, found)[0]
+
+
+# ------------------------------------------------------------------------------------------- dimensions
+
+
+def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
+    """A bar of two contacts, R1 = L/(sigma A): its length moved by 10 % moves R1 by 10 %, its thickness by -10 %."""
+    from thermospin import device as devices
+    from thermospin import devicefile, signals
+
+    text = """
+    length_unit = "nm"
+    [[solids]]
+    name = "bar"
+    material = "Cu"
+    box = { x = [0, 300], y = [0, 50], z = [0, 40] }
+    [[contacts]]
+    name = "a"
+    solid = "bar"
+    face = "x-"
+    [[contacts]]
+    name = "b"
+    solid = "bar"
+    face = "x+"
+    [experiments.bar]
+    current = ["a", "b"]
+    voltage = ["a", "b"]
+    states = { P = {} }
+    """
+    device = devicefile.read(text, "bar")
+    model = signals.build(device, cells=20, order=1)
+    resistance = 300e-9 / (device.materials["Cu"].sigma * 50e-9 * 40e-9)
+    data = [Row("bar", "R1.P", resistance, 0.01 * resistance)]
+    result = inverse.fit(model, data, free=["Cu.sigma"], grid_errors=False)
+    moves = [
+        devices.Dimension(0, 300e-9, 30e-9),
+        devices.Dimension(2, 40e-9, 4e-9),
+    ]
+    found = uncertainty.budget(result, {name: 0.0 for name in result.problem.fixed}, moves)
+    sigma = result.parameters["Cu.sigma"].value
+    assert sigma == pytest.approx(device.materials["Cu"].sigma, rel=1e-4)
+    # sigma = L/(R A): linear in L; 1/(1 - t) and 1/(1 + t) differ by 2 t/(1 - t^2) for t = 0.1.
+    assert math.sqrt(found.variances[1, 0]) == pytest.approx(0.1 * sigma, rel=1e-3)
+    assert math.sqrt(found.variances[2, 0]) == pytest.approx(0.1 / 0.99 * sigma, rel=1e-3)
+    assert found.sources[1:] == ("x = 300 nm +- 30 nm", "z = 40 nm +- 4 nm")
+    for wrong, words in (
+        (devices.Dimension(0, 250e-9, 1e-9), "no solid has a face there; expected one of 300 nm"),
+        (devices.Dimension(0, 0.0, 1e-9), "is the lowest face"),
+        (devices.Dimension(0, 300e-9, 400e-9), "reaches the face below it"),
+        (devices.Dimension(0, 300e-9, 1e-9, "other"), "expected one of bar"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            uncertainty.budget(result, {}, [wrong])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from thermospin import units
-from thermospin.device import Tie
+from thermospin.device import OF, Dimension, Tie
 from thermospin.materials import KEYS, key_of, nearest
 
 
@@ -45,6 +45,31 @@ def ties(texts: Iterable[str]) -> list[Tie]:
             out.append(Tie(name, source, units.parse(factor, "number") if times else 1.0))
         except ValueError as why:
             faults.append(f'--tie: got "{text}", {why}; expected NAME = FACTOR * OTHER, such as "Cu.S = 0.5 * Au.S"')
+    if faults:
+        raise ValueError("\n".join(faults))
+    return out
+
+
+def dimensions(texts: Iterable[str]) -> list[Dimension]:
+    """Of texts "AXIS = COORDINATE +- STD" or "DEVICE:AXIS = COORDINATE +- STD".
+
+    Raises:
+      ValueError: every text that is none, one line each.
+    """
+    out, faults = [], []
+    for text in texts:
+        name, equals, rest = (part.strip() for part in text.partition("="))
+        device, _, axis = name.rpartition(OF)
+        sides = re.split(r"\+-|\+/-|±", rest)
+        try:
+            if not (equals and axis in ("x", "y", "z") and len(sides) == 2):
+                raise ValueError("which is none")
+            at, std = (_value(side.strip(), "length") for side in sides)
+            if not std > 0:
+                raise ValueError("whose std is not above 0")
+            out.append(Dimension("xyz".index(axis), at, std, device))
+        except ValueError as why:
+            faults.append(f'--dimension: got "{text}", {why}; expected AXIS = FACE +- STD, such as "z = 15 nm +- 1 nm"')
     if faults:
         raise ValueError("\n".join(faults))
     return out

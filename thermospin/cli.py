@@ -349,6 +349,16 @@ def fit(
     posterior: Annotated[
         int, typer.Option(metavar="DRAWS", min=0, help="So many draws of each of 4 NUTS chains, on an emulator.")
     ] = 0,
+    dimension: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=FACE+-STD", help='For the budget: "z = 15 nm +- 1 nm", all above moves along.'),
+    ] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL", help='Fit a rival too: wiedemann-franz, a moved face "z = 15 nm - 3 nm", a file.'
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page (HTML) with figures, budget and provenance.")
     ] = None,
@@ -372,42 +382,67 @@ def fit(
             "bounds": assignments.bounds(bounds or ()),
             "ties": assignments.ties(tie or ()),
         }
+        moved = assignments.dimensions(dimension or ())
+        others = _rivals(rival or [], devices)
         for path in (json, journal, report):
             require_writable(path)
+        if posterior:
+            _require_numpyro()
         start_jax()
+        import math
+
         from thermospin.export import write_json
         from thermospin.inverse import fit as run_fit
 
-        if posterior:
-            _require_numpyro()
+        met, adapted = True, cells is not None or wish is not None
 
-        met, chosen = True, order or 2
-        models: list[Any] = []
-        with Progress() as progress:
-            if cells is not None or wish is not None:
+        def fitted(devices: list[Device], keep: Path | None) -> Any:
+            """The fit of the data with these devices, on a grid of their own where one is chosen."""
+            nonlocal met
+            models: list[Any] = []
+            for each in devices if adapted else ():
                 from thermospin.refine import adapt
 
-                chosen = order or 3
-                for each in devices:
-                    signals = [(row.experiment, row.signal) for row in rows if row.device in ("", each.name)]
-                    wanted = list(dict.fromkeys(signals))
-                    found = adapt(each, cells=cells, tolerance=wish, order=chosen, wanted=wanted, progress=progress)
-                    notes, met = [*notes, *found.words()], met and found.met
-                    models.append(found.model)
-            result = run_fit(
+                signals = [(row.experiment, row.signal) for row in rows if row.device in ("", each.name)]
+                wanted = list(dict.fromkeys(signals))
+                found = adapt(each, cells=cells, tolerance=wish, order=order or 3, wanted=wanted, progress=progress)
+                notes.extend(found.words())
+                met = met and found.met
+                models.append(found.model)
+            return run_fit(
                 models or devices,
                 rows,
                 free=free or None,
-                order=chosen,
+                order=order or (3 if adapted else 2),
                 method=method,
                 starts=starts,
                 rescaled=rescaled,
                 correlation=given.correlation,
-                journal=journal,
+                journal=keep,
                 progress=progress,
                 **options,
             )
-            more = _beyond_covariance(result, profile, posterior, report is not None, progress)
+
+        more: dict[str, Any] = {}
+        with Progress() as progress:
+            result = fitted(devices, journal)
+            if profile:
+                from thermospin import uncertainty
+
+                more["profile"] = uncertainty.profile(result, progress=progress)
+            if posterior:
+                from thermospin.posterior import sample
+
+                more["posterior"] = sample(result, posterior, progress=progress)
+            if (report is not None or moved) and all(math.isfinite(each.std) for each in result.parameters.values()):
+                from thermospin import uncertainty
+
+                more["budget"] = uncertainty.budget(result, dimensions=moved, progress=progress)
+            if others:
+                from thermospin.rivals import Comparison
+
+                results = {label: fitted(each, None) for label, each in others.items()}
+                more["rivals"] = Comparison({"as given": result} | results)
         as_json = result.to_json() | {
             name: [each.to_json() for each in found] if isinstance(found, list) else found.to_json()
             for name, found in more.items()
@@ -416,10 +451,9 @@ def fit(
             write_json(json, as_json)
         typer.echo(result.report())
         for title, found in more.items():
-            if title != "budget":
-                typer.echo(f"[[{title.capitalize()}]]")
-                for line in (line for each in (found if isinstance(found, list) else [found]) for line in each.words()):
-                    typer.echo(f"    {line}")
+            typer.echo(f"[[{title.capitalize()}]]")
+            for line in (line for each in (found if isinstance(found, list) else [found]) for line in each.words()):
+                typer.echo(f"    {line}")
         for line in notes:
             typer.echo(line)
         if report is not None:
@@ -536,23 +570,18 @@ def _require_numpyro() -> None:
         raise InputError("--posterior: needs numpyro, which is not installed: pip install 'thermospin[posterior]'")
 
 
-def _beyond_covariance(result: Any, profile: bool, draws: int, budget: bool, progress: Progress) -> dict[str, Any]:
-    """Profiles, posterior and budget, as far as they are asked for and the data fix all parameters."""
-    import math
+def _rivals(texts: list[str], devices: list[Device]) -> dict[str, list[Device]]:
+    """The devices of each rival: the first one replaced by that of a file, or all of them changed."""
+    from thermospin.device import load
+    from thermospin.rivals import rival
 
-    from thermospin import uncertainty
-
-    fixed = all(math.isfinite(each.std) for each in result.parameters.values())
-    more: dict[str, Any] = {}
-    if profile:
-        more["profile"] = uncertainty.profile(result, progress=progress)
-    if draws:
-        from thermospin.posterior import sample
-
-        more["posterior"] = sample(result, draws, progress=progress)
-    if budget and fixed:
-        more["budget"] = uncertainty.budget(result, progress=progress)
-    return more
+    out = {}
+    for text in texts:
+        if text.endswith(".toml"):
+            out[text] = [load(text), *devices[1:]]
+        else:
+            out[text] = [rival(each, text) for each in devices]
+    return out
 
 
 def _write_page(
@@ -571,6 +600,7 @@ def _write_page(
         profiles=more.get("profile", ()),
         posterior=more.get("posterior"),
         budget=more.get("budget"),
+        rivals=more.get("rivals"),
     )
     page.write_csv(path.with_suffix(".csv"), result)
 

@@ -375,6 +375,58 @@ def _experiment_faults(
     return good
 
 
+def stretched(device: Device, axis: int, at: float, by: float) -> tuple[Device, float]:
+    """The device with everything from a face onwards moved along an axis; what ends or spans there grows.
+
+    Moving the top of a film makes it thicker and lifts what lies on it; moving the near face of a magnet widens the gap
+    before it.
+
+    Args:
+      device: the device.
+      axis: 0, 1 or 2.
+      at: coordinate of the face, that of a solid [m].
+      by: how far [m].
+    Returns:
+      the moved device, and the next lower face coordinate, from where on the space is stretched.
+    Raises:
+      ValueError: no solid has a face there, it is the lowest one, or nothing would be left below it.
+    """
+    ends = sorted({end for solid in device.solids for end in solid.box[axis]})
+    near = min(ends, key=lambda end: abs(end - at))
+    if abs(near - at) > 1e-12:
+        listed = ", ".join(f"{1e9 * end:g}" for end in ends[1:])
+        raise ValueError(f"{'xyz'[axis]} = {1e9 * at:g} nm: no solid has a face there; expected one of {listed} nm")
+    if near == ends[0]:
+        raise ValueError(f"{'xyz'[axis]} = {1e9 * at:g} nm is the lowest face, whose motion changes nothing")
+    below = ends[ends.index(near) - 1]
+    if near + by - below <= 0:
+        raise ValueError(f"{'xyz'[axis]} = {1e9 * at:g} nm moved by {1e9 * by:g} nm reaches the face below it")
+
+    def moved(solid: Solid) -> Solid:
+        low, high = (end + by if end >= near else end for end in solid.box[axis])
+        box = tuple((low, high) if k == axis else pair for k, pair in enumerate(solid.box))
+        return dataclasses.replace(solid, box=box)  # type: ignore[arg-type]
+
+    return dataclasses.replace(device, solids=tuple(moved(solid) for solid in device.solids)), below
+
+
+@dataclasses.dataclass(frozen=True)
+class Dimension:
+    """A face that is known to a standard deviation: all from there onwards moves along, see `stretched`.
+
+    Attributes:
+      axis: 0, 1 or 2.
+      at: its coordinate [m].
+      std: of it [m].
+      device: name of the device; "": the only one.
+    """
+
+    axis: int
+    at: float
+    std: float
+    device: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Tie:
     """A parameter that follows another one: value(name) = factor * value(source)."""

@@ -74,6 +74,15 @@ class Grid:
         """Number of cells that are filled."""
         return int(np.count_nonzero(self.domain >= 0))
 
+    def stretched(self, axis: int, below: float, at: float, by: float) -> Grid:
+        """The same cells with the lines from `at` onwards moved, and those down to `below` in proportion [m]."""
+        lines = self.lines[axis]
+        share = np.clip((lines - below) / (at - below), 0.0, 1.0)
+        # Onwards by exactly this sum, which faces are moved by too.
+        moved = np.where(share == 1.0, lines + by, lines + by * share)
+        x, y, z = (moved if k == axis else each for k, each in enumerate(self.lines))
+        return dataclasses.replace(self, lines=(x, y, z))
+
     def unknowns(self, metals: Sequence[bool]) -> int:
         """Number of unknowns, two potentials per node of a metal and a temperature per node; `metals` by domain."""
         live = self.domain >= 0

@@ -266,12 +266,16 @@ class Problem:
       misfit: data and priors, error bars of the grid included.
       free: the parameters varied.
       fixed: every other number of the model, SI units.
+      models: of the last stage, one for each device; empty where `predict` was not made of any.
+      of: the same `Predict` made of other models of the same experiments.
     """
 
     predict: Predict
     misfit: Misfit
     free: tuple[Parameter, ...]
     fixed: Mapping[str, float]
+    models: tuple[Model, ...] = ()
+    of: Callable[[Sequence[Model]], Predict] | None = None
 
     @property
     def bounds(self) -> np.ndarray:
@@ -838,31 +842,34 @@ def fit(
     if kept is not None and progress is not None and len(kept):
         progress(f"{journal}: {len(kept)} evaluations are there already")
 
-    def predictor(models: Sequence[Model]) -> tuple[Predict, Predict]:
-        """The model of all rows, and the same with ties and journal."""
+    def bare_of(models: Sequence[Model]) -> Predict:
         lenient = kept is not None and len(kept) > 0
         if len(models) == 1:
-            bare: Predict = Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient)
-        else:
-            places = [np.flatnonzero([row.device == each.device.name for row in rows]) for each in models]
-            parts = [
-                (
-                    each.device.name,
-                    each.device.parameters(),
-                    place,
-                    Predictor(each, [rows[i] for i in place], RESIDUAL, progress, lenient=lenient),
-                )
-                for each, place in zip(models, places, strict=True)
-            ]
-            bare = Joint(parts, len(rows))
-        whole = tied(bare, ties)
-        return bare, whole if kept is None else kept.keep(whole, f"order {models[0].grid.order}")
+            return Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient)
+        places = [np.flatnonzero([row.device == each.device.name for row in rows]) for each in models]
+        parts = [
+            (
+                each.device.name,
+                each.device.parameters(),
+                place,
+                Predictor(each, [rows[i] for i in place], RESIDUAL, progress, lenient=lenient),
+            )
+            for each, place in zip(models, places, strict=True)
+        ]
+        return Joint(parts, len(rows))
 
-    bare, last = predictor(models)
+    def whole_of(bare: Predict, order: int) -> Predict:
+        """With ties, and the journal."""
+        whole = tied(bare, ties)
+        return whole if kept is None else kept.keep(whole, f"order {order}")
+
+    bare = bare_of(models)
+    last = whole_of(bare, own)
     stages: list[Predict] = [last]
     grid_stds, wider, wider_correlation = None, list(rows), correlation
     if grid_errors:
-        others = [predictor(each)[1] for each in zip(*map(accuracy.companions, models), strict=True)]
+        companions = zip(*map(accuracy.companions, models), strict=True)
+        others = [whole_of(bare_of(each), each[0].grid.order) for each in companions]
         values = _at_start(own, others, last, parameters, list(free or ["zeta"]))
         grid_stds = _grid_stds(own, values, rows)
         wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
@@ -891,6 +898,7 @@ def fit(
         grid_stds=grid_stds,
         left_out=choice.left_out,
         fields=getattr(bare, "fields", None),
+        problem=replace(result.problem, models=tuple(models), of=lambda others: tied(bare_of(others), ties)),
     )
 
 

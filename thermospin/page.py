@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from thermospin.device import Device
     from thermospin.lockin import Measured
     from thermospin.posterior import Posterior
+    from thermospin.rivals import Comparison
     from thermospin.uncertainty import Budget, Profile
 
 #: Pulls beyond this are named.
@@ -59,6 +60,7 @@ def write(
     profiles: Sequence[Profile] = (),
     posterior: Posterior | None = None,
     budget: Budget | None = None,
+    rivals: Comparison | None = None,
 ) -> None:
     """Writes the page.
 
@@ -71,7 +73,7 @@ def write(
       grids: one line about the grid of each device.
       notes: on the data, in words.
       sweeps: raw data behind the rows.
-      profiles, posterior, budget: from `uncertainty` and `posterior`, where they were asked for.
+      profiles, posterior, budget, rivals: from `uncertainty`, `posterior` and `rivals`, where they were asked for.
     """
     import jinja2
 
@@ -83,6 +85,7 @@ def write(
         *_profiles(result, profiles),
         *_posterior(result, posterior),
         *_budget(budget),
+        *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
         _next(result),
         _criticism(result),
         *(_device(each) for each in devices),

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 
+from thermospin.device import Dimension, stretched
 from thermospin.inverse import Problem
 from thermospin.materials import key_of
 from thermospin.model import Progress
@@ -237,12 +238,18 @@ class Budget:
         return columns(lines, "l" + "r" * len(self.names))
 
 
-def budget(result: FitResult, stds: Mapping[str, float] | None = None, progress: Progress | None = None) -> Budget:
+def budget(
+    result: FitResult,
+    stds: Mapping[str, float] | None = None,
+    dimensions: Sequence[Dimension] = (),
+    progress: Progress | None = None,
+) -> Budget:
     """Where the variance of fitted parameters comes from: each signal's noise, the grid, priors, what was held fixed.
 
     Args:
       result: of a fit.
       stds: of numbers that were held fixed, SI units, in place of `USUAL`; 0 leaves one out.
+      dimensions: faces that are not known exactly; each costs two evaluations, the grid lines moving along.
       progress: is told what goes on.
     Raises:
       ValueError: a name that was not held fixed, or data that leave a parameter open.
@@ -283,7 +290,31 @@ def budget(result: FitResult, stds: Mapping[str, float] | None = None, progress:
         relative = std / abs(problem.fixed[name])
         sources.append(f"{name} held at {quantity(name, problem.fixed[name])} +- {percent(relative)}")
         lines.append((result.moves @ slopes[:, k] * std) ** 2)
+    for each in dimensions:
+        low, high = (_moved(problem, each, sign, values, progress) for sign in (-1, 1))
+        of = f"{each.device}: " if each.device else ""
+        sources.append(f"{of}{'xyz'[each.axis]} = {1e9 * each.at:g} nm +- {1e9 * each.std:g} nm")
+        lines.append((result.moves @ (high - low) / 2) ** 2)
     return Budget(result.names, tuple(sources), np.array(lines), inside)
+
+
+def _moved(
+    problem: Problem, dimension: Dimension, sign: int, values: Mapping[str, float], progress: Progress | None
+) -> np.ndarray:
+    """The signals with a face moved by its standard deviation, on grid lines that move along."""
+    from thermospin.model import on_grid
+
+    models = list(problem.models)
+    names = [each.device.name for each in models]
+    if problem.of is None or (dimension.device not in names and (dimension.device or len(models) != 1)):
+        raise ValueError(f"budget: got a dimension of device '{dimension.device}', expected one of {', '.join(names)}")
+    place = names.index(dimension.device) if dimension.device else 0
+    by = sign * dimension.std
+    device, below = stretched(models[place].device, dimension.axis, dimension.at, by)
+    if progress is not None:
+        progress(f"{'xyz'[dimension.axis]} = {1e9 * dimension.at:g} nm moved by {1e9 * by:+g} nm")
+    models[place] = on_grid(device, models[place].grid.stretched(dimension.axis, below, dimension.at, by))
+    return problem.of(models)(values, ())[0]
 
 
 # ------------------------------------------------------------------------------------------- what to measure next
