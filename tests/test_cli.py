@@ -373,7 +373,7 @@ def test_sweeps_prints_levels_and_signals_and_writes_files(tmp_path: Path) -> No
         "sweeps", "slachter2010", "slachter2010-sweeps", "--csv", csv, "--json", json_file, "--picture", picture
     )
     assert result.exit_code == 0, result.output
-    for text in ("antiparallel from", "thermal R2.spin = -1", "as in the others", "R3 and R4 are not handed"):
+    for text in ("AP from [mT]", "thermal R2.spin = -1", "of 20 sweeps show no clear", "R3 and R4 are not handed"):
         assert text in result.stdout, text
     assert len(csv.read_text(encoding="utf-8").splitlines()) == 9 and picture.stat().st_size > 20_000
     assert len(json.loads(json_file.read_text(encoding="utf-8"))["correlation"]) == 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -11,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import colors, image
+from typer.testing import CliRunner
 
-from thermospin import lockin, sweepfile
+from thermospin import cli, data, lockin, plotting, regression, sweepfile
 from thermospin.data import DataError
 from thermospin.device import Device, load
 from thermospin.lockin import measure
@@ -20,7 +24,7 @@ from thermospin.sweepfile import Sweeps, Trace
 
 TRUTH = {
     "P": {"R1": 2.0, "R2": -24.0, "R3": -4000.0, "R4": 3e5},
-    "AP": {"R1": 1.99, "R2": -23.9, "R3": -3900.0, "R4": 3.3e5},
+    "AP": {"R1": 1.99, "R2": -23.9, "R3": -3900.0, "R4": 2.99e5},
 }
 CURRENTS = (0.5e-3, 1.0e-3, 1.5e-3)
 
@@ -30,30 +34,12 @@ def device() -> Device:
     return load("slachter2010")
 
 
-# ------------------------------------------------------------------------------------------- factors
-
-
-def test_the_terms_of_each_harmonic_are_the_fourier_components_of_the_polynomial() -> None:
-    """Lock-in at sin(n wt + phase) of V(i), i = sqrt(2) I sin(wt): rms component from a mean over one period."""
-    current, t = 1.3, np.arange(4096) / 4096 * 2 * np.pi
-    i = math.sqrt(2) * current * np.sin(t)
-    for power in (1, 2, 3, 4):
-        for n, phase in sweepfile.PHASES.items():
-            reference = np.sin(n * t + np.radians(phase))
-            measured = math.sqrt(2) * np.mean(i**power * reference)
-            # Means over equal steps are exact for trigonometric polynomials of a degree below their number.
-            assert measured == pytest.approx(lockin._terms(n, current).get(power, 0.0), abs=1e-12)
-            other = math.sqrt(2) * np.mean(i**power * np.sin(n * t + np.radians(phase + 90)))
-            assert other == pytest.approx(0, abs=1e-12)
-    assert lockin._terms(1, 1.0) == {1: 1.0, 3: 1.5}
-
-
 # ------------------------------------------------------------------------------------------- synthetic data
 
 
 def voltages(state: str, current: float) -> dict[int, float]:
     R = TRUTH[state]
-    return {n: sum(R[f"R{m}"] * factor for m, factor in lockin._terms(n, current).items()) for n in (1, 2, 3)}
+    return {n: sum(R[f"R{m}"] * factor for m, factor in regression.terms(n, current).items()) for n in (1, 2, 3)}
 
 
 def trace(
@@ -94,30 +80,13 @@ def test_signals_come_back_with_calibrated_bars_and_correlations() -> None:
     for seed in range(60):
         measured = measure(Sweeps(tuple(all_traces(np.random.default_rng(seed)))))
         assert [row.signal for row in measured.rows] == ["R1.baseline", "R1.spin", "R2.baseline", "R2.spin"]
-        assert [row.signal for row in measured.higher] == ["R3.baseline", "R3.spin", "R4.baseline", "R4.spin"]
+        assert {row.signal for row in measured.higher} > {"R3.baseline", "R4.baseline"}
         pulls = np.array([(row.value - expected(row.signal)) / row.std for row in measured.rows])
         found.append(pulls @ np.linalg.solve(measured.correlation, pulls))
         spread.append(pulls)
     assert 2.2 < np.mean(found) < 5.5
     assert np.all(np.std(spread, axis=0) < 1.3) and np.all(np.std(spread, axis=0) > 0.7)
     assert abs(measured.correlation[0, 1]) > 0.3, "P rests on more points than AP"
-
-
-def test_higher_harmonics_that_are_not_there_are_not_taken_along() -> None:
-    rng = np.random.default_rng(0)
-    traces = []
-    for each in all_traces(rng):
-        terms = {n: np.full(61, 1.0) for n in each.voltages}
-        R = np.where((abs(each.field) > 15e-3) & (abs(each.field) < 35e-3) & (each.field > 0), 1.9, 2.0)
-        up = each.field[-1] > each.field[0]
-        R = R if up else R[::-1]
-        values = {n: terms[n] * R * lockin._terms(n, each.current)[n] + 1e-8 * rng.standard_normal(61) for n in terms}
-        traces.append(Trace(each.label, "thermal", each.current, each.field, values, 0, "a.csv"))
-    measured = measure(Sweeps(tuple(traces)))
-    assert measured.higher == ()
-    assert any("R3 is taken for 0" in note for note in measured.notes)
-    (one,) = (row for row in measured.rows if row.signal == "R1.spin")
-    assert one.value == pytest.approx(0.1, abs=5 * one.std)
 
 
 def test_r3_of_the_third_harmonic_needs_one_current() -> None:
@@ -145,7 +114,7 @@ def test_a_sweep_whose_step_is_lost_borrows_the_switching_fields() -> None:
     measured = measure(Sweeps((*strong, weak)))
     assert [each.borrowed for each in measured.sweeps] == [False] * 6 + [True]
     assert any("1 of 7 sweeps show no clear step" in note for note in measured.notes)
-    assert "as in the others" in measured.words()[6]
+    assert ["(" in line for line in measured.words()[2:9]] == [False] * 6 + [True], "in brackets: borrowed"
     alone = measure(Sweeps(tuple(strong)))
     for one, other in zip(alone.rows, measured.rows, strict=True):
         assert abs(one.value - other.value) < 4 * max(one.std, other.std)
@@ -189,6 +158,30 @@ def test_a_factor_of_root_two_between_files_or_harmonics_is_an_error() -> None:
         measure(Sweeps(tuple(third)))
 
 
+def test_a_harmonic_that_was_not_measured_is_told() -> None:
+    measured = measure(Sweeps(tuple(all_traces(np.random.default_rng(1), harmonics=(1,)))))
+    assert {row.harmonic for row in measured.rows} == {1}
+    assert any("V2 was not measured, so that nothing is known of R2" in note for note in measured.notes)
+
+
+def test_files_in_other_units_and_swapped_harmonics_are_errors() -> None:
+    rng = np.random.default_rng(8)
+    usual, small = all_traces(rng), all_traces(rng, source="b.csv", factor=1e-3)
+    with pytest.raises(DataError, match=r"R1 of b.csv is 0.001 times that of a.csv: a power of ten; look at the units"):
+        measure(Sweeps((*usual, *small)))
+    swapped = [dataclasses.replace(each, voltages={1: each.voltages[2], 2: each.voltages[1]}) for each in usual]
+    with pytest.raises(DataError, match=r"V1 grows with the current to the power 1.9\d, V2 to 0.9\d, expected 1 and 2"):
+        measure(Sweeps(tuple(swapped)))
+
+
+def test_switching_fields_come_back_with_bars_that_noise_widens() -> None:
+    clear = measure(Sweeps((trace(np.random.default_rng(9), 1e-3), trace(np.random.default_rng(9), 1e-3, up=False))))
+    (first, std), (second, _) = clear.sweeps[0].switching_fields or ()
+    # Between 14 and 16 and between 34 and 36 mT: points are 2 mT apart, sqrt(12) is that of a uniform distribution.
+    assert (first, second) == pytest.approx((15e-3, 35e-3)) and std == pytest.approx(2e-3 / math.sqrt(12))
+    assert (clear.sweeps[1].switching_fields or ())[0][0] == pytest.approx(-15e-3)
+
+
 def test_the_shipped_sweeps_hold_their_truth(device: Device) -> None:
     """chi2 of all rows against what they were made of: 8 rows, below 26 with a probability of 0.999."""
     measured = lockin.load("slachter2010-sweeps", device)
@@ -204,7 +197,34 @@ def test_the_shipped_sweeps_hold_their_truth(device: Device) -> None:
     assert len(listed["sweeps"]) == 20 and json.dumps(listed)
 
 
+def test_the_command_writes_table_signals_numbers_and_picture(tmp_path: Path, device: Device) -> None:
+    place(tmp_path)
+    names = [str(tmp_path / name) for name in ("out.csv", "out.json", "out.png")]
+    options = [each for pair in zip(("--csv", "--json", "--picture"), names, strict=True) for each in pair]
+    done = CliRunner().invoke(cli.app, ["sweeps", "slachter2010", str(tmp_path / "sweeps.toml"), *options])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "thermal, a.csv" and lines[1].split() == HEADINGS and len(lines) > 12
+    measured = lockin.load(tmp_path / "sweeps.toml", device)
+    read = data.load(names[0], device)
+    assert [row.value for row in read] == pytest.approx([row.value for row in measured.rows], rel=1e-9)
+    assert json.loads(Path(names[1]).read_text())["rows"][0]["value"] == measured.rows[0].value
+    picture = np.asarray(image.imread(names[2]))[..., :3]
+    inked = [np.mean(np.all(np.abs(picture - colour) < 0.02, axis=-1)) for colour in DIRECTIONS]
+    assert min(inked) > 1e-3, "both directions are drawn"
+
+
+def test_the_command_tells_all_faults_and_no_traceback(tmp_path: Path) -> None:
+    place(tmp_path, HEAD.replace("phase = -90", "phase = 3").replace('"thermal"', '"thermall"'))
+    done = CliRunner().invoke(cli.app, ["sweeps", "slachter2010", str(tmp_path / "sweeps.toml")])
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert "did you mean 'thermal'" in done.stderr and "got 3, where harmonic 2" in done.stderr
+
+
 # ------------------------------------------------------------------------------------------- files
+
+HEADINGS = "mA rms field AP from [mT] to [mT] V1 in P [nV] P - AP [nV] V2 in P [nV] P - AP [nV]".split()
+DIRECTIONS = [colors.to_rgb(plotting._UP), colors.to_rgb(plotting._DOWN)]
 
 HEAD = """
 current_is = "rms"
@@ -240,9 +260,9 @@ def csv_text(rows: list[list[str]], separator: str = ",") -> str:
 GOOD = table(all_traces(np.random.default_rng(7)))
 
 
-def place(folder: Path, toml: str = HEAD, data: str | bytes | None = None) -> Path:
+def place(folder: Path, toml: str = HEAD, table: str | bytes | None = None) -> Path:
     (folder / "sweeps.toml").write_text(toml, encoding="utf-8")
-    content = csv_text(GOOD) if data is None else data
+    content = csv_text(GOOD) if table is None else table
     (folder / "a.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder / "sweeps.toml"
 
@@ -263,6 +283,7 @@ def test_a_file_of_several_currents_is_read(device: Device, tmp_path: Path) -> N
         (("phase = -90", "phase = 90"), 2, -1.0),
         (("phase = 0", "phase = 180"), 1, -1.0),
         (('unit = "mT"', 'unit = "Oe"'), 1, 1.0),
+        (("phase = -90", "phase = -90, gain = 100"), 2, 0.01),
     ],
 )
 def test_the_convention_decides_the_factor(
@@ -335,6 +356,9 @@ def never_back(i: int, row: list[str]) -> list[str]:
 SWAPPED = [GOOD[0], *([row[3], row[1], row[2], row[0]] for row in GOOD[1:])]
 SMALL = [*GOOD[:9]]
 
+NAMED = csv_text(GOOD).replace("X1", "X1 (mV)", 1)
+TWICE = '[[sweeps]]\nexperiment = "thermal"\nfile = "a.csv"\n[[sweeps]]'
+
 #: (name, change of the TOML, data, words of the message)
 BAD: list[tuple[str, tuple[str, str] | None, str | bytes | None, str]] = [
     ("no current convention", ('current_is = "rms"', ""), None, 'current_is: missing, expected "rms" or "peak"'),
@@ -373,26 +397,38 @@ BAD: list[tuple[str, tuple[str, str] | None, str | bytes | None, str]] = [
     ("a field that jumps about", None, rows_of(lambda i, row: [str((-1) ** i * 10.0), *row[1:]]), "the field turns"),
     ("swapped columns", None, csv_text(SWAPPED), "are the columns swapped?"),
     ("a current that never stays", None, rows_of(lambda i, row: [row[0], str(1 + 0.1 * i), *row[2:]]), "no sweeps"),
-    ("a current of zero", None, column("I", lambda cell: "0"), "expected sizes of the ac current above 0"),
+    ("a current of zero", None, column("I", lambda cell: "0"), "reaches 0 A, expected between"),
+    ("a negative ac current", None, column("I", lambda cell: f"-{cell}"), "expected sizes of the ac current above 0"),
     ("a current off by root two", ('"a.csv"', '"a.csv"\ncurrent = "0.7071 mA"'), None, "a factor sqrt(2), as between"),
     ("one magnetic state", None, rows_of(one_state), "no sweep switches clearly"),
     ("a constant voltage", None, column("X1", lambda cell: "1.0").replace(",X2", ",Y2"), "is not there"),
     ("a magnet that never switches", None, rows_of(never_back), "steps once and does not come back"),
+    ("a unit that the header contradicts", ('"X1"', '"X1 (mV)"'), NAMED, 'is in "mV" by the file itself, unit = "uV"'),
+    ("a field in volts", ('"B"', '"B [V]"'), csv_text(GOOD).replace("B,", "B [V],", 1), 'is in "V" by the file itself'),
+    ("a field in tesla", ('unit = "mT"', 'unit = "T"'), None, "reaches 60 T, expected between 1e-06 and 50; is it"),
+    ("a voltage in volts", ('unit = "uV", phase = 0', 'unit = "V", phase = 0'), None, "for V1 reaches 2.98e+03 V"),
+    ("a current in amperes", ('unit = "mA"', 'unit = "kA"'), None, "for current reaches 1.5e+03 A, expected"),
+    ("a column used twice", ('"X2"', '"X1"'), None, "'X1' is said to be both V1 and V2"),
+    ("a gain of zero", ("phase = 0", "phase = 0, gain = 0"), None, "gain: got 0, expected that of the amplifier"),
+    ("a nonsense nonlinearity", ("[columns]", "nonlinear = -1\n[columns]"), None, "nonlinear: got -1, expected a rel"),
+    ("swapped harmonics", None, csv_text([["B", "I", "X2", "X1"], *GOOD[1:]]), "are their columns swapped?"),
+    ("a file that is there twice", ("[[sweeps]]", TWICE), None, "holds the very numbers of a.csv, 0.5 mA; is a file"),
+    ("a sweep that stops early", None, csv_text(GOOD[:47]), "steps once and does not come back"),
     ("not TOML", ("[columns]", "[columns"), None, "not a TOML file"),
     ("no sweeps", ("[[sweeps]]", "[sweeps]"), None, "sweeps"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "data", "words"), [bad for bad in BAD if bad[3]], ids=lambda each: str(each)[:30]
+    ("name", "change", "table", "words"), [bad for bad in BAD if bad[3]], ids=lambda each: str(each)[:30]
 )
 def test_a_bad_file_is_told(
-    device: Device, tmp_path: Path, name: str, change: tuple[str, str] | None, data: str | bytes | None, words: str
+    device: Device, tmp_path: Path, name: str, change: tuple[str, str] | None, table: str | bytes | None, words: str
 ) -> None:
     toml = HEAD if change is None else HEAD.replace(*change)
     assert change is None or toml != HEAD
     with pytest.raises(DataError) as caught:
-        lockin.load(place(tmp_path, toml, data), device)
+        lockin.load(place(tmp_path, toml, table), device)
     assert words in str(caught.value), str(caught.value)
     assert all(str(tmp_path) in line for line in str(caught.value).splitlines()), "the file is named"
 
@@ -414,6 +450,21 @@ def test_a_bad_database_is_told(device: Device, tmp_path: Path, entry: str, word
     with pytest.raises(DataError) as caught:
         lockin.load(place(tmp_path, HEAD.replace('file = "a.csv"', entry)), device)
     assert words in str(caught.value), str(caught.value)
+
+
+def test_the_units_of_a_database_are_heeded(device: Device, tmp_path: Path) -> None:
+    database(tmp_path / "lab.db", GOOD)
+    with contextlib.closing(sqlite3.connect(tmp_path / "lab.db")) as connection:
+        connection.execute("CREATE TABLE layouts (layout_id, run_id INTEGER, parameter TEXT, label TEXT, unit TEXT)")
+        lines = [(i, 2, name, "", unit) for i, (name, unit) in enumerate({"B": "mT", "X1": "V", "X2": ""}.items())]
+        connection.executemany("INSERT INTO layouts VALUES (?, ?, ?, ?, ?)", lines)
+        connection.commit()
+    toml = HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2')
+    with pytest.raises(DataError) as caught:
+        lockin.load(place(tmp_path, toml), device)
+    (line,) = str(caught.value).splitlines()
+    assert "lab.db, run 2: column 'X1' for V1 is in \"V\" by the file itself" in line
+    lockin.load(place(tmp_path, toml.replace('"X1", unit = "uV"', '"X1", unit = "V", gain = 1e6')), device)
 
 
 def test_the_parameters_of_a_run_are_told(device: Device, tmp_path: Path) -> None:

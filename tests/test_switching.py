@@ -53,6 +53,11 @@ def test_a_noiseless_trace_is_found_too() -> None:
     y = trace(np.random.default_rng(0), noise=0.0)
     assert switching.find([y])[0] == Switch(70, 90)
     found = switching.levels(y, Switch(70, 90))
+    weights = switching.likelihood([y], Switch(70, 90))
+    assert [np.flatnonzero(each > 0.99).tolist() for each in weights] == [[70], [90]]
+    square = np.where((np.arange(100) >= 40) & (np.arange(100) < 60), 1.0, 0.0)
+    weights = switching.likelihood([square], Switch(40, 60))
+    assert [np.flatnonzero(each).tolist() for each in weights] == [[40], [60]], "not even round-off"
     assert found.P == pytest.approx(5.0) and found.AP == pytest.approx(6.0)
 
 
@@ -101,6 +106,42 @@ def test_bars_that_ignored_correlation_would_be_too_narrow() -> None:
     assert found.correlation == pytest.approx(0.5, abs=0.05)
     # (1 + r)/(1 - r) = 3 times the variance of independent points, 0.01/3500 for P, and 4 % more for the drift.
     assert found.covariance[0, 0] == pytest.approx(3 * 0.01 / 3500, rel=0.2)
+
+
+@pytest.mark.parametrize("step", [3.0, 6.0])
+def test_places_of_the_switches_are_as_uncertain_as_they_scatter(step: float) -> None:
+    """Pulls of 600 places: truth is anywhere between two points, found half way between two.
+
+    Their spread is known to 3 %; where noise leaves a few places with unequal weights a variance is a crude measure, so
+    that a quarter is asked for. Bars of the distance of the points alone are too narrow for the smaller step.
+    """
+    rng = np.random.default_rng(11)
+    pulls, certain = [], []
+    for _ in range(300):
+        y = trace(rng, n=80, first=50, end=62, step=step, noise=1.0)
+        switch, _ = switching.find([y])
+        if switch is None:
+            continue
+        weights = switching.likelihood([y], switch)
+        for weight, at, truth in zip(weights, (switch.first, switch.end), (50, 62), strict=True):
+            assert weight.sum() == pytest.approx(1) and np.argmax(weight) == at
+            off = at - 0.5 - (truth - rng.random())
+            pulls.append(off / np.sqrt(weight @ (np.arange(80) - at) ** 2.0 + 1 / 12))
+            certain.append(off * np.sqrt(12))
+    assert len(pulls) > 400 and 0.75 < np.std(pulls) < 1.25, np.std(pulls)
+    assert step > 5 or np.std(certain) > 1.5 * np.std(pulls)
+
+
+def test_all_traces_together_place_the_switches() -> None:
+    """With four traces instead of one the places are right more often: steps of twice the noise, 2/3 against all."""
+    rng = np.random.default_rng(12)
+    right = np.zeros(2)
+    for _ in range(100):
+        traces = [trace(rng, step=2.5, noise=1.0, first=60, end=90) for _ in range(4)]
+        for k, some in enumerate((traces[:1], traces)):
+            switch, _ = switching.find(some)
+            right[k] += switch == Switch(60, 90)
+    assert right[1] > 1.3 * right[0] > 0, right
 
 
 def test_noise_alone_is_no_switch() -> None:

@@ -1,12 +1,8 @@
 """Lock-in sweeps to signals: P and AP levels of every sweep, and R1 to R4 behind them with their covariance.
 
-With I the rms current and V = R1 i + R2 i^2 + R3 i^3 + R4 i^4 of the instantaneous one, levels are linear in the R:
-
-    V_1f = R1 I + 3/2 R3 I^3,   V_2f = (R2 I^2 + 2 R4 I^4)/sqrt(2) at -90 degrees,   V_3f = -R3 I^3/2   (rms),
-
-so that all levels of an experiment, in both states, make one weighted least-squares problem. R3 and R4 are taken along
-where the currents tell them from R1 and R2 and the Bayesian criterion asks for them (Schwarz 1978). Signals are per
-instantaneous current, as everywhere (Slachter et al. 2010).
+What contradicts itself is an error: files of one experiment whose R1 or R2 differ by sqrt(2), 2 or a power of ten, R3
+from V_1f at several currents against R3 from V_3f, V_1f that grows as I^2 beside V_2f that grows as I. What cannot be
+seen is a factor that all files share: a peak current taken for an rms one in every file is R1 too small by sqrt(2).
 
 A sweep whose step is lost in the noise is taken along at the switching fields of the clear ones in its direction: to
 use the clear ones alone would select those whose noise adds to the step. One that should have shown a step and does not
@@ -23,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from thermospin import sweepfile, switching
+from thermospin import regression, sweepfile, switching
 from thermospin.data import DataError, Row
 from thermospin.device import Device
 from thermospin.sweepfile import FACTORS, SAME, Sweeps, Trace, root_of_two
@@ -49,6 +45,7 @@ class Sweep:
       rising: whether the field goes up.
       switch: where it switches; None if it does not, for the reason `why`.
       levels: of each harmonic, rms [V]; empty without a switch.
+      switching_fields: into and out of the antiparallel state, each with its standard deviation [T]; None without.
       borrowed: whether the switching fields are those of other sweeps, because its own step is not clear.
     """
 
@@ -58,22 +55,13 @@ class Sweep:
     switch: Switch | None
     why: str
     levels: Mapping[int, Levels]
+    switching_fields: tuple[tuple[float, float], tuple[float, float]] | None = None
     borrowed: bool = False
 
     @property
     def label(self) -> str:
         """File, current and direction."""
         return f"{self.trace.label}, field {'up' if self.rising else 'down'}"
-
-    @property
-    def switching_fields(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """Field into and out of the antiparallel state, each with its standard deviation (a step/sqrt(12)) [T]."""
-        if self.switch is None:
-            return None
-        field = self.trace.field[self.part]
-        pairs = [(field[k - 1], field[k]) for k in (self.switch.first, self.switch.end)]
-        first, second = (((a + b) / 2, abs(b - a) / math.sqrt(12)) for a, b in pairs)
-        return (float(first[0]), float(first[1])), (float(second[0]), float(second[1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +109,9 @@ class Measured:
         }
 
     def words(self) -> list[str]:
-        """One line for each sweep, each signal and each note."""
-        lines = [f"{each.label}: {_sweep_words(each)}" for each in self.sweeps]
+        """A table of the sweeps of each file, a line for each signal and each note."""
+        files = dict.fromkeys((each.trace.experiment, each.trace.source) for each in self.sweeps)
+        lines = [line for file in files for line in _listed(*file, self.sweeps)]
         lines += [
             f"{row.experiment} {row.signal} = {readable(row.value, KINDS[f'R{row.harmonic}'].unit, row.std)}"
             for row in (*self.rows, *self.higher)
@@ -168,7 +157,9 @@ def measure(measured: Sweeps) -> Measured:
             faults.append(f"experiment '{experiment}': no sweep switches clearly: {listed}")
             continue
         faults += _contradictions(experiment, own)
-        names, values, covariance, said = _regress(own)
+        names, values, covariance, said = regression.regress(_data(own), measured.nonlinear)
+        missing = [n for n in HANDED if not any(n in each.levels for each in own)]
+        said += [f"V{n} was not measured, so that nothing is known of R{n}" for n in missing]
         notes += [f"experiment '{experiment}': {text}" for text in said]
         notes += _repeats(own)
         made = [
@@ -209,8 +200,24 @@ def _sweeps(trace: Trace) -> list[Sweep]:
         flat = [n for n, level in found.items() if level.noise == 0]
         if flat and switch is not None:
             switch, why, found = None, f"V{flat[0]} has no noise at all, so that its levels have no error bars", {}
-        out.append(Sweep(trace, part, rising, switch, why, found))
+        where = None if switch is None else _fields(field, list(voltages.values()), switch)
+        out.append(Sweep(trace, part, rising, switch, why, found, where))
     return out
+
+
+def _fields(
+    field: np.ndarray, voltages: Sequence[np.ndarray], switch: Switch
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Switching fields: half way between two points, with the spread of what the noise leaves possible [T]."""
+    middle = np.concatenate([[field[0]], (field[1:] + field[:-1]) / 2])
+    usual = abs(field[-1] - field[0]) / len(field)
+    out = []
+    for k, weight in zip((switch.first, switch.end), switching.likelihood(voltages, switch), strict=True):
+        # Between its two points the field is unknown: that of a uniform distribution.
+        gap = max(abs(field[k] - field[k - 1]), usual)
+        variance = float(weight @ (middle - middle[k]) ** 2) + gap**2 / 12
+        out.append((float(middle[k]), math.sqrt(variance)))
+    return out[0], out[1]
 
 
 def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
@@ -223,10 +230,10 @@ def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
         if sweep.switch is not None or not clear or len(field) < switching.LEAST_IN_ALL:
             out.append(sweep)
             continue
-        pairs = [each.switching_fields for each in own or clear]
-        first, second = (float(np.median([pair[k][0] for pair in pairs if pair is not None])) for k in (0, 1))
+        pairs = np.array([each.switching_fields for each in own or clear])
+        first, second = where = _together(pairs[:, 0]), _together(pairs[:, 1])
         sign = 1.0 if sweep.rising else -1.0
-        switch = Switch(int(np.sum(sign * field < sign * first)), int(np.sum(sign * field < sign * second)))
+        switch = Switch(*(int(np.sum(sign * field < sign * each)) for each, _ in (first, second)))
         if min(switch.first, switch.end - switch.first, len(field) - switch.end) < switching.LEAST:
             out.append(sweep)
             continue
@@ -235,18 +242,26 @@ def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
         if missed or any(level.noise == 0 for level in found.values()):
             out.append(dataclasses.replace(sweep, why=f"{sweep.why}{missed}"))
         else:
-            out.append(dataclasses.replace(sweep, switch=switch, levels=found, borrowed=True))
+            out.append(dataclasses.replace(sweep, switch=switch, levels=found, switching_fields=where, borrowed=True))
     return tuple(out)
+
+
+def _together(fields: np.ndarray) -> tuple[float, float]:
+    """Weighted mean of switching fields (value, std) and its standard deviation, at least what they scatter by."""
+    weight = 1 / fields[:, 1] ** 2
+    mean = float(weight @ fields[:, 0] / np.sum(weight))
+    scatter = float(weight @ (fields[:, 0] - mean) ** 2 / np.sum(weight))
+    return mean, math.sqrt(max(scatter, 1 / float(np.sum(weight))))
 
 
 def _missed(found: Mapping[int, Levels], current: float, clear: Sequence[Sweep]) -> str:
     """Which step should be there and is not, judged by sweeps at other currents; nothing if none is missed."""
     for n, level in found.items():
-        data = [(n, each.trace.current, each.levels[n]) for each in clear if n in each.levels]
+        data = _data(clear, n)
         if not data or not level.step_over_std or n > 2:
             continue
-        values, *_ = _solve(data, [n])
-        expected = float(values[1] - values[0]) * _terms(n, current)[n]
+        values, *_ = regression.solve(data, [n])
+        expected = float(values[1] - values[0]) * regression.terms(n, current)[n]
         std = (level.AP - level.P) / level.step_over_std
         off = abs(level.AP - level.P - expected) / std
         if abs(expected) > EXPECTED * std and off > DISAGREE:
@@ -268,77 +283,14 @@ def _left_out(traces: Sequence[Trace], sweeps: Sequence[Sweep]) -> list[str]:
     return notes
 
 
-def _terms(harmonic: int, current: float) -> dict[int, float]:
-    """What R1 to R4 add to the rms voltage of a harmonic at an rms current [A^n]."""
-    if harmonic == 1:
-        return {1: current, 3: 1.5 * current**3}
-    if harmonic == 2:
-        return {2: current**2 / math.sqrt(2), 4: math.sqrt(2) * current**4}
-    return {3: -(current**3) / 2}
-
-
-def _regress(sweeps: Sequence[Sweep]) -> tuple[list[tuple[int, str]], np.ndarray, np.ndarray, list[str]]:
-    """Signals (n, part), their values and covariance [V/A^n], and what was decided."""
-    data = [(n, each.trace.current, level) for each in sweeps for n, level in each.levels.items()]
-    measured = {n for n, _, _ in data}
-    orders = sorted({1: 1, 2: 2, 3: 3}[n] for n in measured)
-    notes = []
-    for n, extra in ((1, 3), (2, 4)):
-        if n not in measured or extra in orders:
-            continue
-        currents = _distinct([current for m, current, _ in data if m == n])
-        if len(currents) < 2:
-            notes.append(f"R{extra} is taken for 0: V{n} was measured at one current")
-            continue
-        with_it, without = (_solve(data, tried)[2] for tried in (sorted({*orders, extra}), orders))
-        # Two more parameters, one in each state, at ln(levels) each.
-        if with_it + 2 * math.log(2 * len(data)) < without:
-            orders = sorted({*orders, extra})
-        else:
-            notes.append(
-                f"R{extra} is taken for 0: it would lower chi2 by no more than {max(without - with_it, 0):.2g}"
-            )
-    values, covariance, chi2 = _solve(data, orders)
-    degrees = 2 * len(data) - 2 * len(orders)
-    if degrees > 0 and chi2 > degrees:
-        # Birge's ratio: sweeps scatter by more than their noise says, so that the noise is not all there is.
-        covariance = covariance * (chi2 / degrees)
-        ratio = math.sqrt(chi2 / degrees)
-        notes.append(f"chi2 = {chi2:.3g} of {degrees} degrees of freedom: standard deviations are wider by {ratio:.2f}")
-    k = len(orders)
-    change = np.block([[0.5 * np.eye(k), 0.5 * np.eye(k)], [np.eye(k), -np.eye(k)]])
-    mixed = [i + k * part for i in range(k) for part in (0, 1)]
-    change = change[mixed]
-    names = [(n, part) for n in orders for part in ("baseline", "spin")]
-    return names, change @ values, change @ covariance @ change.T, notes
-
-
-def _solve(data: Sequence[tuple[int, float, Levels]], orders: Sequence[int]) -> tuple[np.ndarray, np.ndarray, float]:
-    """R of each order in P, then in AP, their covariance and chi2, by generalised least squares."""
-    k = len(orders)
-    design, target = [], []
-    for harmonic, current, level in data:
-        terms = _terms(harmonic, current)
-        line = np.array([terms.get(n, 0.0) for n in orders])
-        # The levels of a sweep are correlated: they share the drift.
-        whiten = np.linalg.inv(np.linalg.cholesky(level.covariance))
-        design.append(whiten @ np.block([[line, np.zeros(k)], [np.zeros(k), line]]))
-        target.append(whiten @ np.array([level.P, level.AP]))
-    matrix, vector = np.concatenate(design), np.concatenate(target)
-    # Columns differ by powers of a milliampere.
-    size = np.linalg.norm(matrix, axis=0)
-    values, *_ = np.linalg.lstsq(matrix / size, vector, rcond=None)
-    residual = vector - matrix / size @ values
-    inverse = np.linalg.inv((matrix / size).T @ (matrix / size))
-    return values / size, inverse / size[:, None] / size, float(residual @ residual)
-
-
-def _distinct(currents: Sequence[float]) -> list[float]:
-    out: list[float] = []
-    for current in sorted(currents):
-        if not out or current > out[-1] * (1 + 2 * SAME):
-            out.append(current)
-    return out
+def _data(sweeps: Sequence[Sweep], *harmonics: int) -> list[regression.Level]:
+    """Levels of some harmonics, of all unless told."""
+    return [
+        (n, each.trace.current, level)
+        for each in sweeps
+        for n, level in each.levels.items()
+        if n in harmonics or not harmonics
+    ]
 
 
 def _repeats(sweeps: Sequence[Sweep]) -> list[str]:
@@ -368,25 +320,27 @@ def _contradictions(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
     for n in (1, 2):
         found = {}
         for file, own in by_file.items():
-            data = [(n, each.trace.current, each.levels[n]) for each in own if n in each.levels]
+            data = _data(own, n)
             if data:
-                values, covariance, _ = _solve(data, [n])
+                values, covariance, _ = regression.solve(data, [n])
                 found[file] = float(np.mean(values)), math.sqrt(max(covariance[0, 0], covariance[1, 1]))
         for file, (value, std) in list(found.items())[1:]:
             first, (reference, its_std) = next(iter(found.items()))
             if abs(value - reference) <= DISAGREE * math.hypot(std, its_std) or not reference:
                 continue
-            hint = root_of_two(value / reference)
-            if hint:
-                faults.append(
-                    f"experiment '{experiment}': R{n} of {file} is {value / reference:.3f} times that of {first}{hint}"
-                    f"; state current_is and voltage_is for each: {FACTORS}"
-                )
-    ones, third = ([(n, each.trace.current, each.levels[n]) for each in sweeps if n in each.levels] for n in (1, 3))
-    if third and len(_distinct([current for _, current, _ in ones])) > 1:
-        values, covariance, _ = _solve(ones, [1, 3])
+            ratio = value / reference
+            ten = round(math.log10(abs(ratio))) if value else 0
+            said = f"experiment '{experiment}': R{n} of {file} is {ratio:.4g} times that of {first}"
+            if hint := root_of_two(ratio):
+                faults.append(f"{said}{hint}; state current_is and voltage_is for each: {FACTORS}")
+            elif ten and abs(ratio / math.copysign(10.0**ten, ratio) - 1) < 0.1:
+                faults.append(f"{said}: a power of ten; look at the units of its voltage and of its current")
+    faults += _swapped(experiment, sweeps)
+    ones, third = _data(sweeps, 1), _data(sweeps, 3)
+    if third and len(regression.distinct([current for _, current, _ in ones])) > 1:
+        values, covariance, _ = regression.solve(ones, [1, 3])
         a, std_a = (values[1] + values[3]) / 2, math.sqrt(max(covariance[1, 1], covariance[3, 3]))
-        values, covariance, _ = _solve(third, [3])
+        values, covariance, _ = regression.solve(third, [3])
         b, std_b = float(np.mean(values)), math.sqrt(max(covariance[0, 0], covariance[1, 1]))
         seen = abs(a) > DISAGREE * std_a and abs(b) > DISAGREE * std_b
         if seen and abs(a - b) > DISAGREE * math.hypot(std_a, std_b):
@@ -395,6 +349,20 @@ def _contradictions(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
                 f"{root_of_two(a / b)}: {FACTORS}"
             )
     return faults
+
+
+def _swapped(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
+    """Voltages that grow with the wrong power of the current."""
+    powers = {}
+    for n in (1, 2):
+        found = sorted((each.trace.current, abs(each.levels[n].P)) for each in sweeps if n in each.levels)
+        if len(found) > 1 and found[-1][0] > 1.2 * found[0][0] and found[0][1] > 0:
+            (low, small), (high, large) = found[0], found[-1]
+            powers[n] = math.log(large / small) / math.log(high / low) if large > 0 else 0.0
+    if len(powers) == 2 and abs(powers[1] - 2) < 0.3 and abs(powers[2] - 1) < 0.3:
+        grown = f"V1 grows with the current to the power {powers[1]:.2f}, V2 to {powers[2]:.2f}"
+        return [f"experiment '{experiment}': {grown}, expected 1 and 2; are their columns swapped?"]
+    return []
 
 
 def _row_json(row: Row) -> dict[str, Any]:
@@ -408,15 +376,40 @@ def _row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _sweep_words(sweep: Sweep) -> str:
-    fields = sweep.switching_fields
-    if fields is None:
-        return f"no clear switch: {sweep.why}"
-    into, out = (f"{1e3 * value:.4g} +- {1e3 * std:.2g}" for value, std in fields)
-    steps = ", ".join(
-        f"V{n} {1e9 * level.P:.5g} nV, P - AP {1e9 * (level.P - level.AP):.4g} +- "
-        f"{1e9 * abs((level.P - level.AP) / level.step_over_std):.2g} nV"
-        for n, level in sweep.levels.items()
-    )
-    borrowed = ", as in the others" if sweep.borrowed else ""
-    return f"antiparallel from {into} to {out} mT{borrowed}; {steps}"
+def _listed(experiment: str, source: str, sweeps: Sequence[Sweep]) -> list[str]:
+    """Table of the sweeps of a file, the switching fields of others in brackets."""
+    own = [each for each in sweeps if (each.trace.experiment, each.trace.source) == (experiment, source)]
+    harmonics = sorted({n for each in own for n in each.trace.voltages})
+    head = ["mA rms", "field", "AP from [mT]", "to [mT]"]
+    head += [title for n in harmonics for title in (f"V{n} in P [nV]", "P - AP [nV]")]
+    table = [head]
+    for each in own:
+        cells = [f"{1e3 * each.trace.current:.4g}", "up" if each.rising else "down"]
+        if each.switching_fields is None:
+            table.append([*cells, f"not used: {each.why}"])
+            continue
+        fields = [_plus_minus(1e3 * value, 1e3 * std) for value, std in each.switching_fields]
+        cells += [f"({text})" if each.borrowed else text for text in fields]
+        for n in harmonics:
+            level = each.levels[n]
+            step = level.P - level.AP
+            cells.append(_plus_minus(1e9 * level.P, 1e9 * math.sqrt(level.covariance[0, 0])))
+            cells.append(_plus_minus(1e9 * step, 1e9 * abs(step / level.step_over_std) if step else 0.0))
+        table.append(cells)
+    whole = [row for row in table if len(row) == len(head)]
+    widths = [max(len(row[i]) for row in whole) for i in range(len(head))]
+    lines = []
+    for row in table:
+        padded = (
+            row if row is not head and len(row) < len(head) else [c.rjust(w) for c, w in zip(row, widths, strict=True)]
+        )
+        lines.append("  " + "  ".join(padded))
+    return [f"{experiment}, {source}", *lines]
+
+
+def _plus_minus(value: float, std: float) -> str:
+    """Both to the place of the second digit of the standard deviation."""
+    if not 0 < std < math.inf:
+        return f"{value:.6g}"
+    digits = max(1 - math.floor(math.log10(std)), 0)
+    return f"{value:.{digits}f} +- {std:.{digits}f}"

@@ -6,21 +6,18 @@ harmonic and whether its sign means anything have to be stated. See `FACTORS`.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
-import sqlite3
 import tomllib
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from thermospin import switching, units
+from thermospin.columns import read_csv, read_database
 from thermospin.data import DataError
 from thermospin.device import Device
 from thermospin.devicefile import Part, Reader, quantity
@@ -39,6 +36,11 @@ PHASES = {1: 0.0, 2: -90.0, 3: 0.0}
 MOST_MISSING = 0.5
 #: Relative difference of currents that are the same.
 SAME = 0.01
+#: What R3 and R4 may add at the largest current, relative to R1 and R2, unless the file says otherwise: metals whose
+#: resistivity changes by 0.3 % per kelvin, warmed by ten.
+NONLINEAR = 0.03
+#: Least and largest size that a column reaches, in SI units: beyond, it is in another unit than stated.
+REACH = {"field": (1e-6, 50.0), "voltage": (1e-12, 10.0), "current": (1e-9, 1.0)}
 _COLUMN = 'such as { column = "X1 (V)", unit = "V", phase = 0 }'
 
 
@@ -46,6 +48,7 @@ class _Column(Part):
     column: str
     unit: str
     phase: float | None = None
+    gain: float = 1.0
 
 
 class _Columns(Part):
@@ -73,6 +76,7 @@ class _File(Part):
     voltage_is: Literal["rms", "peak"]
     polarity: Literal["known", "unknown"]
     gain_std: float = 0.0
+    nonlinear: float = NONLINEAR
     columns: _Columns | None = None
     sweeps: list[_Sweep]
 
@@ -88,7 +92,7 @@ class Trace:
       field: (points,) [T].
       voltages: rms, in the phase of the harmonic, for each harmonic (points,) [V].
       missing: points that were left out because a number is missing.
-      source: file, as the experiment file names it.
+      source: file, as the experiment file names it, and run.
     """
 
     label: str
@@ -114,11 +118,13 @@ class Sweeps:
       traces: in the order of the file.
       polarity_known: whether the signs of the signals mean anything.
       gain_std: relative standard deviation of the gain, one for all voltages [1].
+      nonlinear: standard deviation of what R3 and R4 add at the largest current, relative to R1 and R2 [1].
     """
 
     traces: tuple[Trace, ...]
     polarity_known: bool = True
     gain_std: float = 0.0
+    nonlinear: float = NONLINEAR
 
 
 def load(path: str | Path, device: Device) -> Sweeps:
@@ -156,13 +162,13 @@ def load(path: str | Path, device: Device) -> Sweeps:
                 traces += _traces(part, sweep, path.parent, device, f"sweeps[{number}]")
             except DataError as error:
                 faults += error.faults
-    if part is not None and not 0 <= part.gain_std < 1:
-        faults.append(
-            f"gain_std: got {part.gain_std:g}, expected a relative standard deviation, at least 0 and below 1"
-        )
+    for key in ("gain_std", "nonlinear") if part is not None else ():
+        if not 0 <= getattr(part, key) < 1:
+            faults.append(f"{key}: got {getattr(part, key):g}, expected a relative size, at least 0 and below 1")
+    faults += _twice(traces)
     if faults or part is None:
         raise DataError(f"{path}: {fault}" for fault in dict.fromkeys(faults))
-    return Sweeps(tuple(traces), part.polarity == "known", part.gain_std)
+    return Sweeps(tuple(traces), part.polarity == "known", part.gain_std, part.nonlinear)
 
 
 def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str) -> list[Trace]:
@@ -180,18 +186,24 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     if not set(HARMONICS) & set(wanted):
         faults.append(f"{place}, columns: no harmonic, expected at least one of {', '.join(HARMONICS)}, {_COLUMN}")
     scales = {key: _scale(key, column, f"{place}, columns.{key}", faults) for key, column in wanted.items()}
+    keys: dict[str, str] = {}
+    for key, column in wanted.items():
+        if column.column in keys:
+            faults.append(f"{place}, columns: '{column.column}' is said to be both {keys[column.column]} and {key}")
+        keys[column.column] = key
     if sweep.current is None and "current" not in wanted:
         faults.append(f'{place}, current: missing, expected current = "0.5 mA", or a column for it')
     if sweep.current is not None and not sweep.current > 0:
         faults.append(f"{place}, current: got {sweep.current:g} A, expected one above 0, the size of the ac current")
     if faults:
         raise DataError(faults)
-    path = folder / sweep.file
-    table = _database(path, sweep.run, wanted) if path.suffix == ".db" else _csv(path, wanted)
-    values = {key: scales[key] * table[key] for key in wanted}
+    path, source = folder / sweep.file, sweep.file if sweep.run is None else f"{sweep.file}, run {sweep.run}"
+    names = {key: column.column for key, column in wanted.items()}
+    database = path.suffix in (".db", ".sqlite")
+    table = read_database(path, sweep.run, names, HARMONICS) if database else read_csv(path, names)
+    values = {key: scales[key] * table.columns[key] for key in wanted}
     for key, each in values.items():
-        if np.any(np.isinf(each)):
-            faults.append(f"{sweep.file}: column '{wanted[key].column}' has infinite numbers, expected finite ones")
+        faults += _misread(key, wanted[key], each, table.units.get(key), source)
     if faults:
         raise DataError(faults)
     to_rms = {"rms": 1.0, "peak": math.sqrt(0.5)}
@@ -199,10 +211,10 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     voltage_factor = to_rms[sweep.voltage_is or file.voltage_is]
     stated = None if sweep.current is None else sweep.current * current_factor
     out: list[Trace] = []
-    for where, current in _by_current(values, stated, current_factor, sweep.file):
+    for where, current in _by_current(values, stated, current_factor, source):
         numbers = np.stack([values[key][where] for key in wanted])
         whole = np.all(np.isfinite(numbers), axis=0)
-        label = f"{sweep.file}, {1e3 * current:.4g} mA"
+        label = f"{source}, {1e3 * current:.4g} mA"
         missing = int(np.sum(~whole))
         if missing > MOST_MISSING * len(whole):
             faults.append(f"{label}: {missing} of {len(whole)} points have no number, at most half may be missing")
@@ -210,7 +222,7 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
         named = dict(zip(wanted, numbers[:, whole], strict=True))
         voltages = {HARMONICS[key]: voltage_factor * each for key, each in named.items() if key in HARMONICS}
         faults += [f"{label}: {fault}" for fault in _implausible(named["field"], voltages)]
-        out.append(Trace(label, sweep.experiment, current, named["field"], voltages, missing, sweep.file))
+        out.append(Trace(label, sweep.experiment, current, named["field"], voltages, missing, source))
     if faults:
         raise DataError(faults)
     return out
@@ -218,12 +230,14 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
 
 def _scale(key: str, column: _Column, place: str, faults: list[str]) -> float:
     """SI units, and sign, of a column."""
-    kind = key if key in ("field", "current") else "voltage"
-    unit, factor = (column.unit, 1.0) if column.unit != "Oe" or kind != "field" else ("T", 1e-4)
+    factor = math.nan
     try:
-        factor *= units.scale(unit, kind, key=f"{place}.unit")
+        factor = _unit(column.unit, _kind(key), f"{place}.unit")
     except units.UnitError as error:
         faults.append(str(error))
+    if not 0 < column.gain < math.inf:
+        faults.append(f"{place}.gain: got {column.gain:g}, expected that of the amplifier before the lock-in, above 0")
+    factor /= column.gain or math.nan
     if key not in HARMONICS:
         return factor
     n = HARMONICS[key]
@@ -243,6 +257,48 @@ def _scale(key: str, column: _Column, place: str, faults: list[str]) -> float:
     elif abs(turned) not in (0.0, 180.0):
         faults.append(f"{place}.phase: got {column.phase:g}, expected {own:g} or {other:g}, rotate the data first")
     return factor if abs(turned) < 90 else -factor
+
+
+def _kind(key: str) -> str:
+    return key if key in ("field", "current") else "voltage"
+
+
+def _unit(unit: str, kind: str, key: str) -> float:
+    """SI units per unit; an oersted is taken for the 0.1 mT that it makes in vacuum."""
+    return 1e-4 if unit == "Oe" and kind == "field" else units.scale(unit, kind, key=key)
+
+
+def _readings(unit: str, expected: str) -> dict[str, float]:
+    """What a text in brackets is as a unit, by kind; empty for other text."""
+    found = {}
+    # The letter in "X1 (A)" is as likely to be a name as an ampere, and T a temperature.
+    for kind in REACH if unit not in ("A", "T") else (expected,):
+        try:
+            found[kind] = _unit(unit, kind, "")
+        except units.UnitError:
+            continue
+    return found
+
+
+def _misread(key: str, column: _Column, values: np.ndarray, recorded: str | None, source: str) -> list[str]:
+    """What says that a column is not what it is said to be: the unit in the file itself, and its size."""
+    kind, faults = _kind(key), []
+    if np.any(np.isinf(values)):
+        return [f"{source}: column '{column.column}' has infinite numbers, expected finite ones"]
+    own = {} if recorded is None else _readings(recorded, kind)
+    if own and abs(own.get(kind, math.inf) / _unit(column.unit, kind, "") - 1) > 1e-6:
+        faults.append(
+            f"{source}: column '{column.column}' for {key} is in \"{recorded}\" by the file itself, "
+            f'unit = "{column.unit}" is stated; an amplifier before the lock-in is stated as gain = 100'
+        )
+    size = float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
+    least, largest = REACH[kind]
+    if np.any(np.isfinite(values)) and not least <= size <= largest:
+        faults.append(
+            f"{source}: column '{column.column}' for {key} reaches {size:.3g} {units.KINDS[kind].unit}, expected "
+            f'between {least:g} and {largest:g}; is it in "{column.unit}"?'
+        )
+    return faults
 
 
 def _by_current(
@@ -278,6 +334,20 @@ def _by_current(
     return stretches
 
 
+def _twice(traces: Sequence[Trace]) -> list[str]:
+    """Traces with the very same numbers: counted twice they would narrow the error bars."""
+    seen: dict[tuple[int, bytes], str] = {}
+    faults = []
+    for trace in traces:
+        for n, each in trace.voltages.items():
+            # A record of round numbers at low resolution may repeat; noise does not.
+            key = n, each.tobytes()
+            if key in seen and len(np.unique(each)) > switching.LEAST_IN_ALL:
+                faults.append(f"{trace.label}: V{n} holds the very numbers of {seen[key]}; is a file there twice?")
+            seen.setdefault(key, trace.label)
+    return faults
+
+
 def root_of_two(ratio: float) -> str:
     """What a ratio near a power of sqrt(2) suggests, for messages; nothing for another one."""
     for power, words in ((0.5, "sqrt(2)"), (1.0, "2")):
@@ -299,145 +369,3 @@ def _implausible(field: np.ndarray, voltages: Mapping[int, np.ndarray]) -> list[
         hint = f"; V{smooth[0]} goes one way: are the columns swapped?" if smooth else ""
         return [f"the field turns {len(switching.branches(field)) - 1} times, expected a sweep{hint}"]
     return []
-
-
-# ------------------------------------------------------------------------------------------- files
-
-
-def _csv(path: Path, wanted: Mapping[str, _Column]) -> dict[str, np.ndarray]:
-    name = path.name
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        near = [each.name for each in path.parent.glob("*.csv")] if path.parent.is_dir() else []
-        raise DataError([f"{path.name}: no such file beside the experiment file; {nearest(name, near)}"]) from None
-    except OSError as error:
-        raise DataError([f"{name}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            [f"{name}: not UTF-8 text ({error.reason} at byte {error.start}); save it as CSV UTF-8"]
-        ) from None
-    if "\0" in text:
-        raise DataError([f"{name}: a binary file, expected CSV text or a database whose name ends in .db"])
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
-    if not lines:
-        raise DataError([f"{name}: empty, expected a header line and numbers"])
-    separator = max(",;\t", key=lines[0][1].count)
-    header = [cell.strip() for cell in next(csv.reader([lines[0][1]], delimiter=separator))]
-    faults = []
-    for key, column in wanted.items():
-        times = header.count(column.column)
-        if times == 0:
-            faults.append(f"{name}: column '{column.column}' for {key} is not there; {nearest(column.column, header)}")
-        elif times > 1:
-            faults.append(f"{name}: column '{column.column}' is there {times} times, expected once")
-    if len(lines) == 1:
-        faults.append(f"{name}: a header line and no numbers")
-    if faults:
-        raise DataError(faults)
-    places = {key: header.index(column.column) for key, column in wanted.items()}
-    numbers: dict[str, list[float]] = {key: [] for key in wanted}
-    for n, line in lines[1:]:
-        cells = next(csv.reader([line], delimiter=separator))
-        if len(cells) != len(header):
-            more = " (decimal commas? use points)" if separator == "," and len(cells) == 2 * len(header) else ""
-            faults.append(f"{name}, line {n}: got {len(cells)} cells, expected {len(header)} as in the header{more}")
-            continue
-        for key, place in places.items():
-            try:
-                numbers[key].append(_number(cells[place]))
-            except ValueError as error:
-                faults.append(f"{name}, line {n}, column '{header[place]}': {error}")
-    if faults:
-        raise DataError(_first(faults))
-    return {key: np.array(each) for key, each in numbers.items()}
-
-
-def _number(cell: str) -> float:
-    text = cell.strip()
-    if text.lower() in ("", "nan", "none", "null", "-"):
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        comma = text.count(",") == 1 and text.replace(",", "").lstrip("+-").replace("e", "").replace("-", "").isdigit()
-        hint = ", with a decimal comma; use a point" if comma else ""
-        raise ValueError(f"got '{text[:40]}', expected a number{hint}") from None
-
-
-def _first(faults: list[str], most: int = 5) -> list[str]:
-    """The first few, and how many more there are."""
-    more = [f"and {len(faults) - most} more lines like these"] if len(faults) > most else []
-    return [*faults[:most], *more]
-
-
-def _database(path: Path, run: int | None, wanted: Mapping[str, _Column]) -> dict[str, np.ndarray]:
-    """Columns of a run of a QCoDeS database: a table of its own for each run, one column for each parameter.
-
-    Parameters that depend on the same ones may stand in rows of their own, with nothing in the columns of the others.
-    """
-    name = path.name
-    if not path.is_file():
-        raise DataError([f"{name}: no such file beside the experiment file"])
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            runs = connection.execute("SELECT run_id, result_table_name FROM runs").fetchall()
-            ids = [each for each, _ in runs]
-            if run is None and len(ids) != 1:
-                raise DataError([f"{name}: run: missing, expected one of the runs {_list(ids)}"])
-            run = ids[0] if run is None else run
-            if run not in ids:
-                raise DataError([f"{name}: run: got {run}, expected one of {_list(ids)}"])
-            table = _quoted(dict(runs)[run])
-            known = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            faults = [
-                f"{name}, run {run}: parameter '{each.column}' for {key} is not there; {nearest(each.column, known)}"
-                for key, each in wanted.items()
-                if each.column not in known
-            ]
-            if faults:
-                raise DataError(faults)
-            chosen = ", ".join(_quoted(each.column) for each in wanted.values())
-            rows = connection.execute(f"SELECT {chosen} FROM {table}").fetchall()
-    except sqlite3.Error as error:
-        raise DataError([f"{name}: not a QCoDeS database that can be read: {error}"]) from None
-    if not rows:
-        raise DataError([f"{name}, run {run}: no rows"])
-    keys = list(wanted)
-    try:
-        columns = [[None if cell is None else _cell(cell) for cell in column] for column in zip(*rows, strict=True)]
-    except ValueError as error:
-        raise DataError([f"{name}, run {run}: {error}"]) from None
-    table_of = dict(zip(keys, columns, strict=True))
-    harmonics = [key for key in keys if key in HARMONICS]
-    found: dict[str, np.ndarray] = {}
-    for key in harmonics:
-        here = [i for i, cell in enumerate(table_of[key]) if cell is not None]
-        found[key] = _joined(table_of[key], here)
-        for other in (each for each in keys if each not in HARMONICS):
-            own = _joined(table_of[other], here)
-            if len(own) != len(found[key]) or (
-                other in found and not np.array_equal(own, found[other], equal_nan=True)
-            ):
-                raise DataError([f"{name}, run {run}: {key} and {harmonics[0]} were not taken at the same points"])
-            found[other] = own
-    return found
-
-
-def _cell(cell: Any) -> np.ndarray:
-    if isinstance(cell, bytes):
-        return np.asarray(np.load(io.BytesIO(cell), allow_pickle=False), float).ravel()
-    return np.array([float(cell)])
-
-
-def _joined(cells: list[Any], here: Iterable[int]) -> np.ndarray:
-    parts = [np.array([math.nan]) if cells[i] is None else cells[i] for i in here]
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _list(ids: Iterable[int]) -> str:
-    return ", ".join(map(str, ids)) or "none"

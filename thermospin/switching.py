@@ -96,15 +96,25 @@ def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
             continue
         found = levels(trace, switch)
         size = abs(found.step_over_std)
-        if size < CLEAR:
-            reasons.append(f"the best step is {size:.1f} standard deviations, {CLEAR:g} are needed")
-        elif gain - alone < SECOND:
+        if alone > CLEAR**2 and gain - alone < SECOND:
             reasons.append("the signal steps once and does not come back: one of the magnets never switches")
+        elif size < CLEAR or gain - alone < SECOND:
+            reasons.append(f"the best step is {size:.1f} standard deviations, {CLEAR:g} are needed")
         elif best is None or size > best[0]:
             best = size, switch
     if best is None:
         return None, "; ".join(dict.fromkeys(reasons))
-    return best[1], ""
+    return _polished(traces, best[1]), ""
+
+
+def _polished(traces: Sequence[np.ndarray], switch: Switch) -> Switch:
+    """The most likely places by all traces together, near those that one of them shows best."""
+    for _ in range(5):
+        first, end = (int(np.argmax(each)) for each in likelihood(traces, switch))
+        if (first, end) == (switch.first, switch.end) or end - first < LEAST:
+            break
+        switch = Switch(first, end)
+    return switch
 
 
 def levels(trace: np.ndarray, switch: Switch) -> Levels:
@@ -142,6 +152,39 @@ def levels(trace: np.ndarray, switch: Switch) -> Levels:
     return Levels(P, AP, covariance, drift, size, noise, correlation, int(n - np.sum(good)))
 
 
+def likelihood(traces: Sequence[np.ndarray], switch: Switch) -> tuple[np.ndarray, np.ndarray]:
+    """Relative likelihood that the first, and the second, breakpoint is at each place, the other one held (points,).
+
+    exp(-chi2/2) up to a factor, chi2 of all traces together and widened for correlated noise as the levels are. Where
+    the step is large against the noise there is one place; a step of a few standard deviations leaves several.
+    """
+    n = len(traces[0])
+    chi2 = np.full((2, n), np.inf)
+    places = (range(LEAST, switch.end - LEAST + 1), range(switch.first + LEAST, n - LEAST + 1))
+    chi2[0, places[0].start : places[0].stop] = 0
+    chi2[1, places[1].start : places[1].stop] = 0
+    for trace in traces:
+        found = levels(trace, switch)
+        if found.noise == 0:
+            continue
+        flat = trace - found.P - found.drift * np.linspace(-0.5, 0.5, n)
+        apart = flat - (found.AP - found.P)
+        # A spike beyond both levels speaks for neither.
+        limit = max(OUTLIER * found.noise, abs(found.AP - found.P)) ** 2
+        change = np.minimum(apart**2, limit) - np.minimum(flat**2, limit)
+        variance = found.noise**2 * (1 + found.correlation) / (1 - found.correlation)
+        sums = np.concatenate([[0.0], np.cumsum(change)[:-1]]) / variance
+        # chi2 with the antiparallel state from first to end is the sum of `change` in between, plus a constant.
+        chi2[0] -= sums
+        chi2[1] += sums
+    if not np.any(chi2[np.isfinite(chi2)]):  # no noise in any trace
+        chi2[:] = np.inf
+        chi2[0, switch.first] = chi2[1, switch.end] = 0
+    weight = np.exp(-0.5 * (chi2 - np.min(chi2, axis=1, keepdims=True)))
+    first, second = weight / np.sum(weight, axis=1, keepdims=True)
+    return first, second
+
+
 def _search(trace: np.ndarray, good: np.ndarray) -> tuple[Switch | None, float, float]:
     """The best pair of breakpoints, how much it lowers the sum of squares, and how much a single one does.
 
@@ -159,7 +202,7 @@ def _search(trace: np.ndarray, good: np.ndarray) -> tuple[Switch | None, float, 
     counts = np.concatenate([[0.0], np.cumsum(weight)])
     parts = np.concatenate([np.zeros((1, 2)), np.cumsum(q * weight[:, None], axis=0)])
 
-    def gain(first: np.ndarray, end: np.ndarray) -> np.ndarray:
+    def gain(first: int | np.ndarray, end: int | np.ndarray) -> np.ndarray:
         inner = sums[end] - sums[first]
         size = counts[end] - counts[first] - np.sum((parts[end] - parts[first]) ** 2, axis=-1)
         return np.where(size > 1e-9 * n, inner**2 / np.maximum(size, 1e-9 * n), 0.0)
@@ -167,15 +210,17 @@ def _search(trace: np.ndarray, good: np.ndarray) -> tuple[Switch | None, float, 
     total = float(residual @ residual)
     if total <= 1e-20 * max(float(clean @ clean), 1e-300):
         return None, 0.0, 0.0
-    first, end = np.meshgrid(np.arange(LEAST, n - 2 * LEAST + 1), np.arange(2 * LEAST, n - LEAST + 1), indexing="ij")
-    gains = np.where(end - first >= LEAST, gain(first, end), -1.0)
-    i, j = np.unravel_index(int(np.argmax(gains)), gains.shape)
-    best = float(gains[i, j])
-    single = np.arange(LEAST, n - LEAST + 1)
-    alone = float(np.max(gain(single, np.full(len(single), n))))
+    best, switch = -1.0, Switch(0, 0)
+    # One row of the triangle of pairs at a time: all of them at once are gigabytes for some thousand points.
+    for first in range(LEAST, n - 2 * LEAST + 1):
+        row = gain(first, np.arange(first + LEAST, n - LEAST + 1))
+        k = int(np.argmax(row))
+        if row[k] > best:
+            best, switch = float(row[k]), Switch(first, first + LEAST + k)
+    alone = float(np.max(gain(np.arange(LEAST, n - LEAST + 1), n)))
     # Round-off of a noiseless trace must not make the variance vanish.
-    variance = max((total - best) / max(float(np.sum(good)) - 3, 1.0), 1e-24 * total)
-    return Switch(int(first[i, j]), int(end[i, j])), best / variance, alone / variance
+    variance = max((total - max(best, alone)) / max(float(np.sum(good)) - 3, 1.0), 1e-24 * total)
+    return switch, best / variance, alone / variance
 
 
 def _inliers(trace: np.ndarray) -> np.ndarray:

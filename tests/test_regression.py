@@ -1,0 +1,126 @@
+"""R1 to R4 behind levels: the factors of each harmonic, and bars that hold whatever R3 and R4 are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from thermospin import regression, sweepfile
+from thermospin.switching import Levels
+
+CURRENTS = (0.5e-3, 0.75e-3, 1.0e-3, 1.25e-3, 1.5e-3)
+R = {"P": {1: 2.0, 2: -24.0, 3: 0.0, 4: 0.0}, "AP": {1: 1.9, 2: -23.0, 3: 0.0, 4: 0.0}}
+NOISE = 3e-9
+
+
+def test_the_terms_of_each_harmonic_are_the_fourier_components_of_the_polynomial() -> None:
+    """Lock-in at sin(n wt + phase) of V(i), i = sqrt(2) I sin(wt): rms component from a mean over one period."""
+    current, t = 1.3, np.arange(4096) / 4096 * 2 * np.pi
+    i = math.sqrt(2) * current * np.sin(t)
+    for power in (1, 2, 3, 4):
+        for n, phase in sweepfile.PHASES.items():
+            reference = np.sin(n * t + np.radians(phase))
+            measured = math.sqrt(2) * np.mean(i**power * reference)
+            # Means over equal steps are exact for trigonometric polynomials of a degree below their number.
+            assert measured == pytest.approx(regression.terms(n, current).get(power, 0.0), abs=1e-12)
+            other = math.sqrt(2) * np.mean(i**power * np.sin(n * t + np.radians(phase + 90)))
+            assert other == pytest.approx(0, abs=1e-12)
+    assert regression.terms(1, 1.0) == {1: 1.0, 3: 1.5}
+
+
+def levels(
+    rng: np.random.Generator,
+    R3: float = 0.0,
+    R4: float = 0.0,
+    *,
+    harmonics: tuple[int, ...] = (1, 2),
+    currents: tuple[float, ...] = CURRENTS,
+    noise: float = NOISE,
+) -> list[regression.Level]:
+    """Levels at each current, twice; R3 and R4 are what they add at the largest one, relative to R1 and R2."""
+    largest = max(CURRENTS)
+    covariance = noise**2 * np.array([[1.0, 0.2], [0.2, 3.0]])
+    root = np.linalg.cholesky(covariance)
+    out = []
+    for current in (each for each in currents for _ in range(2)):
+        for n in harmonics:
+            both = []
+            for state in ("P", "AP"):
+                own = R[state] | {3: R3 * R[state][1] / 1.5 / largest**2, 4: R4 * R[state][2] / 2 / largest**2}
+                both.append(sum(own[m] * factor for m, factor in regression.terms(n, current).items()))
+            P, AP = np.array(both) + root @ rng.standard_normal(2)
+            out.append((n, current, Levels(P, AP, covariance, 0.0, 9.0, noise, 0.0, 0)))
+    return out
+
+
+def expected(n: int, part: str) -> float:
+    P, AP = R["P"][n], R["AP"][n]
+    return (P + AP) / 2 if part == "baseline" else P - AP
+
+
+def pulls(count: int, nonlinear: float, size: float | None, noise: float = NOISE) -> np.ndarray:
+    """(value - truth)/std of R1 and R2 over data sets whose R3 and R4 have that relative size, or a random one."""
+    out = []
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        R3, R4 = sweepfile.NONLINEAR * rng.standard_normal(2) if size is None else (size, size)
+        names, values, covariance, _ = regression.regress(levels(rng, R3, R4, noise=noise), nonlinear)
+        found = dict(zip(names, zip(values, np.sqrt(np.diag(covariance)), strict=True), strict=True))
+        wanted = [(n, part) for n in (1, 2) for part in ("baseline", "spin")]
+        out.append([(found[each][0] - expected(*each)) / found[each][1] for each in wanted])
+    return np.array(out)
+
+
+@pytest.mark.parametrize("noise", [NOISE, 100 * NOISE])
+def test_bars_hold_whatever_r3_and_r4_are_within_what_is_allowed(noise: float) -> None:
+    """200 data sets: the spread of pulls is known to 1/sqrt(400) = 5 %, and Birge's factor widens bars by a few."""
+    found = pulls(200, sweepfile.NONLINEAR, None, noise)
+    assert np.all(np.abs(np.std(found, axis=0) - 1) < 0.25), np.std(found, axis=0)
+    assert np.all(np.abs(np.mean(found, axis=0)) < 4 / math.sqrt(200))
+
+
+def test_to_leave_out_what_is_too_small_to_be_seen_would_bias() -> None:
+    """R4 of half a percent is lost in this noise, and R2 is off by several of the bars that take it for 0."""
+    noise, size = 2e-8, 0.005
+    assert np.all(np.abs(np.mean(pulls(100, sweepfile.NONLINEAR, size, noise), axis=0)) < 0.75)
+    assert np.max(np.abs(np.mean(pulls(100, 0.0, size, noise), axis=0))) > 3
+
+
+def test_r3_and_r4_are_told_where_the_data_know_them() -> None:
+    rng = np.random.default_rng(0)
+    names, values, covariance, said = regression.regress(levels(rng, 0.02, -0.01, noise=1e-10), 0.03)
+    found = dict(zip(names, zip(values, np.sqrt(np.diag(covariance)), strict=True), strict=True))
+    value, std = found[3, "baseline"]
+    assert std < 0.01 * value and value == pytest.approx(0.02 * expected(1, "baseline") / 1.5 / 1.5e-3**2, abs=5 * std)
+    value, std = found[4, "spin"]
+    assert value == pytest.approx(-0.01 * expected(2, "spin") / 2 / 1.5e-3**2, abs=5 * std)
+    assert "R3 to about 3 % of V1 and R4 to about 3 % of V2 at 1.5 mA" in said[0]
+    names, *_ = regression.regress(levels(rng, noise=1e-6), 0.03)
+    assert (4, "spin") not in names, "a prior is no measurement"
+
+
+def test_r3_beyond_what_is_allowed_is_left_free_and_told() -> None:
+    names, values, covariance, said = regression.regress(levels(np.random.default_rng(1), 0.3), 0.03)
+    assert any("R3 is larger than that and left free" in each for each in said)
+    place = names.index((1, "baseline"))
+    assert values[place] == pytest.approx(expected(1, "baseline"), abs=5 * math.sqrt(covariance[place, place]))
+
+
+def test_one_current_cannot_tell_r1_from_r3_and_has_the_bar_of_the_prior() -> None:
+    data = levels(np.random.default_rng(2), harmonics=(1,), currents=(1e-3,))
+    names, values, covariance, _ = regression.regress(data, 0.03)
+    assert names == [(1, "baseline"), (1, "spin")]
+    assert math.sqrt(covariance[0, 0]) == pytest.approx(0.03 * values[0], rel=0.02)
+    with_third = levels(np.random.default_rng(2), harmonics=(1, 3), currents=(1e-3,))
+    names, values, covariance, _ = regression.regress(with_third, 0.03)
+    assert math.sqrt(covariance[0, 0]) < 1e-4 * values[0], "V3 holds R3"
+
+
+def test_scatter_beyond_the_bars_widens_them() -> None:
+    data = levels(np.random.default_rng(3))
+    moved = [(n, i, Levels(5e-8 + x.P, x.AP, x.covariance, 0, 9, NOISE, 0, 0)) for n, i, x in data[: len(data) // 2]]
+    _, _, before, _ = regression.regress(data, 0.03)
+    _, _, after, said = regression.regress([*data, *moved], 0.03)
+    assert after[0, 0] > 4 * before[0, 0] and any("standard deviations are wider by" in each for each in said)
