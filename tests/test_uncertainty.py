@@ -164,6 +164,18 @@ def test_a_suggestion_is_what_a_fit_with_the_measurement_gives() -> None:
     assert ranked and "would take the std of" in uncertainty.suggestion_words(result, found)[0]
 
 
+def test_a_measurement_does_not_refine_the_grid() -> None:
+    """Where the bars of the grid are a hundred times the noise, nothing measured anew helps by more than 1e-4."""
+    grid = 100 * np.array(STDS)
+    wider = [dataclasses.replace(row, std=math.hypot(row.std, bar)) for row, bar in zip(ROWS, grid, strict=True)]
+    result = dataclasses.replace(fitted(wider), rows=ROWS, grid_stds=grid)
+    found = uncertainty.suggest(result)
+    assert all(1 <= each.gain < 1.0001 for each in found)
+    assert uncertainty.suggestion_words(result, found) == [
+        "no signal of these, measured anew, would help by more than 2 %"
+    ]
+
+
 # ------------------------------------------------------------------------------------------- dimensions
 
 

@@ -37,7 +37,7 @@ LARGE_PULL = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, then texts, a table with a header line, a list, and figures."""
+    """A part of the page: a heading, then texts, a table with a header line (of text, or numbers), a list, figures."""
 
     title: str
     texts: Sequence[str] = ()
@@ -45,6 +45,7 @@ class Section:
     items: Sequence[str] = ()
     figures: Sequence[Mapping[str, str]] = ()
     marked: Sequence[Sequence[str]] = ()
+    text: bool = False
 
 
 def write(
@@ -281,7 +282,7 @@ def _provenance(
         table.append([source, f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else shipped])
     table.append(["versions", ", ".join(f"{name} {_version(name)}" for name in packages)])
     table.append(["machine", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"])
-    return Section("Provenance", table=table, items=[*grids, *notes])
+    return Section("Provenance", table=table, items=[*grids, *notes], text=True)
 
 
 def _version(package: str) -> str:

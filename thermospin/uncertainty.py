@@ -340,7 +340,8 @@ class Suggestion:
 def suggest(result: FitResult) -> list[Suggestion]:
     """What would help most, the best first: each signal measured anew, once as well and at twice the current.
 
-    At twice the current the noise of R_n is 2^n times smaller; error bars of the grid stay.
+    At twice the current the noise of R_n is 2^n times smaller; error bars of the grid stay as they are. The correlation
+    of data is left out of account.
     """
     if result.sensitivity is None or not np.all(np.isfinite(result.covariance)):
         return []
@@ -351,12 +352,14 @@ def suggest(result: FitResult) -> list[Suggestion]:
     out = []
     for row, line, bar in zip(result.rows, result.sensitivity, grid, strict=True):
         for words, noise in (("again", row.std), ("at twice the current", row.std / 2**row.harmonic)):
-            std = math.hypot(noise, bar)
-            j = line * sizes / std
+            # The weighted mean of both has the bar of the grid once: a measurement does not refine it.
+            both = 1 / (1 / row.std**2 + 1 / noise**2)
+            more = 1 / (both + bar**2) - 1 / (row.std**2 + bar**2)
+            j = line * sizes * math.sqrt(more)
             after = sizes * np.sqrt(np.diag(np.linalg.inv(weight + np.outer(j, j))))
             stds = dict(zip(result.names, np.abs(after).tolist(), strict=True))
             out.append(
-                Suggestion(f"{row.label} {row.signal} {words}", std, stds, float(np.max(before / np.abs(after))))
+                Suggestion(f"{row.label} {row.signal} {words}", noise, stds, float(np.max(before / np.abs(after))))
             )
     return sorted(out, key=lambda each: -each.gain)
 
