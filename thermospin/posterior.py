@@ -81,6 +81,7 @@ class Posterior:
       beyond: part of the draws further out than the emulator was made for; 0 if the model itself was sampled.
       emulator_error: see `Emulator.error`; None if the model itself was sampled.
       evaluations: of the model, or of its gradient.
+      steps: leapfrog steps a draw, each of which takes a gradient.
       seconds: wall time.
     """
 
@@ -92,6 +93,7 @@ class Posterior:
     beyond: float
     emulator_error: float | None
     evaluations: int
+    steps: float
     seconds: float
 
     @property
@@ -324,6 +326,7 @@ def sample(
         0.0 if model is not None else float(np.mean(np.sum(z**2, axis=-1) > reach(len(best)) ** 2)),
         None if emulator is None else emulator.error,
         steps if emulator is None else emulator.evaluations,
+        steps / (chains * draws),
         time.perf_counter() - began,
     )
 
