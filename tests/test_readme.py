@@ -35,7 +35,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def test_the_commands_of_the_readme_run(folder: Path) -> None:
-    for line in block("shell: needs valve.toml").splitlines():
+    for line in block("shell: needs valve.toml").splitlines() + block("shell").splitlines():
         command = [sys.executable, "-m", "thermospin", *line.split()[1:]]
         done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -43,6 +43,26 @@ def test_the_commands_of_the_readme_run(folder: Path) -> None:
     for harmonic, parts in written["errors"]["nonlocal"].items():
         for part in ("baseline", "spin"):
             assert 0 < parts[part] <= 0.02 * abs(written["experiments"]["nonlocal"][harmonic][part])
+
+
+def test_a_fit_with_everything_is_one_command(folder: Path) -> None:
+    data = "experiment,signal,value,std,unit\nnonlocal,R1.spin,8,4,mohm\nnonlocal,R1.baseline,0.02,0.002,ohm\n"
+    (folder / "valve.csv").write_text(data, encoding="utf-8")
+    command = [
+        sys.executable, "-m", "thermospin", "fit", "valve.toml", "valve.csv", "--free", "Py.P", "Py.S", "--order", "1",
+        "--prior", "Py.P = 0.25 +- 0.02", "--profile", "--posterior", "500", "--dimension", "z = 50 nm +- 2 nm",
+        "--rival", "wiedemann-franz", "--journal", "fit.jsonl", "--report", "fit.html", "--json", "fit.json",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for text in ("[[Profile]]", "[[Posterior]]", "converged (R-hat", "[[Budget]]", "z = 50 nm", "[[Rivals]]"):
+        assert text in done.stdout, text
+    written = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    assert written["posterior"]["converged"] and len(written["profile"]) == 2 and set(written["rivals"]) > {"as given"}
+    page = (folder / "fit.html").read_text(encoding="utf-8")
+    for text in ("Profile likelihood", "Posterior", "Error budget", "Rival models", "sha256"):
+        assert text in page, text
+    assert (folder / "fit.csv").is_file() and len((folder / "fit.jsonl").read_text().splitlines()) > 4
 
 
 def test_bad_input_under_python_m_is_a_message_and_no_traceback(folder: Path) -> None:

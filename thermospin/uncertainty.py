@@ -200,12 +200,14 @@ class Budget:
       sources: such as "noise of thermal R2.spin", "grid", "Au.kappa +- 20 %".
       variances: (sources, names), SI units squared.
       fitted: index of the first source that the standard deviations of the fit do not contain.
+      asked: index of the first dimension.
     """
 
     names: tuple[str, ...]
     sources: tuple[str, ...]
     variances: np.ndarray
     fitted: int
+    asked: int
 
     @property
     def shares(self) -> np.ndarray:
@@ -228,8 +230,9 @@ class Budget:
         }
 
     def words(self, smallest: float = 0.01) -> list[str]:
-        """A table: sources with more than a smallest share of any parameter, the largest first."""
-        order = [i for i in np.argsort(-np.max(self.shares, axis=1)) if np.max(self.shares[i]) >= smallest]
+        """A table: dimensions, and sources with more than a smallest share of any parameter, the largest first."""
+        largest = np.max(self.shares, axis=1)
+        order = [i for i in np.argsort(-largest) if largest[i] >= smallest or i >= self.asked]
         lines = [["share of the variance", *self.names]]
         lines += [[self.sources[i], *(percent(float(share)) for share in self.shares[i])] for i in order]
         lines.append(
@@ -295,7 +298,7 @@ def budget(
         of = f"{each.device}: " if each.device else ""
         sources.append(f"{of}{'xyz'[each.axis]} = {1e9 * each.at:g} nm +- {1e9 * each.std:g} nm")
         lines.append((result.moves @ (high - low) / 2) ** 2)
-    return Budget(result.names, tuple(sources), np.array(lines), inside)
+    return Budget(result.names, tuple(sources), np.array(lines), inside, inside + len(fixed))
 
 
 def _moved(
