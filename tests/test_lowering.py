@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from thermospin import harmonics, inverse, signals, solve
+from thermospin import harmonics, inverse, predictors, signals, solve
 from thermospin.data import Row
 from thermospin.model import Model, build
 
@@ -280,7 +280,7 @@ class Watched:
 
         monkeypatch.setattr(signals, "evaluate", evaluate)
         data = [Row(name, signal, 1.0, 1.0) for name, signal in SIGNALS]
-        self.predict = inverse.Predictor(model, data, inverse.RESIDUAL, self.told.append)
+        self.predict = predictors.Predictor(model, data, predictors.RESIDUAL, self.told.append)
 
     def __call__(self, **changes: float) -> float:
         """Iterations per decade at these values, the device's own elsewhere."""
@@ -300,8 +300,8 @@ def test_a_preconditioner_is_built_anew_once_when_a_parameter_has_moved_by_ten(
     rates = []
     assert compilations(lambda: rates.extend(watched(**{name: f * wanted}) for f in (1.0, 1.01, 1.02, 0.97))) == 0
     assert len(watched.told) == 1 and "building the preconditioner anew" in watched.told[0]
-    assert rates[0] > inverse.AGED * young
-    assert max(rates[1:]) < rates[0] / inverse.AGED, rates
+    assert rates[0] > predictors.AGED * young
+    assert max(rates[1:]) < rates[0] / predictors.AGED, rates
     assert watched.evaluations[-1].values == pytest.approx(
         signals.evaluate(thermal, {name: 0.97 * wanted}, SIGNALS).values, rel=1e-5
     )
