@@ -740,7 +740,9 @@ def test_a_step_that_fails_is_tried_once_more_with_a_new_preconditioner(monkeypa
     solver = Solver(monkeypatch)
     solver.refreshed, told = [], []
     solver.fails = lambda number: number in (2, 4, 5)
-    predict = predictors.Predictor(signals.build(device, cells=None, order=2, progress=None), data, progress=told.append)
+    predict = predictors.Predictor(
+        signals.build(device, cells=None, order=2, progress=None), data, progress=told.append
+    )
     good = device.parameters()
     assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == []
     assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == [2]
@@ -754,7 +756,9 @@ def test_a_slow_preconditioner_is_replaced_and_the_next_one_judged_by_itself(mon
     solver.refreshed, told = [], []
     rates = iter([2.0, math.nan, 2.5, 2.7, math.nan, 4.0, 5.1, 5.3, 4.0])
     solver.rate = lambda number: next(rates)
-    predict = predictors.Predictor(signals.build(device, cells=None, order=2, progress=None), data, progress=told.append)
+    predict = predictors.Predictor(
+        signals.build(device, cells=None, order=2, progress=None), data, progress=told.append
+    )
     made = []
     for _ in range(9):
         predict(device.parameters(), ["zeta"])
