@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from thermospin import units
-from thermospin.device import OF, Dimension, Tie
+from thermospin.device import OF, LooseFace, Tie
 from thermospin.materials import KEYS, key_of, nearest
 
 
@@ -50,7 +50,7 @@ def ties(texts: Iterable[str]) -> list[Tie]:
     return out
 
 
-def dimensions(texts: Iterable[str]) -> list[Dimension]:
+def dimensions(texts: Iterable[str]) -> list[LooseFace]:
     """Of texts "AXIS = COORDINATE +- STD" or "DEVICE:AXIS = COORDINATE +- STD".
 
     Raises:
@@ -67,7 +67,7 @@ def dimensions(texts: Iterable[str]) -> list[Dimension]:
             at, std = (_value(side.strip(), "length") for side in sides)
             if not std > 0:
                 raise ValueError("whose std is not above 0")
-            out.append(Dimension("xyz".index(axis), at, std, device))
+            out.append(LooseFace("xyz".index(axis), at, std, device))
         except ValueError as why:
             faults.append(f'--dimension: got "{text}", {why}; expected AXIS = FACE +- STD, such as "z = 15 nm +- 1 nm"')
     if faults:

@@ -12,8 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thermospin import layout, materials
-from thermospin.grid import Box, Features
+from thermospin.coordinates import Coordinate, Dimension
+from thermospin.grid import AXES, Box, Features
 from thermospin.layout import FACES, Face, Layout
 from thermospin.materials import Material, nearest
 
@@ -40,6 +43,7 @@ class Solid:
       material: name of its material.
       magnet: name of the magnet it is part of, None if no state reverses it.
       box: ((x0, x1), (y0, y1), (z0, z1)) [m].
+      coordinates: for each axis ("x", "y", "z") with an end that named dimensions move, both ends.
       provenance: where each extent comes from, by axis, such as "paper: ..." or "assumed".
       note: free text.
     """
@@ -50,6 +54,20 @@ class Solid:
     box: Box
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
     note: str = dataclasses.field(default="", compare=False)
+    coordinates: Mapping[str, tuple[Coordinate, Coordinate]] = dataclasses.field(default_factory=dict)
+
+    def moved(self, dimensions: Mapping[str, float]) -> Solid:
+        """The same solid where its coordinates put it for these values of the dimensions [m]."""
+        x, y, z = (
+            (ends[0].at(dimensions), ends[1].at(dimensions)) if ends else pair
+            for ends, pair in zip(map(self.coordinates.get, AXES), self.box, strict=True)
+        )
+        return dataclasses.replace(self, box=(x, y, z))
+
+    def slopes(self, axis: int) -> tuple[dict[str, float], dict[str, float]]:
+        """Derivative of both ends along an axis by each dimension that moves them."""
+        ends = self.coordinates.get(AXES[axis])
+        return ({}, {}) if ends is None else (ends[0].slopes, ends[1].slopes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +119,7 @@ class Device:
       contacts, heat_sinks, experiments: as their classes say.
       bath: temperature of the bath [K].
       zeta: factor on the Joule heat [1].
+      dimensions: lengths that coordinates of solids are made of, by name.
       notes: free text.
     Raises:
       DeviceError: with all faults.
@@ -114,11 +133,13 @@ class Device:
     experiments: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
     bath: float = 300.0
     zeta: float = 1.0
+    dimensions: Mapping[str, Dimension] = dataclasses.field(default_factory=dict)
     notes: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Checks everything."""
         found = [text for text in (bath_fault(self.bath), zeta_fault(self.zeta)) if text]
+        found += dimension_faults(self.dimensions, self.solids)
         used = {solid.material for solid in self.solids}
         for name in used & set(self.materials):
             fault = materials.thermoelectric_fault(self.materials[name].values(), self.bath)
@@ -152,6 +173,60 @@ class Device:
             for key, value in self.materials[name].values().items()
         }
         return flat | {"zeta": self.zeta}
+
+    def lengths(self) -> dict[str, float]:
+        """Values of the named dimensions [m]."""
+        return {name: each.value for name, each in self.dimensions.items()}
+
+    def moved(self, lengths: Mapping[str, float]) -> Device:
+        """The device with other values of some of its dimensions [m]; everything whose coordinates use them moves.
+
+        Raises:
+          ValueError: a dimension that does not exist.
+          DeviceError: no device is left, such as where a solid is turned inside out.
+        """
+        unknown = [name for name in lengths if name not in self.dimensions]
+        if unknown:
+            raise ValueError(
+                "\n".join(f"dimension '{n}' does not exist; {nearest(n, self.dimensions)}" for n in unknown)
+            )
+        values = self.lengths() | {name: float(value) for name, value in lengths.items()}
+        try:
+            return dataclasses.replace(
+                self,
+                solids=tuple(solid.moved(values) for solid in self.solids),
+                dimensions={n: dataclasses.replace(each, value=values[n]) for n, each in self.dimensions.items()},
+            )
+        except DeviceError as error:
+            where = ", ".join(f"{name} = {1e9 * value:g} nm" for name, value in lengths.items())
+            raise DeviceError(error.faults, f"at {where}") from None
+
+    def face_slopes(self, axis: int) -> tuple[np.ndarray, list[dict[str, float]]]:
+        """Faces across one axis [m], and how each moves: its derivative by every dimension that moves it.
+
+        Raises:
+          ValueError: faces that coincide move differently, so that moving splits them.
+        """
+        ends = [
+            (edge, slopes, solid.name)
+            for solid in self.solids
+            for edge, slopes in zip(solid.box[axis], solid.slopes(axis), strict=True)
+        ]
+        faces = self.features.faces(axis)
+        found: list[tuple[dict[str, float], str] | None] = [None] * len(faces)
+        for edge, slopes, name in ends:
+            place = int(np.argmin(np.abs(faces - edge)))
+            known = found[place]
+            if known is None:
+                found[place] = slopes, name
+            elif known[0] != slopes:
+                moving = {f"'{n}'" for n, _ in set(known[0].items()) ^ set(slopes.items())}
+                raise ValueError(
+                    f"{AXES[axis]} = {1e9 * edge:g} nm: the faces of '{known[1]}' and '{name}' lie on each other "
+                    f"and move differently with {', '.join(sorted(moving))}; give both the same expression, or "
+                    "put them apart"
+                )
+        return faces, [each[0] for each in found if each is not None]
 
     def solid(self, name: str) -> Solid:
         """The solid of that name."""
@@ -225,6 +300,33 @@ def bath_fault(bath: float) -> str | None:
 def zeta_fault(zeta: float) -> str | None:
     """What is wrong with a factor on the Joule heat."""
     return None if 0 <= zeta < float("inf") else f"zeta: got {zeta:g}, expected a number >= 0"
+
+
+def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid]) -> list[str]:
+    """What is wrong with dimensions, and with the coordinates that use them."""
+    found = []
+    for name, each in dimensions.items():
+        if not name.isidentifier() or name == "zeta":
+            found.append(f"dimension '{name}': expected a name of letters, digits and _, other than zeta")
+        found += [f"dimension '{name}', {text}" for text in each.faults()]
+    used: set[str] = set()
+    for solid in solids:
+        for axis, ends in solid.coordinates.items():
+            names = {name for end in ends for name, _ in end.factors}
+            used |= names
+            for name in sorted(names - set(dimensions)):
+                found.append(f"solid '{solid.name}', box.{axis}: got dimension '{name}'; {nearest(name, dimensions)}")
+            if names <= set(dimensions):
+                values = {name: dimensions[name].value for name in names}
+                box = solid.box[AXES.index(axis)]
+                if any(
+                    abs(end.at(values) - edge) > 1e-9 * abs(edge) + 1e-18 for end, edge in zip(ends, box, strict=True)
+                ):
+                    found.append(f"solid '{solid.name}', box.{axis}: its coordinates are not where its box is")
+    found += [
+        f"dimension '{name}': no coordinate uses it; use it, or take it out" for name in dimensions if name not in used
+    ]
+    return found
 
 
 def faults(
@@ -405,13 +507,20 @@ def stretched(device: Device, axis: int, at: float, by: float) -> tuple[Device, 
     def moved(solid: Solid) -> Solid:
         low, high = (end + by if end >= near else end for end in solid.box[axis])
         box = tuple((low, high) if k == axis else pair for k, pair in enumerate(solid.box))
-        return dataclasses.replace(solid, box=box)  # type: ignore[arg-type]
+        coordinates = dict(solid.coordinates)
+        if AXES[axis] in coordinates:
+            first, second = (
+                dataclasses.replace(each, constant=each.constant + by) if end >= near else each
+                for each, end in zip(coordinates[AXES[axis]], solid.box[axis], strict=True)
+            )
+            coordinates[AXES[axis]] = first, second
+        return dataclasses.replace(solid, box=box, coordinates=coordinates)  # type: ignore[arg-type]
 
     return dataclasses.replace(device, solids=tuple(moved(solid) for solid in device.solids)), below
 
 
 @dataclasses.dataclass(frozen=True)
-class Dimension:
+class LooseFace:
     """A face that is known to a standard deviation: all from there onwards moves along, see `stretched`.
 
     Attributes:
@@ -440,9 +549,14 @@ def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
     """Every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
     known: dict[str, float] = {}
     for device in devices:
-        known |= {name: value for name, value in device.parameters().items() if name not in known}
+        own = device.parameters() | device.lengths()
+        known |= {name: value for name, value in own.items() if name not in known}
     if len(devices) > 1:
-        known |= {f"{each.name}{OF}{name}": value for each in devices for name, value in each.parameters().items()}
+        known |= {
+            f"{each.name}{OF}{name}": value
+            for each in devices
+            for name, value in (each.parameters() | each.lengths()).items()
+        }
     return known
 
 

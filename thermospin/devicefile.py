@@ -6,6 +6,7 @@ counts as the one it resembles), so that what does not depend on the fault is ju
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -16,6 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 
 from thermospin import device as dv
 from thermospin import materials, units
+from thermospin.coordinates import Coordinate, Dimension, ExpressionError, names_in, parse
+from thermospin.grid import AXES
 from thermospin.materials import nearest
 
 _NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set length_unit = "nm", or write "5 nm"'
@@ -66,10 +69,33 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _coordinate(value: Any, info: ValidationInfo) -> Coordinate:
+    """A length, or an expression with the dimensions of the file."""
+    known, unit = ((info.context or {}).get(key) for key in ("dimensions", "length_unit"))
+    if isinstance(value, str) and names_in(value):
+        if unit is None:
+            raise ValueError(_NO_LENGTH_UNIT)
+        try:
+            return parse(value, known or {}, units.scale(unit, "length"))
+        except ExpressionError as why:
+            raise ValueError(f'got "{value}", {why}') from None
+    return Coordinate(_parse(value, "length", info))
+
+
+Place = Annotated[Coordinate, BeforeValidator(_coordinate)]
+
+
 class _Box(Part):
-    x: tuple[Length, Length]
-    y: tuple[Length, Length]
-    z: tuple[Length, Length]
+    x: tuple[Place, Place]
+    y: tuple[Place, Place]
+    z: tuple[Place, Place]
+
+
+class _Dimension(Part):
+    value: Place
+    std: Annotated[float, quantity("length")] | None = None
+    range: tuple[Length, Length] | None = None
+    note: str = ""
 
 
 class _Provenance(Part):
@@ -124,6 +150,7 @@ class _File(Part):
     bath: Annotated[float, quantity("temperature")] = 300.0
     zeta: Annotated[float, quantity("number")] = 1.0
     notes: str = ""
+    dimensions: dict[str, Any] = {}
     materials: dict[str, dict[str, Any]] = {}
     solids: list[dict[str, Any]]
     contacts: list[dict[str, Any]] = []
@@ -151,6 +178,7 @@ class Reader:
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.length_unit: str | None = None
+        self.dimensions: dict[str, Coordinate] = {}
         self.length_unit_missed = False
 
     def read(self, model: type[PartT], raw: dict[str, Any], label: str) -> tuple[PartT | None, dict[str, Any]]:
@@ -186,7 +214,9 @@ class Reader:
 
     def _validate(self, model: type[PartT], raw: dict[str, Any]) -> tuple[PartT | None, ValidationError | None]:
         try:
-            return model.model_validate(raw, context={"length_unit": self.length_unit}), None
+            return model.model_validate(
+                raw, context={"length_unit": self.length_unit, "dimensions": self.dimensions}
+            ), None
         except ValidationError as error:
             return None, error
 
@@ -244,6 +274,7 @@ def read(text: str, source: str) -> dv.Device:
         if not isinstance(raw.get(key, None if key == "solids" else []), kind):
             unread.add("")
 
+    dimensions, broken = _dimensions(reader, _table(raw.get("dimensions")))
     for i, item in enumerate(_tables(raw.get("solids"))):
         part, item = reader.read(_Solid, item, _name("solid", item, f"solids[{i}]"))
         if part is None:  # what is left of it: its box may be right
@@ -255,16 +286,22 @@ def read(text: str, source: str) -> dv.Device:
                 name=item["name"], material=str(item.get("material", "")), magnet=item.get("magnet"), box=box,
                 provenance=_Provenance(), note=""
             )  # fmt: skip
-        solids.append(
-            dv.Solid(
-                part.name,
-                part.material,
-                part.magnet,
-                (part.box.x, part.box.y, part.box.z),
-                {axis: text for axis, text in part.provenance.model_dump().items() if text},
-                part.note,
-            )
-        )
+        pairs = part.box.x, part.box.y, part.box.z
+        if any(name in broken for pair in pairs for each in pair for name in each.slopes):
+            unread.add(part.name)
+            continue
+        ends = dict(zip(AXES, pairs, strict=True))
+        solid = dv.Solid(
+            part.name,
+            part.material,
+            part.magnet,
+            ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0)),
+            {axis: text for axis, text in part.provenance.model_dump().items() if text},
+            part.note,
+            ends,
+        ).moved({name: each.value for name, each in dimensions.items()})
+        moving = {axis: pair for axis, pair in ends.items() if any(each.factors for each in pair)}
+        solids.append(dataclasses.replace(solid, coordinates=moving))
     for i, item in enumerate(_tables(raw.get("contacts"))):
         contact, item = reader.read(_Contact, item, _name("contact", item, f"contacts[{i}]"))
         if contact is None:
@@ -297,10 +334,48 @@ def read(text: str, source: str) -> dv.Device:
             experiments={experiment.name: experiment for experiment in experiments},
             bath=bath,
             zeta=zeta,
+            dimensions=dimensions,
             notes=top.notes,
         )
     except dv.DeviceError as error:
         raise dv.DeviceError(error.faults, source) from None
+
+
+def _dimensions(reader: Reader, raw: Mapping[str, Any]) -> tuple[dict[str, Dimension], set[str]]:
+    """The dimensions of the file that are numbers, and those that are wrong; others become expressions of these."""
+    made: dict[str, Dimension] = {}
+    broken: set[str] = set()
+    waiting: dict[str, dict[str, Any]] = {}
+    for name, item in raw.items():
+        table = item if isinstance(item, dict) else {"value": item}
+        value = table.get("value")
+        reader.dimensions[name] = Coordinate(0.0, ((name, 1.0),))
+        if isinstance(value, str) and names_in(value):
+            waiting[name] = table
+            continue
+        part, _ = reader.read(_Dimension, table, f"dimension '{name}'")
+        if part is None:
+            broken.add(name)
+            continue
+        made[name] = Dimension(part.value.constant, part.std, part.range, part.note)
+        if part.range and not part.range[0] <= made[name].value <= part.range[1]:
+            low, high, own = (f"{1e9 * each:g}" for each in (*part.range, made[name].value))
+            reader.faults.append(f"dimension '{name}', range: got {low} to {high} nm, expected one that holds {own} nm")
+    while waiting:
+        ready = [name for name, each in waiting.items() if not (names_in(each["value"]) or set()) & set(waiting)]
+        if not ready:
+            reader.faults.append(f"dimensions: {', '.join(waiting)} follow each other in a circle")
+            broken |= set(waiting)
+            break
+        for name in ready:
+            del reader.dimensions[name]
+            part, _ = reader.read(_Dimension, waiting.pop(name), f"dimension '{name}'")
+            if part and (part.std is not None or part.range is not None):
+                reader.faults.append(f"dimension '{name}': std and range belong to the dimensions that it follows")
+            if part is None:
+                broken.add(name)
+            reader.dimensions[name] = part.value if part else Coordinate(0.0, ((name, 1.0),))
+    return made, broken
 
 
 def _materials(
@@ -369,6 +444,7 @@ def _scalar(reader: Reader, raw: Mapping[str, Any], key: str, default: float) ->
 def _silent(reader: Reader) -> Reader:
     other = Reader()
     other.length_unit = reader.length_unit
+    other.dimensions = reader.dimensions
     return other
 
 

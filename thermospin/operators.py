@@ -18,15 +18,17 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.sparse import csr_array, hstack, vstack
+from scipy import ndimage
+from scipy.sparse import csr_array, vstack
 
 from thermospin.grid import Grid, gauss_lobatto
 from thermospin.rows import Rows, take
@@ -156,35 +158,64 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
     number = np.full(nodes_T.shape, -1, dtype=np.int32)
     number.flat[index_T] = np.arange(len(index_T))
 
-    shares = [grid.shares(axis) for axis in range(3)]
-    sections: list[list[Any]] = [[], [], []]
-    volumes = []
-    for domain in range(domains):  # one at a time: a tensor grid of all of them would be the largest array there is
-        here = (grid.domain == domain).astype(float)
-        for axis in range(3):
-            section = here
-            for other in range(3):
-                if other != axis:
-                    section = _contract(shares[other], section, other)
-            width = np.expand_dims(np.diff(grid.lines[axis]), [other for other in range(3) if other != axis])
-            sections[axis].append(csr_array((section * (2 / width)).reshape(-1, 1)))
-        volume = here
-        for axis in range(3):
-            volume = _contract(shares[axis], volume, axis)
-        volumes.append(csr_array(volume.reshape(-1, 1)[index_V]))
-    axes = [
-        _axis(grid, axis, hstack(sections[axis], format="csr"), metal, number, len(index_V), len(index_T))
-        for axis in range(3)
-    ]
+    sections, volume = geometry(grid, grid.domain, domains)
+    axes = [_axis(grid, axis, sections[axis], metal, number, len(index_V), len(index_T)) for axis in range(3)]
     return Discretisation(
         axes=(axes[0], axes[1], axes[2]),
-        volume=Rows.of(hstack(volumes, format="csr"), dtype=float),
+        volume=Rows.of(volume[index_V], dtype=float),
         index_V=index_V,
         index_T=index_T,
         held_T=held_T.ravel()[index_T],
         order=grid.order,
         domains=domains,
     )
+
+
+def geometry(grid: Grid, label: np.ndarray, labels: int) -> tuple[list[csr_array], csr_array]:
+    """What the cells of each label contribute to the weights of segments and nodes of the whole tensor grid.
+
+    Args:
+      grid: the grid.
+      label: of each cell (nx, ny, nz), -1 for none.
+      labels: how many there are.
+    Returns:
+      for each axis cross-section over half the length [m] (segments, labels), and volume [m^3] (nodes, labels).
+    """
+    shares = [grid.shares(axis) for axis in range(3)]
+    counts = [len(nodes) for nodes in grid.nodes]
+    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], [], []]
+    # One at a time: a tensor grid of all of them would be the largest array there is.
+    for number, box in enumerate(ndimage.find_objects(label + 1, max_label=labels)):
+        if box is None:
+            for each in found:
+                each.append((np.zeros(0, int), np.zeros(0)))
+            continue
+        here = (label[box] == number).astype(float)
+        first = [grid.order * part.start for part in box]
+        own = [
+            share[start : grid.order * part.stop + 1, part]
+            for share, start, part in zip(shares, first, box, strict=True)
+        ]
+        for kind in range(4):  # 3: the volume
+            values = here
+            for axis in range(3):
+                if axis != kind:
+                    values = _contract(own[axis], values, axis)
+            corner, shape = list(first), list(counts)
+            if kind < 3:
+                width = np.diff(grid.lines[kind])[box[kind]]
+                values = values * (2 / np.expand_dims(width, [other for other in range(3) if other != kind]))
+                corner[kind], shape[kind] = box[kind].start, label.shape[kind]
+            place = np.nonzero(values)
+            rows = np.ravel_multi_index([k + start for k, start in zip(place, corner, strict=True)], shape)
+            found[kind].append((rows, values[place]))
+    matrices = []
+    for kind, parts in enumerate(found):
+        shape = [label.shape[axis] if axis == kind else count for axis, count in enumerate(counts)]
+        columns = np.repeat(np.arange(labels), [len(rows) for rows, _ in parts])
+        rows, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+        matrices.append(csr_array((values, (rows, columns)), shape=(math.prod(shape), labels)))
+    return matrices[:3], matrices[3]
 
 
 def _contract(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
@@ -401,22 +432,37 @@ def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names dom
     A is linear in the table, so that one pass over the segments gives the product and all its derivatives. Ordered as
     `COEFFICIENTS`.
     """
+    return _by_name(disc, *power_entries(disc, v, u))
+
+
+#: What each segment contributes, for each axis an array (its segments or the metal ones, columns) by the name in
+#: `COEFFICIENTS` of the entry of G that it belongs to.
+Entries = tuple[dict[str, Array], dict[str, Array], dict[str, Array]]
+
+
+def power_entries(disc: Discretisation, v: Fields, u: Fields) -> tuple[Entries, Float[Array, "nodes_V columns"]]:
+    """What `power` sums over segments and nodes, the latter for the relaxation, before the geometry weighs it."""
     (v_up, v_down, _), (u_up, u_down, _) = split(disc, v), split(disc, u)
-    out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, u.shape[1]), u.dtype))
-    out["relaxation"] = _by_domain(disc, disc.volume, (v_up - v_down) * (u_up - u_down))
-    for axis in disc.axes:
+
+    def along(axis: Axis) -> dict[str, Array]:
         g, h = gradient(disc, axis, v), gradient(disc, axis, u)
         heat = [_weighted(disc, [a * b for a, b in zip(*pair, strict=True)]) for pair in ((g.T, h.T), (g.rest, h.rest))]
-        entries = _entries(disc, g, h) | {"TT": jnp.concatenate(heat)}
-        out |= {name: out[name] + _by_domain(disc, axis.geometry, each) for name, each in entries.items()}
-    return jnp.stack([out[name] for name in COEFFICIENTS])
+        return _entries(disc, g, h) | {"TT": jnp.concatenate(heat)}
+
+    x, y, z = (along(axis) for axis in disc.axes)
+    return (x, y, z), (v_up - v_down) * (u_up - u_down)
 
 
 def joule_power(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Float[Array, "names domains columns"]:
     """What l.q(u, v) times the bath temperature is made of (l is `test`), as `power` does it: Joule heat by T of l."""
+    return _by_name(disc, joule_entries(disc, test, u, v))
+
+
+def joule_entries(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Entries:
+    """What `joule_power` sums over segments, before the geometry weighs it."""
     weight = split(disc, test)[2]
-    out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, u.shape[1]), u.dtype))
-    for axis in disc.axes:
+
+    def along(axis: Axis) -> dict[str, Array]:
         g, h = gradient(disc, axis, u), gradient(disc, axis, v)
         local = [take(weight, nodes) for nodes in axis.nodes_V]
         g = Gradient(
@@ -424,9 +470,20 @@ def joule_power(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Flo
             tuple(w * x for w, x in zip(local, g.T, strict=True)),
             (),
         )
-        entries = _entries(disc, g, h)
-        entries["joule_TT"] = _weighted(disc, [a * b for a, b in zip(g.T, h.T, strict=True)])
-        out |= {name: out[name] + _by_domain(disc, axis.geometry, each) for name, each in entries.items()}
+        return _entries(disc, g, h) | {"joule_TT": _weighted(disc, [a * b for a, b in zip(g.T, h.T, strict=True)])}
+
+    x, y, z = (along(axis) for axis in disc.axes)
+    return x, y, z
+
+
+def _by_name(disc: Discretisation, entries: Entries, relaxation: Array | None = None) -> Array:
+    """Entries summed over segments by domain (names, domains, columns)."""
+    columns = entries[0]["uu"].shape[1]
+    out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, columns), entries[0]["uu"].dtype))
+    if relaxation is not None:
+        out["relaxation"] = _by_domain(disc, disc.volume, relaxation)
+    for axis, each in zip(disc.axes, entries, strict=True):
+        out |= {name: out[name] + _by_domain(disc, axis.geometry, values) for name, values in each.items()}
     return jnp.stack([out[name] for name in COEFFICIENTS])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 
-from thermospin.device import Dimension, stretched
+from thermospin.device import LooseFace, stretched
 from thermospin.inverse import Problem
 from thermospin.materials import key_of
 from thermospin.model import Progress
@@ -244,7 +244,7 @@ class Budget:
 def budget(
     result: FitResult,
     stds: Mapping[str, float] | None = None,
-    dimensions: Sequence[Dimension] = (),
+    dimensions: Sequence[LooseFace] = (),
     progress: Progress | None = None,
 ) -> Budget:
     """Where the variance of fitted parameters comes from: each signal's noise, the grid, priors, what was held fixed.
@@ -302,7 +302,7 @@ def budget(
 
 
 def _moved(
-    problem: Problem, dimension: Dimension, sign: int, values: Mapping[str, float], progress: Progress | None
+    problem: Problem, dimension: LooseFace, sign: int, values: Mapping[str, float], progress: Progress | None
 ) -> np.ndarray:
     """The signals with a face moved by its standard deviation, on grid lines that move along."""
     from thermospin.model import on_grid
