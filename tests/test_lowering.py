@@ -86,7 +86,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
     u = b[:, 0]
     ladders = no_ladders(model, 2)
     functional = harmonics.Functional.of(model, experiment(model))
-    moments = harmonics._moments(functional.disc, functional.ports, ladders, 2)
+    moments = harmonics.moments(functional.disc, functional.ports, ladders, 2)
 
     def values(functional: Any, parameters: Any, ladders: Any) -> Any:
         return functional.values(parameters, ladders, 2)

@@ -102,7 +102,7 @@ def _pairs(
             if not (name and equals and len(sides) == 2):
                 raise ValueError("which is none")
             key = key_of(name)
-            kind = "number" if key == "zeta" else KEYS.get(key)
+            kind = {"zeta": "number", "length": "length"}.get(key) or KEYS.get(key)
             if kind is None:
                 raise ValueError(f"whose name ends in '{key}'; {nearest(key, [*KEYS, 'zeta'])}")
             if name in out:

@@ -178,6 +178,10 @@ class Device:
         """Values of the named dimensions [m]."""
         return {name: each.value for name, each in self.dimensions.items()}
 
+    def numbers(self) -> dict[str, float]:
+        """Parameters and dimensions: every name that a fit may free."""
+        return self.parameters() | self.lengths()
+
     def moved(self, lengths: Mapping[str, float]) -> Device:
         """The device with other values of some of its dimensions [m]; everything whose coordinates use them moves.
 
@@ -549,14 +553,9 @@ def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
     """Every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
     known: dict[str, float] = {}
     for device in devices:
-        own = device.parameters() | device.lengths()
-        known |= {name: value for name, value in own.items() if name not in known}
+        known |= {name: value for name, value in device.numbers().items() if name not in known}
     if len(devices) > 1:
-        known |= {
-            f"{each.name}{OF}{name}": value
-            for each in devices
-            for name, value in (each.parameters() | each.lengths()).items()
-        }
+        known |= {f"{each.name}{OF}{name}": value for each in devices for name, value in each.numbers().items()}
     return known
 
 

@@ -332,8 +332,18 @@ def _each(form: Callable[..., Array], disc: Discretisation, terms: Sequence[tupl
     return jnp.moveaxis(jax.lax.map(lambda each: form(disc, *stacked[each]), places), 0, -1)
 
 
-def _moments(disc: Discretisation, ports: Ports, of: tuple[Ladder, ...], harmonics: int) -> tuple[Moments, ...]:
-    """Of the first state, with its table; of each other state for the difference, with the tables (change, other)."""
+def moments(
+    disc: Discretisation,
+    ports: Ports,
+    of: tuple[Ladder, ...],
+    harmonics: int,
+    forms: tuple[Callable[..., Any], Callable[..., Any]] = (_power, _joule_power),
+) -> tuple[Moments, ...]:
+    """Of the first state, with its table; of each other state for the difference, with the tables (change, other).
+
+    Args:
+      forms: what makes the products l.A u and l.q(u, u) by what the law is linear in.
+    """
     first, rungs = of[0], len(of[0].u)
     power, heat = _power_terms(rungs, harmonics), _heat_terms(rungs, harmonics)
 
@@ -341,7 +351,6 @@ def _moments(disc: Discretisation, ports: Ports, of: tuple[Ladder, ...], harmoni
         of_power = [(ladder.l[n - k], ladder.u[k - 1]) for n, k in power]
         return of_power, [(ladder.l[n - k], ladder.u[i - 1], ladder.u[j - 1]) for n, k, i, j in heat]
 
-    forms: tuple[Any, Any] = _power, _joule_power
     of_first = [_padded(_each(form, disc, terms)) for form, terms in zip(forms, products(first), strict=True)]
     collect = _collect([(n, 1) for n, _ in power]), _collect([(n, _twice(i, j)) for n, _, i, j in heat])
     out = []
@@ -393,6 +402,36 @@ def _contracted(
 _contract = eqx.filter_jit(_contracted)
 
 
+def contributions(
+    constitution: Constitution,
+    signs: tuple[Signs, ...],
+    parameters: dict[str, Any],
+    part: Moments,
+    number: int,
+    domain: np.ndarray,
+) -> Float[np.ndarray, "harmonics kinds blocks"]:
+    """What blocks contribute to the functional, without its ends, from moments (names, kinds, blocks, terms) of them.
+
+    Args:
+      part: the moments of a state.
+      number: which state.
+      domain: of each block.
+    """
+    first, others = _tables(constitution, signs, parameters)
+    tables = [(first,), *((change, other) for other, change in others)][number]
+    laws_of = [np.stack([np.asarray(table[name])[domain] for name in operators.COEFFICIENTS]) for table in tables]
+
+    def value(parts: tuple[Any, ...]) -> np.ndarray:
+        return sum(np.einsum("nb,nkbt->kbt", law, np.asarray(each)) for law, each in zip(laws_of, parts, strict=True))
+
+    of_power, of_heat = part.harmonics
+    out = -np.einsum("ht,kbt->hkb", of_power, value(part.power))
+    if np.any(of_heat):
+        scale = float(parameters["zeta"]) / constitution.bath
+        out += scale * np.einsum("ht,kbt->hkb", of_heat, value(part.heat))
+    return out
+
+
 @eqx.filter_jit
 def _slopes(
     constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any], moments: tuple[Moments, ...]
@@ -418,14 +457,14 @@ class Functional(NamedTuple):
         self, parameters: dict[str, Any], ladders: tuple[Ladder, ...], harmonics: int
     ) -> Float[Array, "states harmonics"]:
         """L_1 ... of the first state with these fields, and of each other state the difference (first minus other)."""
-        moments = _moments(self.disc, self.ports, ladders, harmonics)
-        return _contract(self.constitution, self.signs, parameters, moments)
+        moments_of = moments(self.disc, self.ports, ladders, harmonics)
+        return _contract(self.constitution, self.signs, parameters, moments_of)
 
     def jacobian(
         self, parameters: dict[str, Any], ladders: tuple[Ladder, ...], harmonics: int
     ) -> tuple[Array, dict[str, Array]]:
         """`values`, and its derivative by every parameter with the fields frozen, each (states, harmonics)."""
-        arguments = self.constitution, self.signs, parameters, _moments(self.disc, self.ports, ladders, harmonics)
+        arguments = self.constitution, self.signs, parameters, moments(self.disc, self.ports, ladders, harmonics)
         return _contract(*arguments), _slopes(*arguments)
 
 

@@ -78,6 +78,7 @@ KINDS = {
     "kappa": Kind("log", 1e-3, 1e5),
     "lambda_sf": Kind("log", 1e-10, 1e-3),
     "zeta": Kind("linear", 0.0, math.inf, typical=1.0),
+    "length": Kind("linear", -math.inf, math.inf, typical=1e-8),
 }
 
 
@@ -802,12 +803,12 @@ def fit(
         Of several, told apart by their names, a free parameter is one for all that have it ("Py.S_s"), or that of
         one device ("wide:zeta"), which goes before; what is not free keeps the value of each device.
       rows: measured signals; of several devices, `Row.device` says whose.
-      free: names such as "Py.S_s", "zeta"; None: what `choose` finds.
+      free: names such as "Py.S_s", "zeta", or a dimension of the device; None: what `choose` finds.
       cells, order: of the grid, as for `signals.build`.
       progress: is told what goes on.
       method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.
-      bounds: {name: (lower, upper)} in SI units, in place of the defaults of `KINDS`; those of a parameter that
-        `choose` leaves out do nothing.
+      bounds: {name: (lower, upper)} in SI units, in place of the defaults of `KINDS` and of the ranges of dimensions;
+        those of a parameter that `choose` leaves out do nothing.
       priors: {name: (mean, std)} in SI units, Gaussian, of free parameters; what is known of them besides the data.
       ties: parameters that follow free ones, value = factor * value of the other.
       correlation: of the rows (rows, rows); None: independent.
@@ -850,7 +851,7 @@ def fit(
         parts = [
             (
                 each.device.name,
-                each.device.parameters(),
+                each.device.numbers(),
                 place,
                 Predictor(each, [rows[i] for i in place], RESIDUAL, progress, lenient=lenient),
             )
@@ -884,7 +885,8 @@ def fit(
         choice = choose(stages[0], misfit, parameters, _magnetic(devices))
     else:
         choice = Choice(tuple(free), {})
-    varied = [Parameter(name, parameters[name], bounds.get(name)) for name in choice.free]
+    limits = _ranges(devices) | bounds
+    varied = [Parameter(name, parameters[name], limits.get(name)) for name in choice.free]
     fixed = {name: value for name, value in parameters.items() if name not in choice.free}
     minimise = METHODS[method]
     result = minimise(
@@ -908,10 +910,19 @@ def joint_parameters(devices: Sequence[Device], free: Sequence[str]) -> dict[str
     out = dict(shared)
     if len(devices) > 1:
         for device in devices:
-            for name, value in device.parameters().items():
+            for name, value in device.numbers().items():
                 own = f"{device.name}{OF}{name}"
                 if own in free or (value != shared[name] and name not in free):
                     out[own] = value
+    return out
+
+
+def _ranges(devices: Sequence[Device]) -> dict[str, tuple[float, float]]:
+    """Ranges of the dimensions that have one, by each name that a fit may use."""
+    out: dict[str, tuple[float, float]] = {}
+    for device in reversed(devices):
+        own = {name: each.range for name, each in device.dimensions.items() if each.range is not None}
+        out |= own | {f"{device.name}{OF}{name}": each for name, each in own.items()}
     return out
 
 

@@ -27,14 +27,15 @@ KEYS = {
 }
 
 #: Unit of each key in a `parameters()` dictionary.
-SI_UNITS = {key: units.KINDS[kind].unit for key, kind in KEYS.items()}
+SI_UNITS = {key: units.KINDS[kind].unit for key, kind in KEYS.items()} | {"length": "m"}
 
 NOT_GIVEN = "not given: taken as 0"
 
 
 def key_of(name: str) -> str:
-    """Key of a parameter: "S_s" of "Py.S_s" and of "wide:Py.S_s", "zeta" of "zeta" and of "wide:zeta"."""
-    return name.rpartition(":")[2].rpartition(".")[2]
+    """Key of a parameter: "S_s" of "Py.S_s" and of "wide:Py.S_s", "zeta" of "zeta", "length" of a dimension."""
+    base = name.rpartition(":")[2]
+    return base.rpartition(".")[2] if "." in base or base == "zeta" else "length"
 
 
 class MaterialError(ValueError):

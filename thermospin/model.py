@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.device import Device
-from thermospin.grid import Grid
+from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.solve import Preconditioner, System
 
@@ -57,7 +57,7 @@ class Model:
 
     @property
     def parameters(self) -> dict[str, float]:
-        """The device's own values."""
+        """The device's own values of all that can be fitted without moving anything."""
         return self.device.parameters()
 
     @property
@@ -105,6 +105,35 @@ class Model:
         return dataclasses.replace(
             self, systems=dict(zip(grounds, systems, strict=True)), built_for=values, preconditioner=made
         )
+
+    def moved(self, lengths: Mapping[str, float], progress: Progress | None = None) -> Model:
+        """The same problem with other values of some of the device's dimensions, on grid lines that move along.
+
+        Between faces lines move in proportion, so that all arrays keep their shapes and signals are smooth in the
+        dimensions. What a grid resolves is stretched, too: far away, build one anew.
+
+        Args:
+          lengths: values by name [m]; dimensions left out stay.
+          progress: is told what goes on.
+        Raises:
+          ValueError: a dimension that does not exist, or faces that would meet or pass each other.
+        """
+        device = self.device.moved(lengths)
+        lines = []
+        for axis in range(3):
+            before, slopes = self.device.face_slopes(axis)
+            after = device.features.faces(axis)
+            change = {name: value - self.device.dimensions[name].value for name, value in device.lengths().items()}
+            expected = before + np.array([sum(f * change[name] for name, f in each.items()) for each in slopes])
+            if len(after) != len(expected) or np.any(np.diff(expected) <= 0):
+                where = ", ".join(f"{name} = {1e9 * value:g} nm" for name, value in lengths.items())
+                raise ValueError(
+                    f"at {where} faces across {AXES[axis]} meet or pass each other, which no grid can follow; "
+                    "build a model of the moved device"
+                )
+            lines.append(np.interp(self.grid.lines[axis], before, after))
+        grid = dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
+        return on_grid(device, grid, progress=progress, like=self.preconditioner)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +205,14 @@ def build(device: Device, *, cells: int | None = None, order: int = 2, progress:
     return on_grid(device, grid, progress=progress)
 
 
-def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None) -> Model:
-    """The discrete problem of a device on a grid of one's own; see `build`."""
+def on_grid(
+    device: Device, grid: Grid, *, progress: Progress | None = None, like: Preconditioner | None = None
+) -> Model:
+    """The discrete problem of a device on a grid of one's own; see `build`.
+
+    Args:
+      like: a preconditioner for the same cells with other widths, whose arrays have the shapes that are wanted.
+    """
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ValueError(
             "JAX is in single precision, in which a spin signal drowns; "
@@ -203,4 +238,4 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None) -> 
         name: jax.device_put(np.concatenate([area / 2, area / 2, rest]) / area.sum())
         for name, area in on_contact.items()
     }
-    return Model(device, grid, disc, {}, ports).refreshed({})
+    return Model(device, grid, disc, {}, ports, preconditioner=like).refreshed({})

@@ -48,7 +48,8 @@ class Predictor:
 
     Where there is no solution (values outside the model, or a solve that does not converge) values are NaN; on the
     first call, unless it is lenient, the error is raised instead. The preconditioner, which belongs to some values of
-    the parameters, is built anew for others when it has become too slow for them, or a solve fails.
+    the parameters, is built anew for others when it has become too slow for them, or a solve fails. Dimensions move the
+    grid lines, always from where they were at first, see `Model.moved`.
 
     Attributes:
       fields: of the last call that had a solution, for the next one or for `signals.measure`.
@@ -64,6 +65,7 @@ class Predictor:
         lenient: bool = False,
     ) -> None:
         self._model, self._tolerance, self._progress, self._lenient = model, tolerance, progress, lenient
+        self._unmoved = model
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
         self._young = math.nan  # iterations per decade when the preconditioner was new
         self.fields: Any = None
@@ -72,6 +74,8 @@ class Predictor:
         """Values and Jacobian."""
         nothing = np.full(len(self._wanted), math.nan), np.full((len(self._wanted), len(names)), math.nan)
         if self._known and value_faults(self._model.device, parameters):
+            return nothing
+        if not self._moved(parameters):
             return nothing
         found = self._evaluate(parameters, names)
         if found is None:
@@ -88,6 +92,19 @@ class Predictor:
     def _known(self) -> bool:
         """Whether the model had a solution before: a failure is then one of the values."""
         return self._lenient or self.fields is not None
+
+    def _moved(self, parameters: Mapping[str, float]) -> bool:
+        """Moves the grid to the dimensions asked for; whether there is a device with these."""
+        wanted = {name: float(parameters.get(name, value)) for name, value in self._unmoved.device.lengths().items()}
+        if wanted != self._model.device.lengths():
+            try:
+                self._model = self._unmoved.moved(wanted)
+            except ValueError:
+                if not self._known:
+                    raise
+                return False
+            self._young = math.nan
+        return True
 
     def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> signals.Evaluation | None:
         """None if a solve fails, with a new preconditioner too."""

@@ -291,7 +291,8 @@ def quantity(name: str, value: float) -> str:
 
 def shown(name: str) -> tuple[str, float]:
     """Unit that a parameter is printed in, and its size in SI units."""
-    return SHOWN.get(key_of(name), ("", 1.0))
+    key = key_of(name)
+    return SHOWN["lambda_sf"] if key == "length" else SHOWN.get(key, ("", 1.0))
 
 
 def percent(share: float) -> str:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thermospin import diagnosis, operators, solve
+from thermospin import diagnosis, operators, shapes, solve
 from thermospin.device import Device, Experiment
 from thermospin.harmonics import (
     HARMONICS,
@@ -37,6 +37,7 @@ from thermospin.harmonics import (
 from thermospin.materials import nearest
 from thermospin.model import Model, Parameters, Progress, build
 from thermospin.operators import Coefficients
+from thermospin.shapes import Blocks
 from thermospin.solve import System
 
 __all__ = [
@@ -111,6 +112,18 @@ def _filled(model: Model, parameters: Parameters | None) -> dict[str, Any]:
         raise ValueError("\n".join(f"parameter '{name}' does not exist; {nearest(name, own)}" for name in unknown))
     # As arrays: custom_jvp wants tangents of the type of the values.
     return {name: jnp.asarray(given.get(name, value), float) for name, value in own.items()}
+
+
+def _in_place(model: Model, parameters: Parameters) -> Parameters:
+    """The parameters without the dimensions, which must be those of the model's grid."""
+    own = model.device.lengths()
+    for name, value in own.items():
+        if abs(float(parameters.get(name, value)) - value) > 1e-9 * abs(value):
+            raise ValueError(
+                f"{name}: got {1e9 * float(parameters[name]):g} nm, but the grid was built for {1e9 * value:g} nm; "
+                "move it with model.moved(dimensions)"
+            )
+    return {name: value for name, value in parameters.items() if name not in own}
 
 
 def _traced(state: str, rung: int, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
@@ -278,7 +291,8 @@ def evaluate(
       model: from `build`.
       parameters: values by name; those left out are the device's own.
       wanted: pairs such as ("thermal", "R2.spin").
-      names: parameters to differentiate by; none: values only, at half the cost.
+      names: parameters and dimensions to differentiate by; none: values only, at half the cost. By a dimension [m]: of
+        the signals on this grid, whose lines move along; see `shapes`.
       start: `fields` of an evaluation nearby.
       progress: is told what goes on.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve. Fields that enter the
@@ -288,10 +302,13 @@ def evaluate(
       ValueError: a name that does not exist, or values outside the model.
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
-    values = _filled(model, parameters)
-    unknown = [name for name in names if name not in values]
+    values = _filled(model, _in_place(model, parameters))
+    lengths = [name for name in names if name in model.device.dimensions]
+    unknown = [name for name in names if name not in values and name not in lengths]
     if unknown:
-        raise ValueError("\n".join(f"parameter '{name}' does not exist; {nearest(name, values)}" for name in unknown))
+        allowed = [*values, *model.device.dimensions]
+        raise ValueError("\n".join(f"parameter '{name}' does not exist; {nearest(name, allowed)}" for name in unknown))
+    blocks = Blocks.of(model) if lengths else None
     by_experiment: dict[str, list[int]] = {}
     for place, (name, _) in enumerate(wanted):
         if name not in model.device.experiments:
@@ -313,7 +330,14 @@ def evaluate(
         ladders[name] = solve_ladders(model, experiment, values, rungs, watch, (start or {}).get(name))
         functional = Functional.of(model, experiment)
         arguments = values, ladders[name], harmonics
-        rows, slopes = functional.jacobian(*arguments) if names else (functional.values(*arguments), {})
+        slopes: dict[str, Any] = {}
+        if names:
+            rows, slopes = functional.jacobian(*arguments)
+        else:
+            rows = functional.values(*arguments)
+        if blocks is not None:
+            moved = shapes.slopes(model, blocks, experiment, values, ladders[name], lengths)
+            slopes = {**slopes, **{each: moved[..., k] for k, each in enumerate(lengths)}}
         for place in places:
             out[place] = _part(experiment, np.asarray(rows), wanted[place][1])
             jacobian[place] = [_part(experiment, np.asarray(slopes[each]), wanted[place][1]) for each in names]

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 
-from thermospin.device import LooseFace, stretched
+from thermospin.device import OF, LooseFace, stretched
 from thermospin.inverse import Problem
 from thermospin.materials import key_of
 from thermospin.model import Progress
@@ -251,7 +251,8 @@ def budget(
 
     Args:
       result: of a fit.
-      stds: of numbers that were held fixed, SI units, in place of `USUAL`; 0 leaves one out.
+      stds: of numbers that were held fixed, SI units, in place of `USUAL` and of the stds of the device's dimensions; 0
+        leaves one out.
       dimensions: faces that are not known exactly; each costs two evaluations, the grid lines moving along.
       progress: is told what goes on.
     Raises:
@@ -264,7 +265,10 @@ def budget(
         raise ValueError(f"budget: {', '.join(unknown)} was not held fixed in this fit")
     if not np.all(np.isfinite(result.covariance)):
         raise ValueError("budget: the data leave a parameter open, whose variance has no sources")
-    fixed = {name: given.get(name, USUAL.get(key_of(name), 0.0) * abs(value)) for name, value in problem.fixed.items()}
+    usual = {name: USUAL.get(key_of(name), 0.0) * abs(value) for name, value in problem.fixed.items()} | {
+        name: std for name, std in _lengths(problem).items() if name in problem.fixed
+    }
+    fixed = {name: given.get(name, std) for name, std in usual.items()}
     fixed = {name: std for name, std in fixed.items() if std > 0}
     if progress is not None:
         progress(f"derivatives by {len(fixed)} numbers that were held fixed")
@@ -290,8 +294,9 @@ def budget(
         lines.append(np.maximum(whole - np.sum(lines, axis=0), 0.0))
     inside = len(sources)
     for k, (name, std) in enumerate(fixed.items()):
-        relative = std / abs(problem.fixed[name])
-        sources.append(f"{name} held at {quantity(name, problem.fixed[name])} +- {percent(relative)}")
+        value = problem.fixed[name]
+        margin = quantity(name, std) if key_of(name) == "length" else percent(std / abs(value))
+        sources.append(f"{name} held at {quantity(name, value)} +- {margin}")
         lines.append((result.moves @ slopes[:, k] * std) ** 2)
     for each in dimensions:
         low, high = (_moved(problem, each, sign, values, progress) for sign in (-1, 1))
@@ -299,6 +304,16 @@ def budget(
         sources.append(f"{of}{'xyz'[each.axis]} = {1e9 * each.at:g} nm +- {1e9 * each.std:g} nm")
         lines.append((result.moves @ (high - low) / 2) ** 2)
     return Budget(result.names, tuple(sources), np.array(lines), inside, inside + len(fixed))
+
+
+def _lengths(problem: Problem) -> dict[str, float]:
+    """Standard deviations of dimensions whose device says how well they are known, by each name that they may have."""
+    out: dict[str, float] = {}
+    for model in problem.models:
+        for name, each in model.device.dimensions.items():
+            if each.std is not None:
+                out |= {name: each.std, f"{model.device.name}{OF}{name}": each.std}
+    return out
 
 
 def _moved(
