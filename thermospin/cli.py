@@ -464,6 +464,42 @@ def fit(
 
 
 @app.command()
+def sensitivity(
+    device: DeviceArgument,
+    cells: CellsOption = None,
+    order: OrderOption = 3,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the table (PNG, SVG or PDF).")] = None,
+    json: JsonOption = None,
+) -> None:
+    """What every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
+    with exit_codes():
+        from thermospin.device import load
+
+        loaded = _with_experiments(load(device), device)
+        for path in (picture, json):
+            require_writable(path)
+        start_jax()
+        from thermospin.export import write_json
+        from thermospin.sensitivity import sensitivity as of_model
+        from thermospin.signals import build
+
+        for axis in range(3):
+            loaded.face_slopes(axis)  # refused before any work is done
+        with Progress() as progress:
+            found = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
+        for line in found.words():
+            typer.echo(line)
+        if not loaded.dimensions:
+            typer.echo("The device file names no dimensions; give it a table [dimensions] to see what they do.")
+        if json is not None:
+            write_json(json, found.to_json())
+        if picture is not None:
+            from thermospin.plotting import sensitivity_picture
+
+            sensitivity_picture(found, picture)
+
+
+@app.command()
 def sweeps(
     device: DeviceArgument,
     file: Annotated[

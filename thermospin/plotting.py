@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from thermospin.device import Device
     from thermospin.lockin import Sweep
+    from thermospin.sensitivity import Sensitivity
 
 #: R2_s of the paper, Slachter et al., Nature Physics 6, 879 (2010), Fig. 4b: -15.6 nV/mA^2 [V/A^2].
 PAPER_R2_SPIN = -15.6e-3
@@ -532,6 +533,38 @@ def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
         bottom.set_xlabel("field [mT]")
     handles = [Line2D([], [], color=colour, label=f"field {way}") for colour, way in ((_UP, "up"), (_DOWN, "down"))]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    return save_figure(figure, path)
+
+
+@styled
+def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -> Figure:
+    """d ln(signal) / d ln(parameter) as a table of colours with its numbers, the strongest parameters on top.
+
+    Args:
+      found: from `sensitivity.sensitivity`.
+      path: where to write the picture.
+      most: so many parameters at most.
+    """
+    names, order = list(found.parameters), found.order()[:most]
+    table = found.elasticities[:, [names.index(name) for name in order]].T
+    figure = Figure(figsize=(2.4 + 0.85 * len(found.signals), 1.5 + 0.235 * len(order)), layout="constrained")
+    ax = figure.subplots()
+    # Linear up to 0.1 and logarithmic beyond: a sensitivity of 1 is usual, some signals are rests with far larger ones.
+    scale = SymLogNorm(linthresh=0.1, linscale=0.5, vmin=-10, vmax=10)
+    image = ax.imshow(np.ma.masked_invalid(table), norm=scale, cmap="RdBu_r", aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value) and abs(value) >= 0.005:
+            colour = "white" if abs(value) > 3 else "black"
+            ax.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=colour)
+    ax.set_xticks(range(len(found.signals)), [f"{name}\n{signal}" for name, signal in found.signals], fontsize=7.5)
+    ax.set_yticks(range(len(order)), order, fontsize=7.5)
+    for label, name in zip(ax.get_yticklabels(), order, strict=True):
+        label.set_fontweight("bold" if name in found.dimensions else "normal")
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.set_frame_on(False)
+    bar = figure.colorbar(image, ax=ax, shrink=0.5, pad=0.02, ticks=[-10, -1, -0.1, 0, 0.1, 1, 10])
+    bar.ax.set_yticklabels(["-10", "-1", "-0.1", "0", "0.1", "1", "10"])
+    bar.set_label("d ln(signal) / d ln(parameter)\nbold: dimensions")
     return save_figure(figure, path)
 
 
