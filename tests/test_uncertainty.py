@@ -209,8 +209,8 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     data = [Row("bar", "R1.P", resistance, 0.01 * resistance)]
     result = inverse.fit(model, data, free=["Cu.sigma"], grid_errors=False)
     moves = [
-        devices.Dimension(0, 300e-9, 30e-9),
-        devices.Dimension(2, 40e-9, 4e-9),
+        devices.LooseFace(0, 300e-9, 30e-9),
+        devices.LooseFace(2, 40e-9, 4e-9),
     ]
     found = uncertainty.budget(result, {name: 0.0 for name in result.problem.fixed}, moves)
     sigma = result.parameters["Cu.sigma"].value
@@ -220,10 +220,10 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     assert math.sqrt(found.variances[2, 0]) == pytest.approx(0.1 / 0.99 * sigma, rel=1e-3)
     assert found.sources[1:] == ("x = 300 nm +- 30 nm", "z = 40 nm +- 4 nm")
     for wrong, words in (
-        (devices.Dimension(0, 250e-9, 1e-9), "no solid has a face there; expected one of 300 nm"),
-        (devices.Dimension(0, 0.0, 1e-9), "is the lowest face"),
-        (devices.Dimension(0, 300e-9, 400e-9), "reaches the face below it"),
-        (devices.Dimension(0, 300e-9, 1e-9, "other"), "expected one of bar"),
+        (devices.LooseFace(0, 250e-9, 1e-9), "no solid has a face there; expected one of 300 nm"),
+        (devices.LooseFace(0, 0.0, 1e-9), "is the lowest face"),
+        (devices.LooseFace(0, 300e-9, 400e-9), "reaches the face below it"),
+        (devices.LooseFace(0, 300e-9, 1e-9, "other"), "expected one of bar"),
     ):
         with pytest.raises(ValueError, match=words):
             uncertainty.budget(result, {}, [wrong])

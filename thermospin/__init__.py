@@ -2,7 +2,7 @@
 
 The verbs: `load` a device file, `build` its discrete problem, `measure` its signals (or `predict`, the same as a pure,
 differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a current,
-`self_check`, `load_data` and `fit`.
+`self_check`, `sensitivity` to every parameter and dimension, `load_data` and `fit`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from thermospin.report import FitResult as FitResult
     from thermospin.selfcheck import SelfCheck as SelfCheck
     from thermospin.selfcheck import self_check as self_check
+    from thermospin.sensitivities import Sensitivity as Sensitivity
+    from thermospin.sensitivities import sensitivity as sensitivity
     from thermospin.signals import Errors as Errors
     from thermospin.signals import NodalFields as NodalFields
     from thermospin.signals import Signals as Signals
@@ -67,6 +69,8 @@ _HOME = {
     "FitResult": "report",
     "SelfCheck": "selfcheck",
     "self_check": "selfcheck",
+    "Sensitivity": "sensitivities",
+    "sensitivity": "sensitivities",
     "Errors": "signals",
     "NodalFields": "signals",
     "Signals": "signals",

@@ -84,7 +84,7 @@ def spread_names(args: list[str]) -> list[str]:
             names = False
         elif i and args[i - 1] == "--free":
             names = True
-        elif names and (arg == "zeta" or _is_name(arg)):
+        elif names and _is_name(arg):
             result.append("--free")
         else:
             names = False
@@ -93,8 +93,9 @@ def spread_names(args: list[str]) -> list[str]:
 
 
 def _is_name(arg: str) -> bool:
-    dotted = "." in arg or arg.endswith(":zeta")
-    return dotted and "/" not in arg and not arg.endswith((".csv", ".toml"))
+    if arg.rpartition(":")[2].isidentifier():  # zeta, or a dimension, where it is no device or data set
+        return not (Path(arg).exists() or (Path(__file__).parent / "devices" / f"{arg}.toml").exists())
+    return "." in arg and "/" not in arg and not arg.endswith((".csv", ".toml"))
 
 
 @contextlib.contextmanager
@@ -480,7 +481,7 @@ def sensitivity(
             require_writable(path)
         start_jax()
         from thermospin.export import write_json
-        from thermospin.sensitivity import sensitivity as of_model
+        from thermospin.sensitivities import sensitivity as of_model
         from thermospin.signals import build
 
         for axis in range(3):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from thermospin.device import Device
     from thermospin.lockin import Sweep
-    from thermospin.sensitivity import Sensitivity
+    from thermospin.sensitivities import Sensitivity
 
 #: R2_s of the paper, Slachter et al., Nature Physics 6, 879 (2010), Fig. 4b: -15.6 nV/mA^2 [V/A^2].
 PAPER_R2_SPIN = -15.6e-3

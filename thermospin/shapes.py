@@ -5,7 +5,7 @@ the functional of `harmonics`, stationary in the fields, nothing changes then bu
 a cell of widths h_x, h_y, h_z goes like h_y h_z / h_x, relaxation like h_x h_y h_z, Joule heat like the conduction that
 makes it. So what each block between neighbouring faces contributes to a signal, term by term and axis by axis, is its
 derivative by the logarithm of each of the block's three extents, up to the sign; one pass over the grid gives the
-derivatives by every face there is, of the discrete signal and exactly. Source: docs/theory.md, section 11.
+derivatives by every face there is, of the discrete signal and exactly. Source: docs/theory.md, section 9.
 """
 
 from __future__ import annotations

@@ -1,0 +1,182 @@
+"""Derivatives by dimensions: against motion, against a closed form, and against what a change of scale must do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from devices import MATERIALS
+from test_coordinates import VALVE
+
+from thermospin import devicefile, inverse, shapes, signals
+from thermospin.data import Row
+from thermospin.model import Model
+from thermospin.sensitivities import sensitivity
+
+TIGHT = 1e-12
+WANTED = [(e, f"R{n}.{part}") for e in ("local", "across") for n in (1, 2) for part in ("baseline", "spin")]
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def model(request: pytest.FixtureRequest) -> Model:
+    return signals.build(devicefile.read(VALVE, "valve.toml"), cells=400, order=request.param)
+
+
+def values(model: Model, **lengths: float) -> np.ndarray:
+    return signals.evaluate(model.moved(lengths), {}, WANTED, tolerance=TIGHT).values
+
+
+def central(model: Model, name: str, relative: float) -> np.ndarray:
+    at = model.device.lengths()[name]
+    ends = [values(model, **{name: at * (1 + sign * relative)}) for sign in (1, -1)]
+    return (ends[0] - ends[1]) / (2 * relative * at)
+
+
+@pytest.mark.parametrize("name", ["gap", "width", "height", "right_width", "lead"])
+def test_derivatives_are_those_of_the_moving_grid(model: Model, name: str) -> None:
+    """Richardson's difference of steps h and 2h with h = 1 %: the error left goes like h^4, 1e-8 of the slope's scale.
+
+    That scale is not the slope, which may cancel, but signal/dimension. The solver's is 1e-12/h^1.
+    """
+    found = signals.evaluate(model, {}, WANTED, [name], tolerance=TIGHT)
+    expected = (4 * central(model, name, 1e-2) - central(model, name, 2e-2)) / 3
+    scale = np.abs(found.values) / model.device.lengths()[name]
+    assert np.all(np.abs(found.jacobian[:, 0] - expected) < 1e-6 * np.maximum(scale, np.abs(expected)))
+    assert np.any(np.abs(expected) > 0.01 * scale)
+
+
+def test_a_port_that_grows_unevenly_matters(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: without what the contacts' vectors change by, the derivative is off."""
+    right = signals.evaluate(model, {}, WANTED, ["width"], tolerance=TIGHT).jacobian[:, 0]
+    monkeypatch.setattr(shapes, "_add_ports", lambda *_: None)
+    wrong = signals.evaluate(model, {}, WANTED, ["width"], tolerance=TIGHT).jacobian[:, 0]
+    assert np.max(np.abs(wrong / right - 1)) > 1e-3
+
+
+def test_a_change_of_scale_scales_the_signals(model: Model) -> None:
+    """All lengths times s, those of relaxation too: R1 goes like 1/s and R2 like 1/s^2, so that elasticities sum up.
+
+    Exactly on any grid that is scaled along; what is left is the solver's, whose adjoints are solved to 1e-10.
+    """
+    found = sensitivity(model, tolerance=TIGHT)
+    lengths = [k for k, name in enumerate(found.parameters) if name in found.dimensions or name.endswith("lambda_sf")]
+    total = found.elasticities[:, lengths].sum(axis=1)
+    expected = [-int(signal[1]) for _, signal in found.signals]
+    assert total == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_resistance_of_a_wire_knows_its_sides() -> None:
+    """R = length/(sigma width height): elasticities 1, -1, -1 and -1, exact in every scheme."""
+    text = """
+name = "wire"
+length_unit = "nm"
+[dimensions]
+length = 200
+width = 30
+height = 20
+[[solids]]
+name = "wire"
+material = "Cu"
+box = { x = ["-length / 2", "length / 2"], y = [0, "width"], z = ["-height", 0] }
+[[contacts]]
+name = "in"
+solid = "wire"
+face = "x-"
+[[contacts]]
+name = "out"
+solid = "wire"
+face = "x+"
+[experiments.main]
+current = ["in", "out"]
+voltage = ["in", "out"]
+states = { P = {}, AP = {} }
+"""
+    text += MATERIALS.replace('S = "10 uV/K"', "S = 0")
+    model = signals.build(devicefile.read(text, "wire.toml"), cells=200, order=2)
+    names = ["length", "width", "height", "Cu.sigma"]
+    found = signals.evaluate(model, {}, [("main", "R1.P")], names, tolerance=TIGHT)
+    assert found.values[0] == pytest.approx(200e-9 / (3e7 * 30e-9 * 20e-9), rel=1e-9)
+    own = np.array([model.device.numbers()[name] for name in names])
+    assert found.jacobian[0] * own / found.values[0] == pytest.approx([1, -1, -1, -1], rel=1e-8)
+
+
+def test_a_move_is_undone_and_compiles_nothing(model: Model, caplog: pytest.LogCaptureFixture) -> None:
+    before = values(model, gap=60e-9)
+    values(model, gap=61e-9)  # whatever there is to compile
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        there = model.moved({"gap": 75e-9})
+        after = signals.evaluate(there, {}, WANTED, tolerance=TIGHT).values
+        back = signals.evaluate(there.moved({"gap": 60e-9}), {}, WANTED, tolerance=TIGHT).values
+    assert not [r for r in caplog.records if "Compiling" in r.getMessage()]
+    assert np.max(np.abs(after / before - 1)) > 0.01
+    assert back == pytest.approx(before, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["gap", "width", "right_width"])
+def test_the_motion_of_the_grid_does_not_leak_into_derivatives(name: str) -> None:
+    """Elasticities on the program's own grid and on a far finer one differ by as little as the signals do.
+
+    A signal's relative error e changes by about e when a length doubles, so the elasticity by about e; ten times that
+    is allowed. Of signals that both grids know to 5 %.
+    """
+    device = devicefile.read(VALVE, "valve.toml")
+    own, fine = (sensitivity(signals.build(device, cells=cells, order=2), tolerance=1e-10) for cells in (400, 4000))
+    place = list(own.parameters).index(name)
+    off = np.abs(own.elasticities[:, place] - fine.elasticities[:, place])
+    error = np.abs(own.values / fine.values - 1)
+    known = error < 0.05
+    assert known.sum() >= 4
+    assert np.all(off[known] < 10 * error[known])
+
+
+def test_faces_may_not_pass_each_other() -> None:
+    model = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
+    with pytest.raises(ValueError, match="at width = 0.001 nm|faces across y meet|expected low < high"):
+        model.moved({"width": -1e-9})
+    crossing = VALVE.replace('edge = "width / 2 + rim"', 'edge = "lead - 30 + rim"')
+    model = signals.build(devicefile.read(crossing, "valve.toml"), cells=300, order=1)
+    with pytest.raises(ValueError, match="at width = 60 nm faces across y meet or pass each other"):
+        model.moved({"width": 60e-9})
+
+
+def test_values_on_a_grid_for_other_dimensions_are_refused() -> None:
+    model = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
+    with pytest.raises(ValueError, match="gap: got 70 nm, but the grid was built for 60 nm; move it with model.moved"):
+        signals.evaluate(model, {"gap": 70e-9}, WANTED)
+    with pytest.raises(ValueError, match="parameter 'gpa' does not exist; did you mean 'gap'"):
+        signals.evaluate(model, {}, WANTED, ["gpa"])
+
+
+def test_a_fit_finds_a_dimension_again() -> None:
+    """Data made at gap = 66 nm and zeta = 1.3 on the grid of the fit, moved there: the minimiser's error is left."""
+    device = devicefile.read(VALVE, "valve.toml")
+    model = signals.build(device, cells=300, order=1)
+    truth = dataclasses.replace(device.moved({"gap": 66e-9}), zeta=1.3)
+    made = model.moved({"gap": 66e-9})
+    found = signals.evaluate(made, {"zeta": 1.3}, WANTED, tolerance=TIGHT).values
+    rows = [Row(e, s, float(v), 0.01 * abs(float(v))) for (e, s), v in zip(WANTED, found, strict=True)]
+    result = inverse.fit(model, rows, free=["gap", "zeta"], grid_errors=False)
+    assert result.converged
+    assert result.parameters["gap"].value == pytest.approx(truth.lengths()["gap"], rel=1e-3)
+    assert result.parameters["zeta"].value == pytest.approx(1.3, rel=1e-3)
+    assert (result.parameters["gap"].lower, result.parameters["gap"].upper) == (30e-9, 90e-9)
+    assert "gap" in result.report() and "nm" in result.report()
+
+
+def test_a_table_of_sensitivities_has_every_parameter_once(model: Model, tmp_path) -> None:
+    from thermospin.plotting import sensitivity_picture
+
+    found = sensitivity(model)
+    listed = [*found.order(), *found.idle(), *found.zero()]
+    assert sorted(listed) == sorted(model.device.numbers())
+    words = "\n".join(found.words())
+    assert all(name in words for name in listed)
+    text = found.to_json()
+    assert text["elasticities"]["local"]["R2.spin"]["zeta"] == pytest.approx(1.0, rel=1e-4)
+    assert text["slopes"]["local"]["R1.spin"]["gap"] == pytest.approx(
+        text["elasticities"]["local"]["R1.spin"]["gap"] * text["signals"]["local"]["R1.spin"] / 60e-9
+    )
+    sensitivity_picture(found, tmp_path / "table.png")
+    assert (tmp_path / "table.png").stat().st_size > 10_000
