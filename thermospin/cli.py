@@ -70,22 +70,30 @@ class InputError(ValueError):
 class FitCommand(TyperCommand):
     """Takes `--free A B C` as well as `--free A --free B --free C`."""
 
+    spread = "--free"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Spreads the names after --free before the usual parsing."""
-        return super().parse_args(ctx, spread_names(args))
+        """Spreads the names after the option before the usual parsing."""
+        return super().parse_args(ctx, spread_names(args, self.spread))
 
 
-def spread_names(args: list[str]) -> list[str]:
-    """Puts --free in front of every parameter name that follows one, up to what is an option or looks like a file."""
+class DesignCommand(FitCommand):
+    """The same with --vary."""
+
+    spread = "--vary"
+
+
+def spread_names(args: list[str], option: str = "--free") -> list[str]:
+    """Puts the option in front of every name that follows one, up to what is an option or looks like a file."""
     result: list[str] = []
     names = False
     for i, arg in enumerate(args):
         if arg.startswith("-"):
             names = False
-        elif i and args[i - 1] == "--free":
+        elif i and args[i - 1] == option:
             names = True
         elif names and _is_name(arg):
-            result.append("--free")
+            result.append(option)
         else:
             names = False
         result.append(arg)
@@ -498,6 +506,74 @@ def sensitivity(
             from thermospin.plotting import sensitivity_picture
 
             sensitivity_picture(found, picture)
+
+
+@app.command(cls=DesignCommand)
+def design(
+    device: DeviceArgument,
+    objective: Annotated[
+        str,
+        typer.Option(
+            metavar="SIGNAL[/OTHER]",
+            help='As large as can be: "thermal R2.spin", "... / thermal R2.baseline", "... / thermal hottest".',
+        ),
+    ],
+    vary: Annotated[
+        list[str] | None, typer.Option(metavar="NAME...", help="Dimensions; default: all that have a range.")
+    ] = None,
+    feature: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help='Nothing along x and y gets smaller, no gap either: "30 nm".')
+    ] = None,
+    robust: Annotated[
+        float, typer.Option(metavar="STDS", min=0, help="The worst device so many standard deviations away counts.")
+    ] = 0.0,
+    steps: Annotated[int, typer.Option(min=1, help="So many devices at most.")] = 50,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the design; default: NAME-design.")
+    ] = None,
+    cells: CellsOption = None,
+    order: OrderOption = 2,
+) -> None:
+    """A better device: named dimensions, within their ranges, that make a signal as large as it can be.
+
+    Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it goes on where it was.
+    """
+    with exit_codes():
+        from thermospin.devicefile import read, text_of, with_lengths
+        from thermospin.units import parse
+
+        text, source = text_of(device)
+        loaded = _with_experiments(read(text, source), device)
+        smallest = None if feature is None else parse(feature, "length", key="--feature")
+        folder = out if out is not None else Path(f"{loaded.name}-design")
+        require_folder(folder)
+        start_jax()
+        from thermospin import gds
+        from thermospin.design import design as run_design
+        from thermospin.export import atomic_file, write_json
+        from thermospin.plotting import design_picture
+
+        with Progress() as progress:
+            found = run_design(
+                loaded,
+                objective,
+                vary or None,
+                feature=smallest,
+                robust=robust,
+                steps=steps,
+                cells=cells,
+                order=order,
+                journal=folder / "journal.jsonl",
+                progress=progress,
+            )
+        with atomic_file(folder / "device.toml") as file:
+            file.write(with_lengths(text, {name: found.device.lengths()[name] for name in found.vary}).encode())
+        gds.write(found.device, folder / "layout.gds")
+        write_json(folder / "design.json", found.to_json())
+        design_picture(found, folder / "history.png")
+        for line in found.words():
+            typer.echo(line)
+        typer.echo(f"{folder} has device.toml, layout.gds, design.json and history.png.")
 
 
 @app.command()

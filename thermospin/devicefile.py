@@ -468,12 +468,17 @@ def shipped_names() -> list[str]:
 
 def load(path: str | Path) -> dv.Device:
     """The device of a TOML file, or one that ships with the program."""
+    return read(*text_of(path))
+
+
+def text_of(path: str | Path) -> tuple[str, str]:
+    """The text of a device file, or of a device that ships with the program, and what messages call it."""
     name = str(path)
     if name in shipped_names():
         text = (resources.files("thermospin") / "devices" / f"{name}.toml").read_text(encoding="utf-8")
-        return read(text, f"{name} (shipped)")
+        return text, f"{name} (shipped)"
     try:
-        return read(Path(path).read_text(encoding="utf-8"), name)
+        return Path(path).read_text(encoding="utf-8"), name
     except FileNotFoundError:
         near = [each.name for each in Path(path).parent.glob("*.toml")] if Path(path).parent.is_dir() else []
         text = nearest(name, shipped_names()) if not Path(path).suffix else nearest(Path(path).name, near)
@@ -482,3 +487,22 @@ def load(path: str | Path) -> dv.Device:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text ({error.reason})"
         raise dv.DeviceError([f"cannot be read: {reason}"], name) from None
+
+
+def with_lengths(text: str, lengths: Mapping[str, float]) -> str:
+    """The text of a device file with other values of its dimensions [m]; all else, comments too, stays as it is.
+
+    Values are rounded to 0.001 nm and written in the unit that the file has for lengths.
+    """
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    unit = str(document.get("length_unit", "nm"))
+    size = units.scale(unit, "length")
+    table: Any = document["dimensions"]
+    for name, value in lengths.items():
+        here, key = (table[name], "value") if isinstance(table[name], Mapping) else (table, name)
+        number = units.tidy(round(value, 12) / size)
+        plain = isinstance(here[key], int | float)
+        here[key] = (int(number) if number == int(number) else number) if plain else f"{number:g} {unit}"
+    return tomlkit.dumps(document)

@@ -32,6 +32,7 @@ from thermospin.slices import Slice, slice_at
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from thermospin.design import Design
     from thermospin.device import Device
     from thermospin.lockin import Sweep
     from thermospin.sensitivities import Sensitivity
@@ -565,6 +566,41 @@ def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -
     bar = figure.colorbar(image, ax=ax, shrink=0.5, pad=0.02, ticks=[-10, -1, -0.1, 0, 0.1, 1, 10])
     bar.ax.set_yticklabels(["-10", "-1", "-0.1", "0", "0.1", "1", "10"])
     bar.set_label("d ln(signal) / d ln(parameter)\nbold: dimensions")
+    return save_figure(figure, path)
+
+
+@styled
+def design_picture(found: Design, path: PathLike) -> Figure:
+    """The way of a design: the objective, relative to the start, and every dimension within its range.
+
+    Args:
+      found: from `design.design`.
+      path: where to write the picture.
+    """
+    steps = np.arange(1, len(found.steps) + 1)
+    values = np.array([step.objective for step in found.steps])
+    grids = np.array([step.grid for step in found.steps])
+    figure = Figure(figsize=(7.0, 2.6 + 0.24 * len(found.vary)), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.6 + 0.24 * len(found.vary)))
+    for number in np.unique(grids):
+        on = grids == number
+        top.plot(steps[on], values[on] / values[0], "o-", markersize=4, linewidth=1.2, label=f"grid {number}")
+    top.set_ylabel("objective / start")
+    top.set_title(str(found.objective))
+    top.legend(loc="lower right", ncols=2)
+    ranges = [found.before.dimensions[name].range for name in found.vary]
+    shares = [
+        [(step.lengths[name] - ends[0]) / (ends[1] - ends[0]) if ends else np.nan for step in found.steps]
+        for name, ends in zip(found.vary, ranges, strict=True)
+    ]
+    edges = np.arange(len(steps) + 1) + 0.5
+    image = bottom.pcolormesh(edges, np.arange(len(shares) + 1) - 0.5, np.array(shares), cmap="viridis", vmin=0, vmax=1)
+    bottom.set_yticks(range(len(shares)), found.vary, fontsize=8)
+    bottom.invert_yaxis()
+    bottom.set_xlabel("device")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bar = figure.colorbar(image, ax=bottom, ticks=[0, 1], pad=0.01)
+    bar.ax.set_yticklabels(["lowest", "highest"], fontsize=7.5)
     return save_figure(figure, path)
 
 

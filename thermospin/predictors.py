@@ -70,6 +70,11 @@ class Predictor:
         self._young = math.nan  # iterations per decade when the preconditioner was new
         self.fields: Any = None
 
+    @property
+    def model(self) -> Model:
+        """The model of the last call, whose grid has moved with the dimensions."""
+        return self._model
+
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Values and Jacobian."""
         nothing = np.full(len(self._wanted), math.nan), np.full((len(self._wanted), len(names)), math.nan)

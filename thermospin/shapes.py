@@ -187,7 +187,7 @@ def _add_ports(
         (minus, -1.0, ladder.u),
         (experiment.current[0], 1.0, ladder.l),
     ):
-        for axis, interval, nodes, values in blocks.ports[contact]:
+        for axis, interval, nodes, values in blocks.ports.get(contact, ()):
             for h, field in enumerate(fields):
                 mean = (np.asarray(field[:nodes_V])[nodes] + np.asarray(field[nodes_V : 2 * nodes_V])[nodes]) / 2
                 widths[axis][number, h, interval] += sign * float(values @ mean)

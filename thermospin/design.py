@@ -1,0 +1,539 @@
+"""Better devices: dimensions that make a signal as large as it can be, within limits.
+
+A design maximises ln of a signal, or of a ratio of two, over named dimensions: within their ranges, and with nothing
+made smaller than a smallest feature. Gradients are exact (`shapes`), steps those of sequential quadratic programming
+(SLSQP; Nocedal and Wright, Numerical Optimization (2006), chapter 18); all limits are linear in the dimensions, so that
+every device on the way keeps them. The grid moves along and is made anew where it has been stretched by `STRETCH`; what is
+reported at the end is computed once more on another grid, with error bars, so that no gain is one of the grid.
+
+A signal over "hottest", the temperature of the hottest point, is what the device gives when the current is as large as
+a limit on its temperature allows: V_2 = R_2 I^2 with I^2 = (largest rise)/(rise per I^2). Its derivative has an adjoint
+of its own, the temperature of that point in place of the voltage.
+
+A device is never made as drawn. Asked to be robust, the design maximises what is left of the objective when all
+dimensions are off by their standard deviations in the worst direction: to first order the point d - S^2 g/|S g|, S the
+standard deviations and g the gradient, whose own gradient is, by Danskin's theorem, that at this point.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+from thermospin import accuracy, shapes, signals, solve
+from thermospin.data import Row
+from thermospin.device import Device, Experiment
+from thermospin.grid import AXES
+from thermospin.harmonics import Ladder, readings, solve_ladders
+from thermospin.materials import nearest
+from thermospin.model import Model, Parameters, Progress, on_grid
+from thermospin.predictors import RESIDUAL, Journal, Predict, Predictor
+from thermospin.report import columns, quantity
+from thermospin.shapes import Blocks
+from thermospin.units import readable
+
+#: A distance between neighbouring faces may grow or shrink by this factor until the grid is made anew.
+STRETCH = 2.0
+#: So many grids at most.
+GRIDS = 6
+#: Relative change of the objective at which a design ends.
+TOLERANCE = 1e-4
+#: No two faces come closer than this [m], whether or not what lies between them is anything.
+CLOSEST = 1e-9
+
+#: What a device has besides signals: the temperature rise of its hottest point, second harmonic [K/A^2].
+HOTTEST = "hottest"
+
+_UNITS = {"1": "V/A", "2": "V/A^2", "3": "V/A^3", "4": "V/A^4", "o": "K/A^2"}
+_SIGNAL = re.compile(rf"\s*\|?\s*([\w-]+)\s+(R[1-4]\.\w+|{HOTTEST})\s*\|?\s*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """ln|signal|, or ln|signal / other|.
+
+    Attributes:
+      signal, other: pairs such as ("thermal", "R2.spin") or ("thermal", "hottest"); no other: the signal alone.
+    """
+
+    signal: tuple[str, str]
+    other: tuple[str, str] | None = None
+
+    @classmethod
+    def parse(cls, text: str, device: Device) -> Objective:
+        """From "thermal R2.spin", "thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal hottest".
+
+        Raises:
+          ValueError: it is none of them, or the device has no such experiment.
+        """
+        parts = text.split("/")
+        found = [_SIGNAL.fullmatch(part) for part in parts]
+        if len(parts) > 2 or not all(found):
+            raise ValueError(
+                f'objective: got "{text}", expected a signal such as "thermal R2.spin", or one over another such as '
+                f'"thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal {HOTTEST}"'
+            )
+        pairs = [(each[1], each[2]) for each in found if each]
+        for name, signal in pairs:
+            if name not in device.experiments:
+                raise ValueError(f"objective: got experiment '{name}'; {nearest(name, device.experiments)}")
+            if signal != HOTTEST:
+                states = device.experiments[name].states
+                parts = list(readings(device.experiments[name], np.zeros((len(states), 4)), int(signal[1])))
+                if signal[3:] not in parts:
+                    raise ValueError(f"objective: got signal '{signal}'; {nearest(signal[3:], parts)}")
+        return cls(pairs[0], pairs[1] if len(pairs) == 2 else None)
+
+    @property
+    def wanted(self) -> list[tuple[str, str]]:
+        """What it needs."""
+        return [self.signal] if self.other is None else [self.signal, self.other]
+
+    def of(self, values: np.ndarray, jacobian: np.ndarray) -> tuple[float, np.ndarray]:
+        """Its value, and its derivative by what the Jacobian is by."""
+        signs = np.array([1.0, -1.0][: len(values)])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(signs @ np.log(np.abs(values))), signs @ (jacobian / values[:, None])
+
+    def __str__(self) -> str:
+        return " / ".join(f"|{' '.join(pair)}|" for pair in self.wanted)
+
+
+class _Predict:
+    """Values and derivatives of all that an objective needs, hottest points included."""
+
+    def __init__(self, model: Model, objective: Objective, progress: Progress | None) -> None:
+        self._wanted = objective.wanted
+        # Where only a temperature is asked for, the signal that shares its fields comes along.
+        self._rows = [
+            Row(name, f"R2.{next(iter(model.device.experiments[name].states))}" if signal == HOTTEST else signal, 0, 1)
+            for name, signal in self._wanted
+        ]
+        self._signals = Predictor(model, self._rows, RESIDUAL, progress)
+
+    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Values and Jacobian by dimensions."""
+        hot = any(signal == HOTTEST for _, signal in self._wanted)
+        # The second field of the ladder, whose heat it is, is solved for with a gradient only.
+        values, jacobian = self._signals(parameters, names or (["zeta"] if hot else ()))
+        jacobian = jacobian[:, : len(names)]
+        for place, (name, signal) in enumerate(self._wanted):
+            if signal == HOTTEST and np.all(np.isfinite(values)):
+                model = self._signals.model
+                ladder = self._signals.fields[name][0]
+                values[place], jacobian[place] = hottest(
+                    model, model.device.experiments[name], parameters, ladder, names
+                )
+        return values, jacobian
+
+
+def hottest(
+    model: Model, experiment: Experiment, parameters: Parameters, ladder: Ladder, names: Sequence[str]
+) -> tuple[float, np.ndarray]:
+    """Temperature rise of the hottest node in the first state, second harmonic [K/A^2], and its derivative.
+
+    Args:
+      model: on a grid whose lines move along.
+      experiment: which.
+      parameters: values by name, all of them.
+      ladder: fields of the first state; at least u_1, u_2 are there.
+      names: dimensions to differentiate by.
+    Raises:
+      NotConverged: a solve for the adjoint missed its tolerance.
+    """
+    disc = model.disc
+    node = 2 * disc.nodes_V + int(np.argmax(np.asarray(ladder.u[1])[2 * disc.nodes_V :]))
+    value = float(ladder.u[1][node])
+    if not names:
+        return value, np.zeros(0)
+    probe = np.zeros(disc.unknowns)
+    probe[node] = 1.0
+    ports = {**model.ports, HOTTEST: jnp.asarray(probe), "": jnp.zeros(disc.unknowns)}
+    name, signs = next(iter(experiment.states.items()))
+    pointed = dataclasses.replace(model, ports=ports)
+    own = dataclasses.replace(experiment, voltage=(HOTTEST, ""), states={name: signs})
+    values = {each: jnp.asarray(parameters[each], float) for each in model.parameters}
+
+    def run(state: str, rung: int, system: Any, law: Any, b: Any, x0: Any) -> Any:
+        x, stats = solve.solve(system, law, b, x0=x0, tolerance=RESIDUAL)
+        solve.require_converged(stats, f"{model.device.name}, {own.name}, {HOTTEST}", RESIDUAL, None)
+        return x
+
+    start = Ladder(ladder.u[:2], (jnp.zeros(disc.unknowns),) * 2)
+    ladders = solve_ladders(pointed, own, values, 2, run, [start])
+    return value, shapes.slopes(pointed, Blocks.of(model), own, values, ladders, names)[0, 1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A device on the way.
+
+    Attributes:
+      lengths: its dimensions [m].
+      objective: exp of what is maximised: signal [V/A^n] or ratio; of the worst device nearby if that is asked for.
+      grid: number of the grid.
+    """
+
+    lengths: Mapping[str, float]
+    objective: float
+    grid: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A device computed once more, on another grid and with error bars.
+
+    Attributes:
+      signals: by pair: value and error bar [V/A^n].
+      objective: value and error bar.
+      spread: standard deviation of ln objective by those of the dimensions, NaN where none is given.
+    """
+
+    signals: Mapping[tuple[str, str], tuple[float, float]]
+    objective: tuple[float, float]
+    spread: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """A device that has been made better.
+
+    Attributes:
+      device: it.
+      before: what it was made from.
+      objective: what was maximised.
+      vary: the dimensions that were varied.
+      steps: every device on the way, the first is that of the start.
+      start, end: both computed once more.
+      message: why it ended.
+    """
+
+    device: Device
+    before: Device
+    objective: Objective
+    vary: tuple[str, ...]
+    steps: tuple[Step, ...]
+    start: Check
+    end: Check
+    message: str
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """Factor by which the objective is larger, and its error bar."""
+        (a, bar_a), (b, bar_b) = self.start.objective, self.end.objective
+        return b / a, b / a * math.hypot(bar_a / a, bar_b / b)
+
+    def words(self) -> list[str]:
+        """Dimensions and signals before and after, and the gain."""
+        lines = [["dimension", "before", "after", "range"]]
+        for name in self.vary:
+            own = self.device.dimensions[name]
+            low, high = own.range or (math.nan, math.nan)
+            pinned = [text for end, text in ((low, "lowest"), (high, "highest")) if math.isclose(own.value, end)]
+            lines.append(
+                [
+                    name,
+                    quantity(name, self.before.dimensions[name].value),
+                    quantity(name, own.value),
+                    f"{1e9 * low:g} to {1e9 * high:g} nm" + "".join(f", at its {text}" for text in pinned),
+                ]
+            )
+        out = columns(lines, "lrrl")
+        table = [["signal", "before", "after"]]
+        for pair in self.objective.wanted:
+            unit = _UNITS[pair[1][1]]
+            table.append(
+                [" ".join(pair), *(readable(v, unit, e) for v, e in (self.start.signals[pair], self.end.signals[pair]))]
+            )
+        out += columns(table, "lrr")
+        out.append(f"{self.objective} is {self.gain[0]:.3g} +- {self.gain[1]:.2g} times what it was.")
+        if math.isfinite(self.end.spread):
+            out.append(
+                "Dimensions off by their standard deviations change it by "
+                f"{100 * self.start.spread:.2g} % before and {100 * self.end.spread:.2g} % after."
+            )
+        return [*out, f"{len(self.steps)} evaluations: {self.message}."]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries."""
+
+        def check(each: Check) -> dict[str, Any]:
+            return {
+                "signals": {" ".join(pair): list(value) for pair, value in each.signals.items()},
+                "objective": list(each.objective),
+                "spread": each.spread if math.isfinite(each.spread) else None,
+            }
+
+        return {
+            "objective": str(self.objective),
+            "gain": list(self.gain),
+            "before": {name: self.before.lengths()[name] for name in self.vary},
+            "after": {name: self.device.lengths()[name] for name in self.vary},
+            "start": check(self.start),
+            "end": check(self.end),
+            "steps": [dataclasses.asdict(step) for step in self.steps],
+            "message": self.message,
+        }
+
+
+class _Enough(Exception):
+    """So many evaluations as were allowed."""
+
+
+def design(
+    device: Device,
+    objective: str | Objective,
+    vary: Sequence[str] | None = None,
+    *,
+    feature: float | None = None,
+    robust: float = 0.0,
+    steps: int = 50,
+    cells: int | None = None,
+    order: int = 2,
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Design:
+    """Varies dimensions of a device so that an objective becomes as large as it can be.
+
+    Args:
+      device: where to start.
+      objective: see `Objective`.
+      vary: dimensions, each of which needs a range; None: all that have one.
+      feature: nothing that the varied dimensions change may become smaller than this along x and y, nor a gap between
+        solids at one height [m]; None: no such limit.
+      robust: 0, or how many standard deviations of the dimensions the worst device nearby is away.
+      steps: so many devices at most (with `robust` two evaluations each).
+      cells, order: of the grids on the way, as for `signals.build`; the start and the end are computed once more, at
+        one order more and with twice the cells.
+      journal: file that keeps every evaluation, from which a design that was interrupted goes on.
+      progress: is told what goes on.
+    Raises:
+      ValueError: an objective or dimension that does not exist, a dimension without range, a start that breaks a limit.
+      NotConverged: a solve did not converge at the start.
+    """
+    if isinstance(objective, str):
+        objective = Objective.parse(objective, device)
+    names = _varied(device, vary)
+    if robust < 0:
+        raise ValueError(f"robust: got {robust:g}, expected a number of standard deviations, 0 or more")
+    stds = np.array([device.dimensions[name].std or 0.0 for name in names])
+    if robust and not np.any(stds):
+        raise ValueError(f"robust: none of {', '.join(names)} has a std; give them one in [dimensions]")
+    _limits(device, names, feature)  # refused before any work is done
+    kept = None if journal is None else Journal(Path(journal), repr((device, str(objective), names, cells, order)))
+    found: list[Step] = []
+    current, message = device, "no better device nearby"
+    for number in range(GRIDS):
+        before = len(found)
+        current, message = _on_one_grid(
+            current, objective, names, feature, robust * stds, steps - before, (cells, order), kept, found, progress
+        )
+        stretched = _stretch(found[before].lengths, current, names)
+        if len(found) >= steps or stretched < 0.9 * STRETCH:
+            break
+        if progress is not None:
+            progress(f"grid {number + 2}: faces have moved by up to a factor of {stretched:.2g}")
+    finer = None if cells is None else 2 * cells
+    start, end = (_checked(each, objective, names, finer, min(order + 1, 3), progress) for each in (device, current))
+    return Design(current, device, objective, tuple(names), tuple(found), start, end, message)
+
+
+def _varied(device: Device, vary: Sequence[str] | None) -> list[str]:
+    if not device.dimensions:
+        raise ValueError(f"device '{device.name}' names no dimensions; give its file a table [dimensions]")
+    names = [n for n, each in device.dimensions.items() if each.range is not None] if vary is None else list(vary)
+    unknown = [name for name in names if name not in device.dimensions]
+    if unknown:
+        raise ValueError("\n".join(f"vary: got '{name}'; {nearest(name, device.dimensions)}" for name in unknown))
+    without = [name for name in names if device.dimensions[name].range is None]
+    if without or not names:
+        raise ValueError(
+            f"vary: {', '.join(without) or 'no dimension'} has no range; give it one in [dimensions], such as "
+            "{ value = 100, range = [50, 200] }"
+        )
+    return names
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    """matrix @ lengths >= low, in metres."""
+
+    matrix: np.ndarray
+    low: np.ndarray
+    what: list[str]
+
+
+def _limits(device: Device, names: Sequence[str], feature: float | None) -> _Limits:
+    """Faces keep their order, come no closer and part no farther than `STRETCH` allows; no feature is too small."""
+    at = np.array([device.lengths()[name] for name in names])
+    matrix: list[np.ndarray] = []
+    low: list[float] = []
+    what: list[str] = []
+
+    def ask(row: np.ndarray, value: float, least: float, text: str) -> None:
+        if np.any(row):
+            matrix.append(row)
+            low.append(least - value + float(row @ at))
+            what.append(text)
+
+    for axis in range(3):
+        faces, moves = device.face_slopes(axis)
+        motion = np.array([[each.get(name, 0.0) for name in names] for each in moves])
+        for row, width, edge in zip(np.diff(motion, axis=0), np.diff(faces), faces, strict=False):
+            where = f"{AXES[axis]} from {1e9 * edge:g} to {1e9 * (edge + width):g} nm"
+            ask(row, width, max(width / STRETCH, min(CLOSEST, width)), where)
+            ask(-row, -width, -STRETCH * width, where)
+    if feature is not None:
+        faults = []
+        for text, row, size in _features(device, names):
+            ask(row, size, feature, text)
+            if np.any(row) and size < feature * (1 - 1e-9):
+                faults.append(f"feature: {text} is {1e9 * size:g} nm already, expected {1e9 * feature:g} nm or more")
+        if faults:
+            raise ValueError("\n".join(faults))
+    return _Limits(np.array(matrix).reshape(len(matrix), len(names)), np.array(low), what)
+
+
+def _features(device: Device, names: Sequence[str]) -> list[tuple[str, np.ndarray, float]]:
+    """Sides of solids along x and y, and gaps between solids that face each other: name, derivative, size [m]."""
+    out = []
+
+    def motion(slopes: Mapping[str, float]) -> np.ndarray:
+        return np.array([slopes.get(name, 0.0) for name in names])
+
+    def apart(a: Any, b: Any, axis: int) -> bool:
+        others = [k for k in range(3) if k != axis]
+        return all(min(a.box[k][1], b.box[k][1]) > max(a.box[k][0], b.box[k][0]) for k in others)
+
+    for axis in (0, 1):
+        for solid in device.solids:
+            (low, high), ends = solid.slopes(axis), solid.box[axis]
+            out.append((f"'{solid.name}' along {AXES[axis]}", motion(high) - motion(low), ends[1] - ends[0]))
+            for other in device.solids:
+                gap = other.box[axis][0] - ends[1]
+                if gap > 0 and apart(solid, other, axis):
+                    row = motion(other.slopes(axis)[0]) - motion(high)
+                    out.append((f"the gap between '{solid.name}' and '{other.name}' along {AXES[axis]}", row, gap))
+    return out
+
+
+def _stretch(start: Mapping[str, float], device: Device, names: Sequence[str]) -> float:
+    """By what factor distances between faces have changed at most."""
+    before = device.moved({name: start[name] for name in names})
+    ratios = [
+        np.diff(device.face_slopes(axis)[0]) / np.diff(before.face_slopes(axis)[0]) for axis in range(3)
+    ]  # in one order, see _limits
+    return float(max(np.max(np.maximum(each, 1 / each)) for each in ratios))
+
+
+def _on_one_grid(
+    device: Device,
+    objective: Objective,
+    names: Sequence[str],
+    feature: float | None,
+    off: np.ndarray,
+    left: int,
+    grid: tuple[int | None, int],
+    journal: Journal | None,
+    found: list[Step],
+    progress: Progress | None,
+) -> tuple[Device, str]:
+    """The best device that one grid can follow, and why it ended; adds every device to `found`."""
+    first = len(found)
+    number = found[-1].grid + 1 if found else 1
+    cells, order = grid
+    model = signals.build(device, cells=cells, order=order, progress=progress)
+    predict: Predict = _Predict(model, objective, progress)
+    if journal is not None:
+        predict = journal.keep(predict, f"grid {number}")
+    numbers = device.numbers()
+    ends = np.array([device.dimensions[name].range for name in names])
+    origin, size = ends[:, 0], ends[:, 1] - ends[:, 0]
+    limits = _limits(device, names, feature)
+    known: dict[bytes, tuple[float, np.ndarray]] = {}
+
+    def at(lengths: np.ndarray) -> tuple[float, np.ndarray]:
+        values = numbers | dict(zip(names, map(float, lengths), strict=True))
+        return objective.of(*predict(values, names))
+
+    def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+        if x.tobytes() not in known:
+            if len(found) - first >= left:
+                raise _Enough
+            lengths = origin + size * x
+            value, slope = at(lengths)
+            if np.any(off) and np.any(slope * off):
+                towards = off**2 * slope / np.linalg.norm(off * slope)
+                value, slope = at(lengths - towards)
+            known[x.tobytes()] = value, slope * size
+            here = dict(zip(names, map(float, lengths), strict=True))
+            found.append(Step(here, math.exp(value) if math.isfinite(value) else math.nan, number))
+            if progress is not None:
+                progress(f"device {len(found)}, grid {number}: {objective} = {found[-1].objective:.5g}")
+        return known[x.tobytes()]
+
+    def negative(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = evaluate(x)
+        # No device there: as bad as a hundredth, for the line search to turn back.
+        return (-value, -slope) if math.isfinite(value) else (-evaluate(start)[0] + math.log(1e2), np.zeros(len(x)))
+
+    start = (np.array([device.lengths()[name] for name in names]) - origin) / size
+    scale = limits.matrix * size
+    constraint = {
+        "type": "ineq",
+        "fun": lambda x: (scale @ x - limits.low + limits.matrix @ origin) / size.mean(),
+        "jac": lambda _: scale / size.mean(),
+    }
+    try:
+        result = optimize.minimize(
+            negative,
+            start,
+            jac=True,
+            bounds=[(0.0, 1.0)] * len(names),
+            constraints=[constraint] if len(limits.low) else (),
+            method="SLSQP",
+            options={"ftol": TOLERANCE, "maxiter": 1000},
+        )
+        message = str(result.message).rstrip(".") if not result.success else "no better device nearby"
+    except _Enough:
+        message = "as many evaluations as were allowed"
+    best = max(found[first:], key=lambda step: step.objective if math.isfinite(step.objective) else -math.inf)
+    return device.moved(best.lengths), message
+
+
+def _checked(
+    device: Device, objective: Objective, names: Sequence[str], cells: int | None, order: int, progress: Progress | None
+) -> Check:
+    """The objective on a grid of its own, with error bars, and how far the dimensions' stds move it."""
+    if progress is not None:
+        progress(f"once more at order {order}")
+    model = signals.build(device, cells=cells, order=order, progress=progress)
+    measured = accuracy.assess(model, signals.measure(model, progress=progress), progress=progress)
+    found, jacobian = _Predict(model, objective, progress)(device.numbers(), names)
+    values = {
+        pair: (value, math.nan) if pair[1] == HOTTEST else (measured[pair], measured.error(*pair))
+        for pair, value in zip(objective.wanted, map(float, found), strict=True)
+    }
+    if any(signal == HOTTEST for _, signal in values):
+        # No adjoint has its error bar; the order below has another one, far larger.
+        below = on_grid(device, dataclasses.replace(model.grid, order=order - 1), progress=progress)
+        others = _Predict(below, objective, progress)(device.numbers(), ())[0]
+        values = {
+            pair: (value, abs(value - float(other)) if math.isnan(error) else error)
+            for (pair, (value, error)), other in zip(values.items(), others, strict=True)
+        }
+    ratio = math.exp(objective.of(np.array([v for v, _ in values.values()]), np.zeros((len(values), 1)))[0])
+    bar = ratio * math.sqrt(sum((error / value) ** 2 for value, error in values.values()))
+    stds = np.array([device.dimensions[name].std or 0.0 for name in names])
+    spread = math.nan
+    if np.any(stds):
+        spread = float(np.linalg.norm(objective.of(found, jacobian)[1] * stds))
+    return Check(values, (ratio, bar), spread)
