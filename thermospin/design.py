@@ -3,8 +3,8 @@
 A design maximises ln of a signal, or of a ratio of two, over named dimensions: within their ranges, and with nothing
 made smaller than a smallest feature. Gradients are exact (`shapes`), steps those of sequential quadratic programming
 (SLSQP; Nocedal and Wright, Numerical Optimization (2006), chapter 18); all limits are linear in the dimensions, so that
-every device on the way keeps them. The grid moves along and is made anew where it has been stretched by `STRETCH`; what is
-reported at the end is computed once more on another grid, with error bars, so that no gain is one of the grid.
+every device on the way keeps them. The grid moves along and is made anew where it has been stretched by `STRETCH`; what
+is reported at the end is computed once more on another grid, with error bars, so that no gain is one of the grid.
 
 A signal over "hottest", the temperature of the hottest point, is what the device gives when the current is as large as
 a limit on its temperature allows: V_2 = R_2 I^2 with I^2 = (largest rise)/(rise per I^2). Its derivative has an adjoint
@@ -30,7 +30,7 @@ from scipy import optimize
 
 from thermospin import accuracy, shapes, signals, solve
 from thermospin.data import Row
-from thermospin.device import Device, Experiment
+from thermospin.device import Device, Experiment, Solid
 from thermospin.grid import AXES
 from thermospin.harmonics import Ladder, readings, solve_ladders
 from thermospin.materials import nearest
@@ -409,9 +409,14 @@ def _features(device: Device, names: Sequence[str]) -> list[tuple[str, np.ndarra
     def motion(slopes: Mapping[str, float]) -> np.ndarray:
         return np.array([slopes.get(name, 0.0) for name in names])
 
-    def apart(a: Any, b: Any, axis: int) -> bool:
-        others = [k for k in range(3) if k != axis]
-        return all(min(a.box[k][1], b.box[k][1]) > max(a.box[k][0], b.box[k][0]) for k in others)
+    def open_between(a: Solid, b: Solid, axis: int) -> bool:
+        """Whether they face each other along an axis with nothing in the middle."""
+        sides = [(max(a.box[k][0], b.box[k][0]), min(a.box[k][1], b.box[k][1])) for k in range(3)]
+        middle = [(low + high) / 2 for low, high in sides]
+        facing = all(low < high for k, (low, high) in enumerate(sides) if k != axis)
+        return facing and not any(
+            all(low <= at <= high for at, (low, high) in zip(middle, each.box, strict=True)) for each in device.solids
+        )
 
     for axis in (0, 1):
         for solid in device.solids:
@@ -419,7 +424,7 @@ def _features(device: Device, names: Sequence[str]) -> list[tuple[str, np.ndarra
             out.append((f"'{solid.name}' along {AXES[axis]}", motion(high) - motion(low), ends[1] - ends[0]))
             for other in device.solids:
                 gap = other.box[axis][0] - ends[1]
-                if gap > 0 and apart(solid, other, axis):
+                if gap > 0 and open_between(solid, other, axis):
                     row = motion(other.slopes(axis)[0]) - motion(high)
                     out.append((f"the gap between '{solid.name}' and '{other.name}' along {AXES[axis]}", row, gap))
     return out

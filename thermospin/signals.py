@@ -269,7 +269,8 @@ class Evaluation:
         """
         taken = np.array(self.iterations)
         ends = np.maximum(self.relative_residual, np.finfo(float).eps)
-        decades = float(np.sum(np.log10(np.array(self.start_residual) / ends)[taken > 0]))
+        done = taken > 0  # a column without a right-hand side has nothing to do, and no logarithm
+        decades = float(np.sum(np.log10(np.array(self.start_residual)[done] / ends[done])))
         return float(taken.sum()) / decades if decades >= len(taken) > 0 else np.nan
 
 

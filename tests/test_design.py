@@ -1,0 +1,185 @@
+"""Designs: where the best device is known, on the way back from an interruption, and where nothing can be done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gdstk
+import numpy as np
+import pytest
+from devices import MATERIALS
+from test_coordinates import VALVE
+from typer.testing import CliRunner
+
+from thermospin import cli, design, devicefile, gds, signals
+from thermospin.design import HOTTEST, Objective
+from thermospin.device import Device
+
+WIRE = (
+    """
+# a wire of two widths
+name = "wire"
+length_unit = "nm"
+[dimensions]
+length = { value = 200, range = [150, 240] } # of the narrow part
+width = { value = 30, std = 2, range = [15, 60] }
+height = "20 nm"
+[[solids]]
+name = "narrow"
+material = "Cu"
+box = { x = [0, "length"], y = [0, "width"], z = [0, "height"] }
+[[solids]]
+name = "wide"
+material = "Cu"
+box = { x = [-100, 0], y = [0, 90], z = [0, "height"] }
+[[contacts]]
+name = "in"
+solid = "wide"
+face = "x-"
+[[contacts]]
+name = "out"
+solid = "narrow"
+face = "x+"
+[experiments.main]
+current = ["in", "out"]
+voltage = ["in", "out"]
+states = { P = {}, AP = {} }
+"""
+    + MATERIALS
+)
+RANGES = VALVE.replace("width = 40\n", "width = { value = 40, std = 3, range = [20, 70] }\n")
+
+
+@pytest.fixture(scope="module")
+def wire() -> Device:
+    return devicefile.read(WIRE, "wire.toml")
+
+
+@pytest.fixture(scope="module")
+def valve() -> Device:
+    return devicefile.read(RANGES, "valve.toml")
+
+
+def test_the_resistance_of_a_wire_is_largest_where_it_is_long_and_as_narrow_as_allowed(wire: Device) -> None:
+    """Most of it is the narrow part's, length/(sigma width height); the rest is the wide part and the constriction.
+
+    At the end that part is 240/20 of 200/30 times what it was, 1.8; the others are less than a fifth of the whole.
+    """
+    found = design.design(wire, "main R1.P", feature=20e-9, cells=60, order=1)
+    assert found.device.lengths()["length"] == pytest.approx(240e-9, rel=1e-6)
+    assert found.device.lengths()["width"] == pytest.approx(20e-9, rel=1e-6)
+    gain, bar = found.gain
+    assert 1.4 < gain - 2 * bar and gain < 1.9
+    narrow = 240 / (3e7 * 20 * 20e-9)
+    assert narrow < found.end.signals["main", "R1.P"][0] < 1.25 * narrow
+    assert "at its highest" in "\n".join(found.words()) and found.end.spread > 0
+
+
+def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
+    """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
+    model = signals.build(valve, cells=200, order=2)
+    predict = design._Predict(model, Objective.parse(f"local R2.spin / local {HOTTEST}", valve), None)
+    names = ["gap", "width", "height"]
+    values, jacobian = predict(valve.numbers(), names)
+    assert values[1] > 0
+    for k, name in enumerate(names):
+        at, by = valve.lengths()[name], 2e-3 * valve.lengths()[name]
+        ends = [predict(valve.numbers() | {name: at + sign * by}, ())[0] for sign in (1, -1)]
+        expected = (ends[0] - ends[1]) / (2 * by)
+        assert np.abs(jacobian[:, k] - expected) * at / np.abs(values) == pytest.approx(0.0, abs=1e-3)
+    assert np.max(np.abs(jacobian[1]) * 30e-9 / values[1]) > 0.1
+
+
+def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device) -> None:
+    plain, robust = (
+        design.design(valve, "local R1.spin", ["gap", "width"], robust=stds, cells=150, order=1, steps=1)
+        for stds in (0.0, 1.0)
+    )
+    model = signals.build(valve, cells=150, order=1)
+    slope = signals.evaluate(model, {}, [("local", "R1.spin")], ["gap", "width"])
+    stds = np.array([4e-9, 3e-9])
+    spread = np.linalg.norm(slope.jacobian[0] / slope.values[0] * stds)
+    lost = np.log(plain.steps[0].objective / robust.steps[0].objective)
+    # To first order; the second is about the square.
+    assert lost == pytest.approx(spread, abs=2 * spread**2) and spread > 0.02
+
+
+def test_a_design_goes_on_where_it_was_stopped(valve: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(journal: Path, steps: int) -> design.Design:
+        return design.design(valve, "local R1.spin", cells=100, order=1, steps=steps, journal=journal)
+
+    whole = run(tmp_path / "whole.jsonl", 4)
+    run(tmp_path / "parts.jsonl", 2)
+    counted: list[int] = []
+    plain = signals.evaluate
+    monkeypatch.setattr(signals, "evaluate", lambda *a, **k: counted.append(1) or plain(*a, **k))
+    rest = run(tmp_path / "parts.jsonl", 4)
+    assert [step.lengths for step in rest.steps] == [step.lengths for step in whole.steps]
+    for step in whole.steps:
+        assert 30e-9 <= step.lengths["gap"] <= 90e-9 and 20e-9 <= step.lengths["width"] <= 70e-9
+    assert max(step.objective for step in whole.steps) > 1.1 * whole.steps[0].objective
+    checks = 2  # the spread of start and end
+    assert len(counted) <= len(whole.steps) - 2 + checks
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "words"),
+    [
+        ("local", {}, "expected a signal such as"),
+        ("local R2.spin / local R2.spin / local R2.spin", {}, "expected a signal such as"),
+        ("lokal R2.spin", {}, "did you mean 'local'"),
+        ("local R2.spn", {}, "did you mean 'spin'"),
+        ("local R2.spin", {"vary": ["gpa"]}, "did you mean 'gap'"),
+        ("local R2.spin", {"vary": ["height"]}, "height has no range"),
+        ("local R2.spin", {"feature": 50e-9}, "feature: 'left' along y is 40 nm already"),
+        ("local R2.spin", {"robust": -1.0}, "robust: got -1"),
+    ],
+)
+def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        design.design(valve, objective, **options)
+
+
+def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:
+    text = WIRE.replace(", range = [150, 240]", "").replace(", range = [15, 60]", "")
+    with pytest.raises(ValueError, match="no dimension has no range|has no range"):
+        design.design(devicefile.read(text, "wire.toml"), "main R1.P")
+    with pytest.raises(ValueError, match="none of length has a std"):
+        design.design(wire, "main R1.P", ["length"], robust=1.0)
+
+
+def test_a_file_keeps_all_but_the_values_of_its_dimensions() -> None:
+    text = devicefile.with_lengths(WIRE, {"length": 210.5e-9, "width": 20e-9, "height": 25e-9})
+    assert "# of the narrow part" in text and "# a wire of two widths" in text
+    assert "value = 210.5, range = [150, 240]" in text and 'height = "25 nm"' in text
+    device = devicefile.read(text, "wire.toml")
+    assert device.lengths() == pytest.approx({"length": 210.5e-9, "width": 20e-9, "height": 25e-9})
+    assert devicefile.with_lengths(WIRE, {}) == WIRE
+
+
+def test_a_layout_has_every_solid_and_contact(valve: Device, tmp_path: Path) -> None:
+    words = gds.write(valve, tmp_path / "valve.gds")
+    cell = gdstk.read_gds(tmp_path / "valve.gds").top_level()[0]
+    found = [1e3 * np.array(each.bounding_box()).ravel() for each in cell.polygons]
+    expected = [[1e9 * solid.box[k][side] for side in (0, 1) for k in (0, 1)] for solid in valve.solids]
+    assert np.allclose(found, expected, rtol=0, atol=1e-6)
+    assert {label.text for label in cell.labels} == {"in", "out", "side"}
+    assert words[0] == "layer 1: oxide, z from -60 to 0 nm" and len(words) == len(gds.layers(valve))
+    again = tmp_path / "again.gds"
+    gds.write(valve, again)
+    assert again.read_bytes() == (tmp_path / "valve.gds").read_bytes()
+
+
+def test_the_command_writes_a_device_that_can_be_read_again(tmp_path: Path) -> None:
+    (tmp_path / "wire.toml").write_text(WIRE)
+    args = ["design", str(tmp_path / "wire.toml"), "--objective", "main R1.P", "--vary", "length", "width"]
+    args += ["--cells", "60", "--order", "1", "--steps", "8", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli.app, args)
+    assert result.exit_code == 0, result.output
+    for name in ("device.toml", "layout.gds", "design.json", "history.png", "journal.jsonl"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    made = devicefile.load(tmp_path / "out" / "device.toml")
+    text = json.loads((tmp_path / "out" / "design.json").read_text())
+    assert text["after"] == pytest.approx({name: made.lengths()[name] for name in ("length", "width")}, rel=1e-4)
+    assert text["gain"][0] > 1.3 and "times what it was" in result.output
