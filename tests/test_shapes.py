@@ -19,7 +19,7 @@ TIGHT = 1e-12
 WANTED = [(e, f"R{n}.{part}") for e in ("local", "across") for n in (1, 2) for part in ("baseline", "spin")]
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[1, 3])
 def model(request: pytest.FixtureRequest) -> Model:
     return signals.build(devicefile.read(VALVE, "valve.toml"), cells=400, order=request.param)
 
@@ -114,8 +114,7 @@ def test_a_move_is_undone_and_compiles_nothing(model: Model, caplog: pytest.LogC
     assert back == pytest.approx(before, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["gap", "width", "right_width"])
-def test_the_motion_of_the_grid_does_not_leak_into_derivatives(name: str) -> None:
+def test_the_motion_of_the_grid_does_not_leak_into_derivatives() -> None:
     """Elasticities on the program's own grid and on a far finer one differ by as little as the signals do.
 
     A signal's relative error e changes by about e when a length doubles, so the elasticity by about e; ten times that
@@ -123,12 +122,13 @@ def test_the_motion_of_the_grid_does_not_leak_into_derivatives(name: str) -> Non
     """
     device = devicefile.read(VALVE, "valve.toml")
     own, fine = (sensitivity(signals.build(device, cells=cells, order=2), tolerance=1e-10) for cells in (400, 4000))
-    place = list(own.parameters).index(name)
-    off = np.abs(own.elasticities[:, place] - fine.elasticities[:, place])
     error = np.abs(own.values / fine.values - 1)
     known = error < 0.05
     assert known.sum() >= 4
-    assert np.all(off[known] < 10 * error[known])
+    for name in ("gap", "width", "right_width"):
+        place = list(own.parameters).index(name)
+        off = np.abs(own.elasticities[:, place] - fine.elasticities[:, place])
+        assert np.all(off[known] < 10 * error[known]), name
 
 
 def test_faces_may_not_pass_each_other() -> None:
