@@ -239,6 +239,7 @@ def test_check_shows_what_there_is_and_what_it_costs(stub: Stub, tmp_path: Path)
     expected = [
         "lambda_sf", "4.32e+06", "contact4_lead", "29250", "P (none), AP (FM2)", "Au.lambda_sf = 60 nm: assumed",
         "A Py (FM1)", "_5_", "cells, ", " unknowns, about ", " MiB", "smallest feature 5 nm", "No faults.",
+        "Dimensions", "gap_offset", "-60 to 44",
     ]  # fmt: skip
     for text in expected:
         assert text in result.stdout, text

@@ -166,7 +166,7 @@ def test_a_fit_finds_a_dimension_again() -> None:
 
 
 def test_a_table_of_sensitivities_has_every_parameter_once(model: Model, tmp_path) -> None:
-    from thermospin.plotting import sensitivity_picture
+    from thermospin.design_figures import sensitivity_picture
 
     found = sensitivity(model)
     listed = [*found.order(), *found.idle(), *found.zero()]

@@ -503,7 +503,7 @@ def sensitivity(
         if json is not None:
             write_json(json, found.to_json())
         if picture is not None:
-            from thermospin.plotting import sensitivity_picture
+            from thermospin.design_figures import sensitivity_picture
 
             sensitivity_picture(found, picture)
 
@@ -550,8 +550,8 @@ def design(
         start_jax()
         from thermospin import gds
         from thermospin.design import design as run_design
+        from thermospin.design_figures import design_picture
         from thermospin.export import atomic_file, write_json
-        from thermospin.plotting import design_picture
 
         with Progress() as progress:
             found = run_design(

@@ -52,7 +52,6 @@ CLOSEST = 1e-9
 #: What a device has besides signals: the temperature rise of its hottest point, second harmonic [K/A^2].
 HOTTEST = "hottest"
 
-_UNITS = {"1": "V/A", "2": "V/A^2", "3": "V/A^3", "4": "V/A^4", "o": "K/A^2"}
 _SIGNAL = re.compile(rf"\s*\|?\s*([\w-]+)\s+(R[1-4]\.\w+|{HOTTEST})\s*\|?\s*")
 
 
@@ -249,7 +248,7 @@ class Design:
         out = columns(lines, "lrrl")
         table = [["signal", "before", "after"]]
         for pair in self.objective.wanted:
-            unit = _UNITS[pair[1][1]]
+            unit = "K/A^2" if pair[1] == HOTTEST else signals.UNITS[int(pair[1][1])]
             table.append(
                 [" ".join(pair), *(readable(v, unit, e) for v, e in (self.start.signals[pair], self.end.signals[pair]))]
             )

@@ -7,6 +7,7 @@ import string
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from thermospin.device import Device
@@ -45,6 +46,10 @@ def describe(device: Device, width: int = 110) -> str:
         line("  " + text)
     console.print(_contacts(device))
     console.print(_experiments(device))
+    if device.dimensions:
+        console.print(_dimensions(device))
+        for text in _parting(device):
+            line("  " + text)
     line("Seen from above (the topmost metal, else what lies there; every box is stretched to be seen, not to scale):")
     for text in map_from_above(device):
         line("  " + text)
@@ -56,6 +61,36 @@ def describe(device: Device, width: int = 110) -> str:
         rest = f", {3 * len(device.solids) - len(marks)} not marked" if len(marks) < 3 * len(device.solids) else ""
         line(f"Extents of the solids: {len(marks) - assumed} with a source, {assumed} assumed{rest}")
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+
+
+def _dimensions(device: Device) -> Table:
+    table = Table(title="Dimensions", title_justify="left")
+    for column in ("name", "value \\[nm]", "std", "range", "moves", "note"):
+        table.add_column(column, justify="right" if column in ("value \\[nm]", "std") else "left")
+    for name, each in device.dimensions.items():
+        moves = {
+            "xyz"[axis] for solid in device.solids for axis in range(3) for end in solid.slopes(axis) if name in end
+        }
+        table.add_row(
+            name,
+            f"{1e9 * each.value:.6g}",
+            "" if each.std is None else f"{1e9 * each.std:.4g}",
+            "" if each.range is None else f"{1e9 * each.range[0]:.6g} to {1e9 * each.range[1]:.6g}",
+            ", ".join(sorted(moves)),
+            escape(each.note),
+        )
+    return table
+
+
+def _parting(device: Device) -> list[str]:
+    """Faces that a derivative by a dimension would be refused for."""
+    found = []
+    for axis in range(3):
+        try:
+            device.face_slopes(axis)
+        except ValueError as why:
+            found.append(str(why))
+    return found
 
 
 def _materials(device: Device) -> Table:

@@ -32,10 +32,8 @@ from thermospin.slices import Slice, slice_at
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from thermospin.design import Design
     from thermospin.device import Device
     from thermospin.lockin import Sweep
-    from thermospin.sensitivities import Sensitivity
 
 #: R2_s of the paper, Slachter et al., Nature Physics 6, 879 (2010), Fig. 4b: -15.6 nV/mA^2 [V/A^2].
 PAPER_R2_SPIN = -15.6e-3
@@ -534,73 +532,6 @@ def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
         bottom.set_xlabel("field [mT]")
     handles = [Line2D([], [], color=colour, label=f"field {way}") for colour, way in ((_UP, "up"), (_DOWN, "down"))]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    return save_figure(figure, path)
-
-
-@styled
-def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -> Figure:
-    """d ln(signal) / d ln(parameter) as a table of colours with its numbers, the strongest parameters on top.
-
-    Args:
-      found: from `sensitivity.sensitivity`.
-      path: where to write the picture.
-      most: so many parameters at most.
-    """
-    names, order = list(found.parameters), found.order()[:most]
-    table = found.elasticities[:, [names.index(name) for name in order]].T
-    figure = Figure(figsize=(2.4 + 0.85 * len(found.signals), 1.5 + 0.235 * len(order)), layout="constrained")
-    ax = figure.subplots()
-    # Linear up to 0.1 and logarithmic beyond: a sensitivity of 1 is usual, some signals are rests with far larger ones.
-    scale = SymLogNorm(linthresh=0.1, linscale=0.5, vmin=-10, vmax=10)
-    image = ax.imshow(np.ma.masked_invalid(table), norm=scale, cmap="RdBu_r", aspect="auto")
-    for (row, column), value in np.ndenumerate(table):
-        if np.isfinite(value) and abs(value) >= 0.005:
-            colour = "white" if abs(value) > 3 else "black"
-            ax.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=colour)
-    ax.set_xticks(range(len(found.signals)), [f"{name}\n{signal}" for name, signal in found.signals], fontsize=7.5)
-    ax.set_yticks(range(len(order)), order, fontsize=7.5)
-    for label, name in zip(ax.get_yticklabels(), order, strict=True):
-        label.set_fontweight("bold" if name in found.dimensions else "normal")
-    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
-    ax.set_frame_on(False)
-    bar = figure.colorbar(image, ax=ax, shrink=0.5, pad=0.02, ticks=[-10, -1, -0.1, 0, 0.1, 1, 10])
-    bar.ax.set_yticklabels(["-10", "-1", "-0.1", "0", "0.1", "1", "10"])
-    bar.set_label("d ln(signal) / d ln(parameter)\nbold: dimensions")
-    return save_figure(figure, path)
-
-
-@styled
-def design_picture(found: Design, path: PathLike) -> Figure:
-    """The way of a design: the objective, relative to the start, and every dimension within its range.
-
-    Args:
-      found: from `design.design`.
-      path: where to write the picture.
-    """
-    steps = np.arange(1, len(found.steps) + 1)
-    values = np.array([step.objective for step in found.steps])
-    grids = np.array([step.grid for step in found.steps])
-    figure = Figure(figsize=(7.0, 2.6 + 0.24 * len(found.vary)), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.6 + 0.24 * len(found.vary)))
-    for number in np.unique(grids):
-        on = grids == number
-        top.plot(steps[on], values[on] / values[0], "o-", markersize=4, linewidth=1.2, label=f"grid {number}")
-    top.set_ylabel("objective / start")
-    top.set_title(str(found.objective))
-    top.legend(loc="lower right", ncols=2)
-    ranges = [found.before.dimensions[name].range for name in found.vary]
-    shares = [
-        [(step.lengths[name] - ends[0]) / (ends[1] - ends[0]) if ends else np.nan for step in found.steps]
-        for name, ends in zip(found.vary, ranges, strict=True)
-    ]
-    edges = np.arange(len(steps) + 1) + 0.5
-    image = bottom.pcolormesh(edges, np.arange(len(shares) + 1) - 0.5, np.array(shares), cmap="viridis", vmin=0, vmax=1)
-    bottom.set_yticks(range(len(shares)), found.vary, fontsize=8)
-    bottom.invert_yaxis()
-    bottom.set_xlabel("device")
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-    bar = figure.colorbar(image, ax=bottom, ticks=[0, 1], pad=0.01)
-    bar.ax.set_yticklabels(["lowest", "highest"], fontsize=7.5)
     return save_figure(figure, path)
 
 
