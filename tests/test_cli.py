@@ -182,7 +182,12 @@ def test_a_fit_takes_several_names_after_free(stub: Stub, tmp_path: Path) -> Non
     assert stub.calls == [("fit", "slachter2010", 6, ["Py.S_s", "zeta", "Py.P"], 2)]
     assert "[[Fit]] zeta" in result.stdout
     assert json.loads(out.read_text(encoding="utf-8")) == FITTED
-    assert cli.spread_names(["--free", "zeta", "dev.toml", "a.csv"]) == ["--free", "zeta", "dev.toml", "a.csv"]
+    assert cli.spread_names(["--free", "zeta", "dev.toml", "a.csv"], "--free") == [
+        "--free",
+        "zeta",
+        "dev.toml",
+        "a.csv",
+    ]
 
 
 def test_a_fit_with_a_tolerance_runs_on_a_grid_for_its_data(stub: Stub) -> None:

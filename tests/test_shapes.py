@@ -10,7 +10,7 @@ import pytest
 from devices import MATERIALS
 from test_coordinates import VALVE
 
-from thermospin import devicefile, inverse, shapes, signals
+from thermospin import devicefile, inverse, shapes, signals, uncertainty
 from thermospin.data import Row
 from thermospin.model import Model
 from thermospin.sensitivities import sensitivity
@@ -180,3 +180,36 @@ def test_a_table_of_sensitivities_has_every_parameter_once(model: Model, tmp_pat
     )
     sensitivity_picture(found, tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 10_000
+
+
+def test_a_suggested_device_is_what_a_fit_with_it_gives() -> None:
+    """Standard deviations of a fit of both devices, to the minimiser's error; the numbers of the second are exact."""
+    device = devicefile.read(VALVE, "valve.toml")
+    model = signals.build(device, cells=300, order=1)
+    free = ["zeta", "Fe.S_s"]
+
+    def rows(of: Model, name: str, stds: np.ndarray | None = None) -> list[Row]:
+        found = signals.evaluate(of, {}, WANTED, tolerance=TIGHT).values
+        stds = 0.05 * np.abs(found) if stds is None else stds
+        return [
+            Row(e, s, float(v), float(std), device=name) for (e, s), v, std in zip(WANTED, found, stds, strict=True)
+        ]
+
+    result = inverse.fit(model, rows(model, ""), free=free, grid_errors=False)
+    found = {each.what: each for each in uncertainty.suggest_others(result, ["gap"], contacts=True)}
+    moved = model.moved({"gap": 90e-9})
+    far = dataclasses.replace(moved, device=dataclasses.replace(moved.device, name="far"))
+    stds = np.array([row.std for row in result.rows])
+    both = inverse.fit([model, far], [*rows(model, "valve"), *rows(far, "far", stds)], free=free, grid_errors=False)
+    own = found["a device with gap = 90 nm"]
+    for name in free:
+        assert own.stds[name] == pytest.approx(both.parameters[name].std, rel=1e-3)
+        assert own.stds[name] < 0.98 * result.parameters[name].std
+    # Two gaps, and of each experiment's four signals those between the two other pairs of its three contacts.
+    assert len(found) == 2 + 2 * 4 * 2
+    assert all(each.gain >= 1 for each in found.values())
+    words = uncertainty.Suggestions.of(result, list(found.values())).words()
+    assert any("a device with gap" in line for line in words)
+    for names, text in ((["gpa"], "did you mean 'gap'"), (["width"], "has no range")):
+        with pytest.raises(ValueError, match=text):
+            uncertainty.suggest_others(result, names)

@@ -68,30 +68,30 @@ class InputError(ValueError):
 
 
 class FitCommand(TyperCommand):
-    """Takes `--free A B C` as well as `--free A --free B --free C`."""
+    """Takes `--free A B C` as well as `--free A --free B --free C`, and so for `--suggest`."""
 
-    spread = "--free"
+    spread: tuple[str, ...] = ("--free", "--suggest")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Spreads the names after the option before the usual parsing."""
-        return super().parse_args(ctx, spread_names(args, self.spread))
+        return super().parse_args(ctx, spread_names(args, *self.spread))
 
 
 class DesignCommand(FitCommand):
     """The same with --vary."""
 
-    spread = "--vary"
+    spread = ("--vary",)
 
 
-def spread_names(args: list[str], option: str = "--free") -> list[str]:
-    """Puts the option in front of every name that follows one, up to what is an option or looks like a file."""
+def spread_names(args: list[str], *options: str) -> list[str]:
+    """Puts an option in front of every name that follows it, up to what is an option or looks like a file."""
     result: list[str] = []
-    names = False
+    names, option = False, ""
     for i, arg in enumerate(args):
         if arg.startswith("-"):
             names = False
-        elif i and args[i - 1] == option:
-            names = True
+        elif i and args[i - 1] in options:
+            names, option = True, args[i - 1]
         elif names and _is_name(arg):
             result.append(option)
         else:
@@ -368,6 +368,12 @@ def fit(
             metavar="MODEL", help='Fit a rival too: wiedemann-franz, a moved face "z = 15 nm - 3 nm", a file.'
         ),
     ] = None,
+    suggest: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME...", help="What another value of these dimensions, or other contacts, would help to know."
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page (HTML) with figures, budget and provenance.")
     ] = None,
@@ -386,6 +392,7 @@ def fit(
         given = _read_all(sources)
         devices, rows, notes = given.devices, given.rows, given.notes
         _require_parameters(free or [], devices)
+        _require_suggestions(suggest or [], devices)
         options: dict[str, Any] = {
             "priors": assignments.priors(prior or ()),
             "bounds": assignments.bounds(bounds or ()),
@@ -447,6 +454,12 @@ def fit(
                 from thermospin import uncertainty
 
                 more["budget"] = uncertainty.budget(result, dimensions=moved, progress=progress)
+            if suggest:
+                from thermospin import uncertainty
+
+                names = [name for name in suggest if name != "contacts"]
+                tried = uncertainty.suggest_others(result, names, len(names) < len(suggest), progress)
+                more["suggestions"] = uncertainty.Suggestions.of(result, tried)
             if others:
                 from thermospin.rivals import Comparison
 
@@ -714,6 +727,7 @@ def _write_page(
         posterior=more.get("posterior"),
         budget=more.get("budget"),
         rivals=more.get("rivals"),
+        suggestions=more.get("suggestions"),
     )
     page.write_csv(path.with_suffix(".csv"), result)
 
@@ -787,6 +801,17 @@ def _require_parameters(names: list[str], devices: list[Device]) -> None:
     faults = [f"--free: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
     if faults:
         raise InputError("\n".join(faults))
+
+
+def _require_suggestions(names: list[str], devices: list[Device]) -> None:
+    from thermospin.materials import nearest
+
+    known = [*devices[0].dimensions, "contacts"]
+    unknown = [f"--suggest: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
+    if names and len(devices) > 1:
+        unknown = ["--suggest is for a fit of one device"]
+    if unknown:
+        raise InputError("\n".join(unknown))
 
 
 def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from thermospin.lockin import Measured
     from thermospin.posterior import Posterior
     from thermospin.rivals import Comparison
-    from thermospin.uncertainty import Budget, Profile
+    from thermospin.uncertainty import Budget, Profile, Suggestions
 
 #: Pulls beyond this are named.
 LARGE_PULL = 2.0
@@ -62,6 +62,7 @@ def write(
     posterior: Posterior | None = None,
     budget: Budget | None = None,
     rivals: Comparison | None = None,
+    suggestions: Suggestions | None = None,
 ) -> None:
     """Writes the page.
 
@@ -74,7 +75,8 @@ def write(
       grids: one line about the grid of each device.
       notes: on the data, in words.
       sweeps: raw data behind the rows.
-      profiles, posterior, budget, rivals: from `uncertainty`, `posterior` and `rivals`, where they were asked for.
+      profiles, posterior, budget, rivals, suggestions: from `uncertainty`, `posterior` and `rivals`, where they were
+        asked for; without suggestions, those that take no more evaluation.
     """
     import jinja2
 
@@ -87,7 +89,7 @@ def write(
         *_posterior(result, posterior),
         *_budget(budget),
         *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
-        _next(result),
+        _next(uncertainty.Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),
         *(_device(each) for each in devices),
         _provenance(result, sources, command, grids, notes),
@@ -231,11 +233,8 @@ def _budget(budget: Budget | None) -> list[Section]:
     return [Section("Error budget", texts, table, figures=[figure])]
 
 
-def _next(result: FitResult) -> Section:
-    found = uncertainty.suggest(result)
-    items = (
-        uncertainty.suggestion_words(result, found) if found else ["the data leave a parameter open: fix that first"]
-    )
+def _next(suggestions: Suggestions) -> Section:
+    items = suggestions.words() if suggestions.found else ["the data leave a parameter open: fix that first"]
     return Section("What to measure next", items=items)
 
 
