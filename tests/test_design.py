@@ -61,24 +61,9 @@ def valve() -> Device:
     return devicefile.read(RANGES, "valve.toml")
 
 
-def test_the_resistance_of_a_wire_is_largest_where_it_is_long_and_as_narrow_as_allowed(wire: Device) -> None:
-    """Most of it is the narrow part's, length/(sigma width height); the rest is the wide part and the constriction.
-
-    At the end that part is 240/20 of 200/30 times what it was, 1.8; the others are less than a fifth of the whole.
-    """
-    found = design.design(wire, "main R1.P", feature=20e-9, cells=60, order=1)
-    assert found.device.lengths()["length"] == pytest.approx(240e-9, rel=1e-6)
-    assert found.device.lengths()["width"] == pytest.approx(20e-9, rel=1e-6)
-    gain, bar = found.gain
-    assert 1.4 < gain - 2 * bar and gain < 1.9
-    narrow = 240 / (3e7 * 20 * 20e-9)
-    assert narrow < found.end.signals["main", "R1.P"][0] < 1.25 * narrow
-    assert "at its highest" in "\n".join(found.words()) and found.end.spread > 0
-
-
 def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
-    model = signals.build(valve, cells=200, order=2)
+    model = signals.build(valve, cells=150, order=1)
     predict = design._Predict(model, Objective.parse(f"local R2.spin / local {HOTTEST}", valve), None)
     names = ["gap", "width", "height"]
     values, jacobian = predict(valve.numbers(), names)
@@ -179,15 +164,26 @@ def test_a_layout_has_every_solid_and_contact(valve: Device, tmp_path: Path) -> 
     assert again.read_bytes() == (tmp_path / "valve.gds").read_bytes()
 
 
-def test_the_command_writes_a_device_that_can_be_read_again(tmp_path: Path) -> None:
+def test_the_resistance_of_a_wire_is_largest_where_it_is_long_and_as_narrow_as_allowed(tmp_path: Path) -> None:
+    """By the command, and read again from what it wrote.
+
+    Most of the resistance is the narrow part's, length/(sigma width height). At the end that is 240/20 of 200/30 times
+    what it was, 1.8; the wide part and the constriction are less than a fifth of the whole and do not shrink.
+    """
     (tmp_path / "wire.toml").write_text(WIRE)
     args = ["design", str(tmp_path / "wire.toml"), "--objective", "main R1.P", "--vary", "length", "width"]
-    args += ["--cells", "60", "--order", "1", "--steps", "8", "--out", str(tmp_path / "out")]
+    args += ["--feature", "20 nm", "--cells", "60", "--order", "1", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(cli.app, args)
     assert result.exit_code == 0, result.output
     for name in ("device.toml", "layout.gds", "design.json", "history.png", "journal.jsonl"):
         assert (tmp_path / "out" / name).stat().st_size > 0
     made = devicefile.load(tmp_path / "out" / "device.toml")
+    assert made.lengths() == pytest.approx({"length": 240e-9, "width": 20e-9, "height": 20e-9}, rel=1e-6)
     text = json.loads((tmp_path / "out" / "design.json").read_text())
-    assert text["after"] == pytest.approx({name: made.lengths()[name] for name in ("length", "width")}, rel=1e-4)
-    assert text["gain"][0] > 1.3 and "times what it was" in result.output
+    assert text["after"] == pytest.approx({name: made.lengths()[name] for name in ("length", "width")}, rel=1e-6)
+    gain, bar = text["gain"]
+    assert 1.4 < gain - 2 * bar and gain < 1.9
+    narrow = 240 / (3e7 * 20 * 20e-9)
+    assert narrow < text["end"]["signals"]["main R1.P"][0] < 1.25 * narrow
+    assert text["end"]["spread"] > 0
+    assert "times what it was" in result.output and "at its highest" in result.output
