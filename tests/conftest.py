@@ -4,4 +4,22 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+
+#: Files that take longest. Workers get files in this order: a long one that comes last would keep one of them alone.
+LONGEST = (
+    "test_readme.py",
+    "test_suite.py",
+    "test_refine.py",
+    "test_multigrid.py",
+    "test_signals.py",
+    "test_shapes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))

@@ -114,6 +114,7 @@ def test_a_move_is_undone_and_compiles_nothing(model: Model, caplog: pytest.LogC
     assert back == pytest.approx(before, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_motion_of_the_grid_does_not_leak_into_derivatives() -> None:
     """Elasticities on the program's own grid and on a far finer one differ by as little as the signals do.
 
