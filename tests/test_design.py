@@ -12,7 +12,7 @@ from devices import MATERIALS
 from test_coordinates import VALVE
 from typer.testing import CliRunner
 
-from thermospin import cli, design, devicefile, gds, signals
+from thermospin import cli, design, devicefile, gds, predictors, signals
 from thermospin.design import HOTTEST, Objective
 from thermospin.device import Device
 
@@ -114,6 +114,24 @@ def test_a_design_goes_on_where_it_was_stopped(
         assert 30e-9 <= step.lengths["gap"] <= 90e-9 and 20e-9 <= step.lengths["width"] <= 70e-9
     assert max(step.objective for step in whole.steps) > 1.1 * whole.steps[0].objective
     assert len(counted) == len(whole.steps) - 2
+
+
+def test_a_journal_does_not_mix_the_grids_of_different_ways(
+    wire: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits are not in the question that a journal answers: the first grid is the same, the second is another one."""
+    monkeypatch.setattr(design, "STRETCH", 1.1)
+    labels: list[list[str]] = []
+    keep = predictors.Journal.keep
+    monkeypatch.setattr(
+        predictors.Journal, "keep", lambda self, predict, label: labels[-1].append(label) or keep(self, predict, label)
+    )
+    for feature in (28e-9, 20e-9):
+        labels.append([])
+        journal = tmp_path / f"{feature}.jsonl"
+        design.design(wire, "main R1.P", feature=feature, cells=60, order=1, steps=8, journal=journal)
+    assert labels[0][0] == labels[1][0]
+    assert labels[0][1] != labels[1][1]
 
 
 @pytest.mark.parametrize(

@@ -153,17 +153,17 @@ def test_its_signals_are_better_than_on_the_grid_of_the_rule_with_more_cells(sta
 
 
 def test_a_tolerance_is_met_and_true(stack):
-    result = refine.adapt(stack, tolerance=0.03, order=3)
+    result = refine.adapt(stack, tolerance=0.01, order=3)
     exact = devices.bar_signals(stack)
     (name,) = stack.experiments
     assert result.met and not result.rests
     for harmonic, parts in exact.items():
         for part in ("baseline", "spin"):
             found, value = result.signals[name, f"{harmonic}.{part}"], parts[part]
-            assert abs(found - value) <= 0.03 * abs(value)
-            assert result.signals.error(name, f"{harmonic}.{part}") <= 0.03 * abs(found)
+            assert abs(found - value) <= 0.01 * abs(value)
+            assert result.signals.error(name, f"{harmonic}.{part}") <= 0.01 * abs(found)
     assert [each.cells for each in result.path] == sorted(each.cells for each in result.path)
-    assert result.path[-1].worst is not None and result.path[-1].worst[1] <= 0.03
+    assert result.path[-1].worst is not None and result.path[-1].worst[1] <= 0.01
     assert "of its value" in str(result.path[-1]) and len(result.words()) == len(result.path)
     assert [each["cells"] for each in result.to_json()["path"]] == [each.cells for each in result.path]
 

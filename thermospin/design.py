@@ -457,7 +457,8 @@ def _on_one_grid(
     model = signals.build(device, cells=cells, order=order, progress=progress)
     predict: Predict = _Predict(model, objective, progress)
     if journal is not None:
-        predict = journal.keep(predict, f"grid {number}")
+        # By what it was made for: the same question on the second grid of another way is another one.
+        predict = journal.keep(predict, f"grid for {sorted(device.lengths().items())}")
     numbers = device.numbers()
     ends = np.array([device.dimensions[name].range for name in names])
     origin, size = ends[:, 0], ends[:, 1] - ends[:, 0]
