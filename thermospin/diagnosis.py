@@ -176,7 +176,7 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
         nodes = np.asarray(axis.nodes_V)
         for key, offset in (("uu", 0), ("dd", n)):
             conducts = np.asarray(segments[key]) != 0  # NaN counts as a connection: it is told by its name
-            for local in range(disc.order):
+            for local in range(axis.order):
                 tails.append(nodes[local] + offset)
                 heads.append(nodes[local + 1] + offset)
                 keep.append(conducts)
@@ -203,7 +203,7 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
     tails, heads, keep = [], [], []
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         nodes = np.asarray(axis.nodes_T)
-        for local in range(disc.order):
+        for local in range(axis.order):
             tails.append(nodes[local])
             heads.append(nodes[local + 1])
             keep.append(np.asarray(segments["TT"]) != 0)
@@ -319,10 +319,10 @@ def diagonal(disc: Discretisation, law: Coefficients) -> np.ndarray:
 
 def _conduction_diagonal(disc: Discretisation, law: Coefficients) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same without spin relaxation, for V_up, V_down and T."""
-    _, weights, derivative = gauss_lobatto(disc.order)
-    own = weights @ derivative**2  # of each node of a segment
     up, down, heat = np.zeros(disc.nodes_V), np.zeros(disc.nodes_V), np.zeros(disc.nodes_T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
+        _, weights, derivative = gauss_lobatto(axis.order)
+        own = weights @ derivative**2  # of each node of a segment
         slots_V, slots_T = np.asarray(axis.slots_V), np.asarray(axis.slots_T)
         for part, key, slots in ((up, "uu", slots_V), (down, "dd", slots_V), (heat, "TT", slots_T)):
             part += np.outer(own, np.asarray(segments[key])).ravel()[slots].sum(axis=0)
@@ -331,13 +331,14 @@ def _conduction_diagonal(disc: Discretisation, law: Coefficients) -> tuple[np.nd
 
 def round_off(disc: Discretisation, law: Coefficients, fields: np.ndarray) -> np.ndarray:
     """Size of the rounding error of A u in each row: the unit round-off times |A| |u|, sum by sum (unknowns,)."""
-    _, weights, derivative = gauss_lobatto(disc.order)
-    n, slope = disc.nodes_V, np.abs(derivative)
+    n = disc.nodes_V
     size = np.abs(fields)
     up, down, heat = size[:n], size[n : 2 * n], size[2 * n :]
     exchange = np.abs(np.asarray(law.relaxation)) * (up + down)
     out = [exchange.copy(), exchange.copy(), np.zeros(disc.nodes_T)]
     for axis, segments in zip(disc.axes, law.segments, strict=True):
+        _, weights, derivative = gauss_lobatto(axis.order)
+        slope = np.abs(derivative)
         nodes_V, nodes_T = np.asarray(axis.nodes_V), np.asarray(axis.nodes_T)
         slots_V, slots_T = np.asarray(axis.slots_V), np.asarray(axis.slots_T)
         uu, dd, uT, dT, TT = (np.abs(np.asarray(segments[key])) for key in ("uu", "dd", "uT", "dT", "TT"))

@@ -1,6 +1,8 @@
-"""Graded tensor grids: grid lines on every face of every solid, one material per cell, Gauss-Lobatto nodes.
+"""Graded tensor grids: grid lines on every face of every solid, Gauss-Lobatto nodes; polygons cut cells.
 
-This module knows boxes and lengths; it knows neither materials' values nor equations.
+A cell holds one material, but for those that a slanted or round edge of a solid cuts: there `Cut` says how much of the
+material each node and each pair of neighbouring nodes gets. This module knows boxes, polygons and lengths; it knows
+neither materials' values nor equations.
 """
 
 from __future__ import annotations
@@ -12,12 +14,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from thermospin import polygons
+
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 AXES = ("x", "y", "z")
 
 #: Faces closer than this fraction of the device are one face: round-off in a sum of decimal lengths, not geometry.
 FACE_TOLERANCE = 1e-9
+
+#: A part of a cell that counts as none of it; as all of it, where that little is left.
+SLIVER = 1e-9
+
+#: For each order, between which places of a cell [0, 1] a cut cell's test functions pass from each node to the next.
+PASSAGES = {1: ((0.0, 1.0),), 2: ((0.0, 1 / 3), (2 / 3, 1.0)), 3: ((0.0, 1 / 6), (1 / 6, 5 / 6), (5 / 6, 1.0))}
 
 
 @functools.cache
@@ -43,19 +53,125 @@ def gauss_lobatto(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return nodes, weights, derivative
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prism:
+    """What a domain fills between two heights: an upright prism. Prisms of a device do not overlap.
+
+    Attributes:
+      outline: its polygon seen from above (vertices, 2) [m].
+      heights: lower and upper end [m].
+      domain: index of the domain.
+    """
+
+    outline: np.ndarray
+    heights: tuple[float, float]
+    domain: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cut:
+    """Cells that one domain fills in part, and what nodes and pairs of nodes get of it.
+
+    With test functions T_i(x) T_j(y) that pass linearly from one node to the next and sum to 1, and the covered part C
+    of the cell seen from above: `area` is the integral of T_i T_j over C, `along_x` that of r_i T_j with -r_i the slope
+    of the passage from node i to i + 1, `along_y` likewise. So a current that flows evenly along x or y goes from node
+    to node as exactly as if the cells fitted the edge (docs/theory.md, section 9).
+
+    Attributes:
+      domain: index of the domain.
+      place: index along x and y of each cell (cells, 2).
+      span: first index along z, and one past the last.
+      area: [m^2] (cells, p+1, p+1).
+      along_x: [m] (cells, p, p+1).
+      along_y: [m] (cells, p+1, p).
+    """
+
+    domain: int
+    place: np.ndarray
+    span: tuple[int, int]
+    area: np.ndarray
+    along_x: np.ndarray
+    along_y: np.ndarray
+
+
+@functools.cache
+def passages(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Test functions of the nodes of a cut cell, piecewise linear on [0, 1], integrals those of Gauss and Lobatto.
+
+    Their integrals are the weights of full cells, so that what flows out of those flows into these.
+
+    Returns:
+      ends of the pieces, values at both ends of each piece (nodes, pieces, 2), and slopes of the passages by piece
+      (passages, pieces).
+    """
+    ends = np.unique([end for passage in PASSAGES[order] for end in passage])
+    over = np.array([np.clip((ends - low) / (high - low), 0, 1) for low, high in PASSAGES[order]])
+    whole = np.vstack([np.ones_like(ends), over, np.zeros_like(ends)])
+    values = whole[:-1] - whole[1:]
+    return ends, np.stack([values[:, :-1], values[:, 1:]], axis=-1), np.diff(over, axis=1) / np.diff(ends)
+
+
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A graded tensor grid with one domain per cell.
+    """A graded tensor grid with one domain per cell, or with cells that the edges of prisms cut.
 
     Attributes:
       lines: grid lines along x, y and z [m]; every face of every solid is one of them.
-      domain: index of the domain that fills a cell (nx, ny, nz); -1 is void.
+      domain: index of the domain that fills a cell, or most of what is filled of it (nx, ny, nz); -1 is void.
       order: polynomial order p of the nodal scheme.
+      prisms: what fills the cells, where that are not boxes alone.
     """
 
     lines: tuple[np.ndarray, np.ndarray, np.ndarray]
     domain: np.ndarray
     order: int
+    prisms: tuple[Prism, ...] = ()
+
+    @functools.cached_property
+    def cuts(self) -> list[Cut]:
+        """The cells that prisms fill in part."""
+        x, y, _ = self.lines
+        ends, values, slopes = passages(self.order)
+        found = []
+        for first, last, parts in _slabs(self.lines, self.prisms):
+            covered = _covered(x, y, parts)
+            cut = _is_cut(covered)
+            for domain in covered:
+                mine = cut & (covered[domain] > SLIVER)
+                place = np.argwhere(mine)
+                if not len(place):
+                    continue
+                (x0, dx), (y0, dy) = ((line[i], np.diff(line)[i]) for line, i in zip((x, y), place.T, strict=True))
+                # Pieces of each cell (cells, pieces along x, pieces along y).
+                sides = [
+                    (start[:, None] + ends[:-1] * width[:, None], start[:, None] + ends[1:] * width[:, None])
+                    for start, width in ((x0, dx), (y0, dy))
+                ]
+                boxes = *(each[:, :, None] for each in sides[0]), *(each[:, None, :] for each in sides[1])
+                total = np.zeros((len(place), len(ends) - 1, len(ends) - 1, 2, 2))
+                for outline, own in parts:
+                    if own == domain:
+                        total += polygons.moments(outline, *boxes)
+                area = np.einsum("isa,jtb,nstab->nij", values, values, total)
+                along_x = np.einsum("is,jtb,nstab->nij", slopes, values, total) / dx[:, None, None]
+                along_y = np.einsum("isa,jt,nstab->nij", values, slopes, total) / dy[:, None, None]
+                size = SLIVER * (dx * dy)[:, None, None]
+                for each, least in (
+                    (area, size),
+                    (along_x, size / dx.reshape(-1, 1, 1)),
+                    (along_y, size / dy.reshape(-1, 1, 1)),
+                ):
+                    each[each < least / 10] = 0.0
+                found.append(Cut(domain, place, (first, last), area, along_x, along_y))
+        return found
+
+    @functools.cached_property
+    def cut(self) -> np.ndarray:
+        """Marks the cells that prisms fill in part (nx, ny, nz)."""
+        marked = np.zeros(self.domain.shape, bool)
+        for cut in self.cuts:
+            marked[cut.place[:, 0], cut.place[:, 1], slice(*cut.span)] = True
+        return marked
 
     @property
     def nodes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -80,6 +196,8 @@ class Grid:
         share = np.clip((lines - below) / (at - below), 0.0, 1.0)
         # Onwards by exactly this sum, which faces are moved by too.
         moved = np.where(share == 1.0, lines + by, lines + by * share)
+        if self.prisms:
+            raise ValueError("a grid with prisms cannot be stretched; name the face's position as a dimension instead")
         x, y, z = (moved if k == axis else each for k, each in enumerate(self.lines))
         return dataclasses.replace(self, lines=(x, y, z))
 
@@ -130,6 +248,63 @@ class Grid:
         np.moveaxis(weights, axis, 0)[self.order * self.line_index(axis, position)] = plane
         return weights
 
+    def side_weights(
+        self, axis: int, position: float, rectangles: Sequence[tuple[float, float, float, float]]
+    ) -> np.ndarray:
+        """Area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on rectangles in an upright plane.
+
+        Args:
+          axis: normal to the plane, 0 or 1.
+          position: of the plane [m], on a grid line.
+          rectangles: (low, high) along the other horizontal axis and (low, high) along z; the latter on grid lines.
+        """
+        along = 1 - axis
+        line, z = self.lines[along], self.lines[2]
+        ends, values, _ = passages(self.order)
+        weights = np.zeros([len(nodes) for nodes in self.nodes])
+        plane = np.moveaxis(weights, axis, 0)[self.order * self.line_index(axis, position)]
+        for low, high, bottom, top in rectangles:
+            inside = (z[:-1] + z[1:] > 2 * bottom) & (z[:-1] + z[1:] < 2 * top)
+            up = self.shares(2) @ inside
+            across = np.zeros(self.order * (len(line) - 1) + 1)
+            pieces = line[:-1, None] + np.diff(line)[:, None] * ends
+            start, stop = np.clip(low, pieces[:, :-1], pieces[:, 1:]), np.clip(high, pieces[:, :-1], pieces[:, 1:])
+            size = np.diff(pieces, axis=1)
+            middle = ((start + stop) / 2 - pieces[:, :-1]) / size
+            # A linear function times the length, at the middle.
+            part = np.einsum("ist,cst->ci", values, np.stack([1 - middle, middle], axis=-1) * (stop - start)[..., None])
+            for local in range(self.order + 1):
+                across[local : local + self.order * len(part) : self.order] += part[:, local]
+            plane += np.outer(across, up)
+        return weights
+
+    def top_weights(self, position: float, outlines: Sequence[np.ndarray]) -> np.ndarray:
+        """Area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on polygons in a level plane.
+
+        Args:
+          position: height of the plane [m], on a grid line.
+          outlines: polygons (vertices, 2) [m].
+        """
+        x, y, _ = self.lines
+        ends, values, _ = passages(self.order)
+        fine = [np.append((line[:-1, None] + np.diff(line)[:, None] * ends[:-1]).ravel(), line[-1]) for line in (x, y)]
+        total = np.zeros((len(fine[0]) - 1, len(fine[1]) - 1, 2, 2))
+        for outline in outlines:
+            total += polygons.moments(
+                outline, fine[0][:-1, None], fine[0][1:, None], fine[1][None, :-1], fine[1][None, 1:]
+            )
+        pieces = len(ends) - 1
+        total = total.reshape(len(x) - 1, pieces, len(y) - 1, pieces, 2, 2)
+        found = np.einsum("isa,jtb,csdtab->cdij", values, values, total)
+        weights = np.zeros([len(nodes) for nodes in self.nodes])
+        plane = weights[:, :, self.order * self.line_index(2, position)]
+        for i, j in np.ndindex(self.order + 1, self.order + 1):
+            plane[i : i + self.order * (len(x) - 1) : self.order, j : j + self.order * (len(y) - 1) : self.order] += (
+                found[:, :, i, j]
+            )
+        weights[weights < SLIVER * weights.max()] = 0.0
+        return weights
+
     def line_index(self, axis: int, position: float) -> int:
         """Index of the grid line at `position` [m]; a position that is on no line is a ValueError."""
         lines = self.lines[axis]
@@ -137,6 +312,57 @@ class Grid:
         if abs(lines[index] - position) > FACE_TOLERANCE * (lines[-1] - lines[0]):
             raise ValueError(f"no grid line at {AXES[axis]} = {position:g} m; the nearest is {lines[index]:g} m.")
         return index
+
+
+def _slabs(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> list[tuple[int, int, list[tuple[np.ndarray, int]]]]:
+    """Layers of cells along z with the same outlines: first, one past the last, and (outline, domain) of each prism."""
+    z = lines[2]
+    ends = np.array([[np.argmin(np.abs(z - end)) for end in prism.heights] for prism in prisms], int).reshape(-1, 2)
+    levels = np.unique(ends)
+    return [
+        (
+            int(low),
+            int(high),
+            [(p.outline, p.domain) for p, (a, b) in zip(prisms, ends, strict=True) if a <= low and high <= b],
+        )
+        for low, high in itertools.pairwise(levels)
+    ]
+
+
+def _covered(x: np.ndarray, y: np.ndarray, parts: Sequence[tuple[np.ndarray, int]]) -> dict[int, np.ndarray]:
+    """The part of each cell seen from above that each domain covers (nx, ny)."""
+    out: dict[int, np.ndarray] = {}
+    for outline, domain in parts:
+        whole = out.setdefault(domain, np.zeros((len(x) - 1, len(y) - 1)))
+        # The cells around it: the outline's corners may lie on grid lines up to round-off.
+        i, j = (
+            slice(max(int(np.searchsorted(line, low, side="right")) - 2, 0), int(np.searchsorted(line, high)) + 1)
+            for line, low, high in zip((x, y), outline.min(axis=0), outline.max(axis=0), strict=True)
+        )
+        xs, ys = x[i.start : i.stop + 1], y[j.start : j.stop + 1]
+        if len(xs) > 1 and len(ys) > 1:
+            whole[i.start : i.start + len(xs) - 1, j.start : j.start + len(ys) - 1] += polygons.fractions(
+                outline, xs, ys
+            )
+    return out
+
+
+def _is_cut(covered: dict[int, np.ndarray]) -> np.ndarray:
+    """Marks the cells that something covers, but nothing as a whole."""
+    parts = np.stack(list(covered.values()))
+    return (parts.sum(axis=0) > SLIVER) & (parts.max(axis=0) < 1 - SLIVER)
+
+
+def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndarray:
+    """Domain of every cell, that which fills most of what is filled of it; -1 where nothing is."""
+    domain = np.full([len(line) - 1 for line in lines], -1, dtype=np.int32)
+    for first, last, parts in _slabs(lines, prisms):
+        if parts:
+            covered = _covered(lines[0], lines[1], parts)
+            names, shares = np.array(list(covered)), np.stack(list(covered.values()))
+            plane = np.where(shares.sum(axis=0) > SLIVER, names[shares.argmax(axis=0)], -1)
+            domain[:, :, first:last] = plane[:, :, None]
+    return domain
 
 
 def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -207,16 +433,60 @@ class Features:
       domains: domain index of each solid.
       metals: whether each solid conducts charge.
       lengths: spin relaxation length of each solid [m].
+      outlines: polygon of each solid seen from above, None for a box.
+      prisms: what fills the cells, where that are not boxes alone.
+      fitted: for each solid whether the edges of its outline along x and y are to be faces.
     """
 
     boxes: tuple[Box, ...]
     domains: tuple[int, ...]
     metals: tuple[bool, ...]
     lengths: tuple[float, ...]
+    outlines: tuple[np.ndarray | None, ...] = ()
+    prisms: tuple[Prism, ...] = ()
+    fitted: tuple[bool, ...] = ()
 
     def faces(self, axis: int) -> np.ndarray:
-        """Positions of all faces across one axis [m]."""
-        return merge_close([edge for box in self.boxes for edge in box[axis]])
+        """Positions of all faces across one axis [m]: ends of boxes, and edges of outlines that are normal to it."""
+        ends = [edge for i in range(len(self.boxes)) for edge in self._edges(i, axis)]
+        # Round solids have no such edges; the grid must hold them all the same.
+        ends += [pick(box[axis][side] for box in self.boxes) for side, pick in enumerate((min, max))]
+        return merge_close(ends)
+
+    def grid(self, lines: Sequence[np.ndarray], order: int) -> Grid:
+        """The grid with these lines [m]."""
+        x, y, z = lines
+        if not self.prisms:
+            return Grid((x, y, z), fill(lines, self.boxes, self.domains), order)
+        return Grid((x, y, z), fill_prisms(lines, self.prisms), order, self.prisms)
+
+    def spans(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where outlines ask for a cell size off the faces: lower and upper ends, and sizes at coarseness 1 [m].
+
+        Along a slanted or round edge, as far as it reaches, half of the smallest side of its solid.
+        """
+        found = []
+        for i, outline in enumerate(self.outlines):
+            if outline is None or axis == 2:
+                continue
+            slanted = slanted_edges(outline)
+            if len(slanted):
+                size = min(self._smallest_side(i), width(outline)) / 2
+                found.append((float(slanted[:, :, axis].min()), float(slanted[:, :, axis].max()), size))
+        low, high, size = (np.array(each) for each in zip(*found, strict=True)) if found else (np.zeros(0),) * 3
+        return low, high, size
+
+    def _edges(self, index: int, axis: int) -> Sequence[float]:
+        """Positions of the faces of one solid across an axis [m]."""
+        outline = self.outlines[index] if self.outlines else None
+        if outline is None or axis == 2:
+            return self.boxes[index][axis]
+        return edges_across(outline, axis).tolist() if self.fitted[index] else ()
+
+    def _smallest_side(self, index: int) -> float:
+        outline = self.outlines[index] if self.outlines else None
+        side = _smallest_side(self.boxes[index])
+        return side if outline is None else min(side, width(outline))
 
     def sizes(self, axis: int) -> np.ndarray:
         """Wanted cell size at each of `faces(axis)` [m], at coarseness 1.
@@ -233,16 +503,36 @@ class Features:
                 k = int(np.argmin(np.abs(faces - edge)))
                 sizes[k] = min(sizes[k], size)
 
-        for box in self.boxes:
-            ask(box[axis], _smallest_side(box))
+        for i in range(len(self.boxes)):
+            ask(self._edges(i, axis), self._smallest_side(i))
         for (i, a), (j, b) in itertools.combinations(enumerate(self.boxes), 2):
             if self.domains[i] == self.domains[j] or not (self.metals[i] and self.metals[j]):
                 continue
             shared = _shared(a, b)
             if shared is not None:
-                sides = min(_smallest_side(a), _smallest_side(b), _smallest_side(shared))
+                sides = min(self._smallest_side(i), self._smallest_side(j), _smallest_side(shared))
                 ask(shared[axis], min(self.lengths[i] / 5, self.lengths[j] / 5, sides / 2))
         return sizes
+
+
+def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
+    """Positions along an axis of the edges of a polygon that are normal to it [m]."""
+    after = np.roll(outline, -1, axis=0)
+    along = np.abs(after - outline)
+    straight = (along[:, axis] <= polygons.TOUCH) & (along[:, 1 - axis] > polygons.TOUCH)
+    return np.unique(outline[straight, axis])
+
+
+def slanted_edges(outline: np.ndarray) -> np.ndarray:
+    """The edges of a polygon along neither x nor y, both ends of each (edges, 2, 2) [m]."""
+    after = np.roll(outline, -1, axis=0)
+    return np.stack([outline, after], axis=1)[(np.abs(after - outline) > polygons.TOUCH).all(axis=1)]
+
+
+def width(outline: np.ndarray) -> float:
+    """About how wide a polygon is [m]: what it is for a long strip, half the diameter for a circle."""
+    length = np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum()
+    return 2 * abs(float(polygons.area(outline))) / float(length)
 
 
 def _smallest_side(box: Box) -> float:
@@ -264,8 +554,16 @@ def _shared(a: Box, b: Box) -> Box | None:
 def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
     """The grid whose wanted sizes are `coarseness` times those of `Features`, growing by a factor 1 + coarseness."""
     growth = float(np.log1p(coarseness))
-    lines = [graded_lines(features.faces(axis), features.sizes(axis) * coarseness, growth) for axis in range(3)]
-    return Grid((lines[0], lines[1], lines[2]), fill(lines, features.boxes, features.domains), order)
+    lines = []
+    for axis in range(3):
+        faces, sizes = features.faces(axis), features.sizes(axis)
+        low, high, more = features.spans(axis)
+        if not len(more):
+            lines.append(graded_lines(faces, sizes * coarseness, growth))
+            continue
+        spans = np.append(faces, low), np.append(faces, high)
+        lines.append(graded_lines(faces, np.append(sizes, more) * coarseness, growth, spans))
+    return features.grid(lines, order)
 
 
 def choose(features: Features, order: int, cells: int | None = None) -> Grid:

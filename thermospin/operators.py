@@ -40,13 +40,15 @@ COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation")
 
 
 class Axis(eqx.Module):
-    """The segments of one axis, metal ones first; segment 0 is a dummy without conductance.
+    """Segments along one axis, metal ones first; segment 0 is a dummy without conductance.
 
     Attributes:
       nodes_T: T-node at each position of each segment (p+1, segments).
       geometry: cross-section over half the length, per domain [m] (segments, domains).
       slots_V, slots_T: the two places of the flattened (position, segment) array where a node occurs.
       metal: number of metal segments.
+      order: polynomial order p of the segments.
+      direction: 0, 1 or 2 for x, y or z.
     """
 
     nodes_T: Int[Array, "local segments"]
@@ -54,6 +56,8 @@ class Axis(eqx.Module):
     slots_V: Int[Array, "2 nodes_V"]
     slots_T: Int[Array, "2 nodes_T"]
     metal: int = eqx.field(static=True)
+    order: int = eqx.field(static=True)
+    direction: int = eqx.field(static=True)
 
     @property
     def nodes_V(self) -> Int[Array, "local metal"]:
@@ -65,7 +69,7 @@ class Discretisation(eqx.Module):
     """Everything about the operator that depends on the geometry alone.
 
     Attributes:
-      axes: the segments along x, y, z.
+      axes: the segments along x, y, z; then, of a grid with cut cells, those of order 1 in them, along x and y.
       volume: volume per V-node and domain [m^3] (nodes_V, domains).
       index_V, index_T: position of each node in the tensor grid, flattened (Nx, Ny, Nz); T-nodes of metals come first,
         in the order of V-nodes.
@@ -74,7 +78,7 @@ class Discretisation(eqx.Module):
       domains: number of domains.
     """
 
-    axes: tuple[Axis, Axis, Axis]
+    axes: tuple[Axis, ...]
     volume: Rows
     index_V: np.ndarray
     index_T: np.ndarray
@@ -131,7 +135,7 @@ class Coefficients(eqx.Module):
       bath: bath temperature [K].
     """
 
-    segments: tuple[Law, Law, Law]
+    segments: tuple[Law, ...]
     relaxation: Float[Array, " nodes_V"]
     bath: float
 
@@ -150,18 +154,24 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
       held_T: marks the nodes (Nx, Ny, Nz) that are kept at the bath temperature.
     """
     domains = len(metal)
-    live_cells = grid.domain >= 0
-    metal_cells = live_cells & metal[grid.domain]
-    nodes_T, nodes_V = grid.nodes_of(live_cells), grid.nodes_of(metal_cells)
+    sections, volume = geometry(grid, np.where(grid.cut, -1, grid.domain) if grid.prisms else grid.domain, domains)
+    # Nodes are those that have some volume: of a cut cell perhaps not all.
+    short: list[csr_array] = []
+    if grid.prisms:
+        *short, up, more = cut_geometry(grid, domains)
+        sections[2], volume = sections[2] + up, volume + more
+    nodes_V, nodes_T = _any(volume, metal), _any(volume, np.ones(domains, bool))
+    short = [_between(section, axis, grid, metal, nodes_V, nodes_T) for axis, section in enumerate(short)]
     index_V = np.flatnonzero(nodes_V)
     index_T = np.concatenate([index_V, np.flatnonzero(nodes_T & ~nodes_V)])
-    number = np.full(nodes_T.shape, -1, dtype=np.int32)
+    number = np.full([len(nodes) for nodes in grid.nodes], -1, dtype=np.int32)
     number.flat[index_T] = np.arange(len(index_T))
 
-    sections, volume = geometry(grid, grid.domain, domains)
-    axes = [_axis(grid, axis, sections[axis], metal, number, len(index_V), len(index_T)) for axis in range(3)]
+    made = [(axis, grid.order, section) for axis, section in enumerate(sections)]
+    made += [(axis, 1, section) for axis, section in enumerate(short) if section.nnz]
+    axes = [_axis(*each, metal, number, len(index_V), len(index_T)) for each in made]
     return Discretisation(
-        axes=(axes[0], axes[1], axes[2]),
+        axes=tuple(axes),
         volume=Rows.of(volume[index_V], dtype=float),
         index_V=index_V,
         index_T=index_T,
@@ -169,6 +179,74 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
         order=grid.order,
         domains=domains,
     )
+
+
+def _any(weights: csr_array, domains: np.ndarray) -> np.ndarray:
+    """Marks the rows with a weight in one of the domains."""
+    return np.asarray(weights[:, np.flatnonzero(domains)].sum(axis=1)).ravel() > 0
+
+
+def _between(
+    section: csr_array, axis: int, grid: Grid, metal: np.ndarray, nodes_V: np.ndarray, nodes_T: np.ndarray
+) -> csr_array:
+    """Weights of pairs of neighbours of which both ends are nodes: slivers too thin to make a node carry nothing."""
+    shape = [len(nodes) for nodes in grid.nodes]
+    entries = section.tocoo()
+    place = list(np.unravel_index(entries.row, [n - (k == axis) for k, n in enumerate(shape)]))
+    tail = np.ravel_multi_index(place, shape)
+    place[axis] = place[axis] + 1
+    head = np.ravel_multi_index(place, shape)
+    live = np.where(metal[entries.col], nodes_V[tail] & nodes_V[head], nodes_T[tail] & nodes_T[head])
+    kept = entries.data[live], (entries.row[live], entries.col[live])
+    return csr_array(kept, shape=section.shape)
+
+
+def cut_geometry(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array, csr_array]:
+    """What cut cells contribute: between neighbouring nodes along x and y, to the segments along z, and to volumes.
+
+    The first two are on the grid of nodes as if it were one of order 1: a row for each pair of neighbours, with the
+    cross-section over half their distance [m] by domain. The others are as in `geometry`.
+    """
+    counts = [len(nodes) for nodes in grid.nodes]
+    up, z = grid.shares(2), np.diff(grid.lines[2])
+    shapes = [
+        (counts[0] - 1, counts[1], counts[2]),
+        (counts[0], counts[1] - 1, counts[2]),
+        (counts[0], counts[1], len(z)),
+        (counts[0], counts[1], counts[2]),
+    ]
+    found: list[list[tuple[np.ndarray, np.ndarray, int]]] = [[], [], [], []]
+    for cut in grid.cuts:
+        layers = np.arange(*cut.span)
+        nodes = np.arange(grid.order * cut.span[0], grid.order * cut.span[1] + 1)
+        shares = up[nodes][:, layers].sum(axis=1)  # length along z of each node
+        steps = [np.diff(each) for each in grid.nodes[:2]]
+        first = grid.order * cut.place
+        for kind, (values, third, weights) in enumerate(
+            (
+                (cut.along_x, nodes, shares),
+                (cut.along_y, nodes, shares),
+                (cut.area, layers, 2 / z[layers]),
+                (cut.area, nodes, shares),
+            )
+        ):
+            i = first[:, 0, None, None] + np.arange(values.shape[1])[None, :, None]
+            j = first[:, 1, None, None] + np.arange(values.shape[2])[None, None, :]
+            if kind < 2:
+                values = values * 2 / steps[kind][(i, j)[kind]]
+            rows = np.ravel_multi_index(
+                np.broadcast_arrays(i[..., None], j[..., None], third[None, None, None]), shapes[kind]
+            )
+            entries = values[..., None] * weights
+            keep = entries > 0
+            found[kind].append((rows[keep], entries[keep], cut.domain))
+    matrices = []
+    for parts, shape in zip(found, shapes, strict=True):
+        rows = np.concatenate([rows for rows, _, _ in parts] or [np.zeros(0, int)])
+        values = np.concatenate([values for _, values, _ in parts] or [np.zeros(0)])
+        columns = np.concatenate([np.full(len(rows), domain) for rows, _, domain in parts] or [np.zeros(0, int)])
+        matrices.append(csr_array((values, (rows, columns)), shape=(math.prod(shape), domains)))
+    return matrices[0], matrices[1], matrices[2], matrices[3]
 
 
 def geometry(grid: Grid, label: np.ndarray, labels: int) -> tuple[list[csr_array], csr_array]:
@@ -223,15 +301,16 @@ def _contract(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _axis(
-    grid: Grid, axis: int, section: csr_array, metal: np.ndarray, number: np.ndarray, count_V: int, count_T: int
+    axis: int, order: int, section: csr_array, metal: np.ndarray, number: np.ndarray, count_V: int, count_T: int
 ) -> Axis:
     """Lists the live segments of one axis and, for every node, the segments it is part of.
 
     Args:
+      axis: along which they lie.
+      order: polynomial order of each.
       section: cross-section over half the length of every segment of the tensor grid, per domain.
       number: T-node at each point of the tensor grid.
     """
-    order = grid.order
     is_metal = np.diff(section[:, np.flatnonzero(metal)].indptr) > 0
     is_live = np.diff(section.indptr) > 0
     found = np.concatenate([np.flatnonzero(is_metal), np.flatnonzero(is_live & ~is_metal)])
@@ -260,6 +339,8 @@ def _axis(
         slots_V=slots_of(nodes[:, : metal_count + 1], count_V),
         slots_T=slots_of(nodes, count_T),
         metal=metal_count + 1,
+        order=order,
+        direction=axis,
     )
 
 
@@ -280,7 +361,7 @@ def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]
         of_metal = columns[: axis.metal]
         segments.append(Law(of_metal[:, :2], of_metal[:, 2:4], columns[:, 5], of_metal[:, 4]))
     relaxation = summed(disc.volume, ("relaxation",))[:, 0]
-    return Coefficients((segments[0], segments[1], segments[2]), relaxation, bath)
+    return Coefficients(tuple(segments), relaxation, bath)
 
 
 class Gradient(eqx.Module):
@@ -336,7 +417,7 @@ def joined(x: Nodal) -> Fields:
 
 def gradient(disc: Discretisation, axis: Axis, u: Fields) -> Gradient:
     """Gradient of a field vector along the segments of one axis."""
-    return _along(axis, gauss_lobatto(disc.order)[2], nodal(disc, u))
+    return _along(axis, gauss_lobatto(axis.order)[2], nodal(disc, u))
 
 
 def _along(axis: Axis, matrix: np.ndarray, x: Nodal) -> Gradient:
@@ -386,12 +467,11 @@ def apply_nodal(disc: Discretisation, law: Coefficients, x: Nodal) -> Nodal:
     The divergence of the flux of the gradient. G is constant along a segment, so D' W G D = G D' W D: the matrix of a
     segment comes first, which leaves one pass over the segments and less than half the time.
     """
-    _, weights, derivative = gauss_lobatto(disc.order)
-    matrix = (derivative.T * weights) @ derivative
     # Reversed, not stacked: XLA gathers into memory for an array that is put together, and on the fly for others.
     out_V, out_T = law.relaxation[:, None, None] * (x.V - x.V[:, ::-1]), jnp.zeros_like(x.T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
-        f = flux(segments, _along(axis, matrix, x))
+        _, weights, derivative = gauss_lobatto(axis.order)
+        f = flux(segments, _along(axis, (derivative.T * weights) @ derivative, x))
         out_V += _gather(f.V, axis.slots_V)
         out_T += _gather([part for pair in zip(f.T, f.rest, strict=True) for part in pair], axis.slots_T)
     return Nodal(out_V, out_T)
@@ -399,10 +479,10 @@ def apply_nodal(disc: Discretisation, law: Coefficients, x: Nodal) -> Nodal:
 
 def diagonal(disc: Discretisation, law: Coefficients) -> Nodal:
     """Diagonal of A, one column: S for V_up and V_down, W/K^2 for T, held rows included."""
-    _, weights, derivative = gauss_lobatto(disc.order)
-    own = weights @ derivative**2  # of D' W D
     potentials, heat = jnp.stack([law.relaxation, law.relaxation], axis=1), jnp.zeros(disc.nodes_T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
+        _, weights, derivative = gauss_lobatto(axis.order)
+        own = weights @ derivative**2  # of D' W D
         potentials += _gather([c * segments.V for c in own], axis.slots_V)
         heat += _gather([c * segments.TT for c in own], axis.slots_T)
     return Nodal(potentials[:, :, None], heat[:, None])
@@ -417,13 +497,13 @@ def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fiel
     heat = jnp.zeros((disc.nodes_V, u.shape[1]), u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         density = joule_density(segments, gradient(disc, axis, u), gradient(disc, axis, v))
-        heat += _gather([w * each for w, each in zip(_weights(disc), density, strict=True)], axis.slots_V)
+        heat += _gather([w * each for w, each in zip(_weights(axis), density, strict=True)], axis.slots_V)
     potentials, rest = (jnp.zeros((n, u.shape[1]), u.dtype) for n in (2 * disc.nodes_V, disc.nodes_T - disc.nodes_V))
     return jnp.concatenate([potentials, heat / law.bath, rest])
 
 
-def _weights(disc: Discretisation) -> list[float]:
-    return [float(w) for w in gauss_lobatto(disc.order)[1]]
+def _weights(axis: Axis) -> list[float]:
+    return [float(w) for w in gauss_lobatto(axis.order)[1]]
 
 
 def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names domains columns"]:
@@ -437,7 +517,7 @@ def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names dom
 
 #: What each segment contributes, for each axis an array (its segments or the metal ones, columns) by the name in
 #: `COEFFICIENTS` of the entry of G that it belongs to.
-Entries = tuple[dict[str, Array], dict[str, Array], dict[str, Array]]
+Entries = tuple[dict[str, Array], ...]
 
 
 def power_entries(disc: Discretisation, v: Fields, u: Fields) -> tuple[Entries, Float[Array, "nodes_V columns"]]:
@@ -446,11 +526,10 @@ def power_entries(disc: Discretisation, v: Fields, u: Fields) -> tuple[Entries, 
 
     def along(axis: Axis) -> dict[str, Array]:
         g, h = gradient(disc, axis, v), gradient(disc, axis, u)
-        heat = [_weighted(disc, [a * b for a, b in zip(*pair, strict=True)]) for pair in ((g.T, h.T), (g.rest, h.rest))]
-        return _entries(disc, g, h) | {"TT": jnp.concatenate(heat)}
+        heat = [_weighted(axis, [a * b for a, b in zip(*pair, strict=True)]) for pair in ((g.T, h.T), (g.rest, h.rest))]
+        return _entries(axis, g, h) | {"TT": jnp.concatenate(heat)}
 
-    x, y, z = (along(axis) for axis in disc.axes)
-    return (x, y, z), (v_up - v_down) * (u_up - u_down)
+    return tuple(along(axis) for axis in disc.axes), (v_up - v_down) * (u_up - u_down)
 
 
 def joule_power(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Float[Array, "names domains columns"]:
@@ -470,10 +549,9 @@ def joule_entries(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> E
             tuple(w * x for w, x in zip(local, g.T, strict=True)),
             (),
         )
-        return _entries(disc, g, h) | {"joule_TT": _weighted(disc, [a * b for a, b in zip(g.T, h.T, strict=True)])}
+        return _entries(axis, g, h) | {"joule_TT": _weighted(axis, [a * b for a, b in zip(g.T, h.T, strict=True)])}
 
-    x, y, z = (along(axis) for axis in disc.axes)
-    return x, y, z
+    return tuple(along(axis) for axis in disc.axes)
 
 
 def _by_name(disc: Discretisation, entries: Entries, relaxation: Array | None = None) -> Array:
@@ -497,29 +575,29 @@ def surplus_power(
     far the fields v and u together are from being resolved with this segment.
     Source: Mavriplis, Comput. Methods Appl. Mech. Eng. 116, 77 (1994).
     """
-    nodes, _, derivative = gauss_lobatto(disc.order)
-    highest = np.linalg.pinv(np.polynomial.legendre.legvander(nodes, disc.order - 1))[-1:] @ derivative
     out = []
     for axis, segments in zip(disc.axes, law.segments, strict=True):
+        nodes, _, derivative = gauss_lobatto(axis.order)
+        highest = np.linalg.pinv(np.polynomial.legendre.legvander(nodes, axis.order - 1))[-1:] @ derivative
         g, f = _along(axis, highest, nodal(disc, v)), flux(segments, _along(axis, highest, nodal(disc, u)))
         metal = jnp.sum(g.V[0] * f.V[0], axis=1) + g.T[0] * f.T[0]
-        out.append(2 / (2 * disc.order - 1) * jnp.concatenate([metal, g.rest[0] * f.rest[0]]))
+        out.append(2 / (2 * axis.order - 1) * jnp.concatenate([metal, g.rest[0] * f.rest[0]]))
     return tuple(out)
 
 
-def _entries(disc: Discretisation, g: Gradient, h: Gradient) -> dict[str, Array]:
+def _entries(axis: Axis, g: Gradient, h: Gradient) -> dict[str, Array]:
     """g.G h on each metal segment, entry by entry of G, without that of T alone."""
     pairs = list(zip(g.V, h.V, g.T, h.T, strict=True))
     out = {}
     for channel, (name, mixed) in enumerate((("uu", "uT"), ("dd", "dT"))):
-        out[name] = _weighted(disc, [a[:, channel] * b[:, channel] for a, b, _, _ in pairs])
-        out[mixed] = _weighted(disc, [a[:, channel] * t + s * b[:, channel] for a, b, s, t in pairs])
+        out[name] = _weighted(axis, [a[:, channel] * b[:, channel] for a, b, _, _ in pairs])
+        out[mixed] = _weighted(axis, [a[:, channel] * t + s * b[:, channel] for a, b, s, t in pairs])
     return out
 
 
-def _weighted(disc: Discretisation, values: Sequence[Array]) -> Array:
+def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
     """Quadrature over a segment."""
-    return functools.reduce(jnp.add, [w * each for w, each in zip(_weights(disc), values, strict=True)])
+    return functools.reduce(jnp.add, [w * each for w, each in zip(_weights(axis), values, strict=True)])
 
 
 def _by_domain(disc: Discretisation, rows: Rows, values: Float[Array, "rows columns"]) -> Array:
@@ -546,10 +624,11 @@ def joule_density(segments: Law, g: Gradient, h: Gradient) -> tuple[Float[Array,
 def joule_transposed(disc: Discretisation, law: Coefficients, test: Fields, u: Fields) -> Fields:
     """Q(l, u), the vector with v.Q(l, u) = l.q(u, v) for every v (l is `test`). Source: docs/theory.md, section 6."""
     weight = split(disc, test)[2] / law.bath
-    transposed = gauss_lobatto(disc.order)[2].T * gauss_lobatto(disc.order)[1]
     out_V = jnp.zeros((disc.nodes_V, 2, u.shape[1]), u.dtype)
     out_T = jnp.zeros((disc.nodes_V, u.shape[1]), u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
+        _, weights, derivative = gauss_lobatto(axis.order)
+        transposed = derivative.T * weights
         f = _conduction(segments, gradient(disc, axis, u))
         local = [take(weight, nodes) for nodes in axis.nodes_V]
         of_V = [w[:, None] * v for w, v in zip(local, f.V, strict=True)]

@@ -321,7 +321,7 @@ def redistributed(features: Features, grid: Grid, found: Sequence[np.ndarray], c
 
     def at(log_level: float) -> Grid:
         lines = _lines(features, grid, found, costs, float(np.exp(log_level)))
-        return Grid((lines[0], lines[1], lines[2]), grids.fill(lines, features.boxes, features.domains), grid.order)
+        return features.grid(lines, grid.order)
 
     coarse = float(np.log(sum(map(np.sum, found)) / sum(map(np.sum, costs)))) + LEVELS
     fine = coarse - 2 * LEVELS

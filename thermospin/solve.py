@@ -110,23 +110,30 @@ def low_order_graphs(
 def _graph(
     disc: Discretisation, law: Coefficients, of_V: bool, lines: tuple[np.ndarray, ...], kind: np.ndarray
 ) -> multigrid.Graph:
-    reference = gauss_lobatto(disc.order)[0]
     tails, heads, axes, values = [], [], [], []
-    for number, (axis, segments) in enumerate(zip(disc.axes, law.segments, strict=True)):
+    for axis, segments in zip(disc.axes, law.segments, strict=True):
+        reference = gauss_lobatto(axis.order)[0]
         # On the host: slices of JAX arrays would be compiled, one program for each of their sizes.
         conductance = np.asarray(segments.V).T if of_V else np.asarray(segments.TT)[None]
         nodes = np.asarray(axis.nodes_T)[:, : conductance.shape[1]]
-        for local in range(disc.order):
+        for local in range(axis.order):
             tails.append(nodes[local, 1:])
             heads.append(nodes[local + 1, 1:])
-            axes.append(np.full(nodes.shape[1] - 1, number, np.int8))
+            axes.append(np.full(nodes.shape[1] - 1, axis.direction, np.int8))
             values.append(conductance[:, 1:] / (reference[local + 1] - reference[local]))
+    tail, head, along, conductance = (np.concatenate(each, axis=-1) for each in (tails, heads, axes, values))
+    if len(disc.axes) > 3:  # two nodes beside a cut cell are neighbours in both kinds of segments
+        pair, first, number = np.unique(
+            tail.astype(np.int64) * len(kind) + head, return_index=True, return_inverse=True
+        )
+        tail, head, along = tail[first], head[first], along[first]
+        conductance = np.stack([np.bincount(number, each, len(pair)) for each in conductance])
     return multigrid.Graph(
         lines=np.stack(lines).astype(np.int32),
-        tail=np.concatenate(tails),
-        head=np.concatenate(heads),
-        axis=np.concatenate(axes),
-        conductance=np.concatenate(values, axis=1),
+        tail=tail,
+        head=head,
+        axis=along,
+        conductance=conductance,
         mass=np.zeros(len(kind)),
         kind=kind.astype(np.int16),
     )

@@ -1,0 +1,208 @@
+"""Polygons on a tensor grid: exact moments of cells that they cover in part, and what is wrong with a polygon.
+
+A polygon is an array (vertices, 2) [m], closed by itself; holes are cut in from the edge, as layouts have it. Knows
+neither grid nor device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+#: Booleans of polygons are done in units of this [m]: far below anything that is made, far above round-off.
+QUANTUM = 1e-15
+#: Edges within this are the same edge [m].
+TOUCH = 1e-12
+
+
+def area(polygon: Any) -> Any:
+    """Signed area [m^2], positive if counterclockwise: half the sum of x_i y_(i+1) - x_(i+1) y_i (shoelace formula)."""
+    x, y = (polygon - polygon[:1]).T
+    return _namespace(polygon).sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
+
+
+def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
+    """Integrals of the bilinear hat functions over the part of rectangular cells that a polygon covers [m^2].
+
+    M_ij = integral of N_i(x) N_j(y), N_0 falling from 1 to 0 across the cell and N_1 rising. Below an edge of the
+    polygon the cell is a sum of pieces in which the edge is under, within or over it; on each the integrand is a cubic,
+    which two Gauss points integrate exactly. Their sum with sign over all edges is the integral over the inside
+    (Green's theorem). Piecewise smooth in vertices and cells, and derivatives through it are exact.
+
+    Args:
+      polygon: array (vertices, 2), NumPy's or JAX's, in either orientation.
+      x0, x1, y0, y1: sides of the cells, arrays that broadcast to one shape.
+    Returns:
+      array (..., 2, 2), axes i and j last; their sum is the area of the cell that is covered.
+    """
+    xp = _namespace(polygon)
+    # Turned over, a polygon keeps its inside.
+    sign = xp.sign(area(polygon))
+    x0, x1, y0, y1 = (each[..., None] for each in xp.broadcast_arrays(x0, x1, y0, y1))
+    after = xp.roll(polygon, -1, axis=0)
+    a, b = (polygon[:, 0] - x0) / (x1 - x0), (after[:, 0] - x0) / (x1 - x0)
+    c, d = (polygon[:, 1] - y0) / (y1 - y0), (after[:, 1] - y0) / (y1 - y0)
+    # Each edge within the cell's column of x, from (u, v) to (u + du, v + dv) in units of the cell.
+    upright = b == a
+    slope = xp.where(upright, 0.0, (d - c) / xp.where(upright, 1.0, b - a))
+    u = xp.clip(a, 0.0, 1.0)
+    du = xp.clip(b, 0.0, 1.0) - u
+    v, dv = c + slope * (u - a), slope * du
+    level = dv == 0
+    crossings = [xp.clip((side - v) / xp.where(level, 1.0, dv), 0.0, 1.0) for side in (0.0, 1.0)]
+    first, second = (xp.where(level, 0.0, pick(*crossings)) for pick in (xp.minimum, xp.maximum))
+    total: list[Any] = [0.0] * 4
+    for low, high in ((0.0, first), (first, second), (second, 1.0)):
+        for point in (0.5 - 0.75**0.5 / 3, 0.5 + 0.75**0.5 / 3):
+            t = low + (high - low) * point
+            x, y = u + t * du, xp.clip(v + t * dv, 0.0, 1.0)
+            weight = (high - low) / 2 * du
+            below = weight * (y - y * y / 2), weight * (y * y / 2)
+            for k, each in enumerate((below[0] * (1 - x), below[1] * (1 - x), below[0] * x, below[1] * x)):
+                total[k] = total[k] + each
+    found = xp.stack([each.sum(axis=-1) for each in total], axis=-1)
+    found = -sign * ((x1 - x0) * (y1 - y0)) * found
+    return found.reshape(*found.shape[:-1], 2, 2)
+
+
+def fractions(polygon: Any, x: Any, y: Any) -> Any:
+    """The part of each cell of a tensor grid that a polygon covers [1] (cells along x, cells along y).
+
+    Args:
+      polygon: array (vertices, 2), NumPy's or JAX's.
+      x, y: grid lines.
+    """
+    x0, x1, y0, y1 = x[:-1, None], x[1:, None], y[None, :-1], y[None, 1:]
+    return moments(polygon, x0, x1, y0, y1).sum(axis=(-2, -1)) / ((x1 - x0) * (y1 - y0))
+
+
+def _namespace(values: Any) -> Any:
+    return jnp if isinstance(values, jax.Array) else np
+
+
+def faults(polygon: np.ndarray) -> list[str]:
+    """What is wrong with a polygon on its own, with where."""
+    if len(polygon) < 3:
+        return [f"got {len(polygon)} vertices, expected 3 or more"]
+    size = float(np.ptp(polygon, axis=0).max())
+    if not np.isfinite(size):
+        return ["got a vertex that is not finite"]
+    crossing = crossing_edges(polygon)
+    if crossing is not None:
+        i, j, place = crossing
+        return [f"its edges {i} and {j} cross each other at {at(place)}; cut it into polygons that do not"]
+    if abs(area(polygon)) <= 1e-9 * size**2:
+        return [f"its area is zero, at {at(polygon[0])}; take it out"]
+    return []
+
+
+def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
+    """The first two edges that cross each other, and where [m]; edges that only touch do not cross."""
+    tail, head = polygon, np.roll(polygon, -1, axis=0)
+    size = float(np.ptp(polygon, axis=0).max())
+
+    def side(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
+        """Twice the signed area of p q r; round-off counts as zero."""
+        found = (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (q[..., 1] - p[..., 1]) * (r[..., 0] - p[..., 0])
+        return np.where(np.abs(found) < 1e-12 * size**2, 0.0, found)
+
+    for i in range(len(polygon) - 1):
+        p, q, r, s = tail[i], head[i], tail[i + 1 :], head[i + 1 :]
+        apart = side(p, q, r) * side(p, q, s) < 0
+        apart &= side(r, s, p) * side(r, s, q) < 0
+        if apart.any():
+            j = int(np.argmax(apart))
+            u, v = q - p, s[j] - r[j]
+            t = ((r[j] - p)[0] * v[1] - (r[j] - p)[1] * v[0]) / (u[0] * v[1] - u[1] * v[0])
+            return i, i + 1 + j, p + t * u
+    return None
+
+
+def at(place: Sequence[float] | np.ndarray) -> str:
+    """A place in words."""
+    return f"({1e9 * place[0]:.6g}, {1e9 * place[1]:.6g}) nm"
+
+
+def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
+    """The polygon of a rectangle, counterclockwise."""
+    return np.array([[x[0], y[0]], [x[1], y[0]], [x[1], y[1]], [x[0], y[1]]])
+
+
+def contains(polygon: np.ndarray, point: Sequence[float] | np.ndarray) -> bool:
+    """Whether a point is inside (by the number of edges to its right; on an edge it may be either)."""
+    tail, head = polygon, np.roll(polygon, -1, axis=0)
+    crosses = (tail[:, 1] > point[1]) != (head[:, 1] > point[1])
+    rise = np.where(crosses, head[:, 1] - tail[:, 1], 1.0)
+    reach = tail[:, 0] + (point[1] - tail[:, 1]) / rise * (head[:, 0] - tail[:, 0])
+    return bool(np.count_nonzero(crosses & (reach > point[0])) % 2)
+
+
+def boolean(
+    first: Sequence[np.ndarray], second: Sequence[np.ndarray], operation: str, least: float = 1e-22
+) -> list[np.ndarray]:
+    """Polygons of "or", "and" or "not" of two lists of polygons, rounded to `QUANTUM`.
+
+    Args:
+      least: pieces of a smaller area are left out [m^2].
+    """
+    import gdstk
+
+    # In nanometres, around the first vertex: the library works on whole multiples of the precision.
+    origin = (first or second)[0][0] if (first or second) else np.zeros(2)
+    scaled = [[gdstk.Polygon((each - origin) * 1e9) for each in group] for group in (first, second)]
+    made = gdstk.boolean(*scaled, operation, precision=1e9 * QUANTUM)
+    found = [np.asarray(each.points) * 1e-9 + origin for each in made]
+    return [each for each in found if abs(area(each)) > least]
+
+
+def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
+    """The polygon grown by a distance [m], or shrunk where it is negative; corners stay corners."""
+    import gdstk
+
+    origin = polygon[0]
+    made = gdstk.offset(
+        gdstk.Polygon((polygon - origin) * 1e9), 1e9 * distance, join="miter", tolerance=4, precision=1e9 * QUANTUM
+    )
+    return [np.asarray(each.points) * 1e-9 + origin for each in made]
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
+    """Length over which two polygons that do not overlap share their edge [m], and the middle of that."""
+    p, q = first, np.roll(first, -1, axis=0)
+    along = q - p
+    length = np.linalg.norm(along, axis=1)
+    along, p, length = (each[length > TOUCH] for each in (along, p, length))
+    along = along / length[:, None]
+    found = []
+    for r, s in zip(second, np.roll(second, -1, axis=0), strict=True):
+        heights = [np.abs(along[:, 0] * (e - p)[:, 1] - along[:, 1] * (e - p)[:, 0]) for e in (r, s)]
+        places = [np.einsum("ni,ni->n", along, e - p) for e in (r, s)]
+        low = np.maximum(np.minimum(*places), 0.0)
+        high = np.minimum(np.maximum(*places), length)
+        shared = np.where((np.maximum(*heights) < TOUCH) & (high - low > TOUCH), high - low, 0.0)
+        for k in np.flatnonzero(shared):
+            found.append((float(shared[k]), p[k] + (low[k] + high[k]) / 2 * along[k]))
+    if not found:
+        return 0.0, np.zeros(2)
+    return sum(each for each, _ in found), max(found, key=lambda each: each[0])[1]
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
+    """Smallest distance of two polygons that do not overlap [m], and the middle of the gap there."""
+    best, place = np.inf, np.zeros(2)
+    for one, other in ((first, second), (second, first)):
+        p, q = other, np.roll(other, -1, axis=0)
+        along = q - p
+        square = np.maximum(np.einsum("ni,ni->n", along, along), 1e-300)
+        # From every vertex of the one to every edge of the other.
+        t = np.clip(np.einsum("vni,ni->vn", one[:, None] - p, along) / square, 0.0, 1.0)
+        foot = p + t[..., None] * along
+        gaps = np.linalg.norm(one[:, None] - foot, axis=-1)
+        v, n = np.unravel_index(int(np.argmin(gaps)), gaps.shape)
+        if gaps[v, n] < best:
+            best, place = float(gaps[v, n]), (one[v] + foot[v, n]) / 2
+    return best, place
