@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from thermospin import model as models
 from thermospin import solve
-from thermospin.grid import Grid
 from thermospin.model import Model, Parameters, Progress
 from thermospin.signals import Errors, Parts, Signals, measure
 
@@ -134,7 +133,7 @@ def companions(model: Model) -> list[Model]:
     """The same grid lines with elements of the orders below; for order 1 with those of order 2."""
     own = model.grid.order
     return [
-        models.on_grid(model.device, Grid(model.grid.lines, model.grid.domain, order))
+        models.on_grid(model.device, dataclasses.replace(model.grid, order=order))
         for order in range(1, max(own, 2) + 1)
         if order != own
     ]

@@ -7,6 +7,7 @@ as one flat dictionary, `Device.parameters`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from thermospin import layout, materials
+from thermospin import layout, materials, polygons
 from thermospin.coordinates import Coordinate, Dimension
-from thermospin.grid import AXES, Box, Features
-from thermospin.layout import FACES, Face, Layout
+from thermospin.grid import AXES, Box, Features, Prism, edges_across, width
+from thermospin.layout import FACES, Layout, Plan
 from thermospin.materials import Material, nearest
+from thermospin.regions import Regions, names_of
 
 #: Between the name of a device and that of a parameter which is its own in a fit of several: "wide:zeta".
 OF = ":"
+#: Metals nearer than this without touching are a slip of the drawing, no gap [m].
+LEAST_GAP = 2e-9
 #: Names that signals give to combinations of states; no state can be called so.
 RESERVED_STATES = ("baseline", "spin", "unit")
 
@@ -36,7 +40,7 @@ class DeviceError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Solid:
-    """A box of one material.
+    """A box of one material, or an upright prism.
 
     Attributes:
       name: unique.
@@ -44,6 +48,9 @@ class Solid:
       magnet: name of the magnet it is part of, None if no state reverses it.
       box: ((x0, x1), (y0, y1), (z0, z1)) [m].
       coordinates: for each axis ("x", "y", "z") with an end that named dimensions move, both ends.
+      outline: the polygon that a prism is seen from above, ((x, y), ...) [m], within its box; None for a box.
+      corners: of an outline that named dimensions move, both coordinates of each vertex.
+      fitted: whether the edges of the outline along x and y are to lie on grid lines.
       provenance: where each extent comes from, by axis, such as "paper: ..." or "assumed".
       note: free text.
     """
@@ -55,6 +62,9 @@ class Solid:
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
     note: str = dataclasses.field(default="", compare=False)
     coordinates: Mapping[str, tuple[Coordinate, Coordinate]] = dataclasses.field(default_factory=dict)
+    outline: tuple[tuple[float, float], ...] | None = None
+    corners: tuple[tuple[Coordinate, Coordinate], ...] = ()
+    fitted: bool = True
 
     def moved(self, dimensions: Mapping[str, float]) -> Solid:
         """The same solid where its coordinates put it for these values of the dimensions [m]."""
@@ -62,10 +72,18 @@ class Solid:
             (ends[0].at(dimensions), ends[1].at(dimensions)) if ends else pair
             for ends, pair in zip(map(self.coordinates.get, AXES), self.box, strict=True)
         )
-        return dataclasses.replace(self, box=(x, y, z))
+        if not self.corners:
+            return dataclasses.replace(self, box=(x, y, z))
+        outline = tuple((a.at(dimensions), b.at(dimensions)) for a, b in self.corners)
+        x, y = ((min(line), max(line)) for line in zip(*outline, strict=True))
+        return dataclasses.replace(self, box=(x, y, z), outline=outline)
 
     def slopes(self, axis: int) -> tuple[dict[str, float], dict[str, float]]:
         """Derivative of both ends along an axis by each dimension that moves them."""
+        if self.corners and self.outline is not None and axis < 2:
+            places = [vertex[axis] for vertex in self.outline]
+            low, high = (self.corners[places.index(pick(places))][axis].slopes for pick in (min, max))
+            return low, high
         ends = self.coordinates.get(AXES[axis])
         return ({}, {}) if ends is None else (ends[0].slopes, ends[1].slopes)
 
@@ -211,19 +229,21 @@ class Device:
         Raises:
           ValueError: faces that coincide move differently, so that moving splits them.
         """
+        faces = self.features.faces(axis)
+        found: list[tuple[dict[str, float], str] | None] = [None] * len(faces)
+        # Ends of round solids are no faces, but for the outermost ones.
+        rails = [(edge, slopes, solid.name) for solid in self.solids for edge, slopes in _rails(solid, axis)]
         ends = [
             (edge, slopes, solid.name)
             for solid in self.solids
             for edge, slopes in zip(solid.box[axis], solid.slopes(axis), strict=True)
         ]
-        faces = self.features.faces(axis)
-        found: list[tuple[dict[str, float], str] | None] = [None] * len(faces)
-        for edge, slopes, name in ends:
+        for number, (edge, slopes, name) in enumerate(rails + ends):
             place = int(np.argmin(np.abs(faces - edge)))
             known = found[place]
             if known is None:
                 found[place] = slopes, name
-            elif known[0] != slopes:
+            elif known[0] != slopes and number < len(rails):
                 moving = {f"'{n}'" for n, _ in set(known[0].items()) ^ set(slopes.items())}
                 raise ValueError(
                     f"{AXES[axis]} = {1e9 * edge:g} nm: the faces of '{known[1]}' and '{name}' lie on each other "
@@ -233,45 +253,49 @@ class Device:
         return faces, [each[0] for each in found if each is not None]
 
     def solid(self, name: str) -> Solid:
-        """The solid of that name."""
-        return _by_name(self.solids, name, "solid")
+        """The solid of that name; of a body, its first piece."""
+        found = indices(self.solids, name)
+        return self.solids[found[0]] if found else _by_name(self.solids, name, "solid")
 
     def contact(self, name: str) -> Contact:
         """The contact of that name."""
         return _by_name(self.contacts, name, "contact")
 
-    def layout(self) -> Layout:
-        """The solids on the grid of their own faces."""
-        return Layout(self.solids, [self.materials[solid.material].is_metal for solid in self.solids])
+    def layout(self) -> Plan:
+        """The solids seen as one: what is left of each, what touches what."""
+        return self._plan
 
-    def contact_faces(self) -> dict[str, Face]:
-        """The free end face of every contact, on the grid of `layout`."""
-        index = {solid.name: i for i, solid in enumerate(self.solids)}
-        boxes = self.layout()
+    @functools.cached_property
+    def _plan(self) -> Plan:
+        return plan_of(self.solids, [self.materials[solid.material].is_metal for solid in self.solids])
+
+    def contact_faces(self) -> dict[str, Any]:
+        """The free end face of every contact (`layout.Face`, or `regions.Patch` where solids have outlines)."""
         found = {}
         for contact in self.contacts:
-            face = boxes.face(index[contact.solid], contact.face, closed_by=boxes.metal)
-            assert isinstance(face, Face)  # __post_init__ has refused any other
-            found[contact.name] = face
+            # __post_init__ has refused any that is none.
+            found[contact.name] = self._plan.face(indices(self.solids, contact.solid), contact.face, metal=True)
         return found
 
-    def heat_sink_faces(self) -> list[Face]:
-        """The free part of the face of every heat sink, on the grid of `layout`."""
-        index = {solid.name: i for i, solid in enumerate(self.solids)}
-        boxes = self.layout()
-        faces = [boxes.face(index[sink.solid], sink.face, closed_by=boxes.owner >= 0) for sink in self.heat_sinks]
-        return [face for face in faces if isinstance(face, Face)]  # __post_init__ has refused any other
+    def heat_sink_faces(self) -> list[Any]:
+        """The free part of the face of every heat sink, as `contact_faces`."""
+        return [self._plan.face(indices(self.solids, sink.solid), sink.face, metal=False) for sink in self.heat_sinks]
 
-    @property
+    @functools.cached_property
     def features(self) -> Features:
         """What a grid has to resolve."""
         domains = self.domains
+        plan, of_solid = self.layout(), [domains.index((solid.material, solid.magnet)) for solid in self.solids]
+        prisms = tuple(Prism(*each) for each in plan.prisms(of_solid)) if isinstance(plan, Regions) else ()
         used = [self.materials[solid.material] for solid in self.solids]
         return Features(
             boxes=tuple(solid.box for solid in self.solids),
-            domains=tuple(domains.index((solid.material, solid.magnet)) for solid in self.solids),
+            domains=tuple(of_solid),
             metals=tuple(material.is_metal for material in used),
             lengths=tuple(material.lambda_sf for material in used),
+            outlines=tuple(None if solid.outline is None else np.array(solid.outline) for solid in self.solids),
+            prisms=prisms,
+            fitted=tuple(solid.fitted for solid in self.solids),
         )
 
     @property
@@ -286,7 +310,35 @@ class Device:
     @property
     def smallest_feature(self) -> float:
         """The smallest distance between two faces across one axis [m]."""
-        return min(float((line[1:] - line[:-1]).min()) for line in self.layout().lines)
+        return min(
+            min(float(np.diff(self.features.faces(axis)).min()) for axis in range(3)),
+            *(width(np.array(solid.outline)) for solid in self.solids if solid.outline is not None),
+            np.inf,
+        )
+
+
+def _rails(solid: Solid, axis: int) -> list[tuple[float, dict[str, float]]]:
+    """Positions of the faces of a solid across an axis [m], and how each moves with dimensions."""
+    if solid.outline is None or axis == 2:
+        return list(zip(solid.box[axis], solid.slopes(axis), strict=True))
+    if not solid.fitted:
+        return []
+    places = [vertex[axis] for vertex in solid.outline]
+    return [
+        (edge, solid.corners[int(np.argmin(np.abs(np.array(places) - edge)))][axis].slopes if solid.corners else {})
+        for edge in edges_across(np.array(solid.outline), axis).tolist()
+    ]
+
+
+def indices(solids: Sequence[Solid], name: str) -> list[int]:
+    """The solid of that name, or the pieces "name/1", "name/2" of a body."""
+    own = [i for i, solid in enumerate(solids) if solid.name == name][:1]
+    return own or [i for i, solid in enumerate(solids) if solid.name.partition("/")[0] == name]
+
+
+def plan_of(solids: Sequence[Solid], metal: Sequence[bool]) -> Plan:
+    """The solids seen as one: on the grid of their faces if all are boxes, else as polygons."""
+    return Layout(solids, metal) if all(solid.outline is None for solid in solids) else Regions(solids, metal)
 
 
 def _by_name(items: Sequence[Any], name: str, what: str) -> Any:
@@ -315,6 +367,10 @@ def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid
         found += [f"dimension '{name}', {text}" for text in each.faults()]
     used: set[str] = set()
     for solid in solids:
+        names = {name for corner in solid.corners for each in corner for name, _ in each.factors}
+        used |= names
+        for name in sorted(names - set(dimensions)):
+            found.append(f"solid '{solid.name}', polygon: got dimension '{name}'; {nearest(name, dimensions)}")
         for axis, ends in solid.coordinates.items():
             names = {name for end in ends for name, _ in end.factors}
             used |= names
@@ -361,6 +417,9 @@ def faults(
     boxes = []
     for solid in solids:
         wrong = layout.box_faults(solid.box)
+        if solid.outline is not None:
+            wrong = [text for text in wrong if text.startswith("box.z")]
+            wrong += [f"polygon: {text}" for text in polygons.faults(np.array(solid.outline))]
         found += [f"solid '{solid.name}', {text}" for text in wrong]
         if solid.material not in metal:
             found.append(f"solid '{solid.name}', material: got '{solid.material}'; {nearest(solid.material, metal)}")
@@ -368,8 +427,9 @@ def faults(
             whole = False
         else:
             boxes.append(solid)
-    names = [solid.name for solid in solids] + [name for name in unread if name]
-    known = [solid.name for solid in boxes]
+    has_outlines = any(solid.outline is not None for solid in solids)
+    names = (names_of(solids) if has_outlines else [solid.name for solid in solids]) + [name for name in unread if name]
+    known = names_of(boxes) if has_outlines else [solid.name for solid in boxes]
 
     # References by name, whether or not the geometry can be judged.
     fits: list[Contact | HeatSink] = []
@@ -393,24 +453,36 @@ def faults(
     if not boxes:
         return found
 
-    plan = Layout(boxes, [bool(metal.get(solid.material)) for solid in boxes])
+    plan = plan_of(boxes, [bool(metal.get(solid.material)) for solid in boxes])
     found += [
         f"solid '{boxes[i].name}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
         for i, by in plan.overwritten().items()
     ]
-    contact_faces: dict[str, Face] = {}
-    sink_faces: list[Face] = []
-    for item in fits:
-        index = known.index(item.solid)
-        is_contact = isinstance(item, Contact)
-        if is_contact and metal.get(boxes[index].material) is False:
+    if isinstance(plan, Regions):
+        for i, j, gap, place in plan.near_misses(LEAST_GAP):
+            apart = f"are {1e9 * gap:.3g} nm apart" if gap > polygons.TOUCH else "meet in a corner or edge only"
             found.append(
-                f"{_label(item)}: no metal; '{item.solid}' is of '{boxes[index].material}', which carries heat only; "
-                "expected a solid whose material has sigma > 0"
+                f"solids '{boxes[i].name}' and '{boxes[j].name}': metals that {apart} at {polygons.at(place)}; make "
+                f"them overlap, or move them {1e9 * LEAST_GAP:g} nm apart"
+            )
+        for body, place in plan.torn():
+            found.append(
+                f"solid '{body}': its pieces do not hang together, one around {polygons.at(place)} is loose; a film "
+                "that climbs a step must be thicker than the step is high"
+            )
+    contact_faces: dict[str, Any] = {}
+    sink_faces: list[Any] = []
+    for item in fits:
+        which = indices(boxes, item.solid)
+        is_contact = isinstance(item, Contact)
+        if is_contact and metal.get(boxes[which[0]].material) is False:
+            found.append(
+                f"{_label(item)}: no metal; '{item.solid}' is of '{boxes[which[0]].material}', which carries heat "
+                "only; expected a solid whose material has sigma > 0"
             )
             whole = False
             continue
-        face = plan.face(index, item.face, closed_by=plan.metal if is_contact else plan.owner >= 0)
+        face = plan.face(which, item.face, metal=is_contact)
         if isinstance(face, str):
             what = "no metal of its own at that face; it" if is_contact else "nothing to hold at that face; it"
             found.append(f"{_label(item)}: {what} {face}")

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from thermospin import device as dv
-from thermospin import materials, units
+from thermospin import gds, materials, stack, units
 from thermospin.coordinates import Coordinate, Dimension, ExpressionError, names_in, parse
 from thermospin.grid import AXES
 from thermospin.materials import nearest
@@ -85,6 +85,19 @@ def _coordinate(value: Any, info: ValidationInfo) -> Coordinate:
 Place = Annotated[Coordinate, BeforeValidator(_coordinate)]
 
 
+def _layer(value: Any) -> tuple[int, int]:
+    """Layer and datatype: 3, "3" or "3/0"."""
+    parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
+    try:
+        first, second = (int(part) for part in (parts if len(parts) == 2 else [*parts, "0"]))
+    except ValueError:
+        raise ValueError(f'got {value!r}, expected a layer and a datatype, such as "3/0" or 3') from None
+    return first, second
+
+
+LayerNumber = Annotated[tuple[int, int], BeforeValidator(_layer)]
+
+
 class _Box(Part):
     x: tuple[Place, Place]
     y: tuple[Place, Place]
@@ -108,15 +121,47 @@ class _Solid(Part):
     name: str
     material: str
     magnet: str | None = None
-    box: _Box
+    box: _Box | None = None
+    polygon: list[tuple[Place, Place]] | None = None
+    z: tuple[Place, Place] | None = None
     provenance: _Provenance = _Provenance()
     note: str = ""
 
 
 class _Contact(Part):
     name: str
-    solid: str
-    face: Face
+    solid: str | None = None
+    face: Face | None = None
+    label: str | None = None
+    layer: LayerNumber | None = None
+    note: str = ""
+
+
+class _Layer(Part):
+    layer: LayerNumber
+    material: str
+    thickness: Place
+    zmin: Place | None = None
+    drape: bool = False
+    magnet: bool = False
+    sidewall_angle: Annotated[float, quantity("number")] = 0.0
+    slices: int = 3
+    name: str = ""
+    note: str = ""
+
+
+class _Window(Part):
+    x: tuple[Length, Length]
+    y: tuple[Length, Length]
+
+
+class _Layout(Part):
+    file: str
+    cell: str | None = None
+    window: _Window | None = None
+    grid: Length | None = None
+    ignore: list[LayerNumber] = []
+    layers: list[dict[str, Any]] = []
     note: str = ""
 
 
@@ -152,6 +197,7 @@ class _File(Part):
     notes: str = ""
     dimensions: dict[str, Any] = {}
     materials: dict[str, dict[str, Any]] = {}
+    layout: dict[str, Any] | None = None
     solids: list[dict[str, Any]]
     contacts: list[dict[str, Any]] = []
     heat_sinks: list[dict[str, Any]] = []
@@ -250,13 +296,21 @@ def _explain(error: Any) -> str:
     return f"got {shown}, expected {expected}" if expected else f"got {shown}; {error['msg'].lower()}"
 
 
-def read(text: str, source: str) -> dv.Device:
-    """The device of a TOML text; `source` is what messages call it."""
+def read(text: str, source: str, folder: Path | None = None) -> dv.Device:
+    """The device of a TOML text.
+
+    Args:
+      text: the text.
+      source: what messages call it.
+      folder: where files that it names are, such as a layout; None: here.
+    """
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise dv.DeviceError([f"not a TOML file: {error}"], source) from None
     reader = Reader()
+    if "layout" in raw:
+        raw.setdefault("solids", [])
     top, raw = reader.read(_File, raw, "")
     if raw.get("length_unit") is not None:
         try:
@@ -276,7 +330,22 @@ def read(text: str, source: str) -> dv.Device:
 
     dimensions, broken = _dimensions(reader, _table(raw.get("dimensions")))
     for i, item in enumerate(_tables(raw.get("solids"))):
-        part, item = reader.read(_Solid, item, _name("solid", item, f"solids[{i}]"))
+        part, item = reader.read(_Solid, item, label := _name("solid", item, f"solids[{i}]"))
+        if part is not None and (part.box is None or part.polygon or part.z):
+            if part.box is None and part.polygon and part.z:
+                corners = tuple(part.polygon)
+                if any(name in broken for each in (*corners, part.z) for end in each for name in end.slopes):
+                    unread.add(part.name)
+                else:
+                    solids.append(_prism(part, corners, part.z, dimensions))
+                continue
+            given = [key for key in ("box", "polygon", "z") if getattr(part, key) is not None]
+            reader.faults.append(
+                f"{label}: got {' and '.join(given) or 'no shape'}, expected either box = {{ x = [0, 100], "
+                "y = [0, 50], z = [0, 15] }, or polygon = [[0, 0], [100, 0], [50, 80]] and z = [0, 15]"
+            )
+            unread.add(part.name)
+            continue
         if part is None:  # what is left of it: its box may be right
             box, _ = Reader.read(_silent(reader), _Box, _table(item.get("box")), "")
             if box is None or not isinstance(item.get("name"), str):
@@ -286,6 +355,7 @@ def read(text: str, source: str) -> dv.Device:
                 name=item["name"], material=str(item.get("material", "")), magnet=item.get("magnet"), box=box,
                 provenance=_Provenance(), note=""
             )  # fmt: skip
+        assert part.box is not None
         pairs = part.box.x, part.box.y, part.box.z
         if any(name in broken for pair in pairs for each in pair for name in each.slopes):
             unread.add(part.name)
@@ -302,10 +372,16 @@ def read(text: str, source: str) -> dv.Device:
         ).moved({name: each.value for name, each in dimensions.items()})
         moving = {axis: pair for axis, pair in ends.items() if any(each.factors for each in pair)}
         solids.append(dataclasses.replace(solid, coordinates=moving))
+    marks: list[_Contact] = []
     for i, item in enumerate(_tables(raw.get("contacts"))):
-        contact, item = reader.read(_Contact, item, _name("contact", item, f"contacts[{i}]"))
+        contact, item = reader.read(_Contact, item, label := _name("contact", item, f"contacts[{i}]"))
         if contact is None:
             unread.add(str(item.get("name", "")))
+        elif contact.label is not None or contact.layer is not None:
+            marks.append(contact)
+        elif contact.solid is None or contact.face is None:
+            reader.faults += [f"{label}, {key}: missing" for key in ("solid", "face") if getattr(contact, key) is None]
+            unread.add(contact.name)
         else:
             contacts.append(dv.Contact(contact.name, contact.solid, contact.face))
     for i, item in enumerate(_tables(raw.get("heat_sinks"))):
@@ -320,6 +396,10 @@ def read(text: str, source: str) -> dv.Device:
             if experiment is not None:
                 experiments.append(dv.Experiment(name, experiment.current, experiment.voltage, experiment.states))
 
+    if raw.get("layout") is not None or marks:
+        drawn, marked = _drawn(reader, _table(raw.get("layout")), marks, solids, dimensions, folder or Path(), unread)
+        solids += drawn
+        contacts += marked
     made, metal = _materials(reader, _table(raw.get("materials")), solids, bath)
     if reader.faults or top is None:
         more = dv.faults(solids, contacts, sinks, experiments, metal, unread=unread)
@@ -339,6 +419,94 @@ def read(text: str, source: str) -> dv.Device:
         )
     except dv.DeviceError as error:
         raise dv.DeviceError(error.faults, source) from None
+
+
+def _prism(
+    part: _Solid,
+    corners: tuple[tuple[Coordinate, Coordinate], ...],
+    heights: tuple[Coordinate, Coordinate],
+    dimensions: Mapping[str, Dimension],
+) -> dv.Solid:
+    """The solid of a polygon and its heights."""
+    values = {name: each.value for name, each in dimensions.items()}
+    outline = tuple((x.at(values), y.at(values)) for x, y in corners)
+    moving = any(end.factors for corner in corners for end in corner)
+    x, y = ((min(line), max(line)) for line in zip(*outline, strict=True))
+    return dv.Solid(
+        part.name,
+        part.material,
+        part.magnet,
+        (x, y, (heights[0].at(values), heights[1].at(values))),
+        {axis: text for axis, text in part.provenance.model_dump().items() if text},
+        part.note,
+        {"z": heights} if any(end.factors for end in heights) else {},
+        outline,
+        corners if moving else (),
+    )
+
+
+def _drawn(
+    reader: Reader,
+    raw: Mapping[str, Any],
+    marks: list[_Contact],
+    ground: list[dv.Solid],
+    dimensions: Mapping[str, Dimension],
+    folder: Path,
+    unread: set[str],
+) -> tuple[list[dv.Solid], list[dv.Contact]]:
+    """Solids and contacts of the layout that the file names."""
+    unread_all = {"", *(each.name for each in marks)}
+    if not raw:
+        reader.faults += [f"contact '{mark.name}': has a label or layer, but there is no [layout]" for mark in marks]
+        unread |= unread_all
+        return [], []
+    part, _ = reader.read(_Layout, dict(raw), "layout")
+    layers = []
+    for i, item in enumerate(_tables(raw.get("layers"))):
+        layer, _ = reader.read(_Layer, item, f"layout.layers[{i}]")
+        if layer is not None:
+            if layer.zmin is None and not layer.drape:
+                reader.faults.append(
+                    f"layout.layers[{i}], zmin: missing; give a height, or drape = true for a film that lies on "
+                    "what is below it"
+                )
+            else:
+                layers.append(
+                    stack.Layer(
+                        **layer.model_dump(exclude={"note"} | {"thickness", "zmin"}),
+                        thickness=layer.thickness,
+                        zmin=layer.zmin,
+                    )
+                )
+    if part is None or len(layers) < len(_tables(raw.get("layers"))):
+        unread |= unread_all
+        return [], []
+    try:
+        drawing = gds.read(folder / part.file, part.cell)
+    except gds.LayoutError as error:
+        reader.faults += [f"layout: {text}" for text in error.faults]
+        unread |= unread_all
+        return [], []
+    solids, contacts, found = stack.build(
+        drawing,
+        layers,
+        ground,
+        [stack.Mark(each.name, each.label, each.layer, each.face) for each in marks],
+        window=None if part.window is None else stack.Window(part.window.x, part.window.y),
+        ignored=part.ignore,
+        spacing=part.grid,
+        lengths={name: each.value for name, each in dimensions.items()},
+    )
+    reader.faults += [text if text.startswith("contact") else f"layout: {text}" for text in found]
+    if found:
+        unread |= unread_all
+    moving = [
+        dataclasses.replace(each, coordinates={})
+        if not any(end.factors for ends in each.coordinates.values() for end in ends)
+        else each
+        for each in solids
+    ]
+    return moving, contacts
 
 
 def _dimensions(reader: Reader, raw: Mapping[str, Any]) -> tuple[dict[str, Dimension], set[str]]:
@@ -468,7 +636,7 @@ def shipped_names() -> list[str]:
 
 def load(path: str | Path) -> dv.Device:
     """The device of a TOML file, or one that ships with the program."""
-    return read(*text_of(path))
+    return read(*text_of(path), Path(path).parent)
 
 
 def text_of(path: str | Path) -> tuple[str, str]:

@@ -17,11 +17,12 @@ from scipy.sparse.csgraph import connected_components
 
 from thermospin import materials, operators
 from thermospin.device import Device
-from thermospin.grid import Box, fill, gauss_lobatto
+from thermospin.grid import Box, Prism, fill, fill_prisms, gauss_lobatto
 from thermospin.layout import Layout
 from thermospin.materials import nearest
 from thermospin.model import Model, Parameters
 from thermospin.operators import Coefficients, Discretisation
+from thermospin.regions import Regions
 
 #: Conductivities of solids that touch further apart than this are called extreme.
 CONTRAST = 1e3
@@ -126,7 +127,8 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
     values = {**model.parameters, **{name: float(value) for name, value in parameters.items()}}
     found = value_faults(model.device, values)
     found += [text for _, text in _loose(model, _law(model, values, signs), ground)]
-    for first, second in _edge_pairs(model.device.layout()):
+    plan = model.device.layout()
+    for first, second in _edge_pairs(plan) if isinstance(plan, Layout) else ():
         names = [model.device.solids[i].name for i in (first, second)]
         found.append(
             f"solids '{names[0]}' and '{names[1]}': metals that meet in an edge or a corner only, the current through "
@@ -417,8 +419,11 @@ def _on_grid(model: Model, values: np.ndarray, *, metal: bool) -> np.ndarray:
 
 def _owners(model: Model) -> np.ndarray:
     """Index of the solid that fills each cell, -1 for none."""
-    boxes = [solid.box for solid in model.device.solids]
-    return fill(model.grid.lines, boxes, range(len(boxes)))
+    solids = model.device.solids
+    plan = model.device.layout()
+    if not isinstance(plan, Regions):
+        return fill(model.grid.lines, [solid.box for solid in solids], range(len(solids)))
+    return fill_prisms(model.grid.lines, [Prism(*each) for each in plan.prisms(range(len(solids)))])
 
 
 def _solids_of(model: Model, density: np.ndarray, *, metal: bool, part: float = 0.7, most: int = 3) -> list[str]:
@@ -573,22 +578,18 @@ def _extremes(
 
 def _contrast(model: Model, values: Mapping[str, float], key: str, names: set[str]) -> tuple[float, tuple[str, str]]:
     """The largest ratio of a conductivity of two solids that touch, one of them named; and the two, good one first."""
-    plan, device = model.device.layout(), model.device
+    device = model.device
     worst, pair = 1.0, ("", "")
-    for axis in range(3):
-        owner = np.moveaxis(plan.owner, axis, 0)
-        first, second = owner[:-1].ravel(), owner[1:].ravel()
-        touch = (first != second) & (first >= 0) & (second >= 0)
-        for i, j in np.unique(np.stack([first[touch], second[touch]]), axis=1).T.tolist():
-            solids = device.solids[i], device.solids[j]
-            if not names & {solid.name for solid in solids}:
-                continue
-            if key == "sigma" and not all(device.materials[solid.material].is_metal for solid in solids):
-                continue
-            a, b = (values[f"{solid.material}.{key}"] for solid in solids)
-            ratio = max(a / b, b / a)
-            if ratio > worst:
-                worst, pair = ratio, (solids[a < b].name, solids[a >= b].name)
+    for i, j in sorted(device.layout().neighbours()):
+        solids = device.solids[i], device.solids[j]
+        if not names & {solid.name for solid in solids}:
+            continue
+        if key == "sigma" and not all(device.materials[solid.material].is_metal for solid in solids):
+            continue
+        a, b = (values[f"{solid.material}.{key}"] for solid in solids)
+        ratio = max(a / b, b / a)
+        if ratio > worst:
+            worst, pair = ratio, (solids[a < b].name, solids[a >= b].name)
     return worst, pair
 
 

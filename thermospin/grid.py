@@ -473,8 +473,8 @@ class Features:
             if len(slanted):
                 size = min(self._smallest_side(i), width(outline)) / 2
                 found.append((float(slanted[:, :, axis].min()), float(slanted[:, :, axis].max()), size))
-        low, high, size = (np.array(each) for each in zip(*found, strict=True)) if found else (np.zeros(0),) * 3
-        return low, high, size
+        spans = np.array(found).reshape(-1, 3)
+        return spans[:, 0], spans[:, 1], spans[:, 2]
 
     def _edges(self, index: int, axis: int) -> Sequence[float]:
         """Positions of the faces of one solid across an axis [m]."""

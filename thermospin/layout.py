@@ -7,12 +7,13 @@ cell, which cells are metal, which pieces hang together through faces. Knows no 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from thermospin.grid import AXES, FACE_TOLERANCE, Box, fill, merge_close
+from thermospin.grid import AXES, FACE_TOLERANCE, Box, Grid, fill, merge_close
 
 FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
 
@@ -37,6 +38,7 @@ class Face:
       cells: which of the cells of that layer have it, a plane of booleans.
       box: the same for the whole side of the box, whatever has been overwritten.
       area: [m^2].
+      lines: grid lines of the plan that it is a face of [m].
     """
 
     axis: int
@@ -45,42 +47,76 @@ class Face:
     cells: np.ndarray
     box: np.ndarray
     area: float
+    lines: list[np.ndarray]
 
-    def overlaps(self, other: Face) -> bool:
+    @property
+    def position(self) -> float:
+        """Coordinate of its plane [m]."""
+        return float(self.lines[self.axis][self.line])
+
+    def weights(self, grid: Grid) -> np.ndarray:
+        """Area of each node of a finer tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
+        return grid.face_weights(self.axis, self.position, self.cells, self.lines)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The middle of a cell of it seen from above [m]."""
+        places = {self.axis: self.position}
+        for axis, found in zip([k for k in range(3) if k != self.axis], np.nonzero(self.cells), strict=True):
+            cell = int(np.median(found))
+            places[axis] = float(self.lines[axis][cell] + self.lines[axis][cell + 1]) / 2
+        return places[0], places[1]
+
+    def overlaps(self, other: object) -> bool:
         """Whether the two sides of boxes share a piece of plane (whichever box has overwritten the other there)."""
+        if not isinstance(other, Face):
+            return False
         same_plane = (self.axis, self.line) == (other.axis, other.line)
         return same_plane and bool(np.any(self.box & other.box))
 
-    def pieces(self, labels: np.ndarray) -> set[int]:
-        """Labels found in the cells behind the face."""
-        return set(np.unique(np.take(labels, self.layer, axis=self.axis)[self.cells]).tolist()) - {0}
 
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+    """What hangs together through faces.
 
-class Layout:
-    """Solids on the grid of their own faces.
-
-    Args:
-      solids: later ones overwrite earlier ones.
-      metal: for each solid, whether it conducts charge.
+    Attributes:
+      members: solids with a part in each piece, by its number from 1.
+      of: the pieces that a face belongs to.
     """
 
-    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[bool]) -> None:
+    members: Mapping[int, set[int]]
+    of: Callable[[Any], set[int]]
+
+
+class Plan(ABC):
+    """Solids seen as one: what is left of each, what touches, what hangs together."""
+
+    def __init__(self, solids: Sequence[SolidLike]) -> None:
         self.solids = tuple(solids)
-        boxes = [solid.box for solid in self.solids]
-        self.lines = [merge_close([edge for box in boxes for edge in box[axis]]) for axis in range(3)]
-        #: index of the solid that fills a cell, -1 where there is none
-        self.owner = fill(self.lines, boxes, range(len(boxes)))
-        self.metal = np.append(np.asarray(metal, dtype=bool), False)[self.owner]
 
-    def _slices(self, index: int) -> tuple[slice, ...]:
-        return tuple(
-            slice(*(int(np.argmin(np.abs(line - edge))) for edge in edges))
-            for line, edges in zip(self.lines, self.solids[index].box, strict=True)
-        )
+    @abstractmethod
+    def overwritten(self) -> dict[int, str]:
+        """Solids of which nothing is left, each with the names of those that took its place."""
 
-    def region(self, index: int) -> np.ndarray:
-        """The part of `owner` that the box of one solid covers."""
-        return self.owner[self._slices(index)]
+    @abstractmethod
+    def neighbours(self) -> set[tuple[int, int]]:
+        """Pairs of solids that share a piece of face, the earlier one first."""
+
+    @abstractmethod
+    def alone(self) -> dict[int, str]:
+        """Solids that share no piece of face with another one, each with how far off the nearest is."""
+
+    @abstractmethod
+    def pieces(self, *, metal: bool) -> Pieces:
+        """What hangs together through faces: of all solids, or of metals alone."""
+
+    @abstractmethod
+    def face(self, which: Sequence[int], side: str, *, metal: bool) -> Any:
+        """The free part of an end face of solids, or why there is none."""
+
+    @abstractmethod
+    def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
+        """For pictures: lines along x, y and z [m], and the solid in each of their cells, -1 for none."""
 
     def names(self, indices: Iterable[int]) -> str:
         """Names of solids, quoted, in the order of the file."""
@@ -91,22 +127,6 @@ class Layout:
         """The same with the word "solid" or "solids" before it."""
         text = self.names(indices)
         return f"solids {text}" if ", " in text else f"solid {text}"
-
-    def overwritten(self) -> dict[int, str]:
-        """Solids of which nothing is left, each with the names of those that took its place."""
-        present = set(np.unique(self.owner).tolist())
-        return {i: self.names(self.region(i).ravel()) for i in range(len(self.solids)) if i not in present}
-
-    def alone(self) -> dict[int, str]:
-        """Solids that share no piece of face with another one, each with how far off the nearest is."""
-        touching: set[int] = set()
-        for axis in range(3):
-            owner = np.moveaxis(self.owner, axis, 0)
-            first, second = owner[:-1], owner[1:]
-            between = (first != second) & (first >= 0) & (second >= 0)
-            touching |= set(first[between].tolist()) | set(second[between].tolist())
-        present = set(np.unique(self.owner).tolist()) - {-1}
-        return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
 
     def _nearest(self, index: int) -> str:
         own = self.solids[index].box
@@ -126,14 +146,79 @@ class Layout:
                 )
         return text
 
-    def face(self, index: int, side: str, *, closed_by: np.ndarray) -> Face | str:
+
+class Layout(Plan):
+    """Boxes on the grid of their own faces.
+
+    Args:
+      solids: later ones overwrite earlier ones.
+      metal: for each solid, whether it conducts charge.
+    """
+
+    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[bool]) -> None:
+        super().__init__(solids)
+        boxes = [solid.box for solid in self.solids]
+        self.lines = [merge_close([edge for box in boxes for edge in box[axis]]) for axis in range(3)]
+        #: index of the solid that fills a cell, -1 where there is none
+        self.owner = fill(self.lines, boxes, range(len(boxes)))
+        self.metal = np.append(np.asarray(metal, dtype=bool), False)[self.owner]
+
+    def _slices(self, index: int) -> tuple[slice, ...]:
+        return tuple(
+            slice(*(int(np.argmin(np.abs(line - edge))) for edge in edges))
+            for line, edges in zip(self.lines, self.solids[index].box, strict=True)
+        )
+
+    def region(self, index: int) -> np.ndarray:
+        """The part of `owner` that the box of one solid covers."""
+        return self.owner[self._slices(index)]
+
+    def overwritten(self) -> dict[int, str]:
+        """Solids of which nothing is left, each with the names of those that took its place."""
+        present = set(np.unique(self.owner).tolist())
+        return {i: self.names(self.region(i).ravel()) for i in range(len(self.solids)) if i not in present}
+
+    def neighbours(self) -> set[tuple[int, int]]:
+        """Pairs of solids that share a piece of face, the earlier one first."""
+        found: set[tuple[int, int]] = set()
+        for axis in range(3):
+            owner = np.moveaxis(self.owner, axis, 0)
+            first, second = owner[:-1], owner[1:]
+            between = (first != second) & (first >= 0) & (second >= 0)
+            pairs = np.unique(np.sort(np.stack([first[between], second[between]]), axis=0), axis=1)
+            found.update((int(a), int(b)) for a, b in pairs.T)
+        return found
+
+    def alone(self) -> dict[int, str]:
+        """Solids that share no piece of face with another one, each with how far off the nearest is."""
+        touching = {i for pair in self.neighbours() for i in pair}
+        present = set(np.unique(self.owner).tolist()) - {-1}
+        return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
+
+    def pieces(self, *, metal: bool) -> Pieces:
+        """What hangs together through faces: of all solids, or of metals alone."""
+        labels, count = label(self.metal if metal else self.owner >= 0)
+        members = {piece: set(np.unique(self.owner[labels == piece]).tolist()) for piece in range(1, count + 1)}
+
+        def of(face: Face) -> set[int]:
+            return set(np.unique(np.take(labels, face.layer, axis=face.axis)[face.cells]).tolist()) - {0}
+
+        return Pieces(members, of)
+
+    def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
+        """The faces' own lines and `owner`, which say all there is."""
+        return self.lines, self.owner
+
+    def face(self, which: Sequence[int], side: str, *, metal: bool) -> Face | str:
         """The free part of an end face of a solid, or why there is none.
 
         Args:
-          index: which solid.
+          which: the solid.
           side: one of `FACES`.
-          closed_by: cells (booleans) that close a face when they lie in front of it.
+          metal: whether only metals in front of it close it, or all solids.
         """
+        (index,) = which
+        closed_by = self.metal if metal else self.owner >= 0
         axis = AXES.index(side[0])
         line = int(np.argmin(np.abs(self.lines[axis] - self.solids[index].box[axis][side[1] == "+"])))
         layer, front = (line - 1, line) if side[1] == "+" else (line, line - 1)
@@ -152,7 +237,7 @@ class Layout:
         widths = [np.diff(self.lines[k]) for k in range(3) if k != axis]
         box = np.zeros_like(own)
         box[tuple(part for k, part in enumerate(self._slices(index)) if k != axis)] = True
-        return Face(axis, line, layer, free, box, float(np.outer(*widths)[free].sum()))
+        return Face(axis, line, layer, free, box, float(np.outer(*widths)[free].sum()), self.lines)
 
 
 def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
@@ -173,15 +258,10 @@ def box_faults(box: Box) -> list[str]:
     ]
 
 
-def members(layout: Layout, labels: np.ndarray, piece: int) -> set[int]:
-    """Indices of the solids with a part in one piece."""
-    return set(np.unique(layout.owner[labels == piece]).tolist())
-
-
 def connection_faults(
-    layout: Layout,
-    contacts: Mapping[str, Face],
-    heat_sinks: Sequence[Face],
+    layout: Plan,
+    contacts: Mapping[str, Any],
+    heat_sinks: Sequence[Any],
     experiments: Mapping[str, tuple[str, str, str, str]],
     where: Mapping[str, str],
 ) -> list[str]:
@@ -197,21 +277,21 @@ def connection_faults(
     alone = layout.alone()
     faults = [f"solid '{layout.solids[i].name}': touches no other solid; {text}" for i, text in alone.items()]
 
-    heat, count = label(layout.owner >= 0)
-    cold = set().union(*(face.pieces(heat) for face in [*contacts.values(), *heat_sinks]))
-    for piece in sorted(set(range(1, count + 1)) - cold):
-        solids = members(layout, heat, piece)
+    heat = layout.pieces(metal=False)
+    cold = set().union(*(heat.of(face) for face in [*contacts.values(), *heat_sinks]))
+    for piece in sorted(set(heat.members) - cold):
+        solids = heat.members[piece]
         if not solids <= set(alone):
             faults.append(
                 f"{layout.named(solids)}: no way for the heat to a bath, the temperature has no fixed point; "
                 "put a contact or a heat sink on one of them"
             )
 
-    metal, count = label(layout.metal)
-    reach = {name: face.pieces(metal) for name, face in contacts.items()}
+    metal = layout.pieces(metal=True)
+    reach = {name: metal.of(face) for name, face in contacts.items()}
     reached = set().union(*reach.values())
-    for piece in sorted(set(range(1, count + 1)) - reached):
-        solids = members(layout, metal, piece)
+    for piece in sorted(set(metal.members) - reached):
+        solids = metal.members[piece]
         if not solids <= set(alone):
             faults.append(
                 f"{layout.named(solids)}: metal that is connected to no contact, its potential is undefined; "
@@ -236,7 +316,7 @@ def connection_faults(
                         f"which no metal connects {to_ground}"
                     )
         for piece in sorted(reached - grounded - told):
-            solids = members(layout, metal, piece)
+            solids = metal.members[piece]
             if not {layout.solids[i].name for i in solids} <= lonely:
                 faults.append(
                     f"experiment '{name}': {layout.named(solids)}: no metal connects it {to_ground}; "

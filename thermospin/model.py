@@ -132,7 +132,11 @@ class Model:
                     "build a model of the moved device"
                 )
             lines.append(np.interp(self.grid.lines[axis], before, after))
-        grid = dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
+        grid = (
+            device.features.grid(lines, self.grid.order)
+            if self.grid.prisms
+            else dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
+        )
         return on_grid(device, grid, progress=progress, like=self.preconditioner)
 
 
@@ -220,15 +224,10 @@ def on_grid(
         )
     if progress is not None:
         progress(f"building the discrete problem, {grid.cells:,} cells")
-    layout = device.layout()
-    faces = device.contact_faces()
-    areas = {
-        name: grid.face_weights(face.axis, float(layout.lines[face.axis][face.line]), face.cells, layout.lines)
-        for name, face in faces.items()
-    }
+    areas = {name: face.weights(grid) for name, face in device.contact_faces().items()}
     held = sum(areas.values(), np.zeros([len(nodes) for nodes in grid.nodes])) > 0
     for face in device.heat_sink_faces():
-        held |= grid.face_weights(face.axis, float(layout.lines[face.axis][face.line]), face.cells, layout.lines) > 0
+        held |= face.weights(grid) > 0
     metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
     disc = operators.discretise(grid, metals, held)
 

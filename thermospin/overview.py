@@ -150,25 +150,25 @@ def map_from_above(device: Device) -> list[str]:
 
     x runs to the right and y upwards.
     """
-    plan = device.layout()
+    lines, tiles = device.layout().raster(28)
     metals = iter(string.ascii_uppercase + string.ascii_lowercase + "*" * len(device.domains))
     others = iter(".:,;" + "'" * len(device.domains))
     letters = {domain: next(metals if device.materials[domain[0]].is_metal else others) for domain in device.domains}
     kinds = [letters[(solid.material, solid.magnet)] for solid in device.solids] + [" "]
     # From the top down: the first metal, else the first solid, else nothing.
-    owner, metal = plan.owner[:, :, ::-1], plan.metal[:, :, ::-1]
+    of_metal = np.array([device.materials[solid.material].is_metal for solid in device.solids] + [False])
+    owner, metal = tiles[:, :, ::-1], of_metal[tiles][:, :, ::-1]
     solid_any = owner >= 0
     pick = np.where(metal.any(axis=2), metal.argmax(axis=2), solid_any.argmax(axis=2))
     top = np.take_along_axis(owner, pick[:, :, None], axis=2)[:, :, 0]
     width = max([len(contact.name) + 2 for contact in device.contacts], default=3)
     cells = np.array([[kinds[i] * width for i in column] for column in top], dtype=object)
     for name, face in device.contact_faces().items():
-        at: list[np.ndarray] = [np.array([face.layer])] * 3
-        plane = np.nonzero(face.cells)
-        for axis, found in zip([k for k in range(3) if k != face.axis], plane, strict=True):
-            at[axis] = found
-        i, j = (int(np.median(at[axis])) for axis in (0, 1))
+        i, j = (
+            min(int(np.searchsorted(line, at, side="right")) - 1, len(line) - 2)
+            for line, at in zip(lines[:2], face.centre, strict=True)
+        )
         cells[i, j] = f"{name:_^{width}}"
-    lines = ["".join(cells[:, j]) for j in range(cells.shape[1] - 1, -1, -1)]
+    rows = ["".join(cells[:, j]) for j in range(cells.shape[1] - 1, -1, -1)]
     names = [f"{letter} {domain[0]}" + (f" ({domain[1]})" if domain[1] else "") for domain, letter in letters.items()]
-    return [*lines, "; ".join([*names, "_name_ contact"])]
+    return [*rows, "; ".join([*names, "_name_ contact"])]

@@ -109,8 +109,7 @@ class Plan:
         domains = device.domains
         self.domain = np.array([domains.index((solid.material, solid.magnet)) for solid in device.solids] + [-1])
         self._boxes = np.array([solid.box for solid in device.solids])
-        layout = device.layout()
-        self._lines, self._owner = layout.lines, layout.owner
+        self._lines, self._owner = device.layout().raster()
 
     @property
     def extent(self) -> Extent:

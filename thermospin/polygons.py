@@ -7,10 +7,8 @@ neither grid nor device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 #: Booleans of polygons are done in units of this [m]: far below anything that is made, far above round-off.
@@ -22,7 +20,7 @@ TOUCH = 1e-12
 def area(polygon: Any) -> Any:
     """Signed area [m^2], positive if counterclockwise: half the sum of x_i y_(i+1) - x_(i+1) y_i (shoelace formula)."""
     x, y = (polygon - polygon[:1]).T
-    return _namespace(polygon).sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
+    return polygon.__array_namespace__().sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
 
 
 def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
@@ -39,7 +37,7 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
     Returns:
       array (..., 2, 2), axes i and j last; their sum is the area of the cell that is covered.
     """
-    xp = _namespace(polygon)
+    xp = polygon.__array_namespace__()
     # Turned over, a polygon keeps its inside.
     sign = xp.sign(area(polygon))
     x0, x1, y0, y1 = (each[..., None] for each in xp.broadcast_arrays(x0, x1, y0, y1))
@@ -78,10 +76,6 @@ def fractions(polygon: Any, x: Any, y: Any) -> Any:
     """
     x0, x1, y0, y1 = x[:-1, None], x[1:, None], y[None, :-1], y[None, 1:]
     return moments(polygon, x0, x1, y0, y1).sum(axis=(-2, -1)) / ((x1 - x0) * (y1 - y0))
-
-
-def _namespace(values: Any) -> Any:
-    return jnp if isinstance(values, jax.Array) else np
 
 
 def faults(polygon: np.ndarray) -> list[str]:
@@ -142,7 +136,10 @@ def contains(polygon: np.ndarray, point: Sequence[float] | np.ndarray) -> bool:
 
 
 def boolean(
-    first: Sequence[np.ndarray], second: Sequence[np.ndarray], operation: str, least: float = 1e-22
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    operation: Literal["or", "and", "not"],
+    least: float = 1e-22,
 ) -> list[np.ndarray]:
     """Polygons of "or", "and" or "not" of two lists of polygons, rounded to `QUANTUM`.
 
@@ -152,11 +149,18 @@ def boolean(
     import gdstk
 
     # In nanometres, around the first vertex: the library works on whole multiples of the precision.
-    origin = (first or second)[0][0] if (first or second) else np.zeros(2)
-    scaled = [[gdstk.Polygon((each - origin) * 1e9) for each in group] for group in (first, second)]
-    made = gdstk.boolean(*scaled, operation, precision=1e9 * QUANTUM)
+    origin: np.ndarray = (first or second)[0][0] if (first or second) else np.zeros(2)
+    one, other = ([_scaled(each, origin) for each in group] for group in (first, second))
+    made = gdstk.boolean(one, other, operation, precision=1e9 * QUANTUM)
     found = [np.asarray(each.points) * 1e-9 + origin for each in made]
     return [each for each in found if abs(area(each)) > least]
+
+
+def _scaled(polygon: np.ndarray, origin: np.ndarray) -> Any:
+    import gdstk
+
+    points: Any = (polygon - origin) * 1e9
+    return gdstk.Polygon(points)
 
 
 def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
@@ -164,9 +168,8 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
     import gdstk
 
     origin = polygon[0]
-    made = gdstk.offset(
-        gdstk.Polygon((polygon - origin) * 1e9), 1e9 * distance, join="miter", tolerance=4, precision=1e9 * QUANTUM
-    )
+    scaled = _scaled(polygon, origin)
+    made = gdstk.offset(scaled, 1e9 * distance, join="miter", tolerance=4, precision=1e9 * QUANTUM)
     return [np.asarray(each.points) * 1e-9 + origin for each in made]
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from thermospin import harmonics, operators
 from thermospin.device import Experiment
 from thermospin.harmonics import Ladder
+from thermospin.layout import Layout
 from thermospin.model import Model, Parameters
 
 _power_entries = eqx.filter_jit(operators.power_entries)
@@ -55,6 +56,7 @@ class Blocks:
     def of(cls, model: Model) -> Blocks:
         """The blocks of a model's grid."""
         grid, disc, layout = model.grid, model.disc, model.device.layout()
+        assert isinstance(layout, Layout)
         places = [
             np.searchsorted(faces, (lines[1:] + lines[:-1]) / 2) - 1
             for faces, lines in zip(layout.lines, grid.lines, strict=True)
@@ -107,6 +109,7 @@ def _live(model: Model, axis: int, sections: Any) -> Any:
 def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]:
     """Derivative of area/sum of areas by the width of each interval that a contact's face extends over."""
     grid, layout = model.grid, model.device.layout()
+    assert isinstance(layout, Layout)
     out: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]] = {}
     for name, face in model.device.contact_faces().items():
         position = float(layout.lines[face.axis][face.line])
