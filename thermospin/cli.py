@@ -556,7 +556,7 @@ def design(
         from thermospin.units import parse
 
         text, source = text_of(device)
-        loaded = _with_experiments(read(text, source), device)
+        loaded = _with_experiments(read(text, source, Path(device).parent), device)
         smallest = None if feature is None else parse(feature, "length", key="--feature")
         folder = out if out is not None else Path(f"{loaded.name}-design")
         require_folder(folder)
@@ -580,7 +580,8 @@ def design(
                 progress=progress,
             )
         with atomic_file(folder / "device.toml") as file:
-            file.write(with_lengths(text, {name: found.device.lengths()[name] for name in found.vary}).encode())
+            lengths = {name: found.device.lengths()[name] for name in found.vary}
+            file.write(with_lengths(text, lengths, Path(device).parent, folder).encode())
         gds.write(found.device, folder / "layout.gds")
         write_json(folder / "design.json", found.to_json())
         design_picture(found, folder / "history.png")
@@ -627,6 +628,32 @@ def sweeps(
             from thermospin.plotting import sweeps_picture
 
             sweeps_picture(measured.sweeps, picture)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the device; NAME.toml is written.")],
+    gds: Annotated[
+        Path | None, typer.Option("--gds", metavar="FILE", help="Layout that the device is drawn in (GDSII, OASIS).")
+    ] = None,
+    cell: Annotated[str | None, typer.Option(metavar="CELL", help="Of the layout; default: its only top cell.")] = None,
+) -> None:
+    """A first device file, with comments: a small device of boxes, or what a layout says."""
+    with exit_codes():
+        from thermospin import newfile
+        from thermospin.export import atomic_file
+
+        path = Path(name if name.endswith(".toml") else f"{name}.toml")
+        if path.exists():
+            raise InputError(f"{path}: is there already; choose another name")
+        if cell is not None and gds is None:
+            raise InputError("--cell: is of a layout; give --gds FILE too")
+        require_writable(path)
+        text = newfile.blank(path.stem) if gds is None else newfile.from_layout(path.stem, gds, path.parent, cell)
+        with atomic_file(path) as out:
+            out.write(text.encode())
+        blanks = "" if gds is None else "fill in what is ?, then "
+        typer.echo(f"{path} is written; next: {blanks}thermospin check {path}")
 
 
 @app.command()

@@ -37,7 +37,6 @@ from thermospin.materials import nearest
 from thermospin.model import Model, Parameters, Progress, on_grid
 from thermospin.predictors import RESIDUAL, Journal, Predict, Predictor
 from thermospin.report import columns, quantity
-from thermospin.shapes import Blocks
 from thermospin.units import readable
 
 #: A distance between neighbouring faces may grow or shrink by this factor until the grid is made anew.
@@ -168,7 +167,7 @@ def hottest(
 
     start = Ladder(ladder.u[:2], (jnp.zeros(disc.unknowns),) * 2)
     ladders = solve_ladders(pointed, own, values, 2, run, [start])
-    return value, shapes.slopes(pointed, Blocks.of(model), own, values, ladders, names)[0, 1]
+    return value, shapes.slopes(pointed, shapes.of(model, names), own, values, ladders, names)[0, 1]
 
 
 @dataclasses.dataclass(frozen=True)

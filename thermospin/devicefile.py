@@ -7,6 +7,7 @@ counts as the one it resembles), so that what does not depend on the fault is ju
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -397,7 +398,10 @@ def read(text: str, source: str, folder: Path | None = None) -> dv.Device:
                 experiments.append(dv.Experiment(name, experiment.current, experiment.voltage, experiment.states))
 
     if raw.get("layout") is not None or marks:
-        drawn, marked = _drawn(reader, _table(raw.get("layout")), marks, solids, dimensions, folder or Path(), unread)
+        known = list(_table(raw.get("materials")))
+        drawn, marked = _drawn(
+            reader, _table(raw.get("layout")), marks, solids, dimensions, folder or Path(), known, unread
+        )
         solids += drawn
         contacts += marked
     made, metal = _materials(reader, _table(raw.get("materials")), solids, bath)
@@ -452,6 +456,7 @@ def _drawn(
     ground: list[dv.Solid],
     dimensions: Mapping[str, Dimension],
     folder: Path,
+    known: Iterable[str],
     unread: set[str],
 ) -> tuple[list[dv.Solid], list[dv.Contact]]:
     """Solids and contacts of the layout that the file names."""
@@ -479,6 +484,11 @@ def _drawn(
                     )
                 )
     if part is None or len(layers) < len(_tables(raw.get("layers"))):
+        allowed = [*known, *(each for each in materials.card_names() if each not in known)]
+        for i, item in enumerate(_tables(raw.get("layers"))):
+            if isinstance(item.get("material"), str) and item["material"] not in allowed:
+                told = f"got '{item['material']}'; {nearest(item['material'], allowed)}"
+                reader.faults.append(f"layout.layers[{i}], material: {told}")
         unread |= unread_all
         return [], []
     try:
@@ -657,16 +667,22 @@ def text_of(path: str | Path) -> tuple[str, str]:
         raise dv.DeviceError([f"cannot be read: {reason}"], name) from None
 
 
-def with_lengths(text: str, lengths: Mapping[str, float]) -> str:
+def with_lengths(
+    text: str, lengths: Mapping[str, float], source: Path | None = None, target: Path | None = None
+) -> str:
     """The text of a device file with other values of its dimensions [m]; all else, comments too, stays as it is.
 
-    Values are rounded to 0.001 nm and written in the unit that the file has for lengths.
+    Values are rounded to 0.001 nm and written in the unit that the file has for lengths. For a file that goes from the
+    folder `source` to the folder `target`, the path of its layout is put right.
     """
     import tomlkit
 
     document = tomlkit.parse(text)
     unit = str(document.get("length_unit", "nm"))
     size = units.scale(unit, "length")
+    if "layout" in document and source is not None and target is not None:
+        layout: Any = document["layout"]
+        layout["file"] = Path(os.path.relpath(source / str(layout["file"]), target)).as_posix()
     table: Any = document["dimensions"]
     for name, value in lengths.items():
         here, key = (table[name], "value") if isinstance(table[name], Mapping) else (table, name)

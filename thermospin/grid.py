@@ -165,6 +165,18 @@ class Grid:
                 found.append(Cut(domain, place, (first, last), area, along_x, along_y))
         return found
 
+    def has_nodes_of(self, other: Grid) -> bool:
+        """Whether another grid of as many lines has the same nodes and neighbours, at other places."""
+        return len(self.cuts) == len(other.cuts) and all(
+            (a.domain, a.span) == (b.domain, b.span)
+            and np.array_equal(a.place, b.place)
+            and all(
+                np.array_equal(x > 0, y > 0)
+                for x, y in ((a.area, b.area), (a.along_x, b.along_x), (a.along_y, b.along_y))
+            )
+            for a, b in zip(self.cuts, other.cuts, strict=True)
+        )
+
     @functools.cached_property
     def cut(self) -> np.ndarray:
         """Marks the cells that prisms fill in part (nx, ny, nz)."""

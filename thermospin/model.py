@@ -109,8 +109,9 @@ class Model:
     def moved(self, lengths: Mapping[str, float], progress: Progress | None = None) -> Model:
         """The same problem with other values of some of the device's dimensions, on grid lines that move along.
 
-        Between faces lines move in proportion, so that all arrays keep their shapes and signals are smooth in the
-        dimensions. What a grid resolves is stretched, too: far away, build one anew.
+        Between faces lines move in proportion, so that signals are smooth in the dimensions, and all arrays keep their
+        shapes, unless the edge of a prism cuts other cells than before. What a grid resolves is stretched, too: far
+        away, build one anew.
 
         Args:
           lengths: values by name [m]; dimensions left out stay.
@@ -118,6 +119,12 @@ class Model:
         Raises:
           ValueError: a dimension that does not exist, or faces that would meet or pass each other.
         """
+        device, grid = self.moved_grid(lengths)
+        like = self.preconditioner if grid.has_nodes_of(self.grid) else None
+        return on_grid(device, grid, progress=progress, like=like)
+
+    def moved_grid(self, lengths: Mapping[str, float]) -> tuple[Device, Grid]:
+        """The moved device and the grid that has moved along, as for `moved`."""
         device = self.device.moved(lengths)
         lines = []
         for axis in range(3):
@@ -132,12 +139,9 @@ class Model:
                     "build a model of the moved device"
                 )
             lines.append(np.interp(self.grid.lines[axis], before, after))
-        grid = (
-            device.features.grid(lines, self.grid.order)
-            if self.grid.prisms
-            else dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
-        )
-        return on_grid(device, grid, progress=progress, like=self.preconditioner)
+        if self.grid.prisms:
+            return device, device.features.grid(lines, self.grid.order)
+        return device, dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
 
 
 @dataclasses.dataclass(frozen=True)

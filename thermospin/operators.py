@@ -154,21 +154,18 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
       held_T: marks the nodes (Nx, Ny, Nz) that are kept at the bath temperature.
     """
     domains = len(metal)
-    sections, volume = geometry(grid, np.where(grid.cut, -1, grid.domain) if grid.prisms else grid.domain, domains)
+    weights, volume = sections(grid, domains)
     # Nodes are those that have some volume: of a cut cell perhaps not all.
-    short: list[csr_array] = []
-    if grid.prisms:
-        *short, up, more = cut_geometry(grid, domains)
-        sections[2], volume = sections[2] + up, volume + more
     nodes_V, nodes_T = _any(volume, metal), _any(volume, np.ones(domains, bool))
-    short = [_between(section, axis, grid, metal, nodes_V, nodes_T) for axis, section in enumerate(short)]
     index_V = np.flatnonzero(nodes_V)
     index_T = np.concatenate([index_V, np.flatnonzero(nodes_T & ~nodes_V)])
     number = np.full([len(nodes) for nodes in grid.nodes], -1, dtype=np.int32)
     number.flat[index_T] = np.arange(len(index_T))
 
-    made = [(axis, grid.order, section) for axis, section in enumerate(sections)]
-    made += [(axis, 1, section) for axis, section in enumerate(short) if section.nnz]
+    made = [(axis, grid.order, section) for axis, section in enumerate(weights[:3])]
+    made += [
+        (axis, 1, _between(section, axis, grid, metal, nodes_V, nodes_T)) for axis, section in enumerate(weights[3:])
+    ]
     axes = [_axis(*each, metal, number, len(index_V), len(index_T)) for each in made]
     return Discretisation(
         axes=tuple(axes),
@@ -184,6 +181,22 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
 def _any(weights: csr_array, domains: np.ndarray) -> np.ndarray:
     """Marks the rows with a weight in one of the domains."""
     return np.asarray(weights[:, np.flatnonzero(domains)].sum(axis=1)).ravel() > 0
+
+
+def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
+    """The weights of segments and nodes of the whole tensor grid, by domain.
+
+    Returns:
+      for each axis cross-section over half the length [m] (segments, domains); where cells are cut the same for pairs
+      of neighbours along x and along y; and volume [m^3] (nodes, domains).
+    """
+    if not grid.prisms:
+        return geometry(grid, grid.domain, domains)
+    found, volume = geometry(grid, np.where(grid.cut, -1, grid.domain), domains)
+    if not grid.cuts:
+        return found, volume
+    *short, up, more = cut_geometry(grid, domains)
+    return [*found[:2], found[2] + up, *short], volume + more
 
 
 def _between(

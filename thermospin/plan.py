@@ -7,9 +7,13 @@ fields, no matplotlib.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from thermospin import polygons
+from thermospin.regions import Regions
 
 if TYPE_CHECKING:
     from thermospin.device import Device
@@ -28,11 +32,13 @@ class Mosaic:
     Attributes:
       u, v: edges of the tiles [m].
       owner: index of the solid seen (nu, nv), -1 where there is none.
+      outlines: of solids that are no boxes what is seen exactly: pairs of solid and polygon [m].
     """
 
     u: np.ndarray
     v: np.ndarray
     owner: np.ndarray
+    outlines: tuple[tuple[int, np.ndarray], ...] = ()
 
     def at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Index of the solid at every point of a tensor grid of positions [m]; -1 outside."""
@@ -72,6 +78,31 @@ class Mosaic:
         return float(u[i]), float(v[j])
 
 
+class Facet(NamedTuple):
+    """A side or top of a solid in a view from the side and above.
+
+    Attributes:
+      corners: on the paper (vertices, 2) [m].
+      solid: index of the solid.
+      light: how much light falls on it, 0 to 1.
+      top: whether it is a top.
+    """
+
+    corners: np.ndarray
+    solid: int
+    light: float
+    top: bool
+
+
+class View(NamedTuple):
+    """Facets from back to front, by how much heights are stretched, and where x and y point on the paper."""
+
+    facets: list[Facet]
+    stretch: float
+    x: np.ndarray
+    y: np.ndarray
+
+
 class Focus(NamedTuple):
     """Where to look closer: extent seen from above, and the vertical plane `axis` = `position` [m] to cut along."""
 
@@ -109,7 +140,10 @@ class Plan:
         domains = device.domains
         self.domain = np.array([domains.index((solid.material, solid.magnet)) for solid in device.solids] + [-1])
         self._boxes = np.array([solid.box for solid in device.solids])
-        self._lines, self._owner = device.layout().raster()
+        self._device = device
+        plan = device.layout()
+        self._lines, self._owner = plan.raster()
+        self._outlines = tuple(plan.from_above()) if isinstance(plan, Regions) else ()
 
     @property
     def extent(self) -> Extent:
@@ -135,7 +169,61 @@ class Plan:
         seen = self._owner[:, :, -1]
         for layer in range(self._owner.shape[2] - 2, -1, -1):
             seen = np.where(seen >= 0, seen, self._owner[:, :, layer])
-        return Mosaic(self._lines[0], self._lines[1], seen)
+        return Mosaic(self._lines[0], self._lines[1], seen, self._outlines)
+
+    def from_aside(self, azimuth: float = -60.0, elevation: float = 35.0) -> View:
+        """The metals and a little of what they lie on, seen from the side and above without perspective.
+
+        Solids are drawn layer by layer from below, in each layer sides from the back to the front and then the tops:
+        from above, no side hides the top of its own layer.
+
+        Args:
+          azimuth: of the eye, from x towards y [degrees].
+          elevation: of the eye [degrees].
+        """
+        plan = Regions(self._device.solids, self.metal[:-1].tolist())
+        shown = [solid for solid, metal in zip(plan.solids, self.metal[:-1], strict=True) if metal] or list(plan.solids)
+        ends = np.array([solid.box for solid in shown])
+        low, high = ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)
+        across, height = float(np.max((high - low)[:2])), float(high[2] - low[2])
+        frame = polygons.rectangle(*((low[k] - 0.12 * across, high[k] + 0.12 * across) for k in range(2)))
+        floor = low[2] - 0.3 * height
+        stretch = max(1.0, 0.18 * across / height)
+        stretch = 1.0 if stretch < 1.5 else float(round(stretch))
+        turn, tilt = np.radians(azimuth), np.radians(elevation)
+        toward, right = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+
+        def on_paper(points: np.ndarray, z: float) -> np.ndarray:
+            return np.stack([points @ right, stretch * z * np.cos(tilt) - points @ toward * np.sin(tilt)], axis=-1)
+
+        facets: list[Facet] = []
+        for layer, (bottom, top) in enumerate(itertools.pairwise(plan.heights)):
+            if top <= floor:
+                continue
+            sides: list[tuple[float, Facet]] = []
+            tops: list[Facet] = []
+            for part in plan.parts:
+                if part.layer != layer:
+                    continue
+                for outline in polygons.boolean([part.outline], [frame], "and"):
+                    around = outline if polygons.area(outline) > 0 else outline[::-1]
+                    for p, q in zip(around, np.roll(around, -1, axis=0), strict=True):
+                        normal = np.array([q[1] - p[1], p[0] - q[0]])
+                        if normal @ toward <= 0:
+                            continue
+                        light = 0.45 + 0.4 * float(normal @ np.array([0.9, -0.4]) / np.linalg.norm(normal) / 0.985) ** 2
+                        # In short pieces, so that the order from back to front is one of places.
+                        count = max(1, int(np.linalg.norm(q - p) / across * 40))
+                        ends = p + np.linspace(0, 1, count + 1)[:, None] * (q - p)
+                        for a, b in itertools.pairwise(ends):
+                            line = np.array([a, b])
+                            corners = np.concatenate([on_paper(line, max(bottom, floor)), on_paper(line[::-1], top)])
+                            sides.append((float((a + b) @ toward), Facet(corners, part.solid, light, False)))
+                    cover = [other.outline for other in plan.parts if other.layer == layer + 1]
+                    for seen in polygons.boolean([outline], cover, "not"):
+                        tops.append(Facet(on_paper(seen, top), part.solid, 1.0, True))
+            facets += [facet for _, facet in sorted(sides, key=lambda each: each[0])] + tops
+        return View(facets, stretch, *(on_paper(each, 0.0) for each in np.eye(2)))
 
     def focus(self) -> Focus:
         """The region of the small contacts between ferromagnets and normal metals, and the section that crosses most.
@@ -163,7 +251,8 @@ class Plan:
             return sum(m.low[axis] < position < m.high[axis] for m in meetings), axis, -meeting.size
 
         axis, best = max(((axis, meeting) for axis in (1, 0) for meeting in meetings), key=merit)
-        return Focus((sides[0], sides[1]), axis, float(best.low[axis] + best.high[axis]) / 2)
+        # To a thousandth of a nanometre: what is left of a sum of decimal numbers does not belong into a title.
+        return Focus((sides[0], sides[1]), axis, round(float(best.low[axis] + best.high[axis]) / 2, 12))
 
     def _meetings(self) -> list[_Meeting]:
         found = []

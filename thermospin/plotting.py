@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import matplotlib
 import matplotlib.patheffects
 import numpy as np
-from matplotlib.collections import LineCollection
-from matplotlib.colors import CenteredNorm, ListedColormap, Normalize, SymLogNorm
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import CenteredNorm, ListedColormap, Normalize, SymLogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch, Polygon, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from thermospin import polygons, regions
 from thermospin.export import Fields, atomic_file
 from thermospin.grid import AXES
 from thermospin.plan import Extent, Mosaic, Plan
@@ -142,9 +143,34 @@ def _paint(ax: Axes, device: Device, plan: Plan, mosaic: Mosaic, colours: Mappin
         vmax=len(names) - 0.5,
         rasterized=True,
     )
+    if mosaic.outlines:
+        _paint_outlines(ax, device, plan, mosaic, colours)
+        return
     each = np.append(np.arange(len(device.solids)), -1)
     _outline(ax, mosaic.borders(each), linewidth=0.35, alpha=0.35)
     _outline(ax, mosaic.borders(plan.domain), linewidth=0.8)
+
+
+def _paint_outlines(ax: Axes, device: Device, plan: Plan, mosaic: Mosaic, colours: Mapping[str, str]) -> None:
+    """Over the tiles the polygons as they are, and their borders: thin between solids, thick between materials."""
+    for solid, outline in mosaic.outlines:
+        colour = colours[device.solids[solid].material]
+        ax.add_patch(Polygon(outline * _NM, facecolor=colour, edgecolor=colour, linewidth=0.3))
+    _outline(ax, _borders([outline for _, outline in mosaic.outlines]), linewidth=0.35, alpha=0.35)
+    for domain in sorted(set(plan.domain[:-1].tolist())):
+        group = [outline for solid, outline in mosaic.outlines if plan.domain[solid] == domain]
+        _outline(ax, _borders(polygons.boolean(group, [], "or") if group else []), linewidth=0.8)
+
+
+def _borders(outlines: Sequence[np.ndarray]) -> np.ndarray:
+    """Edges (count, 2, 2) [m] of polygons, without those along which a hole is cut in from outside."""
+    found = []
+    for outline in outlines:
+        edges = np.stack([outline, np.roll(outline, -1, axis=0)], axis=1)
+        keys = [tuple(np.round(edge * 1e12).ravel()) for edge in edges]
+        turned = {(key[2], key[3], key[0], key[1]) for key in keys}
+        found += [edge for edge, key in zip(edges, keys, strict=True) if key not in turned]
+    return np.array(found).reshape(-1, 2, 2)
 
 
 def _outline(ax: Axes, segments: np.ndarray, **style: Any) -> None:
@@ -173,7 +199,11 @@ def _draw_held_faces(ax: Axes, device: Device) -> None:
     """Contacts as thick lines with their names outside, heat sinks on side faces as thick blue lines."""
     marks = [(contact.solid, contact.face, contact.name, _INK) for contact in device.contacts]
     marks += [(sink.solid, sink.face, "", _SINK) for sink in device.heat_sinks]
-    for solid, face, name, colour in marks:
+    patches = [*device.contact_faces().values(), *device.heat_sink_faces()]
+    for (solid, face, name, colour), patch in zip(marks, patches, strict=True):
+        if isinstance(patch, regions.Patch):
+            _draw_patch(ax, patch, name, colour, 1 if face[1] == "+" else -1)
+            continue
         (x0, x1), (y0, y1), _ = np.array(device.solid(solid).box) * _NM
         axis, side = AXES.index(face[0]), 1 if face[1] == "+" else -1
         if axis == 2:
@@ -188,6 +218,24 @@ def _draw_held_faces(ax: Axes, device: Device) -> None:
         ax.plot([x0, x1], [y0, y1], color=colour, linewidth=3.2, solid_capstyle="butt", zorder=5)
         if name:
             _tag(ax, name, (x0 + x1) / 2, (y0 + y1) / 2, (12 * side, 0) if axis == 0 else (0, 12 * side))
+
+
+def _draw_patch(ax: Axes, patch: regions.Patch, name: str, colour: str, side: int) -> None:
+    """The held part of an end face, exactly."""
+    x, y = np.array(patch.centre) * _NM
+    if patch.axis == 2:
+        if name:
+            for outline in patch.outlines:
+                ax.add_patch(Polygon(outline * _NM, fill=False, hatch="////", edgecolor=colour))
+            _tag(ax, name, x, y, (0, 0))
+        return
+    at = patch.position * _NM
+    for low, high, *_ in patch.rectangles:
+        along, fixed = [low * _NM, high * _NM], [at, at]
+        line = (fixed, along) if patch.axis == 0 else (along, fixed)
+        ax.plot(*line, color=colour, linewidth=3.2, solid_capstyle="butt", zorder=5)
+    if name:
+        _tag(ax, name, x, y, (12 * side, 0) if patch.axis == 0 else (0, 12 * side))
 
 
 def _tag(ax: Axes, text: str, x: float, y: float, offset: tuple[float, float]) -> None:
@@ -241,7 +289,7 @@ def _with_room_for_tags(device: Device, extent: Extent) -> Extent:
 
 @styled
 def device_picture(device: Device, path: PathLike) -> Figure:
-    """The device from above, a zoom on where ferromagnets and normal metals meet, and a vertical section through that.
+    """The device from above, a zoom on where ferromagnets and normal metals meet, a vertical section, a view in space.
 
     Solids have the colour of their material; contacts are marked and named, magnets labelled (dashed outline where
     something covers them), heat sinks marked. The zoom and the section choose themselves.
@@ -259,18 +307,18 @@ def device_picture(device: Device, path: PathLike) -> Figure:
     cut = plan.cut(axis, position)
     window = plan.section_extent(cut, extent[along])
 
-    figure = Figure(figsize=(9.6, 6.3), layout="constrained")
+    figure = Figure(figsize=(9.6, 8.2), layout="constrained")
     # The zoom and the section are as high as their scales ask for, so that both come out equally wide.
     heights = [_shape(extent), _shape(window)]
-    spec = figure.add_gridspec(2, 2, width_ratios=[1.25, 1], height_ratios=heights)
-    overview, zoom, section = (figure.add_subplot(cell) for cell in (spec[:, 0], spec[0, 1], spec[1, 1]))
+    spec = figure.add_gridspec(1, 2, width_ratios=[1.25, 1])
+    left = spec[0].subgridspec(2, 1, height_ratios=[_shape(whole), 0.55])
+    right = spec[1].subgridspec(2, 1, height_ratios=heights)
+    overview, zoom, section, space = (figure.add_subplot(cell) for cell in (left[0], right[0], right[1], left[1]))
     for ax, shown in ((overview, whole), (zoom, extent)):
         _paint(ax, device, plan, above, colours)
         for solid in device.solids:
             if solid.magnet is not None:
-                (x0, x1), (y0, y1), _ = np.array(solid.box) * _NM
-                outline = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=_INK, lw=0.9, ls=_DASHED)
-                ax.add_patch(outline)
+                ax.add_patch(Polygon(regions.outline_of(solid) * _NM, fill=False, ec=_INK, lw=0.9, ls=_DASHED))
         _frame(ax, shown, ("x", "y"))
     labelled = _label_magnets(zoom, device, above, extent)
     _label_magnets(overview, device, above, whole, skip=labelled)
@@ -286,7 +334,8 @@ def device_picture(device: Device, path: PathLike) -> Figure:
     _paint(section, device, plan, cut, colours)
     _frame(section, window, (AXES[along], "z"), f"${AXES[axis]}$ = {_number(position * _NM)} nm")
     _label_magnets(section, device, cut, window)
-    for ax, name in ((overview, "a"), (zoom, "b"), (section, "c")):
+    _draw_in_space(space, device, plan, colours)
+    for ax, name in ((overview, "a"), (zoom, "b"), (section, "c"), (space, "d")):
         ax.set_title(name, loc="left", weight="bold", fontsize=11)
     # Seen from above there is no line to mark these with.
     flat = [f"{_FLAT[sink.face]} of {sink.solid}" for sink in device.heat_sinks if sink.face in _FLAT]
@@ -297,6 +346,28 @@ def device_picture(device: Device, path: PathLike) -> Figure:
     columns = math.ceil(len(handles) / math.ceil(letters / 130))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4)
     return save_figure(figure, path)
+
+
+def _draw_in_space(ax: Axes, device: Device, plan: Plan, colours: Mapping[str, str]) -> None:
+    """The metals from the side and above."""
+    view = plan.from_aside()
+    shades = {name: np.array(to_rgb(colour)) for name, colour in colours.items()}
+    faces = [facet.light * shades[device.solids[facet.solid].material] for facet in view.facets]
+    # A side has the colour of its border, which hides the seams between its pieces.
+    inks = [np.array(to_rgb(_INK)) if facet.top else face for facet, face in zip(view.facets, faces, strict=True)]
+    widths = [0.4 if facet.top else 0.6 for facet in view.facets]
+    corners = [facet.corners * _NM for facet in view.facets]
+    ax.add_collection(PolyCollection(corners, facecolors=faces, edgecolors=inks, linewidths=widths))
+    ax.set_aspect("equal")
+    ax.autoscale_view()
+    ax.set_axis_off()
+    for step, name in ((view.x, "x"), (view.y, "y")):
+        along = 0.09 * step / np.linalg.norm(step)
+        end = 0.03 + float(along[0]), 0.08 + 1.6 * float(along[1])
+        ax.annotate("", end, (0.03, 0.08), "axes fraction", "axes fraction", arrowprops={"arrowstyle": "->", "lw": 0.8})
+        ax.text(*end, f"${name}$", transform=ax.transAxes, ha="left", va="bottom")
+    if view.stretch != 1.0:
+        ax.set_title(f"$z$ stretched {_number(view.stretch, 2)} times", loc="right", fontsize=8.5)
 
 
 def _device_legend(device: Device, plan: Plan, colours: Mapping[str, str]) -> list[Patch | Line2D]:

@@ -288,6 +288,18 @@ class Regions(Plan):
             for part in self.parts
         ]
 
+    def from_above(self) -> list[tuple[int, np.ndarray]]:
+        """What is seen of each solid from above: pairs of solid and polygon [m]."""
+        found: list[tuple[int, np.ndarray]] = []
+        cover: list[np.ndarray] = []
+        for layer in range(len(self.heights) - 2, -1, -1):
+            own = [part for part in self.parts if part.layer == layer]
+            for part in own:
+                seen = polygons.boolean([part.outline], cover, "not") if cover else [part.outline]
+                found += [(part.solid, outline) for outline in seen]
+            cover = polygons.boolean([*cover, *(part.outline for part in own)], [], "or") if own else cover
+        return found
+
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
         """For pictures: lines along x, y and z [m], and the solid in the middle of each of their cells, -1 for none."""
         extents = np.array([part.extent for part in self.parts])

@@ -6,6 +6,9 @@ a cell of widths h_x, h_y, h_z goes like h_y h_z / h_x, relaxation like h_x h_y 
 makes it. So what each block between neighbouring faces contributes to a signal, term by term and axis by axis, is its
 derivative by the logarithm of each of the block's three extents, up to the sign; one pass over the grid gives the
 derivatives by every face there is, of the discrete signal and exactly. Source: docs/theory.md, section 9.
+
+Where the edges of prisms cut cells the weights are no products of widths. There they are differentiated one dimension
+at a time, by central differences of the weights alone (no field is solved again), and the same sums are taken.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.sparse import hstack
 
 from thermospin import harmonics, operators
 from thermospin.device import Experiment
@@ -97,13 +101,89 @@ class Blocks:
         return out
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Motions:
+    """How the weights of a grid with cut cells change with each dimension.
+
+    Attributes:
+      names: of the dimensions.
+      domain: of each pair of dimension and domain, the domains of the first dimension first.
+      segments: for each axis of the operator derivative of cross-section over half the length (pairs, segments).
+      volume: derivative of the volume [m^2] (pairs, nodes_V).
+      ports: for each contact derivative of its vector by each dimension [1/m] (names, nodes_V).
+    """
+
+    names: tuple[str, ...]
+    domain: np.ndarray
+    segments: tuple[Any, ...]
+    volume: Any
+    ports: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, model: Model, names: Sequence[str]) -> Motions:
+        """The motions of a model's grid."""
+        disc, domains = model.disc, model.disc.domains
+        segments: list[list[Any]] = [[] for _ in disc.axes]
+        volume: list[Any] = []
+        ports: dict[str, list[np.ndarray]] = {name: [] for name in model.ports}
+        for name in names:
+            value = model.device.dimensions[name].value
+            ends = []
+            for step in (DIFFERENCE, -DIFFERENCE):
+                device, grid = model.moved_grid({name: value + step})
+                sections, volumes = operators.sections(grid, domains)
+                faces = {each: face.weights(grid).ravel() for each, face in device.contact_faces().items()}
+                ends.append((sections, volumes, {each: area / area.sum() for each, area in faces.items()}))
+            for number, axis in enumerate(disc.axes):
+                change = (ends[0][0][number] - ends[1][0][number]) / (2 * DIFFERENCE)
+                segments[number].append(change[_rows(model, axis)])
+            volume.append(((ends[0][1] - ends[1][1]) / (2 * DIFFERENCE))[disc.index_V])
+            for each, slopes_of in ports.items():
+                slopes_of.append(((ends[0][2][each] - ends[1][2][each]) / (2 * DIFFERENCE))[disc.index_V])
+        return cls(
+            tuple(names),
+            np.tile(np.arange(domains), len(names)),
+            tuple(hstack(each, format="csr").T.tocsr() for each in segments),
+            hstack(volume, format="csr").T.tocsr(),
+            {each: np.stack(found) for each, found in ports.items()},
+        )
+
+    def sums(
+        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: Array | None
+    ) -> Float[np.ndarray, "names 1 pairs"]:
+        """Entries of one column weighed with the changes and summed, by name."""
+        out = np.zeros((len(operators.COEFFICIENTS), 1, len(self.domain)))
+        for matrix, each in zip(self.segments, entries, strict=True):
+            for name, values in each.items():
+                of_live = np.asarray(values)[1:, 0]
+                out[operators.COEFFICIENTS.index(name), 0] += matrix[:, : len(of_live)] @ of_live
+        if relaxation is not None:
+            out[operators.COEFFICIENTS.index("relaxation"), 0] = self.volume @ np.asarray(relaxation)[:, 0]
+        return out
+
+
+#: Half the step of the central differences of weights [m]: far above what polygons are rounded to, far below a cell.
+DIFFERENCE = 1e-11
+
+
+def of(model: Model, names: Sequence[str]) -> Blocks | Motions:
+    """What `slopes` needs of a model's grid for the derivatives by some dimensions."""
+    return Motions.of(model, names) if model.grid.prisms else Blocks.of(model)
+
+
+def _rows(model: Model, axis: operators.Axis) -> np.ndarray:
+    """The rows of the segments of an axis, in the order of the operator, without its dummy."""
+    shape = [len(nodes) for nodes in model.grid.nodes]
+    order, along = axis.order, axis.direction
+    place = list(np.unravel_index(model.disc.index_T[np.asarray(axis.nodes_T)[0, 1:]], shape))
+    shape[along] = (shape[along] - 1) // order
+    place[along] = place[along] // order
+    return np.ravel_multi_index(place, shape)
+
+
 def _live(model: Model, axis: int, sections: Any) -> Any:
     """The rows of an axis' segments, in the order of the operator, without its dummy."""
-    shape = [len(nodes) for nodes in model.grid.nodes]
-    first = np.unravel_index(model.disc.index_T[np.asarray(model.disc.axes[axis].nodes_T)[0, 1:]], shape)
-    shape[axis] = (shape[axis] - 1) // model.grid.order
-    where = [place // model.grid.order if k == axis else place for k, place in enumerate(first)]
-    return sections[np.ravel_multi_index(where, shape)]
+    return sections[_rows(model, model.disc.axes[axis])]
 
 
 def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]:
@@ -133,7 +213,7 @@ def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.
 
 def slopes(
     model: Model,
-    blocks: Blocks,
+    blocks: Blocks | Motions,
     experiment: Experiment,
     parameters: Parameters,
     ladders: Sequence[Ladder],
@@ -143,7 +223,7 @@ def slopes(
 
     Args:
       model: on a grid whose lines move along.
-      blocks: `Blocks.of(model)`.
+      blocks: `of(model, names)`.
       experiment: whose fields they are.
       parameters: values by name, all of them.
       ladders: its fields, as many rungs as harmonics.
@@ -168,6 +248,8 @@ def slopes(
         np.asarray(harmonics.contributions(model.constitution, signs, dict(parameters), each, number, blocks.domain))
         for number, each in enumerate(moments)
     ]
+    if isinstance(blocks, Motions):
+        return _by_motion(blocks, logs, experiment, ladders, disc.nodes_V)
     widths = [np.zeros((len(ladders), harmonic, len(each))) for each in blocks.widths]
     for number, contribution in enumerate(logs):
         for axis in range(3):
@@ -178,6 +260,25 @@ def slopes(
                 )
         _add_ports(widths, number, blocks, experiment, ladders[number], disc.nodes_V)
     return _by_dimension(model, widths, names)
+
+
+def _by_motion(
+    motions: Motions, parts: Sequence[np.ndarray], experiment: Experiment, ladders: Sequence[Ladder], nodes_V: int
+) -> np.ndarray:
+    """The derivatives by dimensions from what the changes of weights contribute."""
+    out = np.zeros((len(ladders), len(ladders[0].u), len(motions.names)))
+    plus, minus = experiment.voltage
+    for number, (part, ladder) in enumerate(zip(parts, ladders, strict=True)):
+        out[number] = part[: out.shape[1]].reshape(out.shape[1], len(motions.names), -1).sum(axis=2)
+        for contact, sign, fields in (
+            (plus, 1.0, ladder.u),
+            (minus, -1.0, ladder.u),
+            (experiment.current[0], 1.0, ladder.l),
+        ):
+            for h, field in enumerate(fields if contact in motions.ports else ()):
+                mean = (np.asarray(field[:nodes_V]) + np.asarray(field[nodes_V : 2 * nodes_V])) / 2
+                out[number, h] += sign * (motions.ports[contact] @ mean)
+    return out
 
 
 def _add_ports(

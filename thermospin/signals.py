@@ -37,7 +37,6 @@ from thermospin.harmonics import (
 from thermospin.materials import nearest
 from thermospin.model import Model, Parameters, Progress, build
 from thermospin.operators import Coefficients
-from thermospin.shapes import Blocks
 from thermospin.solve import System
 
 __all__ = [
@@ -309,7 +308,7 @@ def evaluate(
     if unknown:
         allowed = [*values, *model.device.dimensions]
         raise ValueError("\n".join(f"parameter '{name}' does not exist; {nearest(name, allowed)}" for name in unknown))
-    blocks = Blocks.of(model) if lengths else None
+    blocks = shapes.of(model, lengths) if lengths else None
     by_experiment: dict[str, list[int]] = {}
     for place, (name, _) in enumerate(wanted):
         if name not in model.device.experiments:

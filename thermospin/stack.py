@@ -347,7 +347,7 @@ def _contact(
     pad: np.ndarray | None = None
     if mark.layer is not None:
         shapes = drawing.shapes.get(mark.layer, [])
-        chosen = shapes if place is None else [each for each in shapes if _gap(each, place) <= NEAR_LABEL]
+        chosen = shapes if place is None else [each for each in shapes if gap(each, place) <= NEAR_LABEL]
         if len(chosen) != 1:
             which = "" if place is None else f" at its label, {polygons.at(place)}"
             return None, [], f"layer {layer_name(mark.layer)} has {len(chosen)} polygons{which}, expected one"
@@ -357,7 +357,7 @@ def _contact(
     conducting = [body for body in bodies if metals is None or body.layer.material in metals]
     under = [body for body in conducting if _covers(body.outline, place, pad)]
     if not under:
-        gaps = [(_gap(body.outline, place), body.name) for body in conducting]
+        gaps = [(gap(body.outline, place), body.name) for body in conducting]
         near = f"; the nearest, '{min(gaps)[1]}', is {1e9 * min(gaps)[0]:.4g} nm away" if gaps else ""
         outside = window is not None and not (
             window.x[0] - NEAR_LABEL <= place[0] <= window.x[1] + NEAR_LABEL
@@ -374,7 +374,7 @@ def _contact(
     ]
     body = (own or under)[-1]
     if pad is None:
-        face = mark.face or _nearest_face(body.outline, place)
+        face = mark.face or nearest_face(body.outline, place)[0]
         return Contact(mark.name, body.name, face), [], None
     held = next((s for s in reversed(body.solids) if polygons.boolean([outline_of(s)], [pad], "and")), body.solids[-1])
     pieces = polygons.boolean([outline_of(held)], [pad], "and")
@@ -397,10 +397,10 @@ def _contact(
 def _covers(outline: np.ndarray, place: np.ndarray, pad: np.ndarray | None) -> bool:
     if pad is not None:
         return bool(polygons.boolean([outline], [pad], "and"))
-    return _gap(outline, place) <= NEAR_LABEL
+    return gap(outline, place) <= NEAR_LABEL
 
 
-def _gap(outline: np.ndarray, place: np.ndarray) -> float:
+def gap(outline: np.ndarray, place: np.ndarray) -> float:
     """Distance of a point from a polygon, 0 inside [m]."""
     if polygons.contains(outline, place):
         return 0.0
@@ -410,8 +410,8 @@ def _gap(outline: np.ndarray, place: np.ndarray) -> float:
     return float(np.linalg.norm(place - p - t[:, None] * along, axis=1).min())
 
 
-def _nearest_face(outline: np.ndarray, place: np.ndarray) -> str:
-    """The straight end of a polygon that a point is nearest to."""
+def nearest_face(outline: np.ndarray, place: np.ndarray) -> tuple[str, float]:
+    """The straight end of a polygon that a point is nearest to, and how far it is [m]."""
     best, side = np.inf, "x-"
     after = np.roll(outline, -1, axis=0)
     for axis in range(2):
@@ -422,7 +422,7 @@ def _nearest_face(outline: np.ndarray, place: np.ndarray) -> str:
             on = (np.abs(outline[:, axis] - end) < polygons.TOUCH) & (np.abs(after[:, axis] - end) < polygons.TOUCH)
             for a, b in zip(outline[on, 1 - axis], after[on, 1 - axis], strict=True):
                 across = max(min(a, b) - place[1 - axis], place[1 - axis] - max(a, b), 0.0)
-                gap = math.hypot(across, place[axis] - end)
-                if gap < best:
-                    best, side = gap, "xy"[axis] + sign
-    return side
+                away = math.hypot(across, place[axis] - end)
+                if away < best:
+                    best, side = away, "xy"[axis] + sign
+    return side, best
