@@ -4,7 +4,8 @@
 
 - A straight wire turned against the grid: what 400 nm more of it add to the resistance, against length/(sigma width
   thickness), for angles and cells across. The currents at its ends cancel in the difference.
-- A quarter of a ring with contacts on its straight ends, against (pi/2)/(sigma thickness ln(outer/inner)).
+- What a second quarter of a ring adds to the resistance of the first, against (pi/2)/(sigma thickness
+  ln(outer/inner)): the current is spread evenly over the first end, not as a ring would have it, and that cancels.
 - A funnel from 30 to 300 nm, against itself on the finest grid of order 3, as is a funnel made of boxes: what a
   staircase of as many steps as there are cells would be worth.
 """
@@ -65,12 +66,13 @@ def wire(angle: float, length: float, width: float = 60e-9) -> Device:
     return body([np.array([[0, 0], [run, run * rise], [run, run * rise + across], [0, across]])], "x-", "x+")
 
 
-def ring(inner: float, outer: float, corners: int = 400) -> Device:
-    """A quarter of a ring; with so many corners its area is right to 3e-6."""
+def ring(inner: float, outer: float, quarters: int, corners: int = 400) -> Device:
+    """One or two quarters of a ring; with so many corners its area is right to 3e-6."""
     turn = np.linspace(0, math.pi / 2, corners)
     arc = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     arc[0], arc[-1] = (1, 0), (0, 1)
-    return body([np.concatenate([outer * arc, inner * arc[::-1]])], "y-", "x-")
+    quarter = np.concatenate([outer * arc, inner * arc[::-1]])
+    return body([quarter], "y-", "x-") if quarters == 1 else body([quarter, quarter * (-1, 1)], "y-", "y-")
 
 
 def funnel(steps: int | None = None) -> Device:
@@ -102,10 +104,14 @@ def main() -> None:
 
     inner, outer = 60e-9, 120e-9
     exact = math.pi / 2 / (SIGMA * THICKNESS * math.log(outer / inner))
-    print("\nquarter of a ring: relative error of the resistance")
+    print("\nring: relative error of what a quarter adds to the resistance")
     print(f"{'across':>7} " + " ".join(f"{f'order {order}':>10}" for order in (1, 2, 3)))
-    for across in (2, 4, 8, 16):
-        found = [resistance(ring(inner, outer), (outer - inner) / across, order)[0] for order in (1, 2, 3)]
+    for across in (2, 4, 8):
+        size = (outer - inner) / across
+        found = [
+            resistance(ring(inner, outer, 2), size, order)[0] - resistance(ring(inner, outer, 1), size, order)[0]
+            for order in (1, 2, 3)
+        ]
         print(f"{across:7d} " + " ".join(f"{value / exact - 1:10.1e}" for value in found), flush=True)
 
     finest = resistance(funnel(), 30e-9 / 32, 3)[0]

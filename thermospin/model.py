@@ -15,10 +15,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import grid as grids
-from thermospin import operators, solve
+from thermospin import operators, polygons, solve
 from thermospin.device import Device
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
+from thermospin.regions import Regions
 from thermospin.solve import Preconditioner, System
 
 Scalar = float | Float[Array, ""]
@@ -144,6 +145,18 @@ class Model:
         return device, dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
 
 
+def _require_apart(device: Device, grid: Grid) -> None:
+    """Refuses a grid on which metals on both sides of a gap have nodes in common, which makes a short circuit."""
+    plan = device.layout()
+    found = plan.short_circuit(grid) if isinstance(plan, Regions) else None
+    if found is not None:
+        place, gap, size = found
+        raise ValueError(
+            f"metals are {1e9 * gap:.3g} nm apart at {polygons.at(place)}, where cells of {1e9 * size:.3g} nm would "
+            "short-circuit them; ask for more cells"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Constitution:
     """The map from parameters and magnetic state to the constitutive law of every domain; hashable.
@@ -233,6 +246,8 @@ def on_grid(
     for face in device.heat_sink_faces():
         held |= face.weights(grid) > 0
     metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
+    if grid.prisms and grid.cuts:
+        _require_apart(device, grid)
     disc = operators.discretise(grid, metals, held)
 
     on_contact = {name: area.ravel()[disc.index_V] for name, area in areas.items()}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from thermospin import polygons
-from thermospin.grid import AXES, Grid, merge_close
+from thermospin.grid import AXES, PASSAGES, Grid, merge_close
 from thermospin.layout import Pieces, Plan, SolidLike
 
 
@@ -287,6 +287,57 @@ class Regions(Plan):
             (part.outline, (float(self.heights[part.layer]), float(self.heights[part.layer + 1])), domains[part.solid])
             for part in self.parts
         ]
+
+    def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
+        """Where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m].
+
+        A node has all that its test function reaches. If that is in pieces which do not meet within some cells around
+        either, the cells are too large for the gap.
+        """
+        x, y, z = grid.lines
+        near = 1.0 if grid.order == 1 else PASSAGES[grid.order][-1][1] - PASSAGES[grid.order][-1][0]
+        for layer, (low, high) in enumerate(itertools.pairwise(self.heights)):
+            at = int(np.argmin(np.abs(z - low)))
+            places = [cut.place for cut in grid.cuts if cut.span[0] <= at < cut.span[1]]
+            own = [p.outline for p in self.parts if p.layer == layer and self.of_metal[p.solid]]
+            if not places or not own:
+                continue
+            metal = polygons.boolean(own, [], "or")
+            cells = np.unique(np.concatenate(places), axis=0)
+            corners = np.unique((cells[:, None] + np.array([(0, 0), (0, 1), (1, 0), (1, 1)])).reshape(-1, 2), axis=0)
+            boxes = [tuple((line[k], line[k + 1]) for line, k in zip((x, y), cell, strict=True)) for cell in cells]
+            for corner in corners:
+                ends = []
+                for line, k in zip((x, y), corner, strict=True):
+                    below, above = (near * (line[min(k + s, len(line) - 1)] - line[max(k + s - 1, 0)]) for s in (0, 1))
+                    ends.append((line[k] - (below if k else 0.0), line[k] + above))
+                boxes.append(tuple(ends))
+            for box in boxes:
+                found = self._parted(metal, box)
+                if found is not None:
+                    return found[0], found[1], max(high - low for low, high in box)
+        return None
+
+    def _parted(
+        self, metal: Sequence[np.ndarray], box: Sequence[tuple[float, float]]
+    ) -> tuple[np.ndarray, float] | None:
+        """Whether a rectangle holds pieces of metal that do not meet around it: where, and how far apart [m]."""
+        own = polygons.rectangle(*box)
+        size = np.ptp(own, axis=0)
+        pieces = polygons.boolean(metal, [own], "and", 1e-3 * float(size.prod()))
+        if len(pieces) < 2:
+            return None
+        wide = polygons.rectangle(*((low - 3 * s, high + 3 * s) for (low, high), s in zip(box, size, strict=True)))
+        around = polygons.boolean(metal, [wide], "and")
+        belongs = [
+            next(k for k, other in enumerate(around) if polygons.boolean([piece], [other], "and", 0.0))
+            for piece in pieces
+        ]
+        for first, second in itertools.combinations(range(len(pieces)), 2):
+            if belongs[first] != belongs[second]:
+                gap, place = polygons.distance(around[belongs[first]], around[belongs[second]])
+                return place, gap
+        return None
 
     def from_above(self) -> list[tuple[int, np.ndarray]]:
         """What is seen of each solid from above: pairs of solid and polygon [m]."""

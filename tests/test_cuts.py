@@ -1,0 +1,225 @@
+"""Cells that edges cut: straight currents pass them exactly, at every order; derivatives by dimensions of polygons."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import spsolve
+
+from thermospin import devicefile, operators, signals
+from thermospin import grid as grids
+from thermospin.grid import Grid, Prism
+from thermospin.model import on_grid
+from thermospin.regions import Regions
+
+WIDTH, THICKNESS = 60e-9, 20e-9
+
+
+def turned_wire(angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Outline of a straight wire through the origin, 600 nm long, and its direction."""
+    along = np.array([np.cos(angle), np.sin(angle)])
+    across = WIDTH / 2 * np.array([-along[1], along[0]])
+    return np.array([s * 300e-9 * along + t * across for s, t in ((-1, -1), (1, -1), (1, 1), (-1, 1))]), along
+
+
+def wire_grid(angle: float, order: int, size: float = 15e-9) -> Grid:
+    """The wire on cells that do not fit it, of uneven width."""
+    rng = np.random.default_rng(1)
+    line = np.arange(-360e-9, 361e-9, size)
+    x, y = (line + rng.uniform(-0.2, 0.2, len(line)) * size for _ in range(2))
+    prism = Prism(turned_wire(angle)[0], (0.0, THICKNESS), 0)
+    lines = x, y, np.array([0.0, THICKNESS])
+    return Grid(lines, grids.fill_prisms(lines, [prism]), order, (prism,))
+
+
+def conduction(grid: Grid) -> tuple[csr_array, np.ndarray]:
+    """The matrix of conduction at unit conductivity on all places of the tensor grid, and which of them are nodes.
+
+    Put together by hand from the weights, segment by segment: D' W D between p + 1 nodes, or two in cut cells.
+    """
+    sections, volume = operators.sections(grid, 1)
+    shape = [len(nodes) for nodes in grid.nodes]
+    total = csr_array((math.prod(shape), math.prod(shape)))
+    for number, section in enumerate(sections):
+        axis, order = (number, grid.order) if number < 3 else (number - 3, 1)
+        _, weights, slope = grids.gauss_lobatto(order)
+        own = (slope.T * weights) @ slope
+        entries = section.tocoo()
+        place = list(np.unravel_index(entries.row, [(n - 1) // order if k == axis else n for k, n in enumerate(shape)]))
+        start = place[axis]
+        nodes = []
+        for local in range(order + 1):
+            place[axis] = order * start + local
+            nodes.append(np.ravel_multi_index(place, shape))
+        for a, b in np.ndindex(order + 1, order + 1):
+            total = total + csr_array((own[a, b] * entries.data, (nodes[a], nodes[b])), shape=total.shape)
+    return total, np.asarray(volume.sum(axis=1)).ravel() > 0
+
+
+def along_wire(grid: Grid, angle: float) -> np.ndarray:
+    """How far along the wire each place of the tensor grid is [m]."""
+    places = np.stack(np.meshgrid(*grid.nodes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return places[:, :2] @ turned_wire(angle)[1]
+
+
+def unbalanced(grid: Grid, angle: float) -> tuple[float, float]:
+    """Largest current left over at a node off the ends for an even field along the wire, and the one at the ends."""
+    matrix, live = conduction(grid)
+    along = along_wire(grid, angle)
+    left = np.abs(matrix @ along)
+    inside = np.abs(along) < 250e-9
+    return float(left[live & inside].max()), float(left[live & ~inside].max())
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("angle", [0.0, 0.3, np.pi / 4, 1.2])
+def test_an_even_current_passes_cut_cells(order: int, angle: float) -> None:
+    """The patch test: nothing is left over but what leaving slivers of 1e-9 of a cell out makes."""
+    inside, ends = unbalanced(wire_grid(angle, order), angle)
+    assert inside < 1e-7 * ends
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_shares_by_area_alone_do_not_pass(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: every node of a cell gets the same part of it, the usual law for cells filled in part."""
+    exact = Grid.cuts.func  # type: ignore[attr-defined]
+
+    def by_area(grid: Grid) -> list[grids.Cut]:
+        _, values, slopes = grids.passages(order)
+        pieces = np.diff(grids.passages(order)[0])
+        weights = np.einsum("isa,s->i", values, pieces) / 2
+        rises = slopes @ pieces
+        out = []
+        for cut in exact(grid):
+            part = cut.area.sum(axis=(1, 2))[:, None, None]
+            dx, dy = (np.diff(line)[i] for line, i in zip(grid.lines[:2], cut.place.T, strict=True))
+            out.append(
+                dataclasses.replace(
+                    cut,
+                    area=part * np.outer(weights, weights),
+                    along_x=part / dx[:, None, None] * np.outer(rises, weights),
+                    along_y=part / dy[:, None, None] * np.outer(weights, rises),
+                )
+            )
+        return out
+
+    monkeypatch.setattr(Grid.cuts, "func", by_area)
+    inside, ends = unbalanced(wire_grid(0.3, order), 0.3)
+    assert inside > 0.05 * ends
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_volumes_of_cut_cells_add_up(order: int) -> None:
+    grid = wire_grid(0.3, order)
+    volume = operators.sections(grid, 1)[1].sum()
+    assert volume == pytest.approx(600e-9 * WIDTH * THICKNESS, rel=1e-8)
+    assert grid.cut.any() and 0 < np.count_nonzero(grid.domain >= 0) < grid.domain.size
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_turned_wire_has_its_resistance(order: int) -> None:
+    """Four cells across: how the potential falls in the middle of it, within 1 % of 1/(sigma width thickness)."""
+    grid = wire_grid(0.4, order)
+    matrix, live = conduction(grid)
+    along = along_wire(grid, 0.4)
+    start, end = (live & (sign * along > 280e-9) for sign in (-1, 1))
+    free = np.flatnonzero(live & ~start)
+    current = np.where(end, 1.0 / end.sum(), 0.0)
+    voltage = np.zeros(len(along))
+    voltage[free] = spsolve(matrix[free][:, free].tocsc(), current[free])
+    middle = live & (np.abs(along) < 150e-9)
+    slope, _ = np.polyfit(along[middle], voltage[middle], 1)
+    assert slope == pytest.approx(1 / (WIDTH * THICKNESS), rel=0.01)
+
+
+BENT = """
+name = "bent"
+length_unit = "nm"
+[dimensions]
+length = 120
+tilt = 30
+height = 15
+[[solids]]
+name = "F"
+material = "Py"
+magnet = "F"
+polygon = [[0, 0], [40, 0], ["40 + tilt", "length"], ["tilt", "length"]]
+z = [0, "height"]
+[[solids]]
+name = "N"
+material = "Cu"
+polygon = [["tilt / 2 - 5", 40], ["tilt / 2 + 120", 30], ["tilt / 2 + 120", 70], ["tilt / 2 - 5", 80]]
+z = ["height", "height + 30"]
+[[contacts]]
+name = "1"
+solid = "F"
+face = "y-"
+[[contacts]]
+name = "2"
+solid = "F"
+face = "y+"
+[[contacts]]
+name = "3"
+solid = "N"
+face = "x+"
+[experiments.e]
+current = ["1", "2"]
+voltage = ["3", "2"]
+states = { P = {}, AP = { F = -1 } }
+"""
+WANTED = [("e", "R1.P"), ("e", "R2.P"), ("e", "R2.spin")]
+
+
+def test_derivatives_by_dimensions_of_polygons() -> None:
+    """Against differences of signals with steps of 0.01 nm: the weights are differentiated with a tenth of that."""
+    device = devicefile.read(BENT, "bent.toml")
+    model = signals.build(device, cells=400, order=2)
+    assert len(model.grid.cuts) > 1
+    names = list(device.dimensions)
+    found = signals.evaluate(model, {}, WANTED, names, tolerance=1e-12)
+    for k, name in enumerate(names):
+        at = device.dimensions[name].value
+        ends = [
+            signals.evaluate(model.moved({name: at + s}), {}, WANTED, tolerance=1e-12).values for s in (1e-11, -1e-11)
+        ]
+        expected = (ends[0] - ends[1]) / 2e-11
+        np.testing.assert_allclose(
+            found.jacobian[:, k], expected, rtol=2e-3, atol=1e-4 * np.abs(found.values).max() / at
+        )
+
+
+def test_reciprocity_holds_on_cut_cells() -> None:
+    """Current and voltage changed over, all magnets reversed: the same R1, to the solver's tolerance."""
+    device = devicefile.read(BENT, "bent.toml")
+    swapped = dataclasses.replace(
+        device,
+        experiments={
+            "e": dataclasses.replace(device.experiments["e"], current=("3", "2"), voltage=("1", "2")),
+        },
+    )
+    grid = device.features.grid([np.union1d(device.features.faces(k), [20e-9] if k < 2 else []) for k in range(3)], 1)
+    values = [signals.measure(on_grid(each, grid), tolerance=1e-11, harmonics=1) for each in (device, swapped)]
+    assert values[0]["e", "R1.P"] == pytest.approx(values[1]["e", "R1.AP"], rel=1e-8)
+
+
+def test_cells_that_would_short_circuit_two_metals_are_refused() -> None:
+    """Two arms of a fork that lean the same way, 10 nm apart; fine cells keep them apart."""
+    fork = "[[0, 0], [40, 0], [640, 1000], [600, 1000]]", "[[50, 0], [90, 0], [690, 1000], [650, 1000]]"
+    arms = "".join(
+        f'[[solids]]\nname = "{name}"\nmaterial = "Cu"\npolygon = {corners}\nz = [0, 10]\n'
+        for name, corners in zip("AB", fork, strict=True)
+    )
+    root = '[[solids]]\nname = "C"\nmaterial = "Cu"\nbox = { x = [0, 90], y = [-40, 0], z = [0, 10] }\n'
+    ends = '[[contacts]]\nname = "1"\nsolid = "A"\nface = "y+"\n[[contacts]]\nname = "2"\nsolid = "B"\nface = "y+"\n'
+    device = devicefile.read('length_unit = "nm"\n' + arms + root + ends, "fork.toml")
+    even = [np.arange(0, 700e-9, 50e-9), np.arange(-40e-9, 1000e-9, 50e-9), []]
+    coarse = device.features.grid([np.union1d(device.features.faces(k), even[k]) for k in range(3)], 2)
+    with pytest.raises(ValueError, match=r"metals are 8.57 nm apart at .* nm would short-circuit them; ask for more"):
+        on_grid(device, coarse)
+    chosen = grids.choose(device.features, 2)
+    plan = device.layout()
+    assert isinstance(plan, Regions) and plan.short_circuit(chosen) is None and plan.short_circuit(coarse) is not None
