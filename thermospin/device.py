@@ -50,7 +50,7 @@ class Solid:
       coordinates: for each axis ("x", "y", "z") with an end that named dimensions move, both ends.
       outline: the polygon that a prism is seen from above, ((x, y), ...) [m], within its box; None for a box.
       corners: of an outline that named dimensions move, both coordinates of each vertex.
-      fitted: whether the edges of the outline along x and y are to lie on grid lines.
+      on_lines: where along x and y grid lines are to lie on edges of the outline [m]; None: on all straight ones.
       provenance: where each extent comes from, by axis, such as "paper: ..." or "assumed".
       note: free text.
     """
@@ -64,7 +64,17 @@ class Solid:
     coordinates: Mapping[str, tuple[Coordinate, Coordinate]] = dataclasses.field(default_factory=dict)
     outline: tuple[tuple[float, float], ...] | None = None
     corners: tuple[tuple[Coordinate, Coordinate], ...] = ()
-    fitted: bool = True
+    on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def straight_edges(self, axis: int) -> list[float]:
+        """Positions of the edges across an axis that grid lines are to lie on [m]."""
+        if self.outline is None or axis == 2:
+            return list(self.box[axis])
+        found = edges_across(np.array(self.outline), axis)
+        if self.on_lines is not None:
+            wanted = np.append(self.on_lines[axis], np.inf)
+            found = found[np.abs(found[:, None] - wanted).min(axis=1) <= polygons.TOUCH]
+        return found.tolist()
 
     def moved(self, dimensions: Mapping[str, float]) -> Solid:
         """The same solid where its coordinates put it for these values of the dimensions [m]."""
@@ -295,7 +305,13 @@ class Device:
             lengths=tuple(material.lambda_sf for material in used),
             outlines=tuple(None if solid.outline is None else np.array(solid.outline) for solid in self.solids),
             prisms=prisms,
-            fitted=tuple(solid.fitted for solid in self.solids),
+            edges=tuple((each.straight_edges(0), each.straight_edges(1)) for each in self.solids),
+            planes=tuple(
+                sorted({float(face.position) for face in self.contact_faces().values() if face.axis == axis})
+                if prisms
+                else ()
+                for axis in range(3)
+            ),
         )
 
     @property
@@ -321,12 +337,10 @@ def _rails(solid: Solid, axis: int) -> list[tuple[float, dict[str, float]]]:
     """Positions of the faces of a solid across an axis [m], and how each moves with dimensions."""
     if solid.outline is None or axis == 2:
         return list(zip(solid.box[axis], solid.slopes(axis), strict=True))
-    if not solid.fitted:
-        return []
     places = [vertex[axis] for vertex in solid.outline]
     return [
         (edge, solid.corners[int(np.argmin(np.abs(np.array(places) - edge)))][axis].slopes if solid.corners else {})
-        for edge in edges_across(np.array(solid.outline), axis).tolist()
+        for edge in solid.straight_edges(axis)
     ]
 
 

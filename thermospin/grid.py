@@ -447,7 +447,8 @@ class Features:
       lengths: spin relaxation length of each solid [m].
       outlines: polygon of each solid seen from above, None for a box.
       prisms: what fills the cells, where that are not boxes alone.
-      fitted: for each solid whether the edges of its outline along x and y are to be faces.
+      edges: positions along x and y of the edges of each outline that are faces [m].
+      planes: positions along x, y and z of contacts, which are faces too [m].
     """
 
     boxes: tuple[Box, ...]
@@ -456,12 +457,14 @@ class Features:
     lengths: tuple[float, ...]
     outlines: tuple[np.ndarray | None, ...] = ()
     prisms: tuple[Prism, ...] = ()
-    fitted: tuple[bool, ...] = ()
+    edges: tuple[tuple[Sequence[float], Sequence[float]], ...] = ()
+    planes: tuple[Sequence[float], ...] = ((), (), ())
 
     def faces(self, axis: int) -> np.ndarray:
         """Positions of all faces across one axis [m]: ends of boxes, and edges of outlines that are normal to it."""
         ends = [edge for i in range(len(self.boxes)) for edge in self._edges(i, axis)]
         # Round solids have no such edges; the grid must hold them all the same.
+        ends += self.planes[axis]
         ends += [pick(box[axis][side] for box in self.boxes) for side, pick in enumerate((min, max))]
         return merge_close(ends)
 
@@ -515,7 +518,7 @@ class Features:
         outline = self.outlines[index] if self.outlines else None
         if outline is None or axis == 2:
             return self.boxes[index][axis]
-        return edges_across(outline, axis).tolist() if self.fitted[index] else ()
+        return self.edges[index][axis]
 
     def _smallest_side(self, index: int) -> float:
         outline = self.outlines[index] if self.outlines else None

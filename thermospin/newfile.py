@@ -195,7 +195,7 @@ def _end(label: gds.Label, drawing: gds.Drawing) -> str | None:
     place = np.array(label.place)
     for shapes in drawing.shapes.values():
         for shape in shapes:
-            if stack.gap(shape, place) > stack.NEAR_LABEL:
+            if polygons.away(shape, place) > stack.NEAR_LABEL:
                 continue
             size = np.ptp(shape, axis=0)
             face, distance = stack.nearest_face(shape, place)

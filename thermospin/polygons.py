@@ -135,6 +135,16 @@ def contains(polygon: np.ndarray, point: Sequence[float] | np.ndarray) -> bool:
     return bool(np.count_nonzero(crosses & (reach > point[0])) % 2)
 
 
+def away(polygon: np.ndarray, point: np.ndarray) -> float:
+    """Distance of a point from a polygon, 0 inside [m]."""
+    if contains(polygon, point):
+        return 0.0
+    p, along = polygon, np.roll(polygon, -1, axis=0) - polygon
+    square = np.maximum(np.einsum("ni,ni->n", along, along), 1e-300)
+    t = np.clip(np.einsum("ni,ni->n", point - p, along) / square, 0.0, 1.0)
+    return float(np.linalg.norm(point - p - t[:, None] * along, axis=1).min())
+
+
 def boolean(
     first: Sequence[np.ndarray],
     second: Sequence[np.ndarray],

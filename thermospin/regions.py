@@ -198,10 +198,17 @@ class Regions(Plan):
             if not (self.of_metal[one.solid] and self.of_metal[other.solid]):
                 continue
             gap, place = polygons.distance(one.outline, other.outline)
-            if gap <= polygons.TOUCH and self._bridged(a, b):
-                continue  # corners at a joint of three
+            if gap >= least or (gap <= polygons.TOUCH and self._bridged(a, b)):
+                continue  # the latter: corners at a joint of three
+            if any(
+                part.layer == one.layer
+                and self.of_metal[part.solid]
+                and polygons.away(part.outline, place) < polygons.TOUCH
+                for part in self.parts
+            ):
+                continue  # metal is between them
             key = (one.solid, other.solid)
-            if gap < least and (key not in found or gap < found[key][2]):
+            if key not in found or gap < found[key][2]:
                 found[key] = (one.solid, other.solid, gap, place)
         return list(found.values())
 

@@ -262,16 +262,24 @@ def _solids(
                 else:
                     made.append((piece, _sum(base, low), _sum(base, high)))
     several = len(made) > 1
+    # Edges of slices are of our making, and so are those of a draped film over them: they need no grid lines.
+    seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, outline.tolist())))] + list(below)
+    x, y = ((tuple(end for each in seen for end in each.straight_edges(k))) for k in range(2))
+    on_lines = ((), ()) if layer.sidewall_angle else (x, y)
     return [
-        _solid(
-            f"{name}/{k}" if several else name, piece, low, high, layer, name, fitted=not layer.sidewall_angle
-        ).moved(lengths)
+        _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, on_lines=on_lines).moved(lengths)
         for k, (piece, low, high) in enumerate(made, 1)
     ], found
 
 
 def _solid(
-    name: str, piece: np.ndarray, low: Coordinate, high: Coordinate, layer: Layer, body: str, *, fitted: bool
+    name: str,
+    piece: np.ndarray,
+    low: Coordinate,
+    high: Coordinate,
+    layer: Layer,
+    body: str,
+    on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Solid:
     outline = tuple((float(x), float(y)) for x, y in piece)
     (x0, y0), (x1, y1) = piece.min(axis=0).tolist(), piece.max(axis=0).tolist()
@@ -283,7 +291,7 @@ def _solid(
         {"x": f"layer {layer_name(layer.layer)}", "y": f"layer {layer_name(layer.layer)}"},
         coordinates={"z": (low, high)},
         outline=outline,
-        fitted=fitted,
+        on_lines=on_lines,
     )
 
 
@@ -347,7 +355,7 @@ def _contact(
     pad: np.ndarray | None = None
     if mark.layer is not None:
         shapes = drawing.shapes.get(mark.layer, [])
-        chosen = shapes if place is None else [each for each in shapes if gap(each, place) <= NEAR_LABEL]
+        chosen = shapes if place is None else [each for each in shapes if polygons.away(each, place) <= NEAR_LABEL]
         if len(chosen) != 1:
             which = "" if place is None else f" at its label, {polygons.at(place)}"
             return None, [], f"layer {layer_name(mark.layer)} has {len(chosen)} polygons{which}, expected one"
@@ -357,7 +365,7 @@ def _contact(
     conducting = [body for body in bodies if metals is None or body.layer.material in metals]
     under = [body for body in conducting if _covers(body.outline, place, pad)]
     if not under:
-        gaps = [(gap(body.outline, place), body.name) for body in conducting]
+        gaps = [(polygons.away(body.outline, place), body.name) for body in conducting]
         near = f"; the nearest, '{min(gaps)[1]}', is {1e9 * min(gaps)[0]:.4g} nm away" if gaps else ""
         outside = window is not None and not (
             window.x[0] - NEAR_LABEL <= place[0] <= window.x[1] + NEAR_LABEL
@@ -387,7 +395,6 @@ def _contact(
             high,
             body.layer,
             body.name,
-            fitted=True,
         )
         for k, piece in enumerate(pieces, 1)
     ]
@@ -397,17 +404,7 @@ def _contact(
 def _covers(outline: np.ndarray, place: np.ndarray, pad: np.ndarray | None) -> bool:
     if pad is not None:
         return bool(polygons.boolean([outline], [pad], "and"))
-    return gap(outline, place) <= NEAR_LABEL
-
-
-def gap(outline: np.ndarray, place: np.ndarray) -> float:
-    """Distance of a point from a polygon, 0 inside [m]."""
-    if polygons.contains(outline, place):
-        return 0.0
-    p, q = outline, np.roll(outline, -1, axis=0)
-    along = q - p
-    t = np.clip(np.einsum("ni,ni->n", place - p, along) / np.maximum((along**2).sum(axis=1), 1e-300), 0.0, 1.0)
-    return float(np.linalg.norm(place - p - t[:, None] * along, axis=1).min())
+    return polygons.away(outline, place) <= NEAR_LABEL
 
 
 def nearest_face(outline: np.ndarray, place: np.ndarray) -> tuple[str, float]:

@@ -1,0 +1,348 @@
+"""Layouts read: GDSII and OASIS, stacks, draped and slanted films, contacts, and what broken layouts are told."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import gdstk
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from thermospin import cli, devicefile, gds, newfile, polygons
+from thermospin.device import Device, DeviceError, load
+from thermospin.regions import Patch, Regions
+
+STACK = """
+name = "valve"
+length_unit = "nm"
+[dimensions]
+t_cu = 60
+[layout]
+file = "valve.gds"
+[[layout.layers]]
+layer = "1/0"
+material = "Py"
+thickness = 15
+zmin = 0
+magnet = true
+[[layout.layers]]
+layer = 2
+material = "Cu"
+thickness = "t_cu"
+drape = true
+[[solids]]
+name = "base"
+material = "SiO2"
+box = { x = [-800, 800], y = [-800, 800], z = [-100, 0] }
+[[contacts]]
+name = "I+"
+label = "I+"
+[[contacts]]
+name = "V+"
+label = "V+"
+face = "x+"
+[[heat_sinks]]
+solid = "base"
+face = "z-"
+"""
+
+
+def drawing() -> gdstk.Cell:
+    """Two magnets, one pointed, and a bridge that widens; in micrometres."""
+    cell = gdstk.Cell("VALVE")
+    cell.add(gdstk.rectangle((-0.3, -0.5), (0, 0.5), layer=1))
+    cell.add(gdstk.Polygon([(0.1, -0.3), (0.14, -0.3), (0.14, 0.3), (0.12, 0.4), (0.1, 0.3)], layer=1))
+    cell.add(
+        gdstk.Polygon([(-0.04, -0.02), (0.2, -0.02), (0.4, -0.15), (0.4, 0.15), (0.2, 0.02), (-0.04, 0.02)], layer=2)
+    )
+    cell.add(gdstk.rectangle((0.4, -0.15), (0.6, 0.15), layer=2))  # touches the funnel: one body with it
+    cell.add(gdstk.Label("FM1", (-0.15, 0), layer=1), gdstk.Label("FM2", (0.12, -0.2), layer=1))
+    cell.add(gdstk.Label("I+", (-0.15, 0.49), layer=1), gdstk.Label("V+", (0.59, 0), layer=2))
+    return cell
+
+
+def written(folder: Path, *cells: gdstk.Cell, name: str = "valve.gds") -> Path:
+    library = gdstk.Library(unit=1e-6, precision=1e-10)
+    library.add(*cells)
+    path = folder / name
+    (library.write_oas if path.suffix == ".oas" else library.write_gds)(path)
+    return path
+
+
+def device_of(folder: Path, text: str = STACK, cell: gdstk.Cell | None = None) -> Device:
+    written(folder, cell or drawing())
+    path = folder / "valve.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def faults_of(folder: Path, text: str = STACK, cell: gdstk.Cell | None = None) -> list[str]:
+    with pytest.raises(DeviceError) as caught:
+        device_of(folder, text, cell)
+    path = folder / "valve.toml"
+    return [fault.removeprefix(f"{path}: ").replace(f"{folder}/", "") for fault in caught.value.faults]
+
+
+def test_a_layout_becomes_a_device(tmp_path: Path) -> None:
+    device = device_of(tmp_path)
+    assert device.magnets == ("FM1", "FM2")
+    assert {solid.name.partition("/")[0] for solid in device.solids} == {"base", "FM1", "FM2", "Cu"}
+    assert device.solid("FM1").box == ((-300e-9, 0.0), (-500e-9, 500e-9), (0.0, 15e-9))
+    faces = device.contact_faces()
+    assert device.contact("I+").face == "y+" and faces["I+"].area == pytest.approx(300e-9 * 15e-9)
+    assert faces["V+"].area == pytest.approx(300e-9 * 60e-9)
+    # The bridge lies on the magnets where there are some, else on the base; later films overwrite nothing here.
+    tops = {round(1e9 * s.box[2][1]) for s in device.solids if s.material == "Cu"}
+    assert tops == {60, 75}
+    area = sum(abs(polygons.area(np.array(s.outline))) for s in device.solids if s.material == "Cu")
+    assert area == pytest.approx((240 * 40 + 200 * 170 + 200 * 300) * 1e-18, rel=1e-9)
+
+
+def test_thicknesses_are_dimensions_and_draped_films_follow(tmp_path: Path) -> None:
+    device = device_of(
+        tmp_path, STACK.replace("t_cu = 60", "t_cu = 60\nt_py = 15").replace("thickness = 15", 'thickness = "t_py"')
+    )
+    moved = device.moved({"t_py": 20e-9, "t_cu": 50e-9})
+    assert {round(1e9 * s.box[2][1]) for s in moved.solids if s.material == "Cu"} == {50, 70}
+
+
+@pytest.mark.parametrize("name", ["valve.gds", "valve.oas"])
+def test_both_formats_read_alike(tmp_path: Path, name: str) -> None:
+    found = gds.read(written(tmp_path, drawing(), name=name))
+    assert found.cell == "VALVE"
+    assert sorted((len(each), layer) for layer, each in found.shapes.items()) == [(2, (1, 0)), (2, (2, 0))]
+    assert {label.text: label.place for label in found.labels}["V+"] == (590e-9, 0.0)
+    assert found.extent == ((-300e-9, 600e-9), (-500e-9, 500e-9))
+
+
+def test_cells_inside_cells_and_paths_count(tmp_path: Path) -> None:
+    inner, outer = drawing(), gdstk.Cell("TOP")
+    outer.add(gdstk.Reference(inner, (1.0, 0), rotation=np.pi / 2))
+    outer.add(gdstk.FlexPath([(0, -1), (0.5, -1)], 0.1, layer=3, simple_path=True))
+    found = gds.read(written(tmp_path, outer, inner))
+    assert found.cell == "TOP" and len(found.shapes[1, 0]) == 2
+    np.testing.assert_allclose(np.concatenate(found.shapes[1, 0])[:4].min(axis=0), (0.5e-6, -0.3e-6), atol=1e-15)
+    assert abs(polygons.area(found.shapes[3, 0][0])) == pytest.approx(0.05e-12)
+    assert gds.read(tmp_path / "valve.gds", "VALVE").extent[0] == (-300e-9, 600e-9)
+
+
+def test_cells_with_data_of_a_layout_program_are_none(tmp_path: Path) -> None:
+    data = gdstk.Cell("$$$CONTEXT_INFO$$$")
+    data.add(gdstk.rectangle((0, 0), (1, 1)))
+    assert gds.read(written(tmp_path, data, drawing())).cell == "VALVE"
+
+
+def test_several_top_cells_are_listed(tmp_path: Path) -> None:
+    other = gdstk.Cell("OTHER")
+    other.add(gdstk.rectangle((0, 0), (1, 1)))
+    path = written(tmp_path, drawing(), other)
+    with pytest.raises(gds.LayoutError, match=r'2 top cells: (VALVE, OTHER|OTHER, VALVE); say which with cell = "'):
+        gds.read(path)
+    assert gds.read(path, "OTHER").shapes.keys() == {(0, 0)}
+    with pytest.raises(gds.LayoutError, match="there is no cell 'VALV'; it has (VALVE, OTHER|OTHER, VALVE)"):
+        gds.read(path, "VALV")
+
+
+def _bow(cell: gdstk.Cell) -> None:
+    cell.add(gdstk.Polygon([(0.5, 0.5), (0.6, 0.6), (0.6, 0.5), (0.5, 0.6)], layer=2))
+
+
+def _flat(cell: gdstk.Cell) -> None:
+    cell.add(gdstk.Polygon([(0.5, 0.5), (0.6, 0.6), (0.7, 0.7)], layer=2))
+
+
+def _near(cell: gdstk.Cell) -> None:
+    cell.add(gdstk.rectangle((0.601, -0.1), (0.7, 0.1), layer=2))
+
+
+def _stray(cell: gdstk.Cell) -> None:
+    cell.add(gdstk.rectangle((0.5, 0.5), (0.6, 0.6), layer=7, datatype=2))
+
+
+def _air(cell: gdstk.Cell) -> None:
+    for label in cell.labels:
+        if label.text == "V+":
+            label.origin = (0.63, 0)
+
+
+def _twice(cell: gdstk.Cell) -> None:
+    cell.add(gdstk.Label("V+", (0.5, 0.1), layer=2))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "change", "expected"),
+    [
+        (_bow, ("", ""), "layout: valve.gds: polygon 2 on layer 2/0, around (550, 550) nm: its edges 0 and 2 cross "
+         "each other at (550, 550) nm; cut it into polygons that do not"),
+        (_flat, ("", ""), "layout: valve.gds: polygon 2 on layer 2/0, around (600, 600) nm: its area is zero, at "),
+        (_near, ("", ""), "and 'Cu2': metals that are 1 nm apart at (600.5, "),
+        (_stray, ("", ""), "layout: layer 7/2 has 1 polygon, the first around (550, 550) nm, but no entry in the "
+         'stack; add one, or ignore = ["7/2"]'),
+        (_stray, ("[[layout.layers]]", 'ignore = ["7/2"]\n[[layout.layers]]'), None),
+        (_air, ("", ""), "contact 'V+': it is on air: at (630, 0) nm there is no metal of the stack; the nearest, "
+         "'Cu', is 30 nm away"),
+        (_twice, ("", ""), "contact 'V+': 2 labels say 'V+', at (590, 0) nm and (500, 100) nm; expected one"),
+        (None, ('label = "V+"', 'label = "V*"'), "contact 'V+': no label says 'V*'; did you mean"),
+        (None, ("layer = 2", "layer = 5"), "layout: layer 5/0 of the stack has no shapes in cell 'VALVE', which has "
+         '"1/0", "2/0"'),
+        (None, ("layer = 2", 'layer = "two"'), "layout.layers[1], layer: got 'two', expected a layer and a datatype, "
+         'such as "3/0" or 3'),
+        (None, ("zmin = 0\n", ""), "layout.layers[0], zmin: missing; give a height, or drape = true"),
+        (None, ("t_cu = 60", "t_cu = 10"), "solid 'Cu': its pieces do not hang together, one around"),
+        (None, ('file = "valve.gds"', 'file = "valv.gds"'), "layout: valv.gds: no such file"),
+        (None, ('file = "valve.gds"', 'file = "valve.gds"\ngrid = 40'), "layout: polygon 0 on layer 1/0: vertex 0 at "
+         "(-300, -500) nm is off the grid of 40 nm"),
+        (None, ('file = "valve.gds"', 'file = "valve.gds"\nwindow = { x = [-900, 300], y = [-500, 500] }'),
+         "contact 'V+': it is on air: at (590, 0) nm there is no metal of the stack, which is outside the window"),
+        (None, ('material = "Cu"', 'material = "Cux"'), "solid 'Cux/1', material: got 'Cux'; "),
+    ],
+)  # fmt: skip
+def test_a_broken_layout_is_told(
+    tmp_path: Path, spoil: Callable[[gdstk.Cell], None] | None, change: tuple[str, str], expected: str | None
+) -> None:
+    cell = drawing()
+    if spoil:
+        spoil(cell)
+    text = STACK.replace(*change, 1) if change[0] else STACK
+    if expected is None:
+        assert device_of(tmp_path, text, cell).magnets
+        return
+    found = faults_of(tmp_path, text, cell)
+    assert any(expected in fault for fault in found), found
+
+
+def test_a_path_without_width_is_told(tmp_path: Path) -> None:
+    cell = gdstk.Cell("A")
+    cell.add(gdstk.FlexPath([(0.1, 0), (1, 1)], 0.1, layer=4, simple_path=True))
+    content = bytearray(written(tmp_path, cell, name="open.gds").read_bytes())
+    at = content.find(struct.pack(">HH", 8, 0x0F03))  # the record of the path's width
+    content[at + 4 : at + 8] = bytes(4)
+    (tmp_path / "open.gds").write_bytes(content)
+    with pytest.raises(gds.LayoutError, match=r"path on layer 4/0 from \(100, 0\) nm: an open path without width"):
+        gds.read(tmp_path / "open.gds")
+
+
+@pytest.mark.parametrize("name", ["a.gds", "a.oas"])
+def test_a_file_of_another_kind_is_told(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(b"no layout at all")
+    with pytest.raises(gds.LayoutError, match="is no (GDSII|OASIS) file, or it is cut off"):
+        gds.read(tmp_path / name)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_window_cuts_and_its_edges_hold_contacts(tmp_path: Path) -> None:
+    text = STACK.replace('file = "valve.gds"', 'file = "valve.gds"\nwindow = { x = [-300, 592], y = [-500, 500] }')
+    device = device_of(tmp_path, text)
+    assert device.solid("Cu").box[0][1] <= 592e-9
+    assert device.contact_faces()["V+"].position == pytest.approx(592e-9)
+
+
+def test_a_pad_of_a_layer_of_its_own_holds_the_top(tmp_path: Path) -> None:
+    cell = drawing()
+    cell.add(gdstk.rectangle((0.45, -0.1), (0.55, 0.1), layer=20))
+    text = STACK.replace('label = "V+"\nface = "x+"', 'layer = "20/0"')
+    face = device_of(tmp_path, text, cell).contact_faces()["V+"]
+    assert isinstance(face, Patch) and face.axis == 2
+    assert face.area == pytest.approx(100e-9 * 200e-9) and face.position == pytest.approx(60e-9)
+
+
+def test_slanted_side_walls_are_slices(tmp_path: Path) -> None:
+    """Of a pad of 200 x 300 nm and 60 nm height at 45 degrees: frustum slices by the rule of midpoints."""
+    text = STACK.replace("zmin = 0\n", "zmin = 0\nsidewall_angle = 20\nslices = 5\n")
+    device = device_of(tmp_path, text)
+    own = [s for s in device.solids if s.name.startswith("FM1/")]
+    assert len(own) == 5 and not any(s.straight_edges(0) for s in own)
+    lean = np.tan(np.radians(20))
+    for k, solid in enumerate(sorted(own, key=lambda s: s.box[2][0])):
+        shrink = 2 * lean * 15 * (k + 0.5) / 5
+        width, length = (1e9 * (high - low) for low, high in solid.box[:2])
+        assert (width, length) == pytest.approx((300 - shrink, 1000 - shrink))
+    # What is drawn between the slices' edges is no grid line.
+    assert len(device.features.faces(0)) < 12
+    steep = faults_of(tmp_path, text.replace("angle = 20", "angle = 85"))
+    assert any("'FM2': its side walls meet before its top" in fault for fault in steep)
+
+
+def test_what_is_left_of_overlapping_polygons(tmp_path: Path) -> None:
+    """Later solids overwrite earlier ones: areas by layer, and nothing twice."""
+    text = """
+length_unit = "nm"
+[[solids]]
+name = "A"
+material = "Cu"
+polygon = [[0, 0], [100, 0], [100, 100], [0, 100]]
+z = [0, 20]
+[[solids]]
+name = "B"
+material = "Py"
+polygon = [[50, 50], [150, 50], [150, 150]]
+z = [10, 30]
+[[contacts]]
+name = "a"
+solid = "A"
+face = "x-"
+"""
+    device = devicefile.read(text, "two.toml")
+    plan = device.layout()
+    assert isinstance(plan, Regions)
+    areas = {(p.solid, p.layer): abs(polygons.area(p.outline)) * 1e18 for p in plan.parts}
+    assert areas == pytest.approx({(0, 0): 10000, (0, 1): 10000 - 1250, (1, 1): 5000, (1, 2): 5000})
+    assert plan.neighbours() == {(0, 1)}
+    seen = plan.from_above()
+    assert sum(abs(polygons.area(outline)) for _, outline in seen) * 1e18 == pytest.approx(10000 + 5000 - 1250)
+    lines, owner = plan.raster(60)
+    assert owner.shape == tuple(len(line) - 1 for line in lines) and set(np.unique(owner)) == {-1, 0, 1}
+
+
+def test_a_polygon_and_a_box_are_one_thing(tmp_path: Path) -> None:
+    base = 'length_unit = "nm"\n[[contacts]]\nname = "a"\nsolid = "A"\nface = "x-"\n'
+    base += '[[solids]]\nname = "A"\nmaterial = "Cu"\n'
+    with pytest.raises(DeviceError, match="solid 'A': got box and z, expected either box"):
+        devicefile.read(base + "box = { x = [0, 1], y = [0, 1], z = [0, 1] }\nz = [0, 1]\n", "a.toml")
+    with pytest.raises(DeviceError, match="solid 'A': got no shape, expected either box"):
+        devicefile.read(base, "a.toml")
+    with pytest.raises(DeviceError, match="solid 'A', polygon: its edges 0 and 2 cross each other at"):
+        devicefile.read(base + "polygon = [[0, 0], [1, 1], [1, 0], [0, 1]]\nz = [0, 1]\n", "a.toml")
+    square = devicefile.read(base + "polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\nz = [0, 1]\n", "a.toml")
+    box = devicefile.read(base + "box = { x = [0, 1], y = [0, 1], z = [0, 1] }\n", "a.toml")
+    assert square.contact_faces()["a"].area == pytest.approx(box.contact_faces()["a"].area)
+    grids = [each.features.grid([each.features.faces(k) for k in range(3)], 2) for each in (square, box)]
+    assert not grids[0].cuts
+    np.testing.assert_array_equal(grids[0].domain, grids[1].domain)
+
+
+def test_a_written_layout_reads_back(tmp_path: Path) -> None:
+    device = device_of(tmp_path)
+    gds.write(device, tmp_path / "again.gds")
+    found = gds.read(tmp_path / "again.gds")
+    assert sum(len(each) for each in found.shapes.values()) == len(device.solids)
+    assert {label.text for label in found.labels} == {"I+", "V+"}
+
+
+def test_new_writes_what_a_layout_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its blanks filled in, the file of `new` is the device."""
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, drawing())
+    runner = CliRunner()
+    told = runner.invoke(cli.app, ["new", "mine", "--gds", "valve.gds"])
+    assert told.exit_code == 0 and "fill in what is ?, then thermospin check mine.toml" in told.stdout
+    broken = runner.invoke(cli.app, ["check", "mine.toml"])
+    assert broken.exit_code == 2
+    assert broken.stderr.count("thickness: got") == 2 and broken.stderr.count("material: got '?'") == 2
+    text = Path("mine.toml").read_text()
+    for material, thickness in (("Py", "15 nm"), ("Cu", "60 nm")):
+        text = text.replace('material = "?"', f'material = "{material}"', 1).replace('"? nm"', f'"{thickness}"', 1)
+    Path("mine.toml").write_text(text.replace("\ndrape = true", "\ndrape = true\nmagnet = true", 1))
+    device = load("mine.toml")
+    assert device.magnets == ("FM1", "FM2") and {c.name: c.face for c in device.contacts} == {"I+": "y+", "V+": "x+"}
+    checked = runner.invoke(cli.app, ["check", "mine.toml", "--picture", "mine.png"])
+    assert checked.exit_code == 0 and "No faults." in checked.stdout and Path("mine.png").stat().st_size > 10_000
+    again = runner.invoke(cli.app, ["new", "mine"])
+    assert again.exit_code == 2 and "is there already" in again.stderr
+
+
+def test_new_writes_a_device_that_has_no_faults() -> None:
+    assert devicefile.read(newfile.blank("first"), "first.toml").experiments["thermal"].current == ("1", "2")
