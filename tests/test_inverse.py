@@ -624,7 +624,7 @@ class Solver:
         monkeypatch.setattr(accuracy, "companions", self.companions)
 
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
-        model = types.SimpleNamespace(device=device, grid=types.SimpleNamespace(order=order))
+        model = types.SimpleNamespace(device=device, grid=types.SimpleNamespace(order=order, prisms=()))
         model.outdated = lambda parameters: self.refreshed is not None
         model.refreshed = lambda parameters: self.refreshed.append(order) or model
         return model

@@ -75,7 +75,7 @@ class Cut:
     With test functions T_i(x) T_j(y) that pass linearly from one node to the next and sum to 1, and the covered part C
     of the cell seen from above: `area` is the integral of T_i T_j over C, `along_x` that of r_i T_j with -r_i the slope
     of the passage from node i to i + 1, `along_y` likewise. So a current that flows evenly along x or y goes from node
-    to node as exactly as if the cells fitted the edge (docs/theory.md, section 9).
+    to node as exactly as if the cells fitted the edge (docs/theory.md, section 4).
 
     Attributes:
       domain: index of the domain.

@@ -873,6 +873,10 @@ def fit(
         others = [whole_of(bare_of(each), each[0].grid.order) for each in companions]
         values = _at_start(own, others, last, parameters, list(free or ["zeta"]))
         grid_stds = _grid_stds(own, values, rows)
+        moved = [accuracy.elsewhere(each) for each in models]
+        if any(moved):
+            there, _ = bare_of([other or each for other, each in zip(moved, models, strict=True)])(parameters, ())
+            grid_stds = grid_stds + accuracy.CUT * np.abs(there - values[own - 1])
         wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
         if correlation is not None:
             shares = np.array([row.std for row in rows]) / np.array([row.std for row in wider])
