@@ -13,7 +13,8 @@ from test_coordinates import VALVE
 from typer.testing import CliRunner
 
 from thermospin import cli, design, devicefile, gds, predictors, signals
-from thermospin.design import HOTTEST, Objective
+from thermospin.data import Row
+from thermospin.design import DENSEST, HOTTEST, Limits, Objective
 from thermospin.device import Device
 
 WIRE = (
@@ -64,7 +65,7 @@ def valve() -> Device:
 def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
     model = signals.build(valve, cells=150, order=1)
-    predict = design._Predict(model, Objective.parse(f"local R2.spin / local {HOTTEST}", valve), None)
+    predict = design._Predict(model, Objective.parse(f"local R2.spin / local {HOTTEST}", valve).wanted, None)
     names = ["gap", "width", "height"]
     values, jacobian = predict(valve.numbers(), names)
     assert values[1] > 0
@@ -76,11 +77,63 @@ def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
     assert np.max(np.abs(jacobian[1]) * 30e-9 / values[1]) > 0.1
 
 
+@pytest.mark.slow
+def test_the_density_of_a_straight_wire_is_current_over_cross_section(wire: Device) -> None:
+    """Of the narrow part, 200 nm of 30 x 20 nm: the even current, and what its start adds, some percent."""
+    model = signals.build(wire, cells=300, order=2)
+    predict = design._Predict(model, [("main", DENSEST)], None)
+    values, slopes = predict(wire.numbers(), ["width", "height"])
+    even = 1 / (30e-9 * 20e-9)
+    assert even < values[0] < 1.05 * even
+    # d ln j / d ln height is -1 exactly, by width a little less for the funnel; the step is 1e-3, the bend of ln j 1.
+    assert slopes[0, 1] * 20e-9 / values[0] == pytest.approx(-1, abs=2e-3)
+    assert -1.1 < slopes[0, 0] * 30e-9 / values[0] < -0.8
+
+
+def test_a_standard_error_is_that_of_the_normal_equations() -> None:
+    rng = np.random.default_rng(0)
+    rows = tuple(Row("e", "R1.P", 0.0, std) for std in (0.1, 0.2, 0.5, 1.0))
+    jacobian = rng.normal(size=(4, 3)) * (1, 1e6, 1e-9)
+    fit = design.Fit(rows, ("a", "b", "c"))
+    covariance = np.linalg.inv(jacobian.T @ np.diag([row.std**-2 for row in rows]) @ jacobian)
+    for k, name in enumerate(fit.free):
+        assert fit.std(jacobian, name) == pytest.approx(np.sqrt(covariance[k, k]), rel=1e-9)
+
+
+def test_a_standard_error_as_an_objective(valve: Device, unchecked: None, tmp_path: Path) -> None:
+    """It falls, and is what the fit of the same data says at the start."""
+    rows = tuple(Row("local", f"R2.{part}", 1.0, std) for part, std in (("baseline", 1e3), ("spin", 10.0)))
+    fit = design.Fit(rows, ("zeta", "Fe.S_s"))
+    options = {"cells": 200, "order": 1, "fit": fit, "steps": 4}
+    found = design.design(valve, "1 / std Fe.S_s", ["gap", "width"], **options)
+    assert found.steps[-1].objective > 1.05 * found.steps[0].objective
+    model = signals.build(valve, cells=200, order=1)
+    jacobian = signals.evaluate(model, {}, [(r.experiment, r.signal) for r in rows], fit.free).jacobian
+    assert found.steps[0].objective == pytest.approx(1 / fit.std(jacobian, "Fe.S_s"), rel=1e-4)
+    with pytest.raises(ValueError, match="the standard error of Fe.S_s needs the data of a fit"):
+        design.design(valve, "1 / std Fe.S_s", ["gap"])
+    with pytest.raises(ValueError, match="free: Fe.P is not there, its standard error would be 0"):
+        design.design(valve, "1 / std Fe.P", ["gap"], fit=fit)
+
+
+def test_limits_hold_for_the_design(wire: Device, unchecked: None) -> None:
+    """The voltage of a wire grows as it gets narrower, until the density is as large as allowed, to SLSQP's 1e-3."""
+    limits = Limits(1e-3, density=2e12)
+    found = design.design(wire, "main R1.P", ["width"], limits=limits, cells=200, order=1, steps=15)
+    best = max((s for s in found.steps if s.excess <= 1 + design.SLACK), key=lambda s: s.objective)
+    assert best.lengths == {"width": pytest.approx(found.device.lengths()["width"])}
+    assert 0.97 < best.excess <= 1 + design.SLACK
+    # j = I/(width height) but for the funnel: 25 nm, to its few percent.
+    assert best.lengths["width"] == pytest.approx(1e-3 / 2e12 / 20e-9, rel=0.06)
+    free = design.design(wire, "main R1.P", ["width"], cells=200, order=1, steps=15)
+    assert free.device.lengths()["width"] < 0.8 * best.lengths["width"], "negative control: without the limit"
+
+
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start and end are not computed once more, which takes longer than a short way."""
     nothing = design.Check({}, (1.0, 0.0), float("nan"))
-    monkeypatch.setattr(design, "_checked", lambda *_: nothing)
+    monkeypatch.setattr(design, "checked", lambda *_: nothing)
 
 
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:

@@ -80,7 +80,7 @@ class FitCommand(TyperCommand):
 class DesignCommand(FitCommand):
     """The same with --vary."""
 
-    spread = ("--vary",)
+    spread = ("--vary", "--free")
 
 
 def spread_names(args: list[str], *options: str) -> list[str]:
@@ -528,7 +528,7 @@ def design(
         str,
         typer.Option(
             metavar="SIGNAL[/OTHER]",
-            help='As large as can be: "thermal R2.spin", "... / thermal R2.baseline", "... / thermal hottest".',
+            help='To be large: "thermal R2.spin", "... / thermal R2.baseline", "... / thermal hottest", "1/std Py.P".',
         ),
     ],
     vary: Annotated[
@@ -540,6 +540,27 @@ def design(
     robust: Annotated[
         float, typer.Option(metavar="STDS", min=0, help="The worst device so many standard deviations away counts.")
     ] = 0.0,
+    current: Annotated[
+        str | None, typer.Option(metavar="CURRENT", help='Amplitude that limits are meant at: "2 mA".')
+    ] = None,
+    max_temperature: Annotated[
+        str | None, typer.Option(metavar="RISE", help='Largest rise of the hottest point at that current: "60 K".')
+    ] = None,
+    max_density: Annotated[
+        str | None, typer.Option(metavar="DENSITY", help='Largest current density, mean over a block: "8e11 A/m^2".')
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Data (CSV) of the fit that a standard error is of.")
+    ] = None,
+    free: Annotated[
+        list[str] | None, typer.Option(metavar="NAME...", help="What that fit frees; default: zeta and the parameter.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option(metavar="SOLID", help="Instead of dimensions: where this box should have metal.")
+    ] = None,
+    tile: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Size of the tiles of a form; default: half the feature.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="So many devices at most.")] = 50,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the design; default: NAME-design.")
@@ -552,27 +573,40 @@ def design(
     Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it goes on where it was.
     """
     with exit_codes():
-        from thermospin.devicefile import read, text_of, with_lengths
+        from thermospin.devicefile import read, text_of, with_lengths, with_place
         from thermospin.units import parse
 
         text, source = text_of(device)
         loaded = _with_experiments(read(text, source, Path(device).parent), device)
         smallest = None if feature is None else parse(feature, "length", key="--feature")
+        limits = _limits(current, max_temperature, max_density)
         folder = out if out is not None else Path(f"{loaded.name}-design")
         require_folder(folder)
         start_jax()
         from thermospin import gds
+        from thermospin.design import Fit, Objective
         from thermospin.design import design as run_design
         from thermospin.design_figures import design_picture
         from thermospin.export import atomic_file, write_json
 
+        asked, fit = Objective.parse(objective, loaded), None
+        if form is not None:
+            _free_form(text, loaded, asked, form, tile, smallest, steps, folder, (cells, order), Path(device).parent)
+            return
+        if data is not None:
+            from thermospin.data import load as load_data
+
+            own = [name for kind, name in asked.wanted if kind == "std"]
+            fit = Fit(load_data(data, loaded), tuple(free or dict.fromkeys(["zeta", *own])))
         with Progress() as progress:
             found = run_design(
                 loaded,
-                objective,
+                asked,
                 vary or None,
                 feature=smallest,
                 robust=robust,
+                limits=limits,
+                fit=fit,
                 steps=steps,
                 cells=cells,
                 order=order,
@@ -581,13 +615,68 @@ def design(
             )
         with atomic_file(folder / "device.toml") as file:
             lengths = {name: found.device.lengths()[name] for name in found.vary}
-            file.write(with_lengths(text, lengths, Path(device).parent, folder).encode())
+            file.write(with_place(with_lengths(text, lengths), Path(device).parent, folder).encode())
         gds.write(found.device, folder / "layout.gds")
         write_json(folder / "design.json", found.to_json())
         design_picture(found, folder / "history.png")
         for line in found.words():
             typer.echo(line)
         typer.echo(f"{folder} has device.toml, layout.gds, design.json and history.png.")
+
+
+def _free_form(
+    text: str,
+    device: Device,
+    objective: Any,
+    form: str,
+    tile: str | None,
+    feature: float | None,
+    steps: int,
+    folder: Path,
+    grid: tuple[int | None, int],
+    source: Path,
+) -> None:
+    """The form of one solid, and its files."""
+    from thermospin import gds
+    from thermospin.design_figures import form_picture
+    from thermospin.devicefile import with_form, with_place
+    from thermospin.export import atomic_file, write_json
+    from thermospin.freeform import free_form
+    from thermospin.units import parse
+
+    if feature is None:
+        raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
+    size = feature / 2 if tile is None else parse(tile, "length", key="--tile")
+    cells, order = grid
+    with Progress() as progress:
+        found = free_form(
+            device, objective, form, tile=size, feature=feature, steps=steps, cells=cells, order=order,
+            journal=folder / "journal.jsonl", progress=progress,
+        )  # fmt: skip
+    with atomic_file(folder / "device.toml") as file:
+        file.write(with_place(with_form(text, form, found.pieces), source, folder).encode())
+    gds.write(found.device, folder / "layout.gds")
+    write_json(folder / "design.json", found.to_json())
+    form_picture(found, folder / "form.png")
+    for line in found.words():
+        typer.echo(line)
+    typer.echo(f"{folder} has device.toml, layout.gds, design.json and form.png.")
+
+
+def _limits(current: str | None, temperature: str | None, density: str | None) -> Any:
+    """Limits of a design from texts."""
+    from thermospin.design import Limits
+    from thermospin.units import parse
+
+    if temperature is None and density is None:
+        return None
+    if current is None:
+        raise InputError('--current: is what limits are meant at, and is missing; give such as --current "2 mA"')
+    return Limits(
+        parse(current, "current", key="--current"),
+        None if temperature is None else parse(temperature, "temperature", key="--max-temperature"),
+        None if density is None else parse(density, "current_density", key="--max-density"),
+    )
 
 
 @app.command()

@@ -2,13 +2,18 @@
 
 A design maximises ln of a signal, or of a ratio of two, over named dimensions: within their ranges, and with nothing
 made smaller than a smallest feature. Gradients are exact (`shapes`), steps those of sequential quadratic programming
-(SLSQP; Nocedal and Wright, Numerical Optimization (2006), chapter 18); all limits are linear in the dimensions, so that
-every device on the way keeps them. The grid moves along and is made anew where it has been stretched by `STRETCH`; what
+(SLSQP; Nocedal and Wright, Numerical Optimization (2006), chapter 18). Limits on faces are linear in the dimensions, so
+that every device on the way keeps them; those on temperature and current density are not, and hold for the one that is
+chosen. The grid moves along and is made anew where it has been stretched by `STRETCH`; what
 is reported at the end is computed once more on another grid, with error bars, so that no gain is one of the grid.
 
 A signal over "hottest", the temperature of the hottest point, is what the device gives when the current is as large as
 a limit on its temperature allows: V_2 = R_2 I^2 with I^2 = (largest rise)/(rise per I^2). Its derivative has an adjoint
 of its own, the temperature of that point in place of the voltage.
+
+The standard error of a parameter is that of a fit to data like those given: (J' C^-1 J)^-1, J the derivatives of the
+signals by the free parameters and C the variances of the data. Its derivative by dimensions, and that of the current
+density, come from differences of neighbouring devices on the moving grid, an evaluation for each dimension.
 
 A device is never made as drawn. Asked to be robust, the design maximises what is left of the objective when all
 dimensions are off by their standard deviations in the worst direction: to first order the point d - S^2 g/|S g|, S the
@@ -28,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from thermospin import accuracy, shapes, signals, solve
+from thermospin import accuracy, materials, operators, shapes, signals, solve
 from thermospin.data import Row
 from thermospin.device import Device, Experiment, Solid
 from thermospin.grid import AXES
@@ -48,89 +53,199 @@ TOLERANCE = 1e-4
 #: No two faces come closer than this [m], whether or not what lies between them is anything.
 CLOSEST = 1e-9
 
-#: What a device has besides signals: the temperature rise of its hottest point, second harmonic [K/A^2].
-HOTTEST = "hottest"
+#: What a device has besides signals: the temperature rise of its hottest point, second harmonic [K/A^2]; the largest
+#: root mean square of the current density in a block between neighbouring faces, per current [1/m^2]; and the standard
+#: error of a parameter, pairs such as ("std", "Py.S_s").
+HOTTEST, DENSEST, STD = "hottest", "densest", "std"
+#: Step of the differences that stand in for derivatives, as a part of the dimension.
+DIFFERENCE = 1e-3
+#: A limit is kept if it is exceeded by no more than this part.
+SLACK = 1e-3
 
-_SIGNAL = re.compile(rf"\s*\|?\s*([\w-]+)\s+(R[1-4]\.\w+|{HOTTEST})\s*\|?\s*")
+Pair = tuple[str, str]
+_SIGNAL = re.compile(rf"\s*\|?\s*(?:(std)\s+([\w.:]+)|([\w-]+)\s+(R[1-4]\.\w+|{HOTTEST}|{DENSEST}))\s*\|?\s*")
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """ln|signal|, or ln|signal / other|.
+    """ln|signal|, ln|signal / other| or ln|1 / other|.
 
     Attributes:
-      signal, other: pairs such as ("thermal", "R2.spin") or ("thermal", "hottest"); no other: the signal alone.
+      signal, other: pairs such as ("thermal", "R2.spin"), ("thermal", "hottest") or ("std", "Py.S_s"); no signal: 1; no
+        other: the signal alone.
     """
 
-    signal: tuple[str, str]
-    other: tuple[str, str] | None = None
+    signal: Pair | None
+    other: Pair | None = None
 
     @classmethod
     def parse(cls, text: str, device: Device) -> Objective:
-        """From "thermal R2.spin", "thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal hottest".
+        """From "thermal R2.spin", "thermal R2.spin / thermal R2.baseline", "1 / std Py.S_s" and so on.
 
         Raises:
           ValueError: it is none of them, or the device has no such experiment.
         """
         parts = text.split("/")
-        found = [_SIGNAL.fullmatch(part) for part in parts]
+        inverse = len(parts) == 2 and parts[0].strip() == "1"
+        found = [_SIGNAL.fullmatch(part) for part in parts[inverse:]]
         if len(parts) > 2 or not all(found):
             raise ValueError(
-                f'objective: got "{text}", expected a signal such as "thermal R2.spin", or one over another such as '
-                f'"thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal {HOTTEST}"'
+                f'objective: got "{text}", expected a signal such as "thermal R2.spin", one over another such as '
+                f'"thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal {HOTTEST}", or "1 / std Py.S_s"'
             )
-        pairs = [(each[1], each[2]) for each in found if each]
+        pairs = [(each[1] or each[3], each[2] or each[4]) for each in found if each]
         for name, signal in pairs:
+            if name == STD:
+                if signal not in device.parameters():
+                    raise ValueError(f"objective: got parameter '{signal}'; {nearest(signal, device.parameters())}")
+                continue
             if name not in device.experiments:
                 raise ValueError(f"objective: got experiment '{name}'; {nearest(name, device.experiments)}")
-            if signal != HOTTEST:
+            if signal not in (HOTTEST, DENSEST):
                 states = device.experiments[name].states
                 parts = list(readings(device.experiments[name], np.zeros((len(states), 4)), int(signal[1])))
                 if signal[3:] not in parts:
                     raise ValueError(f"objective: got signal '{signal}'; {nearest(signal[3:], parts)}")
-        return cls(pairs[0], pairs[1] if len(pairs) == 2 else None)
+        first = None if inverse else pairs[0]
+        return cls(first, pairs[1 - inverse] if len(pairs) > 1 - inverse else None)
 
     @property
-    def wanted(self) -> list[tuple[str, str]]:
+    def wanted(self) -> list[Pair]:
         """What it needs."""
-        return [self.signal] if self.other is None else [self.signal, self.other]
+        return [pair for pair in (self.signal, self.other) if pair is not None]
 
     def of(self, values: np.ndarray, jacobian: np.ndarray) -> tuple[float, np.ndarray]:
-        """Its value, and its derivative by what the Jacobian is by."""
-        signs = np.array([1.0, -1.0][: len(values)])
+        """Its value, and its derivative by what the Jacobian is by; `values` may go on with what is not its own."""
+        signs = np.array([1.0] * (self.signal is not None) + [-1.0] * (self.other is not None))
+        values, jacobian = values[: len(signs)], jacobian[: len(signs)]
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(signs @ np.log(np.abs(values))), signs @ (jacobian / values[:, None])
 
     def __str__(self) -> str:
-        return " / ".join(f"|{' '.join(pair)}|" for pair in self.wanted)
+        return " / ".join(["1"] * (self.signal is None) + [f"|{' '.join(pair)}|" for pair in self.wanted])
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a device must keep to besides its faces.
+
+    Attributes:
+      current: amplitude that it is made for [A].
+      temperature: largest rise of its hottest point at that current [K], None for no limit.
+      density: largest root mean square of the current density in a block between faces [A/m^2], None for no limit.
+    """
+
+    current: float
+    temperature: float | None = None
+    density: float | None = None
+
+    def pairs(self, objective: Objective, device: Device) -> dict[Pair, float]:
+        """The largest value of each quantity that is limited, in every experiment that the objective has signals of."""
+        names = dict.fromkeys(pair[0] for pair in objective.wanted if pair[0] != STD) or device.experiments
+        found: dict[Pair, float] = {}
+        for name in names:
+            if self.temperature is not None:
+                found[name, HOTTEST] = self.temperature / self.current**2
+            if self.density is not None:
+                found[name, DENSEST] = self.density / self.current
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """The fit that a standard error belongs to: its data, of which the standard deviations count, and what is free."""
+
+    rows: tuple[Row, ...]
+    free: tuple[str, ...]
+
+    def std(self, jacobian: np.ndarray, name: str) -> float:
+        """Standard error of a parameter from the derivatives of the data by the free ones: (J' C^-1 J)^-1/2."""
+        scale = np.abs(jacobian).max(axis=0)
+        weighted = jacobian / scale / np.array([row.std for row in self.rows])[:, None]
+        _, upper = np.linalg.qr(weighted)
+        unit = np.zeros(len(self.free))
+        unit[self.free.index(name)] = 1.0
+        return float(np.linalg.norm(np.linalg.solve(upper.T, unit)) / scale[self.free.index(name)])
 
 
 class _Predict:
-    """Values and derivatives of all that an objective needs, hottest points included."""
+    """Values and derivatives of all that an objective and limits need."""
 
-    def __init__(self, model: Model, objective: Objective, progress: Progress | None) -> None:
-        self._wanted = objective.wanted
-        # Where only a temperature is asked for, the signal that shares its fields comes along.
+    def __init__(self, model: Model, wanted: Sequence[Pair], progress: Progress | None, fit: Fit | None = None) -> None:
+        self._wanted, self._fit = list(wanted), fit
+        # Where only a temperature or a density is asked for, the signal that shares its fields comes along.
+        states = {name: next(iter(each.states)) for name, each in model.device.experiments.items()}
+        of_fields = {HOTTEST: "R2", DENSEST: "R1"}
         self._rows = [
-            Row(name, f"R2.{next(iter(model.device.experiments[name].states))}" if signal == HOTTEST else signal, 0, 1)
+            Row(name, f"{of_fields[signal]}.{states[name]}" if signal in of_fields else signal, 0, 1)
             for name, signal in self._wanted
+            if name != STD
         ]
-        self._signals = Predictor(model, self._rows, RESIDUAL, progress)
+        self._signals = Predictor(model, self._rows, RESIDUAL, progress) if self._rows else None
+        self._data = Predictor(model, fit.rows, RESIDUAL, progress) if fit is not None else None
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Values and Jacobian by dimensions."""
-        hot = any(signal == HOTTEST for _, signal in self._wanted)
-        # The second field of the ladder, whose heat it is, is solved for with a gradient only.
-        values, jacobian = self._signals(parameters, names or (["zeta"] if hot else ()))
-        jacobian = jacobian[:, : len(names)]
-        for place, (name, signal) in enumerate(self._wanted):
-            if signal == HOTTEST and np.all(np.isfinite(values)):
+        values, jacobian = np.full(len(self._wanted), math.nan), np.full((len(self._wanted), len(names)), math.nan)
+        own = [place for place, (name, _) in enumerate(self._wanted) if name != STD]
+        if self._signals is not None:
+            hot = any(signal == HOTTEST for _, signal in self._wanted)
+            # The second field of the ladder, whose heat it is, is solved for with a gradient only.
+            found, slopes = self._signals(parameters, names or (["zeta"] if hot else ()))
+            values[own], jacobian[own] = found, slopes[:, : len(names)]
+            if not np.all(np.isfinite(found)):
+                return values, jacobian
+            for place, (name, signal) in enumerate(self._wanted):
+                if signal == HOTTEST:
+                    model = self._signals.model
+                    ladder = self._signals.fields[name][0]
+                    values[place], jacobian[place] = hottest(
+                        model, model.device.experiments[name], parameters, ladder, names
+                    )
+        by_differences = [k for k, (name, signal) in enumerate(self._wanted) if name == STD or signal == DENSEST]
+        if by_differences:
+            values[by_differences] = self._plain(parameters)
+            for k, name in enumerate(names):
+                step = DIFFERENCE * max(abs(float(parameters[name])), 1e-9)
+                there = self._plain({**parameters, name: float(parameters[name]) + step})
+                jacobian[by_differences, k] = (there - values[by_differences]) / step
+        return values, jacobian
+
+    def _plain(self, parameters: Mapping[str, float]) -> np.ndarray:
+        """The quantities that have no exact derivative."""
+        out = []
+        if any(signal == DENSEST for _, signal in self._wanted) and self._signals is not None:
+            self._signals(parameters, ())
+        for name, signal in self._wanted:
+            if name == STD and self._data is not None and self._fit is not None:
+                out.append(self._fit.std(self._data(parameters, self._fit.free)[1], signal))
+            elif signal == DENSEST and self._signals is not None:
                 model = self._signals.model
                 ladder = self._signals.fields[name][0]
-                values[place], jacobian[place] = hottest(
-                    model, model.device.experiments[name], parameters, ladder, names
-                )
-        return values, jacobian
+                out.append(densest(model, model.device.experiments[name], parameters, ladder))
+        return np.array(out)
+
+
+def densest(model: Model, experiment: Experiment, parameters: Parameters, ladder: Ladder) -> float:
+    """Largest root mean square of the current density in a block between neighbouring faces, per current [1/m^2].
+
+    In the first state, from the heat that u_1 makes in the block: j^2 = heat sigma / volume. A mean over a block, as
+    current densities are infinite at edges; of a block whose faces are those of the device it does not depend on the
+    grid.
+    """
+    if model.grid.prisms:
+        raise ValueError(f"{DENSEST}: is a mean over blocks between faces, which polygons do not have")
+    disc, blocks = model.disc, shapes.Blocks.of(model)
+    ones = jnp.zeros((disc.unknowns, 1)).at[2 * disc.nodes_V :].set(1.0)
+    u = jnp.asarray(ladder.u[0])[:, None]
+    sums = blocks.sums(disc, operators.joule_entries(disc, ones, u, u), None)
+    signs = next(iter(experiment.states.values()))
+    table = model.constitution.table({name: float(parameters[name]) for name in model.parameters}, signs)
+    law = np.stack([np.asarray(table[name])[blocks.domain] for name in operators.COEFFICIENTS])
+    heat = np.einsum("nb,nkb->b", law, sums)
+    sigma = law[operators.COEFFICIENTS.index("uu")] + law[operators.COEFFICIENTS.index("dd")]
+    volume = np.prod([blocks.widths[k][blocks.interval[:, k]] for k in range(3)], axis=0)
+    return float(np.sqrt(np.max(heat * sigma / volume)))
 
 
 def hottest(
@@ -178,11 +293,13 @@ class Step:
       lengths: its dimensions [m].
       objective: exp of what is maximised: signal [V/A^n] or ratio; of the worst device nearby if that is asked for.
       grid: number of the grid.
+      excess: by what factor it is nearest to a limit or beyond it, 0 without limits.
     """
 
     lengths: Mapping[str, float]
     objective: float
     grid: int
+    excess: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +307,7 @@ class Check:
     """A device computed once more, on another grid and with error bars.
 
     Attributes:
-      signals: by pair: value and error bar [V/A^n].
+      signals: by pair: value and error bar [V/A^n], of what is limited too.
       objective: value and error bar.
       spread: standard deviation of ln objective by those of the dimensions, NaN where none is given.
     """
@@ -212,6 +329,7 @@ class Design:
       steps: every device on the way, the first is that of the start.
       start, end: both computed once more.
       message: why it ended.
+      limits: largest values of what is limited, by pair.
     """
 
     device: Device
@@ -222,6 +340,7 @@ class Design:
     start: Check
     end: Check
     message: str
+    limits: Mapping[Pair, float] = dataclasses.field(default_factory=dict)
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -246,12 +365,18 @@ class Design:
             )
         out = columns(lines, "lrrl")
         table = [["signal", "before", "after"]]
-        for pair in self.objective.wanted:
-            unit = "K/A^2" if pair[1] == HOTTEST else signals.UNITS[int(pair[1][1])]
+        for pair in self.start.signals:
+            unit = _unit(pair)
+            most = f", at most {readable(self.limits[pair], unit)}" if pair in self.limits else ""
             table.append(
-                [" ".join(pair), *(readable(v, unit, e) for v, e in (self.start.signals[pair], self.end.signals[pair]))]
+                [
+                    " ".join(pair) + most,
+                    *(readable(v, unit, e) for v, e in (self.start.signals[pair], self.end.signals[pair])),
+                ]
             )
         out += columns(table, "lrr")
+        if self.end_excess > 1 + SLACK:
+            out.append(f"It is beyond a limit, by a factor of {self.end_excess:.3g}: no device nearby keeps it.")
         out.append(f"{self.objective} is {self.gain[0]:.3g} +- {self.gain[1]:.2g} times what it was.")
         if math.isfinite(self.end.spread):
             out.append(
@@ -259,6 +384,11 @@ class Design:
                 f"{100 * self.start.spread:.2g} % before and {100 * self.end.spread:.2g} % after."
             )
         return [*out, f"{len(self.steps)} evaluations: {self.message}."]
+
+    @property
+    def end_excess(self) -> float:
+        """By what factor the device is nearest to a limit or beyond it, 0 without limits."""
+        return max((abs(self.end.signals[pair][0]) / most for pair, most in self.limits.items()), default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries."""
@@ -279,7 +409,14 @@ class Design:
             "end": check(self.end),
             "steps": [dataclasses.asdict(step) for step in self.steps],
             "message": self.message,
+            "limits": {" ".join(pair): most for pair, most in self.limits.items()},
         }
+
+
+def _unit(pair: Pair) -> str:
+    if pair[0] == STD:
+        return materials.SI_UNITS[materials.key_of(pair[1])] if "." in pair[1] else ""
+    return {HOTTEST: "K/A^2", DENSEST: "1/m^2"}.get(pair[1]) or signals.UNITS[int(pair[1][1])]
 
 
 class _Enough(Exception):
@@ -293,6 +430,8 @@ def design(
     *,
     feature: float | None = None,
     robust: float = 0.0,
+    limits: Limits | None = None,
+    fit: Fit | None = None,
     steps: int = 50,
     cells: int | None = None,
     order: int = 2,
@@ -308,6 +447,8 @@ def design(
       feature: nothing that the varied dimensions change may become smaller than this along x and y, nor a gap between
         solids at one height [m]; None: no such limit.
       robust: 0, or how many standard deviations of the dimensions the worst device nearby is away.
+      limits: on temperature and current density.
+      fit: whose standard error an objective such as "1 / std Py.S_s" has.
       steps: so many devices at most (with `robust` two evaluations each).
       cells, order: of the grids on the way, as for `signals.build`; the start and the end are computed once more, at
         one order more and with twice the cells.
@@ -326,13 +467,18 @@ def design(
     if robust and not np.any(stds):
         raise ValueError(f"robust: none of {', '.join(names)} has a std; give them one in [dimensions]")
     _limits(device, names, feature)  # refused before any work is done
-    kept = None if journal is None else Journal(Path(journal), repr((device, str(objective), names, cells, order)))
+    if any(name == STD for name, _ in objective.wanted):
+        _require_fit(fit, [each for name, each in objective.wanted if name == STD], device)
+    most = {} if limits is None else limits.pairs(objective, device)
+    asked = repr((device, str(objective), names, cells, order, *((most, fit) if most or fit else ())))
+    kept = None if journal is None else Journal(Path(journal), asked)
+    task = Task(objective, tuple(names), most, fit, progress)
     found: list[Step] = []
     current, message = device, "no better device nearby"
     for number in range(GRIDS):
         before = len(found)
         current, message = _on_one_grid(
-            current, objective, names, feature, robust * stds, steps - before, (cells, order), kept, found, progress
+            current, task, feature, robust * stds, steps - before, (cells, order), kept, found
         )
         stretched = _stretch(found[before].lengths, current, names)
         if len(found) >= steps or stretched < 0.9 * STRETCH:
@@ -340,8 +486,48 @@ def design(
         if progress is not None:
             progress(f"grid {number + 2}: faces have moved by up to a factor of {stretched:.2g}")
     finer = None if cells is None else 2 * cells
-    start, end = (_checked(each, objective, names, finer, min(order + 1, 3), progress) for each in (device, current))
-    return Design(current, device, objective, tuple(names), tuple(found), start, end, message)
+    start, end = (checked(each, task, finer, min(order + 1, 3)) for each in (device, current))
+    return Design(current, device, objective, tuple(names), tuple(found), start, end, message, most)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a design is to do."""
+
+    objective: Objective
+    names: tuple[str, ...]
+    limits: Mapping[Pair, float]
+    fit: Fit | None
+    progress: Progress | None
+
+    @property
+    def wanted(self) -> list[Pair]:
+        """What the objective needs, then what else is limited."""
+        own = self.objective.wanted
+        return own + [pair for pair in self.limits if pair not in own]
+
+    def kept(self, values: np.ndarray, jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """ln(limit / value) of everything that is limited, and derivatives."""
+        places = [self.wanted.index(pair) for pair in self.limits]
+        most = np.array(list(self.limits.values()))
+        return np.log(most / np.abs(values[places])), -jacobian[places] / values[places, None]
+
+
+def _require_fit(fit: Fit | None, names: Sequence[str], device: Device) -> None:
+    if fit is None or not fit.rows:
+        raise ValueError(
+            f"objective: the standard error of {names[0]} needs the data of a fit, of which the stds count"
+        )
+    found = [
+        f"free: got '{name}'; {nearest(name, device.parameters())}"
+        for name in fit.free
+        if name not in device.parameters()
+    ]
+    found += [f"free: {name} is not there, its standard error would be 0" for name in names if name not in fit.free]
+    if len(fit.rows) < len(fit.free):
+        found.append(f"free: {len(fit.free)} parameters and {len(fit.rows)} rows of data, expected no more than these")
+    if found:
+        raise ValueError("\n".join(found))
 
 
 def _varied(device: Device, vary: Sequence[str] | None) -> list[str]:
@@ -439,22 +625,21 @@ def _stretch(start: Mapping[str, float], device: Device, names: Sequence[str]) -
 
 def _on_one_grid(
     device: Device,
-    objective: Objective,
-    names: Sequence[str],
+    task: Task,
     feature: float | None,
     off: np.ndarray,
     left: int,
     grid: tuple[int | None, int],
     journal: Journal | None,
     found: list[Step],
-    progress: Progress | None,
 ) -> tuple[Device, str]:
     """The best device that one grid can follow, and why it ended; adds every device to `found`."""
+    objective, names, progress = task.objective, task.names, task.progress
     first = len(found)
     number = found[-1].grid + 1 if found else 1
     cells, order = grid
     model = signals.build(device, cells=cells, order=order, progress=progress)
-    predict: Predict = _Predict(model, objective, progress)
+    predict: Predict = _Predict(model, task.wanted, progress, task.fit)
     if journal is not None:
         # By what it was made for: the same question on the second grid of another way is another one.
         predict = journal.keep(predict, f"grid for {sorted(device.lengths().items())}")
@@ -462,30 +647,31 @@ def _on_one_grid(
     ends = np.array([device.dimensions[name].range for name in names])
     origin, size = ends[:, 0], ends[:, 1] - ends[:, 0]
     limits = _limits(device, names, feature)
-    known: dict[bytes, tuple[float, np.ndarray]] = {}
+    known: dict[bytes, tuple[float, np.ndarray, np.ndarray, np.ndarray]] = {}
 
-    def at(lengths: np.ndarray) -> tuple[float, np.ndarray]:
-        values = numbers | dict(zip(names, map(float, lengths), strict=True))
-        return objective.of(*predict(values, names))
+    def at(lengths: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        found = predict(numbers | dict(zip(names, map(float, lengths), strict=True)), names)
+        return *objective.of(*found), *task.kept(*found)
 
-    def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def evaluate(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
         if x.tobytes() not in known:
             if len(found) - first >= left:
                 raise _Enough
             lengths = origin + size * x
-            value, slope = at(lengths)
+            value, slope, room, rooms = at(lengths)
             if np.any(off) and np.any(slope * off):
                 towards = off**2 * slope / np.linalg.norm(off * slope)
-                value, slope = at(lengths - towards)
-            known[x.tobytes()] = value, slope * size
+                value, slope, *_ = at(lengths - towards)
+            known[x.tobytes()] = value, slope * size, room, rooms * size
             here = dict(zip(names, map(float, lengths), strict=True))
-            found.append(Step(here, math.exp(value) if math.isfinite(value) else math.nan, number))
+            excess = float(np.exp(-room.min())) if len(room) else 0.0
+            found.append(Step(here, math.exp(value) if math.isfinite(value) else math.nan, number, excess))
             if progress is not None:
                 progress(f"device {len(found)}, grid {number}: {objective} = {found[-1].objective:.5g}")
         return known[x.tobytes()]
 
     def negative(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = evaluate(x)
+        value, slope, *_ = evaluate(x)
         # No device there: as bad as a hundredth, for the line search to turn back.
         return (-value, -slope) if math.isfinite(value) else (-evaluate(start)[0] + math.log(1e2), np.zeros(len(x)))
 
@@ -496,47 +682,61 @@ def _on_one_grid(
         "fun": lambda x: (scale @ x - limits.low + limits.matrix @ origin) / size.mean(),
         "jac": lambda _: scale / size.mean(),
     }
+    constraints = [constraint] if len(limits.low) else []
+    if task.limits:
+        # No device there: far beyond every limit.
+        constraints.append(
+            {
+                "type": "ineq",
+                "fun": lambda x: np.nan_to_num(evaluate(x)[2], nan=-1.0),
+                "jac": lambda x: np.nan_to_num(evaluate(x)[3]),
+            }
+        )
     try:
         result = optimize.minimize(
             negative,
             start,
             jac=True,
             bounds=[(0.0, 1.0)] * len(names),
-            constraints=[constraint] if len(limits.low) else (),
+            constraints=constraints,
             method="SLSQP",
             options={"ftol": TOLERANCE, "maxiter": 1000},
         )
         message = str(result.message).rstrip(".") if not result.success else "no better device nearby"
     except _Enough:
         message = "as many evaluations as were allowed"
-    best = max(found[first:], key=lambda step: step.objective if math.isfinite(step.objective) else -math.inf)
+    real = [step for step in found[first:] if math.isfinite(step.objective)]
+    within = [step for step in real if step.excess <= 1 + SLACK]
+    # Where none keeps the limits, the one that is nearest to them.
+    best = max(within, key=lambda step: step.objective) if within else min(real, key=lambda step: step.excess)
     return device.moved(best.lengths), message
 
 
-def _checked(
-    device: Device, objective: Objective, names: Sequence[str], cells: int | None, order: int, progress: Progress | None
-) -> Check:
+def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:
     """The objective on a grid of its own, with error bars, and how far the dimensions' stds move it."""
+    objective, names, progress = task.objective, task.names, task.progress
     if progress is not None:
         progress(f"once more at order {order}")
     model = signals.build(device, cells=cells, order=order, progress=progress)
     measured = accuracy.assess(model, signals.measure(model, progress=progress), progress=progress)
-    found, jacobian = _Predict(model, objective, progress)(device.numbers(), names)
+    stds = np.array([device.dimensions[name].std or 0.0 for name in names])
+    found, jacobian = _Predict(model, task.wanted, progress, task.fit)(device.numbers(), names if np.any(stds) else ())
+    special = {pair for pair in task.wanted if pair[0] == STD or pair[1] in (HOTTEST, DENSEST)}
     values = {
-        pair: (value, math.nan) if pair[1] == HOTTEST else (measured[pair], measured.error(*pair))
-        for pair, value in zip(objective.wanted, map(float, found), strict=True)
+        pair: (value, math.nan) if pair in special else (measured[pair], measured.error(*pair))
+        for pair, value in zip(task.wanted, map(float, found), strict=True)
     }
-    if any(signal == HOTTEST for _, signal in values):
+    if special:
         # No adjoint has its error bar; the order below has another one, far larger.
         below = on_grid(device, dataclasses.replace(model.grid, order=order - 1), progress=progress)
-        others = _Predict(below, objective, progress)(device.numbers(), ())[0]
+        others = _Predict(below, task.wanted, progress, task.fit)(device.numbers(), ())[0]
         values = {
             pair: (value, abs(value - float(other)) if math.isnan(error) else error)
             for (pair, (value, error)), other in zip(values.items(), others, strict=True)
         }
     ratio = math.exp(objective.of(np.array([v for v, _ in values.values()]), np.zeros((len(values), 1)))[0])
-    bar = ratio * math.sqrt(sum((error / value) ** 2 for value, error in values.values()))
-    stds = np.array([device.dimensions[name].std or 0.0 for name in names])
+    own = [values[pair] for pair in objective.wanted]
+    bar = ratio * math.sqrt(sum((error / value) ** 2 for value, error in own))
     spread = math.nan
     if np.any(stds):
         spread = float(np.linalg.norm(objective.of(found, jacobian)[1] * stds))

@@ -7,13 +7,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
 
 from thermospin.plotting import PathLike, save_figure, styled
+from thermospin.regions import outline_of
 
 if TYPE_CHECKING:
     from thermospin.design import Design
+    from thermospin.freeform import Form
     from thermospin.sensitivities import Sensitivity
+
+
+@styled
+def form_picture(found: Form, path: PathLike) -> Figure:
+    """The densities of a free form with the polygons that they became, and how the objective went.
+
+    Args:
+      found: from `freeform.free_form`.
+      path: where to write the picture.
+    """
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    ax, way = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    canvas = found.canvas
+    x, y = 1e9 * canvas.x, 1e9 * canvas.y
+    seen = np.ma.masked_where(canvas.tiles == "", found.density)
+    image = ax.pcolormesh(x, y, seen.T, cmap="Greys", vmin=0, vmax=1)
+    for solid in found.before.solids:
+        if solid.name != canvas.solid.name:
+            ax.add_patch(Polygon(1e9 * outline_of(solid), fill=False, ec="#4477AA", lw=0.8, ls=(0, (3, 2))))
+    for piece in found.pieces:
+        ax.add_patch(Polygon(1e9 * outline_of(piece), fill=False, ec="#D55E00", lw=1.4))
+    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), aspect="equal", xlabel="$x$ [nm]", ylabel="$y$ [nm]")
+    ax.set_title("a", loc="left", weight="bold")
+    figure.colorbar(image, ax=ax, shrink=0.8, label="density")
+    way.plot(np.arange(1, len(found.history) + 1), found.history, color="#D55E00", marker=".", lw=1)
+    way.set(xlabel="evaluation", ylabel=f"{found.objective} [SI]", yscale="log")
+    way.xaxis.set_major_locator(MaxNLocator(integer=True))
+    way.set_title("b", loc="left", weight="bold")
+    return save_figure(figure, path)
 
 
 @styled

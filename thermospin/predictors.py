@@ -49,7 +49,8 @@ class Predictor:
     Where there is no solution (values outside the model, or a solve that does not converge) values are NaN; on the
     first call, unless it is lenient, the error is raised instead. The preconditioner, which belongs to some values of
     the parameters, is built anew for others when it has become too slow for them, or a solve fails. Dimensions move the
-    grid lines, always from where they were at first, see `Model.moved`.
+    grid lines, always from where they were at first, see `Model.moved`; where faces would meet or pass each other the
+    grid is made anew, with about as many cells.
 
     Attributes:
       fields: of the last call that had a solution, for the next one or for `signals.measure`.
@@ -69,6 +70,7 @@ class Predictor:
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
         self._young = math.nan  # iterations per decade when the preconditioner was new
         self.fields: Any = None
+        self._start: Any = None
 
     @property
     def model(self) -> Model:
@@ -85,7 +87,7 @@ class Predictor:
         found = self._evaluate(parameters, names)
         if found is None:
             return nothing
-        self.fields = found.fields
+        self.fields = self._start = found.fields
         now = found.iterations_per_decade
         if now > AGED * self._young and self._model.outdated(parameters):
             self._refresh(parameters, f"{now:.1f} iterations a decade where it began with {self._young:.1f}")
@@ -102,12 +104,22 @@ class Predictor:
         """Moves the grid to the dimensions asked for; whether there is a device with these."""
         wanted = {name: float(parameters.get(name, value)) for name, value in self._unmoved.device.lengths().items()}
         if wanted != self._model.device.lengths():
+            before = self._model.disc.nodes_V, self._model.disc.nodes_T
             try:
-                self._model = self._unmoved.moved(wanted)
+                device = self._unmoved.device.moved(wanted)
+                try:
+                    self._model = self._unmoved.moved(wanted)
+                except ValueError:
+                    if self._progress is not None:
+                        self._progress(f"{device.name}: faces pass each other, the grid is made anew")
+                    cells, order = self._unmoved.cells, self._unmoved.grid.order
+                    self._model = self._unmoved = signals.build(device, cells=cells, order=order)
             except ValueError:
                 if not self._known:
                     raise
                 return False
+            if before != (self._model.disc.nodes_V, self._model.disc.nodes_T):
+                self._start = None
             self._young = math.nan
         return True
 
@@ -120,7 +132,7 @@ class Predictor:
                     parameters,
                     self._wanted,
                     tuple(names),
-                    start=self.fields,
+                    start=self._start,
                     tolerance=self._tolerance,
                     explain=last and not self._known,
                 )

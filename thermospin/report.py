@@ -62,7 +62,7 @@ class Identifiability:
         seen = self.singular_values > 0
         rows = self.combinations[seen] / self.singular_values[seen, None]
         sizes = np.array(self.sizes)
-        covariance = sizes[:, None] * (rows.T @ rows) * sizes
+        covariance = np.outer(sizes, sizes) * (rows.T @ rows)
         loose = np.any(np.abs(self.combinations[~seen]) > NULL_SHARE, axis=0)
         covariance[loose, :] = covariance[:, loose] = math.nan
         covariance[loose, loose] = math.inf
@@ -191,7 +191,7 @@ class FitResult:
         """covariance_ij/(std_i std_j), NaN where a variance is infinite (names, names)."""
         std = np.sqrt(np.diag(self.covariance))
         with np.errstate(divide="ignore", invalid="ignore"):
-            correlation = self.covariance / std[:, None] / std
+            correlation = self.covariance / np.outer(std, std)
         np.fill_diagonal(correlation, 1.0)
         return correlation
 

@@ -32,6 +32,7 @@ KINDS = {
     "number": Kind("a plain number", "", "0.25"),
     "field": Kind("a magnetic field", "T", "20 mT"),
     "current": Kind("a current", "A", "0.5 mA"),
+    "current_density": Kind("a current density", "A/m^2", "8e11 A/m^2"),
     "voltage": Kind("a voltage", "V", "20 nV"),
     "R1": Kind("a first-harmonic signal R1", "V/A", "90 uohm"),
     "R2": Kind("a second-harmonic signal R2", "V/A^2", "-15.6 nV/mA^2"),

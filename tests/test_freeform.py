@@ -1,0 +1,130 @@
+"""Free forms: what filter and projection do, derivatives by densities, and a form that is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from devices import MATERIALS
+
+from thermospin import design, devicefile, freeform, polygons, signals
+from thermospin.design import Objective
+from thermospin.device import Device
+from thermospin.freeform import Canvas
+from thermospin.regions import outline_of
+
+PLATE = (
+    """
+name = "plate"
+length_unit = "nm"
+[[solids]] # what is found
+name = "canvas"
+material = "Cu"
+box = { x = [0, 80], y = [0, 60], z = [0, 20] }
+[[solids]]
+name = "left"
+material = "Cu"
+box = { x = [-20, 0], y = [0, 60], z = [0, 20] }
+[[solids]]
+name = "right"
+material = "Cu"
+box = { x = [80, 100], y = [0, 60], z = [0, 20] }
+[[contacts]]
+name = "1"
+solid = "left"
+face = "x-"
+[[contacts]]
+name = "2"
+solid = "right"
+face = "x+"
+[experiments.e]
+current = ["1", "2"]
+voltage = ["1", "2"]
+states = { P = {} }
+"""
+    + MATERIALS
+)
+
+
+@pytest.fixture(scope="module")
+def plate() -> Device:
+    return devicefile.read(PLATE, "plate.toml")
+
+
+def test_a_canvas_is_tiles_of_materials_of_their_own(plate: Device) -> None:
+    canvas = Canvas.of(plate, "canvas", 20e-9)
+    assert canvas.tiles.shape == (4, 3) and len(canvas.device.solids) == 14
+    assert canvas.device.parameters()["Cu~3~2.sigma"] == plate.parameters()["Cu.sigma"]
+    # Tiles of which a later solid leaves nothing are none.
+    shaded = dataclasses.replace(plate, solids=(*plate.solids, dataclasses.replace(plate.solid("left"), name="over",
+        box=((0.0, 20e-9), (0.0, 20e-9), (-5e-9, 25e-9)))))  # fmt: skip
+    assert np.count_nonzero(Canvas.of(shaded, "canvas", 20e-9).tiles == "") == 1
+
+
+def test_the_filter_keeps_what_is_even_and_reaches_half_a_feature(plate: Device) -> None:
+    canvas = Canvas.of(plate, "canvas", 10e-9)
+    matrix = freeform.smoothed(canvas, 40e-9)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
+    middle = matrix[3 * 6 + 3].reshape(8, 6)
+    assert middle[3, 3] == middle.max() and middle[4, 3] > 0 and middle[5, 3] == 0
+    np.testing.assert_array_equal(freeform.smoothed(canvas, 10e-9), np.eye(48))
+
+
+def test_the_projection_is_steeper_and_steeper() -> None:
+    ends = np.array([0.0, 0.5, 1.0])
+    for sharpness in (0.5, 4.0, 16.0):
+        np.testing.assert_allclose(freeform.projected(ends, sharpness), ends, atol=1e-12)
+    assert freeform.projected(np.array([0.3]), 16.0) < 0.01 < freeform.projected(np.array([0.3]), 1.0)
+
+
+def test_tiles_become_polygons_and_islands_are_left_out(plate: Device) -> None:
+    canvas = Canvas.of(plate, "canvas", 20e-9)
+    filled = np.array([[1, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0]], bool)
+    made = canvas.made(filled)
+    new = [solid for solid in made.solids if solid.name.startswith("canvas")]
+    # The corner tile touches a contact's solid; the strip joins both.
+    areas = sorted(round(1e18 * abs(float(polygons.area(outline_of(each))))) for each in new)
+    assert areas == [400, 2000]
+    alone = np.zeros((4, 3), bool)
+    alone[1, 1] = True
+    with pytest.raises(ValueError, match="touches no other solid"):
+        canvas.made(alone)
+    text = devicefile.with_form(PLATE, "canvas", new)
+    again = devicefile.read(text, "plate.toml")
+    assert "# what is found" not in text or text.count("canvas") >= 2
+    assert [s.outline for s in again.solids] == [s.outline for s in made.solids]
+
+
+def test_the_form_of_least_resistance_is_the_whole_canvas(
+    plate: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From half of it everywhere; the journal answers what was asked before."""
+    monkeypatch.setattr(freeform, "checked", lambda *_: design.Check({}, (1.0, 0.0), float("nan")))
+    objective = Objective.parse("1 / e R1.P", plate)
+    options = {"tile": 20e-9, "feature": 20e-9, "cells": 60, "journal": tmp_path / "journal.jsonl"}
+    found = freeform.free_form(plate, objective, "canvas", steps=8, **options)
+    assert np.all(found.density > 0.99) and found.history[-1] > 5 * found.history[0]
+    assert [each.box for each in found.pieces] == [plate.solid("canvas").box]
+    calls = []
+    true = signals.evaluate
+    monkeypatch.setattr(signals, "evaluate", lambda *a, **k: calls.append(1) or true(*a, **k))
+    again = freeform.free_form(plate, objective, "canvas", steps=8, **options)
+    assert not calls and again.history == found.history
+
+
+@pytest.mark.parametrize(
+    ("solid", "options", "words"),
+    [
+        ("canvs", {}, "form: got solid 'canvs'; did you mean 'canvas'"),
+        ("left", {}, "form: solid 'left' has a contact"),
+        ("canvas", {"tile": 1e-9}, "make 80 x 60 of them, expected 600 at most"),
+        ("canvas", {"feature": 5e-9}, "feature: got 5 nm, expected a tile of 20 nm or more"),
+    ],
+)
+def test_what_cannot_be_formed_is_told(plate: Device, solid: str, options: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        freeform.free_form(
+            plate, Objective.parse("e R1.P", plate), solid, **({"tile": 20e-9, "feature": 40e-9} | options)
+        )
