@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -130,3 +134,104 @@ def test_another_problem_or_another_file_is_refused_and_left_alone(tmp_path: Pat
         with pytest.raises(ValueError, match="got a file of another kind, expected the journal of this fit"):
             Journal(path, "one")
         assert path.read_text() == text
+
+
+def test_a_line_that_was_damaged_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "fit.jsonl"
+    kept = Journal(path, "one").keep(Counting(), "")
+    for zeta in (1.0, 2.0, 3.0):
+        kept({"zeta": zeta}, ["zeta"])
+    lines = path.read_text().splitlines(keepends=True)
+    digit = next(i for i, letter in enumerate(lines[2]) if i > 90 and letter.isdigit())
+    spoiled = lines[2][:digit] + str((int(lines[2][digit]) + 1) % 10) + lines[2][digit + 1 :]
+    path.write_text("".join([*lines[:2], spoiled, lines[3]]))
+    with pytest.raises(ValueError, match=r"fit.jsonl, line 3: is damaged; take that line out to lose one evaluation"):
+        Journal(path, "one")
+    path.write_text("".join([*lines[:2], lines[3]]))
+    assert len(Journal(path, "one")) == 2
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a disk: the kernel writes what fits of a line, and then refuses."""
+    path, model = tmp_path / "fit.jsonl", Counting()
+    kept = Journal(path, "one").keep(model, "")
+    kept({"zeta": 1.0}, ["zeta"])
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"fit.jsonl: cannot be written: .*; what it has is kept, run again to go on"):
+            kept({"zeta": 2.0}, ["zeta"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
+    kept({"zeta": 2.0}, ["zeta"])
+    assert len(Journal(path, "one")) == 2
+
+
+#: Sixty times: a child that computes and keeps what a search asks for, killed at a random moment; then one to the end.
+KILLED = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import numpy as np
+from thermospin.predictors import Journal
+
+path, kills = Path(sys.argv[1]), 0
+
+def model(parameters, names):
+    time.sleep(0.002)
+    x = parameters["x"]
+    return np.array([np.cos(x), x * x]), np.array([[-np.sin(x)], [2 * x]])
+
+def search(keep):
+    x = 3.0
+    for _ in range(150):  # Newton, damped: every step needs all before it
+        values, slopes = keep({"x": x}, ["x"])
+        x -= 0.05 * float(values @ slopes[:, 0]) / (1 + float(slopes[:, 0] @ slopes[:, 0]))
+    return x
+
+draw, last = random.Random(0), 0
+while kills < 60:
+    child = os.fork()
+    if not child:
+        search(Journal(path, "search").keep(model, ""))
+        os._exit(0)
+    time.sleep(draw.uniform(0.0, 0.03))
+    os.kill(child, signal.SIGKILL)
+    if os.waitpid(child, 0)[1] == signal.SIGKILL:
+        kills += 1
+    else:  # it had come to its end
+        path.unlink()
+        last = 0
+        continue
+    if path.exists():  # nothing that was whole is ever lost
+        lines = path.read_bytes().count(bytes([10]))
+        assert lines >= last, (lines, last)
+        last = lines
+print(json.dumps([kills, search(Journal(path, "search").keep(model, "")), search(model)]))
+"""
+
+
+def test_a_search_that_is_killed_sixty_times_comes_to_the_same_end(tmp_path: Path) -> None:
+    """SIGKILL at random moments, while the journal is read, written, or neither: the same end to the last bit."""
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "j.jsonl")], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    kills, resumed, straight = json.loads(ran.stdout)
+    assert kills == 60 and resumed == straight
+
+
+def test_a_terminated_command_says_that_it_can_go_on(tmp_path: Path) -> None:
+    """SIGTERM while it waits: exit code 143 and one line, no traceback."""
+    code = (
+        "import os, signal, sys, typer\nfrom thermospin import cli\n"
+        "@cli.app.command()\ndef wait():\n    with cli.exit_codes():\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        import time; time.sleep(5)\n"
+        "sys.argv = ['thermospin', 'wait']\ncli.main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 143
+    assert ran.stderr.strip() == "terminated; a journal keeps what was computed, run the same command again to go on"

@@ -1,7 +1,8 @@
 """Command line: reads files, calls the verbs of the library, prints tables, and turns errors into exit codes.
 
 0: what was asked for was computed and converged; 1: it was not (a solve or a fit did not converge); 2: bad input, told
-line by line; 130: interrupted. Nothing heavy is imported before a command needs it, so that --help is instant.
+line by line; 130: interrupted; 143: terminated (SIGTERM). Nothing heavy is imported before a command needs it, so that
+--help is instant.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -67,6 +69,10 @@ class InputError(ValueError):
     """Bad input on the command line."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The signal SIGTERM, which schedulers send before they kill."""
+
+
 class FitCommand(TyperCommand):
     """Takes `--free A B C` as well as `--free A --free B --free C`, and so for `--suggest`."""
 
@@ -111,6 +117,9 @@ def exit_codes() -> Iterator[None]:
     """Turns what can go wrong into one message on stderr and an exit code."""
     try:
         yield
+    except Terminated:
+        _complain("terminated; a journal keeps what was computed, run the same command again to go on")
+        raise typer.Exit(143) from None
     except KeyboardInterrupt:
         _complain("interrupted")
         raise typer.Exit(130) from None
@@ -976,11 +985,17 @@ def _finish(converged: bool, otherwise: str) -> None:
 
 def main() -> None:
     """Entry point of the command `thermospin`."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         app()
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        ended = isinstance(stop, Terminated)
+        _complain("terminated" if ended else "interrupted")
+        sys.exit(143 if ended else 130)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ one, and one that remembers on disk what it has computed, so that interrupted wo
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import math
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -225,31 +228,43 @@ class Journal:
     """What a model has computed, on disk, one line of JSON each: the same question is answered from there.
 
     A fit asks the same questions in the same order when it is run again, so that one that was stopped, at whatever
-    moment, goes on with the first question that it had no answer to. A line that was not written to its end is dropped.
+    moment, goes on with the first question that it had no answer to. Lines are only ever added, each with a checksum;
+    one that was not written to its end is dropped, and nothing before it is touched.
 
     Args:
       path: of the file; made if it does not exist.
       problem: text that identifies device, grid, data and program; a journal of another problem is refused.
     Raises:
-      ValueError: the file is no journal, or that of another problem.
+      ValueError: the file is no journal, or that of another problem, or a line of it is damaged.
+      OSError: it cannot be read or written.
     """
 
     def __init__(self, path: Path, problem: str) -> None:
         self._path, self._lock = path, threading.Lock()
         self._known: dict[str, Any] = {}
         first = {"thermospin journal": hashlib.sha256(problem.encode()).hexdigest()}
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        try:
+            lines = path.read_bytes().split(b"\n") if path.exists() else []
+        except OSError as error:
+            raise OSError(f"{path}: cannot be read: {error.strerror}") from None
         whole, torn = lines[:-1], lines[-1:] and lines[-1]
         entries = [_entry(line) for line in whole]
-        if entries and entries[0] != first or (torn and not entries):
+        begun = torn and not entries and json.dumps(first).encode().startswith(torn)
+        if entries and entries[0] != first or (torn and not entries and not begun):
             other = bool(entries) and isinstance(entries[0], dict) and list(entries[0]) == list(first)
             found = "that of another device, grid, data or version" if other else "a file of another kind"
             raise ValueError(f"{path}: got {found}, expected the journal of this fit; give another file, or remove it")
-        for entry in entries[1:]:
-            if isinstance(entry, dict) and {"key", "values", "jacobian"} <= set(entry):
-                self._known[entry["key"]] = entry
+        for number, entry in enumerate(entries[1:], 2):
+            sound = isinstance(entry, dict) and {"key", "values", "jacobian", "sum"} <= set(entry)
+            if not sound or entry["sum"] != _checksum(entry):
+                raise ValueError(
+                    f"{path}, line {number}: is damaged; take that line out to lose one evaluation, or the file to "
+                    "begin anew"
+                )
+            self._known[entry["key"]] = entry
         if torn:
-            path.write_bytes(b"".join(line + b"\n" for line in whole))
+            with _told(path):
+                os.truncate(path, sum(len(line) + 1 for line in whole))
         if not entries:
             self._append(first)
 
@@ -266,7 +281,7 @@ class Journal:
             if known is None:
                 values, jacobian = predict(parameters, names)
                 known = {"key": key, "values": np.asarray(values).tolist(), "jacobian": np.asarray(jacobian).tolist()}
-                self._append(known)
+                self._append(known | {"sum": _checksum(known)})
                 self._known[key] = known
             values = np.array(known["values"], float)
             return values, np.array(known["jacobian"], float).reshape(len(values), len(names))
@@ -274,8 +289,31 @@ class Journal:
         return remembered
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        line = (json.dumps(entry) + "\n").encode()
+        with self._lock, _told(self._path), self._path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                # What was there before stays as it was.
+                os.truncate(self._path, end)
+                raise
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What goes wrong with a file, with its name and what that means."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror}; what it has is kept, run again to go on") from None
+
+
+def _checksum(entry: Mapping[str, Any]) -> str:
+    parts = [entry["key"], entry["values"], entry["jacobian"]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _entry(line: bytes) -> Any:
