@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -124,16 +125,19 @@ class Held(eqx.Module):
     Attributes:
       free: for each level, whether a node is free.
       coarsest: inverse of the last level's matrix, zero at held nodes.
+      tail: of the levels that all devices work out alike.
     """
 
     free: tuple[Bool[Array, " nodes"], ...]
     coarsest: Float[Array, "coarse coarse"]
+    tail: Held | None = None
 
 
 class Multigrid(eqx.Module):
-    """Levels from fine to coarse."""
+    """Levels from fine to coarse; `tail`, on many devices, are the further ones, which all work out alike."""
 
     levels: tuple[Level, ...]
+    tail: Any = None
 
 
 #: For each axis of each level: edges whose tail, and edges whose head leaves and is interpolated from the other end.
@@ -489,9 +493,12 @@ def cycle(mg: Multigrid, held: Held, r: Values) -> Values:
         x, residual, _ = _smooth(level, free, steps, jnp.zeros_like(r), r, first, 2)
         stack.append((x, residual))
         r = level.restriction.multiply(free[:, None, None] * residual)
-    n, fields, columns = r.shape
-    x = held.coarsest @ r.swapaxes(0, 1).reshape(fields * n, columns)
-    x = x.reshape(fields, n, columns).swapaxes(0, 1)
+    if mg.tail is not None:
+        x = mg.tail.cycle(held.tail, r)
+    else:
+        n, fields, columns = r.shape
+        x = held.coarsest @ r.swapaxes(0, 1).reshape(fields * n, columns)
+        x = x.reshape(fields, n, columns).swapaxes(0, 1)
     for number, (level, free) in reversed(list(enumerate(zip(mg.levels, held.free, strict=True)))):
         fine, residual = stack[number]
         correction = free[:, None, None] * level.interpolation.multiply(x)

@@ -20,7 +20,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -76,6 +76,7 @@ class Discretisation(eqx.Module):
       held_T: nodes kept at the bath temperature.
       order: polynomial order p.
       domains: number of domains.
+      halo: what brings in the values of other devices that segments need; None where there is one device.
     """
 
     axes: tuple[Axis, ...]
@@ -85,6 +86,7 @@ class Discretisation(eqx.Module):
     held_T: np.ndarray
     order: int = eqx.field(static=True)
     domains: int = eqx.field(static=True)
+    halo: Any = None
 
     @property
     def nodes_V(self) -> int:
@@ -482,6 +484,8 @@ def apply_nodal(disc: Discretisation, law: Coefficients, x: Nodal) -> Nodal:
     """
     # Reversed, not stacked: XLA gathers into memory for an array that is put together, and on the fly for others.
     out_V, out_T = law.relaxation[:, None, None] * (x.V - x.V[:, ::-1]), jnp.zeros_like(x.T)
+    if disc.halo is not None:
+        x = disc.halo.extend(x)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         _, weights, derivative = gauss_lobatto(axis.order)
         f = flux(segments, _along(axis, (derivative.T * weights) @ derivative, x))

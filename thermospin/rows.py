@@ -6,6 +6,8 @@ Arrays made on the host go to the device by `device_put`: `jnp.asarray` would co
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -36,6 +38,7 @@ class Rows(eqx.Module):
       rest: the further entries of the long rows.
       place: row of `rest` that belongs to each row, one past its end where there is none.
       unit: of the weights.
+      halo: what brings in the values of other devices that columns are numbered for; None where there is one device.
     """
 
     index: tuple[Int[Array, " rows"], ...]
@@ -43,6 +46,7 @@ class Rows(eqx.Module):
     rest: Rows | None
     place: Int[Array, " rows"] | None
     unit: float = eqx.field(static=True)
+    halo: Any = None
 
     @classmethod
     def of(cls, matrix: csr_array, *, dtype: type = np.float32, unit: float = 1.0, width: int | None = None) -> Rows:
@@ -86,7 +90,8 @@ class Rows(eqx.Module):
 
     def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
         """The matrix times values."""
-        return self._multiply(x if self.unit == 1.0 else self.unit * x)
+        x = x if self.unit == 1.0 else self.unit * x
+        return self._multiply(x if self.halo is None else self.halo.extend(x))
 
     def _multiply(self, x: Array) -> Array:
         out = jnp.zeros((), x.dtype)

@@ -218,7 +218,8 @@ def _rehearsal(
     model: Model, experiment: Experiment, values: dict[str, Any], rungs: int, harmonics: int, *, slopes: bool
 ) -> Callable[[], object] | None:
     """Everything but the solves, so that it is compiled; None if it has been."""
-    key = (model.disc.nodes_V, model.disc.nodes_T, model.grid.order, model.constitution, rungs, slopes)
+    sizes = model.disc.nodes_V, model.disc.nodes_T, model.grid.order, model.devices
+    key = (sizes, model.constitution, rungs, slopes)
     if key in _rehearsed or model.unknowns > _REHEARSED_UNKNOWNS:
         return None
     _rehearsed.add(key)
@@ -236,7 +237,7 @@ def _unfinished(
     system: System, law: Coefficients, b: Array, guess: Array, tolerance: Array, max_steps: Array
 ) -> tuple[Array, Array]:
     """The last iterate and its residual, converged or not."""
-    x, _ = solve.pcg(system, law, b, guess, tolerance, max_steps)
+    x, _ = solve.on_devices(system, law, b, guess, tolerance, max_steps)
     return x, jnp.where(system.free[:, None], b, 0.0) - solve.matvec(system, law, x)
 
 

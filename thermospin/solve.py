@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -22,6 +23,8 @@ from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 
 #: Default bound on the true relative residual.
 TOLERANCE = 1e-9
+#: Name of the mesh axis that a grid is split along.
+SLABS = "slabs"
 #: Default bound on the number of iterations.
 MAX_STEPS = 400
 
@@ -38,12 +41,20 @@ class System(eqx.Module):
       free: whether each entry of a field vector is unknown; if not, it is held at zero (unknowns,).
       mg: multigrid levels of the potentials and of the temperature, shared by all systems of a device.
       held: what of them depends on the held nodes.
+      shards: the same split over several devices, which then solve it; see `sharded`.
+      split: whether this is a device's share of it.
     """
 
     disc: Discretisation
     free: Bool[Array, " unknowns"]
     mg: tuple[multigrid.Multigrid, multigrid.Multigrid]
     held: tuple[multigrid.Held, multigrid.Held]
+    shards: Any = None
+    split: bool = eqx.field(static=True, default=False)
+
+    def total(self, values: Array) -> Array:
+        """Sums of all devices' shares."""
+        return lax.psum(values, SLABS) if self.split else values
 
 
 class Stats(eqx.Module):
@@ -186,13 +197,15 @@ def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tup
     )
 
 
-def precondition(system: System, r: Nodal) -> Nodal:
+def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None = None) -> Nodal:
     """Approximates A^-1 r: the two potentials together and heat apart, each by one multigrid cycle in single precision.
+
+    `size` is the norm of r, if that is known.
 
     The cycle works with the mean of the potentials and half their difference, in which strong relaxation between the
     two costs no digits.
     """
-    size = jnp.sqrt(_dot(r, r))
+    size = jnp.sqrt(_dot(system, r, r)) if size is None else size
     size = jnp.where(size > 0, size, 1.0)  # keeps tiny and huge residuals inside the range of single precision
 
     def run(k: int, fields: Array) -> Array:
@@ -223,8 +236,16 @@ def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
     return operators.joined(_matvec(system, law, operators.nodal(system.disc, u)))
 
 
-def _dot(a: Nodal, b: Nodal) -> Float[Array, " columns"]:
-    return jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0)
+def _dot(system: System, a: Nodal, b: Nodal) -> Float[Array, " columns"]:
+    return system.total(jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0))
+
+
+def on_devices(
+    system: System, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array
+) -> tuple[Fields, Stats]:
+    """`pcg`, on as many devices as the system is split over."""
+    run = functools.partial(pcg, system) if system.shards is None else system.shards.pcg
+    return run(law, b, x0, tolerance, max_steps)
 
 
 # Traced once, though a differentiable solve holds it twice.
@@ -237,18 +258,23 @@ def pcg(
     The right-hand sides are scaled to norm one first, so that a column of 1e-30 is solved like any other; a column of
     zeros is answered by zeros.
     """
-    scale = jax.tree.map(lax.rsqrt, operators.diagonal(system.disc, law))
+    # Where a device has fewer nodes than another there are empty rows.
+    scale = jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), operators.diagonal(system.disc, law))
 
     def scaled(r: Nodal, factor: Array | float = 1.0) -> Nodal:
         return jax.tree.map(lambda r, s: r * s * factor, r, scale)
 
-    def norm(r: Nodal) -> Array:
-        return jnp.sqrt(_dot(r, r))
+    def norms(r: Nodal) -> Array:
+        """Of the scaled residual and of itself, in one sum over devices."""
+        s = scaled(r)
+        own = [jnp.sum(each.V * each.V, axis=(0, 1)) + jnp.sum(each.T * each.T, axis=0) for each in (s, r)]
+        return jnp.sqrt(system.total(jnp.stack(own)))
 
     given = _free(system, operators.nodal(system.disc, b))
     peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled(given)])
+    peak = lax.pmax(peak, SLABS) if system.split else peak
     peak = jnp.where(peak > 0, peak, 1.0)
-    total = peak * norm(scaled(given, 1 / peak))
+    total = peak * norms(jax.tree.map(lambda r: r / peak, given))[0]
     total = jnp.where(total > 0, total, 1.0)
     given = jax.tree.map(lambda r: r / total, given)
     start = jax.tree.map(lambda x: x / total, _free(system, operators.nodal(system.disc, x0)))
@@ -256,29 +282,30 @@ def pcg(
     def body(carry):
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
         # which they start again if it is not: one program with one operator and one preconditioner in it.
-        x, r, p, rz, error, begun, check, _, count, steps = carry
+        x, r, p, rz, error, size, begun, check, _, count, steps = carry
         active = error > tolerance
-        z = lax.cond(check, lambda r: r, lambda r: precondition(system, r), r)
-        fresh = _dot(r, z)
+        z = lax.cond(check, lambda r, _: r, lambda r, size: precondition(system, r, size), r, size)
+        fresh = _dot(system, r, z)
         turn = jnp.where(active & (rz > 0), fresh / jnp.where(rz > 0, rz, 1.0), 0.0)
         p = jax.tree.map(lambda z, p: z + turn * p, z, p)
         Av = _matvec(system, law, jax.tree.map(lambda x, p: jnp.where(check, x, p), x, p))
-        curvature = _dot(p, Av)
+        curvature = _dot(system, p, Av)
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
         x = jax.tree.map(lambda x, p: x + alpha * p, x, p)
         r = jax.tree.map(lambda r, b, Av: jnp.where(check, b - Av, r - alpha * Av), r, given, Av)
-        error = norm(scaled(r))
+        error, size = norms(r)
         begun = jnp.where(steps + ~check == 0, error, begun)
         steps += ~check
         pause = jnp.all(error <= tolerance) | (steps >= max_steps)
         rz = jnp.where(check, 0.0, fresh)
-        return x, r, p, rz, error, begun, ~check & pause, check & pause, count + (active & ~check), steps
+        return x, r, p, rz, error, size, begun, ~check & pause, check & pause, count + (active & ~check), steps
 
     unknown = jnp.full(b.shape[1], jnp.inf)
     zeros = jnp.zeros(b.shape[1])
     nothing = jax.tree.map(jnp.zeros_like, given)
-    begin = (start, given, nothing, zeros, unknown, unknown, jnp.array(True), jnp.array(False), zeros.astype(int), 0)
-    x, _, _, _, residual, begun, _, _, count, _ = lax.while_loop(lambda carry: ~carry[7], body, begin)
+    flags = jnp.array(True), jnp.array(False)
+    begin = (start, given, nothing, zeros, unknown, zeros, unknown, *flags, zeros.astype(int), 0)
+    x, _, _, _, residual, _, begun, _, _, count, _ = lax.while_loop(lambda carry: ~carry[8], body, begin)
     return operators.joined(x) * total, Stats(count, residual, begun, residual <= tolerance)
 
 
@@ -317,12 +344,12 @@ def _solve(
 
     def run(operator, rhs):
         del operator  # the same A for the solve and its transpose: it is symmetric
-        x, stats = pcg(system, frozen, rhs, guess, tolerance, max_steps)
+        x, stats = on_devices(system, frozen, rhs, guess, tolerance, max_steps)
         return jnp.where(stats.converged, x, jnp.nan), stats
 
     def run_transposed(operator, rhs):
         del operator
-        x, stats = pcg(system, frozen, rhs, jnp.zeros_like(rhs), tolerance, max_steps)
+        x, stats = on_devices(system, frozen, rhs, jnp.zeros_like(rhs), tolerance, max_steps)
         return jnp.where(stats.converged, x, jnp.nan), stats
 
     return lax.custom_linear_solve(
