@@ -45,6 +45,9 @@ DeviceArgument = Annotated[
     typer.Argument(metavar="DEVICE", help="Device file (TOML), or the name of a shipped device such as slachter2010."),
 ]
 CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
+DevicesOption = Annotated[
+    int, typer.Option(min=1, help="Split the solves over so many devices (GPUs; on a CPU: its virtual devices).")
+]
 AdaptedCellsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Budget of grid cells, whose places the signals choose; default: a fixed rule."),
@@ -263,6 +266,7 @@ def signals(
     extrapolate: Annotated[
         bool, typer.Option(help="Print what the orders lead to, where that is safe; needs order 3.")
     ] = False,
+    devices: DevicesOption = 1,
     json: JsonOption = None,
 ) -> None:
     """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
@@ -277,6 +281,8 @@ def signals(
             )
         if adapted and not errors:
             raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
+        if adapted and devices > 1:
+            raise InputError("--devices goes with the grid of the fixed rule only: without --cells and --tolerance")
         loaded = _with_experiments(load(device), device)
         require_writable(json)
         start_jax()
@@ -294,6 +300,7 @@ def signals(
                 from thermospin.signals import build, measure
 
                 model = build(loaded, order=order, progress=progress)
+                model = model if devices == 1 else model.on_devices(devices)
                 measured = measure(model, harmonics=harmonics, progress=progress)
                 if errors:
                     from thermospin.accuracy import assess

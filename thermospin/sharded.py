@@ -29,7 +29,7 @@ from thermospin import multigrid, solve
 from thermospin.multigrid import Held, Level, Multigrid, Values
 from thermospin.operators import Axis, Coefficients, Discretisation, Fields, Law, Nodal
 from thermospin.rows import Rows, take
-from thermospin.solve import SLABS, Stats, System
+from thermospin.solve import SLABS, Stats, System, after
 
 #: Levels of at most so many nodes are worked out by all devices alike: a message costs more than they do.
 TOGETHER = 3000
@@ -39,21 +39,20 @@ class Halo(eqx.Module):
     """What a device gets from others before it multiplies.
 
     Attributes:
-      send: for each offset the own entries that go to the device that many places on.
-      offsets: how far on.
-      devices: how many there are.
+      send: for each message the own entries that it has.
+      ways: for each message from which device it goes to which.
+      needed: values that all devices together need, without padding.
     """
 
     send: tuple[Array, ...]
-    offsets: tuple[int, ...] = eqx.field(static=True)
-    devices: int = eqx.field(static=True)
+    ways: tuple[tuple[tuple[int, int], ...], ...] = eqx.field(static=True)
+    needed: int = eqx.field(static=True)
 
     def extend(self, x: Array) -> Array:
-        """Own values, then those from the others, offset by offset."""
+        """Own values, then those from the others, message by message."""
         parts = [x]
-        for offset, index in zip(self.offsets, self.send, strict=True):
-            way = [(k, (k + offset) % self.devices) for k in range(self.devices)]
-            parts.append(lax.ppermute(take(x, index), SLABS, way))
+        for way, index in zip(self.ways, self.send, strict=True):
+            parts.append(lax.ppermute(after(take(x, index), parts[-1]), SLABS, way))
         return jnp.concatenate(parts) if len(parts) > 1 else x
 
     @property
@@ -75,7 +74,8 @@ class NodalHalo(eqx.Module):
         heat = x.T[: self.own_metal]
         both = self.metal.extend(jnp.concatenate([x.V.reshape(len(x.V), -1), heat], axis=1))
         V = both[:, : 2 * columns].reshape(len(both), 2, columns)
-        return Nodal(V, jnp.concatenate([both[:, 2 * columns :], self.others.extend(x.T[self.own_metal :])]))
+        rest = self.others.extend(after(x.T[self.own_metal :], both))
+        return Nodal(V, jnp.concatenate([both[:, 2 * columns :], rest]))
 
 
 class Tail(eqx.Module):
@@ -142,6 +142,7 @@ def halo_of(places: Places, wanted: Sequence[np.ndarray]) -> tuple[Halo, list[di
             own = nodes[(k - places.device[nodes]) % devices == offset]
             by_offset.setdefault(int(offset), [np.zeros(0, int)] * devices)[k] = own
     send: list[Any] = []
+    ways: list[tuple[tuple[int, int], ...]] = []
     found, start = [dict[int, int]() for _ in range(devices)], places.size
     for offset in sorted(by_offset):
         length = max(len(each) for each in by_offset[offset])
@@ -150,8 +151,9 @@ def halo_of(places: Places, wanted: Sequence[np.ndarray]) -> tuple[Halo, list[di
             index[(k - offset) % devices, : len(nodes)] = places.local[nodes]
             found[k].update(zip(nodes.tolist(), range(start, start + len(nodes)), strict=True))
         send.append(index)
+        ways.append(tuple(((k - offset) % devices, k) for k, nodes in enumerate(by_offset[offset]) if len(nodes)))
         start += length
-    return Halo(tuple(send), tuple(sorted(by_offset)), devices), found
+    return Halo(tuple(send), tuple(ways), sum(map(len, wanted))), found
 
 
 def csr_of(rows: Rows, columns: int) -> csr_array:
@@ -261,6 +263,27 @@ class Shards(eqx.Module):
         relaxation = jnp.where(there, law.relaxation[own], 1.0)
         bath = jnp.broadcast_to(law.bath, (self.mesh.devices.size,))
         return Coefficients(tuple(segments), relaxation, bath)  # type: ignore[arg-type]
+
+    def traffic(self) -> list[tuple[str, int, int]]:
+        """What one application sends, all devices together: what it is, values sent, and values needed.
+
+        One value is a number for each field at a node: two for the potentials, one for the temperature.
+        """
+
+        def of(name: str, halo: Halo | None) -> list[tuple[str, int, int]]:
+            if halo is None:
+                return []
+            sent = sum(len(way) * index.shape[-1] for way, index in zip(halo.ways, halo.send, strict=True))
+            return [(name, sent, halo.needed)]
+
+        halo = self.system.disc.halo
+        found = of("operator, metal nodes", halo.metal) + of("operator, other nodes", halo.others)
+        for name, mg in zip(("potentials", "temperature"), self.system.mg, strict=True):
+            for number, level in enumerate(mg.levels):
+                found += of(f"{name}, level {number}: smoothing", level.edges.halo)
+                found += of(f"{name}, level {number}: down", level.restriction.halo)
+                found += of(f"{name}, level {number}: up", level.interpolation.halo)
+        return found
 
     def pcg(self, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array) -> tuple[Fields, Stats]:
         """`solve.pcg` on all devices."""

@@ -1,0 +1,106 @@
+"""Solves split over eight virtual devices of the CPU: the same numbers on any number of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, random_array
+
+from thermospin import sharded
+from thermospin.rows import Rows
+
+#: Runs in a process of its own, whose JAX has eight devices: a valve, levels split down to 200 nodes.
+RUN = """
+import json, os, sys
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+import jax
+jax.config.update("jax_enable_x64", True)
+import numpy as np
+sys.path.insert(0, "tests")
+from test_coordinates import VALVE
+from thermospin import devicefile, sharded, signals
+sharded.TOGETHER = 200
+model = signals.build(devicefile.read(VALVE, "valve.toml"), cells=4000, order=1)
+wanted, names = [("local", "R1.P"), ("local", "R2.P")], ["Fe.S_s", "gap"]
+plain = signals.evaluate(model, {}, wanted, tolerance=1e-10)
+out = {"nodes": model.disc.nodes_T, "plain": plain.values.tolist()}
+for count in (1, 2, 4, 8):
+    made = model if count == 1 else model.on_devices(count)
+    # On two and four values alone: every program is compiled anew for each number of devices.
+    found = signals.evaluate(made, {}, wanted, names if count in (1, 8) else (), tolerance=1e-10)
+    out[str(count)] = {
+        "values": found.values.tolist(), "jacobian": found.jacobian.tolist(), "iterations": found.iterations
+    }
+    if count == 4:
+        shards = next(iter(made.systems.values())).shards
+        out["traffic"] = shards.traffic()
+try:
+    model.on_devices(9)
+except ValueError as error:
+    out["too many"] = str(error)
+print(json.dumps(out))
+"""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    ran = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.parametrize("devices", ["2", "4", "8"])
+def test_signals_do_not_depend_on_the_number_of_devices(found: dict[str, Any], devices: str) -> None:
+    """Stationary values are right to the square of the tolerance, 1e-10; derivatives to some ten times it."""
+    one, many = found["1"], found[devices]
+    np.testing.assert_allclose(many["values"], one["values"] if devices == "8" else found["plain"], rtol=1e-12)
+    if devices == "8":
+        scale = np.abs(one["jacobian"]).max(axis=0)
+        np.testing.assert_allclose(many["jacobian"] / scale, one["jacobian"] / scale, rtol=1e-7, atol=1e-9)
+        assert all(abs(a - b) <= 1 for a, b in zip(one["iterations"], many["iterations"], strict=True))
+
+
+def test_what_is_exchanged_is_hardly_more_than_what_is_needed(found: dict[str, Any]) -> None:
+    """Messages are padded to the longest of their kind; slabs of few planes differ most in this."""
+    traffic = found["traffic"]
+    sent, needed = (sum(each[k] for each in traffic) for k in (1, 2))
+    assert 0 < needed <= sent < 2 * needed
+    # The operator itself needs the nodes beside each of the three cuts, no more: planes of p + 1 nodes deep.
+    operator = sum(each[2] for each in traffic if each[0].startswith("operator"))
+    assert operator < found["nodes"]
+    assert any("level 1" in each[0] for each in traffic), "levels are split too"
+
+
+def test_more_devices_than_there_are_is_told(found: dict[str, Any]) -> None:
+    assert found["too many"].startswith("got 9 devices, but JAX sees 8 (cpu); on a CPU, XLA_FLAGS=--xla_force_host")
+
+
+def test_a_matrix_comes_back_from_its_rows() -> None:
+    rng = np.random.default_rng(0)
+    matrix = csr_array(random_array((40, 30), density=0.2, rng=rng, format="csr"))
+    found = sharded.csr_of(Rows.of(matrix, dtype=float), 30)
+    np.testing.assert_array_equal(found.toarray(), matrix.toarray())
+
+
+def test_a_halo_brings_what_is_wanted_from_where_it_is() -> None:
+    """Four devices with three nodes each in a row; each wants the neighbours' nearest ones."""
+    places = sharded.Places.of(np.repeat(np.arange(4), 3), 4)
+    wanted = [np.array([3]), np.array([2, 6]), np.array([5, 9]), np.array([8])]
+    halo, at = sharded.halo_of(places, wanted)
+    assert halo.needed == 6 and halo.size == 2
+    assert {pair for way in halo.ways for pair in way} == {(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)}
+    values = places.stacked(np.arange(12.0))
+    for k, nodes in enumerate(wanted):
+        inbox = {}
+        start = places.size
+        for way, index in zip(halo.ways, halo.send, strict=True):
+            for sender, receiver in way:
+                if receiver == k:
+                    inbox.update(zip(range(start, start + index.shape[1]), values[sender][index[sender]], strict=True))
+            start += index.shape[1]
+        assert [inbox[at[k][int(node)]] for node in nodes] == nodes.tolist()
