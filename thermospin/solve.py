@@ -247,8 +247,13 @@ def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
     return operators.joined(_matvec(system, law, operators.nodal(system.disc, u)))
 
 
+def _share(a: Nodal, b: Nodal) -> Float[Array, " columns"]:
+    """A device's share of a.b."""
+    return jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0)
+
+
 def _dot(system: System, a: Nodal, b: Nodal) -> Float[Array, " columns"]:
-    return system.total(jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0))
+    return system.total(_share(a, b))
 
 
 def on_devices(
@@ -277,9 +282,7 @@ def pcg(
 
     def norms(r: Nodal) -> Array:
         """Of the scaled residual and of itself, in one sum over devices."""
-        s = scaled(r)
-        own = [jnp.sum(each.V * each.V, axis=(0, 1)) + jnp.sum(each.T * each.T, axis=0) for each in (s, r)]
-        return jnp.sqrt(system.total(jnp.stack(own)))
+        return jnp.sqrt(system.total(jnp.stack([_share(each, each) for each in (scaled(r), r)])))
 
     given = _free(system, operators.nodal(system.disc, b))
     peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled(given)])
@@ -294,9 +297,16 @@ def pcg(
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
         # which they start again if it is not: one program with one operator and one preconditioner in it.
         x, r, p, rz, error, size, begun, check, _, count, steps = carry
-        active = error > tolerance
         z = lax.cond(check, lambda r, _: r, lambda r, size: precondition(system, r, size), r, size)
-        fresh = _dot(system, r, z)
+        if system.split:
+            # The norms of r with r.z, in one sum over devices: known an iteration later than on one device.
+            fresh, *squares = system.total(jnp.stack([_share(r, z), *(_share(each, each) for each in (scaled(r), r))]))
+            error, size = (
+                jnp.where(check, old, jnp.sqrt(new)) for old, new in zip((error, size), squares, strict=True)
+            )
+        else:
+            fresh = _dot(system, r, z)
+        active = error > tolerance
         turn = jnp.where(active & (rz > 0), fresh / jnp.where(rz > 0, rz, 1.0), 0.0)
         p = jax.tree.map(lambda z, p: z + turn * p, z, p)
         Av = _matvec(system, law, jax.tree.map(lambda x, p: jnp.where(check, x, p), x, p))
@@ -304,7 +314,10 @@ def pcg(
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
         x = jax.tree.map(lambda x, p: x + alpha * p, x, p)
         r = jax.tree.map(lambda r, b, Av: jnp.where(check, b - Av, r - alpha * Av), r, given, Av)
-        error, size = norms(r)
+        if system.split:
+            error, size = lax.cond(check, lambda r, *_: tuple(norms(r)), lambda _, *known: known, r, error, size)
+        else:
+            error, size = norms(r)
         begun = jnp.where(steps + ~check == 0, error, begun)
         steps += ~check
         pause = jnp.all(error <= tolerance) | (steps >= max_steps)
