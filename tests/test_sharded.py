@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -45,6 +46,59 @@ except ValueError as error:
     out["too many"] = str(error)
 print(json.dumps(out))
 """
+
+
+#: One of several processes with a device each, which find each other over the loopback; the first says what it found.
+PROCESS = """
+import json, sys
+import jax
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+number, count, port = map(int, sys.argv[1:])
+if count > 1:
+    jax.distributed.initialize(f"127.0.0.1:{port}", count, number)
+import jax.numpy as jnp
+sys.path.insert(0, "tests")
+from test_coordinates import VALVE
+from thermospin import devicefile, model, signals, solve
+made = signals.build(devicefile.read(VALVE, "valve.toml"), cells=700, order=1)
+made = made if count == 1 else made.on_devices(count)
+law = model._law(made.disc, made.constitution, {name: jnp.asarray(value) for name, value in made.parameters.items()})
+ground, system = next(iter(made.systems.items()))
+b = jnp.asarray(next(port for name, port in made.ports.items() if name != ground))[:, None]
+x, stats = solve.solve(system, law, b, tolerance=1e-11)
+if number == 0:
+    print(json.dumps([len(jax.devices()), float(b[:, 0] @ x[:, 0]), bool(stats.converged[0])]))
+"""
+
+
+def processes(count: int) -> list[Any]:
+    """What the first of so many processes found."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(k), str(count), str(port)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(count)
+    ]
+    out = [each.communicate(timeout=240) for each in running]
+    assert all(each.returncode == 0 for each in running), [error[-1500:] for _, error in out]
+    return json.loads(next(line for line in out[0][0].splitlines() if line.startswith("[") and "Gloo" not in line))
+
+
+def test_processes_find_the_same_as_one() -> None:
+    """Two and four processes over the loopback; b.x is stationary, so right to the square of 1e-11."""
+    devices, value, converged = processes(1)
+    assert devices == 1 and converged
+    for count in (2, 4):
+        devices, other, converged = processes(count)
+        assert devices == count and converged
+        assert other == pytest.approx(value, rel=1e-12)
 
 
 @pytest.fixture(scope="module")
