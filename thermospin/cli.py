@@ -267,6 +267,9 @@ def signals(
         bool, typer.Option(help="Print what the orders lead to, where that is safe; needs order 3.")
     ] = False,
     devices: DevicesOption = 1,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="One of several processes that a scheduler has started; see `slurm`.")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
@@ -285,6 +288,13 @@ def signals(
             raise InputError("--devices goes with the grid of the fixed rule only: without --cells and --tolerance")
         loaded = _with_experiments(load(device), device)
         require_writable(json)
+        if cluster:
+            from thermospin.cluster import join
+
+            number, _ = join()
+            if number:  # the first process speaks for all
+                json = None
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
         start_jax()
         from thermospin.export import write_json
 
@@ -733,6 +743,52 @@ def sweeps(
             from thermospin.plotting import sweeps_picture
 
             sweeps_picture(measured.sweeps, picture)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def slurm(
+    context: typer.Context,
+    nodes: Annotated[int, typer.Option(min=1, help="How many nodes.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each node, one process each.")] = 1,
+    limit: Annotated[str, typer.Option("--time", metavar="TIME", help="Limit: 30 (minutes), 2:00:00, ...")] = "1:00:00",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Of the job.")] = "thermospin",
+    cpus: Annotated[int, typer.Option(min=1, help="Cores for each process.")] = 4,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there; default: print it.")] = None,
+) -> None:
+    """A batch file for Slurm: thermospin slurm --gpus 4 --out job.sh -- signals device.toml"""
+    with exit_codes():
+        from thermospin.cluster import batch
+        from thermospin.export import atomic_file
+
+        text = batch(context.args, name=name, nodes=nodes, gpus=gpus, limit=limit, cpus=cpus)
+        if out is None:
+            typer.echo(text, nl=False)
+            return
+        require_writable(out)
+        with atomic_file(out) as file:
+            file.write(text.encode())
+        typer.echo(f"{out} is written; submit it with: sbatch {out}")
+
+
+@app.command()
+def doctor(
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="In a job of several processes: find the others first.")
+    ] = False,
+) -> None:
+    """Devices, versions, precision, cache, a small scaling test, and what is wrong with how this was started."""
+    with exit_codes():
+        if cluster:
+            from thermospin.cluster import join
+
+            join()
+        start_jax()
+        from thermospin.cluster import report
+
+        lines, sound = report()
+        for line in lines:
+            typer.echo(line)
+        _finish(sound, "something is wrong, see above")
 
 
 @app.command()

@@ -1,0 +1,117 @@
+"""Batch files, what is wrong with a job in words, and a job of two processes that a scheduler seems to have started."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_coordinates import VALVE
+from typer.testing import CliRunner
+
+from thermospin import cli, cluster
+
+NODE = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node1", "SLURM_GPUS_ON_NODE": "4", "SLURM_NTASKS_PER_NODE": "4"}
+
+
+def test_a_batch_file_has_a_process_for_each_gpu() -> None:
+    text = cluster.batch(["signals", "my device.toml"], nodes=2, gpus=4, limit="2:00:00", name="run")
+    lines = text.splitlines()
+    assert lines[0] == "#!/bin/bash"
+    for line in ("--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=4", "--time=2:00:00", "--job-name=run"):
+        assert f"#SBATCH {line}" in lines
+    assert not any(line.startswith("#SBATCH --gpus-per-task") for line in lines)
+    assert lines[-1] == "srun --kill-on-bad-exit=1 thermospin signals 'my device.toml' --cluster --devices 8"
+    single = cluster.batch(["fit", "a.toml", "a.csv", "--journal", "j.jsonl"])
+    assert single.splitlines()[-1] == "srun --kill-on-bad-exit=1 thermospin fit a.toml a.csv --journal j.jsonl"
+    assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "words"),
+    [
+        ([], {}, "slurm: there is no command"),
+        (["fit", "a", "b"], {"gpus": 2}, "slurm: fit runs on one GPU, 2 were asked for"),
+        (["signals", "a"], {"limit": "two hours"}, 'slurm: time is "two hours", expected such as 30'),
+    ],
+)
+def test_what_cannot_be_submitted_is_told(command: list[str], options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        cluster.batch(command, **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "platform", "words"),
+    [
+        ({}, "gpu", None),
+        ({"SLURM_GPUS_PER_TASK": "1"}, "gpu", "--gpus-per-task hides the other GPUs"),
+        ({"SLURM_TRES_PER_TASK": "cpu:4,gres/gpu:1"}, "gpu", "--gpus-per-task hides the other GPUs"),
+        (
+            {"SLURM_NTASKS_PER_NODE": "1"},
+            "gpu",
+            "one task on a node with 4 GPUs: .* 3 stand idle; use --ntasks-per-node=4",
+        ),
+        ({"SLURM_STEP_NODELIST": None}, "gpu", "not started by srun"),
+        ({}, "cpu", "there is a GPU, but JAX runs on the CPU: pip install"),
+        ({"JAX_PLATFORMS": "cpu"}, "cpu", "there is a GPU, but JAX runs on the CPU: JAX_PLATFORMS=cpu says so"),
+        ({"SLURM_CPUS_PER_TASK": "1"}, "gpu", "one core for each process"),
+    ],
+)
+def test_what_is_wrong_with_a_job_is_told(changes: dict, platform: str, words: str | None) -> None:
+    environment = {key: value for key, value in (NODE | changes).items() if value is not None}
+    found = cluster.misconfigured(environment, platform)
+    if words is None:
+        assert found == []
+    else:
+        import re
+
+        assert len(found) == 1 and re.search(words, found[0])
+
+
+def test_the_doctor_says_what_there_is() -> None:
+    lines, sound = cluster.report({})
+    assert sound and lines[0].startswith("thermospin ") and any("GB/s" in line for line in lines)
+    lines, sound = cluster.report({"SLURM_JOB_ID": "1"})
+    assert not sound and lines[-1].startswith("WRONG: in an allocation of Slurm")
+
+
+def test_slurm_writes_what_it_prints(tmp_path: Path) -> None:
+    runner = CliRunner()
+    printed = runner.invoke(cli.app, ["slurm", "--gpus", "2", "--", "signals", "a.toml"])
+    kept = runner.invoke(
+        cli.app, ["slurm", "--gpus", "2", "--out", str(tmp_path / "job.sh"), "--", "signals", "a.toml"]
+    )
+    assert printed.exit_code == kept.exit_code == 0
+    assert (tmp_path / "job.sh").read_text() == printed.stdout
+    alone = runner.invoke(cli.app, ["signals", "slachter2010", "--cluster"])
+    assert alone.exit_code == 2 and "--cluster: no scheduler started this process" in alone.stderr
+
+
+@pytest.mark.slow
+def test_two_tasks_of_slurm_solve_together(tmp_path: Path) -> None:
+    """The variables that srun sets, for two processes here: the first prints and writes what both computed."""
+    (tmp_path / "valve.toml").write_text(VALVE)
+    running = []
+    for number in range(2):
+        task = {
+            "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
+            "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number), "SLURM_STEP_NUM_NODES": "1",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "thermospin", "signals", "valve.toml", "--order", "1", "--no-errors"]
+        running.append(
+            subprocess.Popen(
+                [*command, "--cluster", "--devices", "2", "--json", f"{number}.json"],
+                cwd=tmp_path,
+                env=os.environ | task,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )  # fmt: skip
+        )
+    out = [each.communicate(timeout=240) for each in running]
+    assert [each.returncode for each in running] == [0, 0], out
+    assert "R1.P" in out[0][0] and "R1.P" not in out[1][0]
+    assert json.loads((tmp_path / "0.json").read_text())["solver"]["converged"] and not (tmp_path / "1.json").exists()
