@@ -86,8 +86,9 @@ def test_slurm_writes_what_it_prints(tmp_path: Path) -> None:
     )
     assert printed.exit_code == kept.exit_code == 0
     assert (tmp_path / "job.sh").read_text() == printed.stdout
-    alone = runner.invoke(cli.app, ["signals", "slachter2010", "--cluster"])
-    assert alone.exit_code == 2 and "--cluster: no scheduler started this process" in alone.stderr
+    command = [sys.executable, "-m", "thermospin", "signals", "slachter2010", "--cluster"]
+    alone = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert alone.returncode == 2 and alone.stderr.startswith("--cluster: no scheduler started this process")
 
 
 @pytest.mark.slow
