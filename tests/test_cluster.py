@@ -30,6 +30,20 @@ def test_a_batch_file_has_a_process_for_each_gpu() -> None:
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 
 
+def test_an_ensemble_is_shared_out(tmp_path: Path) -> None:
+    """What the last line runs, with commands of that name that print what they are given."""
+    text = cluster.batch(["ensemble", "my device.toml", "s.csv", "--out", "out.csv"], gpus=2)
+    (tmp_path / "thermospin").write_text('#!/bin/bash\necho "$CUDA_VISIBLE_DEVICES" "$@"\n')
+    (tmp_path / "srun").write_text('#!/bin/bash\nshift\nSLURM_PROCID=1 SLURM_LOCALID=1 SLURM_NTASKS=2 exec "$@"\n')
+    for name in ("thermospin", "srun"):
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ran = subprocess.run(["bash"], input=text, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "1 ensemble my device.toml s.csv --out out-1.csv --part 2/2"
+    with pytest.raises(ValueError, match="slurm: an ensemble needs --out FILE"):
+        cluster.batch(["ensemble", "a.toml", "s.csv"], gpus=2)
+
+
 @pytest.mark.parametrize(
     ("command", "options", "words"),
     [

@@ -745,6 +745,61 @@ def sweeps(
             sweeps_picture(measured.sweeps, picture)
 
 
+@app.command()
+def ensemble(
+    device: DeviceArgument,
+    sets: Annotated[
+        Path, typer.Argument(metavar="SETS", help="CSV: a column for each parameter or dimension, a row for each set.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV that the signals go to, row by row.")],
+    part: Annotated[
+        str, typer.Option(metavar="K/N", help="Every N-th set from the K-th on, for one of N processes.")
+    ] = "1/1",
+    cells: CellsOption = None,
+    order: OrderOption = 2,
+    harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
+) -> None:
+    """Signals of many parameter sets. Stopped and run again in the same way, it goes on where it was."""
+    with exit_codes():
+        import csv
+
+        from thermospin import ensemble as ensembles
+        from thermospin.device import load
+
+        loaded = _with_experiments(load(device), device)
+        found = ensembles.read(sets, loaded)
+        numbers = part.split("/")
+        if len(numbers) != 2 or not all(each.isdigit() for each in numbers):
+            raise InputError(f'--part: got "{part}", expected such as 2/8')
+        require_writable(out)
+        start_jax()
+        from thermospin.signals import build
+
+        wanted = ensembles.wanted_of(loaded, harmonics)
+        names = list(dict.fromkeys(name for each in found for name in each))
+        missing = 0
+        with Progress() as progress, out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
+            model = build(loaded, cells=cells, order=order, progress=progress)
+            own = loaded.numbers()
+            for member in ensembles.run(
+                model,
+                found,
+                wanted,
+                part=(int(numbers[0]), int(numbers[1])),
+                journal=out.with_name(out.name + ".journal"),
+                progress=progress,
+            ):
+                values = [f"{float(value)!r}" if value == value else "" for value in member.values]
+                missing += "" in values
+                given = [repr(float(member.parameters.get(name, own[name]))) for name in names]
+                writer.writerow([member.number, *given, *values])
+                file.flush()
+        typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run goes on from.")
+        _finish(not missing, f"{missing} sets have no solution, their cells are empty")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def slurm(
     context: typer.Context,

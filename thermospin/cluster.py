@@ -44,13 +44,16 @@ def batch(
     if not re.fullmatch(r"\d+|(\d+-)?\d{1,2}:\d{2}(:\d{2})?", limit):
         raise ValueError(f'slurm: time is "{limit}", expected such as 30 (minutes), 2:00:00 or 1-12:00:00')
     count = nodes * gpus
-    words = ["thermospin", *command]
-    if count > 1:
-        if command[0] != "signals":
-            raise ValueError(
-                f"slurm: {command[0]} runs on one GPU, {count} were asked for; `signals` is what several solve together"
-            )
-        words += ["--cluster", "--devices", str(count)]
+    run = shlex.join(["thermospin", *command])
+    if count > 1 and command[0] == "signals":
+        run += f" --cluster --devices {count}"
+    elif count > 1 and command[0] == "ensemble":
+        run = f"bash -c {shlex.quote(_share(command))}"
+    elif count > 1:
+        raise ValueError(
+            f"slurm: {command[0]} runs on one GPU, {count} were asked for; `signals` is what several solve together, and "
+            "`ensemble` what they share out"
+        )
     lines = [
         "#!/bin/bash",
         f"# {count} process{'es' if count > 1 else ''}, one per GPU. Submit it with: sbatch FILE",
@@ -65,9 +68,24 @@ def batch(
         f"#SBATCH --signal=TERM@{WARNING}",
         "#SBATCH --output=%x-%j.out",
         "",
-        f"srun --kill-on-bad-exit=1 {shlex.join(words)}",
+        f"srun --kill-on-bad-exit=1 {run}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _share(command: Sequence[str]) -> str:
+    """What each process of an ensemble runs: its share of the sets, on its own GPU, into a file of its own."""
+    words = list(command)
+    at = words.index("--out") + 1 if "--out" in words[:-1] else 0
+    if not at:
+        raise ValueError(
+            "slurm: an ensemble needs --out FILE; every process writes one of its own, FILE with its number"
+        )
+    stem, dot, suffix = words[at].rpartition(".")
+    quoted = [shlex.quote(word) for word in words]
+    quoted[at] = f'"{stem or suffix}-$SLURM_PROCID{dot}{suffix if dot else ""}"'
+    share = "--part $((SLURM_PROCID + 1))/$SLURM_NTASKS"
+    return f"CUDA_VISIBLE_DEVICES=$SLURM_LOCALID exec thermospin {' '.join(quoted)} {share}"
 
 
 def join() -> tuple[int, int]:

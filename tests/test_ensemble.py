@@ -1,0 +1,93 @@
+"""Many parameter sets: what a file may hold, shares of processes, and a run that goes on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_coordinates import VALVE
+from typer.testing import CliRunner
+
+from thermospin import cli, devicefile, ensemble, signals
+from thermospin.device import Device
+
+
+@pytest.fixture(scope="module")
+def valve() -> Device:
+    return devicefile.read(VALVE, "valve.toml")
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "sets.csv"
+    path.write_text(text)
+    return path
+
+
+def test_sets_are_read_with_units_and_gaps(valve: Device, tmp_path: Path) -> None:
+    found = ensemble.read(written(tmp_path, "# a sweep\nFe.S_s,gap,zeta\n-3 uV/K,30 nm,2\n,4e-8,\n"), valve)
+    assert found == [{"Fe.S_s": -3e-6, "gap": pytest.approx(30e-9), "zeta": 2.0}, {"gap": 4e-8}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Fe.S_s\n", "got 1 lines, expected a header of parameter names and at least one set"),
+        ("Fe.Ss\n1\n", "column 'Fe.Ss' is no parameter; did you mean 'Fe.S_s'"),
+        ("zeta,zeta\n1,2\n", "column 'zeta' is there more than once"),
+        ("zeta,gap\n1\n", "set 1 has 1 cells, expected 2"),
+        ("gap\n3 uV\n", "set 1, gap: got"),
+    ],
+)
+def test_a_faulty_file_is_told(valve: Device, tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ensemble.SetError, match=words):
+        ensemble.read(written(tmp_path, text), valve)
+
+
+def test_processes_share_the_sets_and_a_stopped_run_goes_on(
+    valve: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shares are the whole; a third run answers from the journal alone; P = 2 has no solution and stops nothing."""
+    model = signals.build(valve, cells=150, order=1)
+    sets = [{"Fe.P": P, "gap": gap} for P, gap in ((0.3, 25e-9), (2.0, 25e-9), (0.3, 30e-9), (0.5, 25e-9))]
+    wanted = [("local", "R1.P"), ("local", "R1.spin")]
+    calls: list[int] = []
+    true = signals.evaluate
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        return true(*arguments, **options)
+
+    monkeypatch.setattr(signals, "evaluate", counted)
+    halves = [list(ensemble.run(model, sets, wanted, part=(k, 2))) for k in (1, 2)]
+    assert [[each.number for each in half] for half in halves] == [[1, 3], [2, 4]]
+    path = tmp_path / "journal"
+    first = next(iter(ensemble.run(model, sets, wanted, journal=path)))  # stopped after one
+    before = len(calls)
+    whole = list(ensemble.run(model, sets, wanted, journal=path))
+    assert len(calls) == before + 2, "one was known, one has no solution before anything is solved"
+    np.testing.assert_array_equal(whole[0].values, first.values)
+    assert np.all(np.isnan(whole[1].values)) and not np.any(np.isnan([whole[k].values for k in (0, 2, 3)]))
+    for each in (*halves[0], *halves[1]):
+        np.testing.assert_allclose(each.values, whole[each.number - 1].values, rtol=1e-9)
+    assert abs(whole[2].values[1] / whole[0].values[1] - 1) > 0.01, "the gap matters"
+    with pytest.raises(ValueError, match="part: got 3/2, expected one of 1/2 to 2/2"):
+        next(ensemble.run(model, sets, wanted, part=(3, 2)))
+
+
+def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("valve.toml").write_text(VALVE)
+    written(tmp_path, "zeta\n1\n2\n")
+    command = ["ensemble", "valve.toml", "sets.csv", "--out", "out.csv", "--cells", "150", "--order", "1"]
+    ran = CliRunner().invoke(cli.app, command)
+    assert ran.exit_code == 0, ran.output
+    rows = list(csv.DictReader(Path("out.csv").open()))
+    assert [row["set"] for row in rows] == ["1", "2"]
+    one, two = (float(row["local R2.P"]) for row in rows)
+    assert two == pytest.approx(2 * one, rel=1e-2), "nearly all of R2 is Joule heat"
+    assert float(rows[0]["local R1.P"]) == pytest.approx(float(rows[1]["local R1.P"]), rel=1e-9)
+    wrong = CliRunner().invoke(cli.app, [*command, "--part", "two"])
+    assert wrong.exit_code == 2 and '--part: got "two", expected such as 2/8' in wrong.stderr
