@@ -51,8 +51,8 @@ def batch(
         run = f"bash -c {shlex.quote(_share(command))}"
     elif count > 1:
         raise ValueError(
-            f"slurm: {command[0]} runs on one GPU, {count} were asked for; `signals` is what several solve together, and "
-            "`ensemble` what they share out"
+            f"slurm: {command[0]} runs on one GPU, {count} were asked for; `signals` is what several solve together, "
+            "and `ensemble` what they share out"
         )
     lines = [
         "#!/bin/bash",
