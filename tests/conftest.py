@@ -13,6 +13,7 @@ LONGEST = (
     "test_readme.py",
     "test_suite.py",
     "test_refine.py",
+    "test_sharded.py",
     "test_multigrid.py",
     "test_signals.py",
     "test_shapes.py",

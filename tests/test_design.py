@@ -100,6 +100,7 @@ def test_a_standard_error_is_that_of_the_normal_equations() -> None:
         assert fit.std(jacobian, name) == pytest.approx(np.sqrt(covariance[k, k]), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_standard_error_as_an_objective(valve: Device, unchecked: None, tmp_path: Path) -> None:
     """It falls, and is what the fit of the same data says at the start."""
     rows = tuple(Row("local", f"R2.{part}", 1.0, std) for part, std in (("baseline", 1e3), ("spin", 10.0)))
@@ -110,6 +111,10 @@ def test_a_standard_error_as_an_objective(valve: Device, unchecked: None, tmp_pa
     model = signals.build(valve, cells=200, order=1)
     jacobian = signals.evaluate(model, {}, [(r.experiment, r.signal) for r in rows], fit.free).jacobian
     assert found.steps[0].objective == pytest.approx(1 / fit.std(jacobian, "Fe.S_s"), rel=1e-4)
+
+
+def test_a_standard_error_needs_a_fit(valve: Device) -> None:
+    fit = design.Fit((Row("local", "R2.spin", 1.0, 1.0), Row("local", "R2.baseline", 1.0, 1.0)), ("zeta", "Fe.S_s"))
     with pytest.raises(ValueError, match="the standard error of Fe.S_s needs the data of a fit"):
         design.design(valve, "1 / std Fe.S_s", ["gap"])
     with pytest.raises(ValueError, match="free: Fe.P is not there, its standard error would be 0"):
