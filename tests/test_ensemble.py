@@ -89,5 +89,9 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
     one, two = (float(row["local R2.P"]) for row in rows)
     assert two == pytest.approx(2 * one, rel=1e-2), "nearly all of R2 is Joule heat"
     assert float(rows[0]["local R1.P"]) == pytest.approx(float(rows[1]["local R1.P"]), rel=1e-9)
+    before = Path("out.csv").read_text()
+    other = CliRunner().invoke(cli.app, [*command, "--harmonics", "1"])
+    assert other.exit_code == 2 and "expected the journal of this fit" in other.stderr
+    assert Path("out.csv").read_text() == before, "another run's results are not overwritten"
     wrong = CliRunner().invoke(cli.app, [*command, "--part", "two"])
     assert wrong.exit_code == 2 and '--part: got "two", expected such as 2/8' in wrong.stderr

@@ -249,6 +249,26 @@ def test_a_pad_of_a_layer_of_its_own_holds_the_top(tmp_path: Path) -> None:
     assert face.area == pytest.approx(100e-9 * 200e-9) and face.position == pytest.approx(60e-9)
 
 
+def test_a_contact_is_on_metal_under_an_insulating_cap(tmp_path: Path) -> None:
+    """A film over the whole device that carries heat only; the label means the copper under it."""
+    cell = drawing()
+    cell.add(gdstk.rectangle((-0.7, -0.7), (0.7, 0.7), layer=9))
+    cap = '[[layout.layers]]\nlayer = 9\nmaterial = "SiO2"\nthickness = 30\ndrape = true\n[[solids]]'
+    device = device_of(tmp_path, STACK.replace("[[solids]]", cap, 1), cell)
+    assert device.contact("V+").solid == "Cu" and device.contact("I+").solid == "FM1"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("slices = 0", "layout.layers[0], slices: got 0; input should be greater than or equal to 1"),
+        ("sidewall_angle = 90", "layout.layers[0], sidewall_angle: got 90; input should be less than 80"),
+    ],
+)
+def test_side_walls_that_cannot_be_are_told(tmp_path: Path, line: str, words: str) -> None:
+    assert words in faults_of(tmp_path, STACK.replace("zmin = 0\n", f"zmin = 0\n{line}\n"))
+
+
 def test_slanted_side_walls_are_slices(tmp_path: Path) -> None:
     """Of a pad of 200 x 300 nm and 60 nm height at 45 degrees: frustum slices by the rule of midpoints."""
     text = STACK.replace("zmin = 0\n", "zmin = 0\nsidewall_angle = 20\nslices = 5\n")
@@ -262,7 +282,7 @@ def test_slanted_side_walls_are_slices(tmp_path: Path) -> None:
         assert (width, length) == pytest.approx((300 - shrink, 1000 - shrink))
     # What is drawn between the slices' edges is no grid line.
     assert len(device.features.faces(0)) < 12
-    steep = faults_of(tmp_path, text.replace("angle = 20", "angle = 85"))
+    steep = faults_of(tmp_path, text.replace("angle = 20", "angle = 79"))
     assert any("'FM2': its side walls meet before its top" in fault for fault in steep)
 
 

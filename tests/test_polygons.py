@@ -123,7 +123,7 @@ def test_booleans_keep_areas_and_where_things_are() -> None:
 def test_shared_edges_and_gaps_are_measured() -> None:
     slanted = np.array([[0, 0], [1e-7, 0], [2e-7, 1e-7], [1e-7, 1e-7]])
     beside = np.array([[1e-7, 0], [3e-7, 0], [3e-7, 2e-7], [2e-7, 1e-7]])
-    assert polygons.overlap(slanted, beside)[0] == pytest.approx(np.hypot(1e-7, 1e-7))
-    assert polygons.overlap(slanted, beside + (0.0, 1e-9))[0] == 0
+    assert polygons.shared_edge(slanted, beside) == pytest.approx(np.hypot(1e-7, 1e-7))
+    assert polygons.shared_edge(slanted, beside + (0.0, 1e-9)) == 0
     gap, place = polygons.distance(slanted, beside + (1e-8, 0.0))
     assert gap == pytest.approx(1e-8 / np.sqrt(2)) and 1e-7 < place[0] < 2.1e-7

@@ -112,25 +112,28 @@ def found() -> dict[str, Any]:
     return virtual(8)
 
 
-def check(found: dict[str, Any], devices: int) -> None:
+def off(found: dict[str, Any], devices: int) -> tuple[float, float, int]:
+    """By how much values, derivatives (of the largest by a parameter) and iterations differ from one device's."""
     one, many = found["1"], found[str(devices)]
-    np.testing.assert_allclose(many["values"], one["values"], rtol=1e-12)
-    scale = np.abs(one["jacobian"]).max(axis=0)
-    np.testing.assert_allclose(many["jacobian"] / scale, one["jacobian"] / scale, rtol=1e-7, atol=1e-9)
-    assert all(abs(a - b) <= 1 for a, b in zip(one["iterations"], many["iterations"], strict=True))
+    values = np.abs(np.divide(many["values"], one["values"]) - 1).max()
+    slopes = np.abs(np.subtract(many["jacobian"], one["jacobian"])).max(axis=0) / np.abs(one["jacobian"]).max(axis=0)
+    steps = np.abs(np.subtract(many["iterations"], one["iterations"])).max()
+    return float(values), float(slopes.max()), int(steps)
 
 
 def test_signals_do_not_depend_on_the_number_of_devices(found: dict[str, Any]) -> None:
     """Stationary values are right to the square of the tolerance, 1e-10; derivatives to some ten times it."""
-    check(found, 8)
+    values, slopes, steps = off(found, 8)
+    assert values < 1e-12 and slopes < 1e-7 and steps <= 1
 
 
 @pytest.mark.slow
 def test_nor_do_they_on_two_and_four() -> None:
     """Each number of devices is a program of its own; two and four processes are tested above in any case."""
     two_and_four = virtual(2, 4)
-    check(two_and_four, 2)
-    check(two_and_four, 4)
+    for devices in (2, 4):
+        values, slopes, steps = off(two_and_four, devices)
+        assert values < 1e-12 and slopes < 1e-7 and steps <= 1
 
 
 def test_what_is_exchanged_is_hardly_more_than_what_is_needed(found: dict[str, Any]) -> None:

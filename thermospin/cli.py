@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import signal
 import sys
@@ -777,25 +778,27 @@ def ensemble(
 
         wanted = ensembles.wanted_of(loaded, harmonics)
         names = list(dict.fromkeys(name for each in found for name in each))
-        missing = 0
-        with Progress() as progress, out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
+        missing, own = 0, loaded.numbers()
+        with Progress() as progress:
             model = build(loaded, cells=cells, order=order, progress=progress)
-            own = loaded.numbers()
-            for member in ensembles.run(
+            members = ensembles.run(
                 model,
                 found,
                 wanted,
                 part=(int(numbers[0]), int(numbers[1])),
                 journal=out.with_name(out.name + ".journal"),
                 progress=progress,
-            ):
-                values = [f"{float(value)!r}" if value == value else "" for value in member.values]
-                missing += "" in values
-                given = [repr(float(member.parameters.get(name, own[name]))) for name in names]
-                writer.writerow([member.number, *given, *values])
-                file.flush()
+            )
+            first = next(members, None)  # a journal of another run is refused before anything is overwritten
+            with out.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
+                for member in itertools.chain([first] if first else [], members):
+                    values = [f"{float(value)!r}" if value == value else "" for value in member.values]
+                    missing += "" in values
+                    given = [repr(float(member.parameters.get(name, own[name]))) for name in names]
+                    writer.writerow([member.number, *given, *values])
+                    file.flush()
         typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run goes on from.")
         _finish(not missing, f"{missing} sets have no solution, their cells are empty")
 

@@ -233,8 +233,6 @@ def densest(model: Model, experiment: Experiment, parameters: Parameters, ladder
     current densities are infinite at edges; of a block whose faces are those of the device it does not depend on the
     grid.
     """
-    if model.grid.prisms:
-        raise ValueError(f"{DENSEST}: is a mean over blocks between faces, which polygons do not have")
     disc, blocks = model.disc, shapes.Blocks.of(model)
     ones = jnp.zeros((disc.unknowns, 1)).at[2 * disc.nodes_V :].set(1.0)
     u = jnp.asarray(ladder.u[0])[:, None]
@@ -470,6 +468,11 @@ def design(
     if any(name == STD for name, _ in objective.wanted):
         _require_fit(fit, [each for name, each in objective.wanted if name == STD], device)
     most = {} if limits is None else limits.pairs(objective, device)
+    if device.features.prisms and any(signal == DENSEST for _, signal in [*objective.wanted, *most]):
+        raise ValueError(
+            f"device '{device.name}' has polygons, and {DENSEST} is a mean over the blocks between faces that boxes "
+            "have; limit the temperature instead"
+        )
     asked = repr((device, str(objective), names, cells, order, *((most, fit) if most or fit else ())))
     kept = None if journal is None else Journal(Path(journal), asked)
     task = Task(objective, tuple(names), most, fit, progress)

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from thermospin import device as dv
 from thermospin import gds, materials, stack, units
@@ -145,8 +145,8 @@ class _Layer(Part):
     zmin: Place | None = None
     drape: bool = False
     magnet: bool = False
-    sidewall_angle: Annotated[float, quantity("number")] = 0.0
-    slices: int = 3
+    sidewall_angle: Annotated[float, quantity("number"), Field(gt=-80, lt=80)] = 0.0
+    slices: Annotated[int, Field(ge=1, le=20)] = 3
     name: str = ""
     note: str = ""
 
@@ -398,9 +398,9 @@ def read(text: str, source: str, folder: Path | None = None) -> dv.Device:
                 experiments.append(dv.Experiment(name, experiment.current, experiment.voltage, experiment.states))
 
     if raw.get("layout") is not None or marks:
-        known = list(_table(raw.get("materials")))
+        known = _table(raw.get("materials"))
         drawn, marked = _drawn(
-            reader, _table(raw.get("layout")), marks, solids, dimensions, folder or Path(), known, unread
+            reader, _table(raw.get("layout")), marks, solids, dimensions, folder or Path(), known, bath, unread
         )
         solids += drawn
         contacts += marked
@@ -456,7 +456,8 @@ def _drawn(
     ground: list[dv.Solid],
     dimensions: Mapping[str, Dimension],
     folder: Path,
-    known: Iterable[str],
+    known: Mapping[str, Any],
+    bath: float,
     unread: set[str],
 ) -> tuple[list[dv.Solid], list[dv.Contact]]:
     """Solids and contacts of the layout that the file names."""
@@ -497,6 +498,8 @@ def _drawn(
         reader.faults += [f"layout: {text}" for text in error.faults]
         unread |= unread_all
         return [], []
+    films = [dv.Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
+    metal = _materials(_silent(reader), known, films, bath)[1]  # what is wrong with them is told later
     solids, contacts, found = stack.build(
         drawing,
         layers,
@@ -504,6 +507,7 @@ def _drawn(
         [stack.Mark(each.name, each.label, each.layer, each.face) for each in marks],
         window=None if part.window is None else stack.Window(part.window.x, part.window.y),
         ignored=part.ignore,
+        metals=[name for name, conducts in metal.items() if conducts is not False],
         spacing=part.grid,
         lengths={name: each.value for name, each in dimensions.items()},
     )

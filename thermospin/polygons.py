@@ -183,25 +183,21 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
     return [np.asarray(each.points) * 1e-9 + origin for each in made]
 
 
-def overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
-    """Length over which two polygons that do not overlap share their edge [m], and the middle of that."""
+def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
+    """Length over which two polygons that do not overlap share their edge [m]."""
     p, q = first, np.roll(first, -1, axis=0)
     along = q - p
     length = np.linalg.norm(along, axis=1)
     along, p, length = (each[length > TOUCH] for each in (along, p, length))
     along = along / length[:, None]
-    found = []
+    total = 0.0
     for r, s in zip(second, np.roll(second, -1, axis=0), strict=True):
         heights = [np.abs(along[:, 0] * (e - p)[:, 1] - along[:, 1] * (e - p)[:, 0]) for e in (r, s)]
         places = [np.einsum("ni,ni->n", along, e - p) for e in (r, s)]
         low = np.maximum(np.minimum(*places), 0.0)
         high = np.minimum(np.maximum(*places), length)
-        shared = np.where((np.maximum(*heights) < TOUCH) & (high - low > TOUCH), high - low, 0.0)
-        for k in np.flatnonzero(shared):
-            found.append((float(shared[k]), p[k] + (low[k] + high[k]) / 2 * along[k]))
-    if not found:
-        return 0.0, np.zeros(2)
-    return sum(each for each, _ in found), max(found, key=lambda each: each[0])[1]
+        total += float(np.sum((high - low)[(np.maximum(*heights) < TOUCH) & (high - low > TOUCH)]))
+    return total
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:

@@ -130,7 +130,7 @@ class Regions(Plan):
         for a, b in self._near(polygons.TOUCH):
             one, other = self.parts[a], self.parts[b]
             if one.layer == other.layer:
-                shared = polygons.overlap(one.outline, other.outline)[0] > polygons.TOUCH
+                shared = polygons.shared_edge(one.outline, other.outline) > polygons.TOUCH
             else:
                 shared = one.outline is other.outline or bool(
                     polygons.boolean([one.outline], [other.outline], "and", polygons.TOUCH**2)
@@ -221,7 +221,7 @@ class Regions(Plan):
         return any(self.of_metal[self.parts[k].solid] for k in beside[0] & beside[1])
 
     def torn(self) -> list[tuple[str, np.ndarray]]:
-        """Bodies of several solids whose pieces do not hang together, and where a loose one is [m]."""
+        """Metal bodies of several solids whose pieces do not hang together, and where a loose one is [m]."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
@@ -233,6 +233,8 @@ class Regions(Plan):
         found = []
         for body in dict.fromkeys(bodies.tolist()):
             own = np.flatnonzero(bodies == body)
+            if not self.of_metal[self.parts[own[0]].solid]:
+                continue
             if len({self.parts[k].solid for k in own}) > 1 and len(set(label[own].tolist())) > 1:
                 loose = own[label[own] != label[own[0]]][0]
                 found.append((body, self.parts[loose].outline.mean(axis=0)))

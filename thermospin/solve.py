@@ -277,8 +277,8 @@ def pcg(
     # Where a device has fewer nodes than another there are empty rows.
     scale = jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), operators.diagonal(system.disc, law))
 
-    def scaled(r: Nodal, factor: Array | float = 1.0) -> Nodal:
-        return jax.tree.map(lambda r, s: r * s * factor, r, scale)
+    def scaled(r: Nodal) -> Nodal:
+        return jax.tree.map(lambda r, s: r * s, r, scale)
 
     def norms(r: Nodal) -> Array:
         """Of the scaled residual and of itself, in one sum over devices."""
