@@ -1,37 +1,44 @@
-"""What a solve on several devices costs: iterations, time, values exchanged against those needed, and reductions.
+"""What a solve on several devices costs: iterations, time, bytes exchanged against those needed, and reductions.
 
     python benchmarks/devices.py [--cells 8000] [--order 2] [--devices 1 2 4 8]
 
 On a CPU the devices are virtual (XLA_FLAGS is set here) and share the cores: times say what the split program costs,
-not what more hardware gains. "sent" counts the values that one iteration exchanges, padding included, all devices
-together; "needed" without padding. Reductions are the all-reduces in the loop of the compiled program.
+not what more hardware gains. Messages, sums and bytes are read from the compiled program: of one iteration with one
+column, all devices together. "halo" is what neighbours exchange, "needed" the same without padding, "coarse" what
+gathering the coarse levels and sending them back takes. "model" is the time of an iteration from the cores' time of
+one on one device, what the split arrays are larger by, and the messages with their latency, measured here.
 
-The prediction is a model, not a measurement: time per iteration = bytes moved / bandwidth + messages x latency + bytes
-exchanged / link, with the numbers of unknowns and halos of slabs, for GPUs like an H100 in nodes of eight. Bytes moved
-per unknown are what the time on one device here is worth at this machine's bandwidth (a triad of NumPy's).
+The prediction is that model for GPUs like an H100 in nodes of eight: time per iteration = bytes moved / bandwidth +
+messages x latency + bytes exchanged / link. Bytes moved per unknown are what the time on one device here is worth at
+this machine's bandwidth (a triad of NumPy's), which is an upper bound.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
+import resource
 import time
+from collections.abc import Callable
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import jax  # noqa: E402  after the switch
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from jax import lax  # noqa: E402
+from jax.sharding import PartitionSpec  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import device, model, signals, solve  # noqa: E402
+from thermospin import device, model, multigrid, sharded, signals, solve, traffic  # noqa: E402
 
 #: Of a GPU: bandwidth of its memory [B/s], a link within a node and between nodes [B/s], latency of a message [s].
 MEMORY, NEAR, FAR, LATENCY = 2.5e12, 300e9, 40e9, 10e-6
-#: Messages and reductions of an iteration: exchanges of all levels, and sums.
-MESSAGES, SUMS = 60, 3
+#: By how much levels shrink, as measured on the shipped device, and nodes per unknown of the larger hierarchy.
+SHRINK, NODES = 1.7, 0.55
+#: Sums over devices of an iteration.
+SUMS = 2
 
 
 def bandwidth() -> float:
@@ -51,16 +58,39 @@ def predicted(unknowns: float, devices: int, moved: float) -> float:
     plane = (unknowns / 3) ** (2 / 3) * 3  # unknowns of a plane of nodes
     exchanged = 0.0 if devices == 1 else 2 * 3 * plane * 8.0  # both sides; about three planes' worth over all levels
     link = NEAR if devices <= 8 else FAR
-    messages = 0.0 if devices == 1 else LATENCY * (MESSAGES + SUMS * (1 + np.log2(devices)))
+    first, other = (2 * (2 * steps + 2) for steps in multigrid.SMOOTHING_STEPS)  # to both sides
+    levels = np.ceil(np.log(unknowns * NODES / sharded.TOGETHER) / np.log(SHRINK))
+    count = 2 + first + other * (levels - 1) + 2 + SUMS * (1 + np.log2(devices))
+    messages = 0.0 if devices == 1 else LATENCY * count
     return share * moved / MEMORY + exchanged / link + messages
 
 
-def reductions(text: str) -> int:
-    """All-reduces in the loops of a compiled program."""
-    bodies = set(re.findall(r"body=%?([\w.-]+)", text))
-    parts = re.split(r"(?m)^(?=%?[\w.-]+ \(|ENTRY)", text)
-    own = [part for part in parts if re.match(r"%?([\w.-]+)", part) and re.match(r"%?([\w.-]+)", part)[1] in bodies]
-    return sum(len(re.findall(r" all-reduce(?:-start)?\(", part)) for part in own)
+def latency(devices: int, length: int = 1000, times: int = 300) -> float:
+    """Of a message of so many numbers from every device to the next one [s], the best of five."""
+    mesh = sharded.mesh_of(devices)
+    ways = [(k, k + 1) for k in range(devices - 1)]
+
+    def run(x: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, times, lambda _, x: x + lax.ppermute(x, solve.SLABS, ways), x)
+
+    whole = PartitionSpec(solve.SLABS)
+    sent = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False))
+    x = jnp.zeros((devices, length))
+    sent(x).block_until_ready()
+    return min(seconds(lambda: sent(x))[0] for _ in range(5)) / times
+
+
+def seconds(run: Callable[[], jax.Array]) -> tuple[float, float]:
+    """Wall time and time of all cores."""
+    own, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    run().block_until_ready()
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    return wall, after.ru_utime + after.ru_stime - own.ru_utime - own.ru_stime
+
+
+def size(tree: object) -> int:
+    """Bytes of the arrays of the levels that are split, and of the segments."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree) if hasattr(leaf, "nbytes"))
 
 
 def main() -> None:
@@ -70,6 +100,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=8000)
     parser.add_argument("--order", type=int, default=2)
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--rounds", type=int, default=6)
     options = parser.parse_args()
     loaded = device.load(options.device)
     whole = signals.build(loaded, cells=options.cells, order=options.order)
@@ -78,38 +109,42 @@ def main() -> None:
     law = model._law(whole.disc, whole.constitution, {k: jnp.asarray(v) for k, v in whole.parameters.items()})
     where = f"{jax.devices()[0].platform}, {os.cpu_count()} cores"
     print(f"{loaded.name}: {whole.unknowns} unknowns, order {options.order}, {where}")
-    heads = ("devices", 7), ("its", 4), ("first", 7), ("again", 7), ("ratio", 6), ("off by", 8)
-    heads += ("sent", 9), ("needed", 9), ("ratio", 6), ("sums", 5)
+    heads = ("devices", 7), ("its", 4), ("first", 6), ("ms/it", 6), ("ratio", 6), ("model", 6), ("off by", 8)
+    heads += ("messages", 9), ("sums", 5), ("halo", 9), ("needed", 9), ("ratio", 6), ("coarse", 9)
     print(" ".join(f"{text:>{width}}" for text, width in heads))
-    first, reference, iterations = None, None, 1
-    for count in options.devices:
-        made = whole if count == 1 else whole.on_devices(count)
-        system = made.systems[contact[1]]
+    models = {n: whole if n == 1 else whole.on_devices(n) for n in dict.fromkeys([1, *options.devices])}
+    systems = {n: made.systems[contact[1]] for n, made in models.items()}
+    firsts, stats, values, best = {}, {}, {}, {}
+    for n, system in systems.items():
         began = time.perf_counter()
-        x, stats = solve.solve(system, law, b, tolerance=1e-10)
-        x.block_until_ready()
-        middle = time.perf_counter()
-        runs = []
-        for _ in range(3):
-            start = time.perf_counter()
-            solve.solve(system, law, b, tolerance=1e-10)[0].block_until_ready()
-            runs.append(time.perf_counter() - start)
-        again = min(runs)
-        if first is None:
-            first, iterations = again, int(stats.iterations[0])
-        value = float(b[:, 0] @ x[:, 0])
-        reference = value if reference is None else reference
-        sent = needed = sums = 0
-        if system.shards is not None:
-            traffic = system.shards.traffic()
-            sent, needed = (sum(each[k] for each in traffic) for k in (1, 2))
+        x, stats[n] = solve.solve(system, law, b, tolerance=1e-10)
+        values[n] = float(b[:, 0] @ x[:, 0])
+        firsts[n] = time.perf_counter() - began
+    for _ in range(options.rounds):  # in turn: the machine is not alone
+        for n, system in systems.items():
+            found = seconds(lambda: solve.solve(system, law, b, tolerance=1e-10)[0])  # noqa: B023
+            best[n] = min(best.get(n, found), found)
+    iterations = int(stats[1].iterations[0])
+    first, cores = best[1][0], best[1][1] / iterations
+    for n, system in systems.items():
+        steps, line, known = int(stats[n].iterations[0]), "", f"{'':>6}"
+        if (shards := system.shards) is not None:
             arrays = law, b, jnp.zeros_like(b), jnp.asarray(1e-10), jnp.asarray(400)
-            shards = system.shards
             text = jax.jit(lambda *given: shards.pcg(*given)).lower(*arrays).compile().as_text()  # noqa: B023
-            sums = reductions(text)
+            kinds = traffic.of_loop(text, n)
+            halo, sums = kinds["collective-permute"], kinds["all-reduce"].count
+            coarse = kinds["all-to-all"]
+            needed = sum(each.times * each.needed for each in shards.traffic()[:-1])
+            count = halo.count + coarse.count + sums
+            line = f"{count:9d} {sums:5d} {halo.bytes:9d} {needed:9d} {halo.bytes / needed:6.2f} {coarse.bytes:9d}"
+            tails = tuple(each.tail for each in shards.system.mg)
+            rest = tuple(each.tail for each in shards.system.held)
+            held = size((shards.system, shards.law)) - (1 - 1 / n) * size((tails, rest))
+            more = held / size((systems[1].disc.axes, systems[1].mg, systems[1].held))
+            known = f"{1e3 * (cores * more / min(n, os.cpu_count() or 1) + count * latency(n)):6.1f}"
         print(
-            f"{count:7d} {int(stats.iterations[0]):4d} {middle - began:7.1f} {again:7.2f} {again / first:6.2f} "
-            f"{abs(value / reference - 1):8.1e} {sent:9d} {needed:9d} {sent / max(needed, 1):6.2f} {sums:5d}",
+            f"{n:7d} {steps:4d} {firsts[n]:6.1f} {1e3 * best[n][0] / steps:6.1f} {best[n][0] / first:6.2f} {known} "
+            f"{abs(values[n] / values[1] - 1):8.1e} {line}",
             flush=True,
         )
     moved = first / iterations * bandwidth() / whole.unknowns

@@ -6,13 +6,14 @@ import json
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
 
-from thermospin import sharded
+from thermospin import sharded, traffic
 from thermospin.rows import Rows
 
 #: Runs in a process of its own, whose JAX has eight devices: a valve, levels split down to 200 nodes.
@@ -24,7 +25,9 @@ jax.config.update("jax_enable_x64", True)
 import numpy as np
 sys.path.insert(0, "tests")
 from test_coordinates import VALVE
-from thermospin import devicefile, sharded, signals
+from thermospin import devicefile, sharded, signals, traffic
+from thermospin.model import _law
+import jax.numpy as jnp
 sharded.TOGETHER = 200
 model = signals.build(devicefile.read(VALVE, "valve.toml"), cells=4000, order=1)
 wanted, names = [("local", "R1.P"), ("local", "R2.P")], ["Fe.S_s", "gap"]
@@ -37,7 +40,11 @@ for count in map(int, sys.argv[1:]):
     }
     if count == 8:
         shards = next(iter(made.systems.values())).shards
-        out["traffic"] = shards.traffic()
+        out["traffic"] = [[each.name, each.times, each.messages, each.sent, each.needed] for each in shards.traffic()]
+        law = _law(made.disc, made.constitution, {name: jnp.asarray(v) for name, v in made.parameters.items()})
+        b = jnp.zeros((made.unknowns, 1))
+        text = jax.jit(lambda *x: shards.pcg(*x)).lower(law, b, b, jnp.array(1e-10), jnp.array(9)).compile().as_text()
+        out["program"] = {kind: [each.count, each.bytes] for kind, each in traffic.of_loop(text, 8).items()}
 try:
     model.on_devices(9)
 except ValueError as error:
@@ -58,7 +65,8 @@ if count > 1:
 import jax.numpy as jnp
 sys.path.insert(0, "tests")
 from test_coordinates import VALVE
-from thermospin import devicefile, model, signals, solve
+from thermospin import devicefile, model, sharded, signals, solve
+sharded.TOGETHER = 200
 made = signals.build(devicefile.read(VALVE, "valve.toml"), cells=700, order=1)
 made = made if count == 1 else made.on_devices(count)
 law = model._law(made.disc, made.constitution, {name: jnp.asarray(value) for name, value in made.parameters.items()})
@@ -138,13 +146,32 @@ def test_nor_do_they_on_two_and_four() -> None:
 
 def test_what_is_exchanged_is_hardly_more_than_what_is_needed(found: dict[str, Any]) -> None:
     """Messages are padded to the longest of their kind; slabs of few planes differ most in this."""
-    traffic = found["traffic"]
-    sent, needed = (sum(each[k] for each in traffic) for k in (1, 2))
-    assert 0 < needed <= sent < 2 * needed
-    # The operator itself needs the nodes beside each of the three cuts, no more: planes of p + 1 nodes deep.
-    operator = sum(each[2] for each in traffic if each[0].startswith("operator"))
-    assert operator < found["nodes"]
-    assert any("level 1" in each[0] for each in traffic), "levels are split too"
+    halos = found["traffic"][:-1]
+    sent, needed = (sum(each[1] * each[k] for each in halos) for k in (3, 4))
+    assert 0 < needed <= sent < 1.5 * needed
+    # The operator itself needs the nodes beside each of the cuts, no more: less than all there are.
+    assert halos[0][0] == "operator" and 0 < halos[0][4] < 4 * 8 * found["nodes"]
+    assert any("level 1" in each[0] for each in halos), "levels are split too"
+
+
+def test_the_compiled_program_exchanges_what_is_said(found: dict[str, Any]) -> None:
+    """Message for message and byte for byte; two sums over devices, and the coarse levels there and back."""
+    program, (*halos, coarse) = found["program"], found["traffic"]
+    assert program["collective-permute"] == [sum(each[1] * each[k] for each in halos) for k in (2, 3)]
+    assert program["all-to-all"] == [coarse[1], coarse[1] * coarse[3]]
+    assert program["all-reduce"][0] == 2 and program["all-gather"] == [0, 0]
+
+
+def test_a_program_without_a_loop_says_so() -> None:
+    with pytest.raises(ValueError, match="found 0 loops"):
+        traffic.of_loop("ENTRY %main (x: f64[]) -> f64[] {\n}\n", 2)
+
+
+def test_fewer_cells_than_devices_is_told() -> None:
+    system = SimpleNamespace(disc=SimpleNamespace(order=2))
+    mesh = SimpleNamespace(devices=np.zeros(4))
+    with pytest.raises(ValueError, match="a grid of 3 cells along its longest axis cannot be split over 4 devices"):
+        sharded.shard(system, (5, 7, 3), mesh)  # type: ignore[arg-type]
 
 
 def test_more_devices_than_there_are_is_told(found: dict[str, Any]) -> None:

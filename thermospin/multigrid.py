@@ -32,7 +32,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 from scipy.sparse import csr_array, eye_array
 
-from thermospin.rows import Rows
+from thermospin.rows import Rows, multiply
 
 #: Steps of the smoother before and after the coarse correction, on the first level and on the others.
 SMOOTHING_STEPS = (2, 3)
@@ -125,7 +125,7 @@ class Held(eqx.Module):
     Attributes:
       free: for each level, whether a node is free.
       coarsest: inverse of the last level's matrix, zero at held nodes.
-      tail: of the levels that all devices work out alike.
+      tail: of the levels that one device works out for all.
     """
 
     free: tuple[Bool[Array, " nodes"], ...]
@@ -134,7 +134,7 @@ class Held(eqx.Module):
 
 
 class Multigrid(eqx.Module):
-    """Levels from fine to coarse; `tail`, on many devices, are the further ones, which all work out alike."""
+    """Levels from fine to coarse; `tail`, on many devices, are the further ones, which one works out for all."""
 
     levels: tuple[Level, ...]
     tail: Any = None
@@ -460,21 +460,27 @@ def _solved(entries: tuple[Array, Array | None], r: Values) -> Values:
     return _blocks((jnp.stack([1.0 / safe[:, 0] + ratio * ratio * second, second], axis=1), -ratio * second), r)
 
 
-def _smooth(level: Level, free: Array, steps: int, x: Values, r: Values, step: Values, first: int) -> tuple[Array, ...]:
+def _smooth(
+    levels: Sequence[tuple[Level, Array]], steps: int, first: int, carry: Sequence[tuple[Values, Values, Values]]
+) -> list[tuple[Values, Values, Values]]:
     """Chebyshev polynomial of the fourth kind in D^-1 A, whose spectrum lies in [0, 2] (D has the diagonal blocks).
 
-    Each pass takes the step and works out the next one, number `first` and on; r is the residual of x.
+    Each pass takes the step and works out the next one, number `first` and on. Carried are x, its residual and the
+    step, for each of the hierarchies.
 
     Source: Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023), eq. 2.
     """
 
     def body(i, carry):
-        x, r, step = carry
-        r = r - (_blocks(level.diagonal, step) - level.edges.multiply(step))
-        return x + step, r, _next(level, free, i, step, r)
+        out = []
+        products = multiply([level.edges for level, _ in levels], [step for *_, step in carry])
+        for (level, free), (x, r, step), product in zip(levels, carry, products, strict=True):
+            r = r - (_blocks(level.diagonal, step) - product)
+            out.append((x + step, r, _next(level, free, i, step, r)))
+        return out
 
     # A loop, because XLA would fuse unrolled steps into the gathers and recompute them once per neighbour.
-    return lax.fori_loop(first, first + steps, body, (x, r, step))
+    return lax.fori_loop(first, first + steps, body, list(carry))
 
 
 def _next(level: Level, free: Array, i: Array | int, step: Values, r: Values) -> Values:
@@ -486,22 +492,50 @@ def _next(level: Level, free: Array, i: Array | int, step: Values, r: Values) ->
 
 def cycle(mg: Multigrid, held: Held, r: Values) -> Values:
     """One V-cycle from zero: an approximation of A^-1 r, symmetric and positive definite, zero at held nodes."""
-    stack = []
-    for number, (level, free) in enumerate(zip(mg.levels, held.free, strict=True)):
-        steps = SMOOTHING_STEPS[number > 0]
-        first = _next(level, free, 1, jnp.zeros_like(r), r)
-        x, residual, _ = _smooth(level, free, steps, jnp.zeros_like(r), r, first, 2)
-        stack.append((x, residual))
-        r = level.restriction.multiply(free[:, None, None] * residual)
-    if mg.tail is not None:
-        x = mg.tail.cycle(held.tail, r)
+    return cycles((mg,), (held,), (r,))[0]
+
+
+def cycles(mgs: Sequence[Multigrid], helds: Sequence[Held], rs: Sequence[Values]) -> list[Values]:
+    """`cycle` of several hierarchies level by level, so that on many devices they share their messages."""
+    levels = [list(zip(mg.levels, held.free, strict=True)) for mg, held in zip(mgs, helds, strict=True)]
+    stack: list[list[tuple[Values, Values]]] = [[] for _ in mgs]
+    rs = list(rs)
+    depth = max(map(len, levels))
+
+    def those_with(number: int) -> tuple[list[int], list[tuple[Level, Array]]]:
+        which = [k for k, each in enumerate(levels) if len(each) > number]
+        return which, [levels[k][number] for k in which]
+
+    for number in range(depth):
+        which, here = those_with(number)
+        zeros = [jnp.zeros_like(rs[k]) for k in which]
+        begin = [
+            (zero, rs[k], _next(level, free, 1, zero, rs[k]))
+            for k, zero, (level, free) in zip(which, zeros, here, strict=True)
+        ]
+        smoothed = _smooth(here, SMOOTHING_STEPS[number > 0], 2, begin)
+        left = [free[:, None, None] * residual for (_, free), (_, residual, _) in zip(here, smoothed, strict=True)]
+        coarse = multiply([level.restriction for level, _ in here], left)
+        for k, (x, residual, _), r in zip(which, smoothed, coarse, strict=True):
+            stack[k].append((x, residual))
+            rs[k] = r
+    if mgs[0].tail is not None:
+        xs = mgs[0].tail.cycles([mg.tail for mg in mgs], [held.tail for held in helds], rs)
     else:
-        n, fields, columns = r.shape
-        x = held.coarsest @ r.swapaxes(0, 1).reshape(fields * n, columns)
-        x = x.reshape(fields, n, columns).swapaxes(0, 1)
-    for number, (level, free) in reversed(list(enumerate(zip(mg.levels, held.free, strict=True)))):
-        fine, residual = stack[number]
-        correction = free[:, None, None] * level.interpolation.multiply(x)
-        x, _, last = _smooth(level, free, SMOOTHING_STEPS[number > 0], fine, residual, correction, 1)
-        x = x + last
-    return x
+        xs = [_solve_coarsest(held, r) for held, r in zip(helds, rs, strict=True)]
+    for number in reversed(range(depth)):
+        which, here = those_with(number)
+        fine = multiply([level.interpolation for level, _ in here], [xs[k] for k in which])
+        begin = [
+            (*stack[k][number], free[:, None, None] * correction)
+            for k, (_, free), correction in zip(which, here, fine, strict=True)
+        ]
+        for k, (x, _, last) in zip(which, _smooth(here, SMOOTHING_STEPS[number > 0], 1, begin), strict=True):
+            xs[k] = x + last
+    return xs
+
+
+def _solve_coarsest(held: Held, r: Values) -> Values:
+    n, fields, columns = r.shape
+    x = held.coarsest @ r.swapaxes(0, 1).reshape(fields * n, columns)
+    return x.reshape(fields, n, columns).swapaxes(0, 1)

@@ -6,6 +6,7 @@ Arrays made on the host go to the device by `device_put`: `jnp.asarray` would co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -90,8 +91,7 @@ class Rows(eqx.Module):
 
     def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
         """The matrix times values."""
-        x = x if self.unit == 1.0 else self.unit * x
-        return self._multiply(x if self.halo is None else self.halo.extend(x))
+        return multiply([self], [x])[0]
 
     def _multiply(self, x: Array) -> Array:
         out = jnp.zeros((), x.dtype)
@@ -117,3 +117,11 @@ class Rows(eqx.Module):
         """The transpose, of `columns` rows, times values: for few columns, as it adds them one after another."""
         shape = jax.ShapeDtypeStruct((columns, *y.shape[1:]), y.dtype)
         return jax.linear_transpose(self.multiply, shape)(y)[0]
+
+
+def multiply(matrices: Sequence[Rows], xs: Sequence[Array]) -> list[Array]:
+    """Matrices times values, each its own; on many devices what they need from others comes in shared messages."""
+    xs = [x if matrix.unit == 1.0 else matrix.unit * x for matrix, x in zip(matrices, xs, strict=True)]
+    if matrices[0].halo is not None:
+        xs = matrices[0].halo.extend([matrix.halo for matrix in matrices], xs)
+    return [matrix._multiply(x) for matrix, x in zip(matrices, xs, strict=True)]

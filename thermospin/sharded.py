@@ -4,7 +4,7 @@ Every device holds the nodes of one slab of the grid, the segments that touch th
 multigrid, numbered by itself; where a segment or a row of a matrix needs a node of a neighbour, its value comes in by
 `Halo.extend`. The programs are those of one device (`operators.apply_nodal`, `multigrid.cycle`, `solve.pcg`): they run
 under `jax.shard_map` on local arrays, which are padded to one size, and differ in three places: the halo of an
-operator, the sum over devices of an inner product, and levels with few nodes, which all devices work out alike.
+operator, the sum over devices of an inner product, and levels with few nodes, which one device works out for all.
 
 Values do not depend on the number of devices but for the order in which sums are taken.
 """
@@ -31,8 +31,8 @@ from thermospin.operators import Axis, Coefficients, Discretisation, Fields, Law
 from thermospin.rows import Rows, take
 from thermospin.solve import SLABS, Stats, System, after
 
-#: Levels of at most so many nodes are worked out by all devices alike: a message costs more than they do.
-TOGETHER = 3000
+#: Levels of at most so many nodes are worked out by one device for all: messages cost more than they do.
+TOGETHER = 20_000
 
 
 class Halo(eqx.Module):
@@ -40,20 +40,37 @@ class Halo(eqx.Module):
 
     Attributes:
       send: for each message the own entries that it has.
+      offsets: for each message by how many devices it goes up, modulo their number; no two alike.
       ways: for each message from which device it goes to which.
       needed: values that all devices together need, without padding.
     """
 
     send: tuple[Array, ...]
+    offsets: tuple[int, ...] = eqx.field(static=True)
     ways: tuple[tuple[tuple[int, int], ...], ...] = eqx.field(static=True)
     needed: int = eqx.field(static=True)
 
-    def extend(self, x: Array) -> Array:
-        """Own values, then those from the others, message by message."""
-        parts = [x]
-        for way, index in zip(self.ways, self.send, strict=True):
-            parts.append(lax.ppermute(after(take(x, index), parts[-1]), SLABS, way))
-        return jnp.concatenate(parts) if len(parts) > 1 else x
+    @staticmethod
+    def messages(halos: Sequence[Halo]) -> list[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
+        """What goes the same way goes together: ways of each message, and which halos have which of theirs in it."""
+        out = []
+        for offset in sorted({offset for halo in halos for offset in halo.offsets}):
+            own = [(k, halo.offsets.index(offset)) for k, halo in enumerate(halos) if offset in halo.offsets]
+            out.append((sorted({way for k, i in own for way in halos[k].ways[i]}), own))
+        return out
+
+    @staticmethod
+    def extend(halos: Sequence[Halo], xs: Sequence[Array]) -> list[Array]:
+        """For each halo own values, then those from the others, message by message."""
+        parts = [[x] for x in xs]
+        last = xs[0]
+        for ways, own in Halo.messages(halos):
+            pieces = [take(xs[k], halos[k].send[i]) for k, i in own]
+            last = lax.ppermute(after(jnp.concatenate([piece.ravel() for piece in pieces]), last), SLABS, ways)
+            ends = np.cumsum([piece.size for piece in pieces])
+            for (k, _), piece, part in zip(own, pieces, jnp.split(last, ends[:-1]), strict=True):
+                parts[k].append(part.reshape(piece.shape))
+        return [jnp.concatenate(each) if len(each) > 1 else each[0] for each in parts]
 
     @property
     def size(self) -> int:
@@ -71,30 +88,50 @@ class NodalHalo(eqx.Module):
     def extend(self, x: Nodal) -> Nodal:
         """Local numbers of T-nodes: own metal nodes, those of others, own other nodes, those of others."""
         columns = x.V.shape[2]
-        heat = x.T[: self.own_metal]
-        both = self.metal.extend(jnp.concatenate([x.V.reshape(len(x.V), -1), heat], axis=1))
+        metal = jnp.concatenate([x.V.reshape(len(x.V), -1), x.T[: self.own_metal]], axis=1)
+        both, rest = Halo.extend([self.metal, self.others], [metal, x.T[self.own_metal :]])
         V = both[:, : 2 * columns].reshape(len(both), 2, columns)
-        rest = self.others.extend(after(x.T[self.own_metal :], both))
         return Nodal(V, jnp.concatenate([both[:, 2 * columns :], rest]))
 
 
 class Tail(eqx.Module):
-    """The levels that all devices work out alike.
+    """The levels of a hierarchy that one device works out for all.
 
     Attributes:
       mg: these levels.
       place: of each node in the values of all devices one after another (nodes,).
-      own: numbers of a device's nodes, 0 where it has fewer (local,).
+      own: numbers of every device's nodes, 0 where it has fewer (devices, local).
     """
 
     mg: Multigrid
     place: Array
     own: Array
 
-    def cycle(self, held: Held, r: Values) -> Values:
-        """The rest of the cycle, from local values to local values."""
-        everything = lax.all_gather(r, SLABS).reshape(-1, *r.shape[1:])
-        return take(multigrid.cycle(self.mg, held, take(everything, self.place)), self.own)
+    @staticmethod
+    def cycles(tails: Sequence[Tail], helds: Sequence[Held], rs: Sequence[Values]) -> list[Values]:
+        """The rest of the cycles, from local values to local values: the k-th hierarchy's by the k-th device."""
+        devices, length = len(tails[0].own), max(r.size for r in rs)
+
+        def filled(values: Array) -> Array:
+            return jnp.pad(values, ((0, 0), (0, length - values.shape[1])))
+
+        def of(k: int) -> Any:
+            local = rs[k].shape
+
+            def run(parts: Array) -> Array:
+                whole = take(parts[:, : rs[k].size].reshape(-1, *local[1:]), tails[k].place)
+                x = multigrid.cycle(tails[k].mg, helds[k], whole)
+                return filled(take(x, tails[k].own).reshape(devices, -1))
+
+            return run
+
+        # To the k-th device its hierarchy's values, to those beyond nothing; then back, a part to each.
+        there = jnp.concatenate([filled(r.reshape(1, -1)) for r in rs])
+        parts = lax.all_to_all(jnp.pad(there, ((0, devices - len(rs)), (0, 0))), SLABS, 0, 0)
+        runs = [*(of(k) for k in range(len(rs))), jnp.zeros_like]
+        found = lax.switch(jnp.minimum(lax.axis_index(SLABS), len(rs)), runs, parts)
+        back = lax.all_to_all(found, SLABS, 0, 0)
+        return [back[k, : r.size].reshape(r.shape) for k, r in enumerate(rs)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +190,7 @@ def halo_of(places: Places, wanted: Sequence[np.ndarray]) -> tuple[Halo, list[di
         send.append(index)
         ways.append(tuple(((k - offset) % devices, k) for k, nodes in enumerate(by_offset[offset]) if len(nodes)))
         start += length
-    return Halo(tuple(send), tuple(ways), sum(map(len, wanted))), found
+    return Halo(tuple(send), tuple(sorted(by_offset)), tuple(ways), sum(map(len, wanted))), found
 
 
 def csr_of(rows: Rows, columns: int) -> csr_array:
@@ -237,6 +274,25 @@ def distribute(rows: Rows, of_rows: Places, of_columns: Places) -> Rows:
     return _stack(out, rows, halo)
 
 
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """What an iteration sends for one purpose, all devices together.
+
+    Attributes:
+      name: the purpose.
+      times: how often in an iteration.
+      messages: each device sends at most so many each time.
+      sent: bytes each time, with padding.
+      needed: bytes each time, without padding, and of what is gathered only once.
+    """
+
+    name: str
+    times: int
+    messages: int
+    sent: int
+    needed: int
+
+
 class Shards(eqx.Module):
     """A system split over devices.
 
@@ -264,26 +320,34 @@ class Shards(eqx.Module):
         bath = jnp.broadcast_to(law.bath, (self.mesh.devices.size,))
         return Coefficients(tuple(segments), relaxation, bath)  # type: ignore[arg-type]
 
-    def traffic(self) -> list[tuple[str, int, int]]:
-        """What one application sends, all devices together: what it is, values sent, and values needed.
+    def traffic(self) -> list[Exchange]:
+        """What one iteration exchanges with one column of right-hand sides."""
 
-        One value is a number for each field at a node: two for the potentials, one for the temperature.
-        """
+        def halos(name: str, times: int, own: Sequence[Halo], widths: Sequence[int]) -> Exchange:
+            sent = sum(
+                len(ways) * sum(own[k].send[i].shape[-1] * widths[k] for k, i in each)
+                for ways, each in Halo.messages(own)
+            )
+            needed = sum(halo.needed * width for halo, width in zip(own, widths, strict=True))
+            return Exchange(name, times, len(Halo.messages(own)), sent, needed)
 
-        def of(name: str, halo: Halo | None) -> list[tuple[str, int, int]]:
-            if halo is None:
-                return []
-            sent = sum(len(way) * index.shape[-1] for way, index in zip(halo.ways, halo.send, strict=True))
-            return [(name, sent, halo.needed)]
-
-        halo = self.system.disc.halo
-        found = of("operator, metal nodes", halo.metal) + of("operator, other nodes", halo.others)
-        for name, mg in zip(("potentials", "temperature"), self.system.mg, strict=True):
-            for number, level in enumerate(mg.levels):
-                found += of(f"{name}, level {number}: smoothing", level.edges.halo)
-                found += of(f"{name}, level {number}: down", level.restriction.halo)
-                found += of(f"{name}, level {number}: up", level.interpolation.halo)
-        return found
+        halo, mgs = self.system.disc.halo, self.system.mg
+        found = [halos("operator", 1, (halo.metal, halo.others), (3 * 8, 8))]  # two potentials and the temperature
+        for number in range(max(len(mg.levels) for mg in mgs)):
+            here = [
+                (mg.levels[number], 4 * fields)
+                for mg, fields in zip(mgs, (2, 1), strict=True)
+                if number < len(mg.levels)
+            ]
+            levels, widths = zip(*here, strict=True)
+            steps = 2 * multigrid.SMOOTHING_STEPS[number > 0]
+            found.append(halos(f"level {number}: smoothing", steps, [each.edges.halo for each in levels], widths))
+            found.append(halos(f"level {number}: down", 1, [each.restriction.halo for each in levels], widths))
+            found.append(halos(f"level {number}: up", 1, [each.interpolation.halo for each in levels], widths))
+        devices = self.mesh.devices.size
+        padded = max(mg.tail.own[0].size * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
+        nodes = sum(mg.tail.place.shape[-1] * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
+        return [*found, Exchange("coarse levels, there and back", 2, 1, (devices - 1) * padded, nodes)]
 
     def pcg(self, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array) -> tuple[Fields, Stats]:
         """`solve.pcg` on all devices."""
@@ -314,17 +378,17 @@ class Shards(eqx.Module):
 
 
 def slabs(disc: Discretisation, shape: Sequence[int], devices: int) -> np.ndarray:
-    """The device of each T-node: slabs of whole planes across the axis with most of them, of about equal unknowns.
+    """The device of each T-node: slabs of whole cells along the axis with most of them, of about equal unknowns.
 
     Args:
       shape: number of grid lines of nodes along each axis.
     """
     axis = int(np.argmax(shape))
-    plane = np.unravel_index(disc.index_T, shape)[axis]
-    weight = np.where(np.arange(disc.nodes_T) < disc.nodes_V, 3.0, 1.0)
-    total = np.cumsum(np.bincount(plane, weight, shape[axis]))
-    middle = total - np.bincount(plane, weight, shape[axis]) / 2
-    return np.minimum((middle / total[-1] * devices).astype(int), devices - 1)[plane]
+    # Cut at borders of cells: messages to either side are then alike at every cut.
+    plane = np.unravel_index(disc.index_T, shape)[axis] // disc.order
+    weight = np.bincount(plane, np.where(np.arange(disc.nodes_T) < disc.nodes_V, 3.0, 1.0))
+    middle = np.cumsum(weight) - weight / 2
+    return np.minimum((middle / weight.sum() * devices).astype(int), devices - 1)[plane]
 
 
 def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
@@ -335,11 +399,12 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
       shape: number of grid lines of nodes along each axis.
       mesh: with one axis, `SLABS`.
     Raises:
-      ValueError: fewer planes of nodes than devices.
+      ValueError: fewer planes of cells than devices.
     """
     disc, devices = system.disc, mesh.devices.size
-    if max(shape) < 2 * devices:
-        raise ValueError(f"a grid of {' x '.join(map(str, shape))} nodes has too few planes for {devices} devices")
+    cells = (max(shape) - 1) // disc.order
+    if cells < devices:
+        raise ValueError(f"a grid of {cells} cells along its longest axis cannot be split over {devices} devices")
     device = slabs(disc, shape, devices)
     n = disc.nodes_V
     V, others = Places.of(device[:n], devices), Places.of(device[n:], devices)
@@ -447,7 +512,7 @@ def _by_device(leaf: Any, devices: int) -> Any:
 
 
 def _shard_levels(mg: Multigrid, held: Held, first: Places, devices: int) -> tuple[Multigrid, Held]:
-    """The levels of a multigrid by device, and those that all devices work out alike."""
+    """The levels of a multigrid by device, and those that one works out for all."""
     levels, free = [], []
     places = first
     count = next((k for k, each in enumerate(held.free) if len(each) <= TOGETHER), len(mg.levels))
@@ -477,9 +542,7 @@ def _shard_levels(mg: Multigrid, held: Held, first: Places, devices: int) -> tup
         places.stacked(np.arange(len(places.device), dtype=np.int32)),  # type: ignore[arg-type]
     )
     rest = Held(held.free[count:], held.coarsest)
-    tail = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *leaf.shape)), tail)
-    tail = eqx.tree_at(lambda t: t.own, tail, places.stacked(np.arange(len(places.device), dtype=np.int32)))
-    rest = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *leaf.shape)), rest)
+    tail, rest = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (devices, *leaf.shape)), (tail, rest))
     return Multigrid(tuple(levels), tail), Held(tuple(free), np.zeros((devices, 1, 1), np.float32), rest)  # type: ignore[arg-type]
 
 

@@ -217,16 +217,12 @@ def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None
     size = jnp.sqrt(_dot(system, r, r)) if size is None else size
     size = jnp.where(size > 0, size, 1.0)  # keeps tiny and huge residuals inside the range of single precision
 
-    def run(k: int, fields: Array) -> Array:
-        single = (fields / size).astype(jnp.float32)
-        return multigrid.cycle(system.mg[k], system.held[k], single).astype(fields.dtype) * size
-
     def turned(V: Array) -> Array:
         return V * np.array([[1.0], [-1.0]]) + V[:, ::-1]
 
-    V = run(0, turned(r.V))
-    T = after(r.T, V) if system.split else r.T
-    return Nodal(turned(V), run(1, T[:, None])[:, 0])
+    single = [(fields / size).astype(jnp.float32) for fields in (turned(r.V), r.T[:, None])]
+    V, T = (x.astype(size.dtype) * size for x in multigrid.cycles(system.mg, system.held, single))
+    return Nodal(turned(V), T[:, 0])
 
 
 def _free(system: System, x: Nodal) -> Nodal:
