@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,44 @@ def test_processes_share_the_sets_and_a_stopped_run_goes_on(
         next(ensemble.run(model, sets, wanted, part=(3, 2)))
 
 
+def test_sets_side_by_side_have_the_values_of_each_alone(valve: Device, tmp_path: Path) -> None:
+    """Five sets, three at once, one without solution; both ways are right to some times the residual, 1e-9.
+
+    A run that stopped after one set of the first three goes on with the third and the others: values keep their bits,
+    as they do not depend on what else is in the program.
+    """
+    model = signals.build(valve, cells=150, order=1)
+    sets = [{"Fe.P": P, "zeta": zeta} for P, zeta in ((0.3, 1.0), (0.5, 1.0), (2.0, 1.0), (0.3, 2.0), (0.4, 1.0))]
+    wanted = [("local", "R1.P"), ("local", "R2.spin")]
+    one_by_one = np.array([each.values for each in ensemble.run(model, sets, wanted, at_once=1)])
+    told: list[str] = []
+    whole = list(ensemble.run(model, sets, wanted, at_once=3, progress=told.append))
+    assert [each.number for each in whole] == [1, 2, 3, 4, 5]
+    assert any("sets 1 to 3 of 5" in text for text in told)
+    together = np.array([each.values for each in whole])
+    assert np.all(np.isnan(together[2])) and not np.any(np.isnan(np.delete(together, 2, axis=0)))
+    # The spin part is the difference of two numbers of 90.
+    np.testing.assert_allclose(together, one_by_one, rtol=1e-8, atol=1e-9 * 90)
+    assert abs(together[1, 0] / together[0, 0] - 1) > 1e-4 and abs(together[3, 1] / together[0, 1] - 1) > 0.1
+    path = tmp_path / "journal"
+    begun = ensemble.run(model, sets[:1], wanted, at_once=3, journal=path)
+    assert [each.number for each in begun] == [1]
+    again = np.array([each.values for each in ensemble.run(model, sets, wanted, at_once=3, journal=path)])
+    np.testing.assert_array_equal(again, together)
+
+
+def test_a_program_takes_as_many_sets_as_there_is_memory_for(valve: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = signals.build(valve, cells=150, order=1)
+    room = ensemble.PER_SET * model.unknowns / ensemble.SHARE
+    sizes = {"SC_PAGE_SIZE": 1, "SC_AVPHYS_PAGES": 0}
+    assert ensemble.fitting(model) == 1, "a lone CPU"
+    model = dataclasses.replace(model, members=2)
+    monkeypatch.setattr("os.sysconf", sizes.__getitem__)
+    for sets, expected in ((0.5, 1), (3.5, 3), (1000, ensemble.MOST)):
+        sizes["SC_AVPHYS_PAGES"] = int(sets * room)
+        assert ensemble.fitting(model) == expected
+
+
 def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("valve.toml").write_text(VALVE)
@@ -93,5 +132,7 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
     other = CliRunner().invoke(cli.app, [*command, "--harmonics", "1"])
     assert other.exit_code == 2 and "expected the journal of this fit" in other.stderr
     assert Path("out.csv").read_text() == before, "another run's results are not overwritten"
+    uneven = CliRunner().invoke(cli.app, [*command, "--devices", "4", "--split", "3"])
+    assert uneven.exit_code == 2 and "--split: got 3, expected a divisor of --devices, which is 4" in uneven.stderr
     wrong = CliRunner().invoke(cli.app, [*command, "--part", "two"])
     assert wrong.exit_code == 2 and '--part: got "two", expected such as 2/8' in wrong.stderr

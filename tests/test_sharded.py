@@ -25,7 +25,7 @@ jax.config.update("jax_enable_x64", True)
 import numpy as np
 sys.path.insert(0, "tests")
 from test_coordinates import VALVE
-from thermospin import devicefile, sharded, signals, traffic
+from thermospin import devicefile, ensemble, sharded, signals, traffic
 from thermospin.model import _law
 import jax.numpy as jnp
 sharded.TOGETHER = 200
@@ -45,6 +45,10 @@ for count in map(int, sys.argv[1:]):
         b = jnp.zeros((made.unknowns, 1))
         text = jax.jit(lambda *x: shards.pcg(*x)).lower(law, b, b, jnp.array(1e-10), jnp.array(9)).compile().as_text()
         out["program"] = {kind: [each.count, each.bytes] for kind, each in traffic.of_loop(text, 8).items()}
+sets = [{"Fe.P": P} for P in (0.3, 0.4, 0.5)]
+for shape in ([1, 1], [2, 2])[: 2 if 8 in map(int, sys.argv[1:]) else 0]:
+    found = ensemble.run(model.on_devices(*shape), sets, wanted, at_once=1)
+    out["ensemble of " + str(shape)] = [each.values.tolist() for each in found]
 try:
     model.on_devices(9)
 except ValueError as error:
@@ -169,9 +173,16 @@ def test_a_program_without_a_loop_says_so() -> None:
 
 def test_fewer_cells_than_devices_is_told() -> None:
     system = SimpleNamespace(disc=SimpleNamespace(order=2))
-    mesh = SimpleNamespace(devices=np.zeros(4))
+    mesh = SimpleNamespace(shape={"members": 1, "slabs": 4})
     with pytest.raises(ValueError, match="a grid of 3 cells along its longest axis cannot be split over 4 devices"):
         sharded.shard(system, (5, 7, 3), mesh)  # type: ignore[arg-type]
+
+
+def test_sets_are_shared_out_along_the_second_axis(found: dict[str, Any]) -> None:
+    """Two groups of two devices: three sets on two, the last program half filled; right to some times 1e-9."""
+    alone, shared = found["ensemble of [1, 1]"], found["ensemble of [2, 2]"]
+    np.testing.assert_allclose(shared, alone, rtol=1e-8)
+    assert len(shared) == 3 and np.ptp(shared, axis=0).min() > 0
 
 
 def test_more_devices_than_there_are_is_told(found: dict[str, Any]) -> None:

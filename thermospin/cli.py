@@ -759,6 +759,11 @@ def ensemble(
     cells: CellsOption = None,
     order: OrderOption = 2,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
+    devices: Annotated[int, typer.Option(min=1, help="Share out the sets among so many devices (GPUs).")] = 1,
+    split: Annotated[int, typer.Option(min=1, help="Split each solve over so many of these devices.")] = 1,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Sets side by side in one program; default: what memory allows.")
+    ] = None,
 ) -> None:
     """Signals of many parameter sets. Stopped and run again in the same way, it goes on where it was."""
     with exit_codes():
@@ -772,6 +777,8 @@ def ensemble(
         numbers = part.split("/")
         if len(numbers) != 2 or not all(each.isdigit() for each in numbers):
             raise InputError(f'--part: got "{part}", expected such as 2/8')
+        if devices % split:
+            raise InputError(f"--split: got {split}, expected a divisor of --devices, which is {devices}")
         require_writable(out)
         start_jax()
         from thermospin.signals import build
@@ -782,10 +789,11 @@ def ensemble(
         with Progress() as progress:
             model = build(loaded, cells=cells, order=order, progress=progress)
             members = ensembles.run(
-                model,
+                model.on_devices(split, devices // split),
                 found,
                 wanted,
                 part=(int(numbers[0]), int(numbers[1])),
+                at_once=at_once,
                 journal=out.with_name(out.name + ".journal"),
                 progress=progress,
             )

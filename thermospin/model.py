@@ -46,7 +46,8 @@ class Model:
         current I into it is I w, so that reciprocity is exact.
       built_for: parameters of the preconditioner.
       preconditioner: multigrid that the systems share.
-      devices: how many solve it together, see `sharded`.
+      devices, members: how many solve it together, and how many such groups there are for parameter sets side by side;
+        see `sharded`.
     """
 
     device: Device
@@ -57,6 +58,7 @@ class Model:
     built_for: Mapping[str, float] = dataclasses.field(default_factory=dict)
     preconditioner: Preconditioner | None = None
     devices: int = 1
+    members: int = 1
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -105,20 +107,24 @@ class Model:
         made = solve.prepare(self.grid, self.disc, law, contact_V, self.preconditioner)
         grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
         systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
-        if self.devices > 1:
-            shape, mesh = [len(nodes) for nodes in self.grid.nodes], sharded.mesh_of(self.devices)
+        if self.devices * self.members > 1:
+            shape, mesh = [len(nodes) for nodes in self.grid.nodes], sharded.mesh_of(self.devices, self.members)
             systems = tuple(dataclasses.replace(each, shards=sharded.shard(each, shape, mesh)) for each in systems)
         return dataclasses.replace(
             self, systems=dict(zip(grounds, systems, strict=True)), built_for=values, preconditioner=made
         )
 
-    def on_devices(self, devices: int) -> Model:
+    def on_devices(self, devices: int, members: int = 1) -> Model:
         """The same problem, solved by so many devices together; values stay the same, to round-off.
 
+        Args:
+          members: how many such groups there are, among which `ensemble` shares out parameter sets.
         Raises:
           ValueError: JAX has fewer devices, or the grid has too few planes for them.
         """
-        return dataclasses.replace(self, devices=devices).refreshed(self.built_for)
+        if (devices, members) == (self.devices, self.members):
+            return self
+        return dataclasses.replace(self, devices=devices, members=members).refreshed(self.built_for)
 
     def moved(self, lengths: Mapping[str, float], progress: Progress | None = None) -> Model:
         """The same problem with other values of some of the device's dimensions, on grid lines that move along.
@@ -136,7 +142,7 @@ class Model:
         device, grid = self.moved_grid(lengths)
         like = self.preconditioner if grid.has_nodes_of(self.grid) else None
         made = on_grid(device, grid, progress=progress, like=like)
-        return made if self.devices == 1 else made.on_devices(self.devices)
+        return made.on_devices(self.devices, self.members)
 
     def moved_grid(self, lengths: Mapping[str, float]) -> tuple[Device, Grid]:
         """The moved device and the grid that has moved along, as for `moved`."""

@@ -275,18 +275,31 @@ class Journal:
         """The same model, whose answers are kept; `label` tells those of one model from those of another."""
 
         def remembered(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-            question = json.dumps([label, sorted(parameters.items()), list(names)])
-            key = hashlib.sha256(question.encode()).hexdigest()
-            known = self._known.get(key)
-            if known is None:
-                values, jacobian = predict(parameters, names)
-                known = {"key": key, "values": np.asarray(values).tolist(), "jacobian": np.asarray(jacobian).tolist()}
-                self._append(known | {"sum": _checksum(known)})
-                self._known[key] = known
-            values = np.array(known["values"], float)
-            return values, np.array(known["jacobian"], float).reshape(len(values), len(names))
+            known = self.answer(label, parameters, names)
+            return known or self.add(label, parameters, names, predict(parameters, names))
 
         return remembered
+
+    def answer(
+        self, label: str, parameters: Mapping[str, float], names: Sequence[str] = ()
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Values and Jacobian, if they are known."""
+        known = self._known.get(_key(label, parameters, names))
+        return None if known is None else _arrays(known)
+
+    def add(
+        self,
+        label: str,
+        parameters: Mapping[str, float],
+        names: Sequence[str],
+        answer: tuple[np.ndarray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Writes an answer down; returns it as it will be read again."""
+        values, jacobian = (np.asarray(each).tolist() for each in answer)
+        entry = {"key": _key(label, parameters, names), "values": values, "jacobian": jacobian}
+        self._append(entry | {"sum": _checksum(entry)})
+        self._known[entry["key"]] = entry
+        return _arrays(entry)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = (json.dumps(entry) + "\n").encode()
@@ -309,6 +322,15 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror}; what it has is kept, run again to go on") from None
+
+
+def _key(label: str, parameters: Mapping[str, float], names: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([label, sorted(parameters.items()), list(names)]).encode()).hexdigest()
+
+
+def _arrays(entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    values, jacobian = (np.array(entry[name], float) for name in ("values", "jacobian"))
+    return values, jacobian.reshape(len(values), jacobian.size // max(len(values), 1))
 
 
 def _checksum(entry: Mapping[str, Any]) -> str:

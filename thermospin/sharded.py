@@ -29,7 +29,7 @@ from thermospin import multigrid, solve
 from thermospin.multigrid import Held, Level, Multigrid, Values
 from thermospin.operators import Axis, Coefficients, Discretisation, Fields, Law, Nodal
 from thermospin.rows import Rows, take
-from thermospin.solve import SLABS, Stats, System, after
+from thermospin.solve import MEMBERS, SLABS, Stats, System, after
 
 #: Levels of at most so many nodes are worked out by one device for all: messages cost more than they do.
 TOGETHER = 20_000
@@ -111,6 +111,8 @@ class Tail(eqx.Module):
     def cycles(tails: Sequence[Tail], helds: Sequence[Held], rs: Sequence[Values]) -> list[Values]:
         """The rest of the cycles, from local values to local values: the k-th hierarchy's by the k-th device."""
         devices, length = len(tails[0].own), max(r.size for r in rs)
+        if devices == 1:
+            return multigrid.cycles([tail.mg for tail in tails], helds, rs)
 
         def filled(values: Array) -> Array:
             return jnp.pad(values, ((0, 0), (0, length - values.shape[1])))
@@ -317,7 +319,7 @@ class Shards(eqx.Module):
             segments.append(Law(each.V[metal], each.VT[metal], each.TT[every], each.joule_TT[metal]))
         own, there = self.law[1:]
         relaxation = jnp.where(there, law.relaxation[own], 1.0)
-        bath = jnp.broadcast_to(law.bath, (self.mesh.devices.size,))
+        bath = jnp.broadcast_to(law.bath, (self.mesh.shape[SLABS],))
         return Coefficients(tuple(segments), relaxation, bath)  # type: ignore[arg-type]
 
     def traffic(self) -> list[Exchange]:
@@ -344,7 +346,7 @@ class Shards(eqx.Module):
             found.append(halos(f"level {number}: smoothing", steps, [each.edges.halo for each in levels], widths))
             found.append(halos(f"level {number}: down", 1, [each.restriction.halo for each in levels], widths))
             found.append(halos(f"level {number}: up", 1, [each.interpolation.halo for each in levels], widths))
-        devices = self.mesh.devices.size
+        devices = self.mesh.shape[SLABS]
         padded = max(mg.tail.own[0].size * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
         nodes = sum(mg.tail.place.shape[-1] * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
         return [*found, Exchange("coarse levels, there and back", 2, 1, (devices - 1) * padded, nodes)]
@@ -397,11 +399,11 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
     Args:
       system: of one device.
       shape: number of grid lines of nodes along each axis.
-      mesh: with one axis, `SLABS`.
+      mesh: by `mesh_of`; those along `SLABS` split it, those along `MEMBERS` have the same.
     Raises:
       ValueError: fewer planes of cells than devices.
     """
-    disc, devices = system.disc, mesh.devices.size
+    disc, devices = system.disc, mesh.shape[SLABS]
     cells = (max(shape) - 1) // disc.order
     if cells < devices:
         raise ValueError(f"a grid of {cells} cells along its longest axis cannot be split over {devices} devices")
@@ -491,7 +493,8 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
         _shard_levels(mg, held, first, devices)
         for mg, held, first in zip(system.mg, system.held, (V, heat), strict=True)
     ]
-    local_system = System(local_disc, free, (grids[0][0], grids[1][0]), (grids[0][1], grids[1][1]), None, True)
+    beside = devices > 1 and mesh.shape[MEMBERS] > 1
+    local_system = System(local_disc, free, (grids[0][0], grids[1][0]), (grids[0][1], grids[1][1]), None, True, beside)
     placed = NamedSharding(mesh, PartitionSpec(SLABS))
     arrays, static = eqx.partition(local_system, lambda leaf: isinstance(leaf, np.ndarray | jax.Array))
     arrays = jax.tree.map(lambda leaf: jax.device_put(_by_device(leaf, devices), placed), arrays)
@@ -547,16 +550,16 @@ def _shard_levels(mg: Multigrid, held: Held, first: Places, devices: int) -> tup
 
 
 @functools.cache
-def mesh_of(devices: int) -> Mesh:
-    """A mesh of the first so many devices.
+def mesh_of(devices: int, members: int = 1) -> Mesh:
+    """A mesh of the first devices: so many for each solve, so many solves side by side.
 
     Raises:
       ValueError: there are fewer.
     """
-    known = jax.devices()
-    if devices > len(known):
+    known, wanted = jax.devices(), devices * members
+    if wanted > len(known):
         raise ValueError(
-            f"got {devices} devices, but JAX sees {len(known)} ({known[0].platform}); on a CPU, "
-            f"XLA_FLAGS=--xla_force_host_platform_device_count={devices} makes so many"
+            f"got {wanted} devices, but JAX sees {len(known)} ({known[0].platform}); on a CPU, "
+            f"XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many"
         )
-    return Mesh(np.array(known[:devices]), (SLABS,))
+    return Mesh(np.array(known[:wanted]).reshape(members, devices), (MEMBERS, SLABS))

@@ -63,7 +63,7 @@ UNITS = {1: "V/A", 2: "V/A^2", 3: "V/A^3", 4: "V/A^4"}
 
 
 def predict(
-    model: Model, parameters: Parameters | None = None, *, harmonics: int = 2
+    model: Model, parameters: Parameters | None = None, *, harmonics: int = 2, tolerance: float = solve.TOLERANCE
 ) -> dict[str, dict[str, dict[str, Float[Array, ""]]]]:
     """R1 to R_N of every experiment: a pure function of the parameters, differentiable to any order, both modes.
 
@@ -74,22 +74,28 @@ def predict(
       model: from `build`.
       parameters: values by name (see `Device.parameters`); those left out are the device's own.
       harmonics: highest harmonic N, 1 to 4.
+      tolerance: bound on the relative residual of each solve.
     Returns:
       {experiment: {"R1": {state: V/A, ..., "baseline": ..., "spin": ...}, "R2": ...}}
     """
     values = _filled(model, parameters)
     out = {}
     for name, experiment in model.device.experiments.items():
-        rows = _responses(model, experiment, harmonics)(values)
+        rows = _responses(model, experiment, harmonics, tolerance)(values)
+        if model.systems[experiment.current[1]].shards is not None:  # one experiment after the other, see `solve.after`
+            done = jax.lax.stop_gradient(jnp.nan_to_num(rows))
+            values = {each: solve.after(value, done) for each, value in values.items()}
         out[name] = {f"R{n}": readings(experiment, rows, n) for n in range(1, harmonics + 1)}
     return out
 
 
-def _responses(model: Model, experiment: Experiment, harmonics: int) -> Callable[[dict[str, Any]], Array]:
+def _responses(
+    model: Model, experiment: Experiment, harmonics: int, tolerance: float
+) -> Callable[[dict[str, Any]], Array]:
     """The functional of the parameters alone, fields included, with the derivative that needs no more solves."""
 
     def functional(p: dict[str, Any], rungs: int) -> Callable[[dict[str, Any]], Array]:
-        ladders = solve_ladders(model, experiment, p, rungs, _traced)
+        ladders = solve_ladders(model, experiment, p, rungs, functools.partial(_traced, tolerance))
         return lambda q: Functional.of(model, experiment).values(q, ladders, harmonics)
 
     @jax.custom_jvp
@@ -125,9 +131,11 @@ def _in_place(model: Model, parameters: Parameters) -> Parameters:
     return {name: value for name, value in parameters.items() if name not in own}
 
 
-def _traced(state: str, rung: int, system: System, law: Coefficients, b: Array, x0: Array | None) -> Array:
+def _traced(
+    tolerance: float, state: str, rung: int, system: System, law: Coefficients, b: Array, x0: Array | None
+) -> Array:
     del state, rung
-    return solve.solve(system, law, b, x0=x0)[0]
+    return solve.solve(system, law, b, x0=x0, tolerance=tolerance)[0]
 
 
 class _Watched:
@@ -218,7 +226,7 @@ def _rehearsal(
     model: Model, experiment: Experiment, values: dict[str, Any], rungs: int, harmonics: int, *, slopes: bool
 ) -> Callable[[], object] | None:
     """Everything but the solves, so that it is compiled; None if it has been."""
-    sizes = model.disc.nodes_V, model.disc.nodes_T, model.grid.order, model.devices
+    sizes = model.disc.nodes_V, model.disc.nodes_T, model.grid.order, model.devices, model.members
     key = (sizes, model.constitution, rungs, slopes)
     if key in _rehearsed or model.unknowns > _REHEARSED_UNKNOWNS:
         return None

@@ -23,8 +23,8 @@ from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 
 #: Default bound on the true relative residual.
 TOLERANCE = 1e-9
-#: Name of the mesh axis that a grid is split along.
-SLABS = "slabs"
+#: Names of the mesh axes: the one that a grid is split along, and the one that parameter sets are shared out along.
+SLABS, MEMBERS = "slabs", "members"
 #: Default bound on the number of iterations.
 MAX_STEPS = 400
 
@@ -43,6 +43,7 @@ class System(eqx.Module):
       held: what of them depends on the held nodes.
       shards: the same split over several devices, which then solve it; see `sharded`.
       split: whether this is a device's share of it.
+      beside: whether other members solve it for other parameters at the same time.
     """
 
     disc: Discretisation
@@ -51,6 +52,11 @@ class System(eqx.Module):
     held: tuple[multigrid.Held, multigrid.Held]
     shards: Any = None
     split: bool = eqx.field(static=True, default=False)
+    beside: bool = eqx.field(static=True, default=False)
+
+    def everywhere(self, done: Bool[Array, ""]) -> Bool[Array, ""]:
+        """Whether all members are done: a message may wait for every device, so that all take as many steps."""
+        return lax.pmin(done.astype(int), MEMBERS) > 0 if self.beside else done
 
     def total(self, values: Array) -> Array:
         """Sums of all devices' shares."""
@@ -316,7 +322,7 @@ def pcg(
             error, size = norms(r)
         begun = jnp.where(steps + ~check == 0, error, begun)
         steps += ~check
-        pause = jnp.all(error <= tolerance) | (steps >= max_steps)
+        pause = system.everywhere(jnp.all(error <= tolerance) | (steps >= max_steps))
         rz = jnp.where(check, 0.0, fresh)
         return x, r, p, rz, error, size, begun, ~check & pause, check & pause, count + (active & ~check), steps
 
