@@ -182,7 +182,9 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
     labels: list[list[str]] = []
     keep = predictors.Journal.keep
     monkeypatch.setattr(
-        predictors.Journal, "keep", lambda self, predict, label: labels[-1].append(label) or keep(self, predict, label)
+        predictors.Journal,
+        "keep",
+        lambda self, predict, label, parts: labels[-1].append(label) or keep(self, predict, label),
     )
     for feature in (28e-9, 20e-9):
         labels.append([])

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_coordinates import VALVE
 
+from thermospin import devicefile, signals
+from thermospin.data import Row
 from thermospin.device import Tie
-from thermospin.predictors import Joint, Journal, Predict, corrected, tied
+from thermospin.model import Model, Progress
+from thermospin.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, corrected, tied
 
 
 def bilinear(factor: float) -> Predict:
@@ -235,3 +239,105 @@ def test_a_terminated_command_says_that_it_can_go_on(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 143
     assert ran.stderr.strip() == "terminated; a journal keeps what was computed, run the same command again to go on"
+
+
+# ------------------------------------------------------------------------------------------- real solves, stopped
+
+#: Conductivities that wear the preconditioner out, a dimension, and one that no grid can follow from where it was.
+WAY = [
+    {},
+    {"Fe.sigma": 2e6, "Cu.sigma": 4e7},
+    {"Fe.sigma": 2e6, "gap": 40e-9},
+    {"Fe.sigma": 9e4, "Cu.sigma": 4e7, "gap": 40e-9},
+    {"Fe.P": 0.5, "gap": 40e-9},
+    {"rim": 25e-9},
+    {"rim": 25e-9, "Fe.P": 0.5},
+]
+
+
+def asked(model: Model, path: Path, stop: int | None = None, told: Progress | None = None) -> list[bytes]:
+    """Answers to the questions of `WAY` up to one, by a journal and a predictor of their own."""
+    predictor = Predictor(model, [Row("local", "R1.P", 0.0, 1.0), Row("local", "R2.spin", 0.0, 1.0)], RESIDUAL, told)
+    predict = Journal(path, "way").keep(predictor, "one", predictor.parts)
+    own = model.device.numbers()
+    answers = [predict(own | step, ["Fe.S_s"]) for step in WAY[:stop]]
+    return [values.tobytes() + jacobian.tobytes() for values, jacobian in answers]
+
+
+@pytest.fixture(scope="module")
+def valve() -> Model:
+    """Whose wire ends at -rim, which passes the electrodes' -width / 2."""
+    return signals.build(devicefile.read(VALVE.replace("-width / 4", "-rim"), "valve.toml"), cells=150, order=1)
+
+
+@pytest.fixture(scope="module")
+def straight(valve: Model, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    told: list[str] = []
+    found = asked(valve, tmp_path_factory.mktemp("straight") / "j.jsonl", told=told.append)
+    assert any("building the preconditioner anew" in text for text in told)
+    assert any("the grid is made anew" in text for text in told)
+    return found
+
+
+def test_solves_after_a_stop_have_every_bit_of_those_without(
+    valve: Model, straight: list[bytes], tmp_path: Path
+) -> None:
+    """Stopped after every answer in turn: fields, preconditioner and grid are where they were."""
+    path = tmp_path / "j.jsonl"
+    for stop in range(1, len(WAY) + 1):
+        found = asked(valve, path, stop)
+        assert found == straight[:stop], f"answer {stop}"
+    assert len(set(straight)) == len(WAY)
+
+
+def test_a_stop_between_the_two_files_loses_nothing(
+    valve: Model, straight: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is there, its answer is not in the journal yet."""
+    path = tmp_path / "j.jsonl"
+    asked(valve, path, 3)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    calls: list[int] = []
+    true = signals.evaluate
+    monkeypatch.setattr(signals, "evaluate", lambda *a, **k: (calls.append(1), true(*a, **k))[1])
+    assert asked(valve, path, 4) == straight[:4]
+    assert len(calls) == 1, "only the fourth was computed"
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_without_its_state_a_run_goes_on_from_other_starts(
+    valve: Model, straight: list[bytes], tmp_path: Path, how: str
+) -> None:
+    """Answers are then right to the solver: values to the square of 1e-7, as they come with derivatives."""
+    path = tmp_path / "j.jsonl"
+    asked(valve, path, 1)
+    (kept,) = (tmp_path / "j.jsonl.fields").iterdir()
+    if how == "gone":
+        kept.unlink()
+    else:
+        content = bytearray(kept.read_bytes())
+        content[len(content) // 2] ^= 1
+        kept.write_bytes(content)
+    found = asked(valve, path, 2)
+    assert found[0] == straight[0]
+    both = [np.frombuffer(each[1]) for each in (found, straight)]
+    np.testing.assert_allclose(both[0][:2], both[1][:2], rtol=1e-9)
+
+
+def test_a_state_that_cannot_be_written_is_told_and_the_journal_stays(valve: Model, tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    asked(valve, path, 1)
+    before = path.read_bytes()
+    (kept,) = (tmp_path / "j.jsonl.fields").iterdir()
+    good = kept.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"npz: cannot be written: File too large; what it has is kept, run again to"):
+            asked(valve, path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before and kept.read_bytes() == good
+    assert len(list(kept.parent.iterdir())) == 1, "nothing half-written stays"

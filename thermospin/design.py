@@ -183,6 +183,7 @@ class _Predict:
         ]
         self._signals = Predictor(model, self._rows, RESIDUAL, progress) if self._rows else None
         self._data = Predictor(model, fit.rows, RESIDUAL, progress) if fit is not None else None
+        self.parts = tuple(part for part in (self._signals, self._data) if part is not None)
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Values and Jacobian by dimensions."""
@@ -642,10 +643,11 @@ def _on_one_grid(
     number = found[-1].grid + 1 if found else 1
     cells, order = grid
     model = signals.build(device, cells=cells, order=order, progress=progress)
-    predict: Predict = _Predict(model, task.wanted, progress, task.fit)
+    bare = _Predict(model, task.wanted, progress, task.fit)
+    predict: Predict = bare
     if journal is not None:
         # By what it was made for: the same question on the second grid of another way is another one.
-        predict = journal.keep(predict, f"grid for {sorted(device.lengths().items())}")
+        predict = journal.keep(bare, f"grid for {sorted(device.lengths().items())}", bare.parts)
     numbers = device.numbers()
     ends = np.array([device.dimensions[name].range for name in names])
     origin, size = ends[:, 0], ends[:, 1] - ends[:, 0]

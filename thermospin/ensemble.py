@@ -145,6 +145,8 @@ class Batch:
         self, model: Model, wanted: Sequence[tuple[str, str]], names: Sequence[str], tolerance: float = solve.TOLERANCE
     ) -> None:
         self._names = tuple(names)
+        needed = {name: each for name, each in model.device.experiments.items() if name in dict(wanted)}
+        model = dataclasses.replace(model, device=dataclasses.replace(model.device, experiments=needed))
         held = model.disc, model.systems, model.ports
         self._arrays, static = eqx.partition(held, eqx.is_array)
         harmonics = max(int(signal[1]) for _, signal in wanted)
@@ -223,17 +225,13 @@ def run(
     rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in wanted]
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
     alone = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True)
+    predict = alone if kept is None else kept.keep(alone, LABEL, alone.parts)
     done = 0
 
     def told(count: int = 1) -> None:
         if progress is not None:
             last = f" to {done + count}" if count > 1 else ""
             progress(f"sets {done + 1}{last} of {len(mine)}")
-
-    def one(parameters: Mapping[str, float]) -> np.ndarray:
-        told()
-        answer = alone(parameters, ())
-        return answer[0] if kept is None else kept.add(LABEL, parameters, (), answer)[0]
 
     mine = [(number, dict(each)) for number, each in enumerate(sets, 1)][k - 1 :: n]
     for moved, group in itertools.groupby(
@@ -265,6 +263,7 @@ def run(
                     if kept is not None:
                         kept.add(LABEL, parameters, (), (row, np.zeros((len(row), 0))))
             if number not in values:
-                values[number] = one(full)
+                told()
+                values[number] = predict(full, ())[0]
             done += 1
             yield Member(number, given, values[number])

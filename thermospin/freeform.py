@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from thermospin import layout, polygons, signals
+from thermospin import layout, polygons, signals, solve
+from thermospin.data import Row
 from thermospin.design import Check, Objective, Task, checked
 from thermospin.device import Device, DeviceError, Solid, plan_of
 from thermospin.materials import nearest
 from thermospin.model import Progress
-from thermospin.predictors import Journal, Predict
+from thermospin.predictors import Journal, Predict, Predictor
 from thermospin.regions import outline_of
 from thermospin.report import columns
 from thermospin.units import readable
@@ -280,20 +281,12 @@ def free_form(
         r = projected(jnp.asarray(matrix) @ raw, sharpness)
         return FLOOR + (1 - FLOOR) * r**PENALTY
 
-    fields: Any = None
-
-    def plain(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        nonlocal model, fields
-        if fields is not None and model.outdated(parameters):
-            model = model.refreshed(parameters)
-        found = signals.evaluate(model, parameters, objective.wanted, names, start=fields, progress=progress)
-        fields = found.fields
-        return found.values, found.jacobian
-
-    predict: Predict = plain
+    rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in objective.wanted]
+    bare = Predictor(model, rows, progress=progress)
+    predict: Predict = bare
     if journal is not None:
         asked = repr((device, str(objective), solid, tile, feature, cells, order))
-        predict = Journal(Path(journal), asked).keep(plain, "form")
+        predict = Journal(Path(journal), asked).keep(bare, "form", bare.parts)
     raw = jnp.full(canvas.tiles.size, 0.5)
     optimiser = optax.adam(RATE)
     state = optimiser.init(raw)
@@ -308,6 +301,10 @@ def free_form(
             name = canvas.tiles.ravel()[k]
             values |= {f"{name}.sigma": metal.sigma * part[k], f"{name}.kappa": metal.kappa * part[k]}
         value, slope = objective.of(*predict(canvas.device.parameters() | values, names))
+        if not math.isfinite(value):
+            raise solve.NotConverged(
+                f"form {number + 1} of {steps}: no convergence with the metal as it is spread there"
+            )
         by_share = np.zeros(canvas.tiles.size)
         for column, (_, key) in enumerate(keys):
             by_share[used[column // 2]] += slope[column] * getattr(metal, key)

@@ -843,7 +843,7 @@ def fit(
     if kept is not None and progress is not None and len(kept):
         progress(f"{journal}: {len(kept)} evaluations are there already")
 
-    def bare_of(models: Sequence[Model]) -> Predict:
+    def bare_of(models: Sequence[Model]) -> Predictor | Joint:
         lenient = kept is not None and len(kept) > 0
         if len(models) == 1:
             return Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient)
@@ -859,10 +859,10 @@ def fit(
         ]
         return Joint(parts, len(rows))
 
-    def whole_of(bare: Predict, order: int) -> Predict:
+    def whole_of(bare: Predictor | Joint, order: int) -> Predict:
         """With ties, and the journal."""
         whole = tied(bare, ties)
-        return whole if kept is None else kept.keep(whole, f"order {order}")
+        return whole if kept is None else kept.keep(whole, f"order {order}", bare.parts)
 
     bare = bare_of(models)
     last = whole_of(bare, own)
@@ -903,7 +903,7 @@ def fit(
         ties=tuple((tie.name, tie.factor, tie.source) for tie in ties),
         grid_stds=grid_stds,
         left_out=choice.left_out,
-        fields=getattr(bare, "fields", None),
+        fields=bare.fields,
         problem=replace(result.problem, models=tuple(models), of=lambda others: tied(bare_of(others), ties)),
     )
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
+import itertools
 import json
 import math
 import os
@@ -18,12 +20,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 
 from thermospin import signals, solve
 from thermospin.data import Row
-from thermospin.device import OF, Tie
+from thermospin.device import OF, Device, Tie
 from thermospin.diagnosis import value_faults
+from thermospin.export import atomic_file
+from thermospin.harmonics import Ladder
 from thermospin.model import Model, Progress
 
 #: Relative residual of the solves in a fit: signals are right to its square, derivatives to itself.
@@ -72,6 +77,7 @@ class Predictor:
         self._unmoved = model
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
         self._young = math.nan  # iterations per decade when the preconditioner was new
+        self._remade: tuple[dict[str, float], int] | None = None  # dimensions and cells of a grid made anew
         self.fields: Any = None
         self._start: Any = None
 
@@ -99,6 +105,11 @@ class Predictor:
         return found.values, found.jacobian
 
     @property
+    def parts(self) -> tuple[Predictor, ...]:
+        """Itself, as the one part of `Journal.keep`."""
+        return (self,)
+
+    @property
     def _known(self) -> bool:
         """Whether the model had a solution before: a failure is then one of the values."""
         return self._lenient or self.fields is not None
@@ -115,8 +126,7 @@ class Predictor:
                 except ValueError:
                     if self._progress is not None:
                         self._progress(f"{device.name}: faces pass each other, the grid is made anew")
-                    cells, order = self._unmoved.cells, self._unmoved.grid.order
-                    self._model = self._unmoved = signals.build(device, cells=cells, order=order)
+                    self._remake(device, self._unmoved.cells)
             except ValueError:
                 if not self._known:
                     raise
@@ -125,6 +135,41 @@ class Predictor:
                 self._start = None
             self._young = math.nan
         return True
+
+    def _remake(self, device: Device, cells: int) -> None:
+        before, self._remade = self._unmoved, (device.lengths(), cells)
+        made = signals.build(device, cells=cells, order=before.grid.order)
+        self._model = self._unmoved = made.on_devices(before.devices, before.members)
+
+    def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """All that the next call depends on: numbers that JSON can hold, and the fields that it starts from."""
+        ladders = [] if self._start is None else [(name, each) for name, each in self._start.items()]
+        vectors = [vector for _, each in ladders for ladder in each for vector in (*ladder.u, *ladder.l)]
+        return {
+            "remade": self._remade,
+            "lengths": self._model.device.lengths(),
+            "built_for": dict(self._model.built_for),
+            "young": self._young,
+            "ladders": [(name, [[len(ladder.u), len(ladder.l)] for ladder in each]) for name, each in ladders],
+        }, [np.asarray(vector) for vector in vectors]
+
+    def restore(self, numbers: Mapping[str, Any], vectors: Sequence[np.ndarray]) -> None:
+        """Goes on where another one, made in the same way, was; `numbers` and `vectors` are its state."""
+        if numbers["remade"] is not None:
+            lengths, cells = numbers["remade"]
+            self._remake(self._unmoved.device.moved(lengths), cells)
+        if numbers["lengths"] != self._model.device.lengths():
+            self._model = self._unmoved.moved(numbers["lengths"])
+        if numbers["built_for"] != self._model.built_for:
+            self._model = self._model.refreshed(numbers["built_for"])
+        self._young = numbers["young"]
+        rest = iter(vectors)
+
+        def some(count: int) -> tuple[Any, ...]:
+            return tuple(jnp.asarray(each) for each in itertools.islice(rest, count))
+
+        found = {name: tuple(Ladder(some(n), some(m)) for n, m in each) for name, each in numbers["ladders"]}
+        self.fields = self._start = found or None
 
     def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> signals.Evaluation | None:
         """None if a solve fails, with a new preconditioner too."""
@@ -223,6 +268,11 @@ class Joint:
         """None: fields belong to one device."""
         return None
 
+    @property
+    def parts(self) -> tuple[Predictor, ...]:
+        """Those of the devices."""
+        return tuple(part for _, _, _, part in self._parts if isinstance(part, Predictor))
+
 
 class Journal:
     """What a model has computed, on disk, one line of JSON each: the same question is answered from there.
@@ -242,7 +292,7 @@ class Journal:
     def __init__(self, path: Path, problem: str) -> None:
         self._path, self._lock = path, threading.Lock()
         self._known: dict[str, Any] = {}
-        first = {"thermospin journal": hashlib.sha256(problem.encode()).hexdigest()}
+        first = {"thermospin journal": _digest(problem)}
         try:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
         except OSError as error:
@@ -271,12 +321,32 @@ class Journal:
     def __len__(self) -> int:
         return len(self._known)
 
-    def keep(self, predict: Predict, label: str) -> Predict:
-        """The same model, whose answers are kept; `label` tells those of one model from those of another."""
+    def keep(self, predict: Predict, label: str, parts: Sequence[Predictor] = ()) -> Predict:
+        """The same model, whose answers are kept; `label` tells those of one model from those of another.
+
+        What the next answer of its `parts` depends on is kept, too, in a folder beside the journal: a run that goes on
+        then has every bit of one that was not stopped. Without that folder it goes on from other starts, and its
+        answers are right to the solver's tolerance.
+        """
+        state = State(self._path.with_name(f"{self._path.name}.fields") / f"{_digest(label)[:16]}.npz", parts)
+        fresh = bool(parts)
 
         def remembered(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal fresh
             known = self.answer(label, parameters, names)
-            return known or self.add(label, parameters, names, predict(parameters, names))
+            if known is None and fresh:
+                fresh = False
+                # A run that was stopped between the two files has the last answer in the state alone.
+                left = state.restore()
+                if left is not None and left["key"] not in self._known:
+                    self._add(left)
+                known = self.answer(label, parameters, names)
+            if known is not None:
+                return known
+            entry = _entry_of(label, parameters, names, predict(parameters, names))
+            if parts:
+                state.keep(entry)
+            return self._add(entry)
 
         return remembered
 
@@ -295,8 +365,9 @@ class Journal:
         answer: tuple[np.ndarray, np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Writes an answer down; returns it as it will be read again."""
-        values, jacobian = (np.asarray(each).tolist() for each in answer)
-        entry = {"key": _key(label, parameters, names), "values": values, "jacobian": jacobian}
+        return self._add(_entry_of(label, parameters, names, answer))
+
+    def _add(self, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         self._append(entry | {"sum": _checksum(entry)})
         self._known[entry["key"]] = entry
         return _arrays(entry)
@@ -315,17 +386,74 @@ class Journal:
                 raise
 
 
+class State:
+    """What the next answer of predictors depends on, in a file that is replaced as a whole after every answer.
+
+    Args:
+      path: of the file; its folder is made when it is needed.
+      parts: whose state it is.
+    """
+
+    def __init__(self, path: Path, parts: Sequence[Predictor]) -> None:
+        self._path, self._parts = path, tuple(parts)
+
+    def keep(self, entry: Mapping[str, Any]) -> None:
+        """Writes the state after this answer, and the answer."""
+        states = [part.state() for part in self._parts]
+        vectors = [vector for _, each in states for vector in each]
+        head = json.dumps({"entry": entry, "states": [(numbers, len(each)) for numbers, each in states]})
+        content = io.BytesIO()
+        arrays: dict[str, Any] = {"head": np.array(head), **{f"v{k}": vector for k, vector in enumerate(vectors)}}
+        np.savez(content, **arrays)
+        with _told(self._path):
+            self._path.parent.mkdir(exist_ok=True)
+            with atomic_file(self._path) as file:
+                file.write(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+
+    def restore(self) -> dict[str, Any] | None:
+        """Gives the parts their state; the answer that it was written after, or None if there is no sound file."""
+        try:
+            for left in self._path.parent.glob(f".{self._path.name}.*.part"):  # of a run that was killed
+                left.unlink()
+            content = self._path.read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
+            return None
+        with np.load(io.BytesIO(content[32:])) as file:
+            head = json.loads(str(file["head"]))
+            vectors = iter([file[f"v{k}"] for k in range(len(file.files) - 1)])
+        for part, (numbers, count) in zip(self._parts, head["states"], strict=True):
+            part.restore(numbers, list(itertools.islice(vectors, count)))
+        return head["entry"]
+
+
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """What goes wrong with a file, with its name and what that means."""
     try:
         yield
     except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error.strerror}; what it has is kept, run again to go on") from None
+        why = error.strerror or getattr(error.__cause__, "strerror", None) or error
+        raise OSError(f"{path}: cannot be written: {why}; what it has is kept, run again to go on") from None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _key(label: str, parameters: Mapping[str, float], names: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps([label, sorted(parameters.items()), list(names)]).encode()).hexdigest()
+    return _digest(json.dumps([label, sorted(parameters.items()), list(names)]))
+
+
+def _entry_of(
+    label: str,
+    parameters: Mapping[str, float],
+    names: Sequence[str],
+    answer: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Any]:
+    values, jacobian = (np.asarray(each).tolist() for each in answer)
+    return {"key": _key(label, parameters, names), "values": values, "jacobian": jacobian}
 
 
 def _arrays(entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
