@@ -48,7 +48,7 @@ def test_an_ensemble_is_shared_out(tmp_path: Path) -> None:
     ("command", "options", "words"),
     [
         ([], {}, "slurm: there is no command"),
-        (["fit", "a", "b"], {"gpus": 2}, "slurm: fit runs on one GPU, 2 were asked for"),
+        (["check", "a"], {"gpus": 2}, "slurm: check runs on one GPU, 2 were asked for; signals, fit, design are what"),
         (["signals", "a"], {"limit": "two hours"}, 'slurm: time is "two hours", expected such as 30'),
     ],
 )
@@ -106,19 +106,33 @@ def test_slurm_writes_what_it_prints(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_tasks_of_slurm_solve_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    ["signals valve.toml --order 1 --no-errors", "fit valve.toml data.csv --order 1 --free zeta --journal j.jsonl"],
+)
+def test_two_tasks_of_slurm_solve_together(tmp_path: Path, command: str) -> None:
     """The variables that srun sets, for two processes here: the first prints and writes what both computed."""
     (tmp_path / "valve.toml").write_text(VALVE)
+    (tmp_path / "data.csv").write_text("experiment,signal,value,std,unit\nlocal,R2.P,118e-3,1e-3,V/A^2\n")
     running = []
     for number in range(2):
         task = {
             "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
             "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number), "SLURM_STEP_NUM_NODES": "1",
         }  # fmt: skip
-        command = [sys.executable, "-m", "thermospin", "signals", "valve.toml", "--order", "1", "--no-errors"]
         running.append(
             subprocess.Popen(
-                [*command, "--cluster", "--devices", "2", "--json", f"{number}.json"],
+                [
+                    sys.executable,
+                    "-m",
+                    "thermospin",
+                    *command.split(),
+                    "--cluster",
+                    "--devices",
+                    "2",
+                    "--json",
+                    f"{number}.json",
+                ],
                 cwd=tmp_path,
                 env=os.environ | task,
                 stdout=subprocess.PIPE,
@@ -128,5 +142,5 @@ def test_two_tasks_of_slurm_solve_together(tmp_path: Path) -> None:
         )
     out = [each.communicate(timeout=240) for each in running]
     assert [each.returncode for each in running] == [0, 0], out
-    assert "R1.P" in out[0][0] and "R1.P" not in out[1][0]
-    assert json.loads((tmp_path / "0.json").read_text())["solver"]["converged"] and not (tmp_path / "1.json").exists()
+    assert "R2.P" in out[0][0] and "R2.P" not in out[1][0]
+    assert json.loads((tmp_path / "0.json").read_text()) and not (tmp_path / "1.json").exists()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -624,7 +625,7 @@ class Solver:
         monkeypatch.setattr(accuracy, "companions", self.companions)
 
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
-        model = types.SimpleNamespace(device=device, grid=types.SimpleNamespace(order=order, prisms=()))
+        model = types.SimpleNamespace(device=device, devices=1, grid=types.SimpleNamespace(order=order, prisms=()))
         model.outdated = lambda parameters: self.refreshed is not None
         model.refreshed = lambda parameters: self.refreshed.append(order) or model
         return model
@@ -872,6 +873,23 @@ def test_bad_wishes_for_several_devices_are_refused(
         data = (dataclasses.replace(data[0], device="narrow"), *data)
     with pytest.raises(ValueError, match=words):
         inverse.fit(devices, data, **changes)
+
+
+def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
+    """Their messages would meet otherwise: the own order has its answer before another one is asked."""
+    told: list[str] = []
+
+    def of(name: str, value: float) -> inverse.Predict:
+        def predict(parameters: Any, names: Any) -> tuple[np.ndarray, np.ndarray]:
+            told.append(name)
+            time.sleep(0.05 if name == "own" else 0.0)
+            told.append(name)
+            return np.array([value]), np.zeros((1, len(names)))
+
+        return predict
+
+    found = inverse._at_start(2, [of("other", 1.0)], of("own", 2.0), {}, ["zeta"], beside=False)
+    assert [float(each[0]) for each in found] == [1.0, 2.0] and told == ["own", "own", "other", "other"]
 
 
 def test_a_fit_that_is_killed_anywhere_goes_on_to_the_same_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

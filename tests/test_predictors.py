@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -341,3 +344,57 @@ def test_a_state_that_cannot_be_written_is_told_and_the_journal_stays(valve: Mod
         signal.signal(signal.SIGXFSZ, handler)
     assert path.read_bytes() == before and kept.read_bytes() == good
     assert len(list(kept.parent.iterdir())) == 1, "nothing half-written stays"
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_fifty_times_comes_to_the_same_end(tmp_path: Path) -> None:
+    """The command itself, SIGKILL at random moments: the same journal (but for its order), the same file at the end.
+
+    The first two answers are found side by side, so that their lines may come in either order. Some ten minutes.
+    """
+    (tmp_path / "valve.toml").write_text(VALVE)
+    signals_of = {
+        ("local", "R1.P"): -20.0,
+        ("local", "R2.P"): 118e-3,
+        ("across", "R1.AP"): 0.92,
+        ("local", "R1.AP"): -20.2,
+    }
+    data = ["experiment,signal,value,std,unit"]
+    for (experiment, name), value in signals_of.items():
+        data.append(f"{experiment},{name},{value},{abs(value) / 100},{'V/A' if name[1] == '1' else 'V/A^2'}")
+    (tmp_path / "data.csv").write_text("\n".join(data) + "\n")
+
+    def begun(name: str) -> subprocess.Popen[bytes]:
+        command = ["fit", "valve.toml", "data.csv", "--free", "Fe.sigma", "Cu.kappa", "zeta", "--order", "1"]
+        command += ["--journal", f"{name}.jsonl", "--json", f"{name}.json"]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(
+            [sys.executable, "-m", "thermospin", *command], cwd=tmp_path, stdout=quiet, stderr=quiet
+        )
+
+    def written(name: str) -> tuple[list[str], str]:
+        lines = (tmp_path / f"{name}.jsonl").read_text().splitlines()
+        return sorted(lines), (tmp_path / f"{name}.json").read_text()
+
+    assert begun("first").wait() == 0  # compiles
+    start = time.monotonic()
+    assert begun("straight").wait() == 0
+    takes = time.monotonic() - start
+    expected = written("straight")
+    assert len(expected[0]) > 5
+    draw, kills = random.Random(0), 0
+    while kills < 50:
+        running = begun("killed")
+        try:
+            assert running.wait(draw.uniform(0.2, 1.5) * takes) == 0
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+            kills += 1
+            continue
+        assert written("killed") == expected
+        for name in ("killed.jsonl", "killed.json"):
+            (tmp_path / name).unlink()
+        shutil.rmtree(tmp_path / "killed.jsonl.fields")
+    assert begun("killed").wait() == 0
+    assert written("killed") == expected

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from thermospin import model as models
 from thermospin import solve
 from thermospin.model import Model, Parameters, Progress
 from thermospin.signals import Errors, Parts, Signals, measure
@@ -142,8 +141,9 @@ def at_orders(
             progress(f"{model.device.name}: the same at order {other.grid.order}, for the error bars")
         return measure(other, parameters, harmonics=harmonics, progress=progress, tolerance=tolerance)
 
-    # Side by side: they are small, and most of their time is compilation, which is hardly parallel.
-    with ThreadPoolExecutor() as pool:
+    # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
+    # in turn: messages must be sent in one order.
+    with ThreadPoolExecutor(1 if model.devices > 1 else None) as pool:
         out = list(pool.map(at, companions(model)))
     out.insert(own - 1, found)
     return out
@@ -153,7 +153,7 @@ def companions(model: Model) -> list[Model]:
     """The same grid lines with elements of the orders below; for order 1 with those of order 2."""
     own = model.grid.order
     return [
-        models.on_grid(model.device, dataclasses.replace(model.grid, order=order))
+        model.with_grid(dataclasses.replace(model.grid, order=order))
         for order in range(1, max(own, 2) + 1)
         if order != own
     ]
@@ -173,7 +173,7 @@ def elsewhere(model: Model) -> Model | None:
             at = np.append(np.concatenate(places), faces[-1])
             lines[axis] = np.interp(at, np.arange(len(grid.lines[axis])), grid.lines[axis])
         try:
-            return models.on_grid(model.device, model.device.features.grid(lines, grid.order))
+            return model.with_grid(model.device.features.grid(lines, grid.order))
         except ValueError:
             if factor > 1:
                 raise

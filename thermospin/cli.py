@@ -47,7 +47,13 @@ DeviceArgument = Annotated[
 ]
 CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
 DevicesOption = Annotated[
-    int, typer.Option(min=1, help="Split the solves over so many devices (GPUs; on a CPU: its virtual devices).")
+    int,
+    typer.Option(
+        "--devices", min=1, help="Split the solves over so many devices (GPUs; on a CPU: its virtual devices)."
+    ),
+]
+ClusterOption = Annotated[
+    bool, typer.Option("--cluster", help="One of several processes that a scheduler has started; see `slurm`.")
 ]
 AdaptedCellsOption = Annotated[
     int | None,
@@ -268,9 +274,7 @@ def signals(
         bool, typer.Option(help="Print what the orders lead to, where that is safe; needs order 3.")
     ] = False,
     devices: DevicesOption = 1,
-    cluster: Annotated[
-        bool, typer.Option("--cluster", help="One of several processes that a scheduler has started; see `slurm`.")
-    ] = False,
+    cluster: ClusterOption = False,
     json: JsonOption = None,
 ) -> None:
     """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
@@ -289,13 +293,8 @@ def signals(
             raise InputError("--devices goes with the grid of the fixed rule only: without --cells and --tolerance")
         loaded = _with_experiments(load(device), device)
         require_writable(json)
-        if cluster:
-            from thermospin.cluster import join
-
-            number, _ = join()
-            if number:  # the first process speaks for all
-                json = None
-                sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
+        if not _speaks(cluster):
+            json = None
         start_jax()
         from thermospin.export import write_json
 
@@ -325,6 +324,18 @@ def signals(
             typer.echo(line)
         _finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
         _finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+
+
+def _speaks(cluster: bool) -> bool:
+    """Joins the other processes, if there are any; whether this one prints and writes for all."""
+    if not cluster:
+        return True
+    from thermospin.cluster import join
+
+    number, _ = join()
+    if number:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
+    return not number
 
 
 def _wish(cells: int | None, text: str | None) -> float | None:
@@ -408,6 +419,8 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="Keep every evaluation there; run again, the fit goes on from it."),
     ] = None,
+    split: DevicesOption = 1,
+    cluster: ClusterOption = False,
     json: JsonOption = None,
 ) -> None:
     """Fits material values and zeta to measured signals, with standard deviations and correlations."""
@@ -431,6 +444,8 @@ def fit(
             require_writable(path)
         if posterior:
             _require_numpyro()
+        if not _speaks(cluster):
+            json = report = None
         start_jax()
         import math
 
@@ -443,6 +458,10 @@ def fit(
             """The fit of the data with these devices, on a grid of their own where one is chosen."""
             nonlocal met
             models: list[Any] = []
+            if split > 1 and not adapted:
+                from thermospin.signals import build
+
+                models = [build(each, order=order or 2, progress=progress).on_devices(split) for each in devices]
             for each in devices if adapted else ():
                 from thermospin.refine import adapt
 
@@ -451,7 +470,7 @@ def fit(
                 found = adapt(each, cells=cells, tolerance=wish, order=order or 3, wanted=wanted, progress=progress)
                 notes.extend(found.words())
                 met = met and found.met
-                models.append(found.model)
+                models.append(found.model if split == 1 else found.model.on_devices(split))
             return run_fit(
                 models or devices,
                 rows,
@@ -594,6 +613,8 @@ def design(
     ] = None,
     cells: CellsOption = None,
     order: OrderOption = 2,
+    devices: DevicesOption = 1,
+    cluster: ClusterOption = False,
 ) -> None:
     """A better device: named dimensions, within their ranges, that make a signal as large as it can be.
 
@@ -609,6 +630,7 @@ def design(
         limits = _limits(current, max_temperature, max_density)
         folder = out if out is not None else Path(f"{loaded.name}-design")
         require_folder(folder)
+        speaks = _speaks(cluster)
         start_jax()
         from thermospin import gds
         from thermospin.design import Fit, Objective
@@ -618,7 +640,8 @@ def design(
 
         asked, fit = Objective.parse(objective, loaded), None
         if form is not None:
-            _free_form(text, loaded, asked, form, tile, smallest, steps, folder, (cells, order), Path(device).parent)
+            grid = cells, order, devices
+            _free_form(text, loaded, asked, form, tile, smallest, steps, folder, grid, Path(device).parent, speaks)
             return
         if data is not None:
             from thermospin.data import load as load_data
@@ -637,9 +660,12 @@ def design(
                 steps=steps,
                 cells=cells,
                 order=order,
+                devices=devices,
                 journal=folder / "journal.jsonl",
                 progress=progress,
             )
+        if not speaks:
+            return
         with atomic_file(folder / "device.toml") as file:
             lengths = {name: found.device.lengths()[name] for name in found.vary}
             file.write(with_place(with_lengths(text, lengths), Path(device).parent, folder).encode())
@@ -660,8 +686,9 @@ def _free_form(
     feature: float | None,
     steps: int,
     folder: Path,
-    grid: tuple[int | None, int],
+    grid: tuple[int | None, int, int],
     source: Path,
+    speaks: bool,
 ) -> None:
     """The form of one solid, and its files."""
     from thermospin import gds
@@ -674,12 +701,14 @@ def _free_form(
     if feature is None:
         raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
     size = feature / 2 if tile is None else parse(tile, "length", key="--tile")
-    cells, order = grid
+    cells, order, devices = grid
     with Progress() as progress:
         found = free_form(
             device, objective, form, tile=size, feature=feature, steps=steps, cells=cells, order=order,
-            journal=folder / "journal.jsonl", progress=progress,
+            devices=devices, journal=folder / "journal.jsonl", progress=progress,
         )  # fmt: skip
+    if not speaks:
+        return
     with atomic_file(folder / "device.toml") as file:
         file.write(with_place(with_form(text, form, found.pieces), source, folder).encode())
     gds.write(found.device, folder / "layout.gds")

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+#: Commands whose solves several processes split.
+TOGETHER = ("signals", "fit", "design")
 #: Seconds before its end at which a job is told, with SIGTERM.
 WARNING = 120
 
@@ -45,14 +47,14 @@ def batch(
         raise ValueError(f'slurm: time is "{limit}", expected such as 30 (minutes), 2:00:00 or 1-12:00:00')
     count = nodes * gpus
     run = shlex.join(["thermospin", *command])
-    if count > 1 and command[0] == "signals":
+    if count > 1 and command[0] in TOGETHER:
         run += f" --cluster --devices {count}"
     elif count > 1 and command[0] == "ensemble":
         run = f"bash -c {shlex.quote(_share(command))}"
     elif count > 1:
         raise ValueError(
-            f"slurm: {command[0]} runs on one GPU, {count} were asked for; `signals` is what several solve together, "
-            "and `ensemble` what they share out"
+            f"slurm: {command[0]} runs on one GPU, {count} were asked for; {', '.join(TOGETHER)} are what several "
+            "solve together, and ensemble what they share out"
         )
     lines = [
         "#!/bin/bash",

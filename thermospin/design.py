@@ -39,7 +39,7 @@ from thermospin.device import Device, Experiment, Solid
 from thermospin.grid import AXES
 from thermospin.harmonics import Ladder, readings, solve_ladders
 from thermospin.materials import nearest
-from thermospin.model import Model, Parameters, Progress, on_grid
+from thermospin.model import Model, Parameters, Progress
 from thermospin.predictors import RESIDUAL, Journal, Predict, Predictor
 from thermospin.report import columns, quantity
 from thermospin.units import readable
@@ -434,6 +434,7 @@ def design(
     steps: int = 50,
     cells: int | None = None,
     order: int = 2,
+    devices: int = 1,
     journal: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Design:
@@ -451,6 +452,7 @@ def design(
       steps: so many devices at most (with `robust` two evaluations each).
       cells, order: of the grids on the way, as for `signals.build`; the start and the end are computed once more, at
         one order more and with twice the cells.
+      devices: how many solve together, see `Model.on_devices`.
       journal: file that keeps every evaluation, from which a design that was interrupted goes on.
       progress: is told what goes on.
     Raises:
@@ -476,7 +478,7 @@ def design(
         )
     asked = repr((device, str(objective), names, cells, order, *((most, fit) if most or fit else ())))
     kept = None if journal is None else Journal(Path(journal), asked)
-    task = Task(objective, tuple(names), most, fit, progress)
+    task = Task(objective, tuple(names), most, fit, progress, devices)
     found: list[Step] = []
     current, message = device, "no better device nearby"
     for number in range(GRIDS):
@@ -496,13 +498,14 @@ def design(
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a design is to do."""
+    """What a design is to do, and how many devices solve for it together."""
 
     objective: Objective
     names: tuple[str, ...]
     limits: Mapping[Pair, float]
     fit: Fit | None
     progress: Progress | None
+    devices: int = 1
 
     @property
     def wanted(self) -> list[Pair]:
@@ -642,7 +645,7 @@ def _on_one_grid(
     first = len(found)
     number = found[-1].grid + 1 if found else 1
     cells, order = grid
-    model = signals.build(device, cells=cells, order=order, progress=progress)
+    model = signals.build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
     bare = _Predict(model, task.wanted, progress, task.fit)
     predict: Predict = bare
     if journal is not None:
@@ -722,7 +725,7 @@ def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:
     objective, names, progress = task.objective, task.names, task.progress
     if progress is not None:
         progress(f"once more at order {order}")
-    model = signals.build(device, cells=cells, order=order, progress=progress)
+    model = signals.build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
     measured = accuracy.assess(model, signals.measure(model, progress=progress), progress=progress)
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
     found, jacobian = _Predict(model, task.wanted, progress, task.fit)(device.numbers(), names if np.any(stds) else ())
@@ -733,7 +736,7 @@ def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:
     }
     if special:
         # No adjoint has its error bar; the order below has another one, far larger.
-        below = on_grid(device, dataclasses.replace(model.grid, order=order - 1), progress=progress)
+        below = model.with_grid(dataclasses.replace(model.grid, order=order - 1), progress=progress)
         others = _Predict(below, task.wanted, progress, task.fit)(device.numbers(), ())[0]
         values = {
             pair: (value, abs(value - float(other)) if math.isnan(error) else error)

@@ -871,7 +871,8 @@ def fit(
     if grid_errors:
         companions = zip(*map(accuracy.companions, models), strict=True)
         others = [whole_of(bare_of(each), each[0].grid.order) for each in companions]
-        values = _at_start(own, others, last, parameters, list(free or ["zeta"]))
+        beside = all(each.devices == 1 for each in models)  # messages must be sent in one order
+        values = _at_start(own, others, last, parameters, list(free or ["zeta"]), beside)
         grid_stds = _grid_stds(own, values, rows)
         moved = [accuracy.elsewhere(each) for each in models]
         if any(moved):
@@ -985,12 +986,19 @@ def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
 
 
 def _at_start(
-    order: int, others: Sequence[Predict], own: Predict, parameters: Mapping[str, float], names: Sequence[str]
+    order: int,
+    others: Sequence[Predict],
+    own: Predict,
+    parameters: Mapping[str, float],
+    names: Sequence[str],
+    beside: bool,
 ) -> list[np.ndarray]:
-    """Values of the rows at the start at the orders 1, 2, ...; `order` is that of `own`."""
+    """Values of the rows at the start at the orders 1, 2, ...; `order` is that of `own`, others may go on beside it."""
     with ThreadPoolExecutor(1) as pool:
         # Beside the others: most of the time is compilation, which is hardly parallel.
         mine = pool.submit(own, parameters, names)
+        if not beside:
+            mine.result()
         values = [each(parameters, ())[0] for each in others]
     values.insert(order - 1, mine.result()[0])
     return values

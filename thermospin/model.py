@@ -126,6 +126,11 @@ class Model:
             return self
         return dataclasses.replace(self, devices=devices, members=members).refreshed(self.built_for)
 
+    def with_grid(self, grid: Grid, device: Device | None = None, progress: Progress | None = None) -> Model:
+        """The device, or another one, on another grid, solved by as many devices."""
+        made = on_grid(self.device if device is None else device, grid, progress=progress)
+        return made.on_devices(self.devices, self.members)
+
     def moved(self, lengths: Mapping[str, float], progress: Progress | None = None) -> Model:
         """The same problem with other values of some of the device's dimensions, on grid lines that move along.
 

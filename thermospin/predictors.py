@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -312,7 +313,7 @@ class Journal:
                     "begin anew"
                 )
             self._known[entry["key"]] = entry
-        if torn:
+        if torn and _first_process():
             with _told(path):
                 os.truncate(path, sum(len(line) + 1 for line in whole))
         if not entries:
@@ -373,6 +374,8 @@ class Journal:
         return _arrays(entry)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
+        if not _first_process():
+            return
         line = (json.dumps(entry) + "\n").encode()
         with self._lock, _told(self._path), self._path.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
@@ -399,6 +402,8 @@ class State:
 
     def keep(self, entry: Mapping[str, Any]) -> None:
         """Writes the state after this answer, and the answer."""
+        if not _first_process():
+            return
         states = [part.state() for part in self._parts]
         vectors = [vector for _, each in states for vector in each]
         head = json.dumps({"entry": entry, "states": [(numbers, len(each)) for numbers, each in states]})
@@ -436,6 +441,11 @@ def _told(path: Path) -> Iterator[None]:
     except OSError as error:
         why = error.strerror or getattr(error.__cause__, "strerror", None) or error
         raise OSError(f"{path}: cannot be written: {why}; what it has is kept, run again to go on") from None
+
+
+def _first_process() -> bool:
+    """Whether this process writes: all that solve together come to the same answers."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def _digest(text: str) -> str:

@@ -323,8 +323,6 @@ def _moved(
     problem: Problem, dimension: LooseFace, sign: int, values: Mapping[str, float], progress: Progress | None
 ) -> np.ndarray:
     """The signals with a face moved by its standard deviation, on grid lines that move along."""
-    from thermospin.model import on_grid
-
     models = list(problem.models)
     names = [each.device.name for each in models]
     if problem.of is None or (dimension.device not in names and (dimension.device or len(models) != 1)):
@@ -334,7 +332,8 @@ def _moved(
     device, below = stretched(models[place].device, dimension.axis, dimension.at, by)
     if progress is not None:
         progress(f"{'xyz'[dimension.axis]} = {1e9 * dimension.at:g} nm moved by {1e9 * by:+g} nm")
-    models[place] = on_grid(device, models[place].grid.stretched(dimension.axis, below, dimension.at, by))
+    model = models[place]
+    models[place] = model.with_grid(model.grid.stretched(dimension.axis, below, dimension.at, by), device)
     return problem.of(models)(values, ())[0]
 
 
