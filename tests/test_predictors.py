@@ -260,7 +260,7 @@ WAY = [
 
 def asked(model: Model, path: Path, stop: int | None = None, told: Progress | None = None) -> list[bytes]:
     """Answers to the questions of `WAY` up to one, by a journal and a predictor of their own."""
-    predictor = Predictor(model, [Row("local", "R1.P", 0.0, 1.0), Row("local", "R2.spin", 0.0, 1.0)], RESIDUAL, told)
+    predictor = Predictor(model, [Row("local", "R1.P", 0.0, 1.0), Row("local", "R2.P", 0.0, 1.0)], RESIDUAL, told)
     predict = Journal(path, "way").keep(predictor, "one", predictor.parts)
     own = model.device.numbers()
     answers = [predict(own | step, ["Fe.S_s"]) for step in WAY[:stop]]
@@ -269,8 +269,12 @@ def asked(model: Model, path: Path, stop: int | None = None, told: Progress | No
 
 @pytest.fixture(scope="module")
 def valve() -> Model:
-    """Whose wire ends at -rim, which passes the electrodes' -width / 2."""
-    return signals.build(devicefile.read(VALVE.replace("-width / 4", "-rim"), "valve.toml"), cells=150, order=1)
+    """In one state; whose wire ends at -rim, which passes the electrodes' -width / 2."""
+    return signals.build(
+        devicefile.read(VALVE.replace("-width / 4", "-rim").replace(", AP = { F2 = -1 }", ""), "valve.toml"),
+        cells=150,
+        order=1,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ and need not talk.
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import io
@@ -144,7 +145,7 @@ class Batch:
     def __init__(
         self, model: Model, wanted: Sequence[tuple[str, str]], names: Sequence[str], tolerance: float = solve.TOLERANCE
     ) -> None:
-        self._names = tuple(names)
+        self._wanted, self._names, self._tolerance = tuple(wanted), tuple(names), tolerance
         needed = {name: each for name, each in model.device.experiments.items() if name in dict(wanted)}
         model = dataclasses.replace(model, device=dataclasses.replace(model.device, experiments=needed))
         held = model.disc, model.systems, model.ports
@@ -165,6 +166,19 @@ class Batch:
             return jax.vmap(one, spmd_axis_name=along)(table)
 
         self._run = jax.jit(run)
+
+    def on(self, model: Model) -> Batch:
+        """The same on a grid that has moved: the program that is compiled already, if all arrays kept their shapes."""
+        arrays, _ = eqx.partition((model.disc, model.systems, model.ports), eqx.is_array)
+
+        def form(tree: Any) -> Any:
+            return jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+        if form(arrays) != form(self._arrays):
+            return Batch(model, self._wanted, self._names, self._tolerance)
+        moved = copy.copy(self)
+        moved._arrays = arrays
+        return moved
 
     def __call__(self, table: np.ndarray) -> np.ndarray:
         """Values (sets, wanted) of parameters (sets, names); NaN where a solve did not converge."""
@@ -226,6 +240,7 @@ def run(
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
     alone = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True)
     predict = alone if kept is None else kept.keep(alone, LABEL, alone.parts)
+    batch: Batch | None = None
     done = 0
 
     def told(count: int = 1) -> None:
@@ -246,11 +261,14 @@ def run(
         size = model.members * (at_once or fitting(model))
         if at_once is None and model.members == 1 and len(waiting) < WORTH * size:
             size = 1
-        batch: Batch | None = None
+        here = False
         for number, given, full in members:
             if number in waiting and size > 1:
-                if batch is None:
-                    batch = Batch(model if moved == lengths else model.moved(moved), wanted, names)
+                if not here:
+                    there = model if moved == lengths else model.moved(moved)
+                    batch = Batch(there, wanted, names) if batch is None else batch.on(there)
+                    here = True
+                assert batch is not None
                 chosen = list(itertools.islice(waiting, size))
                 told(len(chosen))
                 table = [[waiting[each][name] for name in names] for each in chosen]

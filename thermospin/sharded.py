@@ -32,7 +32,7 @@ from thermospin.rows import Rows, take
 from thermospin.solve import MEMBERS, SLABS, Stats, System, after
 
 #: Levels of at most so many nodes are worked out by one device for all: messages cost more than they do.
-TOGETHER = 20_000
+TOGETHER = 30_000
 
 
 class Halo(eqx.Module):
