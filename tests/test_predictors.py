@@ -331,6 +331,22 @@ def test_without_its_state_a_run_goes_on_from_other_starts(
     np.testing.assert_allclose(both[0][:2], both[1][:2], rtol=1e-9)
 
 
+@pytest.mark.parametrize("problem", ["way", "another"])
+def test_the_state_of_a_journal_that_is_gone_is_not_used(
+    valve: Model, straight: list[bytes], tmp_path: Path, problem: str
+) -> None:
+    """Neither of the same problem, whose first question is another one, nor of another, whose question is the same."""
+    path = tmp_path / "j.jsonl"
+    asked(valve, path, 2 if problem == "way" else 1)
+    path.unlink()
+    if problem == "way":
+        assert asked(valve, path, 1) == straight[:1]
+    else:
+        predict = Journal(path, problem).keep(Counting(), "one", Predictor(valve, []).parts)
+        values, _ = predict(valve.device.numbers(), ["Fe.S_s"])
+        assert values.tobytes() != straight[0][: values.nbytes]
+
+
 def test_a_state_that_cannot_be_written_is_told_and_the_journal_stays(valve: Model, tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     asked(valve, path, 1)

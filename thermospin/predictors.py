@@ -16,7 +16,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -293,7 +293,8 @@ class Journal:
     def __init__(self, path: Path, problem: str) -> None:
         self._path, self._lock = path, threading.Lock()
         self._known: dict[str, Any] = {}
-        first = {"thermospin journal": _digest(problem)}
+        self._problem = _digest(problem)
+        first = {"thermospin journal": self._problem}
         try:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
         except OSError as error:
@@ -329,7 +330,8 @@ class Journal:
         then has every bit of one that was not stopped. Without that folder it goes on from other starts, and its
         answers are right to the solver's tolerance.
         """
-        state = State(self._path.with_name(f"{self._path.name}.fields") / f"{_digest(label)[:16]}.npz", parts)
+        place = self._path.with_name(f"{self._path.name}.fields") / f"{_digest(label)[:16]}.npz"
+        state = State(place, self._problem, parts)
         fresh = bool(parts)
 
         def remembered(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -337,11 +339,10 @@ class Journal:
             known = self.answer(label, parameters, names)
             if known is None and fresh:
                 fresh = False
-                # A run that was stopped between the two files has the last answer in the state alone.
-                left = state.restore()
+                # A run that was stopped between the two files has the last answer, this one, in the state alone.
+                left = state.restore({*self._known, _key(label, parameters, names)})
                 if left is not None and left["key"] not in self._known:
-                    self._add(left)
-                known = self.answer(label, parameters, names)
+                    known = self._add(left)
             if known is not None:
                 return known
             entry = _entry_of(label, parameters, names, predict(parameters, names))
@@ -394,11 +395,12 @@ class State:
 
     Args:
       path: of the file; its folder is made when it is needed.
+      problem: what the answers belong to; the state of another one is no use.
       parts: whose state it is.
     """
 
-    def __init__(self, path: Path, parts: Sequence[Predictor]) -> None:
-        self._path, self._parts = path, tuple(parts)
+    def __init__(self, path: Path, problem: str, parts: Sequence[Predictor]) -> None:
+        self._path, self._problem, self._parts = path, problem, tuple(parts)
 
     def keep(self, entry: Mapping[str, Any]) -> None:
         """Writes the state after this answer, and the answer."""
@@ -406,7 +408,8 @@ class State:
             return
         states = [part.state() for part in self._parts]
         vectors = [vector for _, each in states for vector in each]
-        head = json.dumps({"entry": entry, "states": [(numbers, len(each)) for numbers, each in states]})
+        sizes = [(numbers, len(each)) for numbers, each in states]
+        head = json.dumps({"problem": self._problem, "entry": entry, "states": sizes})
         content = io.BytesIO()
         arrays: dict[str, Any] = {"head": np.array(head), **{f"v{k}": vector for k, vector in enumerate(vectors)}}
         np.savez(content, **arrays)
@@ -415,8 +418,12 @@ class State:
             with atomic_file(self._path) as file:
                 file.write(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
 
-    def restore(self) -> dict[str, Any] | None:
-        """Gives the parts their state; the answer that it was written after, or None if there is no sound file."""
+    def restore(self, after: Collection[str]) -> dict[str, Any] | None:
+        """Gives the parts their state; returns the answer that it was written after.
+
+        None if there is no sound file of this problem that was written after one of these questions: of a journal that
+        was removed, the state may still be there.
+        """
         try:
             for left in self._path.parent.glob(f".{self._path.name}.*.part"):  # of a run that was killed
                 left.unlink()
@@ -428,6 +435,8 @@ class State:
         with np.load(io.BytesIO(content[32:])) as file:
             head = json.loads(str(file["head"]))
             vectors = iter([file[f"v{k}"] for k in range(len(file.files) - 1)])
+        if head["problem"] != self._problem or head["entry"]["key"] not in after:
+            return None
         for part, (numbers, count) in zip(self._parts, head["states"], strict=True):
             part.restore(numbers, list(itertools.islice(vectors, count)))
         return head["entry"]
