@@ -89,7 +89,7 @@ def seconds(run: Callable[[], jax.Array]) -> tuple[float, float]:
 
 
 def size(tree: object) -> int:
-    """Bytes of the arrays of the levels that are split, and of the segments."""
+    """Bytes of all arrays."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree) if hasattr(leaf, "nbytes"))
 
 

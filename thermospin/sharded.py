@@ -2,7 +2,7 @@
 
 Every device holds the nodes of one slab of the grid, the segments that touch them, and the same of every level of the
 multigrid, numbered by itself; where a segment or a row of a matrix needs a node of a neighbour, its value comes in by
-`Halo.extend`. The programs are those of one device (`operators.apply_nodal`, `multigrid.cycle`, `solve.pcg`): they run
+`Halo.extend`. The programs are those of one device (`operators.apply_nodal`, `multigrid.cycles`, `solve.pcg`): they run
 under `jax.shard_map` on local arrays, which are padded to one size, and differ in three places: the halo of an
 operator, the sum over devices of an inner product, and levels with few nodes, which one device works out for all.
 
