@@ -65,7 +65,8 @@ def valve() -> Device:
 def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
     model = signals.build(valve, cells=150, order=1)
-    predict = design._Predict(model, Objective.parse(f"local R2.spin / local {HOTTEST}", valve).wanted, None)
+    objective = Objective.parse(f"local R2.spin / local {HOTTEST}", valve)
+    predict = design._Predict(model, design.Task(objective, (), {}, None, None))
     names = ["gap", "width", "height"]
     values, jacobian = predict(valve.numbers(), names)
     assert values[1] > 0
@@ -81,7 +82,7 @@ def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
 def test_the_density_of_a_straight_wire_is_current_over_cross_section(wire: Device) -> None:
     """Of the narrow part, 200 nm of 30 x 20 nm: the even current, and what its start adds, some percent."""
     model = signals.build(wire, cells=300, order=2)
-    predict = design._Predict(model, [("main", DENSEST)], None)
+    predict = design._Predict(model, design.Task(Objective(("main", DENSEST)), (), {}, None, None))
     values, slopes = predict(wire.numbers(), ["width", "height"])
     even = 1 / (30e-9 * 20e-9)
     assert even < values[0] < 1.05 * even

@@ -22,7 +22,9 @@ standard deviations and g the gradient, whose own gradient is, by Danskin's theo
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
 
-from thermospin import accuracy, materials, operators, shapes, signals, solve
+from thermospin import abreast, accuracy, materials, operators, shapes, signals, solve
 from thermospin.data import Row
 from thermospin.device import Device, Experiment, Solid
 from thermospin.grid import AXES
@@ -171,8 +173,8 @@ class Fit:
 class _Predict:
     """Values and derivatives of all that an objective and limits need."""
 
-    def __init__(self, model: Model, wanted: Sequence[Pair], progress: Progress | None, fit: Fit | None = None) -> None:
-        self._wanted, self._fit = list(wanted), fit
+    def __init__(self, model: Model, task: Task) -> None:
+        self._wanted, self._fit, progress = task.wanted, task.fit, task.progress
         # Where only a temperature or a density is asked for, the signal that shares its fields comes along.
         states = {name: next(iter(each.states)) for name, each in model.device.experiments.items()}
         of_fields = {HOTTEST: "R2", DENSEST: "R1"}
@@ -182,7 +184,10 @@ class _Predict:
             if name != STD
         ]
         self._signals = Predictor(model, self._rows, RESIDUAL, progress) if self._rows else None
-        self._data = Predictor(model, fit.rows, RESIDUAL, progress) if fit is not None else None
+        self._data = None
+        if self._fit is not None:
+            # Its derivatives are differences, an evaluation for each dimension, side by side.
+            self._data = Predictor(abreast.shared_out(model, len(task.names)), self._fit.rows, RESIDUAL, progress)
         self.parts = tuple(part for part in (self._signals, self._data) if part is not None)
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -205,12 +210,24 @@ class _Predict:
                     )
         by_differences = [k for k, (name, signal) in enumerate(self._wanted) if name == STD or signal == DENSEST]
         if by_differences:
-            values[by_differences] = self._plain(parameters)
-            for k, name in enumerate(names):
+            values[by_differences] = here = self._plain(parameters)
+
+            def slope(name: str) -> np.ndarray:
                 step = DIFFERENCE * max(abs(float(parameters[name])), 1e-9)
-                there = self._plain({**parameters, name: float(parameters[name]) + step})
-                jacobian[by_differences, k] = (there - values[by_differences]) / step
+                there = self._fork()._plain({**parameters, name: float(parameters[name]) + step})
+                return (there - here) / step
+
+            size = min(abreast.fitting(part.model) for part in self.parts)
+            slopes_of = abreast.results((functools.partial(slope, name) for name in names), size)
+            for k, found in enumerate(slopes_of):
+                jacobian[by_differences, k] = found
         return values, jacobian
+
+    def _fork(self) -> _Predict:
+        """Another one, which goes on from here."""
+        other = copy.copy(self)
+        other._signals, other._data = (part and part.fork() for part in (self._signals, self._data))
+        return other
 
     def _plain(self, parameters: Mapping[str, float]) -> np.ndarray:
         """The quantities that have no exact derivative."""
@@ -646,7 +663,7 @@ def _on_one_grid(
     number = found[-1].grid + 1 if found else 1
     cells, order = grid
     model = signals.build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
-    bare = _Predict(model, task.wanted, progress, task.fit)
+    bare = _Predict(model, task)
     predict: Predict = bare
     if journal is not None:
         # By what it was made for: the same question on the second grid of another way is another one.
@@ -728,7 +745,7 @@ def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:
     model = signals.build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
     measured = accuracy.assess(model, signals.measure(model, progress=progress), progress=progress)
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
-    found, jacobian = _Predict(model, task.wanted, progress, task.fit)(device.numbers(), names if np.any(stds) else ())
+    found, jacobian = _Predict(model, task)(device.numbers(), names if np.any(stds) else ())
     special = {pair for pair in task.wanted if pair[0] == STD or pair[1] in (HOTTEST, DENSEST)}
     values = {
         pair: (value, math.nan) if pair in special else (measured[pair], measured.error(*pair))
@@ -737,7 +754,7 @@ def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:
     if special:
         # No adjoint has its error bar; the order below has another one, far larger.
         below = model.with_grid(dataclasses.replace(model.grid, order=order - 1), progress=progress)
-        others = _Predict(below, task.wanted, progress, task.fit)(device.numbers(), ())[0]
+        others = _Predict(below, task)(device.numbers(), ())[0]
         values = {
             pair: (value, abs(value - float(other)) if math.isnan(error) else error)
             for (pair, (value, error)), other in zip(values.items(), others, strict=True)

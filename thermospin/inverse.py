@@ -13,6 +13,7 @@ over one standard deviation.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +26,12 @@ import numpy as np
 from scipy import linalg, optimize
 from scipy.stats import qmc
 
-from thermospin import __version__, accuracy, report, signals
+from thermospin import __version__, abreast, accuracy, report, signals
 from thermospin.data import Row
 from thermospin.device import OF, Device, Tie, known_parameters
 from thermospin.materials import SI_UNITS, key_of, nearest
 from thermospin.model import Model, Progress
-from thermospin.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, corrected, tied
+from thermospin.predictors import RESIDUAL, Copies, Joint, Journal, Predict, Predictor, corrected, tied
 from thermospin.report import FitResult, Fitted, Identifiability
 
 #: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.
@@ -269,6 +270,7 @@ class Problem:
       fixed: every other number of the model, SI units.
       models: of the last stage, one for each device; empty where `predict` was not made of any.
       of: the same `Predict` made of other models of the same experiments.
+      copies: the model, to be asked side by side; None where `predict` is all there is.
     """
 
     predict: Predict
@@ -277,6 +279,16 @@ class Problem:
     fixed: Mapping[str, float]
     models: tuple[Model, ...] = ()
     of: Callable[[Sequence[Model]], Predict] | None = None
+    copies: Copies | None = None
+
+    @property
+    def size(self) -> int:
+        """How many questions are best asked at a time."""
+        return 1 if self.copies is None else self.copies.size
+
+    def copy(self, name: str = "") -> Problem:
+        """The same problem to be worked on beside others, see `Copies.of`; itself if one is all there is."""
+        return self if self.copies is None or self.size == 1 else replace(self, predict=self.copies.of(name))
 
     @property
     def bounds(self) -> np.ndarray:
@@ -314,6 +326,10 @@ class Objective:
         self._misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
         self._predict, self._free, self._fixed, self._notify = predict, free, dict(fixed), notify
         self._point: np.ndarray | None = None
+
+    def of(self, predict: Predict) -> Objective:
+        """The same of another model."""
+        return Objective(predict, self._misfit, self._free, self._fixed, self._notify)
 
     def values_at(self, x: np.ndarray) -> dict[str, float]:
         """Free parameters at x, in SI units."""
@@ -483,6 +499,7 @@ def least_squares(
     *,
     rescaled: bool = False,
     starts: int = 1,
+    copies: Copies | None = None,
     progress: Progress | None = None,
     tolerance: float = TOLERANCE,
     max_evaluations: int = 100,
@@ -496,6 +513,7 @@ def least_squares(
       fixed: every other number that the models need, SI units.
       rescaled: multiply the covariance by the reduced chi2.
       starts: so many starts for the first stage, see `scattered`; the lowest of the minima goes on.
+      copies: of the first stage, with which starts go side by side; None: one after another.
       progress: is told chi2 and the parameters at every evaluation.
       tolerance: relative change of chi2 or of the parameters at which the last stage ends.
       max_evaluations: bound for each stage.
@@ -519,7 +537,7 @@ def least_squares(
         )
         return found.x, found.status > 0, str(found.message).rstrip(".").replace("`", "")
 
-    return _run("least_squares", minimise, stages, rows, free, fixed, rescaled, starts, progress, tolerance)
+    return _run("least_squares", minimise, stages, rows, free, fixed, rescaled, starts, copies, progress, tolerance)
 
 
 def descend(
@@ -530,6 +548,7 @@ def descend(
     *,
     rescaled: bool = False,
     starts: int = 1,
+    copies: Copies | None = None,
     progress: Progress | None = None,
     tolerance: float = TOLERANCE,
     max_evaluations: int = 1000,
@@ -542,7 +561,7 @@ def descend(
 
     Args:
       learning_rate: first step in internal coordinates (0.05: 5 % of a value); falls to 0 along half a cosine.
-      stages, rows, free, fixed, rescaled, starts, progress, tolerance, max_evaluations: as for `least_squares`.
+      stages, rows, free, fixed, rescaled, starts, copies, progress, tolerance, max_evaluations: as for `least_squares`.
     """
     import optax
 
@@ -565,7 +584,7 @@ def descend(
             x = trial
         return x, False, TOO_MANY
 
-    return _run("adam", minimise, stages, rows, free, fixed, rescaled, starts, progress, tolerance)
+    return _run("adam", minimise, stages, rows, free, fixed, rescaled, starts, copies, progress, tolerance)
 
 
 def quasi_newton(
@@ -576,6 +595,7 @@ def quasi_newton(
     *,
     rescaled: bool = False,
     starts: int = 1,
+    copies: Copies | None = None,
     progress: Progress | None = None,
     tolerance: float = TOLERANCE,
     max_evaluations: int = 300,
@@ -583,7 +603,7 @@ def quasi_newton(
     """Minimises the same chi2 by L-BFGS, which knows its gradient alone, with backtracking; ends as `descend` does.
 
     Args:
-      stages, rows, free, fixed, rescaled, starts, progress, tolerance, max_evaluations: as for `least_squares`.
+      stages, rows, free, fixed, rescaled, starts, copies, progress, tolerance, max_evaluations: as for `least_squares`.
     Source: Nocedal and Wright, Numerical Optimization (2006), algorithms 3.1 and 7.4.
     """
     import jax
@@ -622,7 +642,7 @@ def quasi_newton(
             x = trial
         return x, False, TOO_MANY
 
-    return _run("lbfgs", minimise, stages, rows, free, fixed, rescaled, starts, progress, tolerance)
+    return _run("lbfgs", minimise, stages, rows, free, fixed, rescaled, starts, copies, progress, tolerance)
 
 
 def scattered(free: Sequence[Parameter], starts: int) -> list[np.ndarray]:
@@ -637,7 +657,7 @@ def scattered(free: Sequence[Parameter], starts: int) -> list[np.ndarray]:
     low, high = (np.where(np.isfinite(each), each, first + sign * reach) for each, sign in ((lower, -1), (upper, 1)))
     limits = np.array([[each.internal(each.lower), each.internal(each.upper)] for each in free]).T
     # The first point of the sequence is a corner.
-    points = qmc.Sobol(len(free), scramble=False).random(max(starts, 1))[1:]
+    points = qmc.Sobol(len(free), scramble=False).random_base2((max(starts, 1) - 1).bit_length())[1:starts]
     return [first, *(np.clip(low + point * (high - low), *limits) for point in points)]
 
 
@@ -650,6 +670,7 @@ def _run(
     fixed: Mapping[str, float] | None,
     rescaled: bool,
     starts: int,
+    copies: Copies | None,
     progress: Progress | None,
     tolerance: float,
 ) -> FitResult:
@@ -685,7 +706,7 @@ def _run(
             before = objective.values
         wanted = tolerance if last else COARSE_TOLERANCE
         if number == 1 and starts > 1:
-            minima, x = _lowest(minimise, objective, scattered(free, starts), bounds, COARSE_TOLERANCE)
+            minima, x = _lowest(minimise, objective, scattered(free, starts), bounds, copies)
         x, converged, message = minimise(objective, x, bounds, wanted)
     objective.evaluate(x)
     assert before is not None
@@ -728,15 +749,22 @@ def _run(
 
 
 def _lowest(
-    minimise: Minimiser, objective: Objective, starts: Sequence[np.ndarray], bounds: np.ndarray, tolerance: float
+    minimise: Minimiser, objective: Objective, starts: Sequence[np.ndarray], bounds: np.ndarray, copies: Copies | None
 ) -> tuple[list[tuple[float, dict[str, float]]], np.ndarray]:
     """The minima from many starts, the lowest first, each once, and the coordinates of the lowest."""
-    found = []
-    for x in starts:
-        if np.all(np.isfinite(objective.residuals(x))):
-            x, converged, _ = minimise(objective, x, bounds, tolerance)
-            if converged:
-                found.append((float(np.sum(objective.residuals(x) ** 2)), x))
+    size = 1 if copies is None else copies.size
+
+    def end(number: int) -> tuple[float, np.ndarray] | None:
+        x, own = starts[number], objective
+        if copies is not None and size > 1:
+            own = objective.of(copies.of(f"start {number + 1}"))
+        if not np.all(np.isfinite(own.residuals(x))):
+            return None
+        x, converged, _ = minimise(own, x, bounds, COARSE_TOLERANCE)
+        return (float(np.sum(own.residuals(x) ** 2)), x) if converged else None
+
+    ends = abreast.results((functools.partial(end, number) for number in range(len(starts))), size)
+    found = [each for each in ends if each is not None]
     if not found:
         return [], starts[0]
     found.sort(key=lambda pair: pair[0])
@@ -843,8 +871,8 @@ def fit(
     if kept is not None and progress is not None and len(kept):
         progress(f"{journal}: {len(kept)} evaluations are there already")
 
-    def bare_of(models: Sequence[Model]) -> Predictor | Joint:
-        lenient = kept is not None and len(kept) > 0
+    def bare_of(models: Sequence[Model], lenient: bool = False) -> Predictor | Joint:
+        lenient = lenient or (kept is not None and len(kept) > 0)
         if len(models) == 1:
             return Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient)
         places = [np.flatnonzero([row.device == each.device.name for row in rows]) for each in models]
@@ -859,17 +887,22 @@ def fit(
         ]
         return Joint(parts, len(rows))
 
-    def whole_of(bare: Predictor | Joint, order: int) -> Predict:
+    def whole_of(bare: Predictor | Joint, order: int, name: str | None = None) -> Predict:
         """With ties, and the journal."""
         whole = tied(bare, ties)
-        return whole if kept is None else kept.keep(whole, f"order {order}", bare.parts)
+        label = f"order {order}, {name}" if name else f"order {order}"
+        return whole if kept is None else kept.keep(whole, label, () if name == "" else bare.parts)
+
+    def copy_of(models: Sequence[Model], name: str) -> Predict:
+        return whole_of(bare_of(models, lenient=True), models[0].grid.order, name)
 
     bare = bare_of(models)
     last = whole_of(bare, own)
     stages: list[Predict] = [last]
+    first = Copies(models, copy_of, starts)
     grid_stds, wider, wider_correlation = None, list(rows), correlation
     if grid_errors:
-        companions = zip(*map(accuracy.companions, models), strict=True)
+        companions = list(zip(*map(accuracy.companions, models), strict=True))
         others = [whole_of(bare_of(each), each[0].grid.order) for each in companions]
         beside = all(each.devices == 1 for each in models)  # messages must be sent in one order
         values = _at_start(own, others, last, parameters, list(free or ["zeta"]), beside)
@@ -884,7 +917,9 @@ def fit(
             wider_correlation = np.asarray(correlation, float) * shares[:, None] * shares
             np.fill_diagonal(wider_correlation, 1.0)
         if own > 1:
-            stages.insert(0, corrected(others[0], values[0], values[own - 1]))
+            low, high = values[0], values[own - 1]
+            stages.insert(0, corrected(others[0], low, high))
+            first = Copies(companions[0], lambda each, name: corrected(copy_of(each, name), low, high), starts)
     misfit = Misfit(wider, wider_correlation, {name: Prior(*each) for name, each in priors.items()})
     if free is None:
         choice = choose(stages[0], misfit, parameters, _magnetic(devices))
@@ -895,7 +930,15 @@ def fit(
     fixed = {name: value for name, value in parameters.items() if name not in choice.free}
     minimise = METHODS[method]
     result = minimise(
-        stages, misfit, varied, fixed, rescaled=rescaled, starts=starts, progress=progress, tolerance=FIT_TOLERANCE
+        stages,
+        misfit,
+        varied,
+        fixed,
+        rescaled=rescaled,
+        starts=starts,
+        copies=first,
+        progress=progress,
+        tolerance=FIT_TOLERANCE,
     )
     return replace(
         result,
@@ -905,7 +948,12 @@ def fit(
         grid_stds=grid_stds,
         left_out=choice.left_out,
         fields=bare.fields,
-        problem=replace(result.problem, models=tuple(models), of=lambda others: tied(bare_of(others), ties)),
+        problem=replace(
+            result.problem,
+            models=tuple(models),
+            of=lambda others: tied(bare_of(others), ties),
+            copies=Copies(models, copy_of, abreast.MOST * max(each.devices for each in models)),
+        ),
     )
 
 

@@ -12,6 +12,7 @@ that is too large is an error, not a result.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -21,9 +22,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2, qmc
 
+from thermospin import abreast
 from thermospin.inverse import Misfit, Problem
 from thermospin.model import Progress
 from thermospin.report import FitResult, quantity
+from thermospin.solve import MEMBERS
 from thermospin.uncertainty import in_coordinates
 
 #: Design points lie in the ball, in standard deviations of the linear theory, that holds this part of a Gaussian; those
@@ -175,7 +178,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         raise ValueError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
     best = problem.coordinates(result.parameters)
     scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
-    objective, bounds, n = problem.objective(), problem.bounds, len(best)
+    bounds, n = problem.bounds, len(best)
     evaluations = 0
 
     def at(z: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -185,24 +188,30 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         if np.any(x < bounds[0]) or np.any(x > bounds[1]):
             return None
         evaluations += 1
+        objective = problem.copy().objective() if problem.size > 1 else alone
         residuals = objective.residuals(x)
         if progress is not None:
             progress(f"emulator: evaluation {evaluations}")
         return (residuals, objective.jacobian(x) @ scale) if np.all(np.isfinite(residuals)) else None
 
+    def seen_at(points: Sequence[np.ndarray]) -> list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+        found = abreast.results((functools.partial(at, z) for z in points), problem.size)
+        return [(z, each) for z, each in zip(points, found, strict=True) if each is not None]
+
+    alone = problem.objective()
     # Held-out points first: whatever is fitted, they judge it.
-    judges = [(z, found) for z in _ball(n, HELD_OUT, JUDGED * reach(n), seed=1) if (found := at(z)) is not None]
-    seen: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []
+    judges = seen_at(_ball(n, HELD_OUT, JUDGED * reach(n), seed=1))
     points = iter(_ball(n, 4096, reach(n), seed=0))
+    seen = seen_at([np.zeros(n)])
     worst = math.inf
     for degree in DEGREES:
         powers = np.array([p for p in itertools.product(range(degree + 1), repeat=n) if sum(p) <= degree])
         wanted = max(math.ceil(POINTS * len(powers) / (n + 1)), 2 * n + 1)
         while len(seen) < wanted:
-            z = np.zeros(n) if not seen else next(points)
-            found = at(z)
-            if found is not None:
-                seen.append((z, found))
+            more = list(itertools.islice(points, wanted - len(seen)))
+            if not more:
+                raise NotEmulated("hardly any point of the posterior has a solution within the bounds; use profiles")
+            seen += seen_at(more)
         coefficients = _hermite(seen, powers)
         emulator = Emulator(best, scale, powers, coefficients, math.nan, evaluations)
         errors = [np.max(np.abs(emulator.residuals(z) - found[0])) for z, found in judges]
@@ -306,7 +315,8 @@ def sample(
         num_warmup=warmup,
         num_samples=draws,
         num_chains=chains,
-        chain_method="vectorized",
+        # Of a model that several groups of devices solve, each has its chains.
+        chain_method="vectorized" if model is None else functools.partial(jax.vmap, spmd_axis_name=MEMBERS),
         progress_bar=False,
     )
     # Some way from the minimum and within the bounds, apart enough to tell chains that do not mix.

@@ -8,7 +8,9 @@ one, and one that remembers on disk what it has computed, so that interrupted wo
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
+import functools
 import hashlib
 import io
 import itertools
@@ -16,7 +18,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from thermospin import signals, solve
+from thermospin import abreast, signals, solve
 from thermospin.data import Row
 from thermospin.device import OF, Device, Tie
 from thermospin.diagnosis import value_faults
@@ -79,8 +81,15 @@ class Predictor:
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
         self._young = math.nan  # iterations per decade when the preconditioner was new
         self._remade: tuple[dict[str, float], int] | None = None  # dimensions and cells of a grid made anew
+        self._grids: dict[str, Any] = {}  # the last one that was moved, which forks share
         self.fields: Any = None
         self._start: Any = None
+
+    def fork(self) -> Predictor:
+        """Another one with the model and fields of now, which goes its own way; lenient."""
+        other = copy.copy(self)
+        other._lenient = True
+        return other
 
     @property
     def model(self) -> Model:
@@ -123,7 +132,7 @@ class Predictor:
             try:
                 device = self._unmoved.device.moved(wanted)
                 try:
-                    self._model = self._unmoved.moved(wanted)
+                    self._model = self._moved_model(wanted)
                 except ValueError:
                     if self._progress is not None:
                         self._progress(f"{device.name}: faces pass each other, the grid is made anew")
@@ -136,6 +145,13 @@ class Predictor:
                 self._start = None
             self._young = math.nan
         return True
+
+    def _moved_model(self, lengths: Mapping[str, float]) -> Model:
+        """That of the last move, if it is the same: sets of parameters often share their dimensions."""
+        asked = self._unmoved, lengths
+        if self._grids.get("asked") != asked:
+            self._grids |= {"asked": asked, "model": self._unmoved.moved(lengths)}
+        return self._grids["model"]
 
     def _remake(self, device: Device, cells: int) -> None:
         before, self._remade = self._unmoved, (device.lengths(), cells)
@@ -160,7 +176,7 @@ class Predictor:
             lengths, cells = numbers["remade"]
             self._remake(self._unmoved.device.moved(lengths), cells)
         if numbers["lengths"] != self._model.device.lengths():
-            self._model = self._unmoved.moved(numbers["lengths"])
+            self._model = self._moved_model(numbers["lengths"])
         if numbers["built_for"] != self._model.built_for:
             self._model = self._model.refreshed(numbers["built_for"])
         self._young = numbers["young"]
@@ -273,6 +289,34 @@ class Joint:
     def parts(self) -> tuple[Predictor, ...]:
         """Those of the devices."""
         return tuple(part for _, _, _, part in self._parts if isinstance(part, Predictor))
+
+
+class Copies:
+    """A model as often as it is wanted, to be asked side by side: see `abreast`.
+
+    Each copy begins anew, with fields and preconditioner of its own, so that its answers do not depend on the others.
+
+    Args:
+      models: of the devices; those that several devices solve together are shared out among tasks.
+      predict: makes one of such models, given its name in journals.
+      most: so many tasks at most.
+    """
+
+    def __init__(self, models: Sequence[Model], predict: Callable[[Sequence[Model], str], Predict], most: int) -> None:
+        self._given, self._predict, self._most = tuple(models), predict, most
+
+    @functools.cached_property
+    def _models(self) -> tuple[Model, ...]:
+        return tuple(abreast.shared_out(each, self._most) for each in self._given)
+
+    @functools.cached_property
+    def size(self) -> int:
+        """How many are asked at a time; 1 if nothing is gained by more."""
+        return min(self._most, *(abreast.fitting(each) for each in self._models))
+
+    def of(self, name: str = "") -> Predict:
+        """A copy; one that is asked more than once needs a name of its own in journals."""
+        return self._predict(self._models, name)
 
 
 class Journal:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -82,6 +83,21 @@ class Stats(eqx.Module):
     relative_residual: Array
     start_residual: Array
     converged: Bool[Array, " columns"]
+
+
+class Question(NamedTuple):
+    """What a solve is asked for: A u = b from a guess, see `solve`."""
+
+    system: System
+    law: Coefficients
+    b: Fields
+    guess: Fields
+    tolerance: Array
+    max_steps: Array
+
+
+#: Who answers the solves of a thread, if not the solver itself: see `abreast`.
+answering: ContextVar[Callable[[Question], tuple[Fields, Stats]] | None] = ContextVar("answering", default=None)
 
 
 def require_converged(
@@ -359,25 +375,34 @@ def solve(
     """
     guess = jnp.zeros_like(b) if x0 is None else lax.stop_gradient(x0)
     # Numbers as arrays: another tolerance or another guess is not another program.
-    return _solve(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(max_steps))
+    question = Question(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(max_steps))
+    others = answering.get()
+    if others is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((law, b))):
+        return _solve(question)
+    return others(question)
+
+
+def answer(question: Question) -> tuple[Fields, Stats]:
+    """The solution, NaN in columns that did not converge; not differentiable."""
+    system, law, b, *rest = question
+    x, stats = on_devices(system, law, jnp.where(system.free[:, None], b, 0.0), *rest)
+    return jnp.where(stats.converged, x, jnp.nan), stats
 
 
 @eqx.filter_jit
-def _solve(
-    system: System, law: Coefficients, b: Fields, guess: Fields, tolerance: Array, max_steps: Array
-) -> tuple[Fields, Stats]:
-    frozen, b = lax.stop_gradient(law), jnp.where(system.free[:, None], b, 0.0)
+def _solve(question: Question) -> tuple[Fields, Stats]:
+    system, law = question.system, question.law
+    asked = question._replace(law=lax.stop_gradient(law))
 
     def run(operator, rhs):
         del operator  # the same A for the solve and its transpose: it is symmetric
-        x, stats = on_devices(system, frozen, rhs, guess, tolerance, max_steps)
-        return jnp.where(stats.converged, x, jnp.nan), stats
+        return answer(asked._replace(b=rhs))
 
     def run_transposed(operator, rhs):
         del operator
-        x, stats = on_devices(system, frozen, rhs, jnp.zeros_like(rhs), tolerance, max_steps)
-        return jnp.where(stats.converged, x, jnp.nan), stats
+        return answer(asked._replace(b=rhs, guess=jnp.zeros_like(rhs)))
 
+    b = jnp.where(system.free[:, None], question.b, 0.0)
     return lax.custom_linear_solve(
         lambda u: matvec(system, law, u), b, run, run_transposed, symmetric=True, has_aux=True
     )

@@ -11,6 +11,7 @@ covariance (C_p^-1 + j j'/s^2)^-1.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 
-from thermospin import signals
+from thermospin import abreast, signals
 from thermospin.device import OF, LooseFace, stretched
 from thermospin.inverse import Problem
 from thermospin.materials import key_of, nearest
@@ -103,7 +104,8 @@ def profile(result: FitResult, names: Sequence[str] | None = None, progress: Pro
     for name in names:
         if name not in result.parameters:
             raise ValueError(f"profile: '{name}' was not fitted; expected one of {', '.join(result.parameters)}")
-    return [_profile(problem, result, name, progress) for name in names]
+    tasks = [functools.partial(_profile, problem.copy(f"profile of {name}"), result, name, progress) for name in names]
+    return list(abreast.results(tasks, problem.size))
 
 
 def _profile(problem: Problem, result: FitResult, name: str, progress: Progress | None) -> Profile:
