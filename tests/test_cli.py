@@ -163,7 +163,7 @@ def test_a_budget_or_a_tolerance_has_the_signals_choose_the_grid(
 ) -> None:
     result = run("signals", "slachter2010", option, value)
     assert result.exit_code == 0, result.output
-    assert stub.calls == [("adapt", "slachter2010", {**wish, "order": 3, "harmonics": 2})]
+    assert stub.calls == [("adapt", "slachter2010", {**wish, "order": 3, "harmonics": 2, "devices": 1})]
     assert "grid 1: small" in result.stdout
 
 

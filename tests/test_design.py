@@ -12,7 +12,7 @@ from devices import MATERIALS
 from test_coordinates import VALVE
 from typer.testing import CliRunner
 
-from thermospin import cli, design, devicefile, gds, predictors, signals
+from thermospin import abreast, cli, design, devicefile, gds, predictors, signals
 from thermospin.data import Row
 from thermospin.design import DENSEST, HOTTEST, Limits, Objective
 from thermospin.device import Device
@@ -140,6 +140,22 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start and end are not computed once more, which takes longer than a short way."""
     nothing = design.Check({}, (1.0, 0.0), float("nan"))
     monkeypatch.setattr(design, "checked", lambda *_: nothing)
+
+
+def test_starts_side_by_side_find_the_same_highest(
+    wire: Device, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wire has one maximum: long and narrow; three starts, two at a time."""
+    monkeypatch.setattr(abreast, "fitting", lambda _: 2)
+    found = design.design(wire, "main R1.P", starts=3, cells=60, order=1, steps=12)
+    assert len(found.tops) == 3
+    for top in found.tops:
+        assert top.lengths == {"length": pytest.approx(240e-9), "width": pytest.approx(15e-9)}
+    assert found.device.lengths()["width"] == pytest.approx(15e-9)
+    assert found.words()[-4].split() == ["start", "|main", "R1.P|", "length", "width"]
+    starts = design._scattered(wire, ["length", "width"], 20e-9, 5)
+    widths = [each.lengths()["width"] for each in starts]
+    assert len(set(widths)) == 4 and min(widths) >= 20e-9, "narrower ones have too small a feature"
 
 
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:

@@ -144,6 +144,9 @@ def test_faces_may_not_pass_each_other() -> None:
 
 def test_values_on_a_grid_for_other_dimensions_are_refused() -> None:
     model = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
+    with pytest.raises(ValueError, match="gap: is a dimension, which moves the grid; JAX cannot trace it"):
+        jax.eval_shape(lambda gap: signals.predict(model, {"gap": gap}), 60e-9)
+    assert jax.eval_shape(lambda zeta: signals.predict(model, {"zeta": zeta, "gap": 60e-9}), 1.0), "its own is allowed"
     with pytest.raises(ValueError, match="gap: got 70 nm, but the grid was built for 60 nm; move it with model.moved"):
         signals.evaluate(model, {"gap": 70e-9}, WANTED)
     with pytest.raises(ValueError, match="parameter 'gpa' does not exist; did you mean 'gap'"):

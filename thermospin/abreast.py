@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from thermospin import solve
+from thermospin import sharded, solve
 from thermospin.model import Model
 from thermospin.operators import Fields
 from thermospin.solve import MEMBERS, Question, Stats, System
@@ -60,12 +60,12 @@ def fitting(model: Model) -> int:
     return model.members * int(np.clip(_room(model, model.devices), 1, MOST))
 
 
-def shared_out(model: Model, tasks: int) -> Model:
-    """The model on the same devices in as many groups as there are tasks for, each of which solves on its own.
+def shared_out(model: Model, tasks: int, devices: int | None = None) -> Model:
+    """The model on its devices, or so many, in as many groups as there are tasks for, each of which solves on its own.
 
     A group has as few devices as hold a solve.
     """
-    devices = model.devices * model.members
+    devices = model.devices * model.members if devices is None else devices
     splits = [n for n in range(1, devices + 1) if devices % n == 0 and devices // n <= tasks]
     split = next((n for n in splits if _room(model, n) >= 1), devices)
     return model.on_devices(split, devices // split)
@@ -180,39 +180,44 @@ def _form(question: Question) -> Any:
 
 def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, Stats]]:
     first = questions[0]
-    nothing = first._replace(b=jnp.zeros_like(first.b), guess=jnp.zeros_like(first.b))
-    filled = [*questions, *[nothing] * (size - len(questions))]
     mesh = None if first.system.shards is None else first.system.shards.mesh
+    members = 1 if mesh is None else mesh.shape[MEMBERS]
+    nothing = first._replace(b=jnp.zeros_like(first.b), guess=jnp.zeros_like(first.b))
+    filled = [*questions, *[nothing] * (-(-size // members) * members - len(questions))]
     same = all(each.system is first.system for each in questions)
-
-    def stacked(*leaves: Any) -> Any:
-        whole = jnp.stack(leaves)
-        return whole if mesh is None else jax.device_put(whole, NamedSharding(mesh, PartitionSpec(MEMBERS)))
 
     def needed(system: System) -> System:
         if mesh is None:
             return system
         return dataclasses.replace(system, disc=None, mg=(), held=())  # type: ignore[arg-type]
 
-    systems = [needed(each.system) for each in filled]
-    system = systems[0] if same else jax.tree.map(stacked, *systems)
-    found = _program(system, same, jax.tree.map(stacked, *(tuple(each)[1:] for each in filled)))
+    def stacked(*leaves: Any) -> Any:
+        whole = jnp.stack(leaves)
+        return whole if mesh is None else sharded.on_mesh(whole, NamedSharding(mesh, PartitionSpec(MEMBERS)))
+
+    systems = [needed(each.system) for each in (filled[:1] if same else filled)]
+    found = _program(systems, jax.tree.map(stacked, *(tuple(each)[1:] for each in filled)))
     if mesh is not None:
         found = jax.tree.map(lambda leaf: leaf.addressable_data(0), found)
     return found[: len(questions)]
 
 
 @eqx.filter_jit
-def _program(system: System, same: bool, rest: Any) -> list[tuple[Fields, Stats]]:
-    """The answers to stacked questions; `same` if they have one system."""
-    arrays, static = eqx.partition(system, eqx.is_array)
+def _program(systems: Sequence[System], rest: Any) -> list[tuple[Fields, Stats]]:
+    """The answers to stacked questions, of a system for each or of one for all."""
+    shards = systems[0].shards
+    split = [eqx.partition(each, eqx.is_array) for each in systems]
+    arrays = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each for each, _ in split))
 
     def answer(arrays: Any, rest: Any) -> tuple[Fields, Stats]:
-        return solve.answer(Question(eqx.combine(arrays, static), *rest))
+        return solve.answer(Question(eqx.combine(arrays, split[0][1]), *rest))
 
-    shards = system.shards
-    along = None if shards is None else MEMBERS
-    found = jax.vmap(answer, in_axes=(None if same else 0, 0), spmd_axis_name=along)(arrays, rest)
+    if len(systems) == 1:
+        arrays = split[0][0]
+    elif shards is not None:
+        arrays = jax.lax.with_sharding_constraint(arrays, NamedSharding(shards.mesh, PartitionSpec(MEMBERS)))
+    along, in_axes = None if shards is None else MEMBERS, (None if len(systems) == 1 else 0, 0)
+    found = jax.vmap(answer, in_axes=in_axes, spmd_axis_name=along)(arrays, rest)
     if shards is not None:
         found = jax.lax.with_sharding_constraint(found, NamedSharding(shards.mesh, PartitionSpec()))
     return [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(len(rest[1]))]

@@ -303,7 +303,15 @@ def signals(
             if adapted:
                 from thermospin.refine import adapt
 
-                found = adapt(loaded, cells=cells, tolerance=wish, order=order, harmonics=harmonics, progress=progress)
+                found = adapt(
+                    loaded,
+                    cells=cells,
+                    tolerance=wish,
+                    order=order,
+                    harmonics=harmonics,
+                    devices=devices,
+                    progress=progress,
+                )
                 result, met = found.to_json(), found.met
                 notes = found.words()
             else:
@@ -467,10 +475,18 @@ def fit(
 
                 signals = [(row.experiment, row.signal) for row in rows if row.device in ("", each.name)]
                 wanted = list(dict.fromkeys(signals))
-                found = adapt(each, cells=cells, tolerance=wish, order=order or 3, wanted=wanted, progress=progress)
+                found = adapt(
+                    each,
+                    cells=cells,
+                    tolerance=wish,
+                    order=order or 3,
+                    wanted=wanted,
+                    devices=split,
+                    progress=progress,
+                )
                 notes.extend(found.words())
                 met = met and found.met
-                models.append(found.model if split == 1 else found.model.on_devices(split))
+                models.append(found.model)
             return run_fit(
                 models or devices,
                 rows,
@@ -608,6 +624,9 @@ def design(
         str | None, typer.Option(metavar="LENGTH", help="Size of the tiles of a form; default: half the feature.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="So many devices at most.")] = 50,
+    starts: Annotated[
+        int, typer.Option(min=1, help="From so many devices, spread over the ranges; the best end counts.")
+    ] = 1,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the design; default: NAME-design.")
     ] = None,
@@ -658,6 +677,7 @@ def design(
                 limits=limits,
                 fit=fit,
                 steps=steps,
+                starts=starts,
                 cells=cells,
                 order=order,
                 devices=devices,

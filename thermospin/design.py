@@ -34,6 +34,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from scipy import optimize
+from scipy.stats import qmc
 
 from thermospin import abreast, accuracy, materials, operators, shapes, signals, solve
 from thermospin.data import Row
@@ -50,6 +51,8 @@ from thermospin.units import readable
 STRETCH = 2.0
 #: So many grids at most.
 GRIDS = 6
+#: Starts are looked for among 2 to the power of this many points.
+TRIES = 10
 #: Relative change of the objective at which a design ends.
 TOLERANCE = 1e-4
 #: No two faces come closer than this [m], whether or not what lies between them is anything.
@@ -346,6 +349,7 @@ class Design:
       start, end: both computed once more.
       message: why it ended.
       limits: largest values of what is limited, by pair.
+      tops: the best device from each start, where there were several.
     """
 
     device: Device
@@ -357,6 +361,7 @@ class Design:
     end: Check
     message: str
     limits: Mapping[Pair, float] = dataclasses.field(default_factory=dict)
+    tops: tuple[Step, ...] = ()
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -399,7 +404,15 @@ class Design:
                 "Dimensions off by their standard deviations change it by "
                 f"{100 * self.start.spread:.2g} % before and {100 * self.end.spread:.2g} % after."
             )
-        return [*out, f"{len(self.steps)} evaluations: {self.message}."]
+        out.append(f"{len(self.steps)} evaluations: {self.message}.")
+        if self.tops:
+            lines = [["start", str(self.objective), *self.vary]]
+            for number, top in enumerate(self.tops, 1):
+                beyond = ", beyond a limit" if top.excess > 1 + SLACK else ""
+                lengths = [quantity(name, top.lengths[name]) for name in self.vary]
+                lines.append([str(number), f"{top.objective:.4g}{beyond}", *lengths])
+            out += columns(lines, "l" + "r" * (1 + len(self.vary)))
+        return out
 
     @property
     def end_excess(self) -> float:
@@ -426,6 +439,7 @@ class Design:
             "steps": [dataclasses.asdict(step) for step in self.steps],
             "message": self.message,
             "limits": {" ".join(pair): most for pair, most in self.limits.items()},
+            "tops": [dataclasses.asdict(top) for top in self.tops],
         }
 
 
@@ -449,6 +463,7 @@ def design(
     limits: Limits | None = None,
     fit: Fit | None = None,
     steps: int = 50,
+    starts: int = 1,
     cells: int | None = None,
     order: int = 2,
     devices: int = 1,
@@ -466,7 +481,9 @@ def design(
       robust: 0, or how many standard deviations of the dimensions the worst device nearby is away.
       limits: on temperature and current density.
       fit: whose standard error an objective such as "1 / std Py.S_s" has.
-      steps: so many devices at most (with `robust` two evaluations each).
+      steps: so many devices at most (with `robust` two evaluations each), from each start.
+      starts: the device and others, spread over the ranges: an objective may have several maxima. They are worked on
+        side by side, see `abreast`; the one that ends highest counts.
       cells, order: of the grids on the way, as for `signals.build`; the start and the end are computed once more, at
         one order more and with twice the cells.
       devices: how many solve together, see `Model.on_devices`.
@@ -495,27 +512,68 @@ def design(
         )
     asked = repr((device, str(objective), names, cells, order, *((most, fit) if most or fit else ())))
     kept = None if journal is None else Journal(Path(journal), asked)
-    task = Task(objective, tuple(names), most, fit, progress, devices)
-    found: list[Step] = []
-    current, message = device, "no better device nearby"
-    for number in range(GRIDS):
-        before = len(found)
-        current, message = _on_one_grid(
-            current, task, feature, robust * stds, steps - before, (cells, order), kept, found
-        )
-        stretched = _stretch(found[before].lengths, current, names)
-        if len(found) >= steps or stretched < 0.9 * STRETCH:
-            break
-        if progress is not None:
-            progress(f"grid {number + 2}: faces have moved by up to a factor of {stretched:.2g}")
+    task = Task(objective, tuple(names), most, fit, progress, devices, starts)
+
+    def way(start: Device) -> tuple[Device, str, list[Step]] | None:
+        """From a start to the best device, what ended it, and all devices on the way; None where there is no way."""
+        found: list[Step] = []
+        current, message = start, "no better device nearby"
+        for number in range(GRIDS):
+            before = len(found)
+            try:
+                current, message = _on_one_grid(
+                    current, task, feature, robust * stds, steps - before, (cells, order), kept, found
+                )
+            except (ValueError, solve.NotConverged):
+                if start is device:
+                    raise
+                return None
+            stretched = _stretch(found[before].lengths, current, names)
+            if len(found) >= steps or stretched < 0.9 * STRETCH:
+                break
+            if progress is not None:
+                progress(f"grid {number + 2}: faces have moved by up to a factor of {stretched:.2g}")
+        return current, message, found
+
+    begun = [device, *_scattered(device, names, feature, starts)]
+    size = 1 if len(begun) == 1 else min(abreast.fitting(task.model(device, (cells, order))), len(begun))
+    ends = abreast.results((functools.partial(way, each) for each in begun), size)
+    ways = [each for each in ends if each is not None]
+    tops = [_best(found) for *_, found in ways]
+    current, message, found = ways[tops.index(_best(tops))]
     finer = None if cells is None else 2 * cells
     start, end = (checked(each, task, finer, min(order + 1, 3)) for each in (device, current))
-    return Design(current, device, objective, tuple(names), tuple(found), start, end, message, most)
+    others = tuple(tops) if len(tops) > 1 else ()
+    return Design(current, device, objective, tuple(names), tuple(found), start, end, message, most, others)
+
+
+def _best(steps: Sequence[Step]) -> Step:
+    """The highest objective within the limits; where none keeps them, the step that is nearest to that."""
+    real = [step for step in steps if math.isfinite(step.objective)]
+    within = [step for step in real if step.excess <= 1 + SLACK]
+    return max(within, key=lambda step: step.objective) if within else min(real, key=lambda step: step.excess)
+
+
+def _scattered(device: Device, names: Sequence[str], feature: float | None, starts: int) -> list[Device]:
+    """Other starts: devices within the ranges that keep the smallest feature, of a Sobol sequence; fewer if few do."""
+    ends = np.array([device.dimensions[name].range for name in names])
+    out: list[Device] = []
+    # The first point of the sequence is a corner.
+    for point in qmc.Sobol(len(names), scramble=False).random_base2(TRIES)[1:]:
+        if len(out) == starts - 1:
+            break
+        try:
+            other = device.moved(dict(zip(names, map(float, ends[:, 0] + point * np.ptp(ends, axis=1)), strict=True)))
+            _limits(other, names, feature)
+        except ValueError:
+            continue
+        out.append(other)
+    return out
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a design is to do, and how many devices solve for it together."""
+    """What a design is to do, how many devices solve for it, and how many starts share them out."""
 
     objective: Objective
     names: tuple[str, ...]
@@ -523,6 +581,12 @@ class Task:
     fit: Fit | None
     progress: Progress | None
     devices: int = 1
+    starts: int = 1
+
+    def model(self, device: Device, grid: tuple[int | None, int]) -> Model:
+        """A device on the way, on a grid of so many cells and that order."""
+        made = signals.build(device, cells=grid[0], order=grid[1], progress=self.progress)
+        return abreast.shared_out(made, self.starts, self.devices)
 
     @property
     def wanted(self) -> list[Pair]:
@@ -661,9 +725,7 @@ def _on_one_grid(
     objective, names, progress = task.objective, task.names, task.progress
     first = len(found)
     number = found[-1].grid + 1 if found else 1
-    cells, order = grid
-    model = signals.build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
-    bare = _Predict(model, task)
+    bare = _Predict(task.model(device, grid), task)
     predict: Predict = bare
     if journal is not None:
         # By what it was made for: the same question on the second grid of another way is another one.
@@ -730,11 +792,7 @@ def _on_one_grid(
         message = str(result.message).rstrip(".") if not result.success else "no better device nearby"
     except _Enough:
         message = "as many evaluations as were allowed"
-    real = [step for step in found[first:] if math.isfinite(step.objective)]
-    within = [step for step in real if step.excess <= 1 + SLACK]
-    # Where none keeps the limits, the one that is nearest to them.
-    best = max(within, key=lambda step: step.objective) if within else min(real, key=lambda step: step.excess)
-    return device.moved(best.lengths), message
+    return device.moved(_best(found[first:]).lengths), message
 
 
 def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:

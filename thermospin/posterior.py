@@ -16,6 +16,7 @@ import functools
 import itertools
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -321,7 +322,9 @@ def sample(
     )
     # Some way from the minimum and within the bounds, apart enough to tell chains that do not mix.
     starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
-    sampler.run(jax.random.PRNGKey(seed), init_params=jnp.asarray(starts), extra_fields=("diverging", "num_steps"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Some donated buffers were not usable")  # of numpyro, flags of each draw
+        sampler.run(jax.random.PRNGKey(seed), init_params=jnp.asarray(starts), extra_fields=("diverging", "num_steps"))
     z = np.asarray(sampler.get_samples(group_by_chain=True))
     extra = sampler.get_extra_fields(group_by_chain=True)
     x = best + z @ scale.T

@@ -497,7 +497,7 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
     local_system = System(local_disc, free, (grids[0][0], grids[1][0]), (grids[0][1], grids[1][1]), None, True, beside)
     placed = NamedSharding(mesh, PartitionSpec(SLABS))
     arrays, static = eqx.partition(local_system, lambda leaf: isinstance(leaf, np.ndarray | jax.Array))
-    arrays = jax.tree.map(lambda leaf: jax.device_put(_by_device(leaf, devices), placed), arrays)
+    arrays = jax.tree.map(lambda leaf: on_mesh(_by_device(leaf, devices), placed), arrays)
     own = V.stacked(np.arange(n))
     there = V.stacked(np.ones(n, bool), False)
     return Shards(
@@ -507,6 +507,13 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
         jnp.asarray(scatter),
         mesh,
     )
+
+
+def on_mesh(values: Any, where: NamedSharding) -> Array:
+    """What every process has, on the devices of all; `device_put` would have them compare it first."""
+    if where.is_fully_addressable:
+        return jax.device_put(values, where)
+    return jax.make_array_from_callback(values.shape, where, lambda part: values[part])
 
 
 def _by_device(leaf: Any, devices: int) -> Any:

@@ -72,13 +72,14 @@ def predict(
 
     Args:
       model: from `build`.
-      parameters: values by name (see `Device.parameters`); those left out are the device's own.
+      parameters: values by name (see `Device.parameters`); those left out are the device's own. Dimensions may be there
+        with the value that the grid was built for.
       harmonics: highest harmonic N, 1 to 4.
       tolerance: bound on the relative residual of each solve.
     Returns:
       {experiment: {"R1": {state: V/A, ..., "baseline": ..., "spin": ...}, "R2": ...}}
     """
-    values = _filled(model, parameters)
+    values = _filled(model, _in_place(model, parameters or {}))
     out = {}
     for name, experiment in model.device.experiments.items():
         rows = _responses(model, experiment, harmonics, tolerance)(values)
@@ -123,6 +124,8 @@ def _in_place(model: Model, parameters: Parameters) -> Parameters:
     """The parameters without the dimensions, which must be those of the model's grid."""
     own = model.device.lengths()
     for name, value in own.items():
+        if isinstance(parameters.get(name), jax.core.Tracer):
+            raise ValueError(f"{name}: is a dimension, which moves the grid; JAX cannot trace it, `evaluate` can")
         if abs(float(parameters.get(name, value)) - value) > 1e-9 * abs(value):
             raise ValueError(
                 f"{name}: got {1e9 * float(parameters[name]):g} nm, but the grid was built for {1e9 * value:g} nm; "
