@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from thermospin import inverse, posterior
+from thermospin import chains, inverse, posterior
 from thermospin.data import Row
 from thermospin.inverse import Parameter, Predict
 
@@ -114,6 +115,35 @@ def test_a_model_that_no_polynomial_follows_is_refused() -> None:
 def test_chains_that_are_too_short_are_not_called_converged() -> None:
     found = posterior.sample(fitted(), draws=20, warmup=20)
     assert not found.converged and "NOT converged" in found.words()[2]
+
+
+def test_chains_that_were_stopped_go_on_to_the_same_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the warm-up, whose state is kept, too: every bit is as without."""
+    monkeypatch.setattr(posterior, "MANY", 30)
+    options: dict[str, Any] = {"draws": 60, "warmup": 50}
+    emulator = posterior.emulate(fitted())
+    whole = posterior.sample(fitted(), emulator=emulator, **options)
+    path, written, write = tmp_path / "chains", [0], chains.write_arrays
+
+    def stopped(*arguments: Any) -> None:
+        write(*arguments)
+        written[0] += 1
+        if written[0] == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(chains, "write_arrays", stopped)
+    told: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        posterior.sample(fitted(), emulator=emulator, keep=path, **options)
+    found = posterior.sample(fitted(), emulator=emulator, keep=path, progress=told.append, **options)
+    np.testing.assert_array_equal(found.draws, whole.draws)
+    assert found.steps == whole.steps and found.draws.shape == (4, 60, 2) and np.ptp(found.draws) > 0
+    assert written == [4] and told[0] == "NUTS: 4 chains, step 30 of 50 + 60"
+    with pytest.raises(ValueError, match="got chains of another posterior, expected those of this one"):
+        posterior.sample(fitted(start=1.2), emulator=emulator, keep=path, seed=1, **options)
+    path.write_bytes(path.read_bytes()[:-9] + b"something")
+    with pytest.raises(ValueError, match="is damaged, or no such file; remove it to begin anew"):
+        posterior.sample(fitted(), emulator=emulator, keep=path, **options)
 
 
 def test_a_parameter_that_the_data_leave_open_is_refused() -> None:

@@ -20,6 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from thermospin import sharded, solve
@@ -40,13 +41,15 @@ PATIENCE = 5.0
 
 
 def _room(model: Model, split: int) -> float:
-    """How many solves, each split over so many devices, these have memory for."""
+    """How many solves, each split over so many devices, these have memory for; the same in all processes."""
     own = jax.local_devices()
     stats = own[0].memory_stats() if own[0].platform != "cpu" else None
     if stats:
         free = stats["bytes_limit"] - stats["bytes_in_use"]
     else:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(own)
+    if jax.process_count() > 1:
+        free = int(np.min(multihost_utils.process_allgather(np.array(free))))
     return SHARE * free * split / (PER_SOLVE * model.unknowns)
 
 

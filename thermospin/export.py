@@ -1,4 +1,4 @@
-"""Files for other programs: fields for ParaView (.vtr) and JSON.
+"""Files: fields for ParaView (.vtr), JSON, and arrays that a stopped run goes on from.
 
 Every file is written beside its place and then moved there, so that a reader never meets half a file and a run that
 fails leaves the old one. Knows no device and no equation.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import hashlib
+import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from xml.sax.saxutils import quoteattr
@@ -74,6 +76,33 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         # After a success the name is gone; after a failure nothing half-written may stay.
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def write_arrays(path: str | os.PathLike[str], head: Any, arrays: Iterable[np.ndarray]) -> None:
+    """A file with a checksum that holds what JSON can, and arrays; complete, or not there.
+
+    Raises:
+      OSError: see `atomic_file`.
+    """
+    content = io.BytesIO()
+    numbered: dict[str, Any] = {f"v{k}": each for k, each in enumerate(arrays)}
+    np.savez(content, head=np.array(json.dumps(head)), **numbered)
+    with atomic_file(path) as file:
+        file.write(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+
+
+def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, list[np.ndarray]]:
+    """What `write_arrays` has written.
+
+    Raises:
+      ValueError: it is damaged, or another file.
+      OSError: it cannot be read.
+    """
+    content = Path(path).read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        raise ValueError(f"{path}: is damaged, or no such file; remove it to begin anew")
+    with np.load(io.BytesIO(content[32:])) as file:
+        return json.loads(str(file["head"])), [file[f"v{k}"] for k in range(len(file.files) - 1)]
 
 
 def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[str, np.ndarray] | None = None) -> None:

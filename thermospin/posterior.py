@@ -16,18 +16,18 @@ import functools
 import itertools
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import chi2, qmc
 
 from thermospin import abreast
+from thermospin.chains import draw, require_numpyro
 from thermospin.inverse import Misfit, Problem
 from thermospin.model import Progress
 from thermospin.report import FitResult, quantity
-from thermospin.solve import MEMBERS
 from thermospin.uncertainty import in_coordinates
 
 #: Design points lie in the ball, in standard deviations of the linear theory, that holds this part of a Gaussian; those
@@ -43,6 +43,8 @@ HELD_OUT = 8
 SPRING, BEYOND = 4.0, 0.02
 #: Chains have converged below this split R-hat and above so many effective draws (Vehtari et al., Bayesian Anal. 2021).
 R_HAT, EFFECTIVE = 1.01, 400.0
+#: Steps of the chains in one program: on the model itself, whose steps take seconds, and on an emulator.
+FEW, MANY = 10, 250
 
 
 class NotEmulated(RuntimeError):
@@ -269,6 +271,7 @@ def sample(
     seed: int = 0,
     emulator: Emulator | None = None,
     model: Callable[[Mapping[str, Any]], Any] | None = None,
+    keep: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
     """Draws from the posterior by NUTS.
@@ -278,17 +281,16 @@ def sample(
       draws, chains, warmup, seed: of the sampler; draws are those of each chain.
       emulator: from `emulate`; None: made here.
       model: {name: value in SI units} to the values of the rows (rows,), in JAX and differentiable: sampled itself, in
-        place of an emulator. `signals.predict` makes one.
+        place of an emulator. `signals.predict` makes one; several groups of devices share out the chains.
+      keep: file for the chains, from which a run that was stopped goes on.
       progress: is told what goes on.
     Raises:
       NotEmulated: see `emulate`.
+      ValueError: the file is that of other chains, or damaged.
+      OSError: it cannot be written.
       ImportError: numpyro is not installed.
     """
-    try:
-        from numpyro.infer import MCMC, NUTS
-    except ImportError:
-        raise ImportError("a posterior needs numpyro: pip install 'thermospin[posterior]'") from None
-    import jax
+    require_numpyro()
     import jax.numpy as jnp
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
@@ -309,33 +311,28 @@ def sample(
             outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
         return jnp.where(inside, 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2, jnp.inf)
 
-    if progress is not None:
-        progress(f"NUTS: {chains} chains of {warmup} + {draws} draws")
-    sampler = MCMC(
-        NUTS(potential_fn=potential, dense_mass=True),
-        num_warmup=warmup,
-        num_samples=draws,
-        num_chains=chains,
-        # Of a model that several groups of devices solve, each has its chains.
-        chain_method="vectorized" if model is None else functools.partial(jax.vmap, spmd_axis_name=MEMBERS),
-        progress_bar=False,
-    )
     # Some way from the minimum and within the bounds, apart enough to tell chains that do not mix.
     starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Some donated buffers were not usable")  # of numpyro, flags of each draw
-        sampler.run(jax.random.PRNGKey(seed), init_params=jnp.asarray(starts), extra_fields=("diverging", "num_steps"))
-    z = np.asarray(sampler.get_samples(group_by_chain=True))
-    extra = sampler.get_extra_fields(group_by_chain=True)
+    drawn = draw(
+        potential,
+        starts,
+        warmup,
+        draws,
+        seed=seed,
+        together=FEW if emulator is None else MANY,
+        keep=keep,
+        problem=repr((problem.misfit.rows, problem.fixed, best.tolist(), scale.tolist(), emulator is None)),
+        progress=progress,
+    )
+    z, steps = drawn.z, int(np.sum(drawn.steps))
     x = best + z @ scale.T
     values = np.stack([np.vectorize(each.value)(x[..., k]) for k, each in enumerate(problem.free)], axis=-1)
-    steps = int(np.sum(np.asarray(extra["num_steps"])))
     return Posterior(
         result.names,
         values,
         np.array([float(split_gelman_rubin(z[..., k])) for k in range(len(best))]),
         np.array([float(effective_sample_size(z[..., k])) for k in range(len(best))]),
-        int(np.sum(np.asarray(extra["diverging"]))),
+        int(np.sum(drawn.diverging)),
         0.0 if model is not None else float(np.mean(np.sum(z**2, axis=-1) > reach(len(best)) ** 2)),
         None if emulator is None else emulator.error,
         steps if emulator is None else emulator.evaluations,

@@ -12,7 +12,6 @@ import copy
 import errno
 import functools
 import hashlib
-import io
 import itertools
 import json
 import math
@@ -30,7 +29,7 @@ from thermospin import abreast, signals, solve
 from thermospin.data import Row
 from thermospin.device import OF, Device, Tie
 from thermospin.diagnosis import value_faults
-from thermospin.export import atomic_file
+from thermospin.export import read_arrays, write_arrays
 from thermospin.harmonics import Ladder
 from thermospin.model import Model, Progress
 
@@ -451,16 +450,11 @@ class State:
         if not _first_process():
             return
         states = [part.state() for part in self._parts]
-        vectors = [vector for _, each in states for vector in each]
         sizes = [(numbers, len(each)) for numbers, each in states]
-        head = json.dumps({"problem": self._problem, "entry": entry, "states": sizes})
-        content = io.BytesIO()
-        arrays: dict[str, Any] = {"head": np.array(head), **{f"v{k}": vector for k, vector in enumerate(vectors)}}
-        np.savez(content, **arrays)
+        head = {"problem": self._problem, "entry": entry, "states": sizes}
         with _told(self._path):
             self._path.parent.mkdir(exist_ok=True)
-            with atomic_file(self._path) as file:
-                file.write(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+            write_arrays(self._path, head, [vector for _, each in states for vector in each])
 
     def restore(self, after: Collection[str]) -> dict[str, Any] | None:
         """Gives the parts their state; returns the answer that it was written after.
@@ -471,14 +465,10 @@ class State:
         try:
             for left in self._path.parent.glob(f".{self._path.name}.*.part"):  # of a run that was killed
                 left.unlink()
-            content = self._path.read_bytes()
-        except OSError:
+            head, arrays = read_arrays(self._path)
+        except (OSError, ValueError):
             return None
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
-            return None
-        with np.load(io.BytesIO(content[32:])) as file:
-            head = json.loads(str(file["head"]))
-            vectors = iter([file[f"v{k}"] for k in range(len(file.files) - 1)])
+        vectors = iter(arrays)
         if head["problem"] != self._problem or head["entry"]["key"] not in after:
             return None
         for part, (numbers, count) in zip(self._parts, head["states"], strict=True):
