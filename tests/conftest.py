@@ -1,4 +1,4 @@
-"""Double precision for all tests; and, being here, it puts this folder on the path, so that tests find `problems`."""
+"""Double precision, quick compilation; and, being here, it puts this folder on the path: tests find `problems`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 
 import pytest
 
+from thermospin.compilation import quickly
+
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+quickly()
 
 #: Files that take longest. Workers get files in this order: a long one that comes last would keep one of them alone.
 LONGEST = (
@@ -17,6 +20,7 @@ LONGEST = (
     "test_multigrid.py",
     "test_signals.py",
     "test_shapes.py",
+    "test_design.py",
 )
 
 

@@ -189,6 +189,9 @@ class Progress:
 
 def start_jax() -> None:
     """Double precision, and compiled programs kept between runs (THERMOSPIN_CACHE: where; empty: not at all)."""
+    from thermospin.compilation import quickly
+
+    quickly()
     import jax
 
     jax.config.update("jax_enable_x64", True)

@@ -576,9 +576,10 @@ def _by_name(disc: Discretisation, entries: Entries, relaxation: Array | None = 
     columns = entries[0]["uu"].shape[1]
     out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, columns), entries[0]["uu"].dtype))
     if relaxation is not None:
-        out["relaxation"] = _by_domain(disc, disc.volume, relaxation)
+        out["relaxation"] = _by_domain(disc, disc.volume, [relaxation])[:, 0]
     for axis, each in zip(disc.axes, entries, strict=True):
-        out |= {name: out[name] + _by_domain(disc, axis.geometry, values) for name, values in each.items()}
+        sums = _by_domain(disc, axis.geometry, list(each.values()))
+        out |= {name: out[name] + sums[:, k] for k, name in enumerate(each)}
     return jnp.stack([out[name] for name in COEFFICIENTS])
 
 
@@ -617,10 +618,10 @@ def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
     return functools.reduce(jnp.add, [w * each for w, each in zip(_weights(axis), values, strict=True)])
 
 
-def _by_domain(disc: Discretisation, rows: Rows, values: Float[Array, "rows columns"]) -> Array:
-    """Sums values of segments or nodes by domain (domains, columns): the transpose of `coefficients`."""
-    values = jnp.concatenate([values, jnp.zeros((rows.size - len(values), values.shape[1]), values.dtype)])
-    return rows.multiply_transposed(values[:, None], disc.domains)[:, 0]
+def _by_domain(disc: Discretisation, rows: Rows, values: Sequence[Float[Array, "rows columns"]]) -> Array:
+    """Sums values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
+    padded = [jnp.concatenate([each, jnp.zeros((rows.size - len(each), *each.shape[1:]))]) for each in values]
+    return rows.multiply_transposed(jnp.stack(padded, axis=1), disc.domains)
 
 
 def _conduction(segments: Law, g: Gradient) -> Gradient:
