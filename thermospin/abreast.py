@@ -30,7 +30,8 @@ from thermospin.solve import MEMBERS, Question, Stats, System
 
 T = TypeVar("T")
 
-#: Bytes per unknown that a further solve in a program takes: 515 to 690 were measured (temporaries of the program).
+#: Bytes per unknown that a further solve in a program takes: 560 of temporaries were measured, stacked systems among
+#: them (benchmarks/side_by_side.py), and there are coefficients, right-hand sides, guesses and solutions.
 PER_SOLVE = 800
 #: Part of the free memory that solves side by side may take.
 SHARE = 0.5
@@ -187,7 +188,6 @@ def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, St
     members = 1 if mesh is None else mesh.shape[MEMBERS]
     nothing = first._replace(b=jnp.zeros_like(first.b), guess=jnp.zeros_like(first.b))
     filled = [*questions, *[nothing] * (-(-size // members) * members - len(questions))]
-    same = all(each.system is first.system for each in questions)
 
     def needed(system: System) -> System:
         if mesh is None:
@@ -198,7 +198,7 @@ def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, St
         whole = jnp.stack(leaves)
         return whole if mesh is None else sharded.on_mesh(whole, NamedSharding(mesh, PartitionSpec(MEMBERS)))
 
-    systems = [needed(each.system) for each in (filled[:1] if same else filled)]
+    systems = [needed(each.system) for each in filled]
     found = _program(systems, jax.tree.map(stacked, *(tuple(each)[1:] for each in filled)))
     if mesh is not None:
         found = jax.tree.map(lambda leaf: leaf.addressable_data(0), found)
@@ -207,20 +207,18 @@ def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, St
 
 @eqx.filter_jit
 def _program(systems: Sequence[System], rest: Any) -> list[tuple[Fields, Stats]]:
-    """The answers to stacked questions, of a system for each or of one for all."""
+    """The answers to questions, stacked but for their systems."""
     shards = systems[0].shards
     split = [eqx.partition(each, eqx.is_array) for each in systems]
+    # Also if it is one system for all: on a CPU a program that shares it takes longer (benchmarks/side_by_side.py).
     arrays = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each for each, _ in split))
+    if shards is not None:
+        arrays = jax.lax.with_sharding_constraint(arrays, NamedSharding(shards.mesh, PartitionSpec(MEMBERS)))
 
     def answer(arrays: Any, rest: Any) -> tuple[Fields, Stats]:
         return solve.answer(Question(eqx.combine(arrays, split[0][1]), *rest))
 
-    if len(systems) == 1:
-        arrays = split[0][0]
-    elif shards is not None:
-        arrays = jax.lax.with_sharding_constraint(arrays, NamedSharding(shards.mesh, PartitionSpec(MEMBERS)))
-    along, in_axes = None if shards is None else MEMBERS, (None if len(systems) == 1 else 0, 0)
-    found = jax.vmap(answer, in_axes=in_axes, spmd_axis_name=along)(arrays, rest)
+    found = jax.vmap(answer, spmd_axis_name=None if shards is None else MEMBERS)(arrays, rest)
     if shards is not None:
         found = jax.lax.with_sharding_constraint(found, NamedSharding(shards.mesh, PartitionSpec()))
-    return [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(len(rest[1]))]
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(len(systems))]
