@@ -108,7 +108,10 @@ def test_slurm_writes_what_it_prints(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
-    ["signals valve.toml --order 1 --no-errors", "fit valve.toml data.csv --order 1 --free zeta --starts 2 --journal j.jsonl"],
+    [
+        "signals valve.toml --order 1 --no-errors",
+        "fit valve.toml data.csv --order 1 --free zeta --starts 2 --journal j.jsonl",
+    ],
 )
 def test_two_tasks_of_slurm_solve_together(tmp_path: Path, command: str) -> None:
     """The variables that srun sets, for two processes here: the first prints and writes what both computed."""

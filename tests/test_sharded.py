@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import subprocess
@@ -11,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import bar
 from scipy.sparse import csr_array, random_array
 
-from thermospin import sharded, traffic
+from thermospin import sharded, signals, traffic
 from thermospin.rows import Rows
 
 #: Runs in a process of its own, whose JAX has eight devices: a valve, levels split down to 200 nodes.
@@ -184,6 +186,20 @@ def test_sets_are_shared_out_along_the_second_axis(found: dict[str, Any]) -> Non
     alone, shared = found["ensemble of [1, 1]"], found["ensemble of [2, 2]"]
     np.testing.assert_allclose(shared, alone, rtol=1e-8)
     assert len(shared) == 2 and np.ptp(shared, axis=0).min() > 0
+
+
+def test_a_device_of_metal_alone_has_no_other_nodes() -> None:
+    """Which leaves a row that is empty; on a mesh of one device, as groups of one have it."""
+    model = signals.build(bar(), cells=60, order=1)
+    (system,) = model.systems.values()
+    assert model.disc.nodes_T == model.disc.nodes_V
+    shards = sharded.shard(system, [len(nodes) for nodes in model.grid.nodes], sharded.mesh_of(1))
+    systems = {name: dataclasses.replace(system, shards=shards) for name in model.systems}
+    split = dataclasses.replace(model, systems=systems)
+    wanted = [("pillar", "R1.spin"), ("pillar", "R2.P")]
+    one, other = (signals.evaluate(each, {}, wanted, ["Fe.P"]) for each in (model, split))
+    np.testing.assert_allclose(other.values, one.values, rtol=1e-9)
+    assert abs(one.values[0]) > 0
 
 
 def test_more_devices_than_there_are_is_told(found: dict[str, Any]) -> None:

@@ -112,7 +112,9 @@ class Tail(eqx.Module):
         """The rest of the cycles, from local values to local values: the k-th hierarchy's by the k-th device."""
         devices, length = len(tails[0].own), max(r.size for r in rs)
         if devices == 1:
-            return multigrid.cycles([tail.mg for tail in tails], helds, rs)
+            whole = [take(r, tail.place) for r, tail in zip(rs, tails, strict=True)]
+            xs = multigrid.cycles([tail.mg for tail in tails], helds, whole)
+            return [take(x, tail.own[0]) for x, tail in zip(xs, tails, strict=True)]
 
         def filled(values: Array) -> Array:
             return jnp.pad(values, ((0, 0), (0, length - values.shape[1])))
