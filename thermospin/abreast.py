@@ -196,29 +196,27 @@ def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, St
 
     def stacked(*leaves: Any) -> Any:
         whole = jnp.stack(leaves)
-        return whole if mesh is None else sharded.on_mesh(whole, NamedSharding(mesh, PartitionSpec(MEMBERS)))
+        if mesh is None:
+            return whole
+        spread = NamedSharding(mesh, PartitionSpec(MEMBERS))
+        return sharded.on_mesh(whole, spread) if whole.is_fully_addressable else jax.device_put(whole, spread)
 
-    systems = [needed(each.system) for each in filled]
-    found = _program(systems, jax.tree.map(stacked, *(tuple(each)[1:] for each in filled)))
+    # Also if it is one system for all: on a CPU a program that shares it takes longer (benchmarks/side_by_side.py). Not
+    # in the program, which with an argument for each array of each lane would take minutes to compile.
+    whole = [each._replace(system=needed(each.system)) for each in filled]
+    found = _program(jax.tree.map(stacked, *whole), len(whole))
     if mesh is not None:
         found = jax.tree.map(lambda leaf: leaf.addressable_data(0), found)
     return found[: len(questions)]
 
 
 @eqx.filter_jit
-def _program(systems: Sequence[System], rest: Any) -> list[tuple[Fields, Stats]]:
-    """The answers to questions, stacked but for their systems."""
-    shards = systems[0].shards
-    split = [eqx.partition(each, eqx.is_array) for each in systems]
-    # Also if it is one system for all: on a CPU a program that shares it takes longer (benchmarks/side_by_side.py).
-    arrays = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(each for each, _ in split))
-    if shards is not None:
-        arrays = jax.lax.with_sharding_constraint(arrays, NamedSharding(shards.mesh, PartitionSpec(MEMBERS)))
-
-    def answer(arrays: Any, rest: Any) -> tuple[Fields, Stats]:
-        return solve.answer(Question(eqx.combine(arrays, split[0][1]), *rest))
-
-    found = jax.vmap(answer, spmd_axis_name=None if shards is None else MEMBERS)(arrays, rest)
+def _program(questions: Question, count: int) -> list[tuple[Fields, Stats]]:
+    """The answers to so many questions, stacked."""
+    arrays, static = eqx.partition(questions, eqx.is_array)
+    shards = questions.system.shards
+    along = None if shards is None else MEMBERS
+    found = jax.vmap(lambda each: solve.answer(eqx.combine(each, static)), spmd_axis_name=along)(arrays)
     if shards is not None:
         found = jax.lax.with_sharding_constraint(found, NamedSharding(shards.mesh, PartitionSpec()))
-    return [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(len(systems))]
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(count)]

@@ -220,7 +220,7 @@ class _Predict:
                 there = self._fork()._plain({**parameters, name: float(parameters[name]) + step})
                 return (there - here) / step
 
-            size = min(abreast.fitting(part.model) for part in self.parts)
+            size = min(max(len(names), 1), *(abreast.fitting(part.model) for part in self.parts))
             slopes_of = abreast.results((functools.partial(slope, name) for name in names), size)
             for k, found in enumerate(slopes_of):
                 jacobian[by_differences, k] = found

@@ -143,7 +143,7 @@ def run(
     own = model.device.numbers()
     rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in wanted]
     mine = [(number, dict(each)) for number, each in enumerate(sets, 1)][k - 1 :: n]
-    size = model.members * at_once if at_once else abreast.fitting(model)
+    size = min(model.members * at_once if at_once else abreast.fitting(model), max(len(mine), 1))
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
     bare = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True)
 
