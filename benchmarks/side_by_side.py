@@ -3,10 +3,9 @@
     python benchmarks/side_by_side.py [--cells 2000] [--order 2] [--sizes 2 4 8] [--devices 4]
 
 A solve of the shipped device's first experiment, two columns, for as many values of a polarisation as there are lanes:
-time for each relative to one alone, temporaries per solve and unknown as XLA counts them, stacked systems among them,
-and how far the solutions are off. Then a whole evaluation, with derivatives: which part of its time is not in solves,
-which lanes do one after the other. With `--devices`, the same shared out among virtual devices of the CPU, which share
-its cores.
+time for each relative to one alone, temporaries per solve and unknown as XLA counts them, and how far the solutions are
+off. Then a whole evaluation, with derivatives: which part of its time is not in solves, which lanes do one after the
+other. With `--devices`, the same shared out among virtual devices of the CPU, which share its cores.
 """
 
 from __future__ import annotations

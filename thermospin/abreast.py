@@ -30,9 +30,9 @@ from thermospin.solve import MEMBERS, Question, Stats, System
 
 T = TypeVar("T")
 
-#: Bytes per unknown that a further solve in a program takes: 560 of temporaries were measured, stacked systems among
-#: them (benchmarks/side_by_side.py), and there are coefficients, right-hand sides, guesses and solutions.
-PER_SOLVE = 800
+#: Bytes per unknown that a further solve in a program takes: some 550 of temporaries were measured
+#: (benchmarks/side_by_side.py), and its system, coefficients, right-hand sides and solutions are stacked.
+PER_SOLVE = 1100
 #: Part of the free memory that solves side by side may take.
 SHARE = 0.5
 #: More solves side by side than this gain nothing.
