@@ -102,15 +102,18 @@ def test_results_come_in_order_and_as_soon_as_they_are_known() -> None:
     assert list(found) == [1, 2, 3, 4]
 
 
+def noted(model: Model, ended: list[str]) -> None:
+    """An evaluation that says when it ends, however it does."""
+    try:
+        evaluated(model, 0.3)
+    finally:
+        ended.append("waiting")
+
+
 def test_an_exception_ends_all(model: Model) -> None:
     """The others are unwound: what they hold is let go of."""
     ended: list[str] = []
-
-    def waiting() -> None:
-        try:
-            evaluated(model, 0.3)
-        finally:
-            ended.append("waiting")
+    waiting = functools.partial(noted, model, ended)
 
     def failing() -> None:
         raise OSError("disk full")
@@ -123,13 +126,7 @@ def test_an_exception_ends_all(model: Model) -> None:
 
 def test_results_that_nobody_takes_end_their_tasks(model: Model) -> None:
     ended: list[str] = []
-
-    def waiting() -> None:
-        try:
-            evaluated(model, 0.3)
-        finally:
-            ended.append("waiting")
-
+    waiting = functools.partial(noted, model, ended)
     found = abreast.results([waiting, lambda: None, waiting], SIZE)
     next(found)
     found.close()

@@ -201,8 +201,8 @@ def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, St
         spread = NamedSharding(mesh, PartitionSpec(MEMBERS))
         return sharded.on_mesh(whole, spread) if whole.is_fully_addressable else jax.device_put(whole, spread)
 
-    # Also if it is one system for all: on a CPU a program that shares it takes longer (benchmarks/side_by_side.py). Not
-    # in the program, which with an argument for each array of each lane would take minutes to compile.
+    # Also if it is one system for all: one program for both, and no slower on a CPU. Not in the program, which with an
+    # argument for each array of each lane would take minutes to compile.
     whole = [each._replace(system=needed(each.system)) for each in filled]
     found = _program(jax.tree.map(stacked, *whole), len(whole))
     if mesh is not None:

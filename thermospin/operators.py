@@ -620,7 +620,7 @@ def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
 
 def _by_domain(disc: Discretisation, rows: Rows, values: Sequence[Float[Array, "rows columns"]]) -> Array:
     """Sums values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
-    padded = [jnp.concatenate([each, jnp.zeros((rows.size - len(each), *each.shape[1:]))]) for each in values]
+    padded = [jnp.pad(each, ((0, rows.size - len(each)), (0, 0))) for each in values]
     return rows.multiply_transposed(jnp.stack(padded, axis=1), disc.domains)
 
 
