@@ -23,13 +23,14 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from suite import CASES, Case, drive_and_probe  # noqa: E402  after the switch
+from suite import CASES, Case, drive_and_probe
 
-from thermospin import diagnosis, operators, solve  # noqa: E402
-from thermospin.grid import gauss_lobatto  # noqa: E402
-from thermospin.model import Model  # noqa: E402
-from thermospin.operators import Coefficients, Discretisation  # noqa: E402
-from thermospin.solve import System  # noqa: E402
+from thermospin import operators, solve
+from thermospin.grid import gauss_lobatto
+from thermospin.model import Model
+from thermospin.operators import Coefficients, Discretisation
+from thermospin.signals import diagnosis
+from thermospin.solve import System
 
 UNKNOWNS = 2_000
 #: A true residual of so many tolerances counts as good.

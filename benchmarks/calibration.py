@@ -25,14 +25,17 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import devices  # noqa: E402  after the switch
-from suite import CASES  # noqa: E402
+import devices
+from suite import CASES
 
-from thermospin import accuracy, export, refine, signals  # noqa: E402
-from thermospin import grid as grids  # noqa: E402
-from thermospin import model as models  # noqa: E402
-from thermospin.device import Device  # noqa: E402
-from thermospin.grid import Grid  # noqa: E402
+from thermospin import grid as grids
+from thermospin import model as models
+from thermospin.accuracy import adapt as refine
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.base import files as export
+from thermospin.device.device import Device
+from thermospin.grid import Grid
+from thermospin.signals import evaluate as signals
 
 #: Without cases that are about grids or about the solver alone.
 NAMES = [name for name in CASES if not name.startswith(("aspect", "graded", "moved", "contrast-1e6"))]

@@ -25,12 +25,16 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import accuracy, device, export, refine, signals  # noqa: E402  after the switch
-from thermospin import grid as grids  # noqa: E402
-from thermospin import model as models  # noqa: E402
-from thermospin.device import Device  # noqa: E402
-from thermospin.grid import Grid  # noqa: E402
-from thermospin.signals import Signals  # noqa: E402
+from thermospin import grid as grids
+from thermospin import model as models
+from thermospin.accuracy import adapt as refine
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.base import files as export
+from thermospin.device import device
+from thermospin.device.device import Device
+from thermospin.grid import Grid
+from thermospin.signals import evaluate as signals
+from thermospin.signals.evaluate import Signals
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -22,9 +22,10 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from suite import CASES, Case, drive_and_probe, joule_and_change, relative_residual, relative_round_off  # noqa: E402  after the switch
+from suite import CASES, Case, drive_and_probe, joule_and_change, relative_residual, relative_round_off
 
-from thermospin import export, solve  # noqa: E402
+from thermospin import solve
+from thermospin.base import files as export
 
 COLUMNS = ("drive", "probe", "joule", "spin")
 MAX_STEPS = 400

@@ -21,9 +21,12 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import devicefile, export, inverse, signals  # noqa: E402  after the switch
-from thermospin.data import Row  # noqa: E402
-from thermospin.device import Device  # noqa: E402
+from thermospin import inverse
+from thermospin.base import files as export
+from thermospin.data.rows import Row
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Device
+from thermospin.signals import evaluate as signals
 
 FREE = ("zeta", "Py.S_s", "Py.P", "Cu.lambda_sf")
 #: Truths lie within this factor of the values of the cards, evenly in the logarithm.

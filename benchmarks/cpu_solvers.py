@@ -51,7 +51,11 @@ from assembled import Linear, assemble, verify
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import data, device, grid, harmonics, inverse, model, operators, signals, solve  # noqa: E402  after the switch
+from thermospin import grid, inverse, model, operators, solve
+from thermospin.data import rows as data
+from thermospin.device import device
+from thermospin.signals import evaluate as signals
+from thermospin.signals import ladders as harmonics
 
 DEVICE = "slachter2010"
 TOLERANCE = 1e-10

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from thermospin import model as models
-from thermospin import signals
-from thermospin.device import Contact, Device, Experiment, Solid
-from thermospin.materials import Material
+from thermospin.device.device import Contact, Device, Experiment, Solid
+from thermospin.device.materials import Material
+from thermospin.signals import evaluate as signals
 
 SIGMA, THICKNESS = 1e7, 20e-9
 METAL = Material("metal", SIGMA, 0.0, 0.0, 0.0, 70.0, 1e-6)

@@ -23,15 +23,20 @@ from collections.abc import Callable
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
-import jax  # noqa: E402  after the switch
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from jax import lax  # noqa: E402
-from jax.sharding import PartitionSpec  # noqa: E402
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import device, model, multigrid, sharded, signals, solve, traffic  # noqa: E402
+from thermospin import model, solve
+from thermospin.device import device
+from thermospin.linear import multigrid
+from thermospin.parallel import sharding as sharded
+from thermospin.parallel import traffic
+from thermospin.signals import evaluate as signals
 
 #: Of a GPU: bandwidth of its memory [B/s], a link within a node and between nodes [B/s], latency of a message [s].
 MEMORY, NEAR, FAR, LATENCY = 2.5e12, 300e9, 40e9, 10e-6

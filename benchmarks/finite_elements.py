@@ -40,9 +40,11 @@ from typing import Any
 
 import numpy as np
 
-from thermospin import device, export, grid
-from thermospin.device import Device
-from thermospin.layout import Face
+from thermospin import grid
+from thermospin.base import files as export
+from thermospin.device import device
+from thermospin.device.device import Device
+from thermospin.geometry.boxes import Face
 
 Row = dict[str, Any]
 Solve = Callable[[np.ndarray], np.ndarray]
@@ -90,7 +92,8 @@ def run_thermospin(order: str, coarseness: float, limit: int) -> Row:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from thermospin import model, signals  # after the switch
+    from thermospin import model
+    from thermospin.signals import evaluate as signals
 
     loaded = device.load(DEVICE)
     made = grid.at_coarseness(loaded.features, int(order), coarseness)

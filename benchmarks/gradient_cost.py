@@ -16,7 +16,9 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import data, device, signals  # noqa: E402  after the switch
+from thermospin.data import rows as data
+from thermospin.device import device
+from thermospin.signals import evaluate as signals
 
 
 def main() -> None:

@@ -18,7 +18,10 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import device, export, grid, model, signals  # noqa: E402  after the switch
+from thermospin import grid, model
+from thermospin.base import files as export
+from thermospin.device import device
+from thermospin.signals import evaluate as signals
 
 SIGNALS = (
     ("thermal", "R1.baseline"),

@@ -20,12 +20,13 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
-import equinox as eqx  # noqa: E402  after the switch
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from suite import CASES, drive_and_probe  # noqa: E402
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from suite import CASES, drive_and_probe
 
-from thermospin import multigrid, operators, solve  # noqa: E402
+from thermospin import operators, solve
+from thermospin.linear import multigrid
 
 COLUMNS = 2
 

@@ -22,9 +22,11 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from scipy import optimize  # noqa: E402  after the switch
+from scipy import optimize
 
-from thermospin import design, device, signals  # noqa: E402
+from thermospin.designs import search as design
+from thermospin.device import device
+from thermospin.signals import evaluate as signals
 
 ZETA, CURRENT = 3.2, 1.5e-3 * 2**0.5
 #: Published model numbers as the program has them: V(4) - V(3), zeta = 1, SI; and a standard deviation.

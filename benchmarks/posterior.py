@@ -17,12 +17,15 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from coverage import FREE, SIGNALS, device  # noqa: E402  after the switch
+from coverage import FREE, SIGNALS, device
 
-from thermospin import data, inverse, posterior, signals, uncertainty  # noqa: E402
-from thermospin.data import Row  # noqa: E402
-from thermospin.device import load  # noqa: E402
-from thermospin.report import FitResult  # noqa: E402
+from thermospin import inverse
+from thermospin.data import rows as data
+from thermospin.data.rows import Row
+from thermospin.device.device import load
+from thermospin.inference import posterior, uncertainty
+from thermospin.inference.result import FitResult
+from thermospin.signals import evaluate as signals
 
 
 def compare(result: FitResult, draws: posterior.Posterior) -> None:

@@ -22,15 +22,19 @@ if "--devices" in sys.argv:  # before JAX begins
     count = sys.argv[sys.argv.index("--devices") + 1]
     os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count={count}")
 
-import jax  # noqa: E402
+import jax
 
 jax.config.update("jax_enable_x64", True)
 
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+import jax.numpy as jnp
+import numpy as np
 
-from thermospin import abreast, device, harmonics, signals, solve  # noqa: E402
-from thermospin.model import Model  # noqa: E402
+from thermospin import solve
+from thermospin.device import device
+from thermospin.model import Model
+from thermospin.parallel import tasks as abreast
+from thermospin.signals import evaluate as signals
+from thermospin.signals import ladders as harmonics
 
 
 def timed(run: Callable[[], Any], repeat: int = 3) -> tuple[float, float, Any]:

@@ -20,14 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thermospin import devicefile, operators
 from thermospin import grid as grids
 from thermospin import model as models
-from thermospin.device import Device, Experiment
-from thermospin.diagnosis import diagonal, round_off
+from thermospin import operators
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Device, Experiment
 from thermospin.grid import Features, Grid
 from thermospin.model import Model
 from thermospin.operators import Coefficients, Fields
+from thermospin.signals.diagnosis import diagonal, round_off
 from thermospin.solve import System
 
 Lines = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -529,7 +530,7 @@ def _film(name: str) -> str:
 
 
 def _shipped(name: str) -> str:
-    return (resources.files("thermospin") / "devices" / f"{name}.toml").read_text(encoding="utf-8")
+    return (resources.files("thermospin") / "device" / "shipped" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _cases() -> list[Case]:

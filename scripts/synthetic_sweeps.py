@@ -1,6 +1,6 @@
 """Synthetic lock-in sweeps of the shipped device, with known truth: what a lab's files look like.
 
-    python scripts/synthetic_sweeps.py [--out thermospin/sweeps] [--seed 2010] [--cells 5000]
+    python scripts/synthetic_sweeps.py [--out thermospin/data/shipped] [--seed 2010] [--cells 5000]
 
 Both experiments at 0.5, 0.75, 1.0, 1.25 and 1.5 mA rms, field up and down between -60 and 60 mT. The magnets switch at
 different fields in the two directions; every point has white noise, every sweep a drift, a few points are spikes. First
@@ -20,8 +20,8 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-import thermospin as ts  # noqa: E402  after the switch
-from thermospin import export  # noqa: E402
+import thermospin as ts
+from thermospin.base import files as export
 
 TRUTH = {"zeta": 1.2, "Py.S_s": -3.4e-6, "Py.P": 0.24}
 CURRENTS = (0.5e-3, 0.75e-3, 1.0e-3, 1.25e-3, 1.5e-3)
@@ -51,7 +51,7 @@ V2 = { column = "X2 (nV)", unit = "nV", phase = -90 }
 
 
 def rms(R: dict[str, float], current: float) -> dict[str, float]:
-    """Rms voltages of the first and second harmonic, the second at -90 degrees [V]; see `thermospin.lockin`."""
+    """Rms voltages of the first and second harmonic, the second at -90 degrees [V]; see `thermospin.data.lockin`."""
     return {
         "V1": R["R1"] * current + 1.5 * R["R3"] * current**3,
         "V2": (R["R2"] * current**2 + 2 * R["R4"] * current**4) / math.sqrt(2),
@@ -78,7 +78,7 @@ def sweep(rng: np.random.Generator, states: dict[str, dict[str, float]], current
 def main() -> None:
     """Computes the truth and writes the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("thermospin/sweeps"))
+    parser.add_argument("--out", type=Path, default=Path("thermospin/data/shipped"))
     parser.add_argument("--seed", type=int, default=2010)
     parser.add_argument("--cells", type=int, default=5000)
     arguments = parser.parse_args()

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from thermospin.compilation import quickly
+from thermospin.cli.runtime import quickly
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 quickly()

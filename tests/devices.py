@@ -12,10 +12,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from thermospin import analytic, devicefile
-from thermospin.device import Device, Experiment
+from thermospin import analytic
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Device, Experiment
+from thermospin.device.materials import Material
 from thermospin.grid import Grid, fill
-from thermospin.materials import Material
 
 P_AP = {"P": {}, "AP": {"F2": -1}}
 

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from thermospin import analytic, multigrid, operators, solve
+from thermospin import analytic, operators, solve
 from thermospin.grid import Grid, gauss_lobatto
+from thermospin.linear import multigrid
 
 T0 = 300.0
 

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from test_coordinates import VALVE
 
-from thermospin import abreast, devicefile, inverse, posterior, signals, solve, uncertainty
-from thermospin.data import Row
+from thermospin import inverse, solve
+from thermospin.data.rows import Row
+from thermospin.device import reader as devicefile
+from thermospin.inference import posterior, uncertainty
+from thermospin.inference.predictors import Journal
 from thermospin.model import Model
-from thermospin.predictors import Journal
+from thermospin.parallel import tasks as abreast
+from thermospin.signals import evaluate as signals
 
 
 @pytest.fixture(scope="module")

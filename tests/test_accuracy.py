@@ -9,10 +9,11 @@ import devices
 import numpy as np
 import pytest
 
-from thermospin import accuracy, signals
 from thermospin import model as models
-from thermospin.accuracy import tail
-from thermospin.signals import Signals
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.accuracy.error_bars import tail
+from thermospin.signals import evaluate as signals
+from thermospin.signals.evaluate import Signals
 
 
 def at_orders(limit: float, error: float, exponent: float, orders: int = 3) -> list[float]:

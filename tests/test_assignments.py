@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from thermospin import assignments
-from thermospin.device import Tie
+from thermospin.cli import assignments
+from thermospin.device.device import Tie
 
 
 def test_priors_bounds_and_ties_take_units() -> None:

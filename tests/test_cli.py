@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from thermospin import cli
+from thermospin.cli import app as cli
 
 GOOD = {
     "device": "slachter2010",
@@ -201,7 +201,7 @@ def test_a_fit_with_a_tolerance_runs_on_a_grid_for_its_data(stub: Stub) -> None:
 
 
 def test_a_fit_takes_other_devices_priors_bounds_ties_and_a_method(stub: Stub, tmp_path: Path) -> None:
-    near = Path(cli.__file__).parent / "devices" / "slachter2010.toml"
+    near = Path(cli.__file__).parent.parent / "device" / "shipped" / "slachter2010.toml"
     far, data = tmp_path / "far.toml", tmp_path / "far.csv"
     far.write_text(near.read_text(encoding="utf-8").replace('"slachter2010"', '"far"', 1), encoding="utf-8")
     data.write_text("experiment,signal,value,std,unit\nthermal,R2.spin,-5,0.5,nV/mA^2\n")

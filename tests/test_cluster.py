@@ -12,7 +12,8 @@ import pytest
 from test_coordinates import VALVE
 from typer.testing import CliRunner
 
-from thermospin import cli, cluster
+from thermospin.cli import app as cli
+from thermospin.parallel import cluster
 
 NODE = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node1", "SLURM_GPUS_ON_NODE": "4", "SLURM_NTASKS_PER_NODE": "4"}
 

@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from thermospin import compilation
+from thermospin.cli import runtime as compilation
 
 
 @pytest.mark.parametrize(

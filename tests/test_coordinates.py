@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from devices import MATERIALS
 
-from thermospin import coordinates, devicefile
-from thermospin.coordinates import Coordinate, ExpressionError
-from thermospin.device import DeviceError, load, stretched
+from thermospin.device import reader as devicefile
+from thermospin.device.device import DeviceError, load, stretched
+from thermospin.geometry import dimensions as coordinates
+from thermospin.geometry.dimensions import Coordinate, ExpressionError
 
 VALVE = (
     """

@@ -10,11 +10,13 @@ import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import spsolve
 
-from thermospin import devicefile, operators, signals
 from thermospin import grid as grids
+from thermospin import operators
+from thermospin.device import reader as devicefile
+from thermospin.geometry.outlines import Regions
 from thermospin.grid import Grid, Prism
 from thermospin.model import on_grid
-from thermospin.regions import Regions
+from thermospin.signals import evaluate as signals
 
 WIDTH, THICKNESS = 60e-9, 20e-9
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from thermospin import data
-from thermospin.data import DataError, Row
-from thermospin.device import Device, load
+from thermospin.data import rows as data
+from thermospin.data.rows import DataError, Row
+from thermospin.device.device import Device, load
 
 HEADER = "experiment,signal,value,std,unit\n"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thermospin import analytic, data, demo
-from thermospin.device import load
+from thermospin import analytic
+from thermospin.cli import demo
+from thermospin.data import rows as data
+from thermospin.device.device import load
 
 
 def test_the_interface_of_fig_2_is_the_closed_form_of_the_paper():

@@ -12,10 +12,16 @@ from devices import MATERIALS
 from test_coordinates import VALVE
 from typer.testing import CliRunner
 
-from thermospin import abreast, cli, design, devicefile, gds, predictors, signals
-from thermospin.data import Row
-from thermospin.design import DENSEST, HOTTEST, Limits, Objective
-from thermospin.device import Device
+from thermospin.cli import app as cli
+from thermospin.data.rows import Row
+from thermospin.designs import search as design
+from thermospin.designs.search import DENSEST, HOTTEST, Limits, Objective
+from thermospin.device import gds
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Device
+from thermospin.inference import predictors
+from thermospin.parallel import tasks as abreast
+from thermospin.signals import evaluate as signals
 
 WIRE = (
     """

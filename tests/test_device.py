@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from thermospin import materials
-from thermospin.device import Contact, Device, DeviceError, Experiment, HeatSink, Solid, load
-from thermospin.materials import Material, MaterialError
+from thermospin.device import materials
+from thermospin.device.device import Contact, Device, DeviceError, Experiment, HeatSink, Solid, load
+from thermospin.device.materials import Material, MaterialError
 
 #: A ferromagnet of 100 nm against a normal metal of 200 nm, on a substrate.
 BAR = """

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from problems import dense, patchwork, random_fields
-from thermospin import device as dv
-from thermospin import diagnosis, grid, model, operators
+from thermospin import grid, model, operators
+from thermospin.device import device as dv
+from thermospin.signals import diagnosis
 
 AP = {"F2": -1}
 

@@ -11,8 +11,11 @@ import pytest
 from test_coordinates import VALVE
 from typer.testing import CliRunner
 
-from thermospin import cli, devicefile, ensemble, signals
-from thermospin.device import Device
+from thermospin.cli import app as cli
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Device
+from thermospin.inference import ensembles as ensemble
+from thermospin.signals import evaluate as signals
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thermospin.export import atomic_file, write_json, write_vtr
+from thermospin.base.files import atomic_file, write_json, write_vtr
 
 
 @dataclasses.dataclass(frozen=True)

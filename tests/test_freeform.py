@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from devices import MATERIALS
 
-from thermospin import design, devicefile, freeform, polygons, signals
-from thermospin.design import Objective
-from thermospin.device import Device
-from thermospin.freeform import Canvas
-from thermospin.regions import outline_of
+from thermospin.base import polygons
+from thermospin.designs import search as design
+from thermospin.designs import topology as freeform
+from thermospin.designs.search import Objective
+from thermospin.designs.topology import Canvas
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Device
+from thermospin.geometry.outlines import outline_of
+from thermospin.signals import evaluate as signals
 
 PLATE = (
     """

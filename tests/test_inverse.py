@@ -21,10 +21,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thermospin import accuracy, export, inverse, predictors, signals, solve
-from thermospin.data import Row
-from thermospin.device import load
+from thermospin import inverse, solve
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.base import files as export
+from thermospin.data.rows import Row
+from thermospin.device.device import load
+from thermospin.inference import predictors
 from thermospin.inverse import Objective, Parameter, Predict
+from thermospin.signals import evaluate as signals
 
 TRUTH = {"zeta": 3.2, "Py.S_s": -3.8e-6, "Py.P": 0.25, "Py.lambda_sf": 5e-9}
 START = {"zeta": 1.0, "Py.S_s": -2e-6, "Py.P": 0.4, "Py.lambda_sf": 5e-9}

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from thermospin import cli, devicefile, gds, newfile, polygons
-from thermospin.device import Device, DeviceError, load
-from thermospin.regions import Patch, Regions
+from thermospin.base import polygons
+from thermospin.cli import app as cli
+from thermospin.device import gds
+from thermospin.device import new as newfile
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Device, DeviceError, load
+from thermospin.geometry.outlines import Patch, Regions
 
 STACK = """
 name = "valve"

@@ -16,11 +16,15 @@ import pytest
 from matplotlib import colors, image
 from typer.testing import CliRunner
 
-from thermospin import cli, data, lockin, plotting, regression, sweepfile
-from thermospin.data import DataError
-from thermospin.device import Device, load
-from thermospin.lockin import measure
-from thermospin.sweepfile import Sweeps, Trace
+from thermospin.cli import app as cli
+from thermospin.data import experiment_file as sweepfile
+from thermospin.data import lockin, regression
+from thermospin.data import rows as data
+from thermospin.data.experiment_file import Sweeps, Trace
+from thermospin.data.lockin import measure
+from thermospin.data.rows import DataError
+from thermospin.device.device import Device, load
+from thermospin.report import figures as plotting
 
 TRUTH = {
     "P": {"R1": 2.0, "R2": -24.0, "R3": -4000.0, "R4": 3e5},

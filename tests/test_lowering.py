@@ -19,9 +19,12 @@ import numpy as np
 import pytest
 from jax import export
 
-from thermospin import harmonics, inverse, predictors, signals, solve
-from thermospin.data import Row
+from thermospin import inverse, solve
+from thermospin.data.rows import Row
+from thermospin.inference import predictors
 from thermospin.model import Model, build
+from thermospin.signals import evaluate as signals
+from thermospin.signals import ladders as harmonics
 
 SIGNALS = [("thermal", "R1.baseline"), ("thermal", "R1.spin"), ("thermal", "R2.baseline"), ("thermal", "R2.spin")]
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from thermospin import analytic, grid, model, operators
-from thermospin.signals import fields, measure
+from thermospin.signals.evaluate import fields, measure
 
 # ------------------------------------------------------------------------------------------ ports and held nodes
 

@@ -16,8 +16,9 @@ import pytest
 from scipy.linalg import eigh
 
 from problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
-from thermospin import analytic, multigrid, operators, solve
-from thermospin.multigrid import Graph, Hierarchy
+from thermospin import analytic, operators, solve
+from thermospin.linear import multigrid
+from thermospin.linear.multigrid import Graph, Hierarchy
 from thermospin.solve import Preconditioner, System
 
 SINGLE = 1e-5

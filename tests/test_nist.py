@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from thermospin import inverse
-from thermospin.data import Row
+from thermospin.data.rows import Row
 from thermospin.inverse import Parameter
 
 SETS = json.loads((Path(__file__).parent / "nist_strd.json").read_text(encoding="utf-8"))["sets"]

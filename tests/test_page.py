@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thermospin import inverse, lockin, page, uncertainty
-from thermospin.data import Row
-from thermospin.device import load
+from thermospin import inverse
+from thermospin.data import lockin
+from thermospin.data.rows import Row
+from thermospin.device.device import load
+from thermospin.inference import uncertainty
 from thermospin.inverse import Parameter
+from thermospin.report import html as page
 
 NAMES = ("zeta", "Py.S_s")
 MATRIX = np.array([[1.0, 0.3e5], [0.2, 1.0e5], [0.5, -0.4e5]])

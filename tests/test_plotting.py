@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from thermospin import device as dv
-from thermospin import plotting
-from thermospin.materials import Material
-from thermospin.plan import Plan
-from thermospin.slices import slice_at
+from thermospin.device import device as dv
+from thermospin.device.materials import Material
+from thermospin.report import figures as plotting
+from thermospin.report.slices import slice_at
+from thermospin.report.views import Plan
 
 NM = 1e-9
 PY = Material("Py", sigma=4.32e6, P=0.25, S=-20e-6, S_s=-3.8e-6, kappa=30.0, lambda_sf=5 * NM)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 
-from thermospin import polygons
+from thermospin.base import polygons
 
 jax.config.update("jax_enable_x64", True)
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thermospin import chains, inverse, posterior
-from thermospin.data import Row
+from thermospin import inverse
+from thermospin.data.rows import Row
+from thermospin.inference import nuts as chains
+from thermospin.inference import posterior
 from thermospin.inverse import Parameter, Predict
 
 pytest.importorskip("numpyro")

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from test_coordinates import VALVE
 
-from thermospin import devicefile, signals
-from thermospin.data import Row
-from thermospin.device import Tie
+from thermospin.data.rows import Row
+from thermospin.device import reader as devicefile
+from thermospin.device.device import Tie
+from thermospin.inference.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, corrected, tied
 from thermospin.model import Model, Progress
-from thermospin.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, corrected, tied
+from thermospin.signals import evaluate as signals
 
 
 def bilinear(factor: float) -> Predict:

@@ -86,7 +86,7 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_says(folder: Path) -> 
 
 
 def test_the_readme_promises_the_files_that_the_demo_writes() -> None:
-    from thermospin.demo import FILES
+    from thermospin.cli.demo import FILES
 
     assert block("main job").strip() == "pip install . && thermospin demo slachter2010"
     assert block("main job writes").split() == [f"slachter2010-demo/{name}" for name in FILES]

@@ -14,8 +14,10 @@ from test_operators import PATCHES, patchwork
 from problems import Block
 from thermospin import grid as grids
 from thermospin import model as models
-from thermospin import operators, refine, signals
+from thermospin import operators
+from thermospin.accuracy import adapt as refine
 from thermospin.operators import Discretisation
+from thermospin.signals import evaluate as signals
 
 NM = 1e-9
 

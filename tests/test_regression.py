@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from thermospin import regression, sweepfile
-from thermospin.switching import Levels
+from thermospin.data import experiment_file as sweepfile
+from thermospin.data import regression
+from thermospin.data.switching import Levels
 
 CURRENTS = (0.5e-3, 0.75e-3, 1.0e-3, 1.25e-3, 1.5e-3)
 R = {"P": {1: 2.0, 2: -24.0, 3: 0.0, 4: 0.0}, "AP": {1: 1.9, 2: -23.0, 3: 0.0, 4: 0.0}}

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from thermospin import inverse, rivals
-from thermospin.data import Row
-from thermospin.device import load
+from thermospin import inverse
+from thermospin.data.rows import Row
+from thermospin.device.device import load
+from thermospin.inference import rivals
+from thermospin.inference.rivals import Comparison
 from thermospin.inverse import Parameter
-from thermospin.rivals import Comparison
 
 X = np.linspace(0.5, 2.0, 12)
 

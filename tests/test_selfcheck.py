@@ -7,8 +7,11 @@ import dataclasses
 import devices
 import pytest
 
-from thermospin import accuracy, harmonics, selfcheck, signals
 from thermospin import model as models
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.accuracy import self_check as selfcheck
+from thermospin.signals import evaluate as signals
+from thermospin.signals import ladders as harmonics
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,14 @@ import pytest
 from devices import MATERIALS
 from test_coordinates import VALVE
 
-from thermospin import devicefile, inverse, shapes, signals, uncertainty
-from thermospin.data import Row
+from thermospin import inverse
+from thermospin.accuracy.sensitivity import sensitivity
+from thermospin.data.rows import Row
+from thermospin.device import reader as devicefile
+from thermospin.inference import uncertainty
 from thermospin.model import Model
-from thermospin.sensitivities import sensitivity
+from thermospin.signals import dimension_slopes as shapes
+from thermospin.signals import evaluate as signals
 
 TIGHT = 1e-12
 WANTED = [(e, f"R{n}.{part}") for e in ("local", "across") for n in (1, 2) for part in ("baseline", "spin")]
@@ -170,7 +174,7 @@ def test_a_fit_finds_a_dimension_again() -> None:
 
 
 def test_a_table_of_sensitivities_has_every_parameter_once(model: Model, tmp_path) -> None:
-    from thermospin.design_figures import sensitivity_picture
+    from thermospin.report.design_figures import sensitivity_picture
 
     found = sensitivity(model)
     listed = [*found.order(), *found.idle(), *found.zero()]

@@ -15,8 +15,10 @@ import pytest
 from devices import bar
 from scipy.sparse import csr_array, random_array
 
-from thermospin import sharded, signals, traffic
-from thermospin.rows import Rows
+from thermospin.linear.sparse import Rows
+from thermospin.parallel import sharding as sharded
+from thermospin.parallel import traffic
+from thermospin.signals import evaluate as signals
 
 #: Runs in a process of its own, whose JAX has eight devices: a valve, levels split down to 200 nodes.
 RUN = """

@@ -24,10 +24,12 @@ import pytest
 from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
-from thermospin import analytic, diagnosis, model, operators, signals, solve
-from thermospin.device import Experiment
+from thermospin import analytic, model, operators, solve
+from thermospin.device.device import Experiment
 from thermospin.model import Model
-from thermospin.signals import Evaluation, evaluate, fields, measure, predict
+from thermospin.signals import diagnosis
+from thermospin.signals import evaluate as signals
+from thermospin.signals.evaluate import Evaluation, evaluate, fields, measure, predict
 
 TIGHT = 2e-11
 """Tolerance of solves where fields have to be good to 6e-10."""

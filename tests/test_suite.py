@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from suite import CASES, drive_and_probe, joule_and_change, relative_residual
 
-from thermospin import diagnosis, layout, solve
+from thermospin import solve
+from thermospin.geometry import boxes as layout
+from thermospin.signals import diagnosis
 
 TOLERANCE = 1e-10
 #: Most iterations to `TOLERANCE`, by order, for every right-hand side of every case.

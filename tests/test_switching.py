@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from thermospin import switching
-from thermospin.switching import Switch
+from thermospin.data import switching
+from thermospin.data.switching import Switch
 
 
 def trace(

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from thermospin import inverse, uncertainty
-from thermospin.data import Row
+from thermospin import inverse
+from thermospin.data.rows import Row
+from thermospin.inference import uncertainty
 from thermospin.inverse import Parameter, Predict
 
 NAMES = ("a.S", "b.S")
@@ -181,8 +182,9 @@ def test_a_measurement_does_not_refine_the_grid() -> None:
 
 def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     """A bar of two contacts, R1 = L/(sigma A): its length moved by 10 % moves R1 by 10 %, its thickness by -10 %."""
-    from thermospin import device as devices
-    from thermospin import devicefile, signals
+    from thermospin.device import device as devices
+    from thermospin.device import reader as devicefile
+    from thermospin.signals import evaluate as signals
 
     text = """
     length_unit = "nm"

@@ -10,74 +10,74 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from thermospin.base.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from thermospin.accuracy import assess as assess
-    from thermospin.data import DataError as DataError
-    from thermospin.data import Row as Row
-    from thermospin.data import load as load_data
-    from thermospin.device import Contact as Contact
-    from thermospin.device import Device as Device
-    from thermospin.device import DeviceError as DeviceError
-    from thermospin.device import Experiment as Experiment
-    from thermospin.device import HeatSink as HeatSink
-    from thermospin.device import Solid as Solid
-    from thermospin.device import load as load
+    from thermospin.accuracy.adapt import Adapted as Adapted
+    from thermospin.accuracy.adapt import adapt as adapt
+    from thermospin.accuracy.error_bars import assess as assess
+    from thermospin.accuracy.self_check import SelfCheck as SelfCheck
+    from thermospin.accuracy.self_check import self_check as self_check
+    from thermospin.accuracy.sensitivity import Sensitivity as Sensitivity
+    from thermospin.accuracy.sensitivity import sensitivity as sensitivity
+    from thermospin.data.rows import DataError as DataError
+    from thermospin.data.rows import Row as Row
+    from thermospin.data.rows import load as load_data
+    from thermospin.device.device import Contact as Contact
+    from thermospin.device.device import Device as Device
+    from thermospin.device.device import DeviceError as DeviceError
+    from thermospin.device.device import Experiment as Experiment
+    from thermospin.device.device import HeatSink as HeatSink
+    from thermospin.device.device import Solid as Solid
+    from thermospin.device.device import load as load
+    from thermospin.device.materials import Material as Material
+    from thermospin.device.materials import MaterialError as MaterialError
+    from thermospin.inference.result import FitResult as FitResult
     from thermospin.inverse import fit as fit
-    from thermospin.materials import Material as Material
-    from thermospin.materials import MaterialError as MaterialError
     from thermospin.model import Model as Model
     from thermospin.model import build as build
-    from thermospin.refine import Adapted as Adapted
-    from thermospin.refine import adapt as adapt
-    from thermospin.report import FitResult as FitResult
-    from thermospin.selfcheck import SelfCheck as SelfCheck
-    from thermospin.selfcheck import self_check as self_check
-    from thermospin.sensitivities import Sensitivity as Sensitivity
-    from thermospin.sensitivities import sensitivity as sensitivity
-    from thermospin.signals import Errors as Errors
-    from thermospin.signals import NodalFields as NodalFields
-    from thermospin.signals import Signals as Signals
-    from thermospin.signals import evaluate as evaluate
-    from thermospin.signals import fields as fields
-    from thermospin.signals import measure as measure
-    from thermospin.signals import predict as predict
+    from thermospin.signals.evaluate import Errors as Errors
+    from thermospin.signals.evaluate import NodalFields as NodalFields
+    from thermospin.signals.evaluate import Signals as Signals
+    from thermospin.signals.evaluate import evaluate as evaluate
+    from thermospin.signals.evaluate import fields as fields
+    from thermospin.signals.evaluate import measure as measure
+    from thermospin.signals.evaluate import predict as predict
     from thermospin.solve import NotConverged as NotConverged
 
     __all__ = ["load_data"]
 
-__version__ = "0.1.0"
-
 #: Where each public name lives. Imported when first used: the command line must not wait for JAX to print its help.
 _HOME = {
-    "assess": "accuracy",
-    "DataError": "data",
-    "Row": "data",
-    "Contact": "device",
-    "Device": "device",
-    "DeviceError": "device",
-    "Experiment": "device",
-    "HeatSink": "device",
-    "Solid": "device",
-    "load": "device",
+    "assess": "accuracy.error_bars",
+    "DataError": "data.rows",
+    "Row": "data.rows",
+    "Contact": "device.device",
+    "Device": "device.device",
+    "DeviceError": "device.device",
+    "Experiment": "device.device",
+    "HeatSink": "device.device",
+    "Solid": "device.device",
+    "load": "device.device",
     "fit": "inverse",
-    "Material": "materials",
-    "MaterialError": "materials",
+    "Material": "device.materials",
+    "MaterialError": "device.materials",
     "Model": "model",
     "build": "model",
-    "Adapted": "refine",
-    "adapt": "refine",
-    "FitResult": "report",
-    "SelfCheck": "selfcheck",
-    "self_check": "selfcheck",
-    "Sensitivity": "sensitivities",
-    "sensitivity": "sensitivities",
-    "Errors": "signals",
-    "NodalFields": "signals",
-    "Signals": "signals",
-    "evaluate": "signals",
-    "fields": "signals",
-    "measure": "signals",
-    "predict": "signals",
+    "Adapted": "accuracy.adapt",
+    "adapt": "accuracy.adapt",
+    "FitResult": "inference.result",
+    "SelfCheck": "accuracy.self_check",
+    "self_check": "accuracy.self_check",
+    "Sensitivity": "accuracy.sensitivity",
+    "sensitivity": "accuracy.sensitivity",
+    "Errors": "signals.evaluate",
+    "NodalFields": "signals.evaluate",
+    "Signals": "signals.evaluate",
+    "evaluate": "signals.evaluate",
+    "fields": "signals.evaluate",
+    "measure": "signals.evaluate",
+    "predict": "signals.evaluate",
     "NotConverged": "solve",
 }
 
@@ -86,7 +86,7 @@ __all__ = sorted([*_HOME, "load_data"])
 
 def __getattr__(name: str) -> Any:
     if name == "load_data":
-        return importlib.import_module("thermospin.data").load
+        return importlib.import_module("thermospin.data.rows").load
     if name in _HOME:
         return getattr(importlib.import_module(f"thermospin.{_HOME[name]}"), name)
     raise AttributeError(f"module 'thermospin' has no attribute '{name}'")

@@ -1,5 +1,5 @@
 """`python -m thermospin` is the command `thermospin`."""
 
-from thermospin.cli import main
+from thermospin.cli.app import main
 
 main()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thermospin import polygons
+from thermospin.base import polygons
 
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 

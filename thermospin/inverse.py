@@ -26,13 +26,17 @@ import numpy as np
 from scipy import linalg, optimize
 from scipy.stats import qmc
 
-from thermospin import __version__, abreast, accuracy, report, signals
-from thermospin.data import Row
-from thermospin.device import OF, Device, Tie, known_parameters
-from thermospin.materials import SI_UNITS, key_of, nearest
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.base.version import __version__
+from thermospin.data.rows import Row
+from thermospin.device.device import OF, Device, Tie, known_parameters
+from thermospin.device.materials import SI_UNITS, key_of, nearest
+from thermospin.inference import result as report
+from thermospin.inference.predictors import RESIDUAL, Copies, Joint, Journal, Predict, Predictor, corrected, tied
+from thermospin.inference.result import FitResult, Fitted, Identifiability
 from thermospin.model import Model, Progress
-from thermospin.predictors import RESIDUAL, Copies, Joint, Journal, Predict, Predictor, corrected, tied
-from thermospin.report import FitResult, Fitted, Identifiability
+from thermospin.parallel import tasks as abreast
+from thermospin.signals import evaluate as signals
 
 #: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.
 RANK_CUTOFF = 1e-8

@@ -15,11 +15,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import grid as grids
-from thermospin import operators, polygons, sharded, solve
-from thermospin.device import Device
+from thermospin import operators, solve
+from thermospin.base import polygons
+from thermospin.device.device import Device
+from thermospin.geometry.outlines import Regions
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
-from thermospin.regions import Regions
+from thermospin.parallel import sharding as sharded
 from thermospin.solve import Preconditioner, System
 
 Scalar = float | Float[Array, ""]

@@ -31,7 +31,7 @@ from scipy import ndimage
 from scipy.sparse import csr_array, vstack
 
 from thermospin.grid import Grid, gauss_lobatto
-from thermospin.rows import Rows, take
+from thermospin.linear.sparse import Rows, take
 
 Fields = Float[Array, "unknowns columns"]
 

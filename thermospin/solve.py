@@ -18,8 +18,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from thermospin import multigrid, operators
+from thermospin import operators
 from thermospin.grid import Grid, gauss_lobatto
+from thermospin.linear import multigrid
 from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 
 #: Default bound on the true relative residual.

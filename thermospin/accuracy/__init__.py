@@ -1,0 +1,1 @@
+"""Error bars of signals, grids adapted to them, self-checks and sensitivities."""

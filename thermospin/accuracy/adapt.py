@@ -1,0 +1,337 @@
+"""A grid that the signals choose: adjoint-weighted indicators on each axis, and grid lines where those ask for them.
+
+The error of a signal is, to the second order, the form of the operator on the errors of a field and of its adjoint
+(docs/accuracy.md). Both errors show in the highest polynomials that a solution has along a grid line: where these are
+small the fields are resolved. Their product, summed over all other directions, says what each slab of cells costs in
+accuracy; the cells in it say what it costs in unknowns; grid lines go where one more helps most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from thermospin import grid as grids
+from thermospin import model as models
+from thermospin import operators
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.device.device import Device, Experiment
+from thermospin.grid import Features, Grid
+from thermospin.model import Model, Parameters, Progress
+from thermospin.signals import evaluate as signals
+from thermospin.signals import ladders as harmonics
+from thermospin.signals.evaluate import Signals
+
+#: Factor by which cells may grow from one to the next, less one. Towards edges where fields are singular the best grid
+#: is geometric, and the more so the higher the order.
+GROWTH = {1: 1.5, 2: 4.0, 3: 8.0}
+#: Sizes of the grids before the last one, as parts of it.
+PASSES = (1 / 7,)
+#: From where on it is taken for such a rest, and left out of a tolerance.
+REST = 3.0
+#: Solves on grids that are only passed through: indicators need two digits.
+PASSING = 1e-5
+#: Cells of the first grid for a tolerance, in units of the coarsest that the faces allow.
+START = 3.0
+#: Errors are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
+RATE, LEAST_GROWTH, MOST_GROWTH = 1.2, 1.5, 4.0
+#: Where a tolerance is given up.
+MOST_UNKNOWNS = 4_000_000
+#: What no indicator sees still counts for so much of an even share: grids get finer everywhere in the end.
+UNSEEN = 1e-3
+#: A cell becomes at most so many times smaller or larger from one grid to the next.
+CHANGE = 32.0
+#: Range of the logarithm of the level within which a budget is looked for.
+LEVELS = 30.0
+#: A signal of which the indicators add up to more than this part of it is what is left of contributions that cancel
+#: (or is far from being resolved); it counts less the worse that is, for it would take all lines for itself.
+CANCELLATION = 0.5
+
+_surplus = eqx.filter_jit(operators.surplus_power)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One grid of the path.
+
+    Attributes:
+      cells, unknowns: its size.
+      wall_s: time from its choice to its signals or indicators [s].
+      worst: signal with the largest relative error bar, and that bar; None on grids that were only passed through.
+    """
+
+    cells: int
+    unknowns: int
+    wall_s: float
+    worst: tuple[str, float] | None = None
+
+    def __str__(self) -> str:
+        bar = "" if self.worst is None else f", {self.worst[0]} good to {self.worst[1]:.2g} of its value"
+        return f"{self.cells:,} cells, {self.unknowns:,} unknowns, {self.wall_s:.1f} s{bar}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapted:
+    """Signals on a grid that was chosen for them.
+
+    Attributes:
+      model: the device on the last grid.
+      signals: on it, with error bars.
+      path: all grids, the last one last.
+      rests: signals that were left out of the choice, "experiment R1.spin", and how many times as large as the signal
+        the contributions are that cancel in it.
+      met: whether all others are within the tolerance; True where none was given.
+    """
+
+    model: Model
+    signals: Signals
+    path: tuple[Step, ...]
+    rests: dict[str, float]
+    met: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """What `Signals.to_json` gives, and the path."""
+        path = [{"cells": each.cells, "unknowns": each.unknowns, "wall_s": each.wall_s} for each in self.path]
+        return self.signals.to_json() | {"path": path}
+
+    def words(self) -> list[str]:
+        """The path, and what was left out, line by line."""
+        lines = [f"grid {number}: {step}" for number, step in enumerate(self.path, 1)]
+        for name, times in self.rests.items():
+            lines.append(
+                f"{name} did not choose: it is zero"
+                if math.isinf(times)
+                else f"{name} did not choose: what cancels in it is {times:.2g} times as large; see its error bar"
+            )
+        return lines
+
+
+def adapt(
+    device: Device,
+    *,
+    cells: int | None = None,
+    tolerance: float | None = None,
+    order: int = 3,
+    wanted: Sequence[tuple[str, str]] | None = None,
+    harmonics: int = 2,
+    parameters: Parameters | None = None,
+    devices: int = 1,
+    progress: Progress | None = None,
+) -> Adapted:
+    """Signals on a grid whose lines are where they matter most for these signals.
+
+    Solves on a coarse grid, puts the lines where the indicators ask for them, and solves again: with the whole budget,
+    or with more and more cells until the error bars are within a tolerance.
+
+    Args:
+      device: what is to be computed.
+      cells: budget of cells.
+      tolerance: largest relative error bar of any signal that is not a small rest of what cancels; instead of `cells`.
+      order: polynomial order 1, 2 or 3.
+      wanted: signals that the grid is for, such as ("thermal", "R2.spin"); None: baseline and spin part of all.
+      harmonics: highest harmonic that is computed.
+      parameters: values by name; those left out are the device's own.
+      devices: how many solve together, see `Model.on_devices`; grids with too few cells for them are left to one.
+      progress: is told what goes on.
+    Raises:
+      ValueError: neither or both of budget and tolerance, one that is out of range, or a budget below one cell between
+        neighbouring faces.
+      NotConverged: a solve missed its tolerance.
+    """
+    _require_sensible(cells, tolerance, order)
+    features, values = device.features, dict(parameters or {})
+    if wanted is None:
+        wanted = [(name, part) for name, each in device.experiments.items() for part in parts_of(each, harmonics)]
+    harmonics = max(harmonics, *(int(signal[1]) for _, signal in wanted))
+    coarsest = grids.at_coarseness(features, order, 1e6).cells
+    if cells is not None and cells < coarsest:
+        grids.choose(features, order, cells)  # raises
+    budgets = [START * coarsest] if cells is None else [max(part * cells, coarsest) for part in (*PASSES, 1.0)]
+    path: list[Step] = []
+    grid = grids.choose(features, order, int(budgets.pop(0)))
+    while True:
+        began = time.monotonic()
+        enough = max(len(lines) for lines in grid.lines) > devices
+        model = models.on_grid(device, grid, progress=progress).on_devices(devices if enough else 1)
+        fields, worst = None, None
+        if budgets or tolerance is not None:  # another grid may follow
+            evaluation = signals.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)
+            found, rests = indicators(model, evaluation, wanted, values)
+            fields = evaluation.fields
+        if not budgets:
+            result = signals.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
+            result = accuracy.assess(model, result, values, progress=progress)
+            worst = _worst(result, [each for each in wanted if " ".join(each) not in rests] or wanted)
+        path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
+        if progress is not None:
+            progress(f"{device.name}: {path[-1]}")
+        if worst is not None:
+            excess = 0.0 if tolerance is None else worst[1] / tolerance
+            factor = float(np.clip(excess ** (1 / RATE), LEAST_GROWTH, MOST_GROWTH))
+            if excess <= 1 or factor * model.unknowns > MOST_UNKNOWNS:
+                return Adapted(model, result, tuple(path), rests, met=excess <= 1)
+            grid = redistributed(features, grid, found, int(factor * grid.cells))
+        else:
+            grid = redistributed(features, grid, found, int(budgets.pop(0)))
+
+
+def _require_sensible(cells: int | None, tolerance: float | None, order: int) -> None:
+    if (cells is None) == (tolerance is None):
+        raise ValueError(f"give either cells or tolerance; got cells={cells}, tolerance={tolerance}")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ValueError(f"tolerance is {tolerance:g}; it is a part of the signals, between 0 and 1, such as 0.01")
+    if order not in GROWTH:
+        raise ValueError(f"order is {order}; expected one of {', '.join(map(str, GROWTH))}")
+
+
+def parts_of(experiment: Experiment, highest: int) -> list[str]:
+    """Names of the signals that a grid serves: baseline and spin part where there are P and AP, else all states."""
+    parts = ["baseline", "spin"] if {"P", "AP"} <= set(experiment.states) else list(experiment.states)
+    return [f"R{n}.{part}" for n in range(1, highest + 1) for part in parts]
+
+
+def indicators(
+    model: Model, evaluation: signals.Evaluation, wanted: Sequence[tuple[str, str]], parameters: Parameters
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """What each slab of cells across x, y and z contributes to the relative errors of the signals, up to a factor.
+
+    The sum over k of l_(n-k).A u_k with the highest polynomials of both fields along the axis (`surplus_power`), its
+    absolute value summed over the segments of a slab, divided by the signal, and summed over the signals. Signals that
+    are the small rest of contributions that cancel would take all lines for themselves; see `CANCELLATION`.
+
+    Args:
+      model: where it was solved.
+      evaluation: of the signals, with complete ladders.
+      wanted: the signals, as for `evaluate`.
+      parameters: values by name.
+    Returns:
+      for each axis an array (slabs,), and the signals that are such rests with how much larger their contributions are.
+    """
+    values = dict(zip(wanted, evaluation.values, strict=True))
+    slabs = [_slabs(model, axis) for axis in range(3)]
+    total = [np.zeros(len(model.grid.lines[axis]) - 1) for axis in range(3)]
+    rests: dict[str, float] = {}
+    for name, ladders in evaluation.fields.items():
+        experiment = model.device.experiments[name]
+        rows = _rows(model, experiment, ladders, parameters)
+        for (_, signal), value in ((key, value) for key, value in values.items() if key[0] == name):
+            harmonic, _, part = signal.partition(".")
+            found = [
+                harmonics.readings(experiment, [r[axis] for r in rows], int(harmonic[1]))[part] for axis in range(3)
+            ]
+            sizes = [np.bincount(slabs[a], np.abs(found[a]), len(total[a])) for a in range(3)]
+            whole = sum(float(each.sum()) for each in sizes)
+            if whole > REST * abs(value) or not value:
+                rests[f"{name} {signal}"] = float(whole / abs(value)) if value else math.inf
+            weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
+            total = [before + weight * each for before, each in zip(total, sizes, strict=True)]
+    return total, rests
+
+
+def _worst(found: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
+    """The signal with the largest relative error bar, and that bar."""
+    relative = {" ".join(each): found.error(*each) / max(abs(found[each]), 1e-300) for each in wanted}
+    name = max(relative, key=lambda each: relative[each])
+    return name, relative[name]
+
+
+def _rows(
+    model: Model, experiment: Experiment, ladders: Sequence[harmonics.Ladder], parameters: Parameters
+) -> list[list[list[np.ndarray]]]:
+    """For each state (the first, then first minus other) and axis the contributions to R_n by segment."""
+    values = {name: parameters.get(name, value) for name, value in model.parameters.items()}
+    law, *others = harmonics.laws(model.disc, model.constitution, harmonics.signs_of(model, experiment), values)
+
+    def of_state(law: operators.Coefficients, u: Sequence[jax.Array], l: Sequence[jax.Array]) -> list[list[np.ndarray]]:  # noqa: E741
+        out: list[list[np.ndarray]] = [[], [], []]
+        for n in range(1, len(u) + 1):
+            terms = [_surplus(model.disc, law, l[n - k][:, None], u[k - 1][:, None]) for k in range(1, n + 1)]
+            for axis in range(3):
+                out[axis].append(np.sum([np.asarray(term[axis])[:, 0] for term in terms], axis=0))
+        return out
+
+    first = ladders[0]
+    rows = [of_state(law, first.u, first.l)]
+    for states, change in zip(others, ladders[1:], strict=True):
+        other = of_state(
+            states.other,
+            [a - d for a, d in zip(first.u, change.u, strict=True)],
+            [a - d for a, d in zip(first.l, change.l, strict=True)],
+        )
+        rows.append([[a - b for a, b in zip(*pair, strict=True)] for pair in zip(rows[0], other, strict=True)])
+    return rows
+
+
+def _slabs(model: Model, axis: int) -> np.ndarray:
+    """Slab of cells that each segment of an axis lies in."""
+    shape = tuple(len(nodes) for nodes in model.grid.nodes)
+    first = model.disc.index_T[np.asarray(model.disc.axes[axis].nodes_T)[0]]
+    return np.unravel_index(first, shape)[axis] // model.grid.order % (shape[axis] // model.grid.order)
+
+
+def _costs(grid: Grid, metals: np.ndarray) -> list[np.ndarray]:
+    """Unknowns that one more slab like each of the present ones would add, up to a factor."""
+    live = grid.domain >= 0
+    unknowns = live.astype(float) + 2 * (live & metals[grid.domain])
+    return [unknowns.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+
+
+def _lines(
+    features: Features, grid: Grid, found: Sequence[np.ndarray], costs: Sequence[np.ndarray], level: float
+) -> list[np.ndarray]:
+    """Grid lines for which every slab contributes about `level` times its cost.
+
+    Contributions of smooth fields fall like the width to the power 2 p - 1, which gives the width that is asked for
+    all over a slab. At a face fields may be singular, r^(1/2) at worst, and what the first cell contributes falls like
+    its width: at faces alone that is asked for.
+    """
+    out = []
+    for axis, line in enumerate(grid.lines):
+        faces, width = features.faces(axis), np.diff(line)
+        ratio = level * costs[axis] / np.maximum(found[axis], 1e-100)
+        smooth, singular = (
+            width * np.clip(ratio**power, 1 / CHANGE, CHANGE) for power in (1 / max(2 * grid.order - 1, 1), 1.0)
+        )
+        lows, highs, sizes = [line[:-1]], [line[1:]], [smooth]
+        for end in (line[:-1], line[1:]):
+            at_face = np.isclose(end[:, None], faces[None, :], rtol=0, atol=1e-3 * width.min()).any(axis=1)
+            lows.append(end[at_face])
+            highs.append(end[at_face])
+            sizes.append(singular[at_face])
+        spans = np.concatenate(lows), np.concatenate(highs)
+        out.append(grids.graded_lines(faces, np.concatenate(sizes), float(np.log1p(GROWTH[grid.order])), spans))
+    return out
+
+
+def redistributed(features: Features, grid: Grid, found: Sequence[np.ndarray], cells: int) -> Grid:
+    """The grid of at most so many cells whose lines are where the indicators of another grid ask for them.
+
+    Args:
+      features: the device's faces; lines stay on all of them.
+      grid: the other grid.
+      found: `indicators` on it.
+      cells: budget.
+    """
+    metals = np.zeros(max(features.domains) + 1, bool)
+    metals[list(features.domains)] = features.metals
+    costs = _costs(grid, metals)
+    even = UNSEEN * sum(map(np.sum, found)) / sum(map(np.sum, costs))
+    found = [each + even * cost for each, cost in zip(found, costs, strict=True)]
+
+    def at(log_level: float) -> Grid:
+        lines = _lines(features, grid, found, costs, float(np.exp(log_level)))
+        return features.grid(lines, grid.order)
+
+    coarse = float(np.log(sum(map(np.sum, found)) / sum(map(np.sum, costs)))) + LEVELS
+    fine = coarse - 2 * LEVELS
+    while coarse - fine > 0.05:
+        middle = (fine + coarse) / 2
+        fine, coarse = (middle, coarse) if at(middle).cells > cells else (fine, middle)
+    return at(coarse)

@@ -1,0 +1,228 @@
+"""How far the signals of a model are from those of the equations: error bars of the grid and of the solver.
+
+The bar of the grid comes from the orders below on the same grid lines. Fields behave like r^lambda along edges where
+materials or insulation meet; there signals converge with the order like p^(-4 lambda), everywhere else faster, so that
+the last difference bounds what is still to come. docs/accuracy.md has the derivation, what else was tried, and how
+often the bars cover the truth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from thermospin import solve
+from thermospin.model import Model, Parameters, Progress
+from thermospin.signals.evaluate import Errors, Parts, Signals, measure
+
+#: Exponent of errors ~ p^-s at a re-entrant edge of one material, lambda = 2/3; what is still to come is guessed by it.
+EXPONENT = 8 / 3
+#: What follows a difference of two orders is taken to be at most so many times that difference, as long as differences
+#: fall: what benchmarks/calibration.py asks for. Where lambda = 1/2 it is 1/3 at order 2 and 0.8 at order 3.
+REST = {2: 0.6, 3: 1.0}
+#: Of three orders the second difference is expected to be at most REST/SLOWNESS times the first; the bar grows beyond,
+#: and with the square of their ratio where they do not fall at all.
+SLOWNESS = 3.0
+#: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
+CROSSING = 0.01
+#: Of two orders the difference is expected to be at most this part of the signal; the bar grows with its square beyond.
+LARGE = 0.4
+#: Bars grow to so many times the signal at most: more is not meant by "not resolved".
+UNRESOLVED = 5.0
+#: Ratios of two differences between which a sequence is taken for asymptotic, and is extrapolated; LIMIT is the error
+#: of that in units of the last difference.
+ASYMPTOTIC = (0.1, 0.4)
+LIMIT = 0.35
+#: R2 is wrong by at most so many relative residuals, in units of its largest state (measured: up to 10).
+AMPLIFICATION = 20.0
+
+#: Bound on the error of cut cells, in units of what other lines change: 9/7 if it fell like h^2 evenly.
+CUT = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Tail:
+    """What the orders beyond the last one of a sequence would change.
+
+    Attributes:
+      error: bound on that.
+      limit: best guess of the value that they lead to; NaN where the sequence is not seen to be asymptotic.
+      limit_error: bound on the error of this guess.
+    """
+
+    error: float
+    limit: float
+    limit_error: float
+
+
+def tail(values: Sequence[float]) -> Tail:
+    """What is left of a sequence of values at the orders 1, 2, ... p on the same grid lines.
+
+    If errors fall like p^-s the last difference d is followed by d rho/(1 - rho), rho = ((p - 1)/p)^s. The bound takes
+    the slowest that was seen; where differences fall more slowly yet, or are large, it says that nothing is known.
+
+    Args:
+      values: at orders 1 to 2 or 1 to 3.
+    Source: Babuska, Suri, SIAM J. Numer. Anal. 24, 750 (1987): p-version, singular solutions.
+    """
+    last, largest = len(values), max(map(abs, values))
+    if not largest:
+        return Tail(0.0, 0.0, 0.0)
+    difference = values[-1] - values[-2]
+    size = abs(difference)
+    if last == 2:
+        growth = max(1.0, size / (LARGE * max(abs(values[-1]), 1e-300))) ** 2
+        return Tail(min(REST[2] * growth * size, max(size, UNRESOLVED * largest)), math.nan, math.nan)
+    before = values[1] - values[0]
+    ratio = difference / before if before else math.inf if size else 0.0
+    error = min(max(REST[3], SLOWNESS * ratio * max(ratio, 1.0)) * size, max(size, UNRESOLVED * largest))
+    error = max(error, CROSSING * abs(before))
+    if not ASYMPTOTIC[0] <= ratio <= ASYMPTOTIC[1]:
+        return Tail(error, math.nan, math.nan)
+    rho = ((last - 1) / last) ** EXPONENT
+    return Tail(error, values[-1] + difference * rho / (1 - rho), LIMIT * size)
+
+
+def assess(
+    model: Model,
+    found: Signals,
+    parameters: Parameters | None = None,
+    *,
+    progress: Progress | None = None,
+    tolerance: float = solve.TOLERANCE,
+) -> Signals:
+    """Signals with error bars: solves once more at the orders below (for order 1: at order 2).
+
+    Where edges cut cells, once more on other lines: what these cells make wrong hardly depends on the order.
+
+    Args:
+      model: where the signals were computed.
+      found: the signals.
+      parameters: values by name that they were computed with; those left out are the device's own.
+      progress: is told what goes on.
+      tolerance: of the solves.
+    Raises:
+      NotConverged: a solve missed its tolerance.
+    """
+    result = with_errors(found, at_orders(model, found, parameters, progress=progress, tolerance=tolerance))
+    other = elsewhere(model)
+    if other is None or result.errors is None:
+        return result
+    if progress is not None:
+        progress(f"{model.device.name}: the same on other grid lines, for the error bars")
+    harmonics = max(int(name[1]) for each in found.experiments.values() for name in each)
+    moved = measure(other, parameters, harmonics=harmonics, progress=progress, tolerance=tolerance)
+
+    def both(bar: float, here: float, there: float) -> float:
+        return bar + CUT * abs(here - there)
+
+    grid = _each(both, [result.errors.grid, found.experiments, moved.experiments])
+    return dataclasses.replace(result, errors=dataclasses.replace(result.errors, grid=grid))
+
+
+def at_orders(
+    model: Model,
+    found: Signals,
+    parameters: Parameters | None = None,
+    *,
+    progress: Progress | None = None,
+    tolerance: float = solve.TOLERANCE,
+) -> list[Signals]:
+    """The same signals on the same grid lines at the orders 1, 2 and, if that is the model's, 3; see `assess`."""
+    own = model.grid.order
+    harmonics = max(int(name[1]) for each in found.experiments.values() for name in each)
+
+    def at(other: Model) -> Signals:
+        if progress is not None:
+            progress(f"{model.device.name}: the same at order {other.grid.order}, for the error bars")
+        return measure(other, parameters, harmonics=harmonics, progress=progress, tolerance=tolerance)
+
+    # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
+    # in turn: messages must be sent in one order.
+    with ThreadPoolExecutor(1 if model.devices > 1 else None) as pool:
+        out = list(pool.map(at, companions(model)))
+    out.insert(own - 1, found)
+    return out
+
+
+def companions(model: Model) -> list[Model]:
+    """The same grid lines with elements of the orders below; for order 1 with those of order 2."""
+    own = model.grid.order
+    return [
+        model.with_grid(dataclasses.replace(model.grid, order=order))
+        for order in range(1, max(own, 2) + 1)
+        if order != own
+    ]
+
+
+def elsewhere(model: Model) -> Model | None:
+    """The same device and order on about three quarters of the lines; None where no edge cuts a cell."""
+    grid = model.grid
+    if not grid.prisms or not grid.cuts:
+        return None
+    for factor in (0.75, 4 / 3):  # the latter where coarser cells would short-circuit a gap
+        lines = list(grid.lines)
+        for axis in range(2):
+            faces = np.searchsorted(grid.lines[axis], model.device.features.faces(axis) - 1e-15)
+            counts = [max(1, round(factor * int(n))) for n in np.diff(faces)]
+            places = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(faces[:-1], faces[1:], counts, strict=True)]
+            at = np.append(np.concatenate(places), faces[-1])
+            lines[axis] = np.interp(at, np.arange(len(grid.lines[axis])), grid.lines[axis])
+        try:
+            return model.with_grid(model.device.features.grid(lines, grid.order))
+        except ValueError:
+            if factor > 1:
+                raise
+    return None
+
+
+def error(values: Sequence[float], order: int) -> float:
+    """Bound on the error of the value at an order, out of those at the orders 1 to `order`, at least to 2."""
+    # Of order 1 the error is that of order 2 and the way to it.
+    return tail(values).error + abs(values[-1] - values[order - 1])
+
+
+def with_errors(found: Signals, by_order: Sequence[Signals]) -> Signals:
+    """Signals with the error bars that `at_orders` leads to."""
+    trees = [each.experiments for each in by_order]
+    return dataclasses.replace(
+        found,
+        errors=Errors(
+            grid=_each(lambda *values: error(values, found.order), trees),
+            solver=_solver_errors(found),
+            limit=_each(lambda *values: tail(values).limit, trees),
+            limit_error=_each(lambda *values: tail(values).limit_error, trees),
+        ),
+    )
+
+
+def _solver_errors(found: Signals) -> Parts:
+    """Bounds, in units of the largest state: the relative residual for stationary harmonics, more for the others."""
+    residual = max(found.relative_residual, default=0.0)
+    harmonics = {name for each in found.experiments.values() for name in each}
+    stationary = (len(harmonics) + 1) // 2
+    return {
+        name: {
+            harmonic: dict.fromkeys(
+                parts,
+                max(map(abs, parts.values())) * residual * (1.0 if int(harmonic[1]) <= stationary else AMPLIFICATION),
+            )
+            for harmonic, parts in each.items()
+        }
+        for name, each in found.experiments.items()
+    }
+
+
+def _each(form: Callable[..., float], trees: Sequence[Parts]) -> Parts:
+    """form(value, ...) for every signal of trees of the same experiments, harmonics and parts."""
+    return {
+        name: {
+            harmonic: {part: form(*(tree[name][harmonic][part] for tree in trees)) for part in parts}
+            for harmonic, parts in each.items()
+        }
+        for name, each in trees[0].items()
+    }

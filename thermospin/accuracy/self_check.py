@@ -1,0 +1,121 @@
+"""Whether the numbers of a device can be trusted: reciprocity, refinement, and what they say, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from thermospin.accuracy import error_bars as accuracy
+from thermospin.device.device import Experiment
+from thermospin.inference.result import percent
+from thermospin.model import Model, Progress
+from thermospin.signals import evaluate as signals
+from thermospin.signals import ladders as harmonics
+from thermospin.signals.evaluate import Signals
+from thermospin.signals.ladders import Ladder
+
+#: Readings are right to the relative residual, 1e-9, times the root of a condition number (below 1e3) and their own
+#: cancellation; an exchange that changes R1 by more is a fault.
+RECIPROCITY = 1e-6
+#: Relative error bars up to which a signal counts as good, and from which on it is not resolved.
+GOOD, UNRESOLVED = 0.05, 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfCheck:
+    """What was found.
+
+    Attributes:
+      signals: of the device, with error bars.
+      reciprocity: for each experiment the largest relative difference to R1 that it makes to exchange the contacts
+        that carry current with those that are read.
+    """
+
+    signals: Signals
+    reciprocity: Mapping[str, float]
+
+    @property
+    def passed(self) -> bool:
+        """Whether reciprocity holds and some signal is resolved."""
+        resolved = any(each < UNRESOLVED for each in self._relative().values())
+        return resolved and all(each <= RECIPROCITY for each in self.reciprocity.values())
+
+    def _relative(self) -> dict[str, float]:
+        """Error bar of each signal in units of the signal."""
+        return {
+            f"{name} {harmonic}.{part}": self.signals.error(name, f"{harmonic}.{part}") / abs(value)
+            for name, each in self.signals.experiments.items()
+            for harmonic, parts in each.items()
+            for part, value in parts.items()
+            if value
+        }
+
+    def words(self) -> list[str]:
+        """Line by line."""
+        lines = []
+        for name, difference in self.reciprocity.items():
+            verdict = "as it must be" if difference <= RECIPROCITY else "WHICH IS A FAULT: it must not change"
+            lines.append(
+                f"Reciprocity of {name}: with current and voltage contacts exchanged R1 changes by {difference:.1e} "
+                f"of itself, {verdict}."
+            )
+        relative = self._relative()
+        worst_first = sorted(relative, key=lambda name: -relative[name])
+        for low, high, meaning in (
+            (0.0, GOOD, "good"),
+            (GOOD, UNRESOLVED, "rough"),
+            (UNRESOLVED, float("inf"), "NOT RESOLVED by this grid, not to be used"),
+        ):
+            found = [name for name in reversed(worst_first) if low <= relative[name] < high]
+            if found:
+                listed = ", ".join(f"{name} to {percent(relative[name])}" for name in found)
+                lines.append(f"Refinement, {meaning}: {listed}.")
+        lines.append(self._verdict(relative))
+        return lines
+
+    def _verdict(self, relative: Mapping[str, float]) -> str:
+        if not self.passed:
+            return "Verdict: these numbers can NOT be trusted."
+        rough = [name for name, each in relative.items() if each >= GOOD]
+        if not rough:
+            return "Verdict: all numbers can be trusted within their error bars."
+        return (
+            f"Verdict: the good ones can be trusted within their error bars; for the others refine: "
+            f"thermospin signals DEVICE --tolerance {GOOD:.0%}"
+        )
+
+
+def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
+    """Solves a device, at the orders below too, and reads R1 of each experiment from both of its solutions.
+
+    R1 is what the probe reads of the response to the drive, w.u_1, and just as well what the current contacts read of
+    the response to a current through the voltage contacts, b.l_0 (Onsager; all magnets reversed is the same as none
+    reversed here, because that exchanges the names of the spins). The two are solved for apart from each other, and
+    agree to the solver's error if operator, ports and boundary conditions are reciprocal.
+
+    Args:
+      model: what to check.
+      progress: is told what goes on.
+    Raises:
+      NotConverged: a solve missed its tolerance.
+    Source: Buttiker, IBM J. Res. Dev. 32, 317 (1988).
+    """
+    experiments = model.device.experiments
+    wanted = [(name, f"R2.{next(iter(each.states))}") for name, each in experiments.items()]
+    evaluation = signals.evaluate(model, {}, wanted, progress=progress)
+    found = signals.measure(model, start=evaluation.fields, progress=progress)
+    found = dataclasses.replace(found, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual)
+    reciprocity = {name: _exchange(model, each, evaluation.fields[name]) for name, each in experiments.items()}
+    return SelfCheck(accuracy.assess(model, found, progress=progress), reciprocity)
+
+
+def _exchange(model: Model, experiment: Experiment, ladders: Sequence[Ladder]) -> float:
+    """Largest relative difference between the two readings of R1 over the states."""
+    ports, largest = harmonics.ports_of(model, experiment), 0.0
+    for number, ladder in enumerate(ladders):
+        u, l = (ladder.u[0], ladder.l[0])  # noqa: E741  the names of the theory page
+        if number:
+            u, l = ladders[0].u[0] - u, ladders[0].l[0] - l  # noqa: E741
+        read, exchanged = float(ports.probe @ u), float(ports.drive @ l)
+        largest = max(largest, abs(read - exchanged) / max(abs(read), 1e-300))
+    return largest

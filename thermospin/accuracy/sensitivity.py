@@ -1,0 +1,123 @@
+"""What every material value and every dimension does to every signal: d ln(signal) / d ln(parameter)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from thermospin.inference.result import columns, quantity
+from thermospin.model import Model, Parameters, Progress
+from thermospin.signals import evaluate as signals
+from thermospin.signals.ladders import readings
+
+#: An elasticity below this is not printed.
+NOTHING = 5e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensitivity:
+    """Elasticities of the signals of a device.
+
+    Attributes:
+      signals: pairs such as ("thermal", "R2.spin").
+      values: of them [V/A^n].
+      parameters: values by name, SI units, dimensions included.
+      slopes: d signal / d parameter [V/A^n per SI unit] (signals, parameters).
+      dimensions: which of the parameters are dimensions.
+    """
+
+    signals: tuple[tuple[str, str], ...]
+    values: np.ndarray
+    parameters: Mapping[str, float]
+    slopes: np.ndarray
+    dimensions: tuple[str, ...]
+
+    @property
+    def elasticities(self) -> np.ndarray:
+        """d ln|signal| / d ln|parameter| (signals, parameters); NaN where the signal or the parameter is 0."""
+        sizes = np.array([value or math.nan for value in self.parameters.values()])
+        return self.slopes * sizes / np.where(self.values == 0, math.nan, self.values)[:, None]
+
+    def order(self) -> list[str]:
+        """Parameters with a logarithm that move a signal by `NOTHING` or more, the strongest first."""
+        sizes = np.abs(self.elasticities)
+        strongest = dict(zip(self.parameters, np.max(np.where(np.isfinite(sizes), sizes, 0.0), axis=0), strict=True))
+        return sorted((name for name, size in strongest.items() if size >= NOTHING), key=lambda name: -strongest[name])
+
+    def idle(self) -> list[str]:
+        """Parameters with a logarithm that move no signal by as much as `NOTHING`."""
+        return [name for name, value in self.parameters.items() if value != 0 and name not in self.order()]
+
+    def zero(self) -> list[str]:
+        """Parameters whose value is 0, which have no logarithm."""
+        return [name for name, value in self.parameters.items() if value == 0]
+
+    def words(self) -> list[str]:
+        """A table: a line for each parameter, a column for each signal."""
+        names = list(self.parameters)
+        lines = [["d ln(signal)", "", *(name for name, _ in self.signals)]]
+        lines.append(["/ d ln(parameter)", "value", *(signal for _, signal in self.signals)])
+        for name in self.order():
+            found = self.elasticities[:, names.index(name)]
+            cells = [f"{value:+.3f}" if math.isfinite(value) else "" for value in found]
+            lines.append([name, quantity(name, self.parameters[name]), *cells])
+        out = columns(lines, "lr" + "r" * len(self.signals))
+        if self.idle():
+            out.append(f"Below {NOTHING:g} everywhere: {', '.join(self.idle())}.")
+        if self.zero():
+            out.append(f"Without a logarithm, being 0: {', '.join(self.zero())}.")
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and dictionaries: signals, parameters, slopes and elasticities by signal and parameter."""
+
+        def by_name(table: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
+            out: dict[str, dict[str, dict[str, float]]] = {}
+            for (experiment, signal), line in zip(self.signals, table, strict=True):
+                out.setdefault(experiment, {})[signal] = dict(zip(self.parameters, map(float, line), strict=True))
+            return out
+
+        own: dict[str, dict[str, float]] = {}
+        for (experiment, signal), value in zip(self.signals, self.values, strict=True):
+            own.setdefault(experiment, {})[signal] = float(value)
+        return {
+            "signals": own,
+            "parameters": dict(self.parameters),
+            "dimensions": list(self.dimensions),
+            "slopes": by_name(self.slopes),
+            "elasticities": by_name(self.elasticities),
+        }
+
+
+def sensitivity(
+    model: Model,
+    parameters: Parameters | None = None,
+    *,
+    harmonics: int = 2,
+    progress: Progress | None = None,
+    tolerance: float = 1e-7,
+) -> Sensitivity:
+    """Derivatives of all signals by all material values, zeta and dimensions, from one set of solves and adjoints.
+
+    Args:
+      model: from `signals.build`.
+      parameters: values by name; those left out are the device's own.
+      harmonics: highest harmonic, 1 to 4.
+      progress: is told what goes on.
+      tolerance: bound on the relative residual of the solves.
+    Raises:
+      ValueError: see `signals.evaluate`.
+      NotConverged: see `signals.evaluate`.
+    """
+    wanted = []
+    for name, experiment in model.device.experiments.items():
+        parts = list(readings(experiment, np.zeros((len(experiment.states), harmonics)), 1))
+        shown = ["baseline", "spin"] if "spin" in parts else parts
+        wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in shown]
+    values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
+    found = signals.evaluate(model, values, wanted, list(values), progress=progress, tolerance=tolerance)
+    return Sensitivity(tuple(wanted), found.values, values, found.jacobian, tuple(model.device.dimensions))

@@ -1,0 +1,1 @@
+"""Errors, names, text and files: what every other package may use."""

@@ -1,0 +1,1 @@
+"""Measured signals: tables of them, and lock-in sweeps."""

@@ -1,0 +1,416 @@
+"""Lock-in sweeps to signals: P and AP levels of every sweep, and R1 to R4 behind them with their covariance.
+
+What contradicts itself is an error: files of one experiment whose R1 or R2 differ by sqrt(2), 2 or a power of ten, R3
+from V_1f at several currents against R3 from V_3f, V_1f that grows as I^2 beside V_2f that grows as I. What cannot be
+seen is a factor that all files share: a peak current taken for an rms one in every file is R1 too small by sqrt(2).
+
+A sweep whose step is lost in the noise is taken along at the switching fields of the clear ones in its direction: to
+use the clear ones alone would select those whose noise adds to the step. One that should have shown a step and does not
+is left out, and told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thermospin.data import experiment_file as sweepfile
+from thermospin.data import regression, switching
+from thermospin.data.experiment_file import FACTORS, SAME, Sweeps, Trace, root_of_two
+from thermospin.data.rows import DataError, Row
+from thermospin.data.switching import Levels, Switch
+from thermospin.device.device import Device
+from thermospin.quantities import KINDS, readable
+
+#: Harmonics that are handed to fits. Higher ones hold what the model has not: coefficients that depend on temperature.
+HANDED = (1, 2)
+#: A sweep that borrows its switching fields is left out if its step should be so many standard deviations and is not as
+#: large as it should be.
+EXPECTED = 8.0
+#: Levels at the same current, or R1 of two files, that differ by so many standard deviations disagree.
+DISAGREE = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """One field sweep in one direction.
+
+    Attributes:
+      trace: the measurement, of all directions.
+      part: which points of it.
+      rising: whether the field goes up.
+      switch: where it switches; None if it does not, for the reason `why`.
+      levels: of each harmonic, rms [V]; empty without a switch.
+      switching_fields: into and out of the antiparallel state, each with its standard deviation [T]; None without.
+      borrowed: whether the switching fields are those of other sweeps, because its own step is not clear.
+    """
+
+    trace: Trace
+    part: slice
+    rising: bool
+    switch: Switch | None
+    why: str
+    levels: Mapping[int, Levels]
+    switching_fields: tuple[tuple[float, float], tuple[float, float]] | None = None
+    borrowed: bool = False
+
+    @property
+    def label(self) -> str:
+        """File, current and direction."""
+        return f"{self.trace.label}, field {'up' if self.rising else 'down'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Signals behind lock-in sweeps.
+
+    Attributes:
+      rows: baseline and spin of the harmonics that fits take, see `HANDED`.
+      correlation: of the rows (rows, rows).
+      sweeps: what was found in each.
+      higher: rows of the harmonics above, for information.
+      notes: what was decided, left out or is odd, in words.
+    """
+
+    rows: tuple[Row, ...]
+    correlation: np.ndarray
+    sweeps: tuple[Sweep, ...]
+    higher: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries."""
+        return {
+            "rows": [_row_json(row) for row in self.rows],
+            "correlation": self.correlation.tolist(),
+            "higher": [_row_json(row) for row in self.higher],
+            "sweeps": [
+                {
+                    "label": each.label,
+                    "experiment": each.trace.experiment,
+                    "current_rms": each.trace.current,
+                    "clear": each.switch is not None and not each.borrowed,
+                    "used": each.switch is not None,
+                    "why": each.why,
+                    "switching_fields": each.switching_fields,
+                    "levels": {
+                        f"V{n}": {"P": level.P, "AP": level.AP, "covariance": level.covariance.tolist()}
+                        | {"outliers": level.outliers, "noise": level.noise}
+                        for n, level in each.levels.items()
+                    },
+                }
+                for each in self.sweeps
+            ],
+            "notes": list(self.notes),
+        }
+
+    def words(self) -> list[str]:
+        """A table of the sweeps of each file, a line for each signal and each note."""
+        files = dict.fromkeys((each.trace.experiment, each.trace.source) for each in self.sweeps)
+        lines = [line for file in files for line in _listed(*file, self.sweeps)]
+        lines += [
+            f"{row.experiment} {row.signal} = {readable(row.value, KINDS[f'R{row.harmonic}'].unit, row.std)}"
+            for row in (*self.rows, *self.higher)
+        ]
+        return [*lines, *self.notes]
+
+
+def load(path: str | Path, device: Device) -> Measured:
+    """The signals behind the sweeps that an experiment file names; see `sweepfile.load`.
+
+    Raises:
+      DataError: with all faults; no sweep that switches is one.
+    """
+    sweeps = sweepfile.load(path, device)
+    try:
+        return measure(sweeps)
+    except DataError as error:
+        raise DataError(f"{path}: {fault}" for fault in error.faults) from None
+
+
+def measure(measured: Sweeps) -> Measured:
+    """Levels of every sweep and the signals behind them.
+
+    The gain is one number for all signals, known to `gain_std`: it correlates them.
+
+    Args:
+      measured: at least one trace.
+    Raises:
+      DataError: no sweep of an experiment switches clearly, or files contradict each other.
+    """
+    traces, polarity_known = measured.traces, measured.polarity_known
+    sweeps = _borrow([sweep for trace in traces for sweep in _sweeps(trace)])
+    notes = _left_out(traces, sweeps)
+    rows: list[Row] = []
+    higher: list[Row] = []
+    blocks: list[np.ndarray] = []
+    faults: list[str] = []
+    for experiment in dict.fromkeys(trace.experiment for trace in traces):
+        own = [each for each in sweeps if each.trace.experiment == experiment and each.switch is not None]
+        if not own:
+            reasons = [f"{each.label}: {each.why}" for each in sweeps if each.trace.experiment == experiment]
+            listed = "; ".join(reasons[:3]) if reasons else "the field never goes one way for long enough"
+            faults.append(f"experiment '{experiment}': no sweep switches clearly: {listed}")
+            continue
+        faults += _contradictions(experiment, own)
+        names, values, covariance, said = regression.regress(_data(own), measured.nonlinear)
+        missing = [n for n in HANDED if not any(n in each.levels for each in own)]
+        said += [f"V{n} was not measured, so that nothing is known of R{n}" for n in missing]
+        notes += [f"experiment '{experiment}': {text}" for text in said]
+        notes += _repeats(own)
+        made = [
+            Row(experiment, f"R{n}.{part}", float(value), float(std), polarity_known)
+            for (n, part), value, std in zip(names, values, np.sqrt(np.diag(covariance)), strict=True)
+        ]
+        handed = [i for i, (n, _) in enumerate(names) if n in HANDED]
+        rows += [made[i] for i in handed]
+        higher += [made[i] for i in range(len(made)) if i not in handed]
+        blocks.append(covariance[np.ix_(handed, handed)])
+    if faults:
+        raise DataError(faults)
+    from scipy.linalg import block_diag
+
+    whole = block_diag(*blocks)
+    values = np.array([row.value for row in rows])
+    whole += measured.gain_std**2 * values[:, None] * values
+    deviation = np.sqrt(np.diag(whole))
+    rows = [dataclasses.replace(row, std=float(std)) for row, std in zip(rows, deviation, strict=True)]
+    correlation = whole / deviation[:, None] / deviation
+    np.fill_diagonal(correlation, 1.0)
+    if higher:
+        notes.append(
+            "R3 and R4 are not handed to a fit: what depends on temperature in a real device, and not in the model, "
+            "shows in them first"
+        )
+    return Measured(tuple(rows), correlation, sweeps, tuple(higher), tuple(notes))
+
+
+def _sweeps(trace: Trace) -> list[Sweep]:
+    out = []
+    for part in switching.branches(trace.field):
+        voltages = {n: each[part] for n, each in trace.voltages.items()}
+        field = trace.field[part]
+        rising = bool(field[-1] > field[0])
+        switch, why = switching.find(list(voltages.values()))
+        found = {} if switch is None else {n: switching.levels(each, switch) for n, each in voltages.items()}
+        flat = [n for n, level in found.items() if level.noise == 0]
+        if flat and switch is not None:
+            switch, why, found = None, f"V{flat[0]} has no noise at all, so that its levels have no error bars", {}
+        where = None if switch is None else _fields(field, list(voltages.values()), switch)
+        out.append(Sweep(trace, part, rising, switch, why, found, where))
+    return out
+
+
+def _fields(
+    field: np.ndarray, voltages: Sequence[np.ndarray], switch: Switch
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Switching fields: half way between two points, with the spread of what the noise leaves possible [T]."""
+    middle = np.concatenate([[field[0]], (field[1:] + field[:-1]) / 2])
+    usual = abs(field[-1] - field[0]) / len(field)
+    out = []
+    for k, weight in zip((switch.first, switch.end), switching.likelihood(voltages, switch), strict=True):
+        # Between its two points the field is unknown: that of a uniform distribution.
+        gap = max(abs(field[k] - field[k - 1]), usual)
+        variance = float(weight @ (middle - middle[k]) ** 2) + gap**2 / 12
+        out.append((float(middle[k]), math.sqrt(variance)))
+    return out[0], out[1]
+
+
+def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
+    """Sweeps without a clear step get the switching fields of clear ones in their direction; see above."""
+    out = []
+    for sweep in sweeps:
+        clear = [each for each in sweeps if each.switch is not None and each.rising == sweep.rising]
+        own = [each for each in clear if each.trace.experiment == sweep.trace.experiment]
+        field = sweep.trace.field[sweep.part]
+        if sweep.switch is not None or not clear or len(field) < switching.LEAST_IN_ALL:
+            out.append(sweep)
+            continue
+        pairs = np.array([each.switching_fields for each in own or clear])
+        first, second = where = _together(pairs[:, 0]), _together(pairs[:, 1])
+        sign = 1.0 if sweep.rising else -1.0
+        switch = Switch(*(int(np.sum(sign * field < sign * each)) for each, _ in (first, second)))
+        if min(switch.first, switch.end - switch.first, len(field) - switch.end) < switching.LEAST:
+            out.append(sweep)
+            continue
+        found = {n: switching.levels(each[sweep.part], switch) for n, each in sweep.trace.voltages.items()}
+        missed = _missed(found, sweep.trace.current, own)
+        if missed or any(level.noise == 0 for level in found.values()):
+            out.append(dataclasses.replace(sweep, why=f"{sweep.why}{missed}"))
+        else:
+            out.append(dataclasses.replace(sweep, switch=switch, levels=found, switching_fields=where, borrowed=True))
+    return tuple(out)
+
+
+def _together(fields: np.ndarray) -> tuple[float, float]:
+    """Weighted mean of switching fields (value, std) and its standard deviation, at least what they scatter by."""
+    weight = 1 / fields[:, 1] ** 2
+    mean = float(weight @ fields[:, 0] / np.sum(weight))
+    scatter = float(weight @ (fields[:, 0] - mean) ** 2 / np.sum(weight))
+    return mean, math.sqrt(max(scatter, 1 / float(np.sum(weight))))
+
+
+def _missed(found: Mapping[int, Levels], current: float, clear: Sequence[Sweep]) -> str:
+    """Which step should be there and is not, judged by sweeps at other currents; nothing if none is missed."""
+    for n, level in found.items():
+        data = _data(clear, n)
+        if not data or not level.step_over_std or n > 2:
+            continue
+        values, *_ = regression.solve(data, [n])
+        expected = float(values[1] - values[0]) * regression.terms(n, current)[n]
+        std = (level.AP - level.P) / level.step_over_std
+        off = abs(level.AP - level.P - expected) / std
+        if abs(expected) > EXPECTED * std and off > DISAGREE:
+            size = f"{expected:.3g} V, {abs(expected) / std:.0f} standard deviations"
+            return f"; by the other sweeps V{n} should step by {size}"
+    return ""
+
+
+def _left_out(traces: Sequence[Trace], sweeps: Sequence[Sweep]) -> list[str]:
+    notes = [f"{each.label} is not used: {each.why}" for each in sweeps if each.switch is None]
+    borrowed = sum(each.borrowed for each in sweeps)
+    if borrowed:
+        count = f"{borrowed} of {len(sweeps)} sweeps show no clear step of their own"
+        notes.append(f"{count}: taken at the switching fields of the others")
+    notes += [f"{each.label}: {each.missing} points without a number left out" for each in traces if each.missing]
+    lost = [sum(level.outliers for level in each.levels.values()) for each in sweeps]
+    if any(lost):
+        notes.append(f"{sum(lost)} outliers left out, in {sum(map(bool, lost))} of {len(sweeps)} sweeps")
+    return notes
+
+
+def _data(sweeps: Sequence[Sweep], *harmonics: int) -> list[regression.Level]:
+    """Levels of some harmonics, of all unless told."""
+    return [
+        (n, each.trace.current, level)
+        for each in sweeps
+        for n, level in each.levels.items()
+        if n in harmonics or not harmonics
+    ]
+
+
+def _repeats(sweeps: Sequence[Sweep]) -> list[str]:
+    """Sweeps at the same current whose levels disagree."""
+    notes = []
+    for i, one in enumerate(sweeps):
+        for other in sweeps[i + 1 :]:
+            if abs(one.trace.current / other.trace.current - 1) > SAME:
+                continue
+            for n in one.levels.keys() & other.levels.keys():
+                a, b = one.levels[n], other.levels[n]
+                std = math.sqrt(a.covariance[0, 0] + b.covariance[0, 0])
+                if abs(a.P - b.P) > 2 * DISAGREE * std:
+                    notes.append(
+                        f"V{n} in P of {one.label} and of {other.label}: {a.P:.4g} V and {b.P:.4g} V, "
+                        f"{abs(a.P - b.P) / std:.0f} standard deviations apart at the same current"
+                    )
+    return notes
+
+
+def _contradictions(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
+    """Factors of sqrt(2) between files, or between harmonics, that a wrong convention makes."""
+    faults = []
+    by_file: dict[str, list[Sweep]] = {}
+    for sweep in sweeps:
+        by_file.setdefault(sweep.trace.source, []).append(sweep)
+    for n in (1, 2):
+        found = {}
+        for file, own in by_file.items():
+            data = _data(own, n)
+            if data:
+                values, covariance, _ = regression.solve(data, [n])
+                found[file] = float(np.mean(values)), math.sqrt(max(covariance[0, 0], covariance[1, 1]))
+        for file, (value, std) in list(found.items())[1:]:
+            first, (reference, its_std) = next(iter(found.items()))
+            if abs(value - reference) <= DISAGREE * math.hypot(std, its_std) or not reference:
+                continue
+            ratio = value / reference
+            ten = round(math.log10(abs(ratio))) if value else 0
+            said = f"experiment '{experiment}': R{n} of {file} is {ratio:.4g} times that of {first}"
+            if hint := root_of_two(ratio):
+                faults.append(f"{said}{hint}; state current_is and voltage_is for each: {FACTORS}")
+            elif ten and abs(ratio / math.copysign(10.0**ten, ratio) - 1) < 0.1:
+                faults.append(f"{said}: a power of ten; look at the units of its voltage and of its current")
+    faults += _swapped(experiment, sweeps)
+    ones, third = _data(sweeps, 1), _data(sweeps, 3)
+    if third and len(regression.distinct([current for _, current, _ in ones])) > 1:
+        values, covariance, _ = regression.solve(ones, [1, 3])
+        a, std_a = (values[1] + values[3]) / 2, math.sqrt(max(covariance[1, 1], covariance[3, 3]))
+        values, covariance, _ = regression.solve(third, [3])
+        b, std_b = float(np.mean(values)), math.sqrt(max(covariance[0, 0], covariance[1, 1]))
+        seen = abs(a) > DISAGREE * std_a and abs(b) > DISAGREE * std_b
+        if seen and abs(a - b) > DISAGREE * math.hypot(std_a, std_b):
+            faults.append(
+                f"experiment '{experiment}': R3 from V1 at several currents is {a:.4g} V/A^3, from V3 {b:.4g} V/A^3"
+                f"{root_of_two(a / b)}: {FACTORS}"
+            )
+    return faults
+
+
+def _swapped(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
+    """Voltages that grow with the wrong power of the current."""
+    powers = {}
+    for n in (1, 2):
+        found = sorted((each.trace.current, abs(each.levels[n].P)) for each in sweeps if n in each.levels)
+        if len(found) > 1 and found[-1][0] > 1.2 * found[0][0] and found[0][1] > 0:
+            (low, small), (high, large) = found[0], found[-1]
+            powers[n] = math.log(large / small) / math.log(high / low) if large > 0 else 0.0
+    if len(powers) == 2 and abs(powers[1] - 2) < 0.3 and abs(powers[2] - 1) < 0.3:
+        grown = f"V1 grows with the current to the power {powers[1]:.2f}, V2 to {powers[2]:.2f}"
+        return [f"experiment '{experiment}': {grown}, expected 1 and 2; are their columns swapped?"]
+    return []
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "experiment": row.experiment,
+        "signal": row.signal,
+        "value": row.value,
+        "std": row.std,
+        "unit": KINDS[f"R{row.harmonic}"].unit,
+        "polarity_known": row.polarity_known,
+    }
+
+
+def _listed(experiment: str, source: str, sweeps: Sequence[Sweep]) -> list[str]:
+    """Table of the sweeps of a file, the switching fields of others in brackets."""
+    own = [each for each in sweeps if (each.trace.experiment, each.trace.source) == (experiment, source)]
+    harmonics = sorted({n for each in own for n in each.trace.voltages})
+    head = ["mA rms", "field", "AP from [mT]", "to [mT]"]
+    head += [title for n in harmonics for title in (f"V{n} in P [nV]", "P - AP [nV]")]
+    table = [head]
+    for each in own:
+        cells = [f"{1e3 * each.trace.current:.4g}", "up" if each.rising else "down"]
+        if each.switching_fields is None:
+            table.append([*cells, f"not used: {each.why}"])
+            continue
+        fields = [_plus_minus(1e3 * value, 1e3 * std) for value, std in each.switching_fields]
+        cells += [f"({text})" if each.borrowed else text for text in fields]
+        for n in harmonics:
+            level = each.levels[n]
+            step = level.P - level.AP
+            cells.append(_plus_minus(1e9 * level.P, 1e9 * math.sqrt(level.covariance[0, 0])))
+            cells.append(_plus_minus(1e9 * step, 1e9 * abs(step / level.step_over_std) if step else 0.0))
+        table.append(cells)
+    whole = [row for row in table if len(row) == len(head)]
+    widths = [max(len(row[i]) for row in whole) for i in range(len(head))]
+    lines = []
+    for row in table:
+        padded = (
+            row if row is not head and len(row) < len(head) else [c.rjust(w) for c, w in zip(row, widths, strict=True)]
+        )
+        lines.append("  " + "  ".join(padded))
+    return [f"{experiment}, {source}", *lines]
+
+
+def _plus_minus(value: float, std: float) -> str:
+    """Both to the place of the second digit of the standard deviation."""
+    if not 0 < std < math.inf:
+        return f"{value:.6g}"
+    digits = max(1 - math.floor(math.log10(std)), 0)
+    return f"{value:.{digits}f} +- {std:.{digits}f}"

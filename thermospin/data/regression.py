@@ -1,0 +1,156 @@
+"""R1 to R4 behind the levels of harmonic voltages at several currents, in P and AP, with their covariance.
+
+With I the rms current and V = R1 i + R2 i^2 + R3 i^3 + R4 i^4 of the instantaneous one, levels are linear in the R:
+
+    V_1f = R1 I + 3/2 R3 I^3,   V_2f = (R2 I^2 + 2 R4 I^4)/sqrt(2) at -90 degrees,   V_3f = -R3 I^3/2   (rms),
+
+so that all levels of an experiment, in both states, make one weighted least-squares problem. R3 and R4 are always taken
+along, with a Gaussian prior about 0 as wide as the experiment file allows (`nonlinear`). To leave them out where they
+are not significant would bias R1 and R2 by several of their bars: an R4 of one standard deviation, which nobody would
+see, moves R2 of five currents between 0.5 and 1.5 mA by 3.5. Signals are per instantaneous current, as everywhere
+(Slachter et al. 2010).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from thermospin.data.experiment_file import SAME
+from thermospin.data.switching import Levels
+
+#: The prior of R3 or R4, in both states, is dropped if it costs so much chi2: three standard deviations of two numbers.
+BEYOND = 11.8
+#: Harmonic, rms current [A] and levels.
+Level = tuple[int, float, Levels]
+
+
+def terms(harmonic: int, current: float) -> dict[int, float]:
+    """What R1 to R4 add to the rms voltage of a harmonic at an rms current [A^n]."""
+    if harmonic == 1:
+        return {1: current, 3: 1.5 * current**3}
+    if harmonic == 2:
+        return {2: current**2 / math.sqrt(2), 4: math.sqrt(2) * current**4}
+    return {3: -(current**3) / 2}
+
+
+def regress(data: Sequence[Level], nonlinear: float) -> tuple[list[tuple[int, str]], np.ndarray, np.ndarray, list[str]]:
+    """Signals behind levels.
+
+    Args:
+      data: levels of one experiment.
+      nonlinear: standard deviation of what R3 and R4 add at the largest current, relative to R1 and R2 [1]; 0: nothing.
+    Returns:
+      signals as (n, part), without what the prior alone says; their values [V/A^n] and covariance, wider where levels
+      scatter by more than their bars; what was decided, in words.
+    """
+    measured = sorted({n for n, _, _ in data})
+    extra = [n + 2 for n in measured if n < 3 and n + 2 not in measured]
+    widths = _allowance(data, measured, extra, nonlinear) if nonlinear else {}
+    orders = sorted({*measured, *widths})
+    largest = f"{1e3 * max(current for _, current, _ in data):.4g} mA"
+    notes = []
+    if extra and nonlinear:
+        said = " and ".join(f"R{n} to about {100 * nonlinear:g} % of V{n - 2}" for n in extra)
+        notes.append(f"allowed for are {said} at {largest} (nonlinear = {nonlinear:g})")
+    elif extra:
+        notes.append(f"{' and '.join(f'R{n}' for n in extra)} taken for 0, as the file says (nonlinear = 0)")
+    for n in extra if widths else ():
+        if len(distinct([current for m, current, _ in data if m == n - 2])) > 1:
+            others = {m: width for m, width in widths.items() if m != n}
+            if solve(data, orders, widths)[2] - solve(data, orders, others)[2] > BEYOND:
+                notes.append(f"R{n} is larger than that and left free")
+                widths = others
+    values, covariance, chi2 = solve(data, orders, widths)
+    degrees = 2 * len(data) + 2 * len(widths) - 2 * len(orders)
+    if degrees > 0 and chi2 > degrees:
+        # Birge's ratio: sweeps scatter by more than their noise says, so that the noise is not all there is.
+        covariance = covariance * (chi2 / degrees)
+        ratio = math.sqrt(chi2 / degrees)
+        notes.append(f"chi2 = {chi2:.3g} of {degrees} degrees of freedom: standard deviations are wider by {ratio:.2f}")
+    signals, spread = _signals(values, covariance)
+    # What the prior alone says of R3 and R4 is no measurement of them.
+    std = np.sqrt(np.diag(spread))
+    told = [
+        2 * i + k
+        for i, n in enumerate(orders)
+        for k in (0, 1)
+        if n not in widths or std[2 * i + k] < 0.5 * widths[n][k]
+    ]
+    names = [(n, part) for n in orders for part in ("baseline", "spin")]
+    return [names[i] for i in told], signals[told], spread[np.ix_(told, told)], notes
+
+
+def _allowance(
+    data: Sequence[Level], measured: Sequence[int], extra: Sequence[int], nonlinear: float
+) -> dict[int, tuple[float, float]]:
+    """Standard deviation of the baseline and spin part of R3 and R4 before anything is known of them [V/A^n]."""
+    signals, covariance = _signals(*solve(data, measured)[:2])
+    out = {}
+    for n in extra:
+        own = 2 * measured.index(n - 2)
+        current = max(each for m, each, _ in data if m == n - 2)
+        factors = terms(n - 2, current)
+        # A spin signal that is lost in the noise is known to be no larger than that.
+        size = np.abs(signals[own : own + 2]) + np.sqrt(np.diag(covariance)[own : own + 2])
+        baseline, spin = (float(each) for each in nonlinear * size * factors[n - 2] / factors[n])
+        out[n] = baseline, spin
+    return out
+
+
+def _signals(values: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Baseline and spin of each order in turn, from all in P and then all in AP, and their covariance."""
+    k = len(values) // 2
+    change = np.block([[0.5 * np.eye(k), 0.5 * np.eye(k)], [np.eye(k), -np.eye(k)]])
+    change = change[[i + k * part for i in range(k) for part in (0, 1)]]
+    return change @ values, change @ covariance @ change.T
+
+
+def solve(
+    data: Sequence[Level],
+    orders: Sequence[int],
+    widths: Mapping[int, tuple[float, float]] | None = None,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Generalised least squares.
+
+    Args:
+      data: levels.
+      orders: the n of the R_n to find.
+      widths: standard deviations of the baseline and the spin part of those R_n that are expected to be 0 [V/A^n].
+    Returns:
+      R_n of each order in P, then in AP, their covariance, and chi2.
+    """
+    k = len(orders)
+    design, target = [], []
+    for harmonic, current, level in data:
+        factors = terms(harmonic, current)
+        line = np.array([factors.get(n, 0.0) for n in orders])
+        # The levels of a sweep are correlated: they share the drift.
+        whiten = np.linalg.inv(np.linalg.cholesky(level.covariance))
+        design.append(whiten @ np.block([[line, np.zeros(k)], [np.zeros(k), line]]))
+        target.append(whiten @ np.array([level.P, level.AP]))
+    for n, (baseline, spin) in (widths or {}).items():
+        unit = np.array([float(each == n) for each in orders])
+        design.append(np.array([[*unit / 2 / baseline, *unit / 2 / baseline], [*unit / spin, *-unit / spin]]))
+        target.append(np.zeros(2))
+    matrix, vector = np.concatenate(design), np.concatenate(target)
+    # Columns differ by powers of a milliampere.
+    size = np.linalg.norm(matrix, axis=0)
+    U, s, V = np.linalg.svd(matrix / size, full_matrices=False)
+    # Next to nothing is known of a direction that the data leave open: a large variance, no division by zero.
+    s = np.maximum(s, np.finfo(float).eps * s[0])
+    values = V.T @ (U.T @ vector / s)
+    residual = vector - matrix / size @ values
+    inverse = (V.T / s**2) @ V
+    return values / size, inverse / size[:, None] / size, float(residual @ residual)
+
+
+def distinct(currents: Sequence[float]) -> list[float]:
+    """The currents, of those that are the same up to twice `SAME` the smallest [A]."""
+    out: list[float] = []
+    for current in sorted(currents):
+        if not out or current > out[-1] * (1 + 2 * SAME):
+            out.append(current)
+    return out

@@ -1,0 +1,213 @@
+"""Measured signals from CSV files: one row per signal, in SI units, checked against the device.
+
+Columns: experiment, signal, value, std, unit, and optionally polarity. A signal is a harmonic and a part, such as
+"R2.baseline", "R1.spin" or "R1.AP" (the name of a state); V = R1 I + R2 I^2 + ... with instantaneous values, so that a
+lock-in signal has to be converted before. A comment line `# polarity = unknown` says that the signs in the file are not
+known, the word `unknown` in the column polarity says so for one row; then magnitudes are compared.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import TextIO
+
+from thermospin import quantities as units
+from thermospin.device.device import Device
+from thermospin.device.materials import nearest
+
+COLUMNS = ("experiment", "signal", "value", "std", "unit")
+OPTIONAL_COLUMNS = ("polarity",)
+HARMONICS = ("R1", "R2", "R3", "R4")
+PARTS = ("baseline", "spin")
+POLARITIES = ("known", "unknown")
+
+_COMMENT = re.compile(r"\s*polarity\s*=\s*(.*?)\s*")
+
+
+class DataError(ValueError):
+    """Measured data that cannot be used, with all faults, one line each."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measured signal.
+
+    Attributes:
+      experiment: name of the experiment.
+      signal: harmonic and part, such as "R2.spin".
+      value: [V/A^n] for harmonic n.
+      std: standard deviation [V/A^n], positive.
+      polarity_known: whether the sign of `value` means anything; if not, magnitudes are compared.
+      device: name of the device, where several are fitted together.
+    """
+
+    experiment: str
+    signal: str
+    value: float
+    std: float
+    polarity_known: bool = True
+    device: str = ""
+
+    @property
+    def label(self) -> str:
+        """Experiment, after the device where it is told."""
+        return f"{self.device} {self.experiment}".lstrip()
+
+    @property
+    def harmonic(self) -> int:
+        """n of V = ... + R_n I^n."""
+        return int(self.signal[1])
+
+    @property
+    def part(self) -> str:
+        """Name of a state, or "baseline" or "spin"."""
+        return self.signal.partition(".")[2]
+
+
+def shipped(name: str) -> tuple[str, str]:
+    """Text and name of the measured data that ship with a device of that name."""
+    file = resources.files("thermospin") / "device" / "shipped" / f"{name}.csv"
+    return file.read_text(encoding="utf-8"), f"{name}.csv (shipped)"
+
+
+def load(path: str | Path, device: Device) -> tuple[Row, ...]:
+    """The rows of a CSV file, or of the one that ships with a device (such as "slachter2010").
+
+    Raises:
+      DataError: with all faults of the file.
+    """
+    folder = resources.files("thermospin") / "device" / "shipped"
+    names = sorted(entry.name[:-4] for entry in folder.iterdir() if entry.name.endswith(".csv"))
+    if str(path) in names:
+        text, source = shipped(str(path))
+        return read(text, source, device)
+    try:
+        return read(Path(path).read_text(encoding="utf-8-sig"), str(path), device)
+    except FileNotFoundError:
+        near = [each.name for each in Path(path).parent.glob("*.csv")] if Path(path).parent.is_dir() else []
+        allowed = [*near, *names] if not Path(path).suffix else near
+        raise DataError([f"{path}: no such file; {nearest(Path(path).name, allowed)}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text ({error.reason})"
+        raise DataError([f"{path}: cannot be read: {reason}"]) from None
+
+
+def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
+    """The rows of a CSV text; `source` is what messages call it."""
+    faults: list[str] = []
+    lines = text.splitlines()
+    known = True
+    for number, line in enumerate(lines, 1):
+        match = _COMMENT.fullmatch(line.lstrip()[1:]) if line.lstrip().startswith("#") else None
+        if match:
+            if match[1] not in POLARITIES:
+                faults.append(f"line {number}: polarity: got '{match[1]}', expected one of: {', '.join(POLARITIES)}")
+            known = match[1] != "unknown"
+    rows, header = _split(lines, faults)
+    if header is not None:
+        result = [_row(number, cells, known, device, faults) for number, cells in rows]
+        if not rows and not faults:
+            faults.append("no rows, expected at least one")
+    if faults:
+        raise DataError(f"{source}: {fault}" for fault in faults)
+    return tuple(row for row in result if row is not None)
+
+
+def _split(lines: list[str], faults: list[str]) -> tuple[list[tuple[int, dict[str, str]]], list[str] | None]:
+    """Rows as (line number, {column: text}), and the header; None if there is no use in going on."""
+    table = [
+        (number, [cell.strip() for cell in next(csv.reader([line]))])
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not table:
+        faults.append(f"empty, expected a header line: {','.join(COLUMNS)}")
+        return [], None
+    number, header = table[0]
+    allowed = (*COLUMNS, *OPTIONAL_COLUMNS)
+    for name in header:
+        if name not in allowed:
+            faults.append(f"line {number}: unknown column '{name}'; {nearest(name, allowed)}")
+        elif header.count(name) > 1:
+            faults.append(f"line {number}: column '{name}' is there {header.count(name)} times, expected once")
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        found = ", ".join(header)
+        faults.append(
+            f"line {number}: column {' and '.join(missing)} missing; got {found}; expected {', '.join(COLUMNS)}"
+        )
+    rows = []
+    for number, cells in table[1:]:
+        if len(cells) != len(header):
+            faults.append(f"line {number}: got {len(cells)} cells, expected {len(header)} as in the header")
+        else:
+            rows.append((number, dict(zip(header, cells, strict=True))))
+    return rows, header
+
+
+def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults: list[str]) -> Row | None:
+    before = len(faults)
+    name, signal = cells.get("experiment"), cells.get("signal")
+    experiment = device.experiments.get(name) if name is not None else None
+    if name is not None and experiment is None:
+        faults.append(f"line {number}, experiment: got '{name}'; {nearest(name, device.experiments)}")
+    harmonic, _, part = (signal or "").partition(".")
+    if signal is not None:
+        if harmonic not in HARMONICS or not part:
+            faults.append(
+                f"line {number}, signal: got '{signal}'; expected {' or '.join(HARMONICS)}, a dot, and {_parts()}"
+            )
+        elif experiment is not None and part not in (*PARTS, *experiment.states):
+            allowed = [f"{harmonic}.{each}" for each in (*PARTS, *experiment.states)]
+            faults.append(f"line {number}, signal: got '{signal}'; {nearest(signal, allowed)}")
+        elif experiment is not None and part in PARTS and not {"P", "AP"} <= set(experiment.states):
+            faults.append(
+                f"line {number}, signal: got '{signal}', but experiment '{name}' has not the two states P and AP "
+                f"that {part} is made of; it has {', '.join(experiment.states)}"
+            )
+    numbers = {}
+    for key in ("value", "std"):
+        if key in cells:
+            try:
+                numbers[key] = units.parse(cells[key], "number")
+            except units.UnitError as error:
+                faults.append(f"line {number}, {key}: {error}")
+    factor = 1.0
+    if "unit" in cells and harmonic in HARMONICS:
+        try:
+            factor = units.scale(cells["unit"], harmonic)
+        except units.UnitError as error:
+            faults.append(f"line {number}, unit: {error}")
+    if numbers.get("std", 1.0) <= 0:
+        faults.append(f"line {number}, std: got {cells['std']}, expected a number above 0")
+    polarity = cells.get("polarity") or ("known" if known else "unknown")
+    if polarity not in POLARITIES:
+        faults.append(f"line {number}, polarity: got '{polarity}', expected one of: {', '.join(POLARITIES)}")
+    if len(faults) > before or len(numbers) < 2 or name is None or signal is None:
+        return None
+    return Row(
+        name, signal, units.tidy(numbers["value"] * factor), units.tidy(numbers["std"] * factor), polarity == "known"
+    )
+
+
+def _parts() -> str:
+    return f"{', '.join(PARTS)} or the name of a state"
+
+
+def write(rows: Iterable[Row], file: TextIO) -> None:
+    """Writes rows in the layout that `load` reads, in SI units."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*COLUMNS, *OPTIONAL_COLUMNS])
+    for row in rows:
+        unit = units.KINDS[f"R{row.harmonic}"].unit
+        polarity = POLARITIES[not row.polarity_known]
+        writer.writerow([row.experiment, row.signal, repr(row.value), repr(row.std), unit, polarity])

@@ -1,0 +1,335 @@
+"""A free form of one layer: where it has metal and where not, tile by tile, so that a signal is as large as it can be.
+
+One box of the device, the canvas, is cut into tiles, and each tile has a density between 0 and 1 that scales its
+conductivities, s = s_metal (floor + (1 - floor) r^3) with r what is left of the density after a filter and a
+projection: intermediate densities conduct less than their share, which drives them out (SIMP; Bendsoe, Sigmund,
+Topology Optimization (2003), sections 1.1 and 1.3). The filter is a mean with weights that fall linearly to zero at the
+smallest feature, the projection tanh(b (r - 1/2)) scaled to [0, 1], with b raised from 1 to `SHARPEST` on the way
+(Wang, Lazarov, Sigmund, Struct. Multidiscip. Optim. 43, 767 (2011)). Steps are those of Adam (optax).
+
+Tiles are solids with materials of their own, so that the derivatives by all of them are the derivatives by parameters,
+from the same solves. At the end tiles with more than half become polygons of the metal, islands are left out, and the
+device is computed once more on a grid of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from thermospin import solve
+from thermospin.base import polygons
+from thermospin.data.rows import Row
+from thermospin.designs.search import Check, Objective, Task, checked
+from thermospin.device.device import Device, DeviceError, Solid, plan_of
+from thermospin.device.materials import nearest
+from thermospin.geometry import boxes as layout
+from thermospin.geometry.outlines import outline_of
+from thermospin.inference.predictors import Journal, Predict, Predictor
+from thermospin.inference.result import columns
+from thermospin.model import Progress
+from thermospin.quantities import readable
+from thermospin.signals import evaluate as signals
+
+#: Conductivity of a tile without metal, as a part of the metal's: nothing that counts, and the matrix stays regular.
+FLOOR = 1e-4
+#: Power of the density.
+PENALTY = 3
+#: Of the projection at the end.
+SHARPEST = 16.0
+#: Step of a density at first, and how many tiles there may be.
+RATE, MOST_TILES = 0.1, 600
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Canvas:
+    """A box of a device cut into tiles.
+
+    Attributes:
+      device: with the tiles as solids of their own.
+      tiles: names of their materials (nx, ny).
+      x, y: borders of the tiles [m].
+      solid: the box.
+    """
+
+    device: Device
+    tiles: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    solid: Solid
+
+    @classmethod
+    def of(cls, device: Device, name: str, tile: float) -> Canvas:
+        """Cuts a solid into tiles of about that size [m].
+
+        Raises:
+          ValueError: no solid of that name, no box of metal, or far too many tiles.
+        """
+        known = {solid.name: solid for solid in device.solids}
+        if name not in known:
+            raise ValueError(f"form: got solid '{name}'; {nearest(name, known)}")
+        solid = known[name]
+        metal = device.materials[solid.material]
+        if solid.outline is not None or not metal.is_metal or solid.magnet is not None:
+            raise ValueError(f"form: solid '{name}' is no box of a metal that is no magnet, which a free form needs")
+        if any(contact.solid == name for contact in device.contacts):
+            raise ValueError(f"form: solid '{name}' has a contact; give that to a solid beside it")
+        x, y = (np.linspace(low, high, max(1, round((high - low) / tile)) + 1) for low, high in solid.box[:2])
+        shape = len(x) - 1, len(y) - 1
+        if shape[0] * shape[1] > MOST_TILES:
+            raise ValueError(
+                f"form: tiles of {1e9 * tile:g} nm make {shape[0]} x {shape[1]} of them, expected {MOST_TILES} at "
+                "most; give larger ones"
+            )
+        tiles = np.array([[f"{solid.material}~{i}~{j}" for j in range(shape[1])] for i in range(shape[0])])
+        sides = [list(itertools.pairwise(line.tolist())) for line in (x, y)]
+        made = [
+            Solid(f"{name}~{i}~{j}", str(tiles[i, j]), None, (sides[0][i], sides[1][j], solid.box[2]))
+            for i, j in np.ndindex(*shape)
+        ]
+        at = device.solids.index(solid)
+        # Named dimensions would move some tiles and not others: they stay as they are.
+        plain = [dataclasses.replace(each, coordinates={}, corners=()) for each in device.solids]
+        solids = [*plain[:at], *made, *plain[at + 1 :]]
+        gone = plan_of(solids, [True] * len(solids)).overwritten()
+        own = {each.material: dataclasses.replace(metal, name=each.material) for each in made}
+        kept = [each for k, each in enumerate(solids) if k not in gone]
+        used = {each.material for each in kept}
+        cut = dataclasses.replace(device, solids=tuple(kept), materials={**device.materials, **own}, dimensions={})
+        names = np.where(np.isin(tiles, sorted(used)), tiles, "")
+        return cls(cut, names, x, y, solid)
+
+    def made(self, filled: np.ndarray, name: str | None = None) -> Device:
+        """The device with polygons of metal where tiles are filled; islands that touch no other solid are left out.
+
+        Args:
+          filled: booleans (nx, ny).
+          name: of the device, None: as before.
+        """
+        labels, count = layout.label((filled & (self.tiles != ""))[:, :, None])
+        mine = f"{self.solid.name}~"
+        at = next(i for i, each in enumerate(self.device.solids) if each.name.startswith(mine))
+        rest = [each for each in self.device.solids if not each.name.startswith(mine)]
+        pieces = []
+        for number in range(1, count + 1):
+            places = np.argwhere(labels[:, :, 0] == number)
+            rectangles = [polygons.rectangle(self.x[i : i + 2].tolist(), self.y[j : j + 2].tolist()) for i, j in places]
+            for outline in polygons.boolean(rectangles, [], "or"):
+                corners = tuple((float(a), float(b)) for a, b in np.round(outline, 15))
+                x, y = ((min(line), max(line)) for line in zip(*corners, strict=True))
+                pieces.append((corners, (x, y, self.solid.box[2])))
+        named = [
+            dataclasses.replace(
+                self.solid, name=self.solid.name + (str(k) if len(pieces) > 1 else ""), outline=outline, box=box,
+                coordinates={},
+            )
+            for k, (outline, box) in enumerate(pieces, 1)
+        ]  # fmt: skip
+        solids = [*rest[:at], *named, *rest[at:]]
+        materials = {name: each for name, each in self.device.materials.items() if "~" not in name}
+        plan = plan_of(solids, [materials[each.material].is_metal for each in solids])
+        whole = [piece for piece in plan.pieces(metal=True).members.values() if _reaches(self.device, solids, piece)]
+        home = {i for piece in whole for i in piece}
+        keep = [each for i, each in enumerate(solids) if each not in named or i in home]
+        return dataclasses.replace(self.device, name=name or self.device.name, solids=tuple(keep), materials=materials)
+
+
+def _reaches(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:
+    """Whether a piece of metal has a contact."""
+    names = {solids[i].name for i in piece} | {solids[i].name.partition("/")[0] for i in piece}
+    return any(contact.solid in names for contact in device.contacts)
+
+
+def smoothed(canvas: Canvas, feature: float) -> np.ndarray:
+    """Matrix of the filter: weights that fall linearly with the distance of middles, to zero at half a feature.
+
+    Two filtered edges cannot be nearer than about the feature, whatever the densities.
+
+    Args:
+      feature: [m].
+    """
+    middles = np.stack(
+        np.meshgrid(*((line[1:] + line[:-1]) / 2 for line in (canvas.x, canvas.y)), indexing="ij"), axis=-1
+    ).reshape(-1, 2)
+    distance = np.linalg.norm(middles[:, None] - middles[None], axis=-1)
+    weight = np.maximum(feature / 2 - distance, 0.0)
+    weight[np.arange(len(weight)), np.arange(len(weight))] = max(feature / 2, 1e-12)
+    return weight / weight.sum(axis=1, keepdims=True)
+
+
+def projected(filtered: Any, sharpness: float) -> Any:
+    """Densities pushed to 0 and 1, smoothly: (tanh(b/2) + tanh(b (r - 1/2))) / (2 tanh(b/2))."""
+    half = math.tanh(sharpness / 2)
+    return (half + jnp.tanh(sharpness * (filtered - 0.5))) / (2 * half)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Form:
+    """A free form that has been found.
+
+    Attributes:
+      device: with the form as polygons.
+      before: the device it was made from, the whole canvas of metal.
+      objective: what was maximised.
+      canvas: tiles.
+      density: of each tile after filter and projection (nx, ny).
+      history: exp of the objective at each step.
+      start, end: both devices computed once more, with error bars.
+    """
+
+    device: Device
+    before: Device
+    objective: Objective
+    canvas: Canvas
+    density: np.ndarray
+    history: tuple[float, ...]
+    start: Check
+    end: Check
+
+    @property
+    def pieces(self) -> list[Solid]:
+        """The solids that the canvas became."""
+        known = {solid.name for solid in self.before.solids}
+        own = self.canvas.solid.name
+        return [each for each in self.device.solids if each.name == own or each.name not in known]
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """Factor by which the objective is larger than with the whole canvas of metal, and its error bar."""
+        (a, bar_a), (b, bar_b) = self.start.objective, self.end.objective
+        return b / a, b / a * math.hypot(bar_a / a, bar_b / b)
+
+    def words(self) -> list[str]:
+        """Signals before and after, and the gain."""
+        table = [["signal", "whole canvas", "form"]]
+        for pair in self.objective.wanted:
+            unit = signals.UNITS[int(pair[1][1])]
+            ends = (self.start.signals[pair], self.end.signals[pair])
+            table.append([" ".join(pair), *(readable(value, unit, bar) for value, bar in ends)])
+        filled = sum(abs(float(polygons.area(outline_of(each)))) for each in self.pieces)
+        grey = np.mean((self.density > 0.1) & (self.density < 0.9))
+        return [
+            *columns(table, "lrr"),
+            f"{self.objective} is {self.gain[0]:.3g} +- {self.gain[1]:.2g} times that of the whole canvas of metal.",
+            f"{len(self.pieces)} polygons, {1e18 * filled:.4g} nm^2; {100 * grey:.2g} % of the tiles were undecided.",
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries."""
+        return {
+            "objective": str(self.objective),
+            "gain": list(self.gain),
+            "history": list(self.history),
+            "x": self.canvas.x.tolist(),
+            "y": self.canvas.y.tolist(),
+            "density": self.density.tolist(),
+            "signals": {
+                " ".join(pair): {"before": list(self.start.signals[pair]), "after": list(self.end.signals[pair])}
+                for pair in self.objective.wanted
+            },
+        }
+
+
+def free_form(
+    device: Device,
+    objective: Objective,
+    solid: str,
+    *,
+    tile: float,
+    feature: float,
+    steps: int = 40,
+    cells: int | None = None,
+    order: int = 1,
+    devices: int = 1,
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Form:
+    """Finds where one box should have metal.
+
+    Args:
+      device: whose solid it is; its named dimensions stay as they are.
+      objective: of signals.
+      solid: name of the box, the canvas; solids after it in the device overwrite it as ever.
+      tile: size of the tiles [m].
+      feature: smallest feature and gap of the form [m], at least a tile.
+      steps: evaluations.
+      cells, order: of the grid, as for `signals.build`; start and end are computed once more at one order more.
+      devices: how many solve together, see `Model.on_devices`.
+      journal: file that keeps every evaluation, from which a form that was interrupted goes on.
+      progress: is told what goes on.
+    Raises:
+      ValueError: see `Canvas.of`; a feature smaller than a tile; an objective of more than signals.
+      NotConverged: a solve did not converge.
+    """
+    if feature < tile * (1 - 1e-9):
+        raise ValueError(f"feature: got {1e9 * feature:g} nm, expected a tile of {1e9 * tile:g} nm or more")
+    if any(not signal.startswith("R") for _, signal in objective.wanted):
+        raise ValueError(f"objective: got {objective}, expected one of signals; a free form has no limits and no std")
+    canvas = Canvas.of(device, solid, tile)
+    model = signals.build(canvas.device, cells=cells, order=order, progress=progress).on_devices(devices)
+    metal = device.materials[canvas.solid.material]
+    used = np.flatnonzero(canvas.tiles.ravel() != "")
+    keys = [(canvas.tiles.ravel()[k], key) for k in used for key in ("sigma", "kappa")]
+    names = [f"{name}.{key}" for name, key in keys]
+    matrix = smoothed(canvas, feature)
+
+    def conduct(raw: Any, sharpness: float) -> Any:
+        r = projected(jnp.asarray(matrix) @ raw, sharpness)
+        return FLOOR + (1 - FLOOR) * r**PENALTY
+
+    rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in objective.wanted]
+    bare = Predictor(model, rows, progress=progress)
+    predict: Predict = bare
+    if journal is not None:
+        asked = repr((device, str(objective), solid, tile, feature, cells, order))
+        predict = Journal(Path(journal), asked).keep(bare, "form", bare.parts)
+    raw = jnp.full(canvas.tiles.size, 0.5)
+    optimiser = optax.adam(RATE)
+    state = optimiser.init(raw)
+    history: list[float] = []
+    best: tuple[float, Any, float] = (-math.inf, raw, 1.0)
+    for number in range(steps):
+        sharpness = SHARPEST ** min(1.0, number / max(1, 0.8 * (steps - 1)))
+        share, back = jax.vjp(lambda values, b=sharpness: conduct(values, b), raw)
+        part = np.asarray(share)
+        values: dict[str, float] = {}
+        for k in used:
+            name = canvas.tiles.ravel()[k]
+            values |= {f"{name}.sigma": metal.sigma * part[k], f"{name}.kappa": metal.kappa * part[k]}
+        value, slope = objective.of(*predict(canvas.device.parameters() | values, names))
+        if not math.isfinite(value):
+            raise solve.NotConverged(
+                f"form {number + 1} of {steps}: no convergence with the metal as it is spread there"
+            )
+        by_share = np.zeros(canvas.tiles.size)
+        for column, (_, key) in enumerate(keys):
+            by_share[used[column // 2]] += slope[column] * getattr(metal, key)
+        history.append(math.exp(value))
+        if progress is not None:
+            progress(f"form {number + 1} of {steps}: {objective} = {history[-1]:.5g}")
+        if sharpness >= 0.99 * SHARPEST and value > best[0]:
+            best = (value, raw, sharpness)
+        (gradient,) = back(jnp.asarray(by_share))
+        updates, state = optimiser.update(-gradient / max(float(jnp.abs(gradient).max()), 1e-300), state, raw)
+        raw = jnp.clip(optax.apply_updates(raw, updates), 0.0, 1.0)
+    _, raw, sharpness = best if math.isfinite(best[0]) else (0.0, raw, SHARPEST)
+    density = np.asarray(projected(jnp.asarray(matrix) @ raw, sharpness)).reshape(canvas.tiles.shape)
+    try:
+        made = canvas.made(density > 0.5)
+    except DeviceError as error:
+        raise ValueError(
+            f"the form with the largest {objective} is no device: {error.faults[0]}; choose an objective that needs "
+            "the metal, such as one over another"
+        ) from None
+    task = Task(objective, (), {}, None, progress, devices)
+    start, end = (checked(each, task, cells, min(order + 1, 3)) for each in (device, made))
+    return Form(made, device, objective, canvas, density, tuple(history), start, end)

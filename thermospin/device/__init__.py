@@ -1,0 +1,1 @@
+"""The nanodevice: materials, solids, contacts, experiments, and the files that describe them."""

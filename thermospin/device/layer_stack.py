@@ -1,0 +1,425 @@
+"""From a drawing and a stack of layers to solids: who is made of what, between which heights, and where contacts are.
+
+A stack lists layers in the order in which they are made. A layer lies at a given height, or is draped: it lies on
+whatever is below it, place by place, as a film that is evaporated from above does. Knows no file format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from thermospin.base import polygons
+from thermospin.device.device import Contact, Solid
+from thermospin.device.gds import Drawing, Label, LayerNumber, layer_name
+from thermospin.device.materials import nearest
+from thermospin.geometry.dimensions import Coordinate
+from thermospin.geometry.outlines import outline_of
+from thermospin.grid import edges_across
+
+#: A label within this of a polygon is on it [m].
+NEAR_LABEL = 2e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A layer of a stack.
+
+    Attributes:
+      layer: layer and datatype in the drawing.
+      material: name of its material.
+      thickness: [m].
+      zmin: height of its lower side [m]; of a draped one, where nothing lies below it; None: nowhere.
+      drape: whether it lies on what is below it, place by place.
+      magnet: whether each of its polygons is a magnet, by its own name.
+      sidewall_angle: of its edges to the vertical [degrees]; above 0 it is narrower at the top.
+      slices: into how many upright prisms slanted edges are cut.
+      name: of its polygons, "" for the material's.
+    """
+
+    layer: LayerNumber
+    material: str
+    thickness: Coordinate
+    zmin: Coordinate | None = None
+    drape: bool = False
+    magnet: bool = False
+    sidewall_angle: float = 0.0
+    slices: int = 3
+    name: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """Where a contact is to be: at a label, or on a polygon of a layer, or both.
+
+    Attributes:
+      name: of the contact.
+      label: text of the label, None for none.
+      layer: whose polygon covers the contact, None for none.
+      face: end face of the solid, None: the one nearest to the label; with a layer, the top.
+    """
+
+    name: str
+    label: str | None = None
+    layer: LayerNumber | None = None
+    face: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The part of a drawing that is computed: (low, high) along x and y [m]."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Body:
+    """A polygon of a layer with the solids that it became."""
+
+    name: str
+    layer: Layer
+    outline: np.ndarray
+    solids: list[Solid]
+
+
+def build(
+    drawing: Drawing,
+    stack: Sequence[Layer],
+    ground: Sequence[Solid],
+    marks: Sequence[Mark] = (),
+    *,
+    window: Window | None = None,
+    ignored: Sequence[LayerNumber] = (),
+    metals: Sequence[str] | None = None,
+    spacing: float | None = None,
+    lengths: Mapping[str, float] | None = None,
+) -> tuple[list[Solid], list[Contact], list[str]]:
+    """Solids and contacts of a drawing.
+
+    Polygons of one layer that touch are one body; it has the name of a label on its layer inside it, or a number. A
+    body in several pieces, draped ones, is made of solids "name/1", "name/2".
+
+    Args:
+      drawing: polygons and labels.
+      stack: layers in the order of fabrication; later ones overwrite earlier ones.
+      ground: solids that are there before, such as the substrate.
+      marks: where contacts are.
+      window: what lies outside is cut away.
+      ignored: layers of the drawing that are nothing.
+      metals: materials that a contact may be on; None: all.
+      spacing: grid of the layout that all vertices are to be on [m]; None: any place will do.
+      lengths: values of the dimensions that heights and thicknesses are made of [m].
+    Returns:
+      solids, contacts, and what is wrong, one line each; with faults, what could be made.
+    """
+    found = _stray(drawing, stack, ignored, marks)
+    bodies: list[_Body] = []
+    for layer in stack:
+        shapes = drawing.shapes.get(layer.layer, [])
+        if spacing is not None:
+            found += _off_grid(shapes, layer, spacing)
+        outlines = _clipped(_joined(shapes), window)
+        if shapes and not outlines:
+            found.append(f"layer {layer_name(layer.layer)} ({layer.material}): all of it lies outside the window")
+        names = _names(
+            outlines, layer, [label for label in drawing.labels if label.layer[0] == layer.layer[0]], bodies, marks
+        )
+        below = [*ground, *(solid for body in bodies for solid in body.solids)]
+        for name, outline in zip(names, outlines, strict=True):
+            solids, faults = _solids(name, outline, layer, below, window, lengths or {})
+            found += faults
+            bodies.append(_Body(name, layer, outline, solids))
+    solids = [solid for body in bodies for solid in body.solids]
+    contacts = []
+    for mark in marks:
+        contact, more, fault = _contact(mark, drawing, bodies, metals, window)
+        more = [solid.moved(lengths or {}) for solid in more]
+        solids += more
+        if contact is not None:
+            contacts.append(contact)
+        if fault:
+            found.append(f"contact '{mark.name}': {fault}")
+    return solids, contacts, found
+
+
+def _stray(
+    drawing: Drawing, stack: Sequence[Layer], ignored: Sequence[LayerNumber], marks: Sequence[Mark]
+) -> list[str]:
+    """Layers without an entry, and entries without shapes."""
+    used = {layer.layer for layer in stack} | set(ignored) | {mark.layer for mark in marks if mark.layer}
+    listed = ", ".join(f'"{layer_name(each)}"' for each in sorted(drawing.shapes)) or "none"
+    found = []
+    for layer in sorted(set(drawing.shapes) - used):
+        count, place = len(drawing.shapes[layer]), drawing.shapes[layer][0].mean(axis=0)
+        found.append(
+            f"layer {layer_name(layer)} has {count} polygon{'s' * (count > 1)}, the first around {polygons.at(place)}, "
+            f'but no entry in the stack; add one, or ignore = ["{layer_name(layer)}"]'
+        )
+    for layer in dict.fromkeys(each.layer for each in stack):
+        if not drawing.shapes.get(layer):
+            found.append(
+                f"layer {layer_name(layer)} of the stack has no shapes in cell '{drawing.cell}', which has {listed}"
+            )
+    return found
+
+
+def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> list[str]:
+    found = []
+    for number, shape in enumerate(shapes):
+        off = np.abs(shape / spacing - np.round(shape / spacing)).max(axis=1) > 1e-6
+        if off.any():
+            k = int(np.argmax(off))
+            found.append(
+                f"polygon {number} on layer {layer_name(layer.layer)}: vertex {k} at {polygons.at(shape[k])} is off "
+                f"the grid of {1e9 * spacing:g} nm; move it, or take `grid` out of [layout]"
+            )
+    return found
+
+
+def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Polygons of one layer, those that touch made one; one that touches no other stays as it is."""
+    extents = np.array([[each.min(axis=0), each.max(axis=0)] for each in shapes]).reshape(-1, 2, 2)
+    groups: list[list[int]] = []
+    for i in range(len(shapes)):
+        gap = np.maximum(extents[:, 0] - extents[i, 1], extents[i, 0] - extents[:, 1]).max(axis=1)
+        near = set(np.flatnonzero(gap <= polygons.TOUCH).tolist())
+        groups = [group for group in groups if not near & set(group)] + [
+            sorted({i}.union(*(group for group in groups if near & set(group))))
+        ]
+    out: list[np.ndarray] = []
+    for group in sorted(groups):
+        out += [shapes[group[0]]] if len(group) == 1 else polygons.boolean([shapes[i] for i in group], [], "or")
+    return out
+
+
+def _clipped(outlines: Sequence[np.ndarray], window: Window | None) -> list[np.ndarray]:
+    if window is None:
+        return list(outlines)
+    frame = polygons.rectangle(window.x, window.y)
+    out: list[np.ndarray] = []
+    for outline in outlines:
+        inside = (outline >= frame[0] - polygons.TOUCH).all() and (outline <= frame[2] + polygons.TOUCH).all()
+        out += [outline] if inside else polygons.boolean([outline], [frame], "and")
+    return out
+
+
+def _names(
+    outlines: Sequence[np.ndarray],
+    layer: Layer,
+    labels: Sequence[Label],
+    bodies: Sequence[_Body],
+    marks: Sequence[Mark],
+) -> list[str]:
+    taken = {body.name for body in bodies}
+    of_contacts = {mark.label for mark in marks}
+    base = layer.name or layer.material
+    names = []
+    for outline in outlines:
+        inside = [
+            each.text for each in labels if each.text not in of_contacts and polygons.contains(outline, each.place)
+        ]
+        number = 1
+        while f"{base}{number}" in taken:
+            number += 1
+        alone = len(outlines) == 1 and base not in taken
+        name = next((text for text in inside if text not in taken), base if alone else f"{base}{number}")
+        taken.add(name)
+        names.append(name.replace("/", "_"))
+    return names
+
+
+def _solids(
+    name: str,
+    outline: np.ndarray,
+    layer: Layer,
+    below: Sequence[Solid],
+    window: Window | None,
+    lengths: Mapping[str, float],
+) -> tuple[list[Solid], list[str]]:
+    """The solids of one polygon, and what is wrong."""
+    slices = layer.slices if layer.sidewall_angle else 1
+    lean = math.tan(math.radians(layer.sidewall_angle))
+    thickness = layer.thickness
+    made: list[tuple[np.ndarray, Coordinate, Coordinate]] = []
+    found: list[str] = []
+    for k in range(slices):
+        shrink = lean * thickness.at(lengths) * (k + 0.5) / slices
+        shapes = _clipped(polygons.offset(outline, -shrink), window) if shrink else [outline]
+        if not shapes:
+            found.append(f"'{name}': its side walls meet before its top; at {polygons.at(outline.mean(axis=0))}")
+        low, high = (_scaled(thickness, part) for part in (k / slices, (k + 1) / slices))
+        for shape in shapes:
+            for piece, base in _bases(shape, layer, below):
+                if base is None:
+                    found.append(
+                        f"'{name}' on layer {layer_name(layer.layer)}: nothing lies below it at "
+                        f"{polygons.at(piece.mean(axis=0))}; give the layer zmin, or a solid under it"
+                    )
+                else:
+                    made.append((piece, _sum(base, low), _sum(base, high)))
+    several = len(made) > 1
+    # Edges of slices are of our making, and so are those of a draped film over them: they need no grid lines.
+    seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, outline.tolist())))] + list(below)
+    x, y = ((tuple(end for each in seen for end in each.straight_edges(k))) for k in range(2))
+    on_lines = ((), ()) if layer.sidewall_angle else (x, y)
+    return [
+        _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, on_lines=on_lines).moved(lengths)
+        for k, (piece, low, high) in enumerate(made, 1)
+    ], found
+
+
+def _solid(
+    name: str,
+    piece: np.ndarray,
+    low: Coordinate,
+    high: Coordinate,
+    layer: Layer,
+    body: str,
+    on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+) -> Solid:
+    outline = tuple((float(x), float(y)) for x, y in piece)
+    (x0, y0), (x1, y1) = piece.min(axis=0).tolist(), piece.max(axis=0).tolist()
+    return Solid(
+        name,
+        layer.material,
+        body if layer.magnet else None,
+        ((x0, x1), (y0, y1), (0.0, 0.0)),
+        {"x": f"layer {layer_name(layer.layer)}", "y": f"layer {layer_name(layer.layer)}"},
+        coordinates={"z": (low, high)},
+        outline=outline,
+        on_lines=on_lines,
+    )
+
+
+def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tuple[np.ndarray, Coordinate | None]]:
+    """Pieces of a polygon and the height that each lies at."""
+    if not layer.drape:
+        return [(shape, layer.zmin)]
+    rest = [shape]
+    out: list[tuple[np.ndarray, Coordinate | None]] = []
+    # The highest first: what it holds up does not reach what is under it.
+    for solid in sorted(below, key=lambda each: -each.box[2][1]):
+        under = [outline_of(solid)]
+        if not rest or not _may_meet(shape, under[0]):
+            continue
+        top = solid.coordinates["z"][1] if "z" in solid.coordinates else Coordinate(solid.box[2][1])
+        resting = polygons.boolean(rest, under, "and")
+        if resting:
+            out += [(piece, top) for piece in resting]
+            rest = polygons.boolean(rest, under, "not")
+    out += [(piece, layer.zmin) for piece in rest]
+    return _merged(out)
+
+
+def _merged(pieces: Sequence[tuple[np.ndarray, Coordinate | None]]) -> list[tuple[np.ndarray, Coordinate | None]]:
+    """Pieces at one height made one where they touch."""
+    out: list[tuple[np.ndarray, Coordinate | None]] = []
+    for base in dict.fromkeys(base for _, base in pieces):
+        own = [piece for piece, height in pieces if height == base]
+        out += [(piece, base) for piece in (own if len(own) == 1 else polygons.boolean(own, [], "or"))]
+    return out
+
+
+def _may_meet(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.all(one.min(axis=0) < other.max(axis=0)) and np.all(other.min(axis=0) < one.max(axis=0)))
+
+
+def _sum(one: Coordinate, other: Coordinate) -> Coordinate:
+    names = dict.fromkeys([*one.slopes, *other.slopes])
+    factors = {name: one.slopes.get(name, 0.0) + other.slopes.get(name, 0.0) for name in names}
+    return Coordinate(one.constant + other.constant, tuple((n, f) for n, f in factors.items() if f))
+
+
+def _scaled(value: Coordinate, by: float) -> Coordinate:
+    return Coordinate(value.constant * by, tuple((name, factor * by) for name, factor in value.factors))
+
+
+def _contact(
+    mark: Mark, drawing: Drawing, bodies: Sequence[_Body], metals: Sequence[str] | None, window: Window | None
+) -> tuple[Contact | None, list[Solid], str | None]:
+    """The contact of a mark, solids made for it, and why there is none."""
+    place: np.ndarray | None = None
+    if mark.label is not None:
+        named = [label for label in drawing.labels if label.text == mark.label]
+        if len(named) != 1:
+            texts = list(dict.fromkeys(label.text for label in drawing.labels))
+            if not named:
+                return None, [], f"no label says '{mark.label}'; {nearest(mark.label, texts)}"
+            where = " and ".join(polygons.at(label.place) for label in named)
+            return None, [], f"{len(named)} labels say '{mark.label}', at {where}; expected one"
+        place = np.array(named[0].place)
+    pad: np.ndarray | None = None
+    if mark.layer is not None:
+        shapes = drawing.shapes.get(mark.layer, [])
+        chosen = shapes if place is None else [each for each in shapes if polygons.away(each, place) <= NEAR_LABEL]
+        if len(chosen) != 1:
+            which = "" if place is None else f" at its label, {polygons.at(place)}"
+            return None, [], f"layer {layer_name(mark.layer)} has {len(chosen)} polygons{which}, expected one"
+        pad = chosen[0]
+        place = pad.mean(axis=0) if place is None else place
+    assert place is not None
+    conducting = [body for body in bodies if metals is None or body.layer.material in metals]
+    under = [body for body in conducting if _covers(body.outline, place, pad)]
+    if not under:
+        gaps = [(polygons.away(body.outline, place), body.name) for body in conducting]
+        near = f"; the nearest, '{min(gaps)[1]}', is {1e9 * min(gaps)[0]:.4g} nm away" if gaps else ""
+        outside = window is not None and not (
+            window.x[0] - NEAR_LABEL <= place[0] <= window.x[1] + NEAR_LABEL
+            and window.y[0] - NEAR_LABEL <= place[1] <= window.y[1] + NEAR_LABEL
+        )
+        near = ", which is outside the window" if outside else near
+        return None, [], f"it is on air: at {polygons.at(place)} there is no metal of the stack{near}"
+    # The last one made lies on top; a label on a layer of its own means that layer.
+    own = [
+        body
+        for body in under
+        if mark.label
+        and any(label.text == mark.label and label.layer[0] == body.layer.layer[0] for label in drawing.labels)
+    ]
+    body = (own or under)[-1]
+    if pad is None:
+        face = mark.face or nearest_face(body.outline, place)[0]
+        return Contact(mark.name, body.name, face), [], None
+    held = next((s for s in reversed(body.solids) if polygons.boolean([outline_of(s)], [pad], "and")), body.solids[-1])
+    pieces = polygons.boolean([outline_of(held)], [pad], "and")
+    low, high = held.coordinates["z"]
+    solids = [
+        _solid(
+            f"{body.name}@{mark.name}/{k}" if len(pieces) > 1 else f"{body.name}@{mark.name}",
+            piece,
+            low,
+            high,
+            body.layer,
+            body.name,
+        )
+        for k, piece in enumerate(pieces, 1)
+    ]
+    return Contact(mark.name, f"{body.name}@{mark.name}", mark.face or "z+"), solids, None
+
+
+def _covers(outline: np.ndarray, place: np.ndarray, pad: np.ndarray | None) -> bool:
+    if pad is not None:
+        return bool(polygons.boolean([outline], [pad], "and"))
+    return polygons.away(outline, place) <= NEAR_LABEL
+
+
+def nearest_face(outline: np.ndarray, place: np.ndarray) -> tuple[str, float]:
+    """The straight end of a polygon that a point is nearest to, and how far it is [m]."""
+    best, side = np.inf, "x-"
+    after = np.roll(outline, -1, axis=0)
+    for axis in range(2):
+        ends = edges_across(outline, axis)
+        for end, sign in ((outline[:, axis].min(), "-"), (outline[:, axis].max(), "+")):
+            if not len(ends) or np.abs(ends - end).min() > polygons.TOUCH:
+                continue
+            on = (np.abs(outline[:, axis] - end) < polygons.TOUCH) & (np.abs(after[:, axis] - end) < polygons.TOUCH)
+            for a, b in zip(outline[on, 1 - axis], after[on, 1 - axis], strict=True):
+                across = max(min(a, b) - place[1 - axis], place[1 - axis] - max(a, b), 0.0)
+                away = math.hypot(across, place[axis] - end)
+                if away < best:
+                    best, side = away, "xy"[axis] + sign
+    return side, best

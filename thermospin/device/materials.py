@@ -1,0 +1,196 @@
+"""Materials: the six numbers of the two-channel model, their limits, and the cards that ship with the program.
+
+Knows no geometry. Values are plain floats in SI units; every one carries where it comes from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+from thermospin import quantities as units
+
+#: Keys of a material, each with the kind of quantity it is.
+KEYS = {
+    "sigma": "conductivity",
+    "P": "number",
+    "S": "seebeck",
+    "S_s": "seebeck",
+    "kappa": "thermal_conductivity",
+    "lambda_sf": "length",
+}
+
+#: Unit of each key in a `parameters()` dictionary.
+SI_UNITS = {key: units.KINDS[kind].unit for key, kind in KEYS.items()} | {"length": "m"}
+
+NOT_GIVEN = "not given: taken as 0"
+
+
+def key_of(name: str) -> str:
+    """Key of a parameter: "S_s" of "Py.S_s" and of "wide:Py.S_s", "zeta" of "zeta", "length" of a dimension."""
+    base = name.rpartition(":")[2]
+    return base.rpartition(".")[2] if "." in base or base == "zeta" else "length"
+
+
+class MaterialError(ValueError):
+    """A material whose numbers are outside the model, with every fault it has."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """A material of the two-channel model at the bath temperature.
+
+    Attributes:
+      name: what solids call it.
+      sigma: conductivity, both channels together [S/m]; 0 for a body that carries heat only.
+      P: conductivity polarisation [1], -1 < P < 1; sigma_up,down = sigma (1 +- P)/2.
+      S: conductivity-weighted Seebeck coefficient [V/K].
+      S_s: spin-dependent Seebeck coefficient S_up - S_down [V/K].
+      kappa: heat conductivity at zero grad V [W/(m K)].
+      lambda_sf: spin relaxation length [m]; inf where there is no spin to relax (heat only).
+      sources: where each value comes from, by key.
+      note: free text.
+    """
+
+    name: str
+    sigma: float = 0.0
+    P: float = 0.0
+    S: float = 0.0
+    S_s: float = 0.0
+    kappa: float = math.nan
+    lambda_sf: float = math.inf
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
+    note: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuses numbers outside the model (what depends on the bath temperature: `thermoelectric_fault`)."""
+        faults = [f"material '{self.name}', {fault}" for fault in value_faults(self.values())]
+        if faults:
+            raise MaterialError(faults)
+
+    @property
+    def is_metal(self) -> bool:
+        """Whether it carries charge and spin besides heat."""
+        return self.sigma > 0
+
+    @property
+    def is_magnetic(self) -> bool:
+        """Whether reversing it makes a difference."""
+        return self.is_metal and (self.P != 0 or self.S_s != 0)
+
+    def values(self) -> dict[str, float]:
+        """The numbers that the equations use, by key; kappa alone for a body that carries heat only."""
+        keys = KEYS if self.sigma != 0 else ("kappa",)
+        return {key: getattr(self, key) for key in keys}
+
+
+def value_faults(values: Mapping[str, float]) -> list[str]:
+    """What is wrong with the values given, each judged on its own, one line each."""
+    limits = {
+        "sigma": (lambda v: v >= 0, "sigma >= 0 S/m (0: carries heat only)"),
+        "P": (lambda v: abs(v) < 1, "|P| < 1"),
+        "kappa": (lambda v: v > 0, "kappa > 0 W/(m K)"),
+        "lambda_sf": (lambda v: v > 0, "lambda_sf > 0 m"),
+    }
+    faults = []
+    for key, value in values.items():
+        allowed, text = limits.get(key, (math.isfinite, f"a finite {key}"))
+        if not (math.isfinite(value) and allowed(value)):
+            faults.append(f"{key}: got {value:g}, expected {text}")
+    return faults
+
+
+def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None:
+    """What is wrong if bath sigma S_eff^2 >= kappa: then Joule heat could flow uphill and no solution exists.
+
+    sigma S_eff^2 = sigma_up S_up^2 + sigma_down S_down^2 = sigma (S^2 + (1 - P^2) S_s^2 / 4), so that
+    kappa - bath sigma S_eff^2 is the heat conductivity without current in either channel.
+    """
+    sigma, P, S, S_s = (values.get(key, 0.0) for key in ("sigma", "P", "S", "S_s"))
+    kappa = values.get("kappa", math.nan)
+    carried = bath * sigma * (S**2 + (1 - P**2) * S_s**2 / 4)
+    if carried < kappa or math.isnan(kappa):
+        return None
+    return (
+        f"kappa: got {kappa:.4g} W/(m K), expected more than bath * sigma * S_eff^2 = {carried:.4g} W/(m K); "
+        f"lower |S| or |S_s|, or raise kappa (S_eff^2 = S^2 + (1 - P^2) S_s^2/4)"
+    )
+
+
+@functools.cache
+def _all_cards() -> dict[str, dict[str, Any]]:
+    text = (resources.files("thermospin") / "device" / "cards.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def card_names() -> list[str]:
+    """Names of the cards that ship with the program."""
+    return list(_all_cards())
+
+
+def card(name: str) -> dict[str, Any]:
+    """What the shipped card says, as in its file: {key: {value, source, kind?}, note?}; a card may be incomplete."""
+    cards = _all_cards()
+    if name not in cards:
+        raise MaterialError([f"no material card '{name}'; {nearest(name, cards)}"])
+    return cards[name]
+
+
+def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m") -> Material:
+    """A material from entries as a card or a device file has them: {key: value or {value, source, kind?}, note?}."""
+    values = {}
+    sources = {key: NOT_GIVEN for key in ("P", "S", "S_s")}
+    for key in KEYS:
+        if key in entries:
+            entry = entries[key] if isinstance(entries[key], Mapping) else {"value": entries[key]}
+            values[key] = units.parse(
+                entry["value"], KEYS[key], length_unit=length_unit, key=f"material '{name}'.{key}"
+            )
+            kind = f" [P is {entry['kind']}]" if entry.get("kind") else ""
+            sources[key] = entry.get("source", "no source given") + kind
+    missing = missing_fault(values)
+    if missing:
+        raise MaterialError([f"material '{name}', {missing}"])
+    if not values.get("sigma"):
+        sources = {key: text for key, text in sources.items() if key == "kappa"}
+    return Material(name=name, **values, sources=sources, note=entries.get("note", ""))
+
+
+def missing_fault(values: Mapping[str, float]) -> str | None:
+    """Which keys have to be given and are not; S, S_s and P may be left out and are then 0."""
+    needed = ["kappa", "lambda_sf"] if values.get("sigma") else ["kappa"]
+    missing = [key for key in needed if key not in values]
+    if not missing:
+        return None
+    what = "a metal" if values.get("sigma") else "a body that carries heat only (no sigma)"
+    return f"{' and '.join(missing)}: missing; {what} needs {' and '.join(needed)}"
+
+
+def shipped(name: str) -> Material:
+    """The material of a shipped card, such as "Py", "Cu", "Au" (the films of the paper) or "SiO2"."""
+    return build(name, card(name))
+
+
+def closest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name that resembles this one most, None if none does."""
+    lowered = {str(each).lower(): str(each) for each in allowed}
+    close = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
+    return lowered[close[0]] if close else None
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Help for a name that does not exist: the nearest one if any is near, and what there is."""
+    known = list(dict.fromkeys(str(each) for each in allowed))
+    close = closest(name, known)
+    hint = f"did you mean '{close}'? " if close else ""
+    return f"{hint}expected one of: {', '.join(known)}" if known else "there is none"

@@ -1,0 +1,206 @@
+"""First device files: a small device of boxes to change, or what a layout says, with blanks for what it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from thermospin.base import polygons
+from thermospin.device import gds, materials
+from thermospin.device import layer_stack as stack
+
+_BOXES = """\
+# A device for thermospin: a ferromagnetic strip that a current heats, a bridge of normal metal, a second strip.
+# Change it to yours; `thermospin check {name}.toml --picture {name}.png` says what is wrong and draws it.
+
+name = "{name}"
+length_unit = "nm"
+bath = "300 K"
+
+# Lengths by name: coordinates below may be sums of them. std: how well you know it; range: what may be tried.
+[dimensions]
+gap = {{ value = 100, std = 5, range = [60, 200] }}
+
+# Materials are the shipped cards ({cards}); a table [materials.NAME] changes or adds one:
+# [materials.Py]
+# sigma = "4.3e6 S/m"
+# P = 0.25
+# S = "-20 uV/K"
+# S_s = "-3.8 uV/K"
+# kappa = "30 W/(m K)"
+# lambda_sf = "5 nm"
+
+# Later solids overwrite earlier ones. A solid is a box, or polygon = [[x, y], ...] with z = [low, high].
+[[solids]]
+name = "substrate"
+material = "substrate"
+box = {{ x = [-800, 800], y = [-800, 800], z = [-500, 0] }}
+
+[[solids]]
+name = "FM1"
+material = "Py"
+magnet = "FM1"
+box = {{ x = [-200, 0], y = [-400, 400], z = [0, 15] }}
+
+[[solids]]
+name = "FM2"
+material = "Py"
+magnet = "FM2"
+box = {{ x = ["gap", "gap + 40"], y = [-300, 300], z = [0, 15] }}
+
+[[solids]]
+name = "bridge"
+material = "Cu"
+box = {{ x = [-40, "gap + 40"], y = [-20, 20], z = [15, 75] }}
+
+[[solids]]
+name = "filling"
+material = "Cu"
+box = {{ x = [0, "gap"], y = [-20, 20], z = [0, 15] }}
+
+# A contact is the end face of a metal: at the bath temperature, current goes in or out, a voltage is read.
+[[contacts]]
+name = "1"
+solid = "FM1"
+face = "y+"
+
+[[contacts]]
+name = "2"
+solid = "FM1"
+face = "y-"
+
+[[contacts]]
+name = "3"
+solid = "FM2"
+face = "y+"
+
+[[contacts]]
+name = "4"
+solid = "FM2"
+face = "y-"
+
+[[heat_sinks]]
+solid = "substrate"
+face = "z-"
+
+[experiments.thermal]
+current = ["1", "2"]                    # in, out
+voltage = ["3", "2"]                    # plus, minus
+states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reverses
+"""
+
+#: A label so near to the end of a polygon, as a part of its length, marks a contact; others name polygons.
+NEAR_END = 0.15
+
+
+def blank(name: str) -> str:
+    """The text of a small device of boxes."""
+    return _BOXES.format(name=name, cards=", ".join(materials.card_names()))
+
+
+def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) -> str:
+    """The text of a device file for a layout: its layers with blanks to fill in, its labels as contacts.
+
+    Args:
+      name: of the device.
+      path: of the layout.
+      folder: where the device file will be.
+      cell: of the layout; None: its only top cell.
+    Raises:
+      LayoutError: as `gds.read`; or a layout without polygons.
+    """
+    drawing = gds.read(path, cell)
+    if not drawing.shapes:
+        raise gds.LayoutError([f"{path}: cell '{drawing.cell}' has no polygons"])
+    (x0, x1), (y0, y1) = drawing.extent
+    margin = round(max(x1 - x0, y1 - y0) / 4, 8)
+    try:
+        file = path.resolve().relative_to(folder.resolve())
+    except ValueError:
+        file = path.resolve()
+    lines = [
+        f"# A device for thermospin from the layout {path.name}, cell {drawing.cell}. Fill in what is ?, then:",
+        f"# thermospin check {name}.toml --picture {name}.png",
+        "",
+        f'name = "{name}"',
+        'length_unit = "nm"',
+        'bath = "300 K"',
+        "",
+        "[layout]",
+        f'file = "{file.as_posix()}"',
+        f'cell = "{drawing.cell}"',
+        f"# window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}  # what lies outside is cut away",
+        "# ignore = []  # layers that are no film, such as marks",
+        "",
+        "# Layers in the order in which they are made; later ones overwrite earlier ones.",
+        "# zmin: height of the lower side; or drape = true for a film from above that lies on what is below it.",
+        "# magnet = true: each polygon is a magnet of its own, with the name of a label inside it, or a number.",
+        f"# material: a card ({', '.join(materials.card_names())}),",
+        "# or the NAME of a table [materials.NAME].",
+        "# sidewall_angle: of slanted edges to the vertical in degrees, narrower at the top.",
+    ]
+    for layer, shapes in sorted(drawing.shapes.items()):
+        area = sum(abs(float(polygons.area(each))) for each in shapes)
+        low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
+        lines += [
+            "",
+            f"# {len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between {polygons.at(low)} and "
+            f"{polygons.at(high)}",
+            "[[layout.layers]]",
+            f'layer = "{gds.layer_name(layer)}"',
+            'material = "?"',
+            'thickness = "? nm"',
+            "drape = true",
+        ]
+    lines += [
+        "",
+        "# What the films lie on; its thickness and what holds it at the bath temperature are yours to know.",
+        "[[solids]]",
+        'name = "substrate"',
+        'material = "substrate"',
+        f"box = {{ x = [{_nm(x0 - margin)}, {_nm(x1 + margin)}], y = [{_nm(y0 - margin)}, {_nm(y1 + margin)}], "
+        "z = [-1000, 0] }",
+        "",
+        "[[heat_sinks]]",
+        'solid = "substrate"',
+        'face = "z-"',
+        "",
+        "# Contacts are end faces of metals, found by labels; face: x-, x+, y- or y+, z+ for the top.",
+        '# On a pad drawn in a layer of its own: name = "V+", layer = "20/0", which holds the top of the metal there.',
+    ]
+    contacts = []
+    for label in drawing.labels:
+        found = _end(label, drawing)
+        if found is None:
+            lines.append(f"# label '{label.text}' at {polygons.at(label.place)} names the polygon that it is in")
+            continue
+        contacts.append(label.text)
+        lines += ["", "[[contacts]]", f'name = "{label.text}"', f'label = "{label.text}"', f'face = "{found}"']
+    names = [*contacts, "?", "?", "?", "?"]
+    lines += [
+        "",
+        "# [experiments.thermal]",
+        f'# current = ["{names[0]}", "{names[1]}"]  # in, out',
+        f'# voltage = ["{names[2]}", "{names[3]}"]  # plus, minus',
+        "# states = { P = {}, AP = { FM2 = -1 } }  # the magnets that each state reverses",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _nm(value: float) -> str:
+    return f"{1e9 * value:.9g}"
+
+
+def _end(label: gds.Label, drawing: gds.Drawing) -> str | None:
+    """The face that a label is near to; None for one in the middle of its polygon or off all of them."""
+    place = np.array(label.place)
+    for shapes in drawing.shapes.values():
+        for shape in shapes:
+            if polygons.away(shape, place) > stack.NEAR_LABEL:
+                continue
+            size = np.ptp(shape, axis=0)
+            face, distance = stack.nearest_face(shape, place)
+            if distance <= NEAR_END * float(size["xy".index(face[0])]):
+                return face
+    return None

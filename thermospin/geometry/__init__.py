@@ -1,0 +1,1 @@
+"""Shapes of solids: named dimensions, boxes and outlines."""

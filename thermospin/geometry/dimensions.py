@@ -1,0 +1,127 @@
+"""Named dimensions, and coordinates that are sums of them: "gap + 100", "-width / 2".
+
+A coordinate is c + sum over dimensions of f d, so that its derivatives are numbers and a product of two lengths cannot
+be written down. Expressions are read by Python's own parser, and nothing of them is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from thermospin.device.materials import nearest
+from thermospin.quantities import tidy
+
+
+class ExpressionError(ValueError):
+    """An expression that is no coordinate."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Coordinate:
+    """constant + sum of factor times dimension.
+
+    Attributes:
+      constant: [m].
+      factors: pairs (dimension, factor), those with a factor other than zero.
+    """
+
+    constant: float
+    factors: tuple[tuple[str, float], ...] = ()
+
+    def at(self, dimensions: Mapping[str, float]) -> float:
+        """The coordinate for these dimensions [m], rounded like every length of a device file."""
+        return tidy(self.constant + sum(factor * dimensions[name] for name, factor in self.factors))
+
+    @property
+    def slopes(self) -> dict[str, float]:
+        """Derivative by each dimension."""
+        return dict(self.factors)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dimension:
+    """A length of a device by name; coordinates are made of them.
+
+    Attributes:
+      value: [m].
+      std: how well it is known [m], None if that is not said.
+      range: lowest and highest value that is considered [m], None if that is not said.
+      note: free text, such as where it comes from.
+    """
+
+    value: float
+    std: float | None = None
+    range: tuple[float, float] | None = None
+    note: str = dataclasses.field(default="", compare=False)
+
+    def faults(self) -> list[str]:
+        """What is wrong with it."""
+        found = []
+        if not math.isfinite(self.value):
+            found.append(f"got {self.value:g} m, expected a finite length")
+        if self.std is not None and not self.std >= 0:
+            found.append(f"std: got {self.std:g} m, expected a length of 0 or more")
+        return found
+
+
+def names_in(text: str) -> set[str] | None:
+    """The names in an expression; None if the text is none, such as "5 nm"."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} or None
+
+
+def parse(text: str, known: Mapping[str, Coordinate], unit: float) -> Coordinate:
+    """The coordinate that an expression stands for.
+
+    Args:
+      text: numbers, names, + - * / and brackets; bare numbers are lengths, or factors beside a name.
+      known: what each name stands for.
+      unit: of bare numbers that are lengths [m].
+    Raises:
+      ExpressionError: a name that is not known, a product of two lengths, or something else than arithmetic.
+    """
+    try:
+        constant, factors = _value(ast.parse(text.strip(), mode="eval").body, known, unit)
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ExpressionError("which is no expression") from None
+    if not all(map(math.isfinite, [constant, *factors.values()])):
+        raise ExpressionError("which is not finite")
+    return Coordinate(constant * unit, tuple((name, factor) for name, factor in factors.items() if factor))
+
+
+def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> tuple[float, dict[str, float]]:
+    """Constant part in units of `unit`, and factors."""
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return float(number), {}
+        case ast.Name(id=name):
+            if name not in known:
+                raise ExpressionError(f"where '{name}' is no dimension; {nearest(name, known)}")
+            return known[name].constant / unit, known[name].slopes
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
+            return _scaled(_value(operand, known, unit), -1.0 if isinstance(op, ast.USub) else 1.0)
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
+            (a, f), (b, g) = _value(left, known, unit), _value(right, known, unit)
+            sign = -1.0 if isinstance(op, ast.Sub) else 1.0
+            return a + sign * b, {name: f.get(name, 0.0) + sign * g.get(name, 0.0) for name in {**f, **g}}
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            one, other = _value(left, known, unit), _value(right, known, unit)
+            if one[1] and other[1]:
+                raise ExpressionError("which has a product of two dimensions; expected a sum of dimensions and numbers")
+            return _scaled(other, one[0]) if other[1] else _scaled(one, other[0])
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            one, other = _value(left, known, unit), _value(right, known, unit)
+            if other[1] or other[0] == 0:
+                raise ExpressionError("which divides by a dimension or by 0; expected a sum of dimensions and numbers")
+            return _scaled(one, 1 / other[0])
+    raise ExpressionError('which is more than sums of dimensions and numbers; expected such as "gap + 100"')
+
+
+def _scaled(value: tuple[float, dict[str, float]], by: float) -> tuple[float, dict[str, float]]:
+    return value[0] * by, {name: factor * by for name, factor in value[1].items()}

@@ -1,0 +1,429 @@
+"""Do the polygons make a device? What is left of each solid, what touches what, and where two nearly do.
+
+What `layout` does for boxes, for solids with an outline: between neighbouring heights every solid keeps what later ones
+leave of it, so that its parts are disjoint prisms. Knows no material values and no file format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from thermospin.base import polygons
+from thermospin.geometry.boxes import Pieces, Plan, SolidLike
+from thermospin.grid import AXES, PASSAGES, Grid, merge_close
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """What is left of a solid in one layer.
+
+    Attributes:
+      solid: index of the solid.
+      layer: index of the layer, between two heights.
+      outline: polygon (vertices, 2) [m].
+    """
+
+    solid: int
+    layer: int
+    outline: np.ndarray
+
+    @functools.cached_property
+    def extent(self) -> np.ndarray:
+        """Lower and upper ends along x and y [m] (2, 2)."""
+        return np.array([self.outline.min(axis=0), self.outline.max(axis=0)])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Patch:
+    """A part of an end face: rectangles of an upright plane, or polygons of a level one.
+
+    Attributes:
+      axis: which axis is normal to it.
+      position: of the plane [m].
+      rectangles: for an upright one (low, high) along the other horizontal axis, then along z [m].
+      outlines: for a level one [m].
+      parts: indices of the parts behind it.
+      area: [m^2].
+    """
+
+    axis: int
+    position: float
+    rectangles: tuple[tuple[float, float, float, float], ...]
+    outlines: tuple[np.ndarray, ...]
+    parts: frozenset[int]
+    area: float
+
+    def overlaps(self, other: object) -> bool:
+        """Whether two patches share a piece of plane."""
+        if not isinstance(other, Patch) or self.axis != other.axis or abs(self.position - other.position) > 1e-12:
+            return False
+        for a, b in itertools.product(self.rectangles, other.rectangles):
+            if (
+                min(a[1], b[1]) - max(a[0], b[0]) > polygons.TOUCH
+                and min(a[3], b[3]) - max(a[2], b[2]) > polygons.TOUCH
+            ):
+                return True
+        return bool(self.outlines and other.outlines and polygons.boolean(self.outlines, other.outlines, "and"))
+
+    def weights(self, grid: Grid) -> np.ndarray:
+        """Area of each node of the tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
+        if self.axis < 2:
+            return grid.side_weights(self.axis, self.position, self.rectangles)
+        return grid.top_weights(self.position, self.outlines)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """A point of it seen from above [m]."""
+        if self.axis == 2:
+            middle = np.mean(self.outlines[0], axis=0)
+            return float(middle[0]), float(middle[1])
+        low, high, *_ = self.rectangles[0]
+        across = (low + high) / 2
+        return (self.position, across) if self.axis == 0 else (across, self.position)
+
+
+class Regions(Plan):
+    """Solids with outlines, cut into disjoint parts.
+
+    Args:
+      solids: later ones overwrite earlier ones.
+      metal: for each solid, whether it conducts charge.
+    """
+
+    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[bool]) -> None:
+        super().__init__(solids)
+        self.of_metal = np.asarray(metal, bool)
+        self.heights = merge_close([end for solid in self.solids for end in solid.box[2]])
+        shapes = [outline_of(solid) for solid in self.solids]
+        kept: dict[tuple[int, ...], list[np.ndarray]] = {}
+        self.parts: list[Part] = []
+        for layer, (low, high) in enumerate(itertools.pairwise(self.heights)):
+            middle = (low + high) / 2
+            active = [i for i, solid in enumerate(self.solids) if solid.box[2][0] < middle < solid.box[2][1]]
+            for i in active:
+                later = tuple(j for j in active if j > i and _meet(self.solids[i], self.solids[j]))
+                key = (i, *later)
+                if key not in kept:
+                    # Untouched outlines stay as they are, to the last digit.
+                    kept[key] = (
+                        polygons.boolean([shapes[i]], [shapes[j] for j in later], "not") if later else [shapes[i]]
+                    )
+                self.parts += [Part(i, layer, outline) for outline in kept[key]]
+
+    def overwritten(self) -> dict[int, str]:
+        """Solids of which nothing is left, each with the names of those that took its place."""
+        gone = set(range(len(self.solids))) - {part.solid for part in self.parts}
+        return {
+            i: self.names(j for j in range(i + 1, len(self.solids)) if _meet(self.solids[i], self.solids[j]))
+            for i in sorted(gone)
+        }
+
+    @functools.cached_property
+    def touching(self) -> list[tuple[int, int]]:
+        """Pairs of parts that share a piece of face."""
+        found = []
+        for a, b in self._near(polygons.TOUCH):
+            one, other = self.parts[a], self.parts[b]
+            if one.layer == other.layer:
+                shared = polygons.shared_edge(one.outline, other.outline) > polygons.TOUCH
+            else:
+                shared = one.outline is other.outline or bool(
+                    polygons.boolean([one.outline], [other.outline], "and", polygons.TOUCH**2)
+                )
+            if shared:
+                found.append((a, b))
+        return found
+
+    def _near(self, reach: float) -> list[tuple[int, int]]:
+        """Pairs of parts in one layer or in neighbouring ones whose extents come within a distance [m]."""
+        extents = np.array([part.extent for part in self.parts]).reshape(-1, 2, 2)
+        layers = np.array([part.layer for part in self.parts])
+        found = []
+        for a in range(len(self.parts)):
+            gap = np.maximum(extents[a + 1 :, 0] - extents[a, 1], extents[a, 0] - extents[a + 1 :, 1]).max(axis=1)
+            near = (gap <= reach) & (np.abs(layers[a + 1 :] - layers[a]) <= 1)
+            found += [(a, a + 1 + int(b)) for b in np.flatnonzero(near)]
+        return found
+
+    def neighbours(self) -> set[tuple[int, int]]:
+        """Pairs of solids that share a piece of face, the earlier one first."""
+        pairs = {tuple(sorted((self.parts[a].solid, self.parts[b].solid))) for a, b in self.touching}
+        return {(i, j) for i, j in pairs if i != j}
+
+    def alone(self) -> dict[int, str]:
+        """Solids that share no piece of face with another one, each with how far off the nearest is."""
+        present = {part.solid for part in self.parts}
+        touching = {i for pair in self.neighbours() for i in pair}
+        return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
+
+    def pieces(self, *, metal: bool) -> Pieces:
+        """What hangs together through faces: of all solids, or of metals alone."""
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        counted = np.array([not metal or bool(self.of_metal[part.solid]) for part in self.parts], bool)
+        pairs = np.array([(a, b) for a, b in self.touching if counted[a] and counted[b]], int).reshape(-1, 2).T
+        links = coo_matrix((np.ones(pairs.shape[1], np.int8), (pairs[0], pairs[1])), shape=(len(counted),) * 2)
+        _, label = connected_components(links, directed=False)
+        names = np.unique(label[counted])
+        number = {int(name): k for k, name in enumerate(names, 1)}
+        labels = np.array([number[int(name)] if own else 0 for name, own in zip(label, counted, strict=True)], int)
+        members: dict[int, set[int]] = {k: set() for k in number.values()}
+        for part, own in zip(self.parts, labels, strict=True):
+            if own:
+                members[int(own)].add(part.solid)
+
+        def of(face: Patch) -> set[int]:
+            return {int(labels[part]) for part in face.parts} - {0}
+
+        return Pieces(members, of)
+
+    def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
+        """Pairs of metals that nearly touch: solids, distance [m], and where; corners that meet are 0 apart.
+
+        Args:
+          least: distance that counts as a gap [m].
+        """
+        touching = set(self.touching)
+        found: dict[tuple[int, int], tuple[int, int, float, np.ndarray]] = {}
+        for a, b in self._near(least):
+            one, other = self.parts[a], self.parts[b]
+            if one.layer != other.layer or (a, b) in touching or self._body(one) == self._body(other):
+                continue
+            if not (self.of_metal[one.solid] and self.of_metal[other.solid]):
+                continue
+            gap, place = polygons.distance(one.outline, other.outline)
+            if gap >= least or (gap <= polygons.TOUCH and self._bridged(a, b)):
+                continue  # the latter: corners at a joint of three
+            if any(
+                part.layer == one.layer
+                and self.of_metal[part.solid]
+                and polygons.away(part.outline, place) < polygons.TOUCH
+                for part in self.parts
+            ):
+                continue  # metal is between them
+            key = (one.solid, other.solid)
+            if key not in found or gap < found[key][2]:
+                found[key] = (one.solid, other.solid, gap, place)
+        return list(found.values())
+
+    def _body(self, part: Part) -> str:
+        return self.solids[part.solid].name.partition("/")[0]
+
+    def _bridged(self, a: int, b: int) -> bool:
+        """Whether a metal part touches both of two parts."""
+        beside = [{q if p == k else p for p, q in self.touching if k in (p, q)} for k in (a, b)]
+        return any(self.of_metal[self.parts[k].solid] for k in beside[0] & beside[1])
+
+    def torn(self) -> list[tuple[str, np.ndarray]]:
+        """Metal bodies of several solids whose pieces do not hang together, and where a loose one is [m]."""
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        bodies = np.array([self._body(part) for part in self.parts])
+        pairs = [(a, b) for a, b in self.touching if bodies[a] == bodies[b]]
+        tails, heads = np.array(pairs, int).reshape(-1, 2).T
+        links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(len(bodies),) * 2)
+        _, label = connected_components(links, directed=False)
+        found = []
+        for body in dict.fromkeys(bodies.tolist()):
+            own = np.flatnonzero(bodies == body)
+            if not self.of_metal[self.parts[own[0]].solid]:
+                continue
+            if len({self.parts[k].solid for k in own}) > 1 and len(set(label[own].tolist())) > 1:
+                loose = own[label[own] != label[own[0]]][0]
+                found.append((body, self.parts[loose].outline.mean(axis=0)))
+        return found
+
+    def face(self, which: Sequence[int], side: str, *, metal: bool) -> Patch | str:
+        """The free part of an end face of solids, or why there is none.
+
+        Args:
+          which: the solids; those that reach furthest to that side have the face.
+          side: "x-" and so on.
+          metal: whether only metals in front of it close it, or all solids.
+        """
+        axis, upper = AXES.index(side[0]), side[1] == "+"
+        ends = [self.solids[i].box[axis][upper] for i in which]
+        position = max(ends) if upper else min(ends)
+        mine = {i for i in which if abs(self.solids[i].box[axis][upper] - position) <= polygons.TOUCH}
+        behind = [k for k, part in enumerate(self.parts) if part.solid in mine]
+        closing = [k for k, part in enumerate(self.parts) if not metal or self.of_metal[part.solid]]
+        if axis == 2:
+            level = int(np.argmin(np.abs(self.heights - position)))
+            own = [k for k in behind if self.parts[k].layer == level - upper]
+            front = [self.parts[k].outline for k in closing if self.parts[k].layer == level - (not upper)]
+            shapes = [self.parts[k].outline for k in own]
+            free = polygons.boolean(shapes, front, "not") if shapes and front else shapes
+            area = float(sum(abs(polygons.area(each)) for each in free))
+            if own and area > 0:
+                return Patch(2, float(self.heights[level]), (), tuple(free), frozenset(own), area)
+            return self._why(which, bool(own))
+        own, rectangles = [], []
+        for k in behind:
+            part = self.parts[k]
+            spans = _spans(part.outline, axis, position, upper)
+            if spans:
+                own.append(k)
+            for other in closing:
+                if other != k and self.parts[other].layer == part.layer:
+                    for taken in _spans(self.parts[other].outline, axis, position, not upper):
+                        spans = [piece for span in spans for piece in _without(span, taken)]
+            bottom, top = self.heights[part.layer], self.heights[part.layer + 1]
+            rectangles += [(low, high, float(bottom), float(top)) for low, high in spans]
+        if not rectangles:
+            return self._why(which, bool(own))
+        area = sum((b - a) * (d - c) for a, b, c, d in rectangles)
+        return Patch(axis, float(position), tuple(rectangles), (), frozenset(own), area)
+
+    def _why(self, which: Sequence[int], has_edge: bool) -> str:
+        if has_edge:
+            near = {j for i in which for pair in self.neighbours() if i in pair for j in pair} - set(which)
+            return f"is no end face: {self.names(near)} lies in front of all of it"
+        later = [j for i in which for j in range(i + 1, len(self.solids)) if _meet(self.solids[i], self.solids[j])]
+        if later:
+            return f"has no edge there, or is overwritten by {self.names(later)}"
+        return "has no straight edge along that side; choose another face, or cut the outline straight"
+
+    def prisms(self, domains: Sequence[int]) -> list[tuple[np.ndarray, tuple[float, float], int]]:
+        """Outline, heights and domain of every part; `domains` by solid."""
+        return [
+            (part.outline, (float(self.heights[part.layer]), float(self.heights[part.layer + 1])), domains[part.solid])
+            for part in self.parts
+        ]
+
+    def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
+        """Where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m].
+
+        A node has all that its test function reaches. If that is in pieces which do not meet within some cells around
+        either, the cells are too large for the gap.
+        """
+        x, y, z = grid.lines
+        near = 1.0 if grid.order == 1 else PASSAGES[grid.order][-1][1] - PASSAGES[grid.order][-1][0]
+        for layer, (low, high) in enumerate(itertools.pairwise(self.heights)):
+            at = int(np.argmin(np.abs(z - low)))
+            places = [cut.place for cut in grid.cuts if cut.span[0] <= at < cut.span[1]]
+            own = [p.outline for p in self.parts if p.layer == layer and self.of_metal[p.solid]]
+            if not places or not own:
+                continue
+            metal = polygons.boolean(own, [], "or")
+            cells = np.unique(np.concatenate(places), axis=0)
+            corners = np.unique((cells[:, None] + np.array([(0, 0), (0, 1), (1, 0), (1, 1)])).reshape(-1, 2), axis=0)
+            boxes = [tuple((line[k], line[k + 1]) for line, k in zip((x, y), cell, strict=True)) for cell in cells]
+            for corner in corners:
+                ends = []
+                for line, k in zip((x, y), corner, strict=True):
+                    below, above = (near * (line[min(k + s, len(line) - 1)] - line[max(k + s - 1, 0)]) for s in (0, 1))
+                    ends.append((line[k] - (below if k else 0.0), line[k] + above))
+                boxes.append(tuple(ends))
+            for box in boxes:
+                found = self._parted(metal, box)
+                if found is not None:
+                    return found[0], found[1], max(high - low for low, high in box)
+        return None
+
+    def _parted(
+        self, metal: Sequence[np.ndarray], box: Sequence[tuple[float, float]]
+    ) -> tuple[np.ndarray, float] | None:
+        """Whether a rectangle holds pieces of metal that do not meet around it: where, and how far apart [m]."""
+        own = polygons.rectangle(*box)
+        size = np.ptp(own, axis=0)
+        pieces = polygons.boolean(metal, [own], "and", 1e-3 * float(size.prod()))
+        if len(pieces) < 2:
+            return None
+        wide = polygons.rectangle(*((low - 3 * s, high + 3 * s) for (low, high), s in zip(box, size, strict=True)))
+        around = polygons.boolean(metal, [wide], "and")
+        belongs = [
+            next(k for k, other in enumerate(around) if polygons.boolean([piece], [other], "and", 0.0))
+            for piece in pieces
+        ]
+        for first, second in itertools.combinations(range(len(pieces)), 2):
+            if belongs[first] != belongs[second]:
+                gap, place = polygons.distance(around[belongs[first]], around[belongs[second]])
+                return place, gap
+        return None
+
+    def from_above(self) -> list[tuple[int, np.ndarray]]:
+        """What is seen of each solid from above: pairs of solid and polygon [m]."""
+        found: list[tuple[int, np.ndarray]] = []
+        cover: list[np.ndarray] = []
+        for layer in range(len(self.heights) - 2, -1, -1):
+            own = [part for part in self.parts if part.layer == layer]
+            for part in own:
+                seen = polygons.boolean([part.outline], cover, "not") if cover else [part.outline]
+                found += [(part.solid, outline) for outline in seen]
+            cover = polygons.boolean([*cover, *(part.outline for part in own)], [], "or") if own else cover
+        return found
+
+    def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
+        """For pictures: lines along x, y and z [m], and the solid in the middle of each of their cells, -1 for none."""
+        extents = np.array([part.extent for part in self.parts])
+        low, high = extents[:, 0].min(axis=0), extents[:, 1].max(axis=0)
+        step = float((high - low).max()) / tiles
+        lines = []
+        for axis in range(2):
+            ends = [end for solid in self.solids for end in solid.box[axis]]
+            even = np.linspace(low[axis], high[axis], max(2, int((high[axis] - low[axis]) / step)))
+            lines.append(merge_close(np.concatenate([even, ends])))
+        owner = np.full((len(lines[0]) - 1, len(lines[1]) - 1, len(self.heights) - 1), -1)
+        middle = [(line[1:] + line[:-1]) / 2 for line in lines]
+        inside: dict[int, np.ndarray] = {}
+        for part in self.parts:
+            if id(part.outline) not in inside:
+                inside[id(part.outline)] = _inside(part.outline, *middle)
+            owner[inside[id(part.outline)], part.layer] = part.solid
+        return [*lines, self.heights], owner
+
+
+def outline_of(solid: SolidLike) -> np.ndarray:
+    """The polygon of a solid seen from above; of a box its rectangle."""
+    outline = getattr(solid, "outline", None)
+    return polygons.rectangle(*solid.box[:2]) if outline is None else np.asarray(outline)
+
+
+def _meet(one: SolidLike, other: SolidLike) -> bool:
+    """Whether the extents seen from above overlap."""
+    return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one.box[:2], other.box[:2], strict=True))
+
+
+def _spans(outline: np.ndarray, axis: int, position: float, upper: bool) -> list[tuple[float, float]]:
+    """Where a polygon has an edge on a line normal to an axis, with the inside below (upper) or above it."""
+    if polygons.area(outline) < 0:
+        outline = outline[::-1]
+    after = np.roll(outline, -1, axis=0)
+    on = (np.abs(outline[:, axis] - position) < polygons.TOUCH) & (np.abs(after[:, axis] - position) < polygons.TOUCH)
+    step = (after - outline)[:, 1 - axis]
+    # Counterclockwise, the inside is to the left: below a line of constant x it is where y rises.
+    rises = (step > 0) == (upper == (axis == 0))
+    chosen = on & rises & (np.abs(step) > polygons.TOUCH)
+    return [
+        (min(a, b), max(a, b))
+        for a, b in zip(outline[chosen, 1 - axis].tolist(), after[chosen, 1 - axis].tolist(), strict=True)
+    ]
+
+
+def _without(span: tuple[float, float], taken: tuple[float, float]) -> list[tuple[float, float]]:
+    """What is left of an interval."""
+    pieces = [(span[0], min(span[1], taken[0])), (max(span[0], taken[1]), span[1])]
+    return [(low, high) for low, high in pieces if high - low > polygons.TOUCH]
+
+
+def _inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Marks the points of a tensor grid that are inside a polygon."""
+    marked = np.zeros((len(x), len(y)), bool)
+    for p, q in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        rows = np.flatnonzero((p[1] > y) != (q[1] > y))
+        if len(rows):
+            reach = p[0] + (y[rows] - p[1]) / (q[1] - p[1]) * (q[0] - p[0])
+            marked[:, rows] ^= x[:, None] < reach[None, :]
+    return marked
+
+
+def names_of(solids: Iterable[SolidLike]) -> list[str]:
+    """Names of solids, and of the bodies that pieces such as "lead/2" are part of."""
+    return list(dict.fromkeys(name for solid in solids for name in (solid.name, solid.name.partition("/")[0])))

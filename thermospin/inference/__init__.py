@@ -1,0 +1,1 @@
+"""Parameters from data: misfit, minimisers, results, uncertainty, rival models."""

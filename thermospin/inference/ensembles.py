@@ -1,0 +1,165 @@
+"""Many parameter sets of one device: signals of each, kept as they come, on as many devices and processes as there are.
+
+Sets are independent. They are solved side by side, shared out along the second axis of the mesh (`abreast`), or on a
+lone CPU one after another, each from the fields of the one before: give them in an order in which neighbours are alike.
+Processes share out sets, too, and need not talk.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from thermospin import quantities as units
+from thermospin import solve
+from thermospin.data.rows import Row
+from thermospin.device.device import Device
+from thermospin.device.materials import KEYS, key_of, nearest
+from thermospin.inference.predictors import Journal, Predict, Predictor
+from thermospin.model import Model, Progress
+from thermospin.parallel import tasks as abreast
+from thermospin.signals.ladders import readings
+
+#: Of ensembles in journals.
+LABEL = "ensemble"
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A parameter set and its signals.
+
+    Attributes:
+      number: of its row, from 1.
+      parameters: what differs from the device's own values, SI.
+      values: [V/A^n] in the order of the wanted signals; NaN where there is no solution.
+    """
+
+    number: int
+    parameters: Mapping[str, float]
+    values: np.ndarray
+
+
+class SetError(ValueError):
+    """Parameter sets that cannot be used, with all their faults, one line each."""
+
+
+def read(path: str | Path, device: Device) -> list[dict[str, float]]:
+    """Parameter sets of a CSV file: a column for each parameter or dimension, a row for each set.
+
+    Numbers are in SI units; text has a unit, such as "-3.8 uV/K". Empty cells are the device's own values.
+
+    Raises:
+      SetError: with all faults of the file.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    lines = [line for line in csv.reader(io.StringIO(text)) if line and not line[0].lstrip().startswith("#")]
+    if len(lines) < 2:
+        raise SetError(f"{path}: got {len(lines)} lines, expected a header of parameter names and at least one set")
+    known = device.numbers()
+    names = [name.strip() for name in lines[0]]
+    found = [f"{path}: column '{name}' is no parameter; {nearest(name, known)}" for name in names if name not in known]
+    found += [
+        f"{path}: column '{name}' is there more than once" for name in dict.fromkeys(names) if names.count(name) > 1
+    ]
+    sets: list[dict[str, float]] = []
+    for number, line in enumerate(lines[1:], 1):
+        own: dict[str, float] = {}
+        if len(line) != len(names):
+            found.append(f"{path}: set {number} has {len(line)} cells, expected {len(names)}")
+            continue
+        for name, cell in zip(names, line, strict=True):
+            if not cell.strip():
+                continue
+            kind = (
+                "number"
+                if name == "zeta"
+                else "length"
+                if key_of(name) == "length"
+                else KEYS.get(key_of(name), "number")
+            )
+            try:
+                own[name] = _value(cell.strip(), kind)
+            except units.UnitError as why:
+                found.append(f"{path}: set {number}, {name}: {why}")
+        sets.append(own)
+    if found:
+        raise SetError("\n".join(found))
+    return sets
+
+
+def _value(text: str, kind: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return units.parse(text, kind)
+
+
+def wanted_of(device: Device, harmonics: int = 2) -> list[tuple[str, str]]:
+    """All signals of all experiments up to a harmonic."""
+    out = []
+    for name, experiment in device.experiments.items():
+        for number in range(1, harmonics + 1):
+            rows = np.zeros((len(experiment.states), harmonics))
+            out += [(name, f"R{number}.{part}") for part in readings(experiment, rows, number)]
+    return out
+
+
+def run(
+    model: Model,
+    sets: Sequence[Mapping[str, float]],
+    wanted: Sequence[tuple[str, str]],
+    *,
+    part: tuple[int, int] = (1, 1),
+    at_once: int | None = None,
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Member]:
+    """The signals of parameter sets, in their order, as they are found.
+
+    Args:
+      model: of the device, on its devices: `Model.on_devices(devices, members)`. Dimensions move its grid.
+      sets: values that differ from the device's own, by name, SI.
+      wanted: signals such as ("thermal", "R2.spin").
+      part: (k, n): every n-th set from the k-th on, for one of n processes.
+      at_once: sets that each group of devices solves side by side; None: see `abreast.fitting`.
+      journal: file that keeps what was found, from which a run that was stopped goes on.
+      progress: is told what goes on.
+    Raises:
+      ValueError: a part that is none; a journal of another problem.
+    """
+    k, n = part
+    if not 1 <= k <= n:
+        raise ValueError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")
+    lines = [line.tolist() for line in model.grid.lines]
+    asked = repr((model.device, lines, model.grid.order, list(wanted)))
+    kept = None if journal is None else Journal(Path(journal), asked)
+    own = model.device.numbers()
+    rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in wanted]
+    mine = [(number, dict(each)) for number, each in enumerate(sets, 1)][k - 1 :: n]
+    size = min(model.members * at_once if at_once else abreast.fitting(model), max(len(mine), 1))
+    # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
+    bare = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True)
+
+    def keeping(predict: Predictor, parts: Sequence[Predictor] = ()) -> Predict:
+        return predict if kept is None else kept.keep(predict, LABEL, parts)
+
+    one_by_one = keeping(bare, bare.parts)
+
+    def one(place: int) -> Member:
+        number, given = mine[place]
+        if progress is not None:
+            progress(f"set {place + 1} of {len(mine)}")
+        # One after another each starts from the fields of the one before; side by side none knows of the others.
+        predict = one_by_one if size == 1 else keeping(bare.fork())
+        return Member(number, given, predict(own | given, ())[0])
+
+    yield from abreast.results((functools.partial(one, place) for place in range(len(mine))), size)

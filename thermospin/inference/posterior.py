@@ -1,0 +1,377 @@
+"""Posterior of the fitted parameters by the No-U-Turn sampler, on the model or on an emulator with a measured error.
+
+Density: exp(-chi2/2), priors of the fit included, and else flat in the internal coordinates of the parameters (the
+logarithm of what is positive, artanh P, the value itself of the others) within their bounds. Chains run in coordinates
+in which the linear theory is a unit Gaussian (Hoffman and Gelman, J. Mach. Learn. Res. 15, 1593 (2014); numpyro).
+
+The emulator is a polynomial in these coordinates for each signal, fitted to values and Jacobians of the model at points
+of the ellipse that holds the posterior. Its error is measured at other points, in standard deviations of the data; one
+that is too large is an error, not a result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2, qmc
+
+from thermospin.inference.nuts import draw, require_numpyro
+from thermospin.inference.result import FitResult, quantity
+from thermospin.inference.uncertainty import in_coordinates
+from thermospin.inverse import Misfit, Problem
+from thermospin.model import Progress
+from thermospin.parallel import tasks as abreast
+
+#: Design points lie in the ball, in standard deviations of the linear theory, that holds this part of a Gaussian; those
+#: that judge them within this part of its radius.
+HELD, JUDGED = 0.997, 0.8
+#: Residuals of the emulator at points that it has not seen, in standard deviations of the data: at most.
+LARGEST_ERROR = 0.1
+#: Degrees of the polynomial that are tried, and design points per unknown of it.
+DEGREES, POINTS = (2, 3, 4), 1.5
+HELD_OUT = 8
+#: Beyond the ball draws are held back by a spring of this stiffness, and a posterior with more than this part of its
+#: draws there is wider than what the emulator was made for.
+SPRING, BEYOND = 4.0, 0.02
+#: Chains have converged below this split R-hat and above so many effective draws (Vehtari et al., Bayesian Anal. 2021).
+R_HAT, EFFECTIVE = 1.01, 400.0
+#: Steps of the chains in one program: on the model itself, whose steps take seconds, and on an emulator.
+FEW, MANY = 10, 250
+
+
+class NotEmulated(RuntimeError):
+    """The emulator does not follow the model where the posterior is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Emulator:
+    """Residuals of a fit as polynomials in whitened coordinates z, x = best + scale z.
+
+    Attributes:
+      best, scale: internal coordinates of the minimum (n,), and a root of their covariance (n, n).
+      powers: of z in each monomial (monomials, n).
+      coefficients: of the residuals (monomials, residuals).
+      error: largest error of a residual at points that were not fitted [1].
+      evaluations: of the model that it took.
+    """
+
+    best: np.ndarray
+    scale: np.ndarray
+    powers: np.ndarray
+    coefficients: np.ndarray
+    error: float
+    evaluations: int
+
+    def residuals(self, z: Any, xp: Any = np) -> Any:
+        """At whitened coordinates (n,); `xp` is numpy or jax.numpy."""
+        return xp.prod(z**self.powers, axis=-1) @ self.coefficients
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """Draws from the posterior.
+
+    Attributes:
+      names: of the parameters.
+      draws: (chains, draws, names), SI units.
+      r_hat, effective: split R-hat and effective number of draws of each (names,).
+      divergences: trajectories that went astray.
+      beyond: part of the draws further out than the emulator was made for; 0 if the model itself was sampled.
+      emulator_error: see `Emulator.error`; None if the model itself was sampled.
+      evaluations: of the model, or of its gradient.
+      steps: leapfrog steps a draw, each of which takes a gradient.
+      seconds: wall time.
+    """
+
+    names: tuple[str, ...]
+    draws: np.ndarray
+    r_hat: np.ndarray
+    effective: np.ndarray
+    divergences: int
+    beyond: float
+    emulator_error: float | None
+    evaluations: int
+    steps: float
+    seconds: float
+
+    @property
+    def converged(self) -> bool:
+        """Chains agree, there are enough effective draws, and hardly any went astray or beyond the emulator."""
+        steady = bool(np.all(self.r_hat < R_HAT) and np.all(self.effective > EFFECTIVE))
+        return steady and self.divergences < 1e-3 * self.draws[..., 0].size and self.beyond <= BEYOND
+
+    @property
+    def means(self) -> np.ndarray:
+        """(names,), SI units."""
+        return np.mean(self.draws, axis=(0, 1))
+
+    @property
+    def stds(self) -> np.ndarray:
+        """(names,), SI units."""
+        return np.std(self.draws, axis=(0, 1))
+
+    def interval(self, part: float = 0.683) -> np.ndarray:
+        """Ends of the central interval that holds a part of the draws (2, names), SI units."""
+        return np.quantile(self.draws, [(1 - part) / 2, (1 + part) / 2], axis=(0, 1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers; the draws are not among them."""
+        both = {"68 %": self.interval(), "95 %": self.interval(0.95)}
+        return {
+            "parameters": {
+                name: {
+                    "mean": float(self.means[k]),
+                    "std": float(self.stds[k]),
+                    "r_hat": float(self.r_hat[k]),
+                    "effective": float(self.effective[k]),
+                }
+                | {part: ends[:, k].tolist() for part, ends in both.items()}
+                for k, name in enumerate(self.names)
+            },
+            "converged": self.converged,
+            "divergences": self.divergences,
+            "beyond": self.beyond,
+            "emulator_error": self.emulator_error,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+        }
+
+    def words(self) -> list[str]:
+        """Intervals, and whether the chains have converged."""
+        low, high = self.interval()
+        lines = [
+            f"{name}: {quantity(name, low[k])} to {quantity(name, high[k])} (68 %), "
+            f"mean {quantity(name, self.means[k])}, std {quantity(name, self.stds[k])}"
+            for k, name in enumerate(self.names)
+        ]
+        chains, draws, _ = self.draws.shape
+        state = "converged" if self.converged else "NOT converged, not to be trusted"
+        lines.append(
+            f"{chains} chains of {draws} draws: {state} (R-hat at most {np.max(self.r_hat):.4f}, at least "
+            f"{np.min(self.effective):.0f} effective draws, {self.divergences} divergences)"
+        )
+        if self.beyond > BEYOND:
+            share = f"{100 * self.beyond:.0f} % of the draws are where the emulator was not made"
+            lines.append(f"{share}: the posterior is wider than the covariance says; use profiles, or give priors")
+        if self.emulator_error is not None:
+            lines.append(
+                f"on an emulator that is off by at most {self.emulator_error:.2g} standard deviations of the data, "
+                f"made of {self.evaluations} evaluations of the model"
+            )
+        return lines
+
+
+def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
+    """The polynomial that replaces the model around the minimum of a fit.
+
+    Raises:
+      NotEmulated: none of `DEGREES` follows the model to `LARGEST_ERROR`.
+      ValueError: the data leave a parameter open.
+    """
+    problem: Problem = result.problem
+    if not np.all(np.isfinite(result.covariance)):
+        raise ValueError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
+    best = problem.coordinates(result.parameters)
+    scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
+    bounds, n = problem.bounds, len(best)
+    evaluations = 0
+
+    def at(z: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Residuals and their derivatives by z; None where the model has no solution or a bound is passed."""
+        nonlocal evaluations
+        x = best + scale @ z
+        if np.any(x < bounds[0]) or np.any(x > bounds[1]):
+            return None
+        evaluations += 1
+        objective = problem.copy().objective() if problem.size > 1 else alone
+        residuals = objective.residuals(x)
+        if progress is not None:
+            progress(f"emulator: evaluation {evaluations}")
+        return (residuals, objective.jacobian(x) @ scale) if np.all(np.isfinite(residuals)) else None
+
+    def seen_at(points: Sequence[np.ndarray]) -> list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
+        found = abreast.results((functools.partial(at, z) for z in points), problem.size)
+        return [(z, each) for z, each in zip(points, found, strict=True) if each is not None]
+
+    alone = problem.objective()
+    # Held-out points first: whatever is fitted, they judge it.
+    judges = seen_at(_ball(n, HELD_OUT, JUDGED * reach(n), seed=1))
+    points = iter(_ball(n, 4096, reach(n), seed=0))
+    seen = seen_at([np.zeros(n)])
+    worst = math.inf
+    for degree in DEGREES:
+        powers = np.array([p for p in itertools.product(range(degree + 1), repeat=n) if sum(p) <= degree])
+        wanted = max(math.ceil(POINTS * len(powers) / (n + 1)), 2 * n + 1)
+        while len(seen) < wanted:
+            more = list(itertools.islice(points, wanted - len(seen)))
+            if not more:
+                raise NotEmulated("hardly any point of the posterior has a solution within the bounds; use profiles")
+            seen += seen_at(more)
+        coefficients = _hermite(seen, powers)
+        emulator = Emulator(best, scale, powers, coefficients, math.nan, evaluations)
+        errors = [np.max(np.abs(emulator.residuals(z) - found[0])) for z, found in judges]
+        worst = float(max(errors, default=math.inf))
+        if worst <= LARGEST_ERROR:
+            return dataclasses.replace(emulator, error=worst)
+    raise NotEmulated(
+        f"the emulator is off by {worst:.2g} standard deviations of the data at degree {DEGREES[-1]}, at most "
+        f"{LARGEST_ERROR:g} is allowed: the posterior is too wide for a polynomial; use profiles, or give priors"
+    )
+
+
+def reach(n: int) -> float:
+    """Radius of the ball that holds the part `HELD` of a Gaussian in n dimensions."""
+    return float(np.sqrt(chi2.ppf(HELD, n)))
+
+
+def _ball(n: int, count: int, radius: float, seed: int) -> list[np.ndarray]:
+    """Points of a ball, evenly in its volume but for the middle, from a Sobol sequence."""
+    with np.errstate(all="ignore"):
+        uniform = qmc.Sobol(n + 1, seed=seed).random(2 ** math.ceil(math.log2(max(count, 2))))
+    normal = qmc.scale(uniform, 1e-6, 1 - 1e-6)
+    from scipy.special import ndtri
+
+    direction = ndtri(normal[:, :n])
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    lengths = radius * normal[:, n] ** (1 / max(n, 1))
+    return list((lengths[:, None] * direction)[:count])
+
+
+def _hermite(seen: Sequence[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]], powers: np.ndarray) -> np.ndarray:
+    """Coefficients of the polynomials that fit values and first derivatives best."""
+    n = powers.shape[1]
+    lines, targets = [], []
+    for z, (residuals, jacobian) in seen:
+        lines.append(np.prod(z**powers, axis=1)[None])
+        targets.append(residuals[None])
+        slopes = []
+        for k in range(n):
+            lower = powers.copy()
+            lower[:, k] = np.maximum(lower[:, k] - 1, 0)
+            slopes.append(powers[:, k] * np.prod(z**lower, axis=1))
+        lines.append(np.array(slopes))
+        targets.append(jacobian.T)
+    return np.linalg.lstsq(np.concatenate(lines), np.concatenate(targets), rcond=None)[0]
+
+
+def sample(
+    result: FitResult,
+    draws: int = 1000,
+    *,
+    chains: int = 4,
+    warmup: int = 500,
+    seed: int = 0,
+    emulator: Emulator | None = None,
+    model: Callable[[Mapping[str, Any]], Any] | None = None,
+    keep: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Posterior:
+    """Draws from the posterior by NUTS.
+
+    Args:
+      result: of a fit.
+      draws, chains, warmup, seed: of the sampler; draws are those of each chain.
+      emulator: from `emulate`; None: made here.
+      model: {name: value in SI units} to the values of the rows (rows,), in JAX and differentiable: sampled itself, in
+        place of an emulator. `signals.predict` makes one; several groups of devices share out the chains.
+      keep: file for the chains, from which a run that was stopped goes on.
+      progress: is told what goes on.
+    Raises:
+      NotEmulated: see `emulate`.
+      ValueError: the file is that of other chains, or damaged.
+      OSError: it cannot be written.
+      ImportError: numpyro is not installed.
+    """
+    require_numpyro()
+    import jax.numpy as jnp
+    from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
+
+    began = time.perf_counter()
+    problem: Problem = result.problem
+    if emulator is None and model is None:
+        emulator = emulate(result, progress)
+    best = problem.coordinates(result.parameters)
+    scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
+    bounds = jnp.asarray(problem.bounds)
+
+    def potential(z: Any) -> Any:
+        x = best + scale @ z
+        residuals = emulator.residuals(z, jnp) if model is None else _traced(problem, model, x)  # type: ignore[union-attr]
+        inside = jnp.all((x >= bounds[0]) & (x <= bounds[1]))
+        outside: Any = 0.0
+        if model is None:
+            outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
+        return jnp.where(inside, 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2, jnp.inf)
+
+    # Some way from the minimum and within the bounds, apart enough to tell chains that do not mix.
+    starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
+    drawn = draw(
+        potential,
+        starts,
+        warmup,
+        draws,
+        seed=seed,
+        together=FEW if emulator is None else MANY,
+        keep=keep,
+        problem=repr((problem.misfit.rows, problem.fixed, best.tolist(), scale.tolist(), emulator is None)),
+        progress=progress,
+    )
+    z, steps = drawn.z, int(np.sum(drawn.steps))
+    x = best + z @ scale.T
+    values = np.stack([np.vectorize(each.value)(x[..., k]) for k, each in enumerate(problem.free)], axis=-1)
+    return Posterior(
+        result.names,
+        values,
+        np.array([float(split_gelman_rubin(z[..., k])) for k in range(len(best))]),
+        np.array([float(effective_sample_size(z[..., k])) for k in range(len(best))]),
+        int(np.sum(drawn.diverging)),
+        0.0 if model is not None else float(np.mean(np.sum(z**2, axis=-1) > reach(len(best)) ** 2)),
+        None if emulator is None else emulator.error,
+        steps if emulator is None else emulator.evaluations,
+        steps / (chains * draws),
+        time.perf_counter() - began,
+    )
+
+
+def _traced(problem: Problem, model: Callable[[Mapping[str, Any]], Any], x: Any) -> Any:
+    """Residuals of the model itself, in JAX."""
+    import jax.numpy as jnp
+
+    values: dict[str, Any] = {}
+    for k, each in enumerate(problem.free):
+        kind = each.kind.transform
+        values[each.name] = jnp.exp(x[k]) if kind == "log" else jnp.tanh(x[k]) if kind == "atanh" else each.scale * x[k]
+    return traced_residuals(problem.misfit, model(dict(problem.fixed) | values), values)
+
+
+def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) -> Any:
+    """`Misfit.residuals` in JAX, of data whose signs are known."""
+    import jax.numpy as jnp
+
+    if not all(row.polarity_known for row in misfit.rows):
+        raise ValueError("posterior: the model itself is sampled for data of known polarity alone; use the emulator")
+    measured = np.array([row.value for row in misfit.rows])
+    own = [(values[name] - prior.mean) / prior.std for name, prior in misfit.priors.items() if name in values]
+    return jnp.concatenate([misfit.whitening() @ (signals - measured), jnp.array(own)])
+
+
+def agreement(result: FitResult, found: Posterior) -> list[str]:
+    """Standard deviations by the covariance and by the posterior, and whether they agree within Monte Carlo error."""
+    lines = []
+    for k, (name, each) in enumerate(result.parameters.items()):
+        # The standard deviation of a standard deviation from so many draws of a Gaussian.
+        error = 4 / math.sqrt(2 * found.effective[k])
+        ratio = found.stds[k] / each.std
+        words = "agree" if abs(ratio - 1) <= error else "differ: the posterior is no Gaussian"
+        lines.append(
+            f"{name}: std by covariance {quantity(name, each.std)}, of the posterior {ratio:.3f} times that, {words}"
+        )
+    return lines

@@ -1,0 +1,452 @@
+"""What a fit found: parameters, statistics and what the data fix, as numbers, as JSON and as text.
+
+The text has the layout of lmfit's fit_report, with values in the units that people use. Knows no model, no optimiser.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from thermospin.data.rows import Row
+from thermospin.device.materials import key_of
+from thermospin.quantities import KINDS, readable_unit
+from thermospin.report.device_text import SHOWN
+
+#: Correlations smaller than this are not printed.
+SMALLEST_CORRELATION = 0.1
+#: Below this probability of chi2 the report says that the model does not describe the data.
+SMALLEST_PROBABILITY = 1e-3
+#: A parameter belongs to a direction that the data do not see if its share of the unit vector is above this.
+NULL_SHARE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Identifiability:
+    """What combinations of parameters the data fix, from the singular values of the scaled Jacobian.
+
+    J_ij = (size_j/std_i) d model_i/d p_j = U diag(s) V'. A change of the parameters by t size_j V_jk moves the signals
+    by t s_k standard deviations, so that the combination prod_j p_j^V_jk is fixed to 1/s_k of itself.
+
+    Attributes:
+      names: of the parameters.
+      values: where the derivatives were taken, SI units.
+      sizes: the value, sign included, so that changes are those of its logarithm; a typical size where it is 0.
+      singular_values: s, falling, 0 where the data see nothing (names,).
+      combinations: V', one combination per row, the largest component positive (names, names).
+    """
+
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+    sizes: tuple[float, ...]
+    singular_values: np.ndarray
+    combinations: np.ndarray
+
+    @property
+    def relative_stds(self) -> np.ndarray:
+        """Of each combination, 1/s, infinite where the data see nothing (names,) [1]."""
+        with np.errstate(divide="ignore"):
+            return 1 / self.singular_values
+
+    def covariance(self) -> np.ndarray:
+        """(J' W J)^-1 in SI units (names, names).
+
+        Parameters that take part in a combination that the data do not see have infinite variance and no covariance
+        (NaN) with the others.
+        """
+        seen = self.singular_values > 0
+        rows = self.combinations[seen] / self.singular_values[seen, None]
+        sizes = np.array(self.sizes)
+        covariance = np.outer(sizes, sizes) * (rows.T @ rows)
+        loose = np.any(np.abs(self.combinations[~seen]) > NULL_SHARE, axis=0)
+        covariance[loose, :] = covariance[:, loose] = math.nan
+        covariance[loose, loose] = math.inf
+        return covariance
+
+    def stds(self) -> dict[str, float]:
+        """Relative standard deviation of each parameter on its own, infinite if the data do not fix it [1]."""
+        return dict(zip(self.names, np.sqrt(np.diag(self.covariance())) / np.abs(self.sizes), strict=True))
+
+    def words(self) -> list[str]:
+        """One line for each combination, and one for each parameter whose size is not its value."""
+        lines = []
+        for std, combination in zip(self.relative_stds, self.combinations, strict=True):
+            known = f"fixed to {percent(std)}" if std <= 1 else f"not fixed, std {percent(std)}"
+            lines.append(f"{'not fixed at all' if math.isinf(std) else known}: {self._product(combination)}")
+        for name, value, size in zip(self.names, self.values, self.sizes, strict=True):
+            if value == 0:
+                lines.append(f"{name} is 0: its changes are counted in units of {quantity(name, size)}")
+        return lines
+
+    def _product(self, combination: np.ndarray) -> str:
+        factors = []
+        for name, value, size, power in zip(self.names, self.values, self.sizes, combination, strict=True):
+            if abs(power) < 0.1:
+                continue
+            if value == 0:
+                # The logarithm of 0 does not exist; exp(power p/size) has the same logarithmic derivative.
+                factors.append(f"exp({power:.2f} {name}/({quantity(name, size)}))")
+            else:
+                factors.append(name if power > 0.995 else f"{name}^{power:.2f}")
+        return " * ".join(factors)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A fitted parameter, SI units.
+
+    Attributes:
+      value, std: std is infinite where the data do not fix the parameter.
+      unit: SI unit.
+      start, lower, upper: where it began and its bounds.
+      at_bound: "lower" or "upper" if it is pinned there, and then `std` is no error bar; else None.
+    """
+
+    value: float
+    std: float
+    unit: str
+    start: float
+    lower: float
+    upper: float
+    at_bound: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What a fit found.
+
+    Attributes:
+      parameters: the fitted ones, by name.
+      covariance: in SI units, in the order of `parameters`; see `Identifiability.covariance`.
+      rescaled: whether it was multiplied by the reduced chi2, which takes the stds of the data as relative weights.
+      rows: the data.
+      grid_stds: error bars of the grid, added in quadrature to the stds of the data (rows,) [V/A^n]; None: not taken
+        into account.
+      before, after: model values at the start and at the end, both of the last stage (rows,) [V/A^n].
+      sensitivity: d signal/d parameter at the end, SI units (rows, parameters).
+      moves: how far an error of each row moves each parameter, SI units (parameters, rows).
+      priors: mean and std of what was known of parameters besides the data, SI units.
+      ties: (name, factor, source) of parameters that followed others.
+      correlation_of_data: of the rows (rows, rows); None: independent.
+      minima: chi2 and parameters of the minima that many starts of the first stage led to, the lowest first.
+      pulls: (model - measured)/std at the end, of the magnitudes where the polarity is not known (rows,).
+      chi2: sum of the squares of the pulls.
+      evaluations: of values with Jacobian, all stages together.
+      converged: the optimiser met its tolerance in the last stage, and everything is finite.
+      message: how it ended.
+      method: "least_squares" or "adam".
+      identifiability: what the data fix, at the end.
+      left_out: candidates of `choose` that were not fitted, and why.
+      problem: what was minimised (`inverse.Problem`), for `uncertainty` and `posterior`.
+      fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
+    """
+
+    parameters: Mapping[str, Fitted]
+    covariance: np.ndarray
+    rescaled: bool
+    rows: tuple[Row, ...]
+    before: np.ndarray
+    after: np.ndarray
+    pulls: np.ndarray
+    chi2: float
+    evaluations: int
+    converged: bool
+    message: str
+    method: str
+    identifiability: Identifiability
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sensitivity: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    moves: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    priors: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    ties: tuple[tuple[str, float, str], ...] = ()
+    correlation_of_data: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
+    grid_stds: np.ndarray | None = None
+    fields: Any = dataclasses.field(default=None, repr=False, compare=False)
+    problem: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def grid_shares(self) -> np.ndarray:
+        """How much of the variance of each parameter comes from the error bars of the grid (names,) [1].
+
+        NaN for an infinite variance.
+        """
+        if self.grid_stds is None or self.moves is None:
+            return np.zeros(len(self.parameters))
+        variance = np.diag(self.identifiability.covariance())
+        return np.where(np.isinf(variance), np.nan, self.moves**2 @ self.grid_stds**2 / variance)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fitted parameters."""
+        return tuple(self.parameters)
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """covariance_ij/(std_i std_j), NaN where a variance is infinite (names, names)."""
+        std = np.sqrt(np.diag(self.covariance))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            correlation = self.covariance / np.outer(std, std)
+        np.fill_diagonal(correlation, 1.0)
+        return correlation
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Rows, and priors, minus parameters."""
+        return len(self.rows) + len(self.priors) - len(self.parameters)
+
+    @property
+    def reduced_chi2(self) -> float:
+        """chi2 over the degrees of freedom; NaN if there is none."""
+        return self.chi2 / self.degrees_of_freedom if self.degrees_of_freedom > 0 else math.nan
+
+    @property
+    def probability(self) -> float:
+        """That chi2 is at least this large if the model is right and the stds are; NaN without degrees of freedom."""
+        return float(special.chdtrc(self.degrees_of_freedom, self.chi2)) if self.degrees_of_freedom > 0 else math.nan
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion chi2 + 2 k: -2 ln L + 2 k for Gaussian data of known stds, but for a constant."""
+        return self.chi2 + 2 * len(self.parameters)
+
+    @property
+    def bic(self) -> float:
+        """Bayesian criterion chi2 + k ln(rows); see `aic`."""
+        return self.chi2 + len(self.parameters) * math.log(len(self.rows))
+
+    @property
+    def _grid_stds(self) -> np.ndarray:
+        return np.zeros(len(self.rows)) if self.grid_stds is None else self.grid_stds
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries for `export.write_json`, which writes NaN and infinities as null."""
+        correlation = {
+            name: dict(zip(self.names, map(float, row), strict=True))
+            for name, row in zip(self.names, self.correlation, strict=True)
+        }
+        listed = [
+            {
+                **({"device": row.device} if row.device else {}),
+                "experiment": row.experiment,
+                "signal": row.signal,
+                "measured": row.value,
+                "std": row.std,
+                "grid_std": float(grid),
+                "before": float(before),
+                "model": float(model),
+                "pull": float(pull),
+                "unit": KINDS[f"R{row.harmonic}"].unit,
+                "polarity_known": row.polarity_known,
+            }
+            for row, grid, before, model, pull in zip(
+                self.rows, self._grid_stds, self.before, self.after, self.pulls, strict=True
+            )
+        ]
+        return {
+            "parameters": {name: dataclasses.asdict(each) for name, each in self.parameters.items()},
+            "correlation": correlation,
+            "signals": listed,
+            "chi2": self.chi2,
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "reduced_chi2": self.reduced_chi2,
+            "probability": self.probability,
+            "aic": self.aic,
+            "bic": self.bic,
+            "rescaled": self.rescaled,
+            "method": self.method,
+            "evaluations": self.evaluations,
+            "converged": self.converged,
+            "message": self.message,
+            "identifiability": [
+                {"relative_std": float(std), "powers": dict(zip(self.names, map(float, row), strict=True))}
+                for std, row in zip(self.identifiability.relative_stds, self.identifiability.combinations, strict=True)
+            ],
+            "left_out": dict(self.left_out),
+            "priors": {name: {"mean": mean, "std": std} for name, (mean, std) in self.priors.items()},
+            "ties": [{"name": name, "factor": factor, "source": source} for name, factor, source in self.ties],
+            "minima": [{"chi2": chi2, "parameters": dict(each)} for chi2, each in self.minima],
+            "correlation_of_data": None if self.correlation_of_data is None else self.correlation_of_data.tolist(),
+            "grid_shares": dict(zip(self.names, map(float, self.grid_shares), strict=True)),
+        }
+
+    def report(self) -> str:
+        """Everything in words, in the layout of lmfit's fit_report."""
+        return fit_report(self)
+
+
+# ------------------------------------------------------------------------------------------- text
+
+
+def quantity(name: str, value: float) -> str:
+    """A parameter as people write it, such as "-3.8 uV/K" for "Py.S_s"."""
+    unit, size = shown(name)
+    return f"{value / size:.5g} {unit}".rstrip()
+
+
+def shown(name: str) -> tuple[str, float]:
+    """Unit that a parameter is printed in, and its size in SI units."""
+    key = key_of(name)
+    return SHOWN["lambda_sf"] if key == "length" else SHOWN.get(key, ("", 1.0))
+
+
+def percent(share: float) -> str:
+    """A share of 0.061 as "6.1 %"."""
+    number = 100 * share
+    return f"{number:.2g} %" if number < 99.5 else f"{number:.0f} %" if number < 1e5 else f"{number:.1e} %"
+
+
+def fit_report(result: FitResult) -> str:
+    """Statistics, variables, correlations, signals against the model, and what the data fix."""
+    parts = (
+        ("[[Fit Statistics]]", _statistics(result)),
+        ("[[Variables]]", _variables(result)),
+        (f"[[Correlations]] (unreported correlations are < {SMALLEST_CORRELATION:.3f})", _correlations(result)),
+        (f"[[Signals]] (pull = (model - measured)/{_std_of(result)})", _signals(result)),
+        (
+            "[[Identifiability]] (from these standard deviations, relative to the values above)",
+            _identifiability(result),
+        ),
+    )
+    return "\n".join("\n".join([title, *(f"    {line}" for line in lines)]) for title, lines in parts)
+
+
+def _std_of(result: FitResult) -> str:
+    return "std" if result.grid_stds is None else "sqrt(std^2 + grid^2)"
+
+
+def columns(rows: list[list[str]], right: str) -> list[str]:
+    """Rows padded to columns; `right` has one letter per column, "r" if it is set to the right."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if side == "r" else cell.ljust(width)
+            for cell, width, side in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _statistics(result: FitResult) -> list[str]:
+    none = "none: no more rows than variables"
+    reduced, probability = (
+        f"{number:{digits}}" if result.degrees_of_freedom > 0 else none
+        for number, digits in ((result.reduced_chi2, ".6g"), (result.probability, ".2g"))
+    )
+    source = (
+        "the stds of the data"
+        + (" and their correlation" if result.correlation_of_data is not None else "")
+        + ("" if result.grid_stds is None else " and the error bars of the grid")
+    )
+    if result.rescaled:
+        source += ", rescaled by sqrt(reduced chi-square)"
+    entries = {
+        "# fitting method": result.method,
+        "# function evals": f"{result.evaluations}",
+        "# data points": f"{len(result.rows)}" + (f", and {len(result.priors)} priors" if result.priors else ""),
+        "# variables": f"{len(result.parameters)}",
+        "chi-square": f"{result.chi2:.6g}",
+        "reduced chi-square": reduced,
+        "probability": probability,
+        "Akaike info crit": f"{result.aic:.6g}",
+        "Bayesian info crit": f"{result.bic:.6g}",
+        "converged": f"{'yes' if result.converged else 'NO'}: {result.message}",
+        "standard deviations": f"from {source}",
+    }
+    return [f"{key:<19} = {value}" for key, value in entries.items()]
+
+
+def _variables(result: FitResult) -> list[str]:
+    lines = columns([_variable(name, each) for name, each in result.parameters.items()], "lrll")
+    for name, each in result.parameters.items():
+        if each.at_bound is not None:
+            bound = quantity(name, each.lower if each.at_bound == "lower" else each.upper)
+            lines.append(
+                f"{name} is at its {each.at_bound} bound {bound}: its std is no error bar, "
+                f"and the other stds hold as if it could pass the bound"
+            )
+        if math.isinf(each.std):
+            lines.append(f"{name} is not fixed by these data: its value depends on where the fit started")
+        if name in result.priors:
+            mean, std = result.priors[name]
+            lines.append(f"prior: {name} = {quantity(name, mean)} +/- {quantity(name, std)}")
+    for name, factor, source in result.ties:
+        value = f" = {quantity(name, factor * result.parameters[source].value)}" if source in result.parameters else ""
+        lines.append(f"tied: {name} = {factor:g} * {source}{value}")
+    if len(result.minima) > 1:
+        others = "; ".join(
+            f"chi2 = {chi2:.4g} at {', '.join(f'{name} = {quantity(name, value)}' for name, value in each.items())}"
+            for chi2, each in result.minima[1:]
+        )
+        lines.append(f"many starts led to {len(result.minima)} minima, on the first grid: besides this one {others}")
+    return lines
+
+
+def _variable(name: str, each: Fitted) -> list[str]:
+    unit, size = shown(name)
+    relative = f" ({percent(each.std / abs(each.value))})" if each.value and math.isfinite(each.std) else ""
+    return [
+        f"{name}:",
+        f"{each.value / size:.6g}",
+        f"+/- {each.std / size:.3g} {unit}".rstrip() + relative,
+        f"(init = {each.start / size:.6g})",
+    ]
+
+
+def _correlations(result: FitResult) -> list[str]:
+    names, matrix = result.names, result.correlation
+    pairs = [(names[i], names[j], float(matrix[i, j])) for i in range(len(names)) for j in range(i + 1, len(names))]
+    pairs = [pair for pair in pairs if abs(pair[2]) >= SMALLEST_CORRELATION]
+    pairs.sort(key=lambda pair: -abs(pair[2]))
+    lines = columns([[f"C({a}, {b})", f"= {value:+.4f}"] for a, b, value in pairs], "ll")
+    return lines + (["(none exists for what the data do not fix)"] if np.isnan(matrix).any() else [])
+
+
+def _signals(result: FitResult) -> list[str]:
+    gridded = result.grid_stds is not None
+    lines = [["", "measured", "std", *(["grid"] if gridded else []), "before", "model", "unit", "pull"]]
+    for row, grid, before, model, pull in zip(
+        result.rows, result._grid_stds, result.before, result.after, result.pulls, strict=True
+    ):
+        unit = KINDS[f"R{row.harmonic}"].unit
+        name, size = readable_unit(row.value, unit)
+        signal = row.signal if row.polarity_known else f"|{row.signal}|"
+        numbers = [row.value, row.std, float(before), float(model)]
+        if not row.polarity_known:
+            numbers = [abs(number) for number in numbers]
+        shown = [f"{number / size:.5g}" for number in numbers]
+        if gridded:
+            shown.insert(2, f"{grid / size:.2g}")
+        lines.append([f"{row.label} {signal}", *shown, name, f"{pull:+.2f}"])
+    text = columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
+    if result.probability < SMALLEST_PROBABILITY:
+        worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]
+        text.append(
+            f"The model does not describe these data within their stds (probability {result.probability:.1g}, "
+            f"largest pull {worst[-1]} in {worst[0]}): the parameters make up for what is missing from the model or "
+            "from the stds"
+        )
+    return text + _limits(result)
+
+
+def _limits(result: FitResult) -> list[str]:
+    """What the grid limits, not the experiment."""
+    shares = zip(result.names, result.grid_shares, strict=True)
+    found = [f"{name} ({percent(share)} of its variance)" for name, share in shares if share > 0.5]
+    if not found:
+        return []
+    return [f"The grid, not the experiment, limits {', '.join(found)}: refine with --tolerance, --cells or --order 3"]
+
+
+def _identifiability(result: FitResult) -> list[str]:
+    return [
+        *result.identifiability.words(),
+        *(f"left fixed: {name}, {why}" for name, why in result.left_out.items()),
+    ]

@@ -1,0 +1,1 @@
+"""Solves on several accelerators: shards, batches of tasks, clusters."""

@@ -1,0 +1,203 @@
+"""On a cluster: batch files for Slurm, processes that find each other, and what is wrong with how a job was started.
+
+One process per GPU. JAX asks the scheduler who takes part (`jax.distributed.initialize`) and gives every process the
+GPU of its local number, so that all processes of a node must see all its GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+#: Commands whose solves several processes split.
+TOGETHER = ("signals", "fit", "design")
+#: Seconds before its end at which a job is told, with SIGTERM.
+WARNING = 120
+
+
+def batch(
+    command: Sequence[str],
+    *,
+    name: str = "thermospin",
+    nodes: int = 1,
+    gpus: int = 1,
+    limit: str = "1:00:00",
+    cpus: int = 4,
+) -> str:
+    """The text of a batch file for Slurm.
+
+    Args:
+      command: what thermospin is to do, such as ["signals", "device.toml"].
+      name: of the job.
+      nodes, gpus: how many nodes, and how many GPUs of each: as many processes.
+      limit: of the time, as Slurm has it: "30", "2:00:00" or "1-12:00:00".
+      cpus: cores for each process, which compile.
+    Raises:
+      ValueError: no command, several GPUs for a command that runs on one, or a time that is none.
+    """
+    if not command:
+        raise ValueError("slurm: there is no command; give one after --, such as: -- signals device.toml")
+    if not re.fullmatch(r"\d+|(\d+-)?\d{1,2}:\d{2}(:\d{2})?", limit):
+        raise ValueError(f'slurm: time is "{limit}", expected such as 30 (minutes), 2:00:00 or 1-12:00:00')
+    count = nodes * gpus
+    run = shlex.join(["thermospin", *command])
+    if count > 1 and command[0] in TOGETHER:
+        run += f" --cluster --devices {count}"
+    elif count > 1 and command[0] == "ensemble":
+        run = f"bash -c {shlex.quote(_share(command))}"
+    elif count > 1:
+        raise ValueError(
+            f"slurm: {command[0]} runs on one GPU, {count} were asked for; {', '.join(TOGETHER)} are what several "
+            "solve together, and ensemble what they share out"
+        )
+    lines = [
+        "#!/bin/bash",
+        f"# {count} process{'es' if count > 1 else ''}, one per GPU. Submit it with: sbatch FILE",
+        f"#SBATCH --job-name={name}",
+        f"#SBATCH --nodes={nodes}",
+        f"#SBATCH --ntasks-per-node={gpus}",
+        "# Not --gpus-per-task: each process must see all GPUs of its node, and takes the one of its local number.",
+        f"#SBATCH --gpus-per-node={gpus}",
+        f"#SBATCH --cpus-per-task={cpus}",
+        f"#SBATCH --time={limit}",
+        f"# SIGTERM {WARNING} s before the end: a journal has what was computed, submit again to go on.",
+        f"#SBATCH --signal=TERM@{WARNING}",
+        "#SBATCH --output=%x-%j.out",
+        "",
+        f"srun --kill-on-bad-exit=1 {run}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _share(command: Sequence[str]) -> str:
+    """What each process of an ensemble runs: its share of the sets, on its own GPU, into a file of its own."""
+    words = list(command)
+    at = words.index("--out") + 1 if "--out" in words[:-1] else 0
+    if not at:
+        raise ValueError(
+            "slurm: an ensemble needs --out FILE; every process writes one of its own, FILE with its number"
+        )
+    stem, dot, suffix = words[at].rpartition(".")
+    quoted = [shlex.quote(word) for word in words]
+    quoted[at] = f'"{stem or suffix}-$SLURM_PROCID{dot}{suffix if dot else ""}"'
+    share = "--part $((SLURM_PROCID + 1))/$SLURM_NTASKS"
+    return f"CUDA_VISIBLE_DEVICES=$SLURM_LOCALID exec thermospin {' '.join(quoted)} {share}"
+
+
+def join() -> tuple[int, int]:
+    """Finds the other processes of the job; number of this one, and how many there are.
+
+    Raises:
+      ValueError: no scheduler is there that JAX knows.
+    """
+    import jax
+
+    try:
+        jax.distributed.initialize()
+    except ValueError:
+        raise ValueError(
+            "--cluster: no scheduler started this process (Slurm, MPI); start it with srun, or leave --cluster out"
+        ) from None
+    return jax.process_index(), jax.process_count()
+
+
+def misconfigured(environment: Mapping[str, str], platforms: str) -> list[str]:
+    """What is wrong with how a job was started, in words.
+
+    Args:
+      environment: variables of the process.
+      platforms: what JAX runs on, such as "cpu" or "gpu".
+    """
+    found = []
+    on_node = _number(environment.get("SLURM_GPUS_ON_NODE"))
+    tasks = _number(environment.get("SLURM_NTASKS_PER_NODE")) or _number(
+        (environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE", "")).split("(")[0]
+    )
+    if environment.get("SLURM_GPUS_PER_TASK") or "gpu" in environment.get("SLURM_TRES_PER_TASK", ""):
+        found.append(
+            "--gpus-per-task hides the other GPUs of its node from each process, but JAX gives a process the GPU of "
+            "its local number, which all but the first then do not find; use --gpus-per-node=N with --ntasks-per-node=N"
+        )
+    elif tasks == 1 and on_node is not None and on_node > 1:
+        found.append(
+            f"one task on a node with {on_node} GPUs: JAX gives a task of Slurm one GPU, {on_node - 1} stand idle; use "
+            f"--ntasks-per-node={on_node}"
+        )
+    if "SLURM_JOB_ID" in environment and "SLURM_STEP_NODELIST" not in environment:
+        found.append("in an allocation of Slurm, but not started by srun: processes will not find each other; use srun")
+    if platforms == "cpu" and (on_node or environment.get("CUDA_VISIBLE_DEVICES")):
+        why = (
+            "JAX_PLATFORMS=cpu says so"
+            if environment.get("JAX_PLATFORMS") == "cpu"
+            else "pip install 'jax[cuda12]' brings what it needs for NVIDIA's"
+        )
+        found.append(f"there is a GPU, but JAX runs on the CPU: {why}")
+    if environment.get("SLURM_CPUS_PER_TASK") == "1":
+        found.append("one core for each process: compilation takes long; use --cpus-per-task=4 or more")
+    return found
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
+
+
+def report(environment: Mapping[str, str] | None = None) -> tuple[list[str], bool]:
+    """Devices, versions, precision, a small scaling test, and what is wrong, in lines; whether nothing is wrong."""
+    import jax
+    import numpy
+
+    from thermospin.base.version import __version__
+
+    environment = dict(os.environ) if environment is None else environment
+    devices = jax.devices()
+    lines = [
+        f"thermospin {__version__}, Python {platform.python_version()}, jax {jax.__version__}, jaxlib "
+        f"{metadata.version('jaxlib')}, numpy {numpy.__version__}",
+        f"{len(devices)} device{'s' * (len(devices) > 1)}, {len(jax.local_devices())} of this process, "
+        f"{jax.process_count()} process{'es' * (jax.process_count() > 1)}, {os.cpu_count()} cores",
+    ]
+    for each in jax.local_devices():
+        memory = (each.memory_stats() or {}).get("bytes_limit") if each.platform != "cpu" else None
+        size = f", {memory / 2**30:.0f} GiB" if memory else ""
+        lines.append(f"  {each.device_kind} ({each.platform} {each.id}){size}")
+    lines.append(f"64-bit numbers: {'yes' if jax.numpy.ones(1).dtype == 'float64' else 'no'}")
+    lines.append(f"compiled programs are kept in: {jax.config.jax_compilation_cache_dir or 'memory only'}")  # type: ignore[attr-defined]
+    lines += scaling()
+    wrong = misconfigured(environment, devices[0].platform)
+    return [*lines, *(f"WRONG: {text}" for text in wrong)], not wrong
+
+
+def scaling() -> list[str]:
+    """Time of a stream through memory, the same amount on each device: on one, and on all at once."""
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    from thermospin.parallel.sharding import mesh_of
+
+    def took(count: int, length: int = 4_000_000) -> float:
+        spread = NamedSharding(mesh_of(count), PartitionSpec(mesh_of(count).axis_names[0]))
+        make: Any = jax.jit(lambda: jnp.ones(count * length), out_shardings=spread)
+        step: Any = jax.jit(lambda x: 1.5 * x + 1.0)
+        x = step(make()).block_until_ready()
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            x = step(x).block_until_ready()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    one, count = took(1), len(jax.devices())
+    if jax.process_count() > 1:
+        return ["memory: not measured in several processes"]
+    size = 2 * 4_000_000 * 8 / one
+    lines = [f"memory of one device: {size / 1e9:.0f} GB/s"]
+    if count > 1:
+        lines.append(f"all {count} at once: {100 * one / took(count):.0f} % of {count} times that")
+    return lines

@@ -1,0 +1,223 @@
+"""Tasks side by side: what they solve at the same time is solved in one program, shared out among groups of devices.
+
+A task is ordinary code: a search, a fit from another start, a device with other dimensions. Each runs in a lane, a
+thread that runs only while no other does, until it asks for a solve; when all lanes wait, their solves are answered
+together, as one program for many right-hand sides on as many grids, along the second axis of the mesh (`MEMBERS`). So
+tasks need not know of each other, and what they do comes in one order, whatever the machine does: several processes
+that run the same tasks stay in step. A solve that has converged stands still, so that no answer depends on another.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+
+from thermospin import solve
+from thermospin.model import Model
+from thermospin.operators import Fields
+from thermospin.parallel import sharding as sharded
+from thermospin.solve import MEMBERS, Question, Stats, System
+
+T = TypeVar("T")
+
+#: Bytes per unknown that a further solve in a program takes: some 550 of temporaries were measured
+#: (benchmarks/side_by_side.py), and its system, coefficients, right-hand sides and solutions are stacked.
+PER_SOLVE = 1100
+#: Part of the free memory that solves side by side may take.
+SHARE = 0.5
+#: More solves side by side than this gain nothing.
+MOST = 16
+#: Seconds that a lane has to end when it is stopped.
+PATIENCE = 5.0
+
+
+def _room(model: Model, split: int) -> float:
+    """How many solves, each split over so many devices, these have memory for; the same in all processes."""
+    own = jax.local_devices()
+    stats = own[0].memory_stats() if own[0].platform != "cpu" else None
+    if stats:
+        free = stats["bytes_limit"] - stats["bytes_in_use"]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(own)
+    if jax.process_count() > 1:
+        free = int(np.min(multihost_utils.process_allgather(np.array(free))))
+    return SHARE * free * split / (PER_SOLVE * model.unknowns)
+
+
+def fitting(model: Model) -> int:
+    """How many tasks side by side the model's devices have memory for, at most `MOST` in each group of them.
+
+    One on a lone CPU, which gains less from it than from starts from the fields before.
+    """
+    if model.members == 1 and jax.local_devices()[0].platform == "cpu":
+        return 1
+    return model.members * int(np.clip(_room(model, model.devices), 1, MOST))
+
+
+def shared_out(model: Model, tasks: int, devices: int | None = None) -> Model:
+    """The model on its devices, or so many, in as many groups as there are tasks for, each of which solves on its own.
+
+    A group has as few devices as hold a solve.
+    """
+    devices = model.devices * model.members if devices is None else devices
+    splits = [n for n in range(1, devices + 1) if devices % n == 0 and devices // n <= tasks]
+    split = next((n for n in splits if _room(model, n) >= 1), devices)
+    return model.on_devices(split, devices // split)
+
+
+def results(tasks: Iterable[Callable[[], T]], size: int) -> Iterator[T]:
+    """What tasks return, in their order, as soon as it is known; an exception of one of them ends all.
+
+    Args:
+      tasks: they may call `solve.solve`, and all that is made of it.
+      size: so many at a time; 1: one after another, without lanes.
+    """
+    if size == 1:
+        for task in tasks:
+            yield task()
+        return
+    rest = iter(tasks)
+    lanes: collections.deque[_Lane[T]] = collections.deque()
+    try:
+        while True:
+            while lanes and lanes[0].done:
+                yield lanes.popleft().result
+            asking = [lane for lane in lanes if not lane.done]
+            if len(asking) < size and (begun := next(rest, None)) is not None:
+                lanes.append(_Lane(begun))
+                lanes[-1].go_on(None)
+            elif asking:
+                for lane, answer in zip(asking, _answers([lane.question for lane in asking], size), strict=True):
+                    lane.go_on(answer)
+            else:
+                return
+    finally:
+        for lane in lanes:
+            lane.stop()
+
+
+class _Stopped(BaseException):
+    """Ends a lane whose result nobody waits for."""
+
+
+class _Lane(Generic[T]):
+    """A task in a thread that runs only while somebody waits in `go_on`: a coroutine with an ordinary stack.
+
+    Attributes:
+      question: what it asks.
+      done: whether it has ended.
+      result: what it returned.
+    """
+
+    question: Question
+    result: T
+
+    def __init__(self, task: Callable[[], T]) -> None:
+        self.done, self._stop, self._task = False, False, task
+        self._answer: Any = None
+        self._error: BaseException | None = None
+        self._turn, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def go_on(self, answer: Any) -> None:
+        """Until its next question or its end, with the answer to the last question; raises what the task raises."""
+        self._answer = answer
+        self._turn.release()
+        self._back.acquire()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ends it at the question that it waits with; one that runs, as somebody was interrupted, at its next."""
+        self._stop = True
+        self._turn.release()
+        self._thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        solve.answering.set(self._ask)
+        self._turn.acquire()
+        try:
+            if not self._stop:
+                self.result = self._task()
+        except _Stopped:
+            pass
+        except BaseException as error:  # told to whoever waits
+            self._error = error
+        self.done = True
+        self._back.release()
+
+    def _ask(self, question: Question) -> tuple[Fields, Stats]:
+        self.question = question
+        self._back.release()
+        self._turn.acquire()
+        if self._stop:
+            raise _Stopped
+        return self._answer
+
+
+def _answers(questions: Sequence[Question], size: int) -> list[tuple[Fields, Stats]]:
+    """Solves all of them: those of one form in one program, filled up to a multiple of `size`."""
+    found: list[tuple[Fields, Stats] | None] = [None] * len(questions)
+    forms = [_form(each) for each in questions]
+    for form in forms:
+        alike = [k for k, other in enumerate(forms) if other == form and found[k] is None]
+        for k, answer in zip(alike, _together([questions[k] for k in alike], size) if alike else (), strict=True):
+            found[k] = answer
+    return found  # type: ignore[return-value]
+
+
+def _form(question: Question) -> Any:
+    leaves, structure = jax.tree.flatten(question)
+    return structure, [(np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]
+
+
+def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, Stats]]:
+    first = questions[0]
+    mesh = None if first.system.shards is None else first.system.shards.mesh
+    members = 1 if mesh is None else mesh.shape[MEMBERS]
+    nothing = first._replace(b=jnp.zeros_like(first.b), guess=jnp.zeros_like(first.b))
+    filled = [*questions, *[nothing] * (-(-size // members) * members - len(questions))]
+
+    def needed(system: System) -> System:
+        if mesh is None:
+            return system
+        return dataclasses.replace(system, disc=None, mg=(), held=())  # type: ignore[arg-type]
+
+    def stacked(*leaves: Any) -> Any:
+        whole = jnp.stack(leaves)
+        if mesh is None:
+            return whole
+        spread = NamedSharding(mesh, PartitionSpec(MEMBERS))
+        return sharded.on_mesh(whole, spread) if whole.is_fully_addressable else jax.device_put(whole, spread)
+
+    # Also if it is one system for all: one program for both, and no slower on a CPU. Not in the program, which with an
+    # argument for each array of each lane would take minutes to compile.
+    whole = [each._replace(system=needed(each.system)) for each in filled]
+    found = _program(jax.tree.map(stacked, *whole), len(whole))
+    if mesh is not None:
+        found = jax.tree.map(lambda leaf: leaf.addressable_data(0), found)
+    return found[: len(questions)]
+
+
+@eqx.filter_jit
+def _program(questions: Question, count: int) -> list[tuple[Fields, Stats]]:
+    """The answers to so many questions, stacked."""
+    arrays, static = eqx.partition(questions, eqx.is_array)
+    shards = questions.system.shards
+    along = None if shards is None else MEMBERS
+    found = jax.vmap(lambda each: solve.answer(eqx.combine(each, static)), spmd_axis_name=along)(arrays)
+    if shards is not None:
+        found = jax.lax.with_sharding_constraint(found, NamedSharding(shards.mesh, PartitionSpec()))
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(count)]

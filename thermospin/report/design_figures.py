@@ -1,0 +1,115 @@
+"""Figures of what dimensions do: sensitivities of signals, and the way of a design."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from matplotlib.ticker import MaxNLocator
+
+from thermospin.geometry.outlines import outline_of
+from thermospin.report.figures import PathLike, save_figure, styled
+
+if TYPE_CHECKING:
+    from thermospin.accuracy.sensitivity import Sensitivity
+    from thermospin.designs.search import Design
+    from thermospin.designs.topology import Form
+
+
+@styled
+def form_picture(found: Form, path: PathLike) -> Figure:
+    """The densities of a free form with the polygons that they became, and how the objective went.
+
+    Args:
+      found: from `freeform.free_form`.
+      path: where to write the picture.
+    """
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    ax, way = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    canvas = found.canvas
+    x, y = 1e9 * canvas.x, 1e9 * canvas.y
+    seen = np.ma.masked_where(canvas.tiles == "", found.density)
+    image = ax.pcolormesh(x, y, seen.T, cmap="Greys", vmin=0, vmax=1)
+    for solid in found.before.solids:
+        if solid.name != canvas.solid.name:
+            ax.add_patch(Polygon(1e9 * outline_of(solid), fill=False, ec="#4477AA", lw=0.8, ls=(0, (3, 2))))
+    for piece in found.pieces:
+        ax.add_patch(Polygon(1e9 * outline_of(piece), fill=False, ec="#D55E00", lw=1.4))
+    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), aspect="equal", xlabel="$x$ [nm]", ylabel="$y$ [nm]")
+    ax.set_title("a", loc="left", weight="bold")
+    figure.colorbar(image, ax=ax, shrink=0.8, label="density")
+    way.plot(np.arange(1, len(found.history) + 1), found.history, color="#D55E00", marker=".", lw=1)
+    way.set(xlabel="evaluation", ylabel=f"{found.objective} [SI]", yscale="log")
+    way.xaxis.set_major_locator(MaxNLocator(integer=True))
+    way.set_title("b", loc="left", weight="bold")
+    return save_figure(figure, path)
+
+
+@styled
+def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -> Figure:
+    """d ln(signal) / d ln(parameter) as a table of colours with its numbers, the strongest parameters on top.
+
+    Args:
+      found: from `sensitivity.sensitivity`.
+      path: where to write the picture.
+      most: so many parameters at most.
+    """
+    names, order = list(found.parameters), found.order()[:most]
+    table = found.elasticities[:, [names.index(name) for name in order]].T
+    figure = Figure(figsize=(2.4 + 0.85 * len(found.signals), 1.5 + 0.235 * len(order)), layout="constrained")
+    ax = figure.subplots()
+    # Linear up to 0.1 and logarithmic beyond: a sensitivity of 1 is usual, some signals are rests with far larger ones.
+    scale = SymLogNorm(linthresh=0.1, linscale=0.5, vmin=-10, vmax=10)
+    image = ax.imshow(np.ma.masked_invalid(table), norm=scale, cmap="RdBu_r", aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        if np.isfinite(value) and abs(value) >= 0.005:
+            colour = "white" if abs(value) > 3 else "black"
+            ax.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=colour)
+    ax.set_xticks(range(len(found.signals)), [f"{name}\n{signal}" for name, signal in found.signals], fontsize=7.5)
+    ax.set_yticks(range(len(order)), order, fontsize=7.5)
+    for label, name in zip(ax.get_yticklabels(), order, strict=True):
+        label.set_fontweight("bold" if name in found.dimensions else "normal")
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    ax.set_frame_on(False)
+    bar = figure.colorbar(image, ax=ax, shrink=0.5, pad=0.02, ticks=[-10, -1, -0.1, 0, 0.1, 1, 10])
+    bar.ax.set_yticklabels(["-10", "-1", "-0.1", "0", "0.1", "1", "10"])
+    bar.set_label("d ln(signal) / d ln(parameter)\nbold: dimensions")
+    return save_figure(figure, path)
+
+
+@styled
+def design_picture(found: Design, path: PathLike) -> Figure:
+    """The way of a design: the objective, relative to the start, and every dimension within its range.
+
+    Args:
+      found: from `design.design`.
+      path: where to write the picture.
+    """
+    steps = np.arange(1, len(found.steps) + 1)
+    values = np.array([step.objective for step in found.steps])
+    grids = np.array([step.grid for step in found.steps])
+    figure = Figure(figsize=(7.0, 2.6 + 0.24 * len(found.vary)), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.6 + 0.24 * len(found.vary)))
+    for number in np.unique(grids):
+        on = grids == number
+        top.plot(steps[on], values[on] / values[0], "o-", markersize=4, linewidth=1.2, label=f"grid {number}")
+    top.set_ylabel("objective / start")
+    top.set_title(str(found.objective))
+    top.legend(loc="lower right", ncols=2)
+    ranges = [found.before.dimensions[name].range for name in found.vary]
+    shares = [
+        [(step.lengths[name] - ends[0]) / (ends[1] - ends[0]) if ends else np.nan for step in found.steps]
+        for name, ends in zip(found.vary, ranges, strict=True)
+    ]
+    edges = np.arange(len(steps) + 1) + 0.5
+    image = bottom.pcolormesh(edges, np.arange(len(shares) + 1) - 0.5, np.array(shares), cmap="viridis", vmin=0, vmax=1)
+    bottom.set_yticks(range(len(shares)), found.vary, fontsize=8)
+    bottom.invert_yaxis()
+    bottom.set_xlabel("device")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bar = figure.colorbar(image, ax=bottom, ticks=[0, 1], pad=0.01)
+    bar.ax.set_yticklabels(["lowest", "highest"], fontsize=7.5)
+    return save_figure(figure, path)

@@ -1,0 +1,174 @@
+"""A device in plain text: tables of its parts and a map of what lies where. Knows no grid but the boxes' own faces."""
+
+from __future__ import annotations
+
+import io
+import string
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from thermospin.device.device import Device
+from thermospin.device.materials import KEYS, Material
+
+#: How each key of a material is printed: unit and its size in SI.
+SHOWN = {
+    "sigma": ("S/m", 1.0),
+    "P": ("", 1.0),
+    "S": ("uV/K", 1e-6),
+    "S_s": ("uV/K", 1e-6),
+    "kappa": ("W/(m K)", 1.0),
+    "lambda_sf": ("nm", 1e-9),
+}
+
+#: Sources that begin so are worth a second look.
+DOUBTFUL = ("assumed", "recalled", "not given", "no source")
+
+
+def describe(device: Device, width: int = 110) -> str:
+    """Materials, contacts, experiments, a map and the size of a device."""
+    console = Console(width=width, highlight=False, file=io.StringIO())
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    line(f"{device.name}: bath {device.bath:g} K, zeta {device.zeta:g}")
+    if device.notes:
+        line(device.notes)
+    console.print(_materials(device))
+    used = {solid.material for solid in device.solids}
+    for name in device.materials:
+        if name not in used:
+            line(f"  material '{name}' is used by no solid")
+    for text in _doubtful(device):
+        line("  " + text)
+    console.print(_contacts(device))
+    console.print(_experiments(device))
+    if device.dimensions:
+        console.print(_dimensions(device))
+        for text in _parting(device):
+            line("  " + text)
+    line("Seen from above (the topmost metal, else what lies there; every box is stretched to be seen, not to scale):")
+    for text in map_from_above(device):
+        line("  " + text)
+    sizes = " x ".join(f"{(high - low) * 1e9:.6g}" for low, high in device.bounding_box)
+    line(f"{len(device.solids)} solids in {sizes} nm; smallest feature {device.smallest_feature * 1e9:.6g} nm")
+    marks = [text for solid in device.solids for text in solid.provenance.values()]
+    if marks:
+        assumed = sum(text.startswith("assumed") for text in marks)
+        rest = f", {3 * len(device.solids) - len(marks)} not marked" if len(marks) < 3 * len(device.solids) else ""
+        line(f"Extents of the solids: {len(marks) - assumed} with a source, {assumed} assumed{rest}")
+    return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+
+
+def _dimensions(device: Device) -> Table:
+    table = Table(title="Dimensions", title_justify="left")
+    for column in ("name", "value \\[nm]", "std", "range", "moves", "note"):
+        table.add_column(column, justify="right" if column in ("value \\[nm]", "std") else "left")
+    for name, each in device.dimensions.items():
+        moves = {
+            "xyz"[axis] for solid in device.solids for axis in range(3) for end in solid.slopes(axis) if name in end
+        }
+        table.add_row(
+            name,
+            f"{1e9 * each.value:.6g}",
+            "" if each.std is None else f"{1e9 * each.std:.4g}",
+            "" if each.range is None else f"{1e9 * each.range[0]:.6g} to {1e9 * each.range[1]:.6g}",
+            ", ".join(sorted(moves)),
+            escape(each.note),
+        )
+    return table
+
+
+def _parting(device: Device) -> list[str]:
+    """Faces that a derivative by a dimension would be refused for."""
+    found = []
+    for axis in range(3):
+        try:
+            device.face_slopes(axis)
+        except ValueError as why:
+            found.append(str(why))
+    return found
+
+
+def _materials(device: Device) -> Table:
+    table = Table(title="Materials", title_justify="left")
+    table.add_column("name")
+    for key, (unit, _) in SHOWN.items():
+        table.add_column(f"{key} [{unit}]".replace("[", "\\[") if unit else key, justify="right")
+    for name in dict.fromkeys(solid.material for solid in device.solids):
+        table.add_row(name, *(_value(device.materials[name], key) for key in KEYS))
+    return table
+
+
+def _value(material: Material, key: str) -> str:
+    if not material.is_metal and key != "kappa":
+        return "-"
+    return f"{getattr(material, key) / SHOWN[key][1]:.6g}"
+
+
+def _doubtful(device: Device) -> list[str]:
+    return [
+        f"{name}.{key} = {_value(device.materials[name], key)} {SHOWN[key][0]}".rstrip() + f": {source}"
+        for name in dict.fromkeys(solid.material for solid in device.solids)
+        for key, source in device.materials[name].sources.items()
+        if source.startswith(DOUBTFUL)
+    ]
+
+
+def _contacts(device: Device) -> Table:
+    table = Table(title="Contacts and heat sinks (held at the bath temperature)", title_justify="left")
+    for column in ("contact", "solid", "face"):
+        table.add_column(column)
+    table.add_column("area \\[nm^2]", justify="right")
+    faces = device.contact_faces()
+    for contact in device.contacts:
+        table.add_row(contact.name, contact.solid, contact.face, f"{faces[contact.name].area * 1e18:.6g}")
+    for sink in device.heat_sinks:
+        table.add_row("heat sink", sink.solid, sink.face, "")
+    return table
+
+
+def _experiments(device: Device) -> Table:
+    table = Table(title="Experiments", title_justify="left")
+    for column in ("name", "current in, out", "voltage plus, minus", "states (magnets reversed)"):
+        table.add_column(column)
+    for experiment in device.experiments.values():
+        reversed_in = {
+            state: " and ".join(magnet for magnet, sign in signs.items() if sign < 0)
+            for state, signs in experiment.states.items()
+        }
+        states = ", ".join(f"{state} ({magnets or 'none'})" for state, magnets in reversed_in.items())
+        table.add_row(experiment.name, ", ".join(experiment.current), ", ".join(experiment.voltage), states)
+    return table
+
+
+def map_from_above(device: Device) -> list[str]:
+    """Lines of text: one letter per box of the coarsest grid for the topmost metal, the name of a contact at its face.
+
+    x runs to the right and y upwards.
+    """
+    lines, tiles = device.layout().raster(28)
+    metals = iter(string.ascii_uppercase + string.ascii_lowercase + "*" * len(device.domains))
+    others = iter(".:,;" + "'" * len(device.domains))
+    letters = {domain: next(metals if device.materials[domain[0]].is_metal else others) for domain in device.domains}
+    kinds = [letters[(solid.material, solid.magnet)] for solid in device.solids] + [" "]
+    # From the top down: the first metal, else the first solid, else nothing.
+    of_metal = np.array([device.materials[solid.material].is_metal for solid in device.solids] + [False])
+    owner, metal = tiles[:, :, ::-1], of_metal[tiles][:, :, ::-1]
+    solid_any = owner >= 0
+    pick = np.where(metal.any(axis=2), metal.argmax(axis=2), solid_any.argmax(axis=2))
+    top = np.take_along_axis(owner, pick[:, :, None], axis=2)[:, :, 0]
+    width = max([len(contact.name) + 2 for contact in device.contacts], default=3)
+    cells = np.array([[kinds[i] * width for i in column] for column in top], dtype=object)
+    for name, face in device.contact_faces().items():
+        i, j = (
+            min(int(np.searchsorted(line, at, side="right")) - 1, len(line) - 2)
+            for line, at in zip(lines[:2], face.centre, strict=True)
+        )
+        cells[i, j] = f"{name:_^{width}}"
+    rows = ["".join(cells[:, j]) for j in range(cells.shape[1] - 1, -1, -1)]
+    names = [f"{letter} {domain[0]}" + (f" ({domain[1]})" if domain[1] else "") for domain, letter in letters.items()]
+    return [*rows, "; ".join([*names, "_name_ contact"])]

@@ -1,0 +1,307 @@
+"""One page for a fit: a self-contained HTML file with data, parameters, figures, budget and provenance; CSV for Origin.
+
+Nothing on the page comes from elsewhere or runs: it opens without a network and prints.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import datetime
+import hashlib
+import io
+import math
+import platform
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thermospin.base.files import atomic_file
+from thermospin.inference import result as report
+from thermospin.inference import uncertainty
+from thermospin.inference.result import FitResult
+from thermospin.quantities import KINDS, readable, readable_unit
+from thermospin.report import figures as plotting
+from thermospin.report import fit_figures
+
+if TYPE_CHECKING:
+    from thermospin.data.lockin import Measured
+    from thermospin.device.device import Device
+    from thermospin.inference.posterior import Posterior
+    from thermospin.inference.rivals import Comparison
+    from thermospin.inference.uncertainty import Budget, Profile, Suggestions
+
+#: Pulls beyond this are named.
+LARGE_PULL = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page: a heading, then texts, a table with a header line (of text, or numbers), a list, figures."""
+
+    title: str
+    texts: Sequence[str] = ()
+    table: Sequence[Sequence[str]] = ()
+    items: Sequence[str] = ()
+    figures: Sequence[Mapping[str, str]] = ()
+    marked: Sequence[Sequence[str]] = ()
+    text: bool = False
+
+
+def write(
+    path: str | Path,
+    result: FitResult,
+    devices: Sequence[Device],
+    *,
+    sources: Iterable[str | Path] = (),
+    command: str = "",
+    grids: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    sweeps: Sequence[Measured] = (),
+    profiles: Sequence[Profile] = (),
+    posterior: Posterior | None = None,
+    budget: Budget | None = None,
+    rivals: Comparison | None = None,
+    suggestions: Suggestions | None = None,
+) -> None:
+    """Writes the page.
+
+    Args:
+      path: of the HTML file.
+      result: of the fit.
+      devices: that were fitted.
+      sources: device and data files, whose hashes are kept; those that do not exist (shipped ones) are named.
+      command: what was typed.
+      grids: one line about the grid of each device.
+      notes: on the data, in words.
+      sweeps: raw data behind the rows.
+      profiles, posterior, budget, rivals, suggestions: from `uncertainty`, `posterior` and `rivals`, where they were
+        asked for; without suggestions, those that take no more evaluation.
+    """
+    import jinja2
+
+    sections = [
+        _data(result),
+        *_raw(sweeps),
+        _correlations(result),
+        Section("What the data fix", items=[*result.identifiability.words(), *_left_out(result)]),
+        *_profiles(result, profiles),
+        *_posterior(result, posterior),
+        *_budget(budget),
+        *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
+        _next(uncertainty.Suggestions.of(result, most=3) if suggestions is None else suggestions),
+        _criticism(result),
+        *(_device(each) for each in devices),
+        _provenance(result, sources, command, grids, notes),
+    ]
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    template = (resources.files("thermospin") / "report" / "report.html.j2").read_text(encoding="utf-8")
+    names = ", ".join(each.name for each in devices)
+    chi2 = f"chi2 = {result.chi2:.3g} for {len(result.rows)} signals and {len(result.parameters)} parameters"
+    spread = "" if math.isnan(result.probability) else f", probability {result.probability:.2g}"
+    text = environment.from_string(template).render(
+        title=f"Fit of {names}",
+        lead=f"{chi2}{spread}; {result.method.replace('_', ' ')}, {result.evaluations} evaluations.",
+        converged=result.converged,
+        message=result.message,
+        parameters=[_parameter(name, each) for name, each in result.parameters.items()],
+        sections=sections,
+    )
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_csv(path: str | Path, result: FitResult) -> None:
+    """Signals, then parameters, as Origin takes them: a line of long names, a line of units, and rows."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull"])
+    writer.writerow(["", *["V/A^n"] * 5, "1"])
+    grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
+    lines = zip(result.rows, grid, result.before, result.after, result.pulls, strict=True)
+    for row, bar, before, after, pull in lines:
+        numbers = (row.value, row.std, float(bar), float(before), float(after), float(pull))
+        writer.writerow([f"{row.label} {row.signal}", *map(repr, numbers)])
+    writer.writerow([])
+    writer.writerow(["Parameter", "Value", "Std", "Start", "Unit"])
+    for name, each in result.parameters.items():
+        writer.writerow([name, repr(each.value), repr(each.std), repr(each.start), each.unit])
+    with atomic_file(path) as file:
+        file.write(out.getvalue().encode("utf-8"))
+
+
+def _parameter(name: str, each: report.Fitted) -> dict[str, str]:
+    unit, size = report.shown(name)
+    std = f"{each.std / size:.2g}" if math.isfinite(each.std) else "not fixed"
+    digits = max(0, 2 - math.ceil(math.log10(each.std / size))) if 0 < each.std < math.inf else 4
+    note = f"at its {each.at_bound} bound: no error bar" if each.at_bound else ""
+    return {"name": name, "value": f"{each.value / size:.{min(digits, 8)}f} ± {std} {unit}".rstrip(), "note": note}
+
+
+def _data(result: FitResult) -> Section:
+    table = [["signal", "measured", "std", "grid", "model before", "model", "pull"]]
+    grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
+    marked = []
+    for row, bar, before, after, pull in zip(result.rows, grid, result.before, result.after, result.pulls, strict=True):
+        unit = KINDS[f"R{row.harmonic}"].unit
+        name, size = readable_unit(row.value, unit)
+        sign = "" if row.polarity_known else ", sign unknown"
+        numbers = [f"{number / size:.4g}" for number in (row.value, row.std, bar, before, after)]
+        table.append([f"{row.label} {row.signal} [{name}{sign}]", *numbers, f"{pull:+.2f}"])
+        if abs(pull) > LARGE_PULL:
+            marked.append(table[-1])
+    caption = "Measured signals (bars: standard deviation and grid) and the model before and after; pulls beside them."
+    wider = [dataclasses.replace(row, std=math.hypot(row.std, bar)) for row, bar in zip(result.rows, grid, strict=True)]
+    figure = _figure(lambda path: plotting.fit_picture(wider, list(result.before), list(result.after), path), caption)
+    source = "standard deviations of the data and error bars of the grid" if result.grid_stds is not None else "std"
+    texts = [f"Pull: (model − measured)/std, with the {source}."]
+    return Section("Data and fit", texts, table, figures=[figure], marked=marked)
+
+
+def _raw(sweeps: Sequence[Measured]) -> list[Section]:
+    out = []
+    for each in sweeps:
+        clear = sum(sweep.switch is not None and not sweep.borrowed for sweep in each.sweeps)
+        caption = "Field sweeps less their parallel level and drift; dashed: switching fields of the other sweeps."
+        figure = _figure(lambda path, own=each: plotting.sweeps_picture(own.sweeps, path), caption)  # type: ignore[misc]
+        texts = [f"{clear} of {len(each.sweeps)} sweeps show a clear switch of their own."]
+        higher = [
+            f"{row.label} {row.signal} = {readable(row.value, KINDS[f'R{row.harmonic}'].unit, row.std)}"
+            for row in each.higher
+        ]
+        out.append(Section("Lock-in sweeps", texts, items=[*higher, *each.notes], figures=[figure]))
+    return out
+
+
+def _correlations(result: FitResult) -> Section:
+    table = [["parameter", "value", "std", "start", "bounds"]]
+    for name, each in result.parameters.items():
+        bounds = f"{report.quantity(name, each.lower)} to {report.quantity(name, each.upper)}"
+        cells = [report.quantity(name, number) for number in (each.value, each.std, each.start)]
+        table.append([name, *cells, bounds])
+    items = [
+        f"prior: {name} = {report.quantity(name, mean)} ± {report.quantity(name, std)}"
+        for name, (mean, std) in result.priors.items()
+    ]
+    items += [f"tied: {name} = {factor:g} × {source}" for name, factor, source in result.ties]
+    figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
+    texts = ["Standard deviations times the root of the reduced chi2."] if result.rescaled else []
+    return Section("Parameters", texts, table, items, [figure] if len(result.parameters) > 1 else [])
+
+
+def _left_out(result: FitResult) -> list[str]:
+    return [f"left fixed: {name}, {why}" for name, why in result.left_out.items()]
+
+
+def _profiles(result: FitResult, profiles: Sequence[Profile]) -> list[Section]:
+    if not profiles:
+        return []
+    caption = "Solid lines: 68 %, dotted: 95 %. A profile on the dashed line says what the covariance says."
+    figure = _figure(lambda path: fit_figures.profile_picture(result, profiles, path), caption)
+    return [Section("Profile likelihood", items=[line for each in profiles for line in each.words()], figures=[figure])]
+
+
+def _posterior(result: FitResult, found: Posterior | None) -> list[Section]:
+    if found is None:
+        return []
+    from thermospin.inference.posterior import agreement
+
+    figure = _figure(
+        lambda path: fit_figures.posterior_picture(found, path), "Draws; dotted: ends of the 68 % interval."
+    )
+    return [Section("Posterior", items=[*found.words(), *agreement(result, found)], figures=[figure])]
+
+
+def _budget(budget: Budget | None) -> list[Section]:
+    if budget is None:
+        return []
+    shares = budget.shares
+    order = sorted(range(len(shares)), key=lambda i: -float(max(shares[i])))
+    table = [["share of the variance", *budget.names]]
+    table += [
+        [budget.sources[i], *(report.percent(float(each)) for each in shares[i])]
+        for i in order
+        if max(shares[i]) >= 0.005
+    ]
+    stds = [report.quantity(name, float(std)) for name, std in zip(budget.names, budget.stds, strict=True)]
+    table.append(["std with all of it", *stds])
+    texts = [
+        "Linear theory. Numbers that were held fixed are not in the standard deviations above; the ± of those here is "
+        "a usual one unless it was given."
+    ]
+    figure = _figure(lambda path: fit_figures.budget_picture(budget, path), "Where the variance comes from.")
+    return [Section("Error budget", texts, table, figures=[figure])]
+
+
+def _next(suggestions: Suggestions) -> Section:
+    items = suggestions.words() if suggestions.found else ["the data leave a parameter open: fix that first"]
+    return Section("What to measure next", items=items)
+
+
+def _criticism(result: FitResult) -> Section:
+    items = [
+        f"{row.label} {row.signal} is {abs(pull):.1f} standard deviations off"
+        for row, pull in zip(result.rows, result.pulls, strict=True)
+        if abs(pull) > LARGE_PULL
+    ]
+    if result.probability < report.SMALLEST_PROBABILITY:
+        items.append(
+            f"The model does not describe these data within their standard deviations (probability "
+            f"{result.probability:.1g}): the parameters make up for what is missing from the model or from the bars."
+        )
+    shares = zip(result.names, result.grid_shares, strict=True)
+    items += [
+        f"The grid makes {report.percent(share)} of the variance of {name}." for name, share in shares if share > 0.5
+    ]
+    items += [
+        f"Another minimum: chi2 = {chi2:.4g} at {', '.join(f'{n} = {report.quantity(n, v)}' for n, v in each.items())}"
+        for chi2, each in result.minima[1:]
+    ]
+    texts = [f"AIC {result.aic:.4g}, BIC {result.bic:.4g}, {result.degrees_of_freedom} degrees of freedom."]
+    return Section("Criticism", texts, items=items or ["No pull is beyond two standard deviations."])
+
+
+def _device(device: Device) -> Section:
+    caption = "The device as it was computed."
+    figure = _figure(lambda path: plotting.device_picture(device, path), caption, kind="png")
+    return Section(f"Device {device.name}", figures=[figure])
+
+
+def _provenance(
+    result: FitResult, sources: Iterable[str | Path], command: str, grids: Sequence[str], notes: Sequence[str]
+) -> Section:
+    packages = ("thermospin", "jax", "numpy", "scipy", "numpyro")
+    table = [["what", "which"]]
+    if command:
+        table.append(["command", command])
+    table.append(["date", datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")])
+    for source in dict.fromkeys(map(str, sources)):
+        path = Path(source)
+        shipped = "ships with the program"
+        table.append([source, f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else shipped])
+    table.append(["versions", ", ".join(f"{name} {_version(name)}" for name in packages)])
+    table.append(["machine", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"])
+    return Section("Provenance", table=table, items=[*grids, *notes], text=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        if package == "thermospin":
+            from thermospin.base.version import __version__
+
+            return __version__
+        return "not installed"
+
+
+def _figure(draw: Callable[[Path], Any], caption: str, kind: str = "svg") -> dict[str, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"figure.{kind}"
+        draw(path)
+        data = base64.b64encode(path.read_bytes()).decode()
+    media = "image/svg+xml" if kind == "svg" else f"image/{kind}"
+    return {"source": f"data:{media};base64,{data}", "caption": caption}

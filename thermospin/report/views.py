@@ -1,0 +1,278 @@
+"""What a device looks like: the solids seen from above and in planes, and where the interesting part is.
+
+Beside `plotting`, which draws what this finds. Knows geometry and which material is a metal or a ferromagnet; no
+fields, no matplotlib.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from thermospin.base import polygons
+from thermospin.geometry.outlines import Regions
+
+if TYPE_CHECKING:
+    from thermospin.device.device import Device
+
+#: ((u0, u1), (v0, v1)) [m]
+Extent = tuple[tuple[float, float], tuple[float, float]]
+
+#: Contacts wider than this many times the smallest one do not pull on the zoom: leads lying on a heater.
+_SMALL_CONTACTS = 2.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Mosaic:
+    """Which solid is seen where in a plane.
+
+    Attributes:
+      u, v: edges of the tiles [m].
+      owner: index of the solid seen (nu, nv), -1 where there is none.
+      outlines: of solids that are no boxes what is seen exactly: pairs of solid and polygon [m].
+    """
+
+    u: np.ndarray
+    v: np.ndarray
+    owner: np.ndarray
+    outlines: tuple[tuple[int, np.ndarray], ...] = ()
+
+    def at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Index of the solid at every point of a tensor grid of positions [m]; -1 outside."""
+        i = np.searchsorted(self.u, u, side="right") - 1
+        j = np.searchsorted(self.v, v, side="right") - 1
+        inside = ((i >= 0) & (i < len(self.u) - 1))[:, None] & ((j >= 0) & (j < len(self.v) - 1))[None, :]
+        picked = self.owner[np.clip(i, 0, len(self.u) - 2)[:, None], np.clip(j, 0, len(self.v) - 2)[None, :]]
+        return np.where(inside, picked, -1)
+
+    def borders(self, kind: np.ndarray) -> np.ndarray:
+        """Line segments (count, 2, 2) [m] between neighbouring tiles of different kind.
+
+        `kind` has one entry per solid and a last one for the void.
+        """
+        seen = np.pad(kind[self.owner], 1, constant_values=kind[-1])
+        i, j = np.nonzero(seen[1:, 1:-1] != seen[:-1, 1:-1])
+        along_v = np.stack([self.u[[i, i]], self.v[[j, j + 1]]], axis=-1)
+        i, j = np.nonzero(seen[1:-1, 1:] != seen[1:-1, :-1])
+        along_u = np.stack([self.u[[i, i + 1]], self.v[[j, j]]], axis=-1)
+        return np.concatenate([along_v, along_u], axis=1).swapaxes(0, 1)
+
+    def roomiest(self, chosen: np.ndarray, extent: Extent) -> tuple[float, float] | None:
+        """Middle [m] of the largest circle among the solids chosen, within the extent; None if none is seen."""
+        from scipy import ndimage
+
+        (u0, u1), (v0, v1) = extent
+        step = max(u1 - u0, v1 - v0) / 300
+        u, v = np.arange(u0 + step / 2, u1, step), np.arange(v0 + step / 2, v1, step)
+        inside = np.append(chosen, False)[self.at(u, v)]
+        if not inside.any():
+            return None
+        room = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        # Among equals the one nearest to the middle of the shape looks best.
+        middle = np.argwhere(inside).mean(axis=0)
+        best = np.argwhere(room >= room.max() - 0.5)
+        i, j = best[np.argmin(np.sum((best - middle) ** 2, axis=1))]
+        return float(u[i]), float(v[j])
+
+
+class Facet(NamedTuple):
+    """A side or top of a solid in a view from the side and above.
+
+    Attributes:
+      corners: on the paper (vertices, 2) [m].
+      solid: index of the solid.
+      light: how much light falls on it, 0 to 1.
+      top: whether it is a top.
+    """
+
+    corners: np.ndarray
+    solid: int
+    light: float
+    top: bool
+
+
+class View(NamedTuple):
+    """Facets from back to front, by how much heights are stretched, and where x and y point on the paper."""
+
+    facets: list[Facet]
+    stretch: float
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Focus(NamedTuple):
+    """Where to look closer: extent seen from above, and the vertical plane `axis` = `position` [m] to cut along."""
+
+    extent: Extent
+    axis: int
+    position: float
+
+
+class _Meeting(NamedTuple):
+    """Where a ferromagnet and a normal metal meet: a box that is flat along one axis, corners [m]."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def size(self) -> float:
+        return float(np.max(self.high - self.low))
+
+
+class Plan:
+    """Views of a device.
+
+    Attributes:
+      metal: for each solid, whether it conducts charge; False at the end for the void.
+      magnetic: for each solid, whether it is a ferromagnet; False at the end.
+      domain: a number for each solid, equal where material and magnet are; -1 at the end.
+    """
+
+    def __init__(self, device: Device) -> None:
+        materials = [device.materials[solid.material] for solid in device.solids]
+        self.metal = np.array([material.is_metal for material in materials] + [False])
+        self.magnetic = self.metal & np.array(
+            [m.is_magnetic or s.magnet is not None for m, s in zip(materials, device.solids, strict=True)] + [False]
+        )
+        domains = device.domains
+        self.domain = np.array([domains.index((solid.material, solid.magnet)) for solid in device.solids] + [-1])
+        self._boxes = np.array([solid.box for solid in device.solids])
+        self._device = device
+        plan = device.layout()
+        self._lines, self._owner = plan.raster()
+        self._outlines = tuple(plan.from_above()) if isinstance(plan, Regions) else ()
+
+    @property
+    def extent(self) -> Extent:
+        """The whole device seen from above."""
+        (x0, x1), (y0, y1) = ((float(line[0]), float(line[-1])) for line in self._lines[:2])
+        return (x0, x1), (y0, y1)
+
+    def cut(self, axis: int, position: float) -> Mosaic:
+        """The solids in the plane normal to `axis`; on a face those above count, and below where there are none."""
+        line = self._lines[axis]
+        tolerance = 1e-9 * (line[-1] - line[0])
+        u, v = (self._lines[a] for a in range(3) if a != axis)
+        sides = []
+        for shifted in (position + tolerance, position - tolerance):
+            layer = int(np.searchsorted(line, shifted, side="right")) - 1
+            within = 0 <= layer < len(line) - 1
+            empty = np.full((len(u) - 1, len(v) - 1), -1)
+            sides.append(np.take(self._owner, layer, axis=axis) if within else empty)
+        return Mosaic(u, v, np.where(sides[0] >= 0, sides[0], sides[1]))
+
+    def from_above(self) -> Mosaic:
+        """The uppermost solid at every place."""
+        seen = self._owner[:, :, -1]
+        for layer in range(self._owner.shape[2] - 2, -1, -1):
+            seen = np.where(seen >= 0, seen, self._owner[:, :, layer])
+        return Mosaic(self._lines[0], self._lines[1], seen, self._outlines)
+
+    def from_aside(self, azimuth: float = -60.0, elevation: float = 35.0) -> View:
+        """The metals and a little of what they lie on, seen from the side and above without perspective.
+
+        Solids are drawn layer by layer from below, in each layer sides from the back to the front and then the tops:
+        from above, no side hides the top of its own layer.
+
+        Args:
+          azimuth: of the eye, from x towards y [degrees].
+          elevation: of the eye [degrees].
+        """
+        plan = Regions(self._device.solids, self.metal[:-1].tolist())
+        shown = [solid for solid, metal in zip(plan.solids, self.metal[:-1], strict=True) if metal] or list(plan.solids)
+        ends = np.array([solid.box for solid in shown])
+        low, high = ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)
+        across, height = float(np.max((high - low)[:2])), float(high[2] - low[2])
+        frame = polygons.rectangle(*((low[k] - 0.12 * across, high[k] + 0.12 * across) for k in range(2)))
+        floor = low[2] - 0.3 * height
+        stretch = max(1.0, 0.18 * across / height)
+        stretch = 1.0 if stretch < 1.5 else float(round(stretch))
+        turn, tilt = np.radians(azimuth), np.radians(elevation)
+        toward, right = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+
+        def on_paper(points: np.ndarray, z: float) -> np.ndarray:
+            return np.stack([points @ right, stretch * z * np.cos(tilt) - points @ toward * np.sin(tilt)], axis=-1)
+
+        facets: list[Facet] = []
+        for layer, (bottom, top) in enumerate(itertools.pairwise(plan.heights)):
+            if top <= floor:
+                continue
+            sides: list[tuple[float, Facet]] = []
+            tops: list[Facet] = []
+            for part in plan.parts:
+                if part.layer != layer:
+                    continue
+                for outline in polygons.boolean([part.outline], [frame], "and"):
+                    around = outline if polygons.area(outline) > 0 else outline[::-1]
+                    for p, q in zip(around, np.roll(around, -1, axis=0), strict=True):
+                        normal = np.array([q[1] - p[1], p[0] - q[0]])
+                        if normal @ toward <= 0:
+                            continue
+                        light = 0.45 + 0.4 * float(normal @ np.array([0.9, -0.4]) / np.linalg.norm(normal) / 0.985) ** 2
+                        # In short pieces, so that the order from back to front is one of places.
+                        count = max(1, int(np.linalg.norm(q - p) / across * 40))
+                        ends = p + np.linspace(0, 1, count + 1)[:, None] * (q - p)
+                        for a, b in itertools.pairwise(ends):
+                            line = np.array([a, b])
+                            corners = np.concatenate([on_paper(line, max(bottom, floor)), on_paper(line[::-1], top)])
+                            sides.append((float((a + b) @ toward), Facet(corners, part.solid, light, False)))
+                    cover = [other.outline for other in plan.parts if other.layer == layer + 1]
+                    for seen in polygons.boolean([outline], cover, "not"):
+                        tops.append(Facet(on_paper(seen, top), part.solid, 1.0, True))
+            facets += [facet for _, facet in sorted(sides, key=lambda each: each[0])] + tops
+        return View(facets, stretch, *(on_paper(each, 0.0) for each in np.eye(2)))
+
+    def focus(self) -> Focus:
+        """The region of the small contacts between ferromagnets and normal metals, and the section that crosses most.
+
+        A device without such contacts is looked at as a whole: its ferromagnets, or its metals, or all of it.
+        """
+        meetings = self._meetings()
+        if meetings:
+            limit = _SMALL_CONTACTS * min(meeting.size for meeting in meetings)
+            meetings = [meeting for meeting in meetings if meeting.size <= limit]
+        else:
+            chosen = next(c for c in (self.magnetic[:-1], self.metal[:-1], np.ones(len(self._boxes), bool)) if c.any())
+            boxes = self._boxes[chosen]
+            meetings = [_Meeting(boxes[:, :, 0].min(axis=0), boxes[:, :, 1].max(axis=0))]
+        low, high = np.min([m.low for m in meetings], axis=0), np.max([m.high for m in meetings], axis=0)
+        middle, half = (low + high) / 2, 0.8 * max(high[0] - low[0], high[1] - low[1])
+        sides = [
+            (max(float(middle[k] - half), bounds[0]), min(float(middle[k] + half), bounds[1]))
+            for k, bounds in enumerate(self.extent)
+        ]
+
+        def merit(choice: tuple[int, _Meeting]) -> tuple[int, int, float]:
+            axis, meeting = choice
+            position = (meeting.low[axis] + meeting.high[axis]) / 2
+            return sum(m.low[axis] < position < m.high[axis] for m in meetings), axis, -meeting.size
+
+        axis, best = max(((axis, meeting) for axis in (1, 0) for meeting in meetings), key=merit)
+        # To a thousandth of a nanometre: what is left of a sum of decimal numbers does not belong into a title.
+        return Focus((sides[0], sides[1]), axis, round(float(best.low[axis] + best.high[axis]) / 2, 12))
+
+    def _meetings(self) -> list[_Meeting]:
+        found = []
+        for i in np.nonzero(self.magnetic)[0]:
+            for j in np.nonzero(self.metal & ~self.magnetic)[0]:
+                low = np.maximum(self._boxes[i, :, 0], self._boxes[j, :, 0])
+                high = np.minimum(self._boxes[i, :, 1], self._boxes[j, :, 1])
+                tolerance = 1e-9 * float(np.max(self._boxes[i, :, 1] - self._boxes[i, :, 0]))
+                if np.all(high - low > -tolerance) and np.sum(high - low > tolerance) >= 2:
+                    found.append(_Meeting(low, high))
+        return found
+
+    def section_extent(self, cut: Mosaic, along: tuple[float, float]) -> Extent:
+        """Extent of a vertical section: its metal within `along`, some of what lies under that, and room above."""
+        inside = (cut.u[1:] > along[0]) & (cut.u[:-1] < along[1])
+        shown = self.metal[cut.owner[inside]]
+        if not shown.any():
+            shown = cut.owner[inside] >= 0
+        if not shown.any():
+            return along, (float(cut.v[0]), float(cut.v[-1]))
+        rows = np.nonzero(shown.any(axis=0))[0]
+        low, high = float(cut.v[rows[0]]), float(cut.v[rows[-1] + 1])
+        return along, (max(low - 0.45 * (high - low), float(cut.v[0])), high + 0.2 * (high - low))

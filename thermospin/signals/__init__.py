@@ -1,0 +1,1 @@
+"""Harmonic signals of experiments, their derivatives, and why a solve failed."""

@@ -1,0 +1,308 @@
+"""Derivatives of signals by the dimensions of a device.
+
+Where faces move, the grid lines between two of them move in proportion and fields keep their values on the nodes. Of
+the functional of `harmonics`, stationary in the fields, nothing changes then but weights: conduction along x in
+a cell of widths h_x, h_y, h_z goes like h_y h_z / h_x, relaxation like h_x h_y h_z, Joule heat like the conduction that
+makes it. So what each block between neighbouring faces contributes to a signal, term by term and axis by axis, is its
+derivative by the logarithm of each of the block's three extents, up to the sign; one pass over the grid gives the
+derivatives by every face there is, of the discrete signal and exactly. Source: docs/theory.md, section 9.
+
+Where the edges of prisms cut cells the weights are no products of widths. There they are differentiated one dimension
+at a time, by central differences of the weights alone (no field is solved again), and the same sums are taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.sparse import hstack
+
+from thermospin import operators
+from thermospin.device.device import Experiment
+from thermospin.geometry.boxes import Layout
+from thermospin.model import Model, Parameters
+from thermospin.signals import ladders as harmonics
+from thermospin.signals.ladders import Ladder
+
+_power_entries = eqx.filter_jit(operators.power_entries)
+_joule_entries = eqx.filter_jit(operators.joule_entries)
+
+#: Conduction along x, y and z, and relaxation: what they go like in the widths of a cell along x, y and z.
+POWERS = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1], [1, 1, 1]])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Blocks:
+    """The cells of a grid by the block between neighbouring faces of the device that they lie in.
+
+    Attributes:
+      domain: of each block.
+      interval: between which faces each block lies along each axis (blocks, 3).
+      widths: distance of neighbouring faces along each axis [m].
+      segments: for each axis, cross-section over half the length by block [m] (blocks, segments).
+      volume: by block [m^3] (blocks, nodes_V).
+      ports: for each contact the derivatives of its vector by widths, each as (axis, interval, nodes, values).
+    """
+
+    domain: np.ndarray
+    interval: np.ndarray
+    widths: tuple[np.ndarray, np.ndarray, np.ndarray]
+    segments: tuple[Any, Any, Any]
+    volume: Any
+    ports: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]
+
+    @classmethod
+    def of(cls, model: Model) -> Blocks:
+        """The blocks of a model's grid."""
+        grid, disc, layout = model.grid, model.disc, model.device.layout()
+        assert isinstance(layout, Layout)
+        places = [
+            np.searchsorted(faces, (lines[1:] + lines[:-1]) / 2) - 1
+            for faces, lines in zip(layout.lines, grid.lines, strict=True)
+        ]
+        shape = [len(faces) - 1 for faces in layout.lines]
+        flat = np.ravel_multi_index(np.ix_(*places), shape)
+        used, label = np.unique(np.where(grid.domain >= 0, flat, -1), return_inverse=True)
+        label = label.reshape(grid.domain.shape) - int(used[0] < 0)
+        used = used[used >= 0]
+        domain = np.zeros(len(used), int)
+        domain[label[label >= 0]] = grid.domain[label >= 0]
+        sections, volume = operators.geometry(grid, label, len(used))
+        return cls(
+            domain=domain,
+            interval=np.stack(np.unravel_index(used, shape), axis=1),
+            widths=(np.diff(layout.lines[0]), np.diff(layout.lines[1]), np.diff(layout.lines[2])),
+            segments=(
+                _live(model, 0, sections[0]).T.tocsr(),
+                _live(model, 1, sections[1]).T.tocsr(),
+                _live(model, 2, sections[2]).T.tocsr(),
+            ),
+            volume=volume[disc.index_V].T.tocsr(),
+            ports=_port_slopes(model),
+        )
+
+    def sums(
+        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: Array | None
+    ) -> Float[np.ndarray, "names 4 blocks"]:
+        """Entries of one column weighed and summed over each block, by name and by `POWERS`."""
+        out = np.zeros((len(operators.COEFFICIENTS), 4, len(self.domain)))
+        for kind, (matrix, each) in enumerate(zip(self.segments, entries, strict=True)):
+            for name, values in each.items():
+                # The first segment is a dummy; those of metals come first.
+                of_live = np.asarray(values)[1:, 0]
+                out[operators.COEFFICIENTS.index(name), kind] = matrix[:, : len(of_live)] @ of_live
+        if relaxation is not None:
+            out[operators.COEFFICIENTS.index("relaxation"), 3] = self.volume @ np.asarray(relaxation)[:, 0]
+        return out
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Motions:
+    """How the weights of a grid with cut cells change with each dimension.
+
+    Attributes:
+      names: of the dimensions.
+      domain: of each pair of dimension and domain, the domains of the first dimension first.
+      segments: for each axis of the operator derivative of cross-section over half the length (pairs, segments).
+      volume: derivative of the volume [m^2] (pairs, nodes_V).
+      ports: for each contact derivative of its vector by each dimension [1/m] (names, nodes_V).
+    """
+
+    names: tuple[str, ...]
+    domain: np.ndarray
+    segments: tuple[Any, ...]
+    volume: Any
+    ports: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, model: Model, names: Sequence[str]) -> Motions:
+        """The motions of a model's grid."""
+        disc, domains = model.disc, model.disc.domains
+        segments: list[list[Any]] = [[] for _ in disc.axes]
+        volume: list[Any] = []
+        ports: dict[str, list[np.ndarray]] = {name: [] for name in model.ports}
+        for name in names:
+            value = model.device.dimensions[name].value
+            ends = []
+            for step in (DIFFERENCE, -DIFFERENCE):
+                device, grid = model.moved_grid({name: value + step})
+                sections, volumes = operators.sections(grid, domains)
+                faces = {each: face.weights(grid).ravel() for each, face in device.contact_faces().items()}
+                ends.append((sections, volumes, {each: area / area.sum() for each, area in faces.items()}))
+            for number, axis in enumerate(disc.axes):
+                change = (ends[0][0][number] - ends[1][0][number]) / (2 * DIFFERENCE)
+                segments[number].append(change[_rows(model, axis)])
+            volume.append(((ends[0][1] - ends[1][1]) / (2 * DIFFERENCE))[disc.index_V])
+            for each, slopes_of in ports.items():
+                slopes_of.append(((ends[0][2][each] - ends[1][2][each]) / (2 * DIFFERENCE))[disc.index_V])
+        return cls(
+            tuple(names),
+            np.tile(np.arange(domains), len(names)),
+            tuple(hstack(each, format="csr").T.tocsr() for each in segments),
+            hstack(volume, format="csr").T.tocsr(),
+            {each: np.stack(found) for each, found in ports.items()},
+        )
+
+    def sums(
+        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: Array | None
+    ) -> Float[np.ndarray, "names 1 pairs"]:
+        """Entries of one column weighed with the changes and summed, by name."""
+        out = np.zeros((len(operators.COEFFICIENTS), 1, len(self.domain)))
+        for matrix, each in zip(self.segments, entries, strict=True):
+            for name, values in each.items():
+                of_live = np.asarray(values)[1:, 0]
+                out[operators.COEFFICIENTS.index(name), 0] += matrix[:, : len(of_live)] @ of_live
+        if relaxation is not None:
+            out[operators.COEFFICIENTS.index("relaxation"), 0] = self.volume @ np.asarray(relaxation)[:, 0]
+        return out
+
+
+#: Half the step of the central differences of weights [m]: far above what polygons are rounded to, far below a cell.
+DIFFERENCE = 1e-11
+
+
+def of(model: Model, names: Sequence[str]) -> Blocks | Motions:
+    """What `slopes` needs of a model's grid for the derivatives by some dimensions."""
+    return Motions.of(model, names) if model.grid.prisms else Blocks.of(model)
+
+
+def _rows(model: Model, axis: operators.Axis) -> np.ndarray:
+    """The rows of the segments of an axis, in the order of the operator, without its dummy."""
+    shape = [len(nodes) for nodes in model.grid.nodes]
+    order, along = axis.order, axis.direction
+    place = list(np.unravel_index(model.disc.index_T[np.asarray(axis.nodes_T)[0, 1:]], shape))
+    shape[along] = (shape[along] - 1) // order
+    place[along] = place[along] // order
+    return np.ravel_multi_index(place, shape)
+
+
+def _live(model: Model, axis: int, sections: Any) -> Any:
+    """The rows of an axis' segments, in the order of the operator, without its dummy."""
+    return sections[_rows(model, model.disc.axes[axis])]
+
+
+def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]:
+    """Derivative of area/sum of areas by the width of each interval that a contact's face extends over."""
+    grid, layout = model.grid, model.device.layout()
+    assert isinstance(layout, Layout)
+    out: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]] = {}
+    for name, face in model.device.contact_faces().items():
+        position = float(layout.lines[face.axis][face.line])
+
+        def area(cells: np.ndarray, axis: int = face.axis, position: float = position) -> np.ndarray:
+            return grid.face_weights(axis, position, cells, layout.lines).ravel()[model.disc.index_V]
+
+        whole = area(face.cells)
+        parts = []
+        for k, axis in enumerate(axis for axis in range(3) if axis != face.axis):
+            for interval in np.flatnonzero(face.cells.any(axis=1 - k)):
+                mask = np.zeros_like(face.cells)
+                mask[(slice(None), interval) if k else interval] = True
+                part = area(face.cells & mask)
+                slope = (part - whole * (part.sum() / whole.sum())) / whole.sum()
+                nodes = np.flatnonzero(slope)
+                parts.append((axis, int(interval), nodes, slope[nodes] / float(np.diff(layout.lines[axis])[interval])))
+        out[name] = parts
+    return out
+
+
+def slopes(
+    model: Model,
+    blocks: Blocks | Motions,
+    experiment: Experiment,
+    parameters: Parameters,
+    ladders: Sequence[Ladder],
+    names: Sequence[str],
+) -> Float[np.ndarray, "states harmonics names"]:
+    """Derivative of R_1, R_2, ... by dimensions [V/A^n per m]: of the first state, and of first minus each other.
+
+    Args:
+      model: on a grid whose lines move along.
+      blocks: `of(model, names)`.
+      experiment: whose fields they are.
+      parameters: values by name, all of them.
+      ladders: its fields, as many rungs as harmonics.
+      names: of dimensions.
+    Raises:
+      ValueError: faces that coincide and move differently.
+    """
+    disc, harmonic = model.disc, len(ladders[0].u)
+
+    def form(entries: Callable[..., Any]) -> Callable[..., np.ndarray]:
+        def sums(_: operators.Discretisation, *fields: Array) -> np.ndarray:
+            found = entries(disc, *(field[:, None] for field in fields))
+            pair = found if isinstance(found[1], jax.Array) else (found, None)
+            return blocks.sums(disc, *pair)
+
+        return sums
+
+    ports = harmonics.ports_of(model, experiment)
+    signs = harmonics.signs_of(model, experiment)
+    moments = harmonics.moments(disc, ports, tuple(ladders), harmonic, (form(_power_entries), form(_joule_entries)))
+    logs = [  # for each state (harmonics, 4, blocks): what each block contributes
+        np.asarray(harmonics.contributions(model.constitution, signs, dict(parameters), each, number, blocks.domain))
+        for number, each in enumerate(moments)
+    ]
+    if isinstance(blocks, Motions):
+        return _by_motion(blocks, logs, experiment, ladders, disc.nodes_V)
+    widths = [np.zeros((len(ladders), harmonic, len(each))) for each in blocks.widths]
+    for number, contribution in enumerate(logs):
+        for axis in range(3):
+            of_block = np.einsum("hkb,k->hb", contribution[:harmonic], POWERS[:, axis])
+            for h in range(harmonic):
+                widths[axis][number, h] += (
+                    np.bincount(blocks.interval[:, axis], of_block[h], len(blocks.widths[axis])) / blocks.widths[axis]
+                )
+        _add_ports(widths, number, blocks, experiment, ladders[number], disc.nodes_V)
+    return _by_dimension(model, widths, names)
+
+
+def _by_motion(
+    motions: Motions, parts: Sequence[np.ndarray], experiment: Experiment, ladders: Sequence[Ladder], nodes_V: int
+) -> np.ndarray:
+    """The derivatives by dimensions from what the changes of weights contribute."""
+    out = np.zeros((len(ladders), len(ladders[0].u), len(motions.names)))
+    plus, minus = experiment.voltage
+    for number, (part, ladder) in enumerate(zip(parts, ladders, strict=True)):
+        out[number] = part[: out.shape[1]].reshape(out.shape[1], len(motions.names), -1).sum(axis=2)
+        for contact, sign, fields in (
+            (plus, 1.0, ladder.u),
+            (minus, -1.0, ladder.u),
+            (experiment.current[0], 1.0, ladder.l),
+        ):
+            for h, field in enumerate(fields if contact in motions.ports else ()):
+                mean = (np.asarray(field[:nodes_V]) + np.asarray(field[nodes_V : 2 * nodes_V])) / 2
+                out[number, h] += sign * (motions.ports[contact] @ mean)
+    return out
+
+
+def _add_ports(
+    widths: list[np.ndarray], number: int, blocks: Blocks, experiment: Experiment, ladder: Ladder, nodes_V: int
+) -> None:
+    """Adds what the functional's ends w.u_n + l_(n-1).b change by, where a contact's face grows unevenly."""
+    plus, minus = experiment.voltage
+    for contact, sign, fields in (
+        (plus, 1.0, ladder.u),
+        (minus, -1.0, ladder.u),
+        (experiment.current[0], 1.0, ladder.l),
+    ):
+        for axis, interval, nodes, values in blocks.ports.get(contact, ()):
+            for h, field in enumerate(fields):
+                mean = (np.asarray(field[:nodes_V])[nodes] + np.asarray(field[nodes_V : 2 * nodes_V])[nodes]) / 2
+                widths[axis][number, h, interval] += sign * float(values @ mean)
+
+
+def _by_dimension(model: Model, widths: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """From derivatives by the distances of neighbouring faces to those by dimensions."""
+    out = np.zeros((*widths[0].shape[:2], len(names)))
+    for axis in range(3):
+        moves = model.device.face_slopes(axis)[1]
+        motion = np.array([[each.get(name, 0.0) for name in names] for each in moves]).reshape(len(moves), len(names))
+        out += widths[axis] @ np.diff(motion, axis=0)
+    return out
