@@ -14,6 +14,7 @@ import pytest
 from test_coordinates import VALVE
 
 from thermospin import inverse, solve
+from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device import reader as devicefile
 from thermospin.inference import posterior, uncertainty
@@ -84,7 +85,7 @@ def test_a_failed_solve_is_that_of_its_task_alone(model: Model) -> None:
     def failing() -> str:
         try:
             evaluated(model, 0.3, max_steps=2, explain=False)
-        except solve.NotConverged as error:
+        except NotConverged as error:
             return str(error)
         return ""
 

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thermospin import inverse, solve
+from thermospin import inverse
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.base import files as export
+from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device.device import load
 from thermospin.inference import predictors
@@ -652,7 +653,7 @@ class Solver:
         assert not explain or start is None, "why a step fails is told to nobody"
         self.calls.append((model.grid.order, start, dict(parameters)))
         if self.fails(len(self.calls)):
-            raise solve.NotConverged("did not converge")
+            raise NotConverged("did not converge")
         assert all(experiment == "thermal" for experiment, _ in wanted)
         values, jacobian = toy(*(signal for _, signal in wanted))(parameters, names)
         off = 1 + self.off * (2 / model.grid.order) ** 2
@@ -736,7 +737,7 @@ def test_a_solve_that_fails_shortens_the_step_but_not_at_the_start(monkeypatch: 
     assert len(solver.calls) > 5
     solver.calls.clear()
     solver.fails = lambda number: number == 1
-    with pytest.raises(solve.NotConverged, match="did not converge"):
+    with pytest.raises(NotConverged, match="did not converge"):
         inverse.fit(device, data, free=["zeta"])
 
 

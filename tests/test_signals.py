@@ -25,6 +25,7 @@ from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
 from thermospin import analytic, model, operators, solve
+from thermospin.base.errors import NotConverged
 from thermospin.device.device import Experiment
 from thermospin.model import Model
 from thermospin.signals import diagnosis
@@ -479,7 +480,7 @@ def test_a_solve_that_misses_its_tolerance_raises_and_says_which_where_and_why(t
         lambda: evaluate(thermal, {}, SIGNALS, max_steps=1),
         lambda: fields(thermal, "thermal", "P", 1e-3, max_steps=1),
     ):
-        with pytest.raises(solve.NotConverged, match=short) as caught:
+        with pytest.raises(NotConverged, match=short) as caught:
             call()
         _, where, why, what = str(caught.value).splitlines()
         assert re.match(
@@ -487,18 +488,16 @@ def test_a_solve_that_misses_its_tolerance_raises_and_says_which_where_and_why(t
         )
         assert why.startswith("likely cause: stopped after 1 iterations, at a relative residual of ")
         assert what == "what to change: allow more iterations (max_steps)"
-    with pytest.raises(solve.NotConverged) as caught:
+    with pytest.raises(NotConverged) as caught:
         evaluate(thermal, {}, SIGNALS, max_steps=1, explain=False)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_solve_that_cannot_succeed_names_the_field_the_solid_and_the_number(thermal):
     """The detector, which lies under a strip that is cut off with it; then a tolerance below round-off."""
-    with pytest.raises(solve.NotConverged, match="likely cause: solids 'strip', 'detector': no metal with sigma > 0"):
+    with pytest.raises(NotConverged, match="likely cause: solids 'strip', 'detector': no metal with sigma > 0"):
         measure(thermal, {"Cu.sigma": 0.0})
-    with pytest.raises(
-        solve.NotConverged, match="(?s)of the residual is in .*rounding alone leaves .*1.0e-17 is asked"
-    ):
+    with pytest.raises(NotConverged, match="(?s)of the residual is in .*rounding alone leaves .*1.0e-17 is asked"):
         measure(thermal, tolerance=1e-17, max_steps=60)
 
 
@@ -516,7 +515,7 @@ def test_the_state_that_failed_is_named_and_diagnosed_with_its_own_signs(thermal
     monkeypatch.setattr(
         diagnosis, "diagnose", lambda *args, **known: asked.append((args, known)) or SimpleNamespace(detail="")
     )
-    with pytest.raises(solve.NotConverged, match="lateral, thermal, state AP: no convergence in 2 iterations"):
+    with pytest.raises(NotConverged, match="lateral, thermal, state AP: no convergence in 2 iterations"):
         measure(thermal)
     ((_, _, signs, ground, residual), known) = asked[0]
     assert (dict(signs), ground) == ({"F2": -1}, "2")
@@ -526,7 +525,7 @@ def test_the_state_that_failed_is_named_and_diagnosed_with_its_own_signs(thermal
 
 def test_metals_that_meet_in_an_edge_are_told_beside_the_cause(thermal, monkeypatch):
     monkeypatch.setattr(diagnosis, "_edge_pairs", lambda plan: [(0, 1)])
-    with pytest.raises(solve.NotConverged, match="(?m)^also: solids 'base' and 'strip': metals that meet in an edge"):
+    with pytest.raises(NotConverged, match="(?m)^also: solids 'base' and 'strip': metals that meet in an edge"):
         measure(thermal, max_steps=1)
 
 

@@ -33,6 +33,7 @@ from problems import (
     without_seebeck,
 )
 from thermospin import operators, solve
+from thermospin.base.errors import NotConverged
 
 BALANCE = 1e-9
 J = 1e11  # A/m^2, half in each channel
@@ -230,7 +231,7 @@ def test_too_few_steps_are_reported_and_leave_nothing_to_use():
     assert np.asarray(stats.converged).tolist() == [False, True]
     assert np.all(np.isnan(u[:, 0])) and np.all(u[:, 1] == 0)
     assert float(stats.relative_residual[0]) > solve.TOLERANCE
-    with pytest.raises(solve.NotConverged, match="the heater: no convergence in 1 iterations"):
+    with pytest.raises(NotConverged, match="the heater: no convergence in 1 iterations"):
         solve.require_converged(stats, "the heater")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thermospin.quantities import KINDS, UnitError, parse, scale
+from thermospin.base.units import KINDS, UnitError, parse, scale
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from thermospin.accuracy.self_check import self_check as self_check
     from thermospin.accuracy.sensitivity import Sensitivity as Sensitivity
     from thermospin.accuracy.sensitivity import sensitivity as sensitivity
+    from thermospin.base.errors import NotConverged as NotConverged
     from thermospin.data.rows import DataError as DataError
     from thermospin.data.rows import Row as Row
     from thermospin.data.rows import load as load_data
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from thermospin.signals.evaluate import fields as fields
     from thermospin.signals.evaluate import measure as measure
     from thermospin.signals.evaluate import predict as predict
-    from thermospin.solve import NotConverged as NotConverged
 
     __all__ = ["load_data"]
 
@@ -78,7 +78,7 @@ _HOME = {
     "fields": "signals.evaluate",
     "measure": "signals.evaluate",
     "predict": "signals.evaluate",
-    "NotConverged": "solve",
+    "NotConverged": "base.errors",
 }
 
 __all__ = sorted([*_HOME, "load_data"])

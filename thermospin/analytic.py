@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from thermospin.base.errors import InputError
+
 Num = Any
 """A float, a numpy array or a JAX array."""
 
@@ -93,7 +95,7 @@ def finite_spin_resistance(R: Num, length: Num, lambda_sf: Num, end: str) -> Num
         return R / t
     if end == "sink":
         return R * t
-    raise ValueError(f"end={end!r}: the far end is 'free' or 'sink'")
+    raise InputError(f"end={end!r}: the far end is 'free' or 'sink'")
 
 
 def contact_spin_resistance(G_up: Num, G_down: Num) -> Num:
@@ -197,7 +199,7 @@ def fn_thermal_V_s_finite(
         return -lambda_F * S_s * dT_dx * (1 - 1 / xp.cosh(a)) / (xp.tanh(a) + R_F / R_N)
     if end == "sink":
         return -lambda_F * S_s * dT_dx / (1 / xp.tanh(a) + R_F / R_N)
-    raise ValueError(f"end={end!r}: the far end of F is 'free' or 'sink'")
+    raise InputError(f"end={end!r}: the far end of F is 'free' or 'sink'")
 
 
 def fn_thermal_spin_current(dT_dx: Num, *, S_s: Num, lambda_F: Num, R_F: Num, R_N: Num, R_contact: Num = 0.0) -> Num:
@@ -484,7 +486,7 @@ class End:
 
     def __post_init__(self) -> None:
         if (self.V is None) == (self.J is None) or (self.T is None) == (self.Q is None):
-            raise ValueError(f"an End holds one of V and J, and one of T and Q; got {self}")
+            raise InputError(f"an End holds one of V and J, and one of T and Q; got {self}")
 
     @classmethod
     def grounded(cls) -> End:
@@ -678,7 +680,7 @@ class LayeredSolution:
         weights = 1 / np.abs(matrix).max(axis=1)
         matrix, vector = matrix * weights[:, None], vector * weights
         if np.linalg.cond(matrix) > 1e13:
-            raise ValueError("the stack is not determined: hold V at one end at least (and T at one end)")
+            raise InputError("the stack is not determined: hold V at one end at least (and T at one end)")
         y = np.linalg.solve(matrix, vector)
         y = columns * (y + np.linalg.solve(matrix, vector - matrix @ y))
         return [y[offset[i] : offset[i + 1]] for i in range(len(self._modes))]
@@ -691,7 +693,7 @@ class LayeredSolution:
         x = np.asarray(x, dtype=float)
         total = self.edges[-1]
         if np.any((x < -1e-9 * total) | (x > total * (1 + 1e-9))):
-            raise ValueError(f"x lies outside the stack [0, {total:g}] m")
+            raise InputError(f"x lies outside the stack [0, {total:g}] m")
         which = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, len(self._modes) - 1)
         out = np.zeros((6, *x.shape))
         for i, (m, s, amplitudes) in enumerate(zip(self._modes, self._sources, self._amplitudes, strict=True)):
@@ -727,7 +729,7 @@ class LayeredSolution:
         If this is the response u_1 to a current I, then fields to second order are u_1 + u_2 (both for that I).
         """
         if any(s != _Source() for s in self._sources):
-            raise ValueError("second_harmonic starts from a stack without heat sources (Layer.heat = 0)")
+            raise InputError("second_harmonic starts from a stack without heat sources (Layer.heat = 0)")
         sources = [_Source(*(zeta * np.array(m.joule(a)))) for m, a in zip(self._modes, self._amplitudes, strict=True)]
         left, right = self._ends
         return LayeredSolution(self._modes, (left.homogeneous(), right.homogeneous()), sources)

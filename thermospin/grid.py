@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.errors import InputError
 
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
@@ -41,7 +42,7 @@ def gauss_lobatto(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Source: Canuto, Hussaini, Quarteroni, Zang, Spectral Methods (2006), sections 2.3.1 and 2.3.2.
     """
     if order < 1:
-        raise ValueError(f"order is {order}; a nodal element needs order 1, 2 or 3.")
+        raise InputError(f"order is {order}; a nodal element needs order 1, 2 or 3.")
     legendre = np.polynomial.Legendre.basis(order)
     nodes = np.concatenate([[-1.0], np.sort(legendre.deriv().roots().real), [1.0]])
     at_nodes = legendre(nodes)
@@ -209,7 +210,7 @@ class Grid:
         # Onwards by exactly this sum, which faces are moved by too.
         moved = np.where(share == 1.0, lines + by, lines + by * share)
         if self.prisms:
-            raise ValueError("a grid with prisms cannot be stretched; name the face's position as a dimension instead")
+            raise InputError("a grid with prisms cannot be stretched; name the face's position as a dimension instead")
         x, y, z = (moved if k == axis else each for k, each in enumerate(self.lines))
         return dataclasses.replace(self, lines=(x, y, z))
 
@@ -322,7 +323,7 @@ class Grid:
         lines = self.lines[axis]
         index = int(np.argmin(np.abs(lines - position)))
         if abs(lines[index] - position) > FACE_TOLERANCE * (lines[-1] - lines[0]):
-            raise ValueError(f"no grid line at {AXES[axis]} = {position:g} m; the nearest is {lines[index]:g} m.")
+            raise InputError(f"no grid line at {AXES[axis]} = {position:g} m; the nearest is {lines[index]:g} m.")
         return index
 
 
@@ -618,7 +619,7 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
         return at_coarseness(features, order, DEFAULT_COARSENESS[order])
     coarsest = at_coarseness(features, order, 1e6)
     if coarsest.cells > cells:
-        raise ValueError(
+        raise InputError(
             f"a budget of {cells} cells is too small: the faces of the solids alone make {coarsest.cells} cells; "
             f"ask for at least that many"
         )

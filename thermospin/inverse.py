@@ -27,15 +27,17 @@ from scipy import linalg, optimize
 from scipy.stats import qmc
 
 from thermospin.accuracy import error_bars as accuracy
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
+from thermospin.base.text import percent
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Tie, known_parameters
-from thermospin.device.materials import SI_UNITS, key_of, nearest
-from thermospin.inference import result as report
 from thermospin.inference.predictors import RESIDUAL, Copies, Joint, Journal, Predict, Predictor, corrected, tied
 from thermospin.inference.result import FitResult, Fitted, Identifiability
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks as abreast
+from thermospin.quantities import SI_UNITS, key_of, quantity
 from thermospin.signals import evaluate as signals
 
 #: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.
@@ -106,16 +108,16 @@ class Parameter:
     def __post_init__(self) -> None:
         """Checks name, bounds and start."""
         if self.key not in KINDS:
-            raise ValueError(f"parameter '{self.name}' cannot be fitted; {nearest(self.key, KINDS)}")
+            raise InputError(f"parameter '{self.name}' cannot be fitted; {nearest(self.key, KINDS)}")
         bounds = f"[{self.lower:g}, {self.upper:g}] {self.unit}".rstrip()
         limits = self.internal(self.lower), self.internal(self.upper)
         if not limits[0] < limits[1]:
             expected = {"log": "0 <= lower < upper", "atanh": "-1 <= lower < upper <= 1"}
-            raise ValueError(
+            raise InputError(
                 f"bounds of {self.name}: got {bounds}, expected {expected.get(self.kind.transform, 'lower < upper')}"
             )
         if not (math.isfinite(self.internal(self.start)) and self.lower <= self.start <= self.upper):
-            raise ValueError(
+            raise InputError(
                 f"start of {self.name}: got {self.start:g}, expected a value within {bounds}; give other bounds"
             )
 
@@ -250,13 +252,13 @@ class Misfit:
 def _checked(correlation: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
     matrix = np.asarray(correlation, float)
     if matrix.shape != (len(rows), len(rows)):
-        raise ValueError(f"correlation: got shape {matrix.shape}, expected ({len(rows)}, {len(rows)}), as many as rows")
+        raise InputError(f"correlation: got shape {matrix.shape}, expected ({len(rows)}, {len(rows)}), as many as rows")
     # Round-off of a matrix that was divided by its diagonal is a few 1e-16.
     if not (np.allclose(np.diag(matrix), 1.0) and np.allclose(matrix, matrix.T)):
-        raise ValueError("correlation: got other numbers, expected a symmetric matrix with ones on its diagonal")
+        raise InputError("correlation: got other numbers, expected a symmetric matrix with ones on its diagonal")
     smallest = float(np.linalg.eigvalsh(matrix)[0])
     if smallest <= 0:
-        raise ValueError(
+        raise InputError(
             f"correlation: got smallest eigenvalue {smallest:.2g}, expected one above 0: rows that are exact "
             "combinations of others, such as P, AP and spin together, count twice; leave them out"
         )
@@ -477,7 +479,7 @@ def choose(
             free = trial
             continue
         loose = [name for name in trial if not stds[name] < LARGEST_STD]
-        known = ", ".join(f"{name} to {report.percent(stds[name])}" for name in loose if math.isfinite(stds[name]))
+        known = ", ".join(f"{name} to {percent(stds[name])}" for name in loose if math.isfinite(stds[name]))
         unknown = ", ".join(name for name in loose if math.isinf(stds[name]))
         left_out[candidate] = "because the data would fix " + " and ".join(
             text for text in (f"only {known}" if known else "", f"not at all {unknown}" if unknown else "") if text
@@ -696,7 +698,7 @@ def _run(
             nonlocal evaluations
             evaluations += 1
             if progress is not None:
-                numbers = ", ".join(f"{name} = {report.quantity(name, value)}" for name, value in values.items())
+                numbers = ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
                 found = f"chi2 = {chi2:.4g}" if math.isfinite(chi2) else "no solution"
                 progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {found} at {numbers}")
 
@@ -704,8 +706,8 @@ def _run(
         if number > 1 and not np.all(np.isfinite(objective.residuals(x))):
             x = first  # the cheaper model led astray
         if not np.all(np.isfinite(objective.residuals(x))):
-            where = ", ".join(f"{k} = {report.quantity(k, v)}" for k, v in objective.values_at(x).items())
-            raise ValueError(f"the model has no solution at the start of stage {number}: {where}; start elsewhere")
+            where = ", ".join(f"{k} = {quantity(k, v)}" for k, v in objective.values_at(x).items())
+            raise InputError(f"the model has no solution at the start of stage {number}: {where}; start elsewhere")
         if last and before is None:
             before = objective.values
         wanted = tolerance if last else COARSE_TOLERANCE
@@ -782,20 +784,20 @@ def _lowest(
 
 def _check(rows: Sequence[Row], free: Sequence[str], rescaled: bool) -> None:
     if not rows:
-        raise ValueError("there are no measured rows, expected at least one")
+        raise InputError("there are no measured rows, expected at least one")
     if not free:
-        raise ValueError("there is no parameter to fit, expected at least one")
+        raise InputError("there is no parameter to fit, expected at least one")
     for row in rows:
         if not (math.isfinite(row.value) and math.isfinite(row.std) and row.std > 0):
-            raise ValueError(
+            raise InputError(
                 f"{row.experiment} {row.signal}: got {row.value:g} with std {row.std:g}, "
                 f"expected a finite value and a finite std above 0"
             )
     twice = [name for name, times in Counter(free).items() if times > 1]
     if twice:
-        raise ValueError(f"parameter to fit is there more than once: {', '.join(twice)}")
+        raise InputError(f"parameter to fit is there more than once: {', '.join(twice)}")
     if rescaled and len(rows) <= len(free):
-        raise ValueError(
+        raise InputError(
             f"rescaled standard deviations need more rows than parameters, got {len(rows)} rows for {len(free)}"
         )
 
@@ -857,7 +859,7 @@ def fit(
     rows, bounds, priors = tuple(rows), dict(bounds or {}), dict(priors or {})
     parameters = joint_parameters(devices, free or ())
     if method not in METHODS:
-        raise ValueError(f"method: got '{method}'; {nearest(method, METHODS)}")
+        raise InputError(f"method: got '{method}'; {nearest(method, METHODS)}")
     known = known_parameters(devices)
     _require_names("free", free or (), known)
     _require_names("bounds", bounds, known if free is None else free)
@@ -1003,7 +1005,7 @@ def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[
     twice = [name for name, times in Counter(tie.name for tie in ties).items() if times > 1]
     faults += [f"ties: {name} follows more than one parameter" for name in twice]
     if faults:
-        raise ValueError("\n".join(faults))
+        raise InputError("\n".join(faults))
 
 
 def _check_priors(priors: Mapping[str, tuple[float, float]]) -> None:
@@ -1013,7 +1015,7 @@ def _check_priors(priors: Mapping[str, tuple[float, float]]) -> None:
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0)
     ]
     if faults:
-        raise ValueError("\n".join(faults))
+        raise InputError("\n".join(faults))
 
 
 def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
@@ -1027,7 +1029,7 @@ def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
     idle = [name for name in names if name and name not in [row.device for row in rows]] if len(devices) > 1 else []
     faults += [f"device '{name}' has no rows, expected at least one" for name in idle]
     if faults:
-        raise ValueError("\n".join(dict.fromkeys(faults)))
+        raise InputError("\n".join(dict.fromkeys(faults)))
 
 
 def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
@@ -1072,4 +1074,4 @@ def _require_names(
 ) -> None:
     faults = [f"{what}: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
     if faults:
-        raise ValueError("\n".join(faults))
+        raise InputError("\n".join(faults))

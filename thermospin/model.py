@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.base import polygons
+from thermospin.base.errors import InputError
 from thermospin.device.device import Device
 from thermospin.geometry.outlines import Regions
 from thermospin.grid import AXES, Grid
@@ -162,7 +163,7 @@ class Model:
             expected = before + np.array([sum(f * change[name] for name, f in each.items()) for each in slopes])
             if len(after) != len(expected) or np.any(np.diff(expected) <= 0):
                 where = ", ".join(f"{name} = {1e9 * value:g} nm" for name, value in lengths.items())
-                raise ValueError(
+                raise InputError(
                     f"at {where} faces across {AXES[axis]} meet or pass each other, which no grid can follow; "
                     "build a model of the moved device"
                 )
@@ -178,7 +179,7 @@ def _require_apart(device: Device, grid: Grid) -> None:
     found = plan.short_circuit(grid) if isinstance(plan, Regions) else None
     if found is not None:
         place, gap, size = found
-        raise ValueError(
+        raise InputError(
             f"metals are {1e9 * gap:.3g} nm apart at {polygons.at(place)}, where cells of {1e9 * size:.3g} nm would "
             "short-circuit them; ask for more cells"
         )
@@ -262,7 +263,7 @@ def on_grid(
       like: a preconditioner for the same cells with other widths, whose arrays have the shapes that are wanted.
     """
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
-        raise ValueError(
+        raise InputError(
             "JAX is in single precision, in which a spin signal drowns; "
             'call jax.config.update("jax_enable_x64", True) before anything else, or set JAX_ENABLE_X64=1'
         )

@@ -1,196 +1,46 @@
-"""Quantities as people write them ("5 nm", "-3.8 uV/K") to SI floats.
-
-The only module that knows unit strings. Pint does the work; importing it and reading its definitions costs more than
-half a second, so this happens when the first string with a unit comes by and not before.
-"""
+"""The quantities of the model: unit, and how each is shown."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
-import numbers
-import re
-from typing import Any
+from thermospin.base import units
 
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """A kind of quantity: what to call it, its SI unit, and an example of how to write it."""
-
-    label: str
-    unit: str
-    example: str
-
-
-KINDS = {
-    "length": Kind("a length", "m", "5 nm"),
-    "temperature": Kind("a temperature", "K", "300 K"),
-    "conductivity": Kind("an electrical conductivity", "S/m", "4.32e6 S/m"),
-    "seebeck": Kind("a Seebeck coefficient", "V/K", "-3.8 uV/K"),
-    "thermal_conductivity": Kind("a heat conductivity", "W/(m K)", "30 W/(m K)"),
-    "number": Kind("a plain number", "", "0.25"),
-    "field": Kind("a magnetic field", "T", "20 mT"),
-    "current": Kind("a current", "A", "0.5 mA"),
-    "current_density": Kind("a current density", "A/m^2", "8e11 A/m^2"),
-    "voltage": Kind("a voltage", "V", "20 nV"),
-    "R1": Kind("a first-harmonic signal R1", "V/A", "90 uohm"),
-    "R2": Kind("a second-harmonic signal R2", "V/A^2", "-15.6 nV/mA^2"),
-    "R3": Kind("a third-harmonic signal R3", "V/A^3", "1 mV/A^3"),
-    "R4": Kind("a fourth-harmonic signal R4", "V/A^4", "1 mV/A^4"),
+#: Keys of a material, each with the kind of quantity it is.
+KEYS = {
+    "sigma": "conductivity",
+    "P": "number",
+    "S": "seebeck",
+    "S_s": "seebeck",
+    "kappa": "thermal_conductivity",
+    "lambda_sf": "length",
 }
 
-#: How signals are printed: for an SI unit the readable ones, from large to small, with their size.
-READABLE = {
-    "V/A": (("ohm", 1.0), ("mohm", 1e-3), ("uohm", 1e-6), ("nohm", 1e-9)),
-    "V/A^2": (("uV/mA^2", 1.0), ("nV/mA^2", 1e-3), ("pV/mA^2", 1e-6)),
+#: Unit of each key in a `parameters()` dictionary.
+SI_UNITS = {key: units.KINDS[kind].unit for key, kind in KEYS.items()} | {"length": "m"}
+
+#: How each key of a material is printed: unit and its size in SI.
+SHOWN = {
+    "sigma": ("S/m", 1.0),
+    "P": ("", 1.0),
+    "S": ("uV/K", 1e-6),
+    "S_s": ("uV/K", 1e-6),
+    "kappa": ("W/(m K)", 1.0),
+    "lambda_sf": ("nm", 1e-9),
 }
 
-_NUMBER = re.compile(
-    r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?(?:nan|inf|infinity)\b)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL
-)
-_POWER = re.compile(r"(?:\^|\*\*)\s*(?:[+-]?\d{1,2}|\([+-]?\d{1,2}\))(?![\d.])")
+
+def key_of(name: str) -> str:
+    """Key of a parameter: "S_s" of "Py.S_s" and of "wide:Py.S_s", "zeta" of "zeta", "length" of a dimension."""
+    base = name.rpartition(":")[2]
+    return base.rpartition(".")[2] if "." in base or base == "zeta" else "length"
 
 
-class UnitError(ValueError):
-    """A value that is not the quantity asked for."""
+def quantity(name: str, value: float) -> str:
+    """Write a parameter as people do, such as "-3.8 uV/K" for "Py.S_s"."""
+    unit, size = shown(name)
+    return f"{value / size:.5g} {unit}".rstrip()
 
 
-def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> float:
-    """The value in SI units.
-
-    Args:
-      value: a number (a length is then in `length_unit`, anything else in SI units), or a string with its own unit.
-      kind: one of `KINDS`.
-      length_unit: unit of lengths that are given as bare numbers.
-      key: what the value belongs to; the message starts with it.
-    Returns:
-      a finite float. Whatever was converted is rounded to 12 significant digits, so that "0.1 um" and "100 nm" are the
-      same face and not two faces 1e-23 m apart.
-    Raises:
-      UnitError: what was found, what was expected and an example.
-    """
-    try:
-        if isinstance(value, numbers.Real) and not isinstance(value, bool):
-            return _from_number(value, kind, length_unit)
-        if isinstance(value, str):
-            return _from_string(value, kind)
-        raise UnitError("which is neither a number nor a string")
-    except UnitError as why:
-        expected = f'expected {KINDS[kind].label}, such as "{KINDS[kind].example}"'
-        raise UnitError(f"{key + ': ' if key else ''}got {_shown(value)}, {why}; {expected}") from None
-
-
-def scale(unit: Any, kind: str, *, key: str = "") -> float:
-    """SI units per `unit`, a unit without a number such as "nm" or "nV/mA^2"; it has to be one of that kind."""
-    try:
-        if not isinstance(unit, str):
-            raise UnitError("which is not a string")
-        return _from_string(f"1 {unit}", kind)
-    except UnitError as why:
-        example = KINDS[kind].example.partition(" ")[2]
-        expected = f'expected the unit of {KINDS[kind].label}, such as "{example}"'
-        raise UnitError(f"{key + ': ' if key else ''}got {_shown(unit)}, {why}; {expected}") from None
-
-
-def tidy(number: float) -> float:
-    """Rounded to 12 significant digits, which takes the round-off of a conversion away."""
-    return float(f"{number:.12g}")
-
-
-def readable_unit(value: float, unit: str) -> tuple[str, float]:
-    """The unit that a signal of this size is printed in, and its size in the SI unit."""
-    units = READABLE.get(unit, ((unit, 1.0),))
-    return next((each for each in units if abs(value) >= each[1]), units[-1] if value else units[0])
-
-
-def readable(value: float | None, unit: str, *errors: float) -> str:
-    """A signal as people write it, such as "-15.6 +- 1 nV/mA^2"; nothing for None."""
-    if value is None:
-        return ""
-    name, size = readable_unit(value, unit)
-    margins = "".join(f" +- {abs(error) / size:.2g}" for error in errors)
-    return f"{value / size:.5g}{margins} {name}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return f'"{value}"'
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _from_number(value: Any, kind: str, length_unit: str) -> float:
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise UnitError("which is not a finite number")
-    if kind == "length" and length_unit != "m":
-        return tidy(number * scale(length_unit, "length"))
-    return number
-
-
-def _from_string(text: str, kind: str) -> float:
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        raise UnitError("which does not start with a number")
-    number, unit = float(match[1]), match[2]
-    if not math.isfinite(number):
-        raise UnitError("which is not a finite number")
-    wanted = KINDS[kind].unit
-    if not unit:
-        if wanted:
-            raise UnitError("a string without a unit")
-        return number
-    import pint
-
-    found = _unit(unit)
-    try:
-        result = float(_registry().Quantity(number, found).to(_unit(wanted) if wanted else "").magnitude)
-    except pint.DimensionalityError:
-        raise UnitError(_dimension(unit)) from None
-    except (pint.PintError, ArithmeticError):
-        raise UnitError(f'whose unit "{unit}" cannot be converted') from None
-    if not math.isfinite(result):
-        raise UnitError("which is not a finite number")
-    return tidy(result)
-
-
-@functools.cache
-def _registry() -> Any:
-    import pint
-
-    return pint.UnitRegistry()
-
-
-@functools.lru_cache(maxsize=1000)
-def _unit(text: str) -> Any:
-    # Pint evaluates arithmetic in a unit; towers of powers would keep it busy for ever, so numbers are powers or "1/".
-    rest = re.sub(r"^1\s*/", "", _POWER.sub("\0", text))
-    if len(text) <= 60 and not re.search(r"\d|\*\*|\^|\0\s*\0|\)\s*\0", rest):
-        try:
-            return _registry().parse_units(text)
-        except Exception:  # pint lets through AssertionError, TypeError, tokenize errors and more
-            pass
-    lower = text.lower()
-    hint = f' (did you mean "{lower}"?)' if lower != text and _is_unit(lower) else ""
-    raise UnitError(f'whose unit "{text}" is not known{hint}')
-
-
-def _is_unit(text: str) -> bool:
-    try:
-        _unit(text)
-    except UnitError:
-        return False
-    return True
-
-
-def _dimension(unit: str) -> str:
-    found = _unit(unit)
-    for kind in KINDS.values():
-        if found.dimensionality == (_unit(kind.unit).dimensionality if kind.unit else {}):
-            return f"which is {kind.label}"
-    hint = ' ("mK" is a millikelvin, "m K" a metre kelvin)' if "mK" in unit else ""
-    return f'which has the dimension of "{unit}"{hint}'
+def shown(name: str) -> tuple[str, float]:
+    """Return the unit that a parameter is printed in, and its size in SI units."""
+    key = key_of(name)
+    return SHOWN["lambda_sf"] if key == "length" else SHOWN.get(key, ("", 1.0))

@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from thermospin import operators
+from thermospin.base.errors import NotConverged
 from thermospin.grid import Grid, gauss_lobatto
 from thermospin.linear import multigrid
 from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
@@ -29,10 +30,6 @@ TOLERANCE = 1e-9
 SLABS, MEMBERS = "slabs", "members"
 #: Default bound on the number of iterations.
 MAX_STEPS = 400
-
-
-class NotConverged(RuntimeError):
-    """A solve that missed its tolerance; the message says by how much, and why as far as that is known."""
 
 
 class System(eqx.Module):

@@ -22,6 +22,7 @@ from thermospin import grid as grids
 from thermospin import model as models
 from thermospin import operators
 from thermospin.accuracy import error_bars as accuracy
+from thermospin.base.errors import InputError
 from thermospin.device.device import Device, Experiment
 from thermospin.grid import Features, Grid
 from thermospin.model import Model, Parameters, Progress
@@ -184,11 +185,11 @@ def adapt(
 
 def _require_sensible(cells: int | None, tolerance: float | None, order: int) -> None:
     if (cells is None) == (tolerance is None):
-        raise ValueError(f"give either cells or tolerance; got cells={cells}, tolerance={tolerance}")
+        raise InputError(f"give either cells or tolerance; got cells={cells}, tolerance={tolerance}")
     if tolerance is not None and not 0 < tolerance < 1:
-        raise ValueError(f"tolerance is {tolerance:g}; it is a part of the signals, between 0 and 1, such as 0.01")
+        raise InputError(f"tolerance is {tolerance:g}; it is a part of the signals, between 0 and 1, such as 0.01")
     if order not in GROWTH:
-        raise ValueError(f"order is {order}; expected one of {', '.join(map(str, GROWTH))}")
+        raise InputError(f"order is {order}; expected one of {', '.join(map(str, GROWTH))}")
 
 
 def parts_of(experiment: Experiment, highest: int) -> list[str]:

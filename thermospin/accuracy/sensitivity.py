@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from thermospin.inference.result import columns, quantity
+from thermospin.base.text import columns
 from thermospin.model import Model, Parameters, Progress
+from thermospin.quantities import quantity
 from thermospin.signals import evaluate as signals
 from thermospin.signals.ladders import readings
 

@@ -21,6 +21,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from thermospin.base.errors import FileError, InputError
+
 _VTK_TYPES = {
     np.dtype("<f8"): "Float64",
     np.dtype("<f4"): "Float32",
@@ -62,16 +64,16 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     if os.path.isdir(path):  # unlike Path.is_dir, never raises
-        raise OSError(f"Cannot write '{path}': it is a folder; add a file name.")
+        raise FileError(f"Cannot write '{path}': it is a folder; add a file name.")
     if not os.path.isdir(path.parent):
-        raise OSError(f"Cannot write '{path}': there is no folder '{path.parent}'; create it first.")
+        raise FileError(f"Cannot write '{path}': there is no folder '{path.parent}'; create it first.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             yield file
         os.replace(part, path)
     except OSError as error:
-        raise OSError(f"Cannot write '{path}': {error.strerror or error}.") from error
+        raise FileError(f"Cannot write '{path}': {error.strerror or error}.") from error
     finally:
         # After a success the name is gone; after a failure nothing half-written may stay.
         with contextlib.suppress(OSError):
@@ -100,7 +102,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, list[np.ndarray]]:
     """
     content = Path(path).read_bytes()
     if hashlib.sha256(content[32:]).digest() != content[:32]:
-        raise ValueError(f"{path}: is damaged, or no such file; remove it to begin anew")
+        raise InputError(f"{path}: is damaged, or no such file; remove it to begin anew")
     with np.load(io.BytesIO(content[32:])) as file:
         return json.loads(str(file["head"])), [file[f"v{k}"] for k in range(len(file.files) - 1)]
 
@@ -177,14 +179,14 @@ def _write_array(file: BinaryIO, name: str, values: np.ndarray) -> None:
 def _coordinates(axis: str, values: Any) -> np.ndarray:
     line = np.asarray(values, dtype=np.float64)
     if line.ndim != 1 or len(line) < 2 or not np.all(np.diff(line) > 0):
-        raise ValueError(f"Coordinates '{axis}' have shape {line.shape}; expected two or more ascending numbers [m].")
+        raise InputError(f"Coordinates '{axis}' have shape {line.shape}; expected two or more ascending numbers [m].")
     return line
 
 
 def _point_array(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != shape:
-        raise ValueError(f"Field '{name}' has shape {array.shape}; the nodes are {shape}.")
+        raise InputError(f"Field '{name}' has shape {array.shape}; the nodes are {shape}.")
     return array
 
 
@@ -193,7 +195,7 @@ def _cell_array(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     cells = tuple(count - 1 for count in shape)
     repeats = [want // max(have, 1) for want, have in zip(cells, array.shape, strict=False)]
     if array.ndim != 3 or tuple(r * n for r, n in zip(repeats, array.shape, strict=True)) != cells:
-        raise ValueError(
+        raise InputError(
             f"Cell data '{name}' has shape {array.shape}; expected {cells}, one value between neighbouring nodes, "
             "or a shape that divides it."
         )
@@ -203,7 +205,7 @@ def _cell_array(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
         array = array.astype(np.uint8)
     if array.dtype.newbyteorder("<") not in _VTK_TYPES:
         if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
-            raise ValueError(f"Cell data '{name}' is of type {array.dtype}; expected real numbers.")
+            raise InputError(f"Cell data '{name}' is of type {array.dtype}; expected real numbers.")
         array = array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) else np.float64)
     return array
 

@@ -17,11 +17,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from thermospin.base.errors import InputError, NotConverged
 
 if TYPE_CHECKING:
     from thermospin.device.device import Device
@@ -75,10 +76,6 @@ JsonOption = Annotated[
 ]
 
 
-class InputError(ValueError):
-    """Bad input on the command line."""
-
-
 class Terminated(KeyboardInterrupt):
     """The signal SIGTERM, which schedulers send before they kill."""
 
@@ -118,9 +115,9 @@ def spread_names(args: list[str], *options: str) -> list[str]:
 
 def _is_name(arg: str) -> bool:
     if arg.rpartition(":")[2].isidentifier():  # zeta, or a dimension, where it is no device or data set
-        return not (
-            Path(arg).exists() or (Path(__file__).parent.parent / "device" / "shipped" / f"{arg}.toml").exists()
-        )
+        from thermospin.device.reader import shipped_names
+
+        return not (Path(arg).exists() or arg in shipped_names())
     return "." in arg and "/" not in arg and not arg.endswith((".csv", ".toml"))
 
 
@@ -135,27 +132,15 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         _complain("interrupted")
         raise typer.Exit(130) from None
-    except (ValueError, OSError) as error:
-        if not _raised_by_us(error.__traceback__):
-            raise
+    except (InputError, OSError) as error:
         _complain(str(error))
         raise typer.Exit(2) from None
-    except RuntimeError as error:
-        if type(error).__name__ != "NotConverged":
-            raise
+    except NotConverged as error:
         _complain(str(error))
         raise typer.Exit(1) from None
     except MemoryError:
         _complain("out of memory; ask for fewer cells with --cells")
         raise typer.Exit(1) from None
-
-
-def _raised_by_us(trace: TracebackType | None) -> bool:
-    # An error that this program raises is about its input; one out of a library is a fault of this program: show where.
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    # By file, not by module name: that is __main__ under `python -m`.
-    return trace is not None and Path(__file__).parent.parent in Path(trace.tb_frame.f_code.co_filename).parents
 
 
 def _complain(text: str) -> None:
@@ -251,7 +236,7 @@ def demo(
 ) -> None:
     """The device of a paper: signals, fit, table against the paper, figures."""
     with exit_codes():
-        from thermospin.device.materials import nearest
+        from thermospin.base.names import nearest
         from thermospin.device.reader import shipped_names
 
         if name not in shipped_names():
@@ -645,8 +630,8 @@ def design(
     Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it goes on where it was.
     """
     with exit_codes():
+        from thermospin.base.units import parse
         from thermospin.device.reader import read, text_of, with_lengths, with_place
-        from thermospin.quantities import parse
 
         text, source = text_of(device)
         loaded = _with_experiments(read(text, source, Path(device).parent), device)
@@ -717,10 +702,10 @@ def _free_form(
 ) -> None:
     """The form of one solid, and its files."""
     from thermospin.base.files import atomic_file, write_json
+    from thermospin.base.units import parse
     from thermospin.designs.topology import free_form
     from thermospin.device import gds
     from thermospin.device.reader import with_form, with_place
-    from thermospin.quantities import parse
     from thermospin.report.design_figures import form_picture
 
     if feature is None:
@@ -746,8 +731,8 @@ def _free_form(
 
 def _limits(current: str | None, temperature: str | None, density: str | None) -> Any:
     """Limits of a design from texts."""
+    from thermospin.base.units import parse
     from thermospin.designs.search import Limits
-    from thermospin.quantities import parse
 
     if temperature is None and density is None:
         return None
@@ -1102,8 +1087,8 @@ def _read_data(path: str, device: Device) -> tuple[list[Any], Any]:
 
 
 def _require_parameters(names: list[str], devices: list[Device]) -> None:
+    from thermospin.base.names import nearest
     from thermospin.device.device import known_parameters
-    from thermospin.device.materials import nearest
 
     known = known_parameters(devices)
     faults = [f"--free: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
@@ -1112,7 +1097,7 @@ def _require_parameters(names: list[str], devices: list[Device]) -> None:
 
 
 def _require_suggestions(names: list[str], devices: list[Device]) -> None:
-    from thermospin.device.materials import nearest
+    from thermospin.base.names import nearest
 
     known = [*devices[0].dimensions, "contacts"]
     unknown = [f"--suggest: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
@@ -1126,7 +1111,7 @@ def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from thermospin.quantities import readable
+    from thermospin.base.units import readable
 
     def of(name: str, experiment: str, harmonic: str, part: str) -> list[float]:
         value = result.get(name, {}).get(experiment, {}).get(harmonic, {}).get(part)

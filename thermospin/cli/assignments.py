@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Iterable
 
-from thermospin import quantities as units
+from thermospin.base import units
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.device.device import OF, LooseFace, Tie
-from thermospin.device.materials import KEYS, key_of, nearest
+from thermospin.quantities import KEYS, key_of
 
 
 def priors(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
@@ -41,12 +43,12 @@ def ties(texts: Iterable[str]) -> list[Tie]:
         factor, times, source = (part.strip() for part in rest.rpartition("*"))
         try:
             if not (name and equals and source):
-                raise ValueError("which is none")
+                raise InputError("which is none")
             out.append(Tie(name, source, units.parse(factor, "number") if times else 1.0))
         except ValueError as why:
             faults.append(f'--tie: got "{text}", {why}; expected NAME = FACTOR * OTHER, such as "Cu.S = 0.5 * Au.S"')
     if faults:
-        raise ValueError("\n".join(faults))
+        raise InputError("\n".join(faults))
     return out
 
 
@@ -63,15 +65,15 @@ def dimensions(texts: Iterable[str]) -> list[LooseFace]:
         sides = re.split(r"\+-|\+/-|±", rest)
         try:
             if not (equals and axis in ("x", "y", "z") and len(sides) == 2):
-                raise ValueError("which is none")
+                raise InputError("which is none")
             at, std = (_value(side.strip(), "length") for side in sides)
             if not std > 0:
-                raise ValueError("whose std is not above 0")
+                raise InputError("whose std is not above 0")
             out.append(LooseFace("xyz".index(axis), at, std, device))
         except ValueError as why:
             faults.append(f'--dimension: got "{text}", {why}; expected AXIS = FACE +- STD, such as "z = 15 nm +- 1 nm"')
     if faults:
-        raise ValueError("\n".join(faults))
+        raise InputError("\n".join(faults))
     return out
 
 
@@ -100,13 +102,13 @@ def _pairs(
         sides = [side.strip() for side in re.split(between, rest)]
         try:
             if not (name and equals and len(sides) == 2):
-                raise ValueError("which is none")
+                raise InputError("which is none")
             key = key_of(name)
             kind = {"zeta": "number", "length": "length"}.get(key) or KEYS.get(key)
             if kind is None:
-                raise ValueError(f"whose name ends in '{key}'; {nearest(key, [*KEYS, 'zeta'])}")
+                raise InputError(f"whose name ends in '{key}'; {nearest(key, [*KEYS, 'zeta'])}")
             if name in out:
-                raise ValueError(f"the second one of {name}")
+                raise InputError(f"the second one of {name}")
             ends = open_ends or (math.nan, math.nan)
             first, second = (
                 end if open_ends and not side else _value(side, kind) for side, end in zip(sides, ends, strict=True)
@@ -115,5 +117,5 @@ def _pairs(
         except ValueError as why:
             faults.append(f'{option}: got "{text}", {why}; expected NAME = {form}, such as "{example}"')
     if faults:
-        raise ValueError("\n".join(faults))
+        raise InputError("\n".join(faults))
     return out

@@ -14,6 +14,7 @@ import numpy as np
 
 from thermospin import analytic, inverse, operators, solve
 from thermospin.base import files as export
+from thermospin.base.units import KINDS, readable
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.device.device import Device, load
@@ -21,7 +22,6 @@ from thermospin.device.materials import Material
 from thermospin.grid import Grid, graded_lines
 from thermospin.inference.result import FitResult
 from thermospin.model import Constitution, Model, Progress, build
-from thermospin.quantities import KINDS, readable
 from thermospin.report import figures as plotting
 from thermospin.signals import evaluate as signals
 

@@ -16,12 +16,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from thermospin import quantities as units
+from thermospin.base import units
+from thermospin.base.names import nearest
 from thermospin.data import switching
 from thermospin.data.rows import DataError
 from thermospin.data.tables import read_csv, read_database
 from thermospin.device.device import Device
-from thermospin.device.materials import nearest
 from thermospin.device.reader import Part, Reader, quantity
 
 #: What hangs on the convention.

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from thermospin.base.units import KINDS, readable
 from thermospin.data import experiment_file as sweepfile
 from thermospin.data import regression, switching
 from thermospin.data.experiment_file import FACTORS, SAME, Sweeps, Trace, root_of_two
 from thermospin.data.rows import DataError, Row
 from thermospin.data.switching import Levels, Switch
 from thermospin.device.device import Device
-from thermospin.quantities import KINDS, readable
 
 #: Harmonics that are handed to fits. Higher ones hold what the model has not: coefficients that depend on temperature.
 HANDED = (1, 2)

@@ -16,9 +16,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
-from thermospin import quantities as units
+from thermospin.base import units
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.device.device import Device
-from thermospin.device.materials import nearest
 
 COLUMNS = ("experiment", "signal", "value", "std", "unit")
 OPTIONAL_COLUMNS = ("polarity",)
@@ -29,12 +30,8 @@ POLARITIES = ("known", "unknown")
 _COMMENT = re.compile(r"\s*polarity\s*=\s*(.*?)\s*")
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Measured data that cannot be used, with all faults, one line each."""
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("\n".join(self.faults))
 
 
 @dataclasses.dataclass(frozen=True)

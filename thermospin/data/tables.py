@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.data.rows import DataError
-from thermospin.device.materials import nearest
 
 _UNIT = re.compile(r".*[(\[]\s*([^()\[\]]+?)\s*[)\]]\s*")
 
@@ -108,7 +109,7 @@ def _number(cell: str) -> float:
     except ValueError:
         comma = text.count(",") == 1 and text.replace(",", "").lstrip("+-").replace("e", "").replace("-", "").isdigit()
         hint = ", with a decimal comma; use a point" if comma else ""
-        raise ValueError(f"got '{text[:40]}', expected a number{hint}") from None
+        raise InputError(f"got '{text[:40]}', expected a number{hint}") from None
 
 
 def _first(faults: list[str], most: int = 5) -> list[str]:

@@ -38,16 +38,17 @@ from scipy.stats import qmc
 
 from thermospin import operators, solve
 from thermospin.accuracy import error_bars as accuracy
+from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.names import nearest
+from thermospin.base.text import columns
+from thermospin.base.units import readable
 from thermospin.data.rows import Row
-from thermospin.device import materials
 from thermospin.device.device import Device, Experiment, Solid
-from thermospin.device.materials import nearest
 from thermospin.grid import AXES
 from thermospin.inference.predictors import RESIDUAL, Journal, Predict, Predictor
-from thermospin.inference.result import columns, quantity
 from thermospin.model import Model, Parameters, Progress
 from thermospin.parallel import tasks as abreast
-from thermospin.quantities import readable
+from thermospin.quantities import SI_UNITS, key_of, quantity
 from thermospin.signals import dimension_slopes as shapes
 from thermospin.signals import evaluate as signals
 from thermospin.signals.ladders import Ladder, readings, solve_ladders
@@ -99,7 +100,7 @@ class Objective:
         inverse = len(parts) == 2 and parts[0].strip() == "1"
         found = [_SIGNAL.fullmatch(part) for part in parts[inverse:]]
         if len(parts) > 2 or not all(found):
-            raise ValueError(
+            raise InputError(
                 f'objective: got "{text}", expected a signal such as "thermal R2.spin", one over another such as '
                 f'"thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal {HOTTEST}", or "1 / std Py.S_s"'
             )
@@ -107,15 +108,15 @@ class Objective:
         for name, signal in pairs:
             if name == STD:
                 if signal not in device.parameters():
-                    raise ValueError(f"objective: got parameter '{signal}'; {nearest(signal, device.parameters())}")
+                    raise InputError(f"objective: got parameter '{signal}'; {nearest(signal, device.parameters())}")
                 continue
             if name not in device.experiments:
-                raise ValueError(f"objective: got experiment '{name}'; {nearest(name, device.experiments)}")
+                raise InputError(f"objective: got experiment '{name}'; {nearest(name, device.experiments)}")
             if signal not in (HOTTEST, DENSEST):
                 states = device.experiments[name].states
                 parts = list(readings(device.experiments[name], np.zeros((len(states), 4)), int(signal[1])))
                 if signal[3:] not in parts:
-                    raise ValueError(f"objective: got signal '{signal}'; {nearest(signal[3:], parts)}")
+                    raise InputError(f"objective: got signal '{signal}'; {nearest(signal[3:], parts)}")
         first = None if inverse else pairs[0]
         return cls(first, pairs[1 - inverse] if len(pairs) > 1 - inverse else None)
 
@@ -450,7 +451,7 @@ class Design:
 
 def _unit(pair: Pair) -> str:
     if pair[0] == STD:
-        return materials.SI_UNITS[materials.key_of(pair[1])] if "." in pair[1] else ""
+        return SI_UNITS[key_of(pair[1])] if "." in pair[1] else ""
     return {HOTTEST: "K/A^2", DENSEST: "1/m^2"}.get(pair[1]) or signals.UNITS[int(pair[1][1])]
 
 
@@ -502,16 +503,16 @@ def design(
         objective = Objective.parse(objective, device)
     names = _varied(device, vary)
     if robust < 0:
-        raise ValueError(f"robust: got {robust:g}, expected a number of standard deviations, 0 or more")
+        raise InputError(f"robust: got {robust:g}, expected a number of standard deviations, 0 or more")
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
     if robust and not np.any(stds):
-        raise ValueError(f"robust: none of {', '.join(names)} has a std; give them one in [dimensions]")
+        raise InputError(f"robust: none of {', '.join(names)} has a std; give them one in [dimensions]")
     _limits(device, names, feature)  # refused before any work is done
     if any(name == STD for name, _ in objective.wanted):
         _require_fit(fit, [each for name, each in objective.wanted if name == STD], device)
     most = {} if limits is None else limits.pairs(objective, device)
     if device.features.prisms and any(signal == DENSEST for _, signal in [*objective.wanted, *most]):
-        raise ValueError(
+        raise InputError(
             f"device '{device.name}' has polygons, and {DENSEST} is a mean over the blocks between faces that boxes "
             "have; limit the temperature instead"
         )
@@ -529,7 +530,7 @@ def design(
                 current, message = _on_one_grid(
                     current, task, feature, robust * stds, steps - before, (cells, order), kept, found
                 )
-            except (ValueError, solve.NotConverged):
+            except (ValueError, NotConverged):
                 if start is device:
                     raise
                 return None
@@ -608,7 +609,7 @@ class Task:
 
 def _require_fit(fit: Fit | None, names: Sequence[str], device: Device) -> None:
     if fit is None or not fit.rows:
-        raise ValueError(
+        raise InputError(
             f"objective: the standard error of {names[0]} needs the data of a fit, of which the stds count"
         )
     found = [
@@ -620,19 +621,19 @@ def _require_fit(fit: Fit | None, names: Sequence[str], device: Device) -> None:
     if len(fit.rows) < len(fit.free):
         found.append(f"free: {len(fit.free)} parameters and {len(fit.rows)} rows of data, expected no more than these")
     if found:
-        raise ValueError("\n".join(found))
+        raise InputError("\n".join(found))
 
 
 def _varied(device: Device, vary: Sequence[str] | None) -> list[str]:
     if not device.dimensions:
-        raise ValueError(f"device '{device.name}' names no dimensions; give its file a table [dimensions]")
+        raise InputError(f"device '{device.name}' names no dimensions; give its file a table [dimensions]")
     names = [n for n, each in device.dimensions.items() if each.range is not None] if vary is None else list(vary)
     unknown = [name for name in names if name not in device.dimensions]
     if unknown:
-        raise ValueError("\n".join(f"vary: got '{name}'; {nearest(name, device.dimensions)}" for name in unknown))
+        raise InputError("\n".join(f"vary: got '{name}'; {nearest(name, device.dimensions)}" for name in unknown))
     without = [name for name in names if device.dimensions[name].range is None]
     if without or not names:
-        raise ValueError(
+        raise InputError(
             f"vary: {', '.join(without) or 'no dimension'} has no range; give it one in [dimensions], such as "
             "{ value = 100, range = [50, 200] }"
         )
@@ -675,7 +676,7 @@ def _limits(device: Device, names: Sequence[str], feature: float | None) -> _Lim
             if np.any(row) and size < feature * (1 - 1e-9):
                 faults.append(f"feature: {text} is {1e9 * size:g} nm already, expected {1e9 * feature:g} nm or more")
         if faults:
-            raise ValueError("\n".join(faults))
+            raise InputError("\n".join(faults))
     return _Limits(np.array(matrix).reshape(len(matrix), len(names)), np.array(low), what)
 
 

@@ -26,18 +26,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from thermospin import solve
 from thermospin.base import polygons
+from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.names import nearest
+from thermospin.base.text import columns
+from thermospin.base.units import readable
 from thermospin.data.rows import Row
 from thermospin.designs.search import Check, Objective, Task, checked
 from thermospin.device.device import Device, DeviceError, Solid, plan_of
-from thermospin.device.materials import nearest
 from thermospin.geometry import boxes as layout
 from thermospin.geometry.outlines import outline_of
 from thermospin.inference.predictors import Journal, Predict, Predictor
-from thermospin.inference.result import columns
 from thermospin.model import Progress
-from thermospin.quantities import readable
 from thermospin.signals import evaluate as signals
 
 #: Conductivity of a tile without metal, as a part of the metal's: nothing that counts, and the matrix stays regular.
@@ -76,17 +76,17 @@ class Canvas:
         """
         known = {solid.name: solid for solid in device.solids}
         if name not in known:
-            raise ValueError(f"form: got solid '{name}'; {nearest(name, known)}")
+            raise InputError(f"form: got solid '{name}'; {nearest(name, known)}")
         solid = known[name]
         metal = device.materials[solid.material]
         if solid.outline is not None or not metal.is_metal or solid.magnet is not None:
-            raise ValueError(f"form: solid '{name}' is no box of a metal that is no magnet, which a free form needs")
+            raise InputError(f"form: solid '{name}' is no box of a metal that is no magnet, which a free form needs")
         if any(contact.solid == name for contact in device.contacts):
-            raise ValueError(f"form: solid '{name}' has a contact; give that to a solid beside it")
+            raise InputError(f"form: solid '{name}' has a contact; give that to a solid beside it")
         x, y = (np.linspace(low, high, max(1, round((high - low) / tile)) + 1) for low, high in solid.box[:2])
         shape = len(x) - 1, len(y) - 1
         if shape[0] * shape[1] > MOST_TILES:
-            raise ValueError(
+            raise InputError(
                 f"form: tiles of {1e9 * tile:g} nm make {shape[0]} x {shape[1]} of them, expected {MOST_TILES} at "
                 "most; give larger ones"
             )
@@ -271,9 +271,9 @@ def free_form(
       NotConverged: a solve did not converge.
     """
     if feature < tile * (1 - 1e-9):
-        raise ValueError(f"feature: got {1e9 * feature:g} nm, expected a tile of {1e9 * tile:g} nm or more")
+        raise InputError(f"feature: got {1e9 * feature:g} nm, expected a tile of {1e9 * tile:g} nm or more")
     if any(not signal.startswith("R") for _, signal in objective.wanted):
-        raise ValueError(f"objective: got {objective}, expected one of signals; a free form has no limits and no std")
+        raise InputError(f"objective: got {objective}, expected one of signals; a free form has no limits and no std")
     canvas = Canvas.of(device, solid, tile)
     model = signals.build(canvas.device, cells=cells, order=order, progress=progress).on_devices(devices)
     metal = device.materials[canvas.solid.material]
@@ -307,9 +307,7 @@ def free_form(
             values |= {f"{name}.sigma": metal.sigma * part[k], f"{name}.kappa": metal.kappa * part[k]}
         value, slope = objective.of(*predict(canvas.device.parameters() | values, names))
         if not math.isfinite(value):
-            raise solve.NotConverged(
-                f"form {number + 1} of {steps}: no convergence with the metal as it is spread there"
-            )
+            raise NotConverged(f"form {number + 1} of {steps}: no convergence with the metal as it is spread there")
         by_share = np.zeros(canvas.tiles.size)
         for column, (_, key) in enumerate(keys):
             by_share[used[column // 2]] += slope[column] * getattr(metal, key)
@@ -326,7 +324,7 @@ def free_form(
     try:
         made = canvas.made(density > 0.5)
     except DeviceError as error:
-        raise ValueError(
+        raise InputError(
             f"the form with the largest {objective} is no device: {error.faults[0]}; choose an objective that needs "
             "the metal, such as one over another"
         ) from None

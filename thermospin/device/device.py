@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.device import materials
-from thermospin.device.materials import Material, nearest
+from thermospin.device.materials import Material
 from thermospin.geometry import boxes as layout
 from thermospin.geometry.boxes import FACES, Layout, Plan
 from thermospin.geometry.dimensions import Coordinate, Dimension
@@ -32,7 +34,7 @@ LEAST_GAP = 2e-9
 RESERVED_STATES = ("baseline", "spin", "unit")
 
 
-class DeviceError(ValueError):
+class DeviceError(InputError):
     """A device that cannot be computed, with all its faults, one line each."""
 
     def __init__(self, faults: Iterable[str], source: str = "") -> None:
@@ -221,7 +223,7 @@ class Device:
         """
         unknown = [name for name in lengths if name not in self.dimensions]
         if unknown:
-            raise ValueError(
+            raise InputError(
                 "\n".join(f"dimension '{n}' does not exist; {nearest(n, self.dimensions)}" for n in unknown)
             )
         values = self.lengths() | {name: float(value) for name, value in lengths.items()}
@@ -257,7 +259,7 @@ class Device:
                 found[place] = slopes, name
             elif known[0] != slopes and number < len(rails):
                 moving = {f"'{n}'" for n, _ in set(known[0].items()) ^ set(slopes.items())}
-                raise ValueError(
+                raise InputError(
                     f"{AXES[axis]} = {1e9 * edge:g} nm: the faces of '{known[1]}' and '{name}' lie on each other "
                     f"and move differently with {', '.join(sorted(moving))}; give both the same expression, or "
                     "put them apart"
@@ -361,7 +363,7 @@ def _by_name(items: Sequence[Any], name: str, what: str) -> Any:
     for item in items:
         if item.name == name:
             return item
-    raise ValueError(f"no {what} '{name}'; {nearest(name, [item.name for item in items])}")
+    raise InputError(f"no {what} '{name}'; {nearest(name, [item.name for item in items])}")
 
 
 def bath_fault(bath: float) -> str | None:
@@ -589,12 +591,12 @@ def stretched(device: Device, axis: int, at: float, by: float) -> tuple[Device, 
     near = min(ends, key=lambda end: abs(end - at))
     if abs(near - at) > 1e-12:
         listed = ", ".join(f"{1e9 * end:g}" for end in ends[1:])
-        raise ValueError(f"{'xyz'[axis]} = {1e9 * at:g} nm: no solid has a face there; expected one of {listed} nm")
+        raise InputError(f"{'xyz'[axis]} = {1e9 * at:g} nm: no solid has a face there; expected one of {listed} nm")
     if near == ends[0]:
-        raise ValueError(f"{'xyz'[axis]} = {1e9 * at:g} nm is the lowest face, whose motion changes nothing")
+        raise InputError(f"{'xyz'[axis]} = {1e9 * at:g} nm is the lowest face, whose motion changes nothing")
     below = ends[ends.index(near) - 1]
     if near + by - below <= 0:
-        raise ValueError(f"{'xyz'[axis]} = {1e9 * at:g} nm moved by {1e9 * by:g} nm reaches the face below it")
+        raise InputError(f"{'xyz'[axis]} = {1e9 * at:g} nm moved by {1e9 * by:g} nm reaches the face below it")
 
     def moved(solid: Solid) -> Solid:
         low, high = (end + by if end >= near else end for end in solid.box[axis])

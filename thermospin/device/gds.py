@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.errors import InputError
 from thermospin.base.files import atomic_file
+from thermospin.base.units import tidy
 from thermospin.device.device import Device
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
-from thermospin.quantities import tidy
 
 #: Database unit of files that are written [m]: coordinates are rounded to it.
 PRECISION = 1e-10
@@ -27,12 +28,8 @@ PRECISION = 1e-10
 LayerNumber = tuple[int, int]
 
 
-class LayoutError(ValueError):
+class LayoutError(InputError):
     """A layout that cannot be used, with all its faults, one line each."""
-
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = faults
-        super().__init__("\n".join(faults))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.names import nearest
 from thermospin.device.device import Contact, Solid
 from thermospin.device.gds import Drawing, Label, LayerNumber, layer_name
-from thermospin.device.materials import nearest
 from thermospin.geometry.dimensions import Coordinate
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import edges_across

@@ -6,44 +6,23 @@ Knows no geometry. Values are plain floats in SI units; every one carries where 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from thermospin import quantities as units
-
-#: Keys of a material, each with the kind of quantity it is.
-KEYS = {
-    "sigma": "conductivity",
-    "P": "number",
-    "S": "seebeck",
-    "S_s": "seebeck",
-    "kappa": "thermal_conductivity",
-    "lambda_sf": "length",
-}
-
-#: Unit of each key in a `parameters()` dictionary.
-SI_UNITS = {key: units.KINDS[kind].unit for key, kind in KEYS.items()} | {"length": "m"}
+from thermospin.base import units
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
+from thermospin.quantities import KEYS
 
 NOT_GIVEN = "not given: taken as 0"
 
 
-def key_of(name: str) -> str:
-    """Key of a parameter: "S_s" of "Py.S_s" and of "wide:Py.S_s", "zeta" of "zeta", "length" of a dimension."""
-    base = name.rpartition(":")[2]
-    return base.rpartition(".")[2] if "." in base or base == "zeta" else "length"
-
-
-class MaterialError(ValueError):
+class MaterialError(InputError):
     """A material whose numbers are outside the model, with every fault it has."""
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("\n".join(self.faults))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,18 +158,3 @@ def missing_fault(values: Mapping[str, float]) -> str | None:
 def shipped(name: str) -> Material:
     """The material of a shipped card, such as "Py", "Cu", "Au" (the films of the paper) or "SiO2"."""
     return build(name, card(name))
-
-
-def closest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name that resembles this one most, None if none does."""
-    lowered = {str(each).lower(): str(each) for each in allowed}
-    close = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
-    return lowered[close[0]] if close else None
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Help for a name that does not exist: the nearest one if any is near, and what there is."""
-    known = list(dict.fromkeys(str(each) for each in allowed))
-    close = closest(name, known)
-    hint = f"did you mean '{close}'? " if close else ""
-    return f"{hint}expected one of: {', '.join(known)}" if known else "there is none"

@@ -16,13 +16,15 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
-from thermospin import quantities as units
+from thermospin.base import units
+from thermospin.base.errors import InputError
+from thermospin.base.names import closest, nearest
 from thermospin.device import device as dv
 from thermospin.device import gds, materials
 from thermospin.device import layer_stack as stack
-from thermospin.device.materials import nearest
 from thermospin.geometry.dimensions import Coordinate, Dimension, ExpressionError, names_in, parse
 from thermospin.grid import AXES
+from thermospin.quantities import KEYS
 
 _NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set length_unit = "nm", or write "5 nm"'
 
@@ -45,9 +47,9 @@ def _sourced(kind: str) -> BeforeValidator:
         allowed = ("value", "source", "kind")
         for key in value:
             if key not in allowed:
-                raise ValueError(f"unknown key '{key}'; {nearest(key, allowed)}")
+                raise InputError(f"unknown key '{key}'; {nearest(key, allowed)}")
         if "value" not in value:
-            raise ValueError("value is missing")
+            raise InputError("value is missing")
         texts = {key: str(text) for key, text in value.items() if key != "value"}
         return {"source": "device file"} | texts | {"value": _parse(value["value"], kind, info)}
 
@@ -57,7 +59,7 @@ def _sourced(kind: str) -> BeforeValidator:
 def _parse(value: Any, kind: str, info: ValidationInfo) -> float:
     unit = (info.context or {}).get("length_unit")
     if kind == "length" and unit is None and not isinstance(value, str):
-        raise ValueError(_NO_LENGTH_UNIT)
+        raise InputError(_NO_LENGTH_UNIT)
     return units.parse(value, kind, length_unit=unit or "m")
 
 
@@ -77,11 +79,11 @@ def _coordinate(value: Any, info: ValidationInfo) -> Coordinate:
     known, unit = ((info.context or {}).get(key) for key in ("dimensions", "length_unit"))
     if isinstance(value, str) and names_in(value):
         if unit is None:
-            raise ValueError(_NO_LENGTH_UNIT)
+            raise InputError(_NO_LENGTH_UNIT)
         try:
             return parse(value, known or {}, units.scale(unit, "length"))
         except ExpressionError as why:
-            raise ValueError(f'got "{value}", {why}') from None
+            raise InputError(f'got "{value}", {why}') from None
     return Coordinate(_parse(value, "length", info))
 
 
@@ -94,7 +96,7 @@ def _layer(value: Any) -> tuple[int, int]:
     try:
         first, second = (int(part) for part in (parts if len(parts) == 2 else [*parts, "0"]))
     except ValueError:
-        raise ValueError(f'got {value!r}, expected a layer and a datatype, such as "3/0" or 3') from None
+        raise InputError(f'got {value!r}, expected a layer and a datatype, such as "3/0" or 3') from None
     return first, second
 
 
@@ -241,7 +243,7 @@ class Reader:
             if error["type"] == "extra_forbidden":
                 key, allowed = str(error["loc"][-1]), _keys(model, error["loc"][:-1])
                 self.faults.append(f"{_join(label, error['loc'][:-1])}: unknown key '{key}'; {nearest(key, allowed)}")
-                close = materials.closest(key, allowed)
+                close = closest(key, allowed)
                 excused.add((*error["loc"][:-1], close))
                 if len(error["loc"]) == 1:
                     value = repaired.pop(key)
@@ -583,7 +585,7 @@ def _materials(
         elif name not in raw:
             continue  # neither in the file nor a card: the solid that names it is told
         if part is None:  # told already; judge the keys that are right all the same
-            keys = [key for key in materials.KEYS if key in table]
+            keys = [key for key in KEYS if key in table]
             alone = [_silent(reader).read(_Material, {key: table[key]}, "")[0] for key in keys]
             wrong_keys = {key for key, one in zip(keys, alone, strict=True) if one is None}
             part = _Material.model_construct(
@@ -591,9 +593,7 @@ def _materials(
             )
             entries = {key: value for key, value in entries.items() if key not in wrong_keys}
         entries |= {key: value for key, value in part.model_dump(exclude={"card"}).items() if value}
-        values = {
-            key: units.parse(entries[key]["value"], materials.KEYS[key]) for key in materials.KEYS if key in entries
-        }
+        values = {key: units.parse(entries[key]["value"], KEYS[key]) for key in KEYS if key in entries}
         metal[name] = values.get("sigma", 0.0) != 0 if not faulty or "sigma" in values else None
         wrong = materials.value_faults(values)
         missing = None if faulty else materials.missing_fault(values)

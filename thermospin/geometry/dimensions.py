@@ -11,11 +11,12 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from thermospin.device.materials import nearest
-from thermospin.quantities import tidy
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
+from thermospin.base.units import tidy
 
 
-class ExpressionError(ValueError):
+class ExpressionError(InputError):
     """An expression that is no coordinate."""
 
 

@@ -16,14 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from thermospin import quantities as units
 from thermospin import solve
+from thermospin.base import units
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
-from thermospin.device.materials import KEYS, key_of, nearest
 from thermospin.inference.predictors import Journal, Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks as abreast
+from thermospin.quantities import KEYS, key_of
 from thermospin.signals.ladders import readings
 
 #: Of ensembles in journals.
@@ -45,7 +47,7 @@ class Member:
     values: np.ndarray
 
 
-class SetError(ValueError):
+class SetError(InputError):
     """Parameter sets that cannot be used, with all their faults, one line each."""
 
 
@@ -138,7 +140,7 @@ def run(
     """
     k, n = part
     if not 1 <= k <= n:
-        raise ValueError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")
+        raise InputError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")
     lines = [line.tolist() for line in model.grid.lines]
     asked = repr((model.device, lines, model.grid.order, list(wanted)))
     kept = None if journal is None else Journal(Path(journal), asked)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from thermospin.base.errors import InputError
 from thermospin.base.files import read_arrays, write_arrays
 from thermospin.model import Progress
 from thermospin.solve import MEMBERS
@@ -111,5 +112,5 @@ def _kept(path: Path, asked: str) -> list[np.ndarray] | None:
         return None
     found, arrays = read_arrays(path)
     if found != asked:
-        raise ValueError(f"{path}: got chains of another posterior, expected those of this one; give another file")
+        raise InputError(f"{path}: got chains of another posterior, expected those of this one; give another file")
     return arrays

@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2, qmc
 
+from thermospin.base.errors import InputError
 from thermospin.inference.nuts import draw, require_numpyro
-from thermospin.inference.result import FitResult, quantity
+from thermospin.inference.result import FitResult
 from thermospin.inference.uncertainty import in_coordinates
 from thermospin.inverse import Misfit, Problem
 from thermospin.model import Progress
 from thermospin.parallel import tasks as abreast
+from thermospin.quantities import quantity
 
 #: Design points lie in the ball, in standard deviations of the linear theory, that holds this part of a Gaussian; those
 #: that judge them within this part of its radius.
@@ -178,7 +180,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
     """
     problem: Problem = result.problem
     if not np.all(np.isfinite(result.covariance)):
-        raise ValueError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
+        raise InputError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
     best = problem.coordinates(result.parameters)
     scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
     bounds, n = problem.bounds, len(best)
@@ -357,7 +359,7 @@ def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) ->
     import jax.numpy as jnp
 
     if not all(row.polarity_known for row in misfit.rows):
-        raise ValueError("posterior: the model itself is sampled for data of known polarity alone; use the emulator")
+        raise InputError("posterior: the model itself is sampled for data of known polarity alone; use the emulator")
     measured = np.array([row.value for row in misfit.rows])
     own = [(values[name] - prior.mean) / prior.std for name, prior in misfit.priors.items() if name in values]
     return jnp.concatenate([misfit.whitening() @ (signals - measured), jnp.array(own)])

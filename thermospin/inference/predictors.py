@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import solve
+from thermospin.base.errors import FileError, InputError, NotConverged
 from thermospin.base.files import read_arrays, write_arrays
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Tie
@@ -202,7 +203,7 @@ class Predictor:
                     tolerance=self._tolerance,
                     explain=last and not self._known,
                 )
-            except solve.NotConverged:
+            except NotConverged:
                 if last and not self._known:
                     raise
             if last:
@@ -343,18 +344,18 @@ class Journal:
         try:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
         except OSError as error:
-            raise OSError(f"{path}: cannot be read: {error.strerror}") from None
+            raise FileError(f"{path}: cannot be read: {error.strerror}") from None
         whole, torn = lines[:-1], lines[-1:] and lines[-1]
         entries = [_entry(line) for line in whole]
         begun = torn and not entries and json.dumps(first).encode().startswith(torn)
         if entries and entries[0] != first or (torn and not entries and not begun):
             other = bool(entries) and isinstance(entries[0], dict) and list(entries[0]) == list(first)
             found = "that of another device, grid, data or version" if other else "a file of another kind"
-            raise ValueError(f"{path}: got {found}, expected the journal of this fit; give another file, or remove it")
+            raise InputError(f"{path}: got {found}, expected the journal of this fit; give another file, or remove it")
         for number, entry in enumerate(entries[1:], 2):
             sound = isinstance(entry, dict) and {"key", "values", "jacobian", "sum"} <= set(entry)
             if not sound or entry["sum"] != _checksum(entry):
-                raise ValueError(
+                raise InputError(
                     f"{path}, line {number}: is damaged; take that line out to lose one evaluation, or the file to "
                     "begin anew"
                 )
@@ -485,7 +486,7 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or getattr(error.__cause__, "strerror", None) or error
-        raise OSError(f"{path}: cannot be written: {why}; what it has is kept, run again to go on") from None
+        raise FileError(f"{path}: cannot be written: {why}; what it has is kept, run again to go on") from None
 
 
 def _first_process() -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from thermospin.base.text import columns, percent
+from thermospin.base.units import KINDS, readable_unit
 from thermospin.data.rows import Row
-from thermospin.device.materials import key_of
-from thermospin.quantities import KINDS, readable_unit
-from thermospin.report.device_text import SHOWN
+from thermospin.quantities import quantity, shown
 
 #: Correlations smaller than this are not printed.
 SMALLEST_CORRELATION = 0.1
@@ -283,24 +283,6 @@ class FitResult:
 # ------------------------------------------------------------------------------------------- text
 
 
-def quantity(name: str, value: float) -> str:
-    """A parameter as people write it, such as "-3.8 uV/K" for "Py.S_s"."""
-    unit, size = shown(name)
-    return f"{value / size:.5g} {unit}".rstrip()
-
-
-def shown(name: str) -> tuple[str, float]:
-    """Unit that a parameter is printed in, and its size in SI units."""
-    key = key_of(name)
-    return SHOWN["lambda_sf"] if key == "length" else SHOWN.get(key, ("", 1.0))
-
-
-def percent(share: float) -> str:
-    """A share of 0.061 as "6.1 %"."""
-    number = 100 * share
-    return f"{number:.2g} %" if number < 99.5 else f"{number:.0f} %" if number < 1e5 else f"{number:.1e} %"
-
-
 def fit_report(result: FitResult) -> str:
     """Statistics, variables, correlations, signals against the model, and what the data fix."""
     parts = (
@@ -318,20 +300,6 @@ def fit_report(result: FitResult) -> str:
 
 def _std_of(result: FitResult) -> str:
     return "std" if result.grid_stds is None else "sqrt(std^2 + grid^2)"
-
-
-def columns(rows: list[list[str]], right: str) -> list[str]:
-    """Rows padded to columns; `right` has one letter per column, "r" if it is set to the right."""
-    if not rows:
-        return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if side == "r" else cell.ljust(width)
-            for cell, width, side in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _statistics(result: FitResult) -> list[str]:

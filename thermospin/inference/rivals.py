@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from thermospin.base.errors import InputError
+from thermospin.base.text import columns, percent
+from thermospin.base.units import parse
 from thermospin.device.device import Device, stretched
-from thermospin.inference.result import FitResult, columns, percent, quantity
-from thermospin.quantities import parse
+from thermospin.inference.result import FitResult
+from thermospin.quantities import quantity
 
 #: Lorenz number pi^2/3 (k/e)^2 [V^2/K^2].
 LORENZ = 2.443e-8
@@ -46,7 +49,7 @@ def rival(device: Device, text: str) -> Device:
         return wiedemann_franz(device)
     match = _STRETCH.fullmatch(text)
     if match is None:
-        raise ValueError(
+        raise InputError(
             f'rival: got "{text}", expected wiedemann-franz, a device file, or a face and how far it moves, such as '
             '"z = 15 nm - 3 nm"'
         )

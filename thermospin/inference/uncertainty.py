@@ -21,13 +21,16 @@ import numpy as np
 from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
+from thermospin.base.text import columns, percent
 from thermospin.device.device import OF, LooseFace, stretched
-from thermospin.device.materials import key_of, nearest
 from thermospin.inference.predictors import RESIDUAL
-from thermospin.inference.result import FitResult, columns, percent, quantity
+from thermospin.inference.result import FitResult
 from thermospin.inverse import Problem
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks as abreast
+from thermospin.quantities import key_of, quantity
 from thermospin.signals import evaluate as signals
 
 #: tau at the limits of intervals that hold 68.3 and 95 %.
@@ -104,7 +107,7 @@ def profile(result: FitResult, names: Sequence[str] | None = None, progress: Pro
     names = [name for name, each in result.parameters.items() if math.isfinite(each.std)] if names is None else names
     for name in names:
         if name not in result.parameters:
-            raise ValueError(f"profile: '{name}' was not fitted; expected one of {', '.join(result.parameters)}")
+            raise InputError(f"profile: '{name}' was not fitted; expected one of {', '.join(result.parameters)}")
     tasks = [functools.partial(_profile, problem.copy(f"profile of {name}"), result, name, progress) for name in names]
     return list(abreast.results(tasks, problem.size))
 
@@ -268,9 +271,9 @@ def budget(
     given = dict(stds or {})
     unknown = [name for name in given if name not in problem.fixed]
     if unknown:
-        raise ValueError(f"budget: {', '.join(unknown)} was not held fixed in this fit")
+        raise InputError(f"budget: {', '.join(unknown)} was not held fixed in this fit")
     if not np.all(np.isfinite(result.covariance)):
-        raise ValueError("budget: the data leave a parameter open, whose variance has no sources")
+        raise InputError("budget: the data leave a parameter open, whose variance has no sources")
     usual = {name: USUAL.get(key_of(name), 0.0) * abs(value) for name, value in problem.fixed.items()} | {
         name: std for name, std in _lengths(problem).items() if name in problem.fixed
     }
@@ -329,7 +332,7 @@ def _moved(
     models = list(problem.models)
     names = [each.device.name for each in models]
     if problem.of is None or (dimension.device not in names and (dimension.device or len(models) != 1)):
-        raise ValueError(f"budget: got a dimension of device '{dimension.device}', expected one of {', '.join(names)}")
+        raise InputError(f"budget: got a dimension of device '{dimension.device}', expected one of {', '.join(names)}")
     place = names.index(dimension.device) if dimension.device else 0
     by = sign * dimension.std
     device, below = stretched(models[place].device, dimension.axis, dimension.at, by)
@@ -424,7 +427,7 @@ def suggest_others(
     """
     problem: Problem = result.problem
     if len(problem.models) != 1:
-        raise ValueError("suggestions of other devices and contacts are for a fit of one device")
+        raise InputError("suggestions of other devices and contacts are for a fit of one device")
     (model,) = problem.models
     faults = []
     for name in dimensions:
@@ -434,7 +437,7 @@ def suggest_others(
             why = "was fitted" if name in result.parameters else "has no range"
             faults.append(f"suggest: dimension '{name}' {why}, expected one with a range that was held fixed")
     if faults:
-        raise ValueError("\n".join(faults))
+        raise InputError("\n".join(faults))
     if result.sensitivity is None or not np.all(np.isfinite(result.covariance)):
         return []
     values = dict(problem.fixed) | {name: each.value for name, each in result.parameters.items()}

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from thermospin.base.errors import InputError
+
 #: Commands whose solves several processes split.
 TOGETHER = ("signals", "fit", "design")
 #: Seconds before its end at which a job is told, with SIGTERM.
@@ -42,9 +44,9 @@ def batch(
       ValueError: no command, several GPUs for a command that runs on one, or a time that is none.
     """
     if not command:
-        raise ValueError("slurm: there is no command; give one after --, such as: -- signals device.toml")
+        raise InputError("slurm: there is no command; give one after --, such as: -- signals device.toml")
     if not re.fullmatch(r"\d+|(\d+-)?\d{1,2}:\d{2}(:\d{2})?", limit):
-        raise ValueError(f'slurm: time is "{limit}", expected such as 30 (minutes), 2:00:00 or 1-12:00:00')
+        raise InputError(f'slurm: time is "{limit}", expected such as 30 (minutes), 2:00:00 or 1-12:00:00')
     count = nodes * gpus
     run = shlex.join(["thermospin", *command])
     if count > 1 and command[0] in TOGETHER:
@@ -52,7 +54,7 @@ def batch(
     elif count > 1 and command[0] == "ensemble":
         run = f"bash -c {shlex.quote(_share(command))}"
     elif count > 1:
-        raise ValueError(
+        raise InputError(
             f"slurm: {command[0]} runs on one GPU, {count} were asked for; {', '.join(TOGETHER)} are what several "
             "solve together, and ensemble what they share out"
         )
@@ -80,7 +82,7 @@ def _share(command: Sequence[str]) -> str:
     words = list(command)
     at = words.index("--out") + 1 if "--out" in words[:-1] else 0
     if not at:
-        raise ValueError(
+        raise InputError(
             "slurm: an ensemble needs --out FILE; every process writes one of its own, FILE with its number"
         )
     stem, dot, suffix = words[at].rpartition(".")
@@ -101,7 +103,7 @@ def join() -> tuple[int, int]:
     try:
         jax.distributed.initialize()
     except ValueError:
-        raise ValueError(
+        raise InputError(
             "--cluster: no scheduler started this process (Slurm, MPI); start it with srun, or leave --cluster out"
         ) from None
     return jax.process_index(), jax.process_count()

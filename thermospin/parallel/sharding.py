@@ -26,6 +26,7 @@ from jaxtyping import Array
 from scipy.sparse import csr_array
 
 from thermospin import solve
+from thermospin.base.errors import InputError
 from thermospin.linear import multigrid
 from thermospin.linear.multigrid import Held, Level, Multigrid, Values
 from thermospin.linear.sparse import Rows, take
@@ -409,7 +410,7 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
     disc, devices = system.disc, mesh.shape[SLABS]
     cells = (max(shape) - 1) // disc.order
     if cells < devices:
-        raise ValueError(f"a grid of {cells} cells along its longest axis cannot be split over {devices} devices")
+        raise InputError(f"a grid of {cells} cells along its longest axis cannot be split over {devices} devices")
     device = slabs(disc, shape, devices)
     n = disc.nodes_V
     V, others = Places.of(device[:n], devices), Places.of(device[n:], devices)
@@ -568,7 +569,7 @@ def mesh_of(devices: int, members: int = 1) -> Mesh:
     """
     known, wanted = jax.devices(), devices * members
     if wanted > len(known):
-        raise ValueError(
+        raise InputError(
             f"got {wanted} devices, but JAX sees {len(known)} ({known[0].platform}); on a CPU, "
             f"XLA_FLAGS=--xla_force_host_platform_device_count={wanted} makes so many"
         )

@@ -7,6 +7,8 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
+from thermospin.base.errors import InputError
+
 #: What messages are called in the text of a program.
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all")
 #: Bytes of a number of each type.
@@ -42,7 +44,7 @@ def of_loop(text: str, devices: int) -> dict[str, Messages]:
         for found in re.finditer(r" while\(.*body=%?([\w.-]+)(?!.*known_trip_count)", body)
     ]
     if len(loops) != 1:
-        raise ValueError(f"found {len(loops)} loops of unknown length in the program, expected one")
+        raise InputError(f"found {len(loops)} loops of unknown length in the program, expected one")
     counts, sent = collections.Counter[str](), collections.Counter[str]()
 
     def visit(name: str, times: int) -> None:

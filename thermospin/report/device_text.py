@@ -11,17 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from thermospin.device.device import Device
-from thermospin.device.materials import KEYS, Material
-
-#: How each key of a material is printed: unit and its size in SI.
-SHOWN = {
-    "sigma": ("S/m", 1.0),
-    "P": ("", 1.0),
-    "S": ("uV/K", 1e-6),
-    "S_s": ("uV/K", 1e-6),
-    "kappa": ("W/(m K)", 1.0),
-    "lambda_sf": ("nm", 1e-9),
-}
+from thermospin.device.materials import Material
+from thermospin.quantities import KEYS, SHOWN
 
 #: Sources that begin so are worth a second look.
 DOUBTFUL = ("assumed", "recalled", "not given", "no source")

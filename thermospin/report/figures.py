@@ -25,6 +25,7 @@ from matplotlib.patches import Patch, Polygon, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from thermospin.base import polygons
+from thermospin.base.errors import InputError
 from thermospin.base.files import Fields, atomic_file
 from thermospin.geometry import outlines as regions
 from thermospin.grid import AXES
@@ -110,7 +111,7 @@ def save_figure(figure: Figure, path: PathLike) -> Figure:
     kind = Path(path).suffix[1:].lower() or "png"
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
-        raise ValueError(f"No pictures of the kind '.{kind}' ({path}); use .png, or one of {', '.join(sorted(known))}.")
+        raise InputError(f"No pictures of the kind '.{kind}' ({path}); use .png, or one of {', '.join(sorted(known))}.")
     with atomic_file(path) as file:
         # "tight" so that no label is cut where equal scales make the axes other than the layout had planned.
         figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.06)
@@ -439,7 +440,7 @@ def _sampled(sliced: Slice, extent: Extent | None, share: float, what: str) -> t
     shown = sliced.interesting(share) if extent is None else sliced.within(extent)
     u, v, image = sliced.samples(shown, _SHARPNESS)
     if not np.isfinite(image).any():
-        raise ValueError(f"There is no {what} within the extent {extent} m; widen it or leave it out.")
+        raise InputError(f"There is no {what} within the extent {extent} m; widen it or leave it out.")
     return shown, u, v, image
 
 
@@ -502,7 +503,7 @@ def spin_map(
       scale: "linear", "symlog", or "auto": symlog where half of the picture is under a fiftieth of the greatest value.
     """
     if scale not in ("auto", "linear", "symlog"):
-        raise ValueError(f"scale is '{scale}'; expected 'auto', 'linear' or 'symlog'.")
+        raise InputError(f"scale is '{scale}'; expected 'auto', 'linear' or 'symlog'.")
     plan = None if device is None else Plan(device)
     solids = (None, None) if plan is None else (plan.cut(2, z), plan.metal)
     sliced = slice_at("spin accumulation", fields.V_up - fields.V_down, fields, z, *solids)
@@ -715,7 +716,7 @@ def _profile(name: str, *columns: Any) -> tuple[np.ndarray, np.ndarray, np.ndarr
     x, up, down = (np.asarray(column, dtype=float) for column in columns)
     if not (x.ndim == 1 and len(x) >= 2 and x.shape == up.shape == down.shape):
         shapes = f"{x.shape}, {up.shape}, {down.shape}"
-        raise ValueError(
+        raise InputError(
             f"The {name} profile has shapes {shapes} for x, V_up, V_down; expected one length of two or more."
         )
     order = np.argsort(x, kind="stable")
@@ -748,9 +749,9 @@ def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[fl
     """
     count = len(rows)
     if count == 0:
-        raise ValueError("There are no rows to draw: the fit had no data.")
+        raise InputError("There are no rows to draw: the fit had no data.")
     if not len(before) == len(after) == count:
-        raise ValueError(f"There are {count} rows, but {len(before)} values before and {len(after)} after the fit.")
+        raise InputError(f"There are {count} rows, but {len(before)} values before and {len(after)} after the fit.")
     value, std = (np.array([getattr(row, key) for row in rows], dtype=float) for key in ("value", "std"))
     unsigned = np.array([not getattr(row, "polarity_known", True) for row in rows])
     start, end = (np.asarray(numbers, dtype=float) for numbers in (before, after))

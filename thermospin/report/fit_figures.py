@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from thermospin.inference.result import shown
+from thermospin.quantities import shown
 from thermospin.report.figures import PathLike, save_figure, styled
 
 if TYPE_CHECKING:

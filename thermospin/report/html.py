@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thermospin.base.files import atomic_file
+from thermospin.base.text import percent
+from thermospin.base.units import KINDS, readable, readable_unit
 from thermospin.inference import result as report
 from thermospin.inference import uncertainty
 from thermospin.inference.result import FitResult
-from thermospin.quantities import KINDS, readable, readable_unit
+from thermospin.quantities import quantity, shown
 from thermospin.report import figures as plotting
 from thermospin.report import fit_figures
 
@@ -134,7 +136,7 @@ def write_csv(path: str | Path, result: FitResult) -> None:
 
 
 def _parameter(name: str, each: report.Fitted) -> dict[str, str]:
-    unit, size = report.shown(name)
+    unit, size = shown(name)
     std = f"{each.std / size:.2g}" if math.isfinite(each.std) else "not fixed"
     digits = max(0, 2 - math.ceil(math.log10(each.std / size))) if 0 < each.std < math.inf else 4
     note = f"at its {each.at_bound} bound: no error bar" if each.at_bound else ""
@@ -179,12 +181,11 @@ def _raw(sweeps: Sequence[Measured]) -> list[Section]:
 def _correlations(result: FitResult) -> Section:
     table = [["parameter", "value", "std", "start", "bounds"]]
     for name, each in result.parameters.items():
-        bounds = f"{report.quantity(name, each.lower)} to {report.quantity(name, each.upper)}"
-        cells = [report.quantity(name, number) for number in (each.value, each.std, each.start)]
+        bounds = f"{quantity(name, each.lower)} to {quantity(name, each.upper)}"
+        cells = [quantity(name, number) for number in (each.value, each.std, each.start)]
         table.append([name, *cells, bounds])
     items = [
-        f"prior: {name} = {report.quantity(name, mean)} ± {report.quantity(name, std)}"
-        for name, (mean, std) in result.priors.items()
+        f"prior: {name} = {quantity(name, mean)} ± {quantity(name, std)}" for name, (mean, std) in result.priors.items()
     ]
     items += [f"tied: {name} = {factor:g} × {source}" for name, factor, source in result.ties]
     figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
@@ -222,11 +223,9 @@ def _budget(budget: Budget | None) -> list[Section]:
     order = sorted(range(len(shares)), key=lambda i: -float(max(shares[i])))
     table = [["share of the variance", *budget.names]]
     table += [
-        [budget.sources[i], *(report.percent(float(each)) for each in shares[i])]
-        for i in order
-        if max(shares[i]) >= 0.005
+        [budget.sources[i], *(percent(float(each)) for each in shares[i])] for i in order if max(shares[i]) >= 0.005
     ]
-    stds = [report.quantity(name, float(std)) for name, std in zip(budget.names, budget.stds, strict=True)]
+    stds = [quantity(name, float(std)) for name, std in zip(budget.names, budget.stds, strict=True)]
     table.append(["std with all of it", *stds])
     texts = [
         "Linear theory. Numbers that were held fixed are not in the standard deviations above; the ± of those here is "
@@ -253,11 +252,9 @@ def _criticism(result: FitResult) -> Section:
             f"{result.probability:.1g}): the parameters make up for what is missing from the model or from the bars."
         )
     shares = zip(result.names, result.grid_shares, strict=True)
+    items += [f"The grid makes {percent(share)} of the variance of {name}." for name, share in shares if share > 0.5]
     items += [
-        f"The grid makes {report.percent(share)} of the variance of {name}." for name, share in shares if share > 0.5
-    ]
-    items += [
-        f"Another minimum: chi2 = {chi2:.4g} at {', '.join(f'{n} = {report.quantity(n, v)}' for n, v in each.items())}"
+        f"Another minimum: chi2 = {chi2:.4g} at {', '.join(f'{n} = {quantity(n, v)}' for n, v in each.items())}"
         for chi2, each in result.minima[1:]
     ]
     texts = [f"AIC {result.aic:.4g}, BIC {result.bic:.4g}, {result.degrees_of_freedom} degrees of freedom."]

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from thermospin.base.errors import InputError
 from thermospin.base.files import Fields
 from thermospin.report.views import Extent, Mosaic
 
@@ -53,7 +54,7 @@ class Slice:
         for name, wanted, nodes in zip("xy", extent, (self.x, self.y), strict=True):
             low, high = max(wanted[0], float(nodes[0])), min(wanted[1], float(nodes[-1]))
             if not low < high:
-                raise ValueError(
+                raise InputError(
                     f"Extent {name} = ({wanted[0]:g}, {wanted[1]:g}) m misses the grid, which spans "
                     f"({nodes[0]:g}, {nodes[-1]:g}) m; extents are ((x0, x1), (y0, y1)) in metres."
                 )
@@ -101,7 +102,7 @@ def slice_at(
     nodes = fields.z
     tolerance = 1e-9 * (nodes[-1] - nodes[0])
     if not nodes[0] - tolerance <= z <= nodes[-1] + tolerance:
-        raise ValueError(f"Plane z = {z:g} m misses the grid, which spans ({nodes[0]:g}, {nodes[-1]:g}) m.")
+        raise InputError(f"Plane z = {z:g} m misses the grid, which spans ({nodes[0]:g}, {nodes[-1]:g}) m.")
     nearest = int(np.argmin(np.abs(nodes - z)))
     if abs(nodes[nearest] - z) <= tolerance:
         plane = values[:, :, nearest]
@@ -117,5 +118,5 @@ def slice_at(
     if not cells.any():
         somewhere = nodes[np.isfinite(values).any(axis=(0, 1))]
         known = f"it lives in ({somewhere[0]:g}, {somewhere[-1]:g}) m" if len(somewhere) else "it is NaN everywhere"
-        raise ValueError(f"Plane z = {z:g} m holds no {name}; {known}.")
+        raise InputError(f"Plane z = {z:g} m holds no {name}; {known}.")
     return Slice(fields.x, fields.y, plane, cells)

@@ -16,9 +16,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from thermospin import operators
+from thermospin.base.names import nearest
 from thermospin.device import materials
 from thermospin.device.device import Device
-from thermospin.device.materials import nearest
 from thermospin.geometry.boxes import Layout
 from thermospin.geometry.outlines import Regions
 from thermospin.grid import Box, Prism, fill, fill_prisms, gauss_lobatto

@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import operators, solve
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.device.device import Device, Experiment
-from thermospin.device.materials import nearest
 from thermospin.model import Model, Parameters, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.signals import diagnosis
@@ -117,7 +118,7 @@ def _filled(model: Model, parameters: Parameters | None) -> dict[str, Any]:
     given = dict(parameters or {})
     unknown = [name for name in given if name not in own]
     if unknown:
-        raise ValueError("\n".join(f"parameter '{name}' does not exist; {nearest(name, own)}" for name in unknown))
+        raise InputError("\n".join(f"parameter '{name}' does not exist; {nearest(name, own)}" for name in unknown))
     # As arrays: custom_jvp wants tangents of the type of the values.
     return {name: jnp.asarray(given.get(name, value), float) for name, value in own.items()}
 
@@ -127,9 +128,9 @@ def _in_place(model: Model, parameters: Parameters) -> Parameters:
     own = model.device.lengths()
     for name, value in own.items():
         if isinstance(parameters.get(name), jax.core.Tracer):
-            raise ValueError(f"{name}: is a dimension, which moves the grid; JAX cannot trace it, `evaluate` can")
+            raise InputError(f"{name}: is a dimension, which moves the grid; JAX cannot trace it, `evaluate` can")
         if abs(float(parameters.get(name, value)) - value) > 1e-9 * abs(value):
-            raise ValueError(
+            raise InputError(
                 f"{name}: got {1e9 * float(parameters[name]):g} nm, but the grid was built for {1e9 * value:g} nm; "
                 "move it with model.moved(dimensions)"
             )
@@ -321,12 +322,12 @@ def evaluate(
     unknown = [name for name in names if name not in values and name not in lengths]
     if unknown:
         allowed = [*values, *model.device.dimensions]
-        raise ValueError("\n".join(f"parameter '{name}' does not exist; {nearest(name, allowed)}" for name in unknown))
+        raise InputError("\n".join(f"parameter '{name}' does not exist; {nearest(name, allowed)}" for name in unknown))
     blocks = shapes.of(model, lengths) if lengths else None
     by_experiment: dict[str, list[int]] = {}
     for place, (name, _) in enumerate(wanted):
         if name not in model.device.experiments:
-            raise ValueError(f"experiment '{name}' does not exist; {nearest(name, model.device.experiments)}")
+            raise InputError(f"experiment '{name}' does not exist; {nearest(name, model.device.experiments)}")
         by_experiment.setdefault(name, []).append(place)
     _require_solvable(model, values)
     out, jacobian = np.zeros(len(wanted)), np.zeros((len(wanted), len(names)))
@@ -363,7 +364,7 @@ def _part(experiment: Experiment, rows: np.ndarray, signal: str) -> float:
     parts = readings(experiment, rows, int(harmonic[1]))
     if part not in parts:
         allowed = [f"{harmonic}.{each}" for each in parts]
-        raise ValueError(f"experiment '{experiment.name}' has no signal '{signal}'; {nearest(signal, allowed)}")
+        raise InputError(f"experiment '{experiment.name}' has no signal '{signal}'; {nearest(signal, allowed)}")
     return float(parts[part])
 
 
@@ -371,7 +372,7 @@ def _require_solvable(model: Model, values: Mapping[str, Any]) -> None:
     """Refuses values outside the model; what else `diagnosis.faults` finds takes longer, and waits for a failure."""
     found = diagnosis.value_faults(model.device, {name: float(value) for name, value in values.items()})
     if found:
-        raise ValueError("\n".join(found))
+        raise InputError("\n".join(found))
 
 
 #: A number for each signal: {experiment: {"R1": {"P": ..., "AP": ..., "baseline": ..., "spin": ...}, ...}}.
@@ -428,7 +429,7 @@ class Signals:
     def error(self, experiment: str, signal: str) -> float:
         """Grid and solver error bar together of one number; ValueError if there are none."""
         if self.errors is None:
-            raise ValueError("these signals have no error bars; pass them to accuracy.assess first")
+            raise InputError("these signals have no error bars; pass them to accuracy.assess first")
         harmonic, _, part = signal.partition(".")
         return sum(each[experiment][harmonic][part] for each in (self.errors.grid, self.errors.solver))
 
@@ -566,9 +567,9 @@ def fields(
     """
     chosen = model.device.experiments.get(experiment)
     if chosen is None:
-        raise ValueError(f"experiment '{experiment}' does not exist; {nearest(experiment, model.device.experiments)}")
+        raise InputError(f"experiment '{experiment}' does not exist; {nearest(experiment, model.device.experiments)}")
     if state not in chosen.states:
-        raise ValueError(f"experiment '{experiment}' has no state '{state}'; {nearest(state, chosen.states)}")
+        raise InputError(f"experiment '{experiment}' has no state '{state}'; {nearest(state, chosen.states)}")
     values = _filled(model, parameters)
     _require_solvable(model, values)
     guesses = _state_fields(chosen, state, (start or {}).get(experiment))

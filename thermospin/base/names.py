@@ -1,0 +1,36 @@
+"""Names that do not exist, and the ones that may have been meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from thermospin.base.errors import InputError
+
+
+def closest(name: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that resembles this one most, None if none does."""
+    lowered = {str(known).lower(): str(known) for known in allowed}
+    close = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
+    return lowered[close[0]] if close else None
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Describe what is allowed instead of a name: the nearest one if any is near, and all there are."""
+    known = list(dict.fromkeys(str(each) for each in allowed))
+    close = closest(name, known)
+    hint = f"did you mean '{close}'? " if close else ""
+    return f"{hint}expected one of: {', '.join(known)}" if known else "there is none"
+
+
+def unknown(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return a fault for each name that is not known: "free: got 'Py.Ss'; did you mean 'Py.S_s'? ..."."""
+    known = list(known)
+    return [f"{what}: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
+
+
+def require_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `InputError` with all faults unless every name is known; see `unknown`."""
+    faults = unknown(what, names, known)
+    if faults:
+        raise InputError(faults)
