@@ -92,11 +92,11 @@ class Stub:
 def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     verbs = Stub()
     for module, names in {
-        "signals": ["build", "measure"],
-        "accuracy": ["assess"],
-        "refine": ["adapt"],
+        "signals.evaluate": ["build", "measure"],
+        "accuracy.error_bars": ["assess"],
+        "accuracy.adapt": ["adapt"],
         "inverse": ["fit"],
-        "demo": ["run_demo"],
+        "cli.demo": ["run_demo"],
     }.items():
         fake = types.ModuleType(f"thermospin.{module}")
         for name in names:

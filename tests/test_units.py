@@ -92,5 +92,5 @@ def test_any_text_is_either_a_length_or_a_unit_error(text: str) -> None:
 
 
 def test_pint_is_imported_only_for_a_string_with_a_unit() -> None:
-    code = "import sys, thermospin.quantities as u; u.parse(3.0, 'seebeck'); sys.exit('pint' in sys.modules)"
+    code = "import sys, thermospin.base.units as u; u.parse(3.0, 'seebeck'); sys.exit('pint' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
