@@ -49,6 +49,8 @@ import numpy as np
 import rivals
 from assembled import Linear, assemble, verify
 
+from thermospin.inference.predictors import RESIDUAL
+
 jax.config.update("jax_enable_x64", True)
 
 from thermospin import grid, inverse, model, operators, solve
@@ -525,7 +527,7 @@ def _print_jobs(runs: Sequence[dict[str, Any]]) -> None:
     if fit:
         print(
             f"* estimate: {fit['evaluations']} evaluations on this grid times the job. Jacobians would cost more, "
-            f"starts from the\n  last fields and the tolerance of a fit ({inverse.RESIDUAL:g}) less; "
+            f"starts from the\n  last fields and the tolerance of a fit ({RESIDUAL:g}) less; "
             f"thermospin's is measured, with all of these"
         )
 

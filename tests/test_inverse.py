@@ -26,9 +26,14 @@ from thermospin.accuracy import error_bars as accuracy
 from thermospin.base import files as export
 from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
-from thermospin.device.device import load
+from thermospin.device.device import Tie, load
 from thermospin.inference import predictors
-from thermospin.inverse import Objective, Parameter, Predict
+from thermospin.inference.identifiability import choose, identifiability
+from thermospin.inference.minimisers import LBFGS, Adam, LeastSquares, minimise
+from thermospin.inference.misfit import Misfit, Objective, Prior
+from thermospin.inference.parameters import Parameter
+from thermospin.inference.predictors import Predict, Predictor
+from thermospin.inference.result import FitResult
 from thermospin.signals import evaluate as signals
 
 TRUTH = {"zeta": 3.2, "Py.S_s": -3.8e-6, "Py.P": 0.25, "Py.lambda_sf": 5e-9}
@@ -88,7 +93,7 @@ def rest(*names: str) -> dict[str, float]:
 
 ALL = tuple(POWERS)
 USUAL = ("zeta", "Py.S_s", "Py.P")
-METHODS = [inverse.least_squares, inverse.descend, inverse.quasi_newton]
+METHODS = [LeastSquares(), Adam(), LBFGS()]
 
 
 def ignore(chi2: float, parameters: Mapping[str, float]) -> None:
@@ -140,7 +145,7 @@ def test_a_point_is_computed_once() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_known_parameters_come_back(method: Any) -> None:
-    result = method([toy(*ALL)], rows(*ALL), free(*USUAL), rest(*USUAL))
+    result = minimise(method, [toy(*ALL)], rows(*ALL), free(*USUAL), rest(*USUAL))
     assert result.converged
     # A fit ends where chi2 can fall by less than 1e-8: within 1e-4 standard deviations of the minimum, which is 0 here.
     for name, fitted in result.parameters.items():
@@ -152,7 +157,7 @@ def test_known_parameters_come_back(method: Any) -> None:
 
 def test_adam_finds_the_minimum_of_least_squares_from_noisy_data() -> None:
     data = rows(*ALL, noise=[0.7, -1.2, 0.4, 1.5])
-    both = [method([toy(*ALL)], data, free(*USUAL), rest(*USUAL)) for method in METHODS[:2]]
+    both = [minimise(method, [toy(*ALL)], data, free(*USUAL), rest(*USUAL)) for method in METHODS[:2]]
     assert both[0].method == "least_squares" and both[1].method == "adam"
     for name in USUAL:
         one, other = (result.parameters[name] for result in both)
@@ -169,7 +174,7 @@ def test_standard_deviations_cover_the_truth() -> None:
     noise = np.random.default_rng(2010).standard_normal((200, len(ALL)))
     pulls = []
     for each in noise:
-        result = inverse.least_squares([toy(*ALL)], rows(*ALL, noise=each), free(*USUAL), rest(*USUAL))
+        result = minimise(LeastSquares(), [toy(*ALL)], rows(*ALL, noise=each), free(*USUAL), rest(*USUAL))
         assert result.converged
         pulls.append([(p.value - TRUTH[name]) / p.std for name, p in result.parameters.items()])
     np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.2)
@@ -194,7 +199,7 @@ def test_a_linear_problem_gives_the_textbook_estimate_and_covariance() -> None:
     value = matrix @ (sizes * np.array([2.0, -3.0, 1.5])) + std * rng.standard_normal(7)
     data = tuple(Row("x", "R1.P", float(v), float(s)) for v, s in zip(value, std, strict=True))
     start = [Parameter(name, float(size)) for name, size in zip(order, sizes, strict=True)]
-    result = inverse.least_squares([linear(matrix, order)], data, start)
+    result = minimise(LeastSquares(), [linear(matrix, order)], data, start)
     weights = np.diag(std**-2.0)
     covariance = np.linalg.inv(matrix.T @ weights @ matrix)
     deviation = np.sqrt(np.diag(covariance))
@@ -207,7 +212,7 @@ def test_a_linear_problem_gives_the_textbook_estimate_and_covariance() -> None:
     found = np.array([each.value for each in result.parameters.values()])
     np.testing.assert_allclose((found - expected) / deviation, 0, atol=1e-4)
 
-    rescaled = inverse.least_squares([linear(matrix, order)], data, start, rescaled=True)
+    rescaled = minimise(LeastSquares(), [linear(matrix, order)], data, start, rescaled=True)
     assert (result.degrees_of_freedom, result.rescaled, rescaled.rescaled) == (4, False, True)
     assert abs(result.reduced_chi2 - 1) > 0.05
     np.testing.assert_allclose(rescaled.covariance, covariance * result.chi2 / 4, rtol=1e-8)
@@ -238,7 +243,7 @@ def test_correlated_data_give_generalised_least_squares() -> None:
     matrix, data, correlation, start = textbook()
     std = np.array([row.std for row in data])
     model = linear(matrix, [each.name for each in start])
-    result = inverse.least_squares([model], inverse.Misfit(data, correlation), start)
+    result = minimise(LeastSquares(), [model], Misfit(data, correlation), start)
     value = np.array([row.value for row in data])
     expected, covariance = solution(matrix, correlation * np.outer(std, std), value)
     found = np.array([each.value for each in result.parameters.values()])
@@ -246,7 +251,7 @@ def test_correlated_data_give_generalised_least_squares() -> None:
     # Condition numbers are below 1e3; fits end within 1e-4 deviations.
     np.testing.assert_allclose(result.covariance, covariance, rtol=1e-9)
     np.testing.assert_allclose((found - expected) / deviation, 0, atol=1e-4)
-    plain = inverse.least_squares([model], data, start)
+    plain = minimise(LeastSquares(), [model], data, start)
     assert np.max(np.abs([each.value for each in plain.parameters.values()] - expected) / deviation) > 0.1
     # chi2 is r' C^-1 r, and a move of one row by e moves the estimate by the moves of that row times e.
     residual = matrix @ found - value
@@ -259,9 +264,9 @@ def test_correlated_data_give_generalised_least_squares() -> None:
 
 def test_a_prior_counts_like_a_measurement_of_the_parameter() -> None:
     matrix, data, _, start = textbook()
-    priors = {"b.S": inverse.Prior(-2.0, 0.5)}
+    priors = {"b.S": Prior(-2.0, 0.5)}
     model = linear(matrix, [each.name for each in start])
-    result = inverse.least_squares([model], inverse.Misfit(data, None, priors), start)
+    result = minimise(LeastSquares(), [model], Misfit(data, None, priors), start)
     std = np.array([*(row.std for row in data), 0.5])
     more = np.vstack([matrix, [0.0, 1.0, 0.0]])
     expected, covariance = solution(more, np.diag(std**2), np.array([*(row.value for row in data), -2.0]))
@@ -282,7 +287,7 @@ def test_the_correlation_of_magnitudes_goes_with_their_signs() -> None:
     data = (Row("x", "R1.P", 1.0, 1.0), Row("x", "R1.AP", -1.2, 1.0, False))
     correlation = np.array([[1.0, -0.5], [-0.5, 1.0]])
     model = linear(np.array([[1.0], [1.0]]), ["a.S"])
-    result = inverse.least_squares([model], inverse.Misfit(data, correlation), [Parameter("a.S", 1.0)])
+    result = minimise(LeastSquares(), [model], Misfit(data, correlation), [Parameter("a.S", 1.0)])
     assert result.parameters["a.S"].value == pytest.approx(1.1)
     assert result.covariance[0, 0] == pytest.approx(0.75)
 
@@ -299,7 +304,7 @@ def test_the_correlation_of_magnitudes_goes_with_their_signs() -> None:
 )
 def test_a_matrix_that_is_no_correlation_is_refused(matrix: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        inverse.Misfit(rows(*ALL), matrix)
+        Misfit(rows(*ALL), matrix)
 
 
 def test_many_starts_find_the_lowest_of_two_minima() -> None:
@@ -311,8 +316,8 @@ def test_many_starts_find_the_lowest_of_two_minima() -> None:
 
     data = (Row("x", "R1.P", 1.0, 0.1), Row("x", "R1.AP", 1.0, 2.0))
     start = [Parameter("a.S", -1.3, (-3.0, 3.0))]
-    one = inverse.least_squares([two_valleys], data, start)
-    many = inverse.least_squares([two_valleys], data, start, starts=8)
+    one = minimise(LeastSquares(), [two_valleys], data, start)
+    many = minimise(LeastSquares(), [two_valleys], data, start, starts=8)
     assert one.parameters["a.S"].value < 0 and one.minima == ()
     assert many.parameters["a.S"].value == pytest.approx(1.0)
     assert [round(chi2) for chi2, _ in many.minima] == [0, 1]
@@ -333,11 +338,11 @@ def test_the_last_stage_decides(method: Any) -> None:
         return toy(*ALL)(parameters, names)
 
     told: list[str] = []
-    result = method([coarse, fine], rows(*ALL), free(*USUAL), rest(*USUAL), progress=told.append)
+    result = minimise(method, [coarse, fine], rows(*ALL), free(*USUAL), rest(*USUAL), progress=told.append)
     assert calls == sorted(calls)
     for name, fitted in result.parameters.items():
         assert abs(fitted.value - TRUTH[name]) < 1e-4 * fitted.std
-        biased = method([coarse], rows(*ALL), free(*USUAL), rest(*USUAL)).parameters[name]
+        biased = minimise(method, [coarse], rows(*ALL), free(*USUAL), rest(*USUAL)).parameters[name]
         assert abs(biased.value - TRUTH[name]) > 1e-3 * fitted.std or name == "Py.S_s"
     np.testing.assert_allclose(result.before, fine(rest(*USUAL) | {k: START[k] for k in USUAL}, ())[0])
     assert len(told) == result.evaluations
@@ -351,12 +356,12 @@ def test_the_last_stage_decides(method: Any) -> None:
 def test_magnitudes_are_compared_where_the_polarity_is_unknown() -> None:
     wrong = tuple(dataclasses.replace(row, value=-row.value) for row in rows("R2.baseline"))
     unsigned = tuple(dataclasses.replace(row, polarity_known=False) for row in wrong)
-    result = inverse.least_squares([toy("R2.baseline")], unsigned, free("zeta"), rest("zeta"))
+    result = minimise(LeastSquares(), [toy("R2.baseline")], unsigned, free("zeta"), rest("zeta"))
     assert result.parameters["zeta"].value == pytest.approx(3.2, rel=1e-6)
     assert result.after == pytest.approx([-7.69], rel=1e-6) and abs(result.pulls[0]) < 1e-4
     assert "|R2.baseline|" in result.report()
     # With the sign taken at its word, nothing but zeta = 0 is left, and the misfit is that of no signal.
-    signed = inverse.least_squares([toy("R2.baseline")], wrong, free("zeta"), rest("zeta"))
+    signed = minimise(LeastSquares(), [toy("R2.baseline")], wrong, free("zeta"), rest("zeta"))
     assert signed.parameters["zeta"].at_bound == "lower"
     assert signed.chi2 == pytest.approx((7.69 / 0.38) ** 2, rel=0.01)
 
@@ -364,7 +369,7 @@ def test_magnitudes_are_compared_where_the_polarity_is_unknown() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_bound_that_is_reached_is_told(method: Any) -> None:
     varied = free("zeta", "Py.S_s", Py_S_s=(-3e-6, 0.0))
-    result = method([toy(*ALL)], rows(*ALL), varied, rest("zeta", "Py.S_s"))
+    result = minimise(method, [toy(*ALL)], rows(*ALL), varied, rest("zeta", "Py.S_s"))
     assert result.converged
     pinned = result.parameters["Py.S_s"]
     # At the bound within 0.1 % of the start value, which is what counts as pinned.
@@ -381,11 +386,11 @@ def test_a_bound_that_is_reached_is_told(method: Any) -> None:
 
 def test_a_polarisation_stays_below_one() -> None:
     data = (Row("thermal", "R1.spin", -20e-6 * 100, 1e-6),)  # asks for P = 2.5
-    result = inverse.least_squares([toy("R1.spin")], data, free("Py.P"), rest("Py.P"))
+    result = minimise(LeastSquares(), [toy("R1.spin")], data, free("Py.P"), rest("Py.P"))
     assert result.parameters["Py.P"].at_bound == "upper" and 0.99 < result.parameters["Py.P"].value <= 0.999
 
 
-@pytest.mark.parametrize(("method", "start"), [(inverse.least_squares, 0.3), (inverse.descend, 1.0)])
+@pytest.mark.parametrize(("method", "start"), [(LeastSquares(), 0.3), (Adam(), 1.0)])
 def test_regions_without_a_solution_are_stepped_around(method: Any, start: float) -> None:
     # R = zeta^2 = 9: from these starts a step of each method overshoots, and above 3.01 there is no model.
     holes = 0
@@ -399,7 +404,7 @@ def test_regions_without_a_solution_are_stepped_around(method: Any, start: float
 
     told: list[str] = []
     data = (Row("x", "R2.P", 9.0, 0.1),)
-    result = method([predict], data, [Parameter("zeta", start)], progress=told.append)
+    result = minimise(method, [predict], data, [Parameter("zeta", start)], progress=told.append)
     assert holes > 0 and result.converged
     assert sum("no solution at zeta = " in text for text in told) == holes
     assert result.parameters["zeta"].value == pytest.approx(3.0, abs=1e-4 * 0.1 / 6)  # std of zeta is 0.1/(2 zeta)
@@ -410,12 +415,14 @@ def test_no_solution_at_the_start_is_an_error() -> None:
         return np.full(1, math.nan), np.full((1, len(names)), math.nan)
 
     with pytest.raises(ValueError, match="no solution at the start of stage 1: zeta = 1; start elsewhere"):
-        inverse.least_squares([nowhere], rows("R2.baseline"), free("zeta"))
+        minimise(LeastSquares(), [nowhere], rows("R2.baseline"), free("zeta"))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_fit_that_runs_out_of_evaluations_says_so(method: Any) -> None:
-    result = method([toy(*ALL)], rows(*ALL), free(*USUAL), rest(*USUAL), max_evaluations=1)
+    result = minimise(
+        dataclasses.replace(method, max_evaluations=1), [toy(*ALL)], rows(*ALL), free(*USUAL), rest(*USUAL)
+    )
     assert not result.converged and not result.to_json()["converged"]
     assert "converged           = NO: " in result.report()
 
@@ -426,7 +433,7 @@ def test_a_fit_that_is_stuck_at_the_edge_of_the_model_has_not_converged() -> Non
         values, jacobian = monomials([{"zeta": 2}], [1.0])(parameters, names)
         return np.where(parameters["zeta"] > 2, math.nan, values), jacobian
 
-    result = inverse.least_squares([predict], (Row("x", "R2.P", 9.0, 0.1),), [Parameter("zeta", 0.3)])
+    result = minimise(LeastSquares(), [predict], (Row("x", "R2.P", 9.0, 0.1),), [Parameter("zeta", 0.3)])
     assert not result.converged and result.parameters["zeta"].value < 2
     # (9 - 4)/0.1 squared.
     assert result.message == "stopped short of a minimum, a step promises to lower chi2 by 2.5e+03"
@@ -437,7 +444,7 @@ def test_a_fit_that_is_stuck_at_the_edge_of_the_model_has_not_converged() -> Non
 
 def test_a_product_that_alone_enters_leaves_its_factors_open() -> None:
     names = ("Py.S_s", "Py.lambda_sf", "zeta")
-    result = inverse.least_squares([toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
+    result = minimise(LeastSquares(), [toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
     assert result.converged and result.degrees_of_freedom == -1
     values = {name: each.value for name, each in result.parameters.items()}
     assert values["Py.S_s"] * values["Py.lambda_sf"] == pytest.approx(-3.8e-6 * 5e-9, rel=1e-5)
@@ -458,7 +465,7 @@ def test_combinations_are_the_ones_that_the_signals_are_made_of() -> None:
     # Of R2.spin alone: d ln R = d ln zeta + d ln S_s, known to 1/15.6; per unit vector (1, 1)/sqrt 2 that is 1/sqrt 2.
     names = ["zeta", "Py.S_s", "Py.P"]
     jacobian = toy("R2.spin")(TRUTH, names)[1]
-    found = inverse.identifiability(jacobian, rows("R2.spin"), {name: TRUTH[name] for name in names})
+    found = identifiability(jacobian, rows("R2.spin"), {name: TRUTH[name] for name in names})
     assert found.relative_stds[0] == pytest.approx(1 / 15.6 / math.sqrt(2), rel=1e-12)
     assert found.words()[0] == "fixed to 4.5 %: zeta^0.71 * Py.S_s^0.71"
     assert list(found.stds().values()) == [math.inf] * 3
@@ -468,7 +475,7 @@ def test_changes_of_a_parameter_that_is_zero_have_a_size_of_their_own() -> None:
     names = ["zeta", "Py.S_s"]
     values = {"zeta": 3.2, "Py.S_s": 0.0}
     jacobian = toy(*ALL)(TRUTH | values, names)[1]
-    found = inverse.identifiability(jacobian, rows(*ALL), values)
+    found = identifiability(jacobian, rows(*ALL), values)
     # R2.spin changes by 15.6/3.8 nV/mA^2 per uV/K, its standard deviation is 1.
     assert found.stds() == pytest.approx({"zeta": 0.38 / 7.69, "Py.S_s": 3.8 / 15.6}, rel=1e-10)
     assert found.words()[1:] == [
@@ -479,23 +486,23 @@ def test_changes_of_a_parameter_that_is_zero_have_a_size_of_their_own() -> None:
 
 def test_weak_data_are_said_not_to_fix_a_parameter() -> None:
     weak = (dataclasses.replace(rows("R2.baseline")[0], std=4 * 7.69),)
-    found = inverse.identifiability(toy("R2.baseline")(TRUTH, ["zeta"])[1], weak, {"zeta": 3.2})
+    found = identifiability(toy("R2.baseline")(TRUTH, ["zeta"])[1], weak, {"zeta": 3.2})
     assert found.words() == ["not fixed, std 400 %: zeta"]
 
 
 def test_the_default_parameters_are_those_that_the_data_fix() -> None:
-    choice = inverse.choose(toy(*ALL), rows(*ALL), TRUTH, ["Py"])
+    choice = choose(toy(*ALL), rows(*ALL), TRUTH, ["Py"])
     # R1.spin = -20 +- 1 uohm fixes P to 2.5 %; lambda_sf trades against S_s and P.
     assert choice.free == ("zeta", "Py.S_s", "Py.P")
     assert choice.left_out == {
         "Py.lambda_sf": "because the data would fix not at all Py.S_s, Py.P, Py.lambda_sf",
     }
-    without = inverse.choose(toy(*ALL[:2]), rows(*ALL[:2]), TRUTH, ["Py"])
+    without = choose(toy(*ALL[:2]), rows(*ALL[:2]), TRUTH, ["Py"])
     assert without.free == ("zeta", "Py.S_s") and set(without.left_out) == {"Py.P", "Py.lambda_sf"}
     blurred = tuple(dataclasses.replace(row, std=25e-6) if row.signal == "R1.spin" else row for row in rows(*ALL))
-    weak = inverse.choose(toy(*ALL), blurred, TRUTH, ["Py"])
+    weak = choose(toy(*ALL), blurred, TRUTH, ["Py"])
     assert weak.left_out["Py.P"] == "because the data would fix only Py.P to 62 %"  # 25/20/2
-    assert inverse.choose(toy(*ALL), rows(*ALL), TRUTH, []).free == ("zeta",)
+    assert choose(toy(*ALL), rows(*ALL), TRUTH, []).free == ("zeta",)
 
 
 # ------------------------------------------------------------------------------------------- text and JSON
@@ -529,11 +536,11 @@ REPORT = """\
     left fixed: Py.P, because it was told so"""
 
 
-def small_fit() -> inverse.FitResult:
+def small_fit() -> FitResult:
     names = ("R2.baseline", "R2.spin", "R1.baseline")
     data = rows(*names, noise=[0, 0, 1.5], unsigned="R2.baseline")
     two = ("zeta", "Py.S_s")
-    result = inverse.least_squares([toy(*names)], data, free(*two), rest(*two))
+    result = minimise(LeastSquares(), [toy(*names)], data, free(*two), rest(*two))
     pulls = np.where(np.abs(result.pulls) < 1e-3, 0.0, result.pulls)
     left_out = {"Py.P": "because it was told so"}
     return dataclasses.replace(result, message="THE MESSAGE", evaluations=6, pulls=pulls, left_out=left_out)
@@ -548,10 +555,10 @@ def test_the_report_is_laid_out_like_lmfit_s() -> None:
 
 def test_a_model_that_does_not_describe_the_data_is_told() -> None:
     # R1.baseline depends on nothing that is free, and is 20 stds off: chi2 = 400.
-    result = inverse.least_squares([toy(*ALL)], rows(*ALL, noise=[0, 0, 0, -20]), free(*USUAL), rest(*USUAL))
+    result = minimise(LeastSquares(), [toy(*ALL)], rows(*ALL, noise=[0, 0, 0, -20]), free(*USUAL), rest(*USUAL))
     assert result.converged and result.probability == pytest.approx(math.erfc(20 / math.sqrt(2)), rel=1e-3)
     assert "not describe these data within their stds (probability 6e-89, largest pull +20.00 in" in result.report()
-    good = inverse.least_squares([toy(*ALL)], rows(*ALL, noise=[0, 0, 0, 2]), free(*USUAL), rest(*USUAL))
+    good = minimise(LeastSquares(), [toy(*ALL)], rows(*ALL, noise=[0, 0, 0, 2]), free(*USUAL), rest(*USUAL))
     assert "does not describe" not in good.report() and good.probability == pytest.approx(0.0455, abs=1e-4)
 
 
@@ -562,8 +569,8 @@ def test_a_rescaled_report_says_so() -> None:
 
 def test_the_result_is_strict_json_in_the_promised_form(tmp_path: Path) -> None:
     names = ("Py.S_s", "Py.lambda_sf", "zeta")
-    result = inverse.least_squares([toy(*ALL)], rows(*ALL), free(*names), rest(*names))
-    open_ended = inverse.least_squares([toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
+    result = minimise(LeastSquares(), [toy(*ALL)], rows(*ALL), free(*names), rest(*names))
+    open_ended = minimise(LeastSquares(), [toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
     for each in (result, open_ended):
         export.write_json(tmp_path / "fit.json", each.to_json())
         read = json.loads((tmp_path / "fit.json").read_text(), parse_constant=lambda text: pytest.fail(text))
@@ -586,15 +593,15 @@ def test_the_result_is_strict_json_in_the_promised_form(tmp_path: Path) -> None:
 def test_bad_input_is_refused() -> None:
     predict, data = [toy("R2.baseline")], rows("R2.baseline")
     with pytest.raises(ValueError, match="no measured rows"):
-        inverse.least_squares(predict, (), free("zeta"))
+        minimise(LeastSquares(), predict, (), free("zeta"))
     with pytest.raises(ValueError, match="no parameter to fit"):
-        inverse.descend(predict, data, [])
+        minimise(Adam(), predict, data, [])
     with pytest.raises(ValueError, match="more than once: zeta"):
-        inverse.least_squares(predict, data, free("zeta", "zeta"))
+        minimise(LeastSquares(), predict, data, free("zeta", "zeta"))
     with pytest.raises(ValueError, match="thermal R2.baseline: got -7.69 with std 0, expected a finite value"):
-        inverse.least_squares(predict, [dataclasses.replace(data[0], std=0.0)], free("zeta"))
+        minimise(LeastSquares(), predict, [dataclasses.replace(data[0], std=0.0)], free("zeta"))
     with pytest.raises(ValueError, match="more rows than parameters, got 1 rows for 1"):
-        inverse.least_squares(predict, data, free("zeta"), rescaled=True)
+        minimise(LeastSquares(), predict, data, free("zeta"), rescaled=True)
     with pytest.raises(ValueError, match="'Py.Ss' cannot be fitted; did you mean 'S_s'"):
         Parameter("Py.Ss", 1e-6)
     with pytest.raises(
@@ -625,7 +632,7 @@ class Solver:
         self.refreshed: list[int] | None = None
         #: What signals are too large by, at order 2; four times as much at order 1.
         self.off = off
-        monkeypatch.setattr(signals, "build", self.build)
+        monkeypatch.setattr(inverse, "build", self.build)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
         monkeypatch.setattr(accuracy, "companions", self.companions)
 
@@ -840,7 +847,7 @@ def test_devices_share_what_has_one_name_and_keep_what_is_their_own(monkeypatch:
 def test_a_tie_takes_a_parameter_along(monkeypatch: pytest.MonkeyPatch) -> None:
     Solver(monkeypatch, off=1e-6)
     devices, data = two_devices()
-    tie = inverse.Tie("wide:zeta", "zeta", 0.5)
+    tie = Tie("wide:zeta", "zeta", 0.5)
     half = [
         dataclasses.replace(row, value=row.value / 2) if row.device == "wide" and row.harmonic == 2 else row
         for row in data
@@ -855,9 +862,9 @@ def test_a_tie_takes_a_parameter_along(monkeypatch: pytest.MonkeyPatch) -> None:
     ("changes", "words"),
     [
         ({"free": ["zeta", "wde:zeta"]}, "did you mean 'wide:zeta'"),
-        ({"ties": [inverse.Tie("wide:zeta", "zetta")]}, "ties: got 'zetta'"),
-        ({"ties": [inverse.Tie("zeta", "wide:zeta")]}, "zeta follows wide:zeta and is free too"),
-        ({"ties": [inverse.Tie("wide:zeta", "zeta", math.nan)]}, "expected a finite number"),
+        ({"ties": [Tie("wide:zeta", "zetta")]}, "ties: got 'zetta'"),
+        ({"ties": [Tie("zeta", "wide:zeta")]}, "zeta follows wide:zeta and is free too"),
+        ({"ties": [Tie("wide:zeta", "zeta", math.nan)]}, "expected a finite number"),
         ({"priors": {"zeta": (1.0, 0.0)}}, "expected a finite mean and a finite std above 0"),
         ({"priors": {"Py.P": (0.2, 0.1)}}, "priors: got 'Py.P'"),
         ({"rows": 4}, "device 'wide' has no rows"),
@@ -884,7 +891,7 @@ def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
     """Their messages would meet otherwise: the own order has its answer before another one is asked."""
     told: list[str] = []
 
-    def of(name: str, value: float) -> inverse.Predict:
+    def of(name: str, value: float) -> Predict:
         def predict(parameters: Any, names: Any) -> tuple[np.ndarray, np.ndarray]:
             told.append(name)
             time.sleep(0.05 if name == "own" else 0.0)
@@ -900,7 +907,7 @@ def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
 def test_a_fit_that_is_killed_anywhere_goes_on_to_the_same_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     device, data, path = load("slachter2010"), rows(*ALL), tmp_path / "fit.jsonl"
     monkeypatch.setattr(inverse, "_problem", lambda models, rows: "this one")
-    monkeypatch.setattr(inverse.Predictor, "parts", ())  # the toy has no fields to keep
+    monkeypatch.setattr(Predictor, "parts", ())  # the toy has no fields to keep
     whole = Solver(monkeypatch)
     expected = inverse.fit(device, data, journal=path)
     total = len(whole.calls)

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from thermospin import inverse
 from thermospin.data.rows import Row
-from thermospin.inverse import Parameter
+from thermospin.inference.minimisers import LeastSquares, minimise
+from thermospin.inference.parameters import Parameter
+from thermospin.inference.predictors import Predict
 
 SETS = json.loads((Path(__file__).parent / "nist_strd.json").read_text(encoding="utf-8"))["sets"]
 
@@ -65,7 +66,7 @@ MODELS: dict[str, Callable[[Any, Any], Any]] = {
 SAME = {"Chwirut2": "Chwirut1", "Gauss2": "Gauss1", "Gauss3": "Gauss1", "Lanczos2": "Lanczos1", "Lanczos3": "Lanczos1"}
 
 
-def problem(name: str) -> tuple[inverse.Predict, list[Row], list[str]]:
+def problem(name: str) -> tuple[Predict, list[Row], list[str]]:
     """Model, data with std 1 and names of the parameters, as linear and unbounded ones."""
     data = SETS[name]
     x, y = np.array(data["x"]), np.array(data["y"])
@@ -91,7 +92,7 @@ def test_certified_values_come_out(name: str, start: str) -> None:
     data = SETS[name]
     predict, rows, names = problem(name)
     free = [Parameter(each, value) for each, value in zip(names, data[start], strict=True)]
-    result = inverse.least_squares([predict], rows, free, rescaled=True, tolerance=1e-15, max_evaluations=3000)
+    result = minimise(LeastSquares(max_evaluations=3000), [predict], rows, free, rescaled=True, tolerance=1e-15)
     found = np.array([each.value for each in result.parameters.values()])
     stds = np.array([each.std for each in result.parameters.values()])
     np.testing.assert_allclose(found, data["certified"], rtol=5e-7)

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thermospin import inverse
 from thermospin.data import lockin
 from thermospin.data.rows import Row
 from thermospin.device.device import load
 from thermospin.inference import uncertainty
-from thermospin.inverse import Parameter
+from thermospin.inference.minimisers import LeastSquares, minimise
+from thermospin.inference.parameters import Parameter
+from thermospin.inference.result import FitResult
 from thermospin.report import html as page
 
 NAMES = ("zeta", "Py.S_s")
@@ -35,18 +36,18 @@ def linear(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.nd
 
 
 @pytest.fixture(scope="module")
-def result() -> inverse.FitResult:
+def result() -> FitResult:
     data = [
         Row("thermal", f"R2.{part}", value, std)
         for part, value, std in (("spin", 1.3, 0.1), ("baseline", 0.6, 0.2), ("P", 0.9, 0.1))
     ]
     free = [Parameter("zeta", 1.0), Parameter("Py.S_s", -3e-6)]
-    found = inverse.least_squares([linear], data, free, {"Au.kappa": 300.0})
+    found = minimise(LeastSquares(), [linear], data, free, {"Au.kappa": 300.0})
     return dataclasses.replace(found, grid_stds=np.array([0.05, 0.01, 0.02]))
 
 
 @pytest.fixture(scope="module")
-def written(result: inverse.FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(result: FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     device = load("slachter2010")
     (folder / "data.csv").write_text("experiment\n")
@@ -115,9 +116,7 @@ def test_the_page_is_whole_and_needs_nothing_else(written: Path) -> None:
         assert part in text, part
 
 
-def test_a_fit_that_did_not_converge_says_so_at_the_top(
-    result: inverse.FitResult, written: Path, tmp_path: Path
-) -> None:
+def test_a_fit_that_did_not_converge_says_so_at_the_top(result: FitResult, written: Path, tmp_path: Path) -> None:
     assert "not to be trusted" not in written.read_text(encoding="utf-8")
     failed = dataclasses.replace(result, converged=False, message="stopped short")
     page.write(tmp_path / "fit.html", failed, [])
@@ -125,7 +124,7 @@ def test_a_fit_that_did_not_converge_says_so_at_the_top(
     assert "The fit did not converge: stopped short." in text
 
 
-def test_the_csv_has_units_and_every_number(result: inverse.FitResult, tmp_path: Path) -> None:
+def test_the_csv_has_units_and_every_number(result: FitResult, tmp_path: Path) -> None:
     page.write_csv(tmp_path / "fit.csv", result)
     rows = list(csv.reader((tmp_path / "fit.csv").read_text(encoding="utf-8").splitlines()))
     assert rows[0][:3] == ["Signal", "Measured", "Std"] and rows[1][1] == "V/A^n"

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from thermospin import inverse
 from thermospin.data.rows import Row
 from thermospin.inference import nuts as chains
 from thermospin.inference import posterior
-from thermospin.inverse import Parameter, Predict
+from thermospin.inference.minimisers import LeastSquares, minimise
+from thermospin.inference.misfit import Misfit, Prior
+from thermospin.inference.parameters import Parameter
+from thermospin.inference.predictors import Predict
+from thermospin.inference.result import FitResult
 
 pytest.importorskip("numpyro")
 
@@ -31,16 +34,14 @@ def linear(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.nd
     return values, np.array([columns[name] for name in names]).reshape(len(names), -1).T
 
 
-def fitted(
-    predict: Predict = linear, rows: Sequence[Row] = ROWS, start: float = 1.1, **options: Any
-) -> inverse.FitResult:
+def fitted(predict: Predict = linear, rows: Sequence[Row] = ROWS, start: float = 1.1, **options: Any) -> FitResult:
     free = [Parameter(name, start, options.pop(name[0], None)) for name in NAMES]
-    return inverse.least_squares([predict], inverse.Misfit(rows, **options), free)
+    return minimise(LeastSquares(), [predict], Misfit(rows, **options), free)
 
 
 def test_draws_of_a_gaussian_posterior_have_its_moments() -> None:
     """Means within 4 standard errors, standard deviations and correlation within 4 of theirs."""
-    result = fitted(priors={"a.S": inverse.Prior(1.0, 0.2)})
+    result = fitted(priors={"a.S": Prior(1.0, 0.2)})
     found = posterior.sample(result, draws=1000, seed=3)
     assert found.converged and found.emulator_error is not None and found.emulator_error < 1e-6
     deviation = np.sqrt(np.diag(result.covariance))

@@ -8,17 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from thermospin import inverse
 from thermospin.data.rows import Row
 from thermospin.device.device import load
 from thermospin.inference import rivals
+from thermospin.inference.minimisers import LeastSquares, minimise
+from thermospin.inference.misfit import pulls
+from thermospin.inference.parameters import Parameter
+from thermospin.inference.predictors import Predict
+from thermospin.inference.result import FitResult
 from thermospin.inference.rivals import Comparison
-from thermospin.inverse import Parameter
 
 X = np.linspace(0.5, 2.0, 12)
 
 
-def power(exponent: float) -> inverse.Predict:
+def power(exponent: float) -> Predict:
     """a x^exponent."""
 
     def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -27,8 +30,8 @@ def power(exponent: float) -> inverse.Predict:
     return predict
 
 
-def fitted(exponent: float, rows: Sequence[Row]) -> inverse.FitResult:
-    return inverse.least_squares([power(exponent)], rows, [Parameter("a.S", 1.0)])
+def fitted(exponent: float, rows: Sequence[Row]) -> FitResult:
+    return minimise(LeastSquares(), [power(exponent)], rows, [Parameter("a.S", 1.0)])
 
 
 def data(scatter: Callable[[np.random.Generator], np.ndarray], std: float = 0.05, seed: int = 0) -> list[Row]:
@@ -55,7 +58,7 @@ def test_an_error_of_the_model_is_found_and_not_made_up() -> None:
         even = [Row("x", "R2.P", row.value, 2 * x**2) for row, x in zip(rows, X, strict=True)]
         free = fitted(2, even)
         # A fit that weighs the rows as the errors do; the noise that the discrepancy starts from is 1 %.
-        own = dataclasses.replace(free, rows=tuple(rows), pulls=inverse.pulls(free.after, rows))
+        own = dataclasses.replace(free, rows=tuple(rows), pulls=pulls(free.after, rows))
         found = rivals.discrepancy(own)
         sizes.append(found.size)
         assert found.gain > 10 and "would explain the residuals" in found.words()

@@ -12,7 +12,11 @@ import pytest
 from thermospin import inverse
 from thermospin.data.rows import Row
 from thermospin.inference import uncertainty
-from thermospin.inverse import Parameter, Predict
+from thermospin.inference.minimisers import LeastSquares, minimise
+from thermospin.inference.misfit import Misfit, Prior
+from thermospin.inference.parameters import Parameter
+from thermospin.inference.predictors import Predict
+from thermospin.inference.result import FitResult
 
 NAMES = ("a.S", "b.S")
 MATRIX = np.array([[1.0, 0.3], [0.2, 1.0], [0.5, -0.4], [1.0, 1.0]])
@@ -33,10 +37,10 @@ def linear(matrix: np.ndarray = MATRIX, fixed: np.ndarray | None = None) -> Pred
     return predict
 
 
-def fitted(rows: Sequence[Row] = ROWS, q: float = 2.0, **options: object) -> inverse.FitResult:
+def fitted(rows: Sequence[Row] = ROWS, q: float = 2.0, **options: object) -> FitResult:
     free = [Parameter(name, 1.0) for name in NAMES]
-    misfit = inverse.Misfit(rows, **options)  # type: ignore[arg-type]
-    return inverse.least_squares([linear()], misfit, free, {"q.kappa": q})
+    misfit = Misfit(rows, **options)  # type: ignore[arg-type]
+    return minimise(LeastSquares(), [linear()], misfit, free, {"q.kappa": q})
 
 
 def test_the_profile_of_a_linear_model_is_the_covariance() -> None:
@@ -60,7 +64,7 @@ def squares(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.n
 
 def test_the_profile_of_a_square_has_the_limits_of_the_square() -> None:
     """R = 4 +- 1 and R = a^2: tau = a^2 - 4; a is between sqrt(3) and sqrt(5), and sqrt(2.04) and sqrt(5.96)."""
-    result = inverse.least_squares([squares], [Row("x", "R1.P", 4.0, 1.0)], [Parameter("a.S", 1.0)])
+    result = minimise(LeastSquares(), [squares], [Row("x", "R1.P", 4.0, 1.0)], [Parameter("a.S", 1.0)])
     (found,) = uncertainty.profile(result)
     # Interpolation between steps of 0.7: the fourth-order error of a smooth monotone curve, measured 2e-3.
     assert found.limits["68 %"] == pytest.approx((math.sqrt(3), math.sqrt(5)), rel=5e-3)
@@ -73,7 +77,7 @@ def test_the_profile_of_a_square_has_the_limits_of_the_square() -> None:
 
 def test_a_limit_beyond_a_bound_is_open() -> None:
     start = Parameter("a.S", 1.0, (0.5, 3.0))
-    result = inverse.least_squares([squares], [Row("x", "R1.P", 1.0, 1.0)], [start])
+    result = minimise(LeastSquares(), [squares], [Row("x", "R1.P", 1.0, 1.0)], [start])
     (found,) = uncertainty.profile(result)
     assert found.limits["95 %"][0] == -math.inf and "open to" in "".join(found.words())
     assert found.limits["95 %"][1] == pytest.approx(math.sqrt(2.959964), rel=5e-3)
@@ -85,7 +89,7 @@ def test_a_lower_minimum_on_the_way_is_told() -> None:
         return np.array([a**2, a]), np.array([[2 * a], [1.0]]) * np.ones((1, len(names)))
 
     data = [Row("x", "R1.P", 1.0, 0.6), Row("x", "R1.AP", 1.0, 2.0)]
-    wrong = inverse.least_squares([two], data, [Parameter("a.S", -1.3, (-3.0, 3.0))])
+    wrong = minimise(LeastSquares(), [two], data, [Parameter("a.S", -1.3, (-3.0, 3.0))])
     assert wrong.parameters["a.S"].value < 0
     (found,) = uncertainty.profile(wrong)
     assert found.lower is not None and found.lower[1]["a.S"] > 0
@@ -122,7 +126,7 @@ def test_the_sources_of_a_budget_add_up_and_are_what_refits_show() -> None:
 def test_a_budget_holds_priors_and_correlated_noise() -> None:
     correlation = np.full((4, 4), 0.5) + 0.5 * np.eye(4)
     result = dataclasses.replace(
-        fitted(correlation=correlation, priors={"a.S": inverse.Prior(1.0, 0.1)}), correlation_of_data=correlation
+        fitted(correlation=correlation, priors={"a.S": Prior(1.0, 0.1)}), correlation_of_data=correlation
     )
     found = uncertainty.budget(result, {"q.kappa": 0.0})
     assert found.sources == ("noise of the data", "priors")
@@ -154,7 +158,7 @@ def test_a_suggestion_is_what_a_fit_with_the_measurement_gives() -> None:
         def model(parameters: Mapping[str, float], names: Sequence[str], matrix: np.ndarray = matrix) -> object:
             return linear(matrix, np.array([0.1, -0.2, 0.3, 0.0, 0.0]))(parameters, names)
 
-        refit = inverse.least_squares(
+        refit = minimise(LeastSquares(),
             [model], [*ROWS, more], [Parameter(name, 1.0) for name in NAMES], {"q.kappa": 2.0}  # type: ignore[list-item]
         )  # fmt: skip
         rows = [dataclasses.replace(row, signal=f"R1.{k}") for k, row in enumerate(ROWS)]

@@ -24,10 +24,10 @@ import numpy as np
 from scipy.stats import chi2, qmc
 
 from thermospin.base.errors import InputError
+from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.nuts import draw, require_numpyro
 from thermospin.inference.result import FitResult
 from thermospin.inference.uncertainty import in_coordinates
-from thermospin.inverse import Misfit, Problem
 from thermospin.model import Progress
 from thermospin.parallel import tasks as abreast
 from thermospin.quantities import quantity

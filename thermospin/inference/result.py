@@ -16,84 +16,14 @@ from scipy import special
 from thermospin.base.text import columns, percent
 from thermospin.base.units import KINDS, readable_unit
 from thermospin.data.rows import Row
+from thermospin.inference.identifiability import Identifiability
+from thermospin.inference.misfit import Problem
 from thermospin.quantities import quantity, shown
 
 #: Correlations smaller than this are not printed.
 SMALLEST_CORRELATION = 0.1
 #: Below this probability of chi2 the report says that the model does not describe the data.
 SMALLEST_PROBABILITY = 1e-3
-#: A parameter belongs to a direction that the data do not see if its share of the unit vector is above this.
-NULL_SHARE = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class Identifiability:
-    """What combinations of parameters the data fix, from the singular values of the scaled Jacobian.
-
-    J_ij = (size_j/std_i) d model_i/d p_j = U diag(s) V'. A change of the parameters by t size_j V_jk moves the signals
-    by t s_k standard deviations, so that the combination prod_j p_j^V_jk is fixed to 1/s_k of itself.
-
-    Attributes:
-      names: of the parameters.
-      values: where the derivatives were taken, SI units.
-      sizes: the value, sign included, so that changes are those of its logarithm; a typical size where it is 0.
-      singular_values: s, falling, 0 where the data see nothing (names,).
-      combinations: V', one combination per row, the largest component positive (names, names).
-    """
-
-    names: tuple[str, ...]
-    values: tuple[float, ...]
-    sizes: tuple[float, ...]
-    singular_values: np.ndarray
-    combinations: np.ndarray
-
-    @property
-    def relative_stds(self) -> np.ndarray:
-        """Of each combination, 1/s, infinite where the data see nothing (names,) [1]."""
-        with np.errstate(divide="ignore"):
-            return 1 / self.singular_values
-
-    def covariance(self) -> np.ndarray:
-        """(J' W J)^-1 in SI units (names, names).
-
-        Parameters that take part in a combination that the data do not see have infinite variance and no covariance
-        (NaN) with the others.
-        """
-        seen = self.singular_values > 0
-        rows = self.combinations[seen] / self.singular_values[seen, None]
-        sizes = np.array(self.sizes)
-        covariance = np.outer(sizes, sizes) * (rows.T @ rows)
-        loose = np.any(np.abs(self.combinations[~seen]) > NULL_SHARE, axis=0)
-        covariance[loose, :] = covariance[:, loose] = math.nan
-        covariance[loose, loose] = math.inf
-        return covariance
-
-    def stds(self) -> dict[str, float]:
-        """Relative standard deviation of each parameter on its own, infinite if the data do not fix it [1]."""
-        return dict(zip(self.names, np.sqrt(np.diag(self.covariance())) / np.abs(self.sizes), strict=True))
-
-    def words(self) -> list[str]:
-        """One line for each combination, and one for each parameter whose size is not its value."""
-        lines = []
-        for std, combination in zip(self.relative_stds, self.combinations, strict=True):
-            known = f"fixed to {percent(std)}" if std <= 1 else f"not fixed, std {percent(std)}"
-            lines.append(f"{'not fixed at all' if math.isinf(std) else known}: {self._product(combination)}")
-        for name, value, size in zip(self.names, self.values, self.sizes, strict=True):
-            if value == 0:
-                lines.append(f"{name} is 0: its changes are counted in units of {quantity(name, size)}")
-        return lines
-
-    def _product(self, combination: np.ndarray) -> str:
-        factors = []
-        for name, value, size, power in zip(self.names, self.values, self.sizes, combination, strict=True):
-            if abs(power) < 0.1:
-                continue
-            if value == 0:
-                # The logarithm of 0 does not exist; exp(power p/size) has the same logarithmic derivative.
-                factors.append(f"exp({power:.2f} {name}/({quantity(name, size)}))")
-            else:
-                factors.append(name if power > 0.995 else f"{name}^{power:.2f}")
-        return " * ".join(factors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +89,7 @@ class FitResult:
     message: str
     method: str
     identifiability: Identifiability
+    problem: Problem = dataclasses.field(repr=False, compare=False)
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sensitivity: np.ndarray | None = dataclasses.field(default=None, repr=False)
     moves: np.ndarray | None = dataclasses.field(default=None, repr=False)
@@ -168,7 +99,6 @@ class FitResult:
     minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
     fields: Any = dataclasses.field(default=None, repr=False, compare=False)
-    problem: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def grid_shares(self) -> np.ndarray:

@@ -25,9 +25,9 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.base.text import columns, percent
 from thermospin.device.device import OF, LooseFace, stretched
+from thermospin.inference.misfit import Problem
 from thermospin.inference.predictors import RESIDUAL
 from thermospin.inference.result import FitResult
-from thermospin.inverse import Problem
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks as abreast
 from thermospin.quantities import key_of, quantity

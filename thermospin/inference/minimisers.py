@@ -1,0 +1,348 @@
+"""Minimisers of chi2: objects with one verb, and what is made of where they end."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy import optimize
+from scipy.stats import qmc
+
+from thermospin.base.errors import InputError
+from thermospin.data.rows import Row
+from thermospin.inference.identifiability import identifiability, moves
+from thermospin.inference.misfit import Misfit, Objective, Problem, pressed, pulls
+from thermospin.inference.parameters import Parameter
+from thermospin.inference.predictors import Copies, Predict
+from thermospin.inference.result import FitResult, Fitted
+from thermospin.model import Progress
+from thermospin.parallel import tasks
+from thermospin.quantities import quantity
+
+#: Relative change of chi2, or of the parameters, at which minimisers end; in `fit`, where an evaluation is dear and a
+#: standard deviation is a few percent; and in all stages but the last.
+TOLERANCE = 1e-8
+FIT_TOLERANCE = 1e-5
+COARSE_TOLERANCE = 1e-3
+#: A fit that stops where a Gauss-Newton step promises to lower chi2 by more than this (a tenth of a standard deviation,
+#: squared; times the reduced chi2 if that is larger) has not converged, whatever the optimiser says.
+LARGEST_GAIN = 0.01
+
+#: Steps are halved so many times at most.
+HALVINGS = 20
+ENOUGH, TOO_MANY = "no step would lower chi2 by more than the tolerance", "the largest number of steps is reached"
+
+
+class End(NamedTuple):
+    """Where a minimiser ended: internal coordinates, whether it converged, and a message."""
+
+    x: np.ndarray
+    converged: bool
+    message: str
+
+
+class Minimiser(Protocol):
+    """A method that lowers chi2."""
+
+    @property
+    def name(self) -> str:
+        """Name in `fit(method=...)` and in reports."""
+        ...
+
+    def minimise(self, objective: Objective, x: np.ndarray, bounds: np.ndarray, tolerance: float) -> End:
+        """Lower chi2 from x (free,) within bounds (2, free), until it changes by less than a tolerance."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LeastSquares:
+    """Trust-region Gauss-Newton within bounds (scipy's trf).
+
+    Attributes:
+      max_evaluations: bound on the evaluations of a stage.
+    """
+
+    max_evaluations: int = 100
+    name = "least_squares"
+
+    def minimise(self, objective: Objective, x: np.ndarray, bounds: np.ndarray, tolerance: float) -> End:
+        """Run scipy; where residuals are NaN it shortens the step and tries again."""
+        end = optimize.least_squares(
+            objective.residuals,
+            x,
+            objective.jacobian,
+            bounds=(bounds[0], bounds[1]),
+            method="trf",
+            x_scale="jac",
+            ftol=tolerance,
+            xtol=tolerance,
+            gtol=tolerance,
+            max_nfev=self.max_evaluations,
+        )
+        return End(end.x, end.status > 0, str(end.message).rstrip(".").replace("`", ""))
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Gradient descent with Adam, gradient J' r: slow, and a check on `LeastSquares`.
+
+    Ends when a Gauss-Newton step would lower chi2 by less than a tolerance times chi2 or 1, whichever is larger; see
+    `Objective.gain`.
+
+    Attributes:
+      max_evaluations: bound on the steps of a stage.
+      learning_rate: first step in internal coordinates (0.05: 5 % of a value); falls to 0 along half a cosine.
+    """
+
+    max_evaluations: int = 1000
+    learning_rate: float = 0.05
+    name = "adam"
+
+    def minimise(self, objective: Objective, x: np.ndarray, bounds: np.ndarray, tolerance: float) -> End:
+        """Descend along the scaled gradient, in shorter steps where there is no solution."""
+        import optax
+
+        optimiser = optax.scale_by_adam()
+        rate = optax.cosine_decay_schedule(self.learning_rate, self.max_evaluations)
+        state = optimiser.init(x)
+        for number in range(self.max_evaluations):
+            residuals, jacobian = objective.residuals(x), objective.jacobian(x)
+            if objective.gain(x, bounds) <= tolerance * max(np.sum(residuals**2), 1.0):
+                return End(x, True, ENOUGH)
+            update, state = optimiser.update(jacobian.T @ residuals, state)
+            trial = np.clip(x - float(rate(number)) * np.asarray(update, float), *bounds)
+            for _ in range(HALVINGS):
+                if np.all(np.isfinite(objective.residuals(trial))):
+                    break
+                # Half the step, and no momentum that would carry on towards where there is no solution.
+                trial, state = (x + trial) / 2, optimiser.init(x)
+            else:
+                return End(x, False, "there is no solution nearby")
+            x = trial
+        return End(x, False, TOO_MANY)
+
+
+@dataclasses.dataclass(frozen=True)
+class LBFGS:
+    """L-BFGS, which knows the gradient of chi2 alone, with backtracking; ends as `Adam` does.
+
+    Attributes:
+      max_evaluations: bound on the evaluations of a stage.
+    Source: Nocedal and Wright, Numerical Optimization (2006), algorithms 3.1 and 7.4.
+    """
+
+    max_evaluations: int = 300
+    name = "lbfgs"
+
+    def minimise(self, objective: Objective, x: np.ndarray, bounds: np.ndarray, tolerance: float) -> End:
+        """Take quasi-Newton steps along coordinates that do not press against a bound."""
+        import jax
+        import optax
+
+        optimiser = optax.scale_by_lbfgs(memory_size=10)
+        # Compiled as one: eagerly it is a hundred small programs.
+        step_of = jax.jit(optimiser.update)
+        state, left, inactive = optimiser.init(x), self.max_evaluations, np.zeros(len(x), bool)
+        while left > 0:
+            residuals = objective.residuals(x)
+            value, gradient = float(np.sum(residuals**2)) / 2, objective.jacobian(x).T @ residuals
+            if objective.gain(x, bounds) <= 2 * tolerance * max(value, 0.5):
+                return End(x, True, ENOUGH)
+            before, inactive = inactive, pressed(x, gradient, bounds)
+            gradient = np.where(inactive, 0.0, gradient)
+            if np.any(inactive != before):
+                state = optimiser.init(x)  # the curvature seen so far was that of other coordinates
+            update, state = step_of(gradient, state, x)
+            step = -np.asarray(update, float)
+            if step @ gradient >= 0:
+                state, step = optimiser.init(x), -gradient
+            if not np.any(state.diff_params_memory):
+                # No curvature is known yet: take a tenth of a value, a moderate step in every coordinate.
+                step = step * min(1.0, 0.1 / float(np.max(np.abs(step))))
+            for _ in range(HALVINGS):
+                left -= 1
+                trial = np.clip(x + step, *bounds)
+                # NaN, where there is no solution, compares as false.
+                if float(np.sum(objective.residuals(trial) ** 2)) / 2 <= value + 1e-4 * gradient @ (trial - x):
+                    break
+                step = step / 2
+            else:
+                return End(x, False, "no step along the gradient lowers chi2")
+            x = trial
+        return End(x, False, TOO_MANY)
+
+
+#: Minimisers by the name that `fit(method=...)` takes.
+MINIMISERS: dict[str, Minimiser] = {known.name: known for known in (LeastSquares(), Adam(), LBFGS())}
+
+
+def scattered(free: Sequence[Parameter], starts: int) -> list[np.ndarray]:
+    """Starts in internal coordinates: the given one, and points of a Sobol sequence around it or within given bounds.
+
+    Around: logarithms within a factor of 3, artanh(P) within 1, linear ones from minus the value to three times it.
+    """
+    first = np.array([each.internal(each.start) for each in free])
+    reach = np.array([{"log": math.log(3.0), "atanh": 1.0, "linear": 2.0}[each.kind.transform] for each in free])
+    lower = [each.internal(each.lower) if each.bounds else x - r for each, x, r in zip(free, first, reach, strict=True)]
+    upper = [each.internal(each.upper) if each.bounds else x + r for each, x, r in zip(free, first, reach, strict=True)]
+    low, high = (np.where(np.isfinite(each), each, first + sign * reach) for each, sign in ((lower, -1), (upper, 1)))
+    limits = np.array([[each.internal(each.lower), each.internal(each.upper)] for each in free]).T
+    # The first point of the sequence is a corner.
+    points = qmc.Sobol(len(free), scramble=False).random_base2((max(starts, 1) - 1).bit_length())[1:starts]
+    return [first, *(np.clip(low + point * (high - low), *limits) for point in points)]
+
+
+def minimise(
+    minimiser: Minimiser,
+    stages: Sequence[Predict],
+    rows: Misfit | Sequence[Row],
+    free: Sequence[Parameter],
+    fixed: Mapping[str, float] | None = None,
+    *,
+    rescaled: bool = False,
+    starts: int = 1,
+    copies: Copies | None = None,
+    tolerance: float = TOLERANCE,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Minimise chi2 stage by stage, and return the statistics of the end.
+
+    Args:
+      minimiser: the method.
+      stages: models of the same data, cheap ones first; each starts where the one before ended, the last decides.
+      rows: measured signals, or `Misfit` of them.
+      free: parameters to fit.
+      fixed: every other number that the models need, SI units.
+      rescaled: multiply the covariance by the reduced chi2.
+      starts: number of starts of the first stage, see `scattered`; the lowest of the minima goes on.
+      copies: of the first stage, to run starts concurrently; None: sequentially.
+      tolerance: relative change of chi2 or of the parameters at which the last stage ends.
+      progress: callback for chi2 and the parameters at every evaluation.
+    Raises:
+      ValueError: no rows, no parameters, or no solution at the start.
+    """
+    check_rows(rows.rows if isinstance(rows, Misfit) else rows, [each.name for each in free], rescaled)
+    misfit = rows if isinstance(rows, Misfit) else Misfit(rows)
+    x = first = np.array([each.internal(each.start) for each in free])
+    bounds = np.array([[each.internal(each.lower), each.internal(each.upper)] for each in free]).T
+    evaluations = 0
+    minima: list[tuple[float, dict[str, float]]] = []
+    start = dict(fixed or {}) | {each.name: each.start for each in free}
+    before = None
+    for number, predict in enumerate(stages, 1):
+        last = number == len(stages)
+        if last and number > 1:
+            before = np.asarray(predict(start, ())[0], float)
+
+        def count(chi2: float, values: Mapping[str, float], number: int = number) -> None:
+            nonlocal evaluations
+            evaluations += 1
+            if progress is not None:
+                numbers = ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
+                found = f"chi2 = {chi2:.4g}" if math.isfinite(chi2) else "no solution"
+                progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {found} at {numbers}")
+
+        objective = Objective(predict, misfit, free, fixed or {}, count)
+        if number > 1 and not np.all(np.isfinite(objective.residuals(x))):
+            x = first  # the cheaper model led astray
+        if not np.all(np.isfinite(objective.residuals(x))):
+            where = ", ".join(f"{k} = {quantity(k, v)}" for k, v in objective.values_at(x).items())
+            raise InputError(f"the model has no solution at the start of stage {number}: {where}; start elsewhere")
+        if last and before is None:
+            before = objective.values
+        wanted = tolerance if last else COARSE_TOLERANCE
+        if number == 1 and starts > 1:
+            minima, x = _lowest(minimiser, objective, scattered(free, starts), bounds, copies)
+        x, converged, message = minimiser.minimise(objective, x, bounds, wanted)
+    objective.evaluate(x)
+    assert before is not None
+    values = objective.values_at(x)
+    chi2 = float(np.sum(objective.residuals(x) ** 2))
+    gain = objective.gain(x, bounds)
+    spare = len(misfit.rows) + len(misfit.priors) - len(free)
+    if converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(spare, 1)):
+        # Steps get short at the edge of where the model has a solution, which an optimiser takes for a minimum.
+        converged, message = False, f"stopped short of a minimum, a step promises to lower chi2 by {gain:.2g}"
+    found = identifiability(objective.sensitivity, misfit, values, objective.values)
+    covariance = found.covariance() * (chi2 / spare if rescaled else 1.0)
+    stds = np.sqrt(np.diag(covariance))
+    parameters = {
+        each.name: Fitted(
+            values[each.name], float(std), each.unit, each.start, each.lower, each.upper, each.pinned(values[each.name])
+        )
+        for each, std in zip(free, stds, strict=True)
+    }
+    return FitResult(
+        parameters=parameters,
+        covariance=covariance,
+        rescaled=rescaled,
+        rows=misfit.rows,
+        before=before,
+        after=objective.values,
+        pulls=pulls(objective.values, misfit.rows),
+        chi2=chi2,
+        evaluations=evaluations,
+        converged=converged and math.isfinite(chi2),
+        message=message,
+        method=minimiser.name,
+        identifiability=found,
+        sensitivity=objective.sensitivity,
+        problem=Problem(stages[-1], misfit, tuple(free), dict(fixed or {})),
+        moves=moves(objective.sensitivity, misfit, values, objective.values),
+        priors={name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values},
+        minima=tuple(minima),
+    )
+
+
+def _lowest(
+    minimiser: Minimiser, objective: Objective, starts: Sequence[np.ndarray], bounds: np.ndarray, copies: Copies | None
+) -> tuple[list[tuple[float, dict[str, float]]], np.ndarray]:
+    """The minima from many starts, the lowest first, each once, and the coordinates of the lowest."""
+    size = 1 if copies is None else copies.size
+
+    def end(number: int) -> tuple[float, np.ndarray] | None:
+        x, own = starts[number], objective
+        if copies is not None and size > 1:
+            own = objective.of(copies.of(f"start {number + 1}"))
+        if not np.all(np.isfinite(own.residuals(x))):
+            return None
+        x, converged, _ = minimiser.minimise(own, x, bounds, COARSE_TOLERANCE)
+        return (float(np.sum(own.residuals(x) ** 2)), x) if converged else None
+
+    ends = tasks.results((functools.partial(end, number) for number in range(len(starts))), size)
+    found = [each for each in ends if each is not None]
+    if not found:
+        return [], starts[0]
+    found.sort(key=lambda pair: pair[0])
+    distinct: list[tuple[float, np.ndarray]] = []
+    for chi2, x in found:
+        # Apart: a tenth in any coordinate, which are logarithms or in units of the start.
+        if all(np.max(np.abs(x - other)) > 0.1 for _, other in distinct):
+            distinct.append((chi2, x))
+    return [(chi2, objective.values_at(x)) for chi2, x in distinct], found[0][1]
+
+
+def check_rows(rows: Sequence[Row], free: Sequence[str], rescaled: bool) -> None:
+    """Raise `InputError` for rows and parameters that cannot be fitted."""
+    if not rows:
+        raise InputError("there are no measured rows, expected at least one")
+    if not free:
+        raise InputError("there is no parameter to fit, expected at least one")
+    for row in rows:
+        if not (math.isfinite(row.value) and math.isfinite(row.std) and row.std > 0):
+            raise InputError(
+                f"{row.experiment} {row.signal}: got {row.value:g} with std {row.std:g}, "
+                f"expected a finite value and a finite std above 0"
+            )
+    twice = [name for name, times in Counter(free).items() if times > 1]
+    if twice:
+        raise InputError(f"parameter to fit is there more than once: {', '.join(twice)}")
+    if rescaled and len(rows) <= len(free):
+        raise InputError(
+            f"rescaled standard deviations need more rows than parameters, got {len(rows)} rows for {len(free)}"
+        )

@@ -1,0 +1,234 @@
+"""Misfit between a model and data, with priors, and its residuals in the coordinates that minimisers use.
+
+Everything here works on a `Predict` callable, values and Jacobian of the data rows for given parameters: this module
+knows no grid index and no solver. The misfit is
+
+    chi2(p) = r' C^-1 r + sum over priors ((p - mean)/std)^2,   r = model(p) - value,  |model(p)| - |value| if unsigned,
+
+with the covariance C of the data, diagonal unless their correlation is given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from thermospin.base.errors import InputError
+from thermospin.data.rows import Row
+from thermospin.inference.parameters import AT_BOUND, Parameter
+from thermospin.inference.predictors import Copies, Predict
+from thermospin.model import Model
+
+#: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.
+RANK_CUTOFF = 1e-8
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """What is known of a parameter besides the data: a Gaussian of its value, SI units."""
+
+    mean: float
+    std: float
+
+
+class Misfit:
+    """Residuals that chi2 is the sum of squares of: those of the data, made independent, and those of the priors.
+
+    Args:
+      rows: the data.
+      correlation: of the data (rows, rows); None: independent.
+      priors: by the name of a parameter.
+    Raises:
+      ValueError: the correlation is no positive definite matrix of that size with ones on its diagonal.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], correlation: np.ndarray | None = None, priors: Mapping[str, Prior] | None = None
+    ) -> None:
+        self.rows, self.priors = tuple(rows), dict(priors or {})
+        self._stds = np.array([row.std for row in rows])
+        self._factor = None
+        if correlation is not None:
+            # The magnitude of a negative value moves against the value.
+            turned = np.where([not row.polarity_known and row.value < 0 for row in rows], -1.0, 1.0)
+            self._factor = np.linalg.cholesky(_checked(correlation, rows) * turned[:, None] * turned)
+
+    def residuals(self, values: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
+        """L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""
+        own = [(parameters[name] - prior.mean) / prior.std for name, prior in self._among(parameters)]
+        return np.concatenate([self._independent(pulls(values, self.rows)), own])
+
+    def jacobian(self, values: np.ndarray, sensitivity: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """d residuals/d p in units of 1/p (rows + priors, names), from d value/d p (rows, names)."""
+        scaled = (_signs(values, self.rows) / self._stds)[:, None] * sensitivity
+        own = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
+        return np.concatenate([self._independent(scaled), np.reshape(own, (len(own), len(names)))])
+
+    def whitening(self) -> np.ndarray:
+        """L^-1/std, which makes errors of the rows independent and of size 1 (rows, rows) [A^n/V]."""
+        return self._independent(np.diag(1 / self._stds))
+
+    def _among(self, names: Sequence[str] | Mapping[str, float]) -> list[tuple[str, Prior]]:
+        return [(name, prior) for name, prior in self.priors.items() if name in names]
+
+    def _independent(self, values: np.ndarray) -> np.ndarray:
+        if self._factor is None:
+            return values
+        if not np.all(np.isfinite(values)):
+            return np.full(values.shape, math.nan)
+        return linalg.solve_triangular(self._factor, values, lower=True)
+
+
+def _checked(correlation: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
+    matrix = np.asarray(correlation, float)
+    if matrix.shape != (len(rows), len(rows)):
+        raise InputError(f"correlation: got shape {matrix.shape}, expected ({len(rows)}, {len(rows)}), as many as rows")
+    # Round-off of a matrix that was divided by its diagonal is a few 1e-16.
+    if not (np.allclose(np.diag(matrix), 1.0) and np.allclose(matrix, matrix.T)):
+        raise InputError("correlation: got other numbers, expected a symmetric matrix with ones on its diagonal")
+    smallest = float(np.linalg.eigvalsh(matrix)[0])
+    if smallest <= 0:
+        raise InputError(
+            f"correlation: got smallest eigenvalue {smallest:.2g}, expected one above 0: rows that are exact "
+            "combinations of others, such as P, AP and spin together, count twice; leave them out"
+        )
+    return matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a fit minimises, for what comes after it: profiles, posteriors, budgets.
+
+    Attributes:
+      predict: the model of the last stage.
+      misfit: data and priors, error bars of the grid included.
+      free: the parameters varied.
+      fixed: every other number of the model, SI units.
+      models: of the last stage, one for each device; empty where `predict` was not made of any.
+      of: the same `Predict` made of other models of the same experiments.
+      copies: the model, to be asked side by side; None where `predict` is all there is.
+    """
+
+    predict: Predict
+    misfit: Misfit
+    free: tuple[Parameter, ...]
+    fixed: Mapping[str, float]
+    models: tuple[Model, ...] = ()
+    of: Callable[[Sequence[Model]], Predict] | None = None
+    copies: Copies | None = None
+
+    @property
+    def size(self) -> int:
+        """How many questions are best asked at a time."""
+        return 1 if self.copies is None else self.copies.size
+
+    def copy(self, name: str = "") -> Problem:
+        """The same problem to be worked on beside others, see `Copies.of`; itself if one is all there is."""
+        return self if self.copies is None or self.size == 1 else replace(self, predict=self.copies.of(name))
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """In internal coordinates (2, free)."""
+        return np.array([[each.internal(each.lower), each.internal(each.upper)] for each in self.free]).T
+
+    def objective(self, notify: Callable[[float, Mapping[str, float]], None] | None = None) -> Objective:
+        """Residuals and their Jacobian."""
+        return Objective(self.predict, self.misfit, self.free, self.fixed, notify or (lambda chi2, values: None))
+
+    def coordinates(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Internal coordinates of values, or of `FitResult.parameters`."""
+        return np.array([each.internal(getattr(values[each.name], "value", values[each.name])) for each in self.free])
+
+
+class Objective:
+    """Residuals and their Jacobian (residuals, free) in internal coordinates x, one point remembered; see `Misfit`.
+
+    Args:
+      predict: the model.
+      misfit: the data, or `Misfit` of them.
+      free: parameters to vary.
+      fixed: every other number of the model.
+      notify: is called after each evaluation with chi2 (NaN: no solution there) and the values of the parameters.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        misfit: Misfit | Sequence[Row],
+        free: Sequence[Parameter],
+        fixed: Mapping[str, float],
+        notify: Callable[[float, Mapping[str, float]], None],
+    ) -> None:
+        self._misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+        self._predict, self._free, self._fixed, self._notify = predict, free, dict(fixed), notify
+        self._point: np.ndarray | None = None
+
+    def of(self, predict: Predict) -> Objective:
+        """The same of another model."""
+        return Objective(predict, self._misfit, self._free, self._fixed, self._notify)
+
+    def values_at(self, x: np.ndarray) -> dict[str, float]:
+        """Free parameters at x, in SI units."""
+        return {each.name: each.value(float(xi)) for each, xi in zip(self._free, x, strict=True)}
+
+    def evaluate(self, x: np.ndarray) -> None:
+        """Computes `values` (rows,) and `sensitivity` (rows, free), both in SI units, if they are not there already."""
+        if self._point is not None and np.array_equal(x, self._point):
+            return
+        names = [each.name for each in self._free]
+        parameters = self.values_at(x)
+        values, sensitivity = self._predict(self._fixed | parameters, names)
+        self.values, self.sensitivity = np.asarray(values, float), np.asarray(sensitivity, float)
+        if not np.all(np.isfinite(self.sensitivity)):
+            self.values = np.full(len(self._misfit.rows), math.nan)
+        self._point = np.array(x)
+        with np.errstate(over="ignore"):
+            chi2 = float(np.sum(self.residuals(x) ** 2))
+        if math.isinf(chi2):
+            # Beyond what a float holds, which no optimiser can compare: as good as no solution.
+            self.values, chi2 = np.full(len(self._misfit.rows), math.nan), math.nan
+        self._notify(chi2, parameters)
+
+    def residuals(self, x: np.ndarray) -> np.ndarray:
+        """See `Misfit.residuals`."""
+        self.evaluate(x)
+        return self._misfit.residuals(self.values, self.values_at(x))
+
+    def gain(self, x: np.ndarray, bounds: np.ndarray) -> float:
+        """What a Gauss-Newton step would lower chi2 by: the square of the residuals' part within the range of J.
+
+        Parameters that press against a bound (2, free) do not count. Source: Bates and Watts, Technometrics 23, 179
+        (1981), the relative offset criterion.
+        """
+        residuals, jacobian = self.residuals(x), self.jacobian(x)
+        gradient = jacobian.T @ residuals
+        inner = jacobian[:, ~pressed(x, gradient, bounds)]
+        return float(np.sum((inner @ np.linalg.lstsq(inner, residuals, rcond=RANK_CUTOFF)[0]) ** 2))
+
+    def jacobian(self, x: np.ndarray) -> np.ndarray:
+        """d residuals/d x (residuals, free)."""
+        self.evaluate(x)
+        slopes = np.array([each.slope(float(xi)) for each, xi in zip(self._free, x, strict=True)])
+        return self._misfit.jacobian(self.values, self.sensitivity, [each.name for each in self._free]) * slopes
+
+
+def pressed(x: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Which coordinates sit at a bound and would go beyond it."""
+    return (x - bounds[0] <= AT_BOUND) & (gradient > 0) | (bounds[1] - x <= AT_BOUND) & (gradient < 0)
+
+
+def pulls(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
+    """(model - value)/std of each row, of the magnitudes where the polarity is not known (rows,) [1]."""
+    measured = np.array([row.value if row.polarity_known else abs(row.value) for row in rows])
+    return (_signs(values, rows) * values - measured) / np.array([row.std for row in rows])
+
+
+def _signs(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
+    known = np.array([row.polarity_known for row in rows])
+    return np.where(~known & (values < 0), -1.0, 1.0)
