@@ -753,9 +753,7 @@ def test_a_step_that_fails_is_tried_once_more_with_a_new_preconditioner(monkeypa
     solver = Solver(monkeypatch)
     solver.refreshed, told = [], []
     solver.fails = lambda number: number in (2, 4, 5)
-    predict = predictors.Predictor(
-        signals.build(device, cells=None, order=2, progress=None), data, progress=told.append
-    )
+    predict = predictors.Predictor(solver.build(device, cells=None, order=2, progress=None), data, progress=told.append)
     good = device.parameters()
     assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == []
     assert np.all(np.isfinite(predict(good, ["zeta"])[0])) and solver.refreshed == [2]
@@ -769,9 +767,7 @@ def test_a_slow_preconditioner_is_replaced_and_the_next_one_judged_by_itself(mon
     solver.refreshed, told = [], []
     rates = iter([2.0, math.nan, 2.5, 2.7, math.nan, 4.0, 5.1, 5.3, 4.0])
     solver.rate = lambda number: next(rates)
-    predict = predictors.Predictor(
-        signals.build(device, cells=None, order=2, progress=None), data, progress=told.append
-    )
+    predict = predictors.Predictor(solver.build(device, cells=None, order=2, progress=None), data, progress=told.append)
     made = []
     for _ in range(9):
         predict(device.parameters(), ["zeta"])
@@ -784,7 +780,7 @@ def test_an_unphysical_trial_is_no_solution(monkeypatch: pytest.MonkeyPatch) -> 
     # bath sigma S_s^2 (1 - P^2)/4 = 304 W/(m K) for S_s = 1 mV/K, ten times the kappa of Py.
     solver = Solver(monkeypatch)
     device = load("slachter2010")
-    predict = predictors.Predictor(signals.build(device, cells=None, order=2, progress=None), rows("R2.spin"))
+    predict = predictors.Predictor(solver.build(device, cells=None, order=2, progress=None), rows("R2.spin"))
     good = device.parameters()
     assert np.all(np.isfinite(predict(good, ["Py.S_s"])[0]))
     values, jacobian = predict(good | {"Py.S_s": -1e-3}, ["Py.S_s"])
