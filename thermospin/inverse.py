@@ -65,7 +65,7 @@ def fit(
       cells, order: of the grid, as for `signals.build`.
       progress: is told what goes on.
       method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.
-      bounds: {name: (lower, upper)} in SI units, in place of the defaults of `KINDS` and of the ranges of dimensions;
+      bounds: {name: (lower, upper)} in SI units, in place of the defaults and of the ranges of dimensions;
         those of a parameter that `choose` leaves out do nothing.
       priors: {name: (mean, std)} in SI units, Gaussian, of free parameters; what is known of them besides the data.
       ties: parameters that follow free ones, value = factor * value of the other.

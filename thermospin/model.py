@@ -23,14 +23,13 @@ from thermospin.geometry.outlines import Regions
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel import sharding as sharded
+from thermospin.quantities import MATERIAL, QUANTITIES, key_of
 from thermospin.solve import Preconditioner, System
 
 Scalar = float | Float[Array, ""]
 #: Values of everything that can be fitted, by name ("Py.S_s", "zeta"), in SI units: see `Device.parameters`.
 Parameters = Mapping[str, Scalar]
 Progress = Callable[[str], None]
-#: Keys of the parameters that enter the preconditioner, which knows no Seebeck and no Peltier effect.
-CONDUCTION = ("sigma", "P", "kappa", "lambda_sf")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,9 +87,7 @@ class Model:
         """Whether a preconditioner for these parameters would be another one; those left out are the device's own."""
         wanted = {**self.parameters, **parameters}
         return any(
-            float(wanted[name]) != value
-            for name, value in self.built_for.items()
-            if name.rpartition(".")[2] in CONDUCTION
+            float(wanted[name]) != value for name, value in self.built_for.items() if QUANTITIES[key_of(name)].conducts
         )
 
     def refreshed(self, parameters: Parameters) -> Model:
@@ -214,14 +211,17 @@ class Constitution:
         """
         rows: list[tuple[Scalar, ...]] = []
         for (material, magnet), metal in zip(self.domains, self.metals, strict=True):
-            kappa = parameters[f"{material}.kappa"]
             if not metal:
+                kappa = parameters[f"{material}.kappa"]
                 rows.append((0.0, 0.0, 0.0, 0.0, kappa / self.bath, 0.0, 0.0))
                 continue
-            keys = ("sigma", "P", "S", "S_s", "lambda_sf")
-            sigma, P, S, S_s, length = (parameters[f"{material}.{key}"] for key in keys)
             sign = 1 if magnet is None else signs.get(magnet, 1)
-            P, S_s = sign * P, sign * S_s
+            values = {
+                key: sign * parameters[f"{material}.{key}"] if row.reverses else parameters[f"{material}.{key}"]
+                for key, row in MATERIAL.items()
+            }
+            sigma, P, S, S_s = (values[key] for key in ("sigma", "P", "S", "S_s"))
+            kappa, length = values["kappa"], values["lambda_sf"]
             up, down = sigma * (1 + P) / 2, sigma * (1 - P) / 2
             S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
             relaxation = (1 - P * P) * sigma / (4 * length * length)

@@ -1,37 +1,120 @@
-"""The quantities of the model: unit, and how each is shown."""
+"""The quantities of the model: one row for each value of a material, for zeta and for lengths.
+
+To add a value of materials, add its row here, a field of `device.materials.Material`, and the term of the equations
+that uses it (`model.Constitution`).
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal
+
 from thermospin.base import units
 
-#: Keys of a material, each with the kind of quantity it is.
-KEYS = {
-    "sigma": "conductivity",
-    "P": "number",
-    "S": "seebeck",
-    "S_s": "seebeck",
-    "kappa": "thermal_conductivity",
-    "lambda_sf": "length",
-}
 
-#: Unit of each key in a `parameters()` dictionary.
-SI_UNITS = {key: units.KINDS[kind].unit for key, kind in KEYS.items()} | {"length": "m"}
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """What the program knows of one quantity, whatever material or device it belongs to.
 
-#: How each key of a material is printed: unit and its size in SI.
-SHOWN = {
-    "sigma": ("S/m", 1.0),
-    "P": ("", 1.0),
-    "S": ("uV/K", 1e-6),
-    "S_s": ("uV/K", 1e-6),
-    "kappa": ("W/(m K)", 1.0),
-    "lambda_sf": ("nm", 1e-9),
-}
+    Attributes:
+      symbol: its name in files and equations.
+      kind: key of `units.KINDS`, which has its SI unit.
+      shown, size: unit that it is printed in, and the size of that unit in SI.
+      transform: internal coordinate x of a value p in a fit: "linear" p/scale, "log" ln p, "atanh" artanh p.
+      lower, upper: default bounds of a fit, SI units.
+      typical: size that changes are measured by where the value is 0, SI units.
+      usual_std: relative standard deviation that a value held fixed is given where nobody says better.
+      allows, expected: test of a finite value, and what messages say is expected.
+      needed_by: bodies whose material has to give it: those that conduct charge ("metals"), or all of them; "none": 0
+        where it is left out.
+      conducts: whether it enters the preconditioner, which knows no Seebeck and no Peltier effect.
+      reverses: whether it changes its sign with the magnet.
+    """
+
+    symbol: str
+    kind: str
+    shown: str = ""
+    size: float = 1.0
+    transform: Literal["linear", "log", "atanh"] = "linear"
+    lower: float = -math.inf
+    upper: float = math.inf
+    typical: float = math.nan
+    usual_std: float = 0.0
+    allows: Callable[[float], bool] = math.isfinite
+    expected: str = ""
+    needed_by: Literal["none", "metals", "all"] = "none"
+    conducts: bool = False
+    reverses: bool = False
+
+    @property
+    def unit(self) -> str:
+        """SI unit."""
+        return units.KINDS[self.kind].unit
+
+    def fault(self, value: float) -> str | None:
+        """Describe what is wrong with a value, None if it is within the model."""
+        if math.isfinite(value) and self.allows(value):
+            return None
+        return f"{self.symbol}: got {value:g}, expected {self.expected or f'a finite {self.symbol}'}"
+
+
+def _positive(value: float) -> bool:
+    return value > 0
+
+
+def _not_negative(value: float) -> bool:
+    return value >= 0
+
+
+# Default bounds are where the model loses its meaning, not guesses of the value: worse than a poor metal to purer than
+# any; below aerogel to above cold crystals; half a bond length to beyond any metal; and |P| < 1. Usual standard
+# deviations: films are measured by their resistance to a few percent; heat conductivities and Seebeck coefficients of
+# films are hardly known.
+_MATERIAL = (
+    Quantity(
+        "sigma", "conductivity", "S/m", transform="log", lower=1e2, upper=1e11, usual_std=0.05, conducts=True,
+        allows=_not_negative, expected="sigma >= 0 S/m (0: carries heat only)",
+    ),
+    Quantity(
+        "P", "number", transform="atanh", lower=-0.999, upper=0.999, typical=0.1, usual_std=0.2, conducts=True,
+        reverses=True, allows=lambda value: abs(value) < 1, expected="|P| < 1",
+    ),
+    Quantity("S", "seebeck", "uV/K", 1e-6, typical=1e-5, usual_std=0.2),
+    Quantity("S_s", "seebeck", "uV/K", 1e-6, typical=1e-6, usual_std=0.5, reverses=True),
+    Quantity(
+        "kappa", "thermal_conductivity", "W/(m K)", transform="log", lower=1e-3, upper=1e5, usual_std=0.2,
+        conducts=True, allows=_positive, expected="kappa > 0 W/(m K)", needed_by="all",
+    ),
+    Quantity(
+        "lambda_sf", "length", "nm", 1e-9, transform="log", lower=1e-10, upper=1e-3, usual_std=0.3, conducts=True,
+        allows=_positive, expected="lambda_sf > 0 m", needed_by="metals",
+    ),
+)  # fmt: skip
+_OTHERS = (
+    Quantity("zeta", "number", lower=0.0, typical=1.0, allows=_not_negative, expected="a number >= 0"),
+    Quantity("length", "length", "nm", 1e-9, typical=1e-8),
+)
+
+#: Values of a material by symbol, in the order of all tables.
+MATERIAL = {row.symbol: row for row in _MATERIAL}
+#: Those that a body has which carries heat only.
+HEAT_ONLY = {symbol: row for symbol, row in MATERIAL.items() if row.needed_by == "all"}
+#: All quantities that can be fitted, by `key_of` their names.
+QUANTITIES = MATERIAL | {row.symbol: row for row in _OTHERS}
 
 
 def key_of(name: str) -> str:
-    """Key of a parameter: "S_s" of "Py.S_s" and of "wide:Py.S_s", "zeta" of "zeta", "length" of a dimension."""
+    """Return the symbol of a parameter: "S_s" of "wide:Py.S_s", "zeta" of "zeta", "length" of a dimension."""
     base = name.rpartition(":")[2]
     return base.rpartition(".")[2] if "." in base or base == "zeta" else "length"
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a parameter, a key of `units.KINDS`; "number" for a symbol that is not known."""
+    row = QUANTITIES.get(key_of(name))
+    return "number" if row is None else row.kind
 
 
 def quantity(name: str, value: float) -> str:
@@ -42,5 +125,10 @@ def quantity(name: str, value: float) -> str:
 
 def shown(name: str) -> tuple[str, float]:
     """Return the unit that a parameter is printed in, and its size in SI units."""
-    key = key_of(name)
-    return SHOWN["lambda_sf"] if key == "length" else SHOWN.get(key, ("", 1.0))
+    row = QUANTITIES.get(key_of(name))
+    return ("", 1.0) if row is None else (row.shown, row.size)
+
+
+def response_unit(harmonic: int | str) -> str:
+    """Return the SI unit of the response R_n: "V/A^2" for 2."""
+    return units.KINDS[f"R{harmonic}"].unit

@@ -10,7 +10,7 @@ from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import OF, LooseFace, Tie
-from thermospin.quantities import KEYS, key_of
+from thermospin.quantities import MATERIAL, QUANTITIES, key_of, kind_of
 
 
 def priors(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
@@ -104,9 +104,9 @@ def _pairs(
             if not (name and equals and len(sides) == 2):
                 raise InputError("which is none")
             key = key_of(name)
-            kind = {"zeta": "number", "length": "length"}.get(key) or KEYS.get(key)
-            if kind is None:
-                raise InputError(f"whose name ends in '{key}'; {nearest(key, [*KEYS, 'zeta'])}")
+            kind = kind_of(name)
+            if key not in QUANTITIES:
+                raise InputError(f"whose name ends in '{key}'; {nearest(key, [*MATERIAL, 'zeta'])}")
             if name in out:
                 raise InputError(f"the second one of {name}")
             ends = open_ends or (math.nan, math.nan)

@@ -14,7 +14,7 @@ import numpy as np
 
 from thermospin import analytic, inverse, operators, solve
 from thermospin.base import files as export
-from thermospin.base.units import KINDS, readable
+from thermospin.base.units import readable
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.device.device import Device, load
@@ -22,6 +22,7 @@ from thermospin.device.materials import Material
 from thermospin.grid import Grid, graded_lines
 from thermospin.inference.result import FitResult
 from thermospin.model import Constitution, Model, Progress, build
+from thermospin.quantities import response_unit
 from thermospin.report import figures as plotting
 from thermospin.signals import evaluate as signals
 
@@ -134,7 +135,7 @@ def table(rows: tuple[Row, ...], before: dict[tuple[str, str], float], after: di
     for column in ("experiment", "signal", "measured", "paper's model", "here, paper's parameters", "here, fitted"):
         shown.add_column(column, justify="left" if column in ("experiment", "signal") else "right", no_wrap=True)
     for row in rows:
-        key, unit = (row.experiment, row.signal), KINDS[f"R{row.harmonic}"].unit
+        key, unit = (row.experiment, row.signal), response_unit(row.harmonic)
         values = [row.value, PAPER_MODEL[key], before[key], after[key]]
         signal = row.signal if row.polarity_known else f"{row.signal} (sign unknown)"
         shown.add_row(row.experiment, signal, *(readable(value, unit) for value in values))

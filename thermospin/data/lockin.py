@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from thermospin.base.units import KINDS, readable
+from thermospin.base.units import readable
 from thermospin.data import experiment_file as sweepfile
 from thermospin.data import regression, switching
 from thermospin.data.experiment_file import FACTORS, SAME, Sweeps, Trace, root_of_two
 from thermospin.data.rows import DataError, Row
 from thermospin.data.switching import Levels, Switch
 from thermospin.device.device import Device
+from thermospin.quantities import response_unit
 
 #: Harmonics that are handed to fits. Higher ones hold what the model has not: coefficients that depend on temperature.
 HANDED = (1, 2)
@@ -114,7 +115,7 @@ class Measured:
         files = dict.fromkeys((each.trace.experiment, each.trace.source) for each in self.sweeps)
         lines = [line for file in files for line in _listed(*file, self.sweeps)]
         lines += [
-            f"{row.experiment} {row.signal} = {readable(row.value, KINDS[f'R{row.harmonic}'].unit, row.std)}"
+            f"{row.experiment} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
             for row in (*self.rows, *self.higher)
         ]
         return [*lines, *self.notes]
@@ -372,7 +373,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "signal": row.signal,
         "value": row.value,
         "std": row.std,
-        "unit": KINDS[f"R{row.harmonic}"].unit,
+        "unit": response_unit(row.harmonic),
         "polarity_known": row.polarity_known,
     }
 

@@ -20,6 +20,7 @@ from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import Device
+from thermospin.quantities import response_unit
 
 COLUMNS = ("experiment", "signal", "value", "std", "unit")
 OPTIONAL_COLUMNS = ("polarity",)
@@ -205,6 +206,6 @@ def write(rows: Iterable[Row], file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*COLUMNS, *OPTIONAL_COLUMNS])
     for row in rows:
-        unit = units.KINDS[f"R{row.harmonic}"].unit
+        unit = response_unit(row.harmonic)
         polarity = POLARITIES[not row.polarity_known]
         writer.writerow([row.experiment, row.signal, repr(row.value), repr(row.std), unit, polarity])

@@ -48,7 +48,7 @@ from thermospin.grid import AXES
 from thermospin.inference.predictors import RESIDUAL, Journal, Predict, Predictor
 from thermospin.model import Model, Parameters, Progress
 from thermospin.parallel import tasks as abreast
-from thermospin.quantities import SI_UNITS, key_of, quantity
+from thermospin.quantities import QUANTITIES, key_of, quantity, response_unit
 from thermospin.signals import dimension_slopes as shapes
 from thermospin.signals import evaluate as signals
 from thermospin.signals.ladders import Ladder, readings, solve_ladders
@@ -451,8 +451,8 @@ class Design:
 
 def _unit(pair: Pair) -> str:
     if pair[0] == STD:
-        return SI_UNITS[key_of(pair[1])] if "." in pair[1] else ""
-    return {HOTTEST: "K/A^2", DENSEST: "1/m^2"}.get(pair[1]) or signals.UNITS[int(pair[1][1])]
+        return QUANTITIES[key_of(pair[1])].unit if "." in pair[1] else ""
+    return {HOTTEST: "K/A^2", DENSEST: "1/m^2"}.get(pair[1]) or response_unit(pair[1][1])
 
 
 class _Enough(Exception):

@@ -38,6 +38,7 @@ from thermospin.geometry import boxes as layout
 from thermospin.geometry.outlines import outline_of
 from thermospin.inference.predictors import Journal, Predict, Predictor
 from thermospin.model import Progress
+from thermospin.quantities import response_unit
 from thermospin.signals import evaluate as signals
 
 #: Conductivity of a tile without metal, as a part of the metal's: nothing that counts, and the matrix stays regular.
@@ -212,7 +213,7 @@ class Form:
         """Signals before and after, and the gain."""
         table = [["signal", "whole canvas", "form"]]
         for pair in self.objective.wanted:
-            unit = signals.UNITS[int(pair[1][1])]
+            unit = response_unit(pair[1][1])
             ends = (self.start.signals[pair], self.end.signals[pair])
             table.append([" ".join(pair), *(readable(value, unit, bar) for value, bar in ends)])
         filled = sum(abs(float(polygons.area(outline_of(each)))) for each in self.pieces)

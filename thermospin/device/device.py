@@ -25,6 +25,7 @@ from thermospin.geometry.boxes import FACES, Layout, Plan
 from thermospin.geometry.dimensions import Coordinate, Dimension
 from thermospin.geometry.outlines import Regions, names_of
 from thermospin.grid import AXES, Box, Features, Prism, edges_across, width
+from thermospin.quantities import QUANTITIES
 
 #: Between the name of a device and that of a parameter which is its own in a fit of several: "wide:zeta".
 OF = ":"
@@ -373,7 +374,7 @@ def bath_fault(bath: float) -> str | None:
 
 def zeta_fault(zeta: float) -> str | None:
     """What is wrong with a factor on the Joule heat."""
-    return None if 0 <= zeta < float("inf") else f"zeta: got {zeta:g}, expected a number >= 0"
+    return QUANTITIES["zeta"].fault(zeta)
 
 
 def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid]) -> list[str]:

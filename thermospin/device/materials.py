@@ -16,7 +16,7 @@ from typing import Any
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.quantities import KEYS
+from thermospin.quantities import HEAT_ONLY, MATERIAL
 
 NOT_GIVEN = "not given: taken as 0"
 
@@ -65,28 +65,18 @@ class Material:
     @property
     def is_magnetic(self) -> bool:
         """Whether reversing it makes a difference."""
-        return self.is_metal and (self.P != 0 or self.S_s != 0)
+        return self.is_metal and any(getattr(self, key) != 0 for key, row in MATERIAL.items() if row.reverses)
 
     def values(self) -> dict[str, float]:
         """The numbers that the equations use, by key; kappa alone for a body that carries heat only."""
-        keys = KEYS if self.sigma != 0 else ("kappa",)
+        keys = MATERIAL if self.sigma != 0 else HEAT_ONLY
         return {key: getattr(self, key) for key in keys}
 
 
 def value_faults(values: Mapping[str, float]) -> list[str]:
     """What is wrong with the values given, each judged on its own, one line each."""
-    limits = {
-        "sigma": (lambda v: v >= 0, "sigma >= 0 S/m (0: carries heat only)"),
-        "P": (lambda v: abs(v) < 1, "|P| < 1"),
-        "kappa": (lambda v: v > 0, "kappa > 0 W/(m K)"),
-        "lambda_sf": (lambda v: v > 0, "lambda_sf > 0 m"),
-    }
-    faults = []
-    for key, value in values.items():
-        allowed, text = limits.get(key, (math.isfinite, f"a finite {key}"))
-        if not (math.isfinite(value) and allowed(value)):
-            faults.append(f"{key}: got {value:g}, expected {text}")
-    return faults
+    faults = (MATERIAL[key].fault(value) for key, value in values.items())
+    return [fault for fault in faults if fault is not None]
 
 
 def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None:
@@ -128,26 +118,26 @@ def card(name: str) -> dict[str, Any]:
 def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m") -> Material:
     """A material from entries as a card or a device file has them: {key: value or {value, source, kind?}, note?}."""
     values = {}
-    sources = {key: NOT_GIVEN for key in ("P", "S", "S_s")}
-    for key in KEYS:
+    sources = {key: NOT_GIVEN for key, row in MATERIAL.items() if row.needed_by == "none" and key != "sigma"}
+    for key, row in MATERIAL.items():
         if key in entries:
             entry = entries[key] if isinstance(entries[key], Mapping) else {"value": entries[key]}
-            values[key] = units.parse(
-                entry["value"], KEYS[key], length_unit=length_unit, key=f"material '{name}'.{key}"
-            )
+            values[key] = units.parse(entry["value"], row.kind, length_unit=length_unit, key=f"material '{name}'.{key}")
             kind = f" [P is {entry['kind']}]" if entry.get("kind") else ""
             sources[key] = entry.get("source", "no source given") + kind
     missing = missing_fault(values)
     if missing:
         raise MaterialError([f"material '{name}', {missing}"])
     if not values.get("sigma"):
-        sources = {key: text for key, text in sources.items() if key == "kappa"}
+        sources = {key: text for key, text in sources.items() if key in HEAT_ONLY}
     return Material(name=name, **values, sources=sources, note=entries.get("note", ""))
 
 
 def missing_fault(values: Mapping[str, float]) -> str | None:
     """Which keys have to be given and are not; S, S_s and P may be left out and are then 0."""
-    needed = ["kappa", "lambda_sf"] if values.get("sigma") else ["kappa"]
+    needed = list(HEAT_ONLY)
+    if values.get("sigma"):
+        needed = [key for key, row in MATERIAL.items() if row.needed_by != "none"]
     missing = [key for key in needed if key not in values]
     if not missing:
         return None

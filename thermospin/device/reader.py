@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, create_model
 
 from thermospin.base import units
 from thermospin.base.errors import InputError
@@ -24,7 +24,7 @@ from thermospin.device import gds, materials
 from thermospin.device import layer_stack as stack
 from thermospin.geometry.dimensions import Coordinate, Dimension, ExpressionError, names_in, parse
 from thermospin.grid import AXES
-from thermospin.quantities import KEYS
+from thermospin.quantities import MATERIAL
 
 _NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set length_unit = "nm", or write "5 nm"'
 
@@ -183,15 +183,8 @@ class _Experiment(Part):
     note: str = ""
 
 
-class _Material(Part):
-    card: str | None = None
-    note: str = ""
-    sigma: Annotated[Sourced, _sourced("conductivity")] = None
-    P: Annotated[Sourced, _sourced("number")] = None
-    S: Annotated[Sourced, _sourced("seebeck")] = None
-    S_s: Annotated[Sourced, _sourced("seebeck")] = None
-    kappa: Annotated[Sourced, _sourced("thermal_conductivity")] = None
-    lambda_sf: Annotated[Sourced, _sourced("length")] = None
+_VALUES: dict[str, Any] = {key: (Annotated[Sourced, _sourced(row.kind)], None) for key, row in MATERIAL.items()}
+_Material = create_model("_Material", __base__=Part, card=(str | None, None), note=(str, ""), **_VALUES)
 
 
 class _File(Part):
@@ -585,7 +578,7 @@ def _materials(
         elif name not in raw:
             continue  # neither in the file nor a card: the solid that names it is told
         if part is None:  # told already; judge the keys that are right all the same
-            keys = [key for key in KEYS if key in table]
+            keys = [key for key in MATERIAL if key in table]
             alone = [_silent(reader).read(_Material, {key: table[key]}, "")[0] for key in keys]
             wrong_keys = {key for key, one in zip(keys, alone, strict=True) if one is None}
             part = _Material.model_construct(
@@ -593,7 +586,7 @@ def _materials(
             )
             entries = {key: value for key, value in entries.items() if key not in wrong_keys}
         entries |= {key: value for key, value in part.model_dump(exclude={"card"}).items() if value}
-        values = {key: units.parse(entries[key]["value"], KEYS[key]) for key in KEYS if key in entries}
+        values = {key: units.parse(entries[key]["value"], row.kind) for key, row in MATERIAL.items() if key in entries}
         metal[name] = values.get("sigma", 0.0) != 0 if not faulty or "sigma" in values else None
         wrong = materials.value_faults(values)
         missing = None if faulty else materials.missing_fault(values)

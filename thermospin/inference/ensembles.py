@@ -25,7 +25,7 @@ from thermospin.device.device import Device
 from thermospin.inference.predictors import Journal, Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks as abreast
-from thermospin.quantities import KEYS, key_of
+from thermospin.quantities import kind_of
 from thermospin.signals.ladders import readings
 
 #: Of ensembles in journals.
@@ -81,15 +81,8 @@ def read(path: str | Path, device: Device) -> list[dict[str, float]]:
         for name, cell in zip(names, line, strict=True):
             if not cell.strip():
                 continue
-            kind = (
-                "number"
-                if name == "zeta"
-                else "length"
-                if key_of(name) == "length"
-                else KEYS.get(key_of(name), "number")
-            )
             try:
-                own[name] = _value(cell.strip(), kind)
+                own[name] = _value(cell.strip(), kind_of(name))
             except units.UnitError as why:
                 found.append(f"{path}: set {number}, {name}: {why}")
         sets.append(own)

@@ -4,56 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
 
 import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.quantities import SI_UNITS, key_of
+from thermospin.quantities import QUANTITIES, Quantity, key_of
 
 #: Distance from a bound, in internal coordinates (0.1 % of a value), below which a parameter counts as pinned there.
 AT_BOUND = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """How parameters of one key are varied.
-
-    Attributes:
-      transform: internal coordinate x of a value p: "linear" p/scale, "log" ln p, "atanh" artanh p.
-      lower, upper: default bounds in SI units.
-      typical: size that changes are measured by where the value is 0.
-    """
-
-    transform: Literal["linear", "log", "atanh"]
-    lower: float
-    upper: float
-    typical: float = math.nan
-
-
-#: Default bounds are where the model loses its meaning, not guesses of the value: worse than a poor metal to purer than
-#: any; below aerogel to above cold crystals; half a bond length to beyond any metal; and |P| < 1.
-KINDS = {
-    "sigma": Kind("log", 1e2, 1e11),
-    "P": Kind("atanh", -0.999, 0.999, typical=0.1),
-    "S": Kind("linear", -math.inf, math.inf, typical=1e-5),
-    "S_s": Kind("linear", -math.inf, math.inf, typical=1e-6),
-    "kappa": Kind("log", 1e-3, 1e5),
-    "lambda_sf": Kind("log", 1e-10, 1e-3),
-    "zeta": Kind("linear", 0.0, math.inf, typical=1.0),
-    "length": Kind("linear", -math.inf, math.inf, typical=1e-8),
-}
-
-
-@dataclasses.dataclass(frozen=True)
 class Parameter:
-    """A number to fit, and the coordinate x it is varied in; see `Kind`.
+    """A number to fit, and the coordinate x it is varied in; see `quantities.Quantity`.
 
     Attributes:
       name: "Py.S_s", "zeta".
       start: where to begin, SI units.
-      bounds: lower and upper, SI units; None: those of `KINDS`.
+      bounds: lower and upper, SI units; None: those of `QUANTITIES`.
     Raises:
       ValueError: an unknown key, bounds the wrong way round or outside the model, or a start outside the bounds.
     """
@@ -64,8 +33,8 @@ class Parameter:
 
     def __post_init__(self) -> None:
         """Checks name, bounds and start."""
-        if self.key not in KINDS:
-            raise InputError(f"parameter '{self.name}' cannot be fitted; {nearest(self.key, KINDS)}")
+        if self.key not in QUANTITIES:
+            raise InputError(f"parameter '{self.name}' cannot be fitted; {nearest(self.key, QUANTITIES)}")
         bounds = f"[{self.lower:g}, {self.upper:g}] {self.unit}".rstrip()
         limits = self.internal(self.lower), self.internal(self.upper)
         if not limits[0] < limits[1]:
@@ -80,13 +49,13 @@ class Parameter:
 
     @property
     def key(self) -> str:
-        """Key of `KINDS`."""
+        """Key of `QUANTITIES`."""
         return key_of(self.name)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Quantity:
         """How it is varied."""
-        return KINDS[self.key]
+        return QUANTITIES[self.key]
 
     @property
     def lower(self) -> float:
@@ -101,7 +70,7 @@ class Parameter:
     @property
     def unit(self) -> str:
         """SI unit."""
-        return SI_UNITS.get(self.key, "")
+        return self.kind.unit
 
     @property
     def scale(self) -> float:
@@ -145,4 +114,4 @@ class Parameter:
 
 def size_of(name: str, value: float) -> float:
     """Return the size of a value, or the one that changes are measured by where it is 0."""
-    return value or KINDS[key_of(name)].typical
+    return value or QUANTITIES[key_of(name)].typical

@@ -14,11 +14,11 @@ import numpy as np
 from scipy import special
 
 from thermospin.base.text import columns, percent
-from thermospin.base.units import KINDS, readable_unit
+from thermospin.base.units import readable_unit
 from thermospin.data.rows import Row
 from thermospin.inference.identifiability import Identifiability
 from thermospin.inference.misfit import Problem
-from thermospin.quantities import quantity, shown
+from thermospin.quantities import quantity, response_unit, shown
 
 #: Correlations smaller than this are not printed.
 SMALLEST_CORRELATION = 0.1
@@ -171,7 +171,7 @@ class FitResult:
                 "before": float(before),
                 "model": float(model),
                 "pull": float(pull),
-                "unit": KINDS[f"R{row.harmonic}"].unit,
+                "unit": response_unit(row.harmonic),
                 "polarity_known": row.polarity_known,
             }
             for row, grid, before, model, pull in zip(
@@ -313,7 +313,7 @@ def _signals(result: FitResult) -> list[str]:
     for row, grid, before, model, pull in zip(
         result.rows, result._grid_stds, result.before, result.after, result.pulls, strict=True
     ):
-        unit = KINDS[f"R{row.harmonic}"].unit
+        unit = response_unit(row.harmonic)
         name, size = readable_unit(row.value, unit)
         signal = row.signal if row.polarity_known else f"|{row.signal}|"
         numbers = [row.value, row.std, float(before), float(model)]

@@ -30,7 +30,7 @@ from thermospin.inference.predictors import RESIDUAL
 from thermospin.inference.result import FitResult
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks as abreast
-from thermospin.quantities import key_of, quantity
+from thermospin.quantities import QUANTITIES, key_of, quantity
 from thermospin.signals import evaluate as signals
 
 #: tau at the limits of intervals that hold 68.3 and 95 %.
@@ -41,10 +41,6 @@ STEP, FARTHEST = 0.7, 6.0
 STRAIGHT = 0.1
 #: chi2 below that of the fit by more than this is a new minimum.
 LOWER = 0.01
-
-#: Relative standard deviations that a number which was held fixed is given where nobody says better: films are measured
-#: by their resistance to a few percent, heat conductivities and Seebeck coefficients of films are hardly known.
-USUAL = {"sigma": 0.05, "P": 0.2, "S": 0.2, "S_s": 0.5, "kappa": 0.2, "lambda_sf": 0.3}
 
 
 # ------------------------------------------------------------------------------------------- profiles
@@ -260,8 +256,8 @@ def budget(
 
     Args:
       result: of a fit.
-      stds: of numbers that were held fixed, SI units, in place of `USUAL` and of the stds of the device's dimensions; 0
-        leaves one out.
+      stds: of numbers that were held fixed, SI units, in place of `Quantity.usual_std` and of the stds of the device's
+        dimensions; 0 leaves one out.
       dimensions: faces that are not known exactly; each costs two evaluations, the grid lines moving along.
       progress: is told what goes on.
     Raises:
@@ -274,7 +270,7 @@ def budget(
         raise InputError(f"budget: {', '.join(unknown)} was not held fixed in this fit")
     if not np.all(np.isfinite(result.covariance)):
         raise InputError("budget: the data leave a parameter open, whose variance has no sources")
-    usual = {name: USUAL.get(key_of(name), 0.0) * abs(value) for name, value in problem.fixed.items()} | {
+    usual = {name: QUANTITIES[key_of(name)].usual_std * abs(value) for name, value in problem.fixed.items()} | {
         name: std for name, std in _lengths(problem).items() if name in problem.fixed
     }
     fixed = {name: given.get(name, std) for name, std in usual.items()}

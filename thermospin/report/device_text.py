@@ -12,7 +12,7 @@ from rich.table import Table
 
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
-from thermospin.quantities import KEYS, SHOWN
+from thermospin.quantities import HEAT_ONLY, MATERIAL
 
 #: Sources that begin so are worth a second look.
 DOUBTFUL = ("assumed", "recalled", "not given", "no source")
@@ -87,22 +87,22 @@ def _parting(device: Device) -> list[str]:
 def _materials(device: Device) -> Table:
     table = Table(title="Materials", title_justify="left")
     table.add_column("name")
-    for key, (unit, _) in SHOWN.items():
-        table.add_column(f"{key} [{unit}]".replace("[", "\\[") if unit else key, justify="right")
+    for key, row in MATERIAL.items():
+        table.add_column(f"{key} \\[{row.shown}]" if row.shown else key, justify="right")
     for name in dict.fromkeys(solid.material for solid in device.solids):
-        table.add_row(name, *(_value(device.materials[name], key) for key in KEYS))
+        table.add_row(name, *(_value(device.materials[name], key) for key in MATERIAL))
     return table
 
 
 def _value(material: Material, key: str) -> str:
-    if not material.is_metal and key != "kappa":
+    if not material.is_metal and key not in HEAT_ONLY:
         return "-"
-    return f"{getattr(material, key) / SHOWN[key][1]:.6g}"
+    return f"{getattr(material, key) / MATERIAL[key].size:.6g}"
 
 
 def _doubtful(device: Device) -> list[str]:
     return [
-        f"{name}.{key} = {_value(device.materials[name], key)} {SHOWN[key][0]}".rstrip() + f": {source}"
+        f"{name}.{key} = {_value(device.materials[name], key)} {MATERIAL[key].shown}".rstrip() + f": {source}"
         for name in dict.fromkeys(solid.material for solid in device.solids)
         for key, source in device.materials[name].sources.items()
         if source.startswith(DOUBTFUL)

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from thermospin.base.files import atomic_file
 from thermospin.base.text import percent
-from thermospin.base.units import KINDS, readable, readable_unit
+from thermospin.base.units import readable, readable_unit
 from thermospin.inference import result as report
 from thermospin.inference import uncertainty
 from thermospin.inference.result import FitResult
-from thermospin.quantities import quantity, shown
+from thermospin.quantities import quantity, response_unit, shown
 from thermospin.report import figures as plotting
 from thermospin.report import fit_figures
 
@@ -148,7 +148,7 @@ def _data(result: FitResult) -> Section:
     grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
     marked = []
     for row, bar, before, after, pull in zip(result.rows, grid, result.before, result.after, result.pulls, strict=True):
-        unit = KINDS[f"R{row.harmonic}"].unit
+        unit = response_unit(row.harmonic)
         name, size = readable_unit(row.value, unit)
         sign = "" if row.polarity_known else ", sign unknown"
         numbers = [f"{number / size:.4g}" for number in (row.value, row.std, bar, before, after)]
@@ -171,7 +171,7 @@ def _raw(sweeps: Sequence[Measured]) -> list[Section]:
         figure = _figure(lambda path, own=each: plotting.sweeps_picture(own.sweeps, path), caption)  # type: ignore[misc]
         texts = [f"{clear} of {len(each.sweeps)} sweeps show a clear switch of their own."]
         higher = [
-            f"{row.label} {row.signal} = {readable(row.value, KINDS[f'R{row.harmonic}'].unit, row.std)}"
+            f"{row.label} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
             for row in each.higher
         ]
         out.append(Section("Lock-in sweeps", texts, items=[*higher, *each.notes], figures=[figure]))

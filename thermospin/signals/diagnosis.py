@@ -24,6 +24,7 @@ from thermospin.geometry.outlines import Regions
 from thermospin.grid import Box, Prism, fill, fill_prisms, gauss_lobatto
 from thermospin.model import Model, Parameters
 from thermospin.operators import Coefficients, Discretisation
+from thermospin.quantities import HEAT_ONLY, MATERIAL
 
 #: Conductivities of solids that touch further apart than this are called extreme.
 CONTRAST = 1e3
@@ -148,7 +149,7 @@ def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str
     found = []
     for name in dict.fromkeys(material for material, _ in device.domains):
         metal = device.materials[name].is_metal
-        keys = ("sigma", "P", "S", "S_s", "kappa", "lambda_sf") if metal else ("kappa",)
+        keys = MATERIAL if metal else HEAT_ONLY
         own = {key: values[f"{name}.{key}"] for key in keys}
         wrong = materials.value_faults(own)
         for text in wrong:

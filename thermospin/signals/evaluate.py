@@ -26,6 +26,7 @@ from thermospin.base.names import nearest
 from thermospin.device.device import Device, Experiment
 from thermospin.model import Model, Parameters, Progress, build
 from thermospin.operators import Coefficients
+from thermospin.quantities import response_unit
 from thermospin.signals import diagnosis
 from thermospin.signals import dimension_slopes as shapes
 from thermospin.signals.ladders import (
@@ -58,8 +59,6 @@ __all__ = [
 #: Fields that enter derivatives alone are solved to this many times the tolerance, but not above `LOOSEST`: an error of
 #: the fields is one of the derivatives to the first order, of the values to the second.
 LOOSER, LOOSEST = 1e2, 1e-5
-#: Unit of R_n.
-UNITS = {1: "V/A", 2: "V/A^2", 3: "V/A^3", 4: "V/A^4"}
 
 
 # ------------------------------------------------------------------------------------------- what users call
@@ -457,7 +456,7 @@ class Signals:
             "unknowns": self.unknowns,
             "order": self.order,
             "experiments": {
-                name: {harmonic: dict(parts) | {"unit": UNITS[int(harmonic[1])]} for harmonic, parts in each.items()}
+                name: {harmonic: dict(parts) | {"unit": response_unit(harmonic[1])} for harmonic, parts in each.items()}
                 for name, each in self.experiments.items()
             },
             **bars,
