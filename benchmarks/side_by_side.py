@@ -32,7 +32,7 @@ import numpy as np
 from thermospin import solve
 from thermospin.device import device
 from thermospin.model import Model
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.signals import evaluate as signals
 from thermospin.signals import ladders as harmonics
 
@@ -50,7 +50,7 @@ def timed(run: Callable[[], Any], repeat: int = 3) -> tuple[float, float, Any]:
     return min(times), first - min(times), out
 
 
-def questions(model: Model, count: int) -> list[solve.Question]:
+def questions(model: Model, count: int) -> list[solve.SolveRequest]:
     """So many solves, each with another polarisation."""
     experiment = next(iter(model.device.experiments.values()))
     ports = harmonics.ports_of(model, experiment)
@@ -63,24 +63,24 @@ def questions(model: Model, count: int) -> list[solve.Question]:
         values[magnet.replace(".S_s", ".P")] *= 1 + 0.01 * k
         (law,) = harmonics.laws(model.disc, model.constitution, signs, values)
         limits = jnp.asarray(1e-9), jnp.asarray(solve.MAX_STEPS)
-        out.append(solve.Question(model.systems[experiment.current[1]], law, b, jnp.zeros_like(b), *limits))
+        out.append(solve.SolveRequest(model.systems[experiment.current[1]], law, b, jnp.zeros_like(b), *limits))
     return out
 
 
-def memory(asked: list[solve.Question]) -> float:
+def memory(asked: list[solve.SolveRequest]) -> float:
     """Bytes that the program for them has in temporaries."""
     seen: list[float] = []
-    program = abreast._program
+    program = tasks._program
 
     def lowered(*arguments: Any) -> Any:
         seen.append(program.lower(*arguments).compile().compiled.memory_analysis().temp_size_in_bytes)
         return program(*arguments)
 
-    abreast._program = lowered  # type: ignore[assignment]
+    tasks._program = lowered  # type: ignore[assignment]
     try:
-        abreast._together(asked, len(asked))
+        tasks._together(asked, len(asked))
     finally:
-        abreast._program = program
+        tasks._program = program
     return seen[0]
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     made = model if options.devices == 1 else model.on_devices(1, options.devices)
     for size in options.sizes:
         asked = questions(made, size)
-        took, more, found = timed(functools.partial(abreast._together, asked, size))
+        took, more, found = timed(functools.partial(tasks._together, asked, size))
         off = max(
             float(np.abs(np.asarray(x) - np.asarray(y)).max() / np.abs(np.asarray(y)).max())
             for (x, _), (y, _) in zip(found, expected, strict=False)
@@ -120,7 +120,7 @@ def main() -> None:
     inside = 0.0
     true = solve._solve
 
-    def counted(question: solve.Question) -> Any:
+    def counted(question: solve.SolveRequest) -> Any:
         nonlocal inside
         began = time.perf_counter()
         found = jax.block_until_ready(true(question))

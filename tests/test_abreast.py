@@ -20,7 +20,7 @@ from thermospin.device import reader as devicefile
 from thermospin.inference import posterior, uncertainty
 from thermospin.inference.predictors import Journal
 from thermospin.model import Model
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.signals import evaluate as signals
 
 
@@ -34,8 +34,8 @@ SIZE = 3
 WANTED = [("local", "R1.spin"), ("local", "R2.P")]
 
 
-def evaluated(model: Model, P: float, **options: object) -> signals.Evaluation:
-    return signals.evaluate(model, {"Fe.P": P}, WANTED, ["Fe.P", "gap"], **options)  # type: ignore[arg-type]
+def evaluated(model: Model, P: float, solver: solve.Solver | None, **options: object) -> signals.Evaluation:
+    return signals.evaluate(model, {"Fe.P": P}, WANTED, ["Fe.P", "gap"], solver=solver, **options)  # type: ignore[arg-type]
 
 
 def test_answers_are_those_of_each_alone(model: Model) -> None:
@@ -44,53 +44,52 @@ def test_answers_are_those_of_each_alone(model: Model) -> None:
     Round-off of fields is about 1e-16 times the condition of a solve, 1e4 here; derivatives feel it, values its square.
     """
     models = [model, model, model.moved({"gap": 50e-9}), model]
-    tasks = [functools.partial(evaluated, each, P) for each, P in zip(models, (0.3, 0.4, 0.3, 0.5), strict=True)]
-    alone = [task() for task in tasks]
-    for one, other in zip(alone, abreast.results(tasks, SIZE), strict=True):
+    chores = [functools.partial(evaluated, each, P) for each, P in zip(models, (0.3, 0.4, 0.3, 0.5), strict=True)]
+    alone = [chore(None) for chore in chores]
+    for one, other in zip(alone, tasks.run_batched(chores, SIZE), strict=True):
         assert one.iterations == other.iterations
         np.testing.assert_allclose(other.values, one.values, rtol=1e-12)
         np.testing.assert_allclose(other.jacobian, one.jacobian, rtol=1e-9)
     assert len({tuple(each.values) for each in alone}) == 4
 
 
-def test_questions_of_other_sizes_are_answered_apart(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = (solve.Question(*[np.zeros(n)] * 6) for n in (3, 4))  # type: ignore[arg-type]
+def test_requests_of_other_sizes_are_answered_apart(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (solve.SolveRequest(*[np.zeros(n)] * 6) for n in (3, 4))  # type: ignore[arg-type]
     asked: list[int] = []
 
-    def together(questions: list[solve.Question], size: int) -> list[tuple[int, int]]:
-        asked.append(len(questions))
-        return [(each.b.size, size) for each in questions]
+    def together(requests: list[solve.SolveRequest], size: int) -> list[tuple[int, int]]:
+        asked.append(len(requests))
+        return [(each.b.size, size) for each in requests]
 
-    monkeypatch.setattr(abreast, "_together", together)
-    assert abreast._answers([one, other, one, other, other], 6) == [(3, 6), (4, 6), (3, 6), (4, 6), (4, 6)]  # type: ignore[comparison-overlap]
+    monkeypatch.setattr(tasks, "_together", together)
+    assert tasks._answers([one, other, one, other, other], 6) == [(3, 6), (4, 6), (3, 6), (4, 6), (4, 6)]  # type: ignore[comparison-overlap]
     assert asked == [2, 3]
 
 
 def test_solves_of_lanes_are_one_program(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three at a time, so that four tasks with four solves each are answered in eight rounds."""
     rounds: list[int] = []
-    true = abreast._answers
+    true = tasks._answers
 
-    def counted(questions: list[solve.Question], size: int) -> object:
-        rounds.append(len(questions))
-        return true(questions, size)
+    def counted(requests: list[solve.SolveRequest], size: int) -> object:
+        rounds.append(len(requests))
+        return true(requests, size)
 
-    monkeypatch.setattr(abreast, "_answers", counted)
-    list(abreast.results([functools.partial(evaluated, model, P) for P in (0.3, 0.4, 0.5, 0.6)], SIZE))
+    monkeypatch.setattr(tasks, "_answers", counted)
+    list(tasks.run_batched([functools.partial(evaluated, model, P) for P in (0.3, 0.4, 0.5, 0.6)], SIZE))
     assert rounds == [3] * 4 + [1] * 4
-    assert solve.answering.get() is None
 
 
 def test_a_failed_solve_is_that_of_its_task_alone(model: Model) -> None:
-    def failing() -> str:
+    def failing(solver: solve.Solver | None) -> str:
         try:
-            evaluated(model, 0.3, max_steps=2, explain=False)
+            evaluated(model, 0.3, solver, max_steps=2, explain=False)
         except NotConverged as error:
             return str(error)
         return ""
 
-    tasks: list[Callable[[], object]] = [failing, functools.partial(evaluated, model, 0.3)]
-    words, good = abreast.results(tasks, SIZE)
+    chores: list[Callable[[solve.Solver | None], object]] = [failing, functools.partial(evaluated, model, 0.3)]
+    words, good = tasks.run_batched(chores, SIZE)
     assert "no convergence in 2 iterations" in str(words)
     assert isinstance(good, signals.Evaluation) and np.all(np.isfinite(good.values))
 
@@ -98,19 +97,19 @@ def test_a_failed_solve_is_that_of_its_task_alone(model: Model) -> None:
 def test_results_come_in_order_and_as_soon_as_they_are_known() -> None:
     begun: list[int] = []
 
-    def task(number: int) -> int:
+    def task(number: int, solver: solve.Solver | None) -> int:
         begun.append(number)
         return number
 
-    found = abreast.results((functools.partial(task, k) for k in range(5)), 3)
+    found = tasks.run_batched((functools.partial(task, k) for k in range(5)), 3)
     assert next(found) == 0 and begun == [0], "nothing waits for those after it"
     assert list(found) == [1, 2, 3, 4]
 
 
-def noted(model: Model, ended: list[str]) -> None:
+def noted(model: Model, ended: list[str], solver: solve.Solver | None) -> None:
     """An evaluation that says when it ends, however it does."""
     try:
-        evaluated(model, 0.3)
+        evaluated(model, 0.3, solver)
     finally:
         ended.append("waiting")
 
@@ -120,10 +119,10 @@ def test_an_exception_ends_all(model: Model) -> None:
     ended: list[str] = []
     waiting = functools.partial(noted, model, ended)
 
-    def failing() -> None:
+    def failing(solver: solve.Solver | None) -> None:
         raise OSError("disk full")
 
-    found = abreast.results([waiting, failing], SIZE)
+    found = tasks.run_batched([waiting, failing], SIZE)
     with pytest.raises(OSError, match="disk full"):
         next(found)
     assert ended == ["waiting"]
@@ -132,21 +131,21 @@ def test_an_exception_ends_all(model: Model) -> None:
 def test_results_that_nobody_takes_end_their_tasks(model: Model) -> None:
     ended: list[str] = []
     waiting = functools.partial(noted, model, ended)
-    found = abreast.results([waiting, lambda: None, waiting], SIZE)
+    found = tasks.run_batched([waiting, lambda solver: None, waiting], SIZE)
     next(found)
     found.close()
     assert ended == ["waiting"] * 2
 
 
 def test_as_many_as_there_is_memory_for(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = abreast.PER_SOLVE * model.unknowns / abreast.SHARE
+    room = tasks.PER_SOLVE * model.unknowns / tasks.SHARE
     sizes = {"SC_PAGE_SIZE": 1, "SC_AVPHYS_PAGES": 0}
-    assert abreast.fitting(model) == 1, "a lone CPU"
+    assert tasks.capacity(model) == 1, "a lone CPU"
     several = dataclasses.replace(model, members=2)
     monkeypatch.setattr("os.sysconf", sizes.__getitem__)
-    for solves, expected in ((0.5, 2), (3.5, 6), (1000, 2 * abreast.MOST)):
+    for solves, expected in ((0.5, 2), (3.5, 6), (1000, 2 * tasks.MOST)):
         sizes["SC_AVPHYS_PAGES"] = int(solves * room)
-        assert abreast.fitting(several) == expected
+        assert tasks.capacity(several) == expected
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +167,10 @@ def test_starts_profiles_and_emulators_go_side_by_side(
     straight = uncertainty.profile(one_by_one)
     polynomial = posterior.emulate(one_by_one)
 
-    monkeypatch.setattr(abreast, "fitting", lambda _: SIZE)
+    monkeypatch.setattr(tasks, "capacity", lambda _: SIZE)
     sizes: list[int] = []
-    true = abreast._together
-    monkeypatch.setattr(abreast, "_together", lambda asked, size: (sizes.append(len(asked)), true(asked, size))[1])
+    true = tasks._together
+    monkeypatch.setattr(tasks, "_together", lambda asked, size: (sizes.append(len(asked)), true(asked, size))[1])
     together = inverse.fit(model, rows, starts=3, journal=tmp_path / "journal", **options)  # type: ignore[arg-type]
     assert sizes.count(3) >= 8 and len(together.minima) == len(one_by_one.minima) >= 1
     for name, each in together.parameters.items():

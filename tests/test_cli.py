@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from thermospin.base.errors import NotConverged
 from thermospin.cli import app as cli
 
 GOOD = {
@@ -35,10 +36,6 @@ GOOD = {
     "wall_s": 1.0,
 }
 FITTED = {"parameters": {"zeta": {"value": 3.2, "std": 0.1, "unit": ""}}, "chi2": 1.0, "converged": True}
-
-
-class NotConverged(RuntimeError):
-    """Stands for the solver's."""
 
 
 class Stub:
@@ -353,7 +350,7 @@ def test_a_fault_of_the_program_shows_its_traceback(stub: Stub) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom thermospin import cli\n"
+        "import sys\nfrom typer.testing import CliRunner\nfrom thermospin.cli import app as cli\n"
         "result = CliRunner().invoke(cli.app, ['--help'])\n"
         "heavy = {'jax', 'numpy', 'scipy', 'pint', 'pydantic', 'matplotlib', 'equinox'} & set(sys.modules)\n"
         "print(sorted(heavy), all(name in result.stdout for name in ('demo', 'signals', 'fit', 'check')))\n"
@@ -364,7 +361,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(("folder", "kept"), [("cache", True), ("/dev/null/cache", False), ("", False)])
 def test_compiled_programs_are_kept_where_that_is_possible(tmp_path: Path, folder: str, kept: bool) -> None:
-    code = "from thermospin import cli; cli.start_jax(); import jax; print(jax.config.jax_compilation_cache_dir)"
+    code = "from thermospin.cli import app as cli; cli.start_jax(); import jax; print(jax.config.jax_compilation_cache_dir)"
     env = os.environ | {"THERMOSPIN_CACHE": folder, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env, cwd=tmp_path

@@ -20,7 +20,7 @@ from thermospin.device import gds
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Device
 from thermospin.inference import predictors
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.signals import evaluate as signals
 
 WIRE = (
@@ -152,7 +152,7 @@ def test_starts_side_by_side_find_the_same_highest(
     wire: Device, unchecked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wire has one maximum: long and narrow; three starts, two at a time."""
-    monkeypatch.setattr(abreast, "fitting", lambda _: 2)
+    monkeypatch.setattr(tasks, "capacity", lambda _: 2)
     found = design.design(wire, "main R1.P", starts=3, cells=60, order=1, steps=12)
     assert len(found.tops) == 3
     for top in found.tops:

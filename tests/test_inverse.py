@@ -656,6 +656,7 @@ class Solver:
         start: Any = None,
         tolerance: float,
         explain: bool,
+        solver: Any = None,
     ) -> Any:
         assert not explain or start is None, "why a step fails is told to nobody"
         self.calls.append((model.grid.order, start, dict(parameters)))

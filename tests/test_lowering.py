@@ -108,7 +108,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
     whole = (model.disc, model.systems, model.ports, parameters)
     return {
-        "_solve": (solve._solve, solve.Question(system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400))),
+        "_solve": (solve._solve, solve.SolveRequest(system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400))),
         "_unfinished": (signals._unfinished, system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400)),
         "_apply": (harmonics._apply, model.disc, law, u),
         "joule": (harmonics.joule, model.disc, law, u, u),

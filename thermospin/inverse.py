@@ -29,6 +29,7 @@ from thermospin.inference.predictors import RESIDUAL, Copies, Joint, Journal, Pr
 from thermospin.inference.result import FitResult
 from thermospin.model import Model, Progress, build
 from thermospin.parallel import tasks
+from thermospin.solve import Solver
 
 
 def fit(
@@ -100,17 +101,17 @@ def fit(
     if kept is not None and progress is not None and len(kept):
         progress(f"{journal}: {len(kept)} evaluations are there already")
 
-    def bare_of(models: Sequence[Model], lenient: bool = False) -> Predictor | Joint:
+    def bare_of(models: Sequence[Model], lenient: bool = False, solver: Solver | None = None) -> Predictor | Joint:
         lenient = lenient or (kept is not None and len(kept) > 0)
         if len(models) == 1:
-            return Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient)
+            return Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient, solver=solver)
         places = [np.flatnonzero([row.device == each.device.name for row in rows]) for each in models]
         parts = [
             (
                 each.device.name,
                 each.device.numbers(),
                 place,
-                Predictor(each, [rows[i] for i in place], RESIDUAL, progress, lenient=lenient),
+                Predictor(each, [rows[i] for i in place], RESIDUAL, progress, lenient=lenient, solver=solver),
             )
             for each, place in zip(models, places, strict=True)
         ]
@@ -122,8 +123,8 @@ def fit(
         label = f"order {order}, {name}" if name else f"order {order}"
         return whole if kept is None else kept.keep(whole, label, () if name == "" else bare.parts)
 
-    def copy_of(models: Sequence[Model], name: str) -> Predict:
-        return whole_of(bare_of(models, lenient=True), models[0].grid.order, name)
+    def copy_of(models: Sequence[Model], name: str, solver: Solver | None) -> Predict:
+        return whole_of(bare_of(models, True, solver), models[0].grid.order, name)
 
     bare = bare_of(models)
     last = whole_of(bare, own)
@@ -148,7 +149,7 @@ def fit(
         if own > 1:
             low, high = values[0], values[own - 1]
             stages.insert(0, corrected(others[0], low, high))
-            first = Copies(companions[0], lambda each, name: corrected(copy_of(each, name), low, high), starts)
+            first = Copies(companions[0], lambda each, *how: corrected(copy_of(each, *how), low, high), starts)
     misfit = Misfit(wider, wider_correlation, {name: Prior(*each) for name, each in priors.items()})
     if free is None:
         choice = choose(stages[0], misfit, parameters, _magnetic(devices))

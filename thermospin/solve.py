@@ -8,8 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -83,8 +82,8 @@ class Stats(eqx.Module):
     converged: Bool[Array, " columns"]
 
 
-class Question(NamedTuple):
-    """What a solve is asked for: A u = b from a guess, see `solve`."""
+class SolveRequest(NamedTuple):
+    """One solve: A u = b from a guess, see `solve`."""
 
     system: System
     law: Coefficients
@@ -94,8 +93,12 @@ class Question(NamedTuple):
     max_steps: Array
 
 
-#: Who answers the solves of a thread, if not the solver itself: see `abreast`.
-answering: ContextVar[Callable[[Question], tuple[Fields, Stats]] | None] = ContextVar("answering", default=None)
+class Solver(Protocol):
+    """Answers solve requests: this module itself by default, or `parallel.tasks`, which batches those of many tasks."""
+
+    def __call__(self, request: SolveRequest) -> tuple[Fields, Stats]:
+        """Return the solution, NaN in columns that did not converge, and how the solve went."""
+        ...
 
 
 def require_converged(
@@ -357,6 +360,7 @@ def solve(
     x0: Fields | None = None,
     tolerance: float = TOLERANCE,
     max_steps: int = MAX_STEPS,
+    solver: Solver | None = None,
 ) -> tuple[Fields, Stats]:
     """Solves A u = b for all columns; differentiable in `law` and `b`, forward and reverse.
 
@@ -367,40 +371,40 @@ def solve(
       x0: start, not differentiated.
       tolerance: bound on the true relative residual.
       max_steps: bound on the number of iterations.
+      solver: what answers, outside of any trace; None: this module.
     Returns:
       fields, and how the solve went. A column that did not converge is filled with NaN, so that under `jax.jit`, where
       nothing can be raised, it is never mistaken for a result.
     """
     guess = jnp.zeros_like(b) if x0 is None else lax.stop_gradient(x0)
     # Numbers as arrays: another tolerance or another guess is not another program.
-    question = Question(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(max_steps))
-    others = answering.get()
-    if others is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((law, b))):
-        return _solve(question)
-    return others(question)
+    request = SolveRequest(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(max_steps))
+    if solver is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((law, b))):
+        return _solve(request)
+    return solver(request)
 
 
-def answer(question: Question) -> tuple[Fields, Stats]:
+def answer(request: SolveRequest) -> tuple[Fields, Stats]:
     """The solution, NaN in columns that did not converge; not differentiable."""
-    system, law, b, *rest = question
+    system, law, b, *rest = request
     x, stats = on_devices(system, law, jnp.where(system.free[:, None], b, 0.0), *rest)
     return jnp.where(stats.converged, x, jnp.nan), stats
 
 
 @eqx.filter_jit
-def _solve(question: Question) -> tuple[Fields, Stats]:
-    system, law = question.system, question.law
-    asked = question._replace(law=lax.stop_gradient(law))
+def _solve(request: SolveRequest) -> tuple[Fields, Stats]:
+    system, law = request.system, request.law
+    forward = request._replace(law=lax.stop_gradient(law))
 
     def run(operator, rhs):
         del operator  # the same A for the solve and its transpose: it is symmetric
-        return answer(asked._replace(b=rhs))
+        return answer(forward._replace(b=rhs))
 
     def run_transposed(operator, rhs):
         del operator
-        return answer(asked._replace(b=rhs, guess=jnp.zeros_like(rhs)))
+        return answer(forward._replace(b=rhs, guess=jnp.zeros_like(rhs)))
 
-    b = jnp.where(system.free[:, None], question.b, 0.0)
+    b = jnp.where(system.free[:, None], request.b, 0.0)
     return lax.custom_linear_solve(
         lambda u: matvec(system, law, u), b, run, run_transposed, symmetric=True, has_aux=True
     )

@@ -47,7 +47,7 @@ from thermospin.device.device import Device, Experiment, Solid
 from thermospin.grid import AXES
 from thermospin.inference.predictors import RESIDUAL, Journal, Predict, Predictor
 from thermospin.model import Model, Parameters, Progress
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.quantities import QUANTITIES, key_of, quantity, response_unit
 from thermospin.signals import dimension_slopes as shapes
 from thermospin.signals import evaluate as signals
@@ -184,6 +184,7 @@ class _Predict:
 
     def __init__(self, model: Model, task: Task) -> None:
         self._wanted, self._fit, progress = task.wanted, task.fit, task.progress
+        self._solver = task.solver
         # Where only a temperature or a density is asked for, the signal that shares its fields comes along.
         states = {name: next(iter(each.states)) for name, each in model.device.experiments.items()}
         of_fields = {HOTTEST: "R2", DENSEST: "R1"}
@@ -192,11 +193,13 @@ class _Predict:
             for name, signal in self._wanted
             if name != STD
         ]
-        self._signals = Predictor(model, self._rows, RESIDUAL, progress) if self._rows else None
+        self._signals = Predictor(model, self._rows, RESIDUAL, progress, solver=task.solver) if self._rows else None
         self._data = None
         if self._fit is not None:
             # Its derivatives are differences, an evaluation for each dimension, side by side.
-            self._data = Predictor(abreast.shared_out(model, len(task.names)), self._fit.rows, RESIDUAL, progress)
+            self._data = Predictor(
+                tasks.split_for(model, len(task.names)), self._fit.rows, RESIDUAL, progress, solver=task.solver
+            )
         self.parts = tuple(part for part in (self._signals, self._data) if part is not None)
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -221,21 +224,22 @@ class _Predict:
         if by_differences:
             values[by_differences] = here = self._plain(parameters)
 
-            def slope(name: str) -> np.ndarray:
+            def slope(name: str, solver: solve.Solver | None) -> np.ndarray:
                 step = DIFFERENCE * max(abs(float(parameters[name])), 1e-9)
-                there = self._fork()._plain({**parameters, name: float(parameters[name]) + step})
+                there = self._fork(solver)._plain({**parameters, name: float(parameters[name]) + step})
                 return (there - here) / step
 
-            size = min(max(len(names), 1), *(abreast.fitting(part.model) for part in self.parts))
-            slopes_of = abreast.results((functools.partial(slope, name) for name in names), size)
+            size = min(max(len(names), 1), *(tasks.capacity(part.model) for part in self.parts))
+            slopes_of = tasks.run_batched((functools.partial(slope, name) for name in names), size, self._solver)
             for k, found in enumerate(slopes_of):
                 jacobian[by_differences, k] = found
         return values, jacobian
 
-    def _fork(self) -> _Predict:
+    def _fork(self, solver: solve.Solver | None) -> _Predict:
         """Another one, which goes on from here."""
         other = copy.copy(self)
-        other._signals, other._data = (part and part.fork() for part in (self._signals, self._data))
+        other._signals, other._data = (part and part.fork(solver) for part in (self._signals, self._data))
+        other._solver = solver
         return other
 
     def _plain(self, parameters: Mapping[str, float]) -> np.ndarray:
@@ -489,7 +493,7 @@ def design(
       fit: whose standard error an objective such as "1 / std Py.S_s" has.
       steps: so many devices at most (with `robust` two evaluations each), from each start.
       starts: the device and others, spread over the ranges: an objective may have several maxima. They are worked on
-        side by side, see `abreast`; the one that ends highest counts.
+        side by side, see `parallel.tasks`; the one that ends highest counts.
       cells, order: of the grids on the way, as for `signals.build`; the start and the end are computed once more, at
         one order more and with twice the cells.
       devices: how many solve together, see `Model.on_devices`.
@@ -520,15 +524,16 @@ def design(
     kept = None if journal is None else Journal(Path(journal), asked)
     task = Task(objective, tuple(names), most, fit, progress, devices, starts)
 
-    def way(start: Device) -> tuple[Device, str, list[Step]] | None:
+    def way(start: Device, solver: solve.Solver | None) -> tuple[Device, str, list[Step]] | None:
         """From a start to the best device, what ended it, and all devices on the way; None where there is no way."""
         found: list[Step] = []
+        asked = dataclasses.replace(task, solver=solver)
         current, message = start, "no better device nearby"
         for number in range(GRIDS):
             before = len(found)
             try:
                 current, message = _on_one_grid(
-                    current, task, feature, robust * stds, steps - before, (cells, order), kept, found
+                    current, asked, feature, robust * stds, steps - before, (cells, order), kept, found
                 )
             except (ValueError, NotConverged):
                 if start is device:
@@ -542,8 +547,8 @@ def design(
         return current, message, found
 
     begun = [device, *_scattered(device, names, feature, starts)]
-    size = 1 if len(begun) == 1 else min(abreast.fitting(task.model(device, (cells, order))), len(begun))
-    ends = abreast.results((functools.partial(way, each) for each in begun), size)
+    size = 1 if len(begun) == 1 else min(tasks.capacity(task.model(device, (cells, order))), len(begun))
+    ends = tasks.run_batched((functools.partial(way, each) for each in begun), size)
     ways = [each for each in ends if each is not None]
     tops = [_best(found) for *_, found in ways]
     current, message, found = ways[tops.index(_best(tops))]
@@ -588,11 +593,12 @@ class Task:
     progress: Progress | None
     devices: int = 1
     starts: int = 1
+    solver: solve.Solver | None = None
 
     def model(self, device: Device, grid: tuple[int | None, int]) -> Model:
         """A device on the way, on a grid of so many cells and that order."""
         made = signals.build(device, cells=grid[0], order=grid[1], progress=self.progress)
-        return abreast.shared_out(made, self.starts, self.devices)
+        return tasks.split_for(made, self.starts, self.devices)
 
     @property
     def wanted(self) -> list[Pair]:

@@ -1,8 +1,8 @@
 """Many parameter sets of one device: signals of each, kept as they come, on as many devices and processes as there are.
 
-Sets are independent. They are solved side by side, shared out along the second axis of the mesh (`abreast`), or on a
-lone CPU one after another, each from the fields of the one before: give them in an order in which neighbours are alike.
-Processes share out sets, too, and need not talk.
+Sets are independent. They are solved concurrently, distributed along the second axis of the mesh (`parallel.tasks`), or
+on a single CPU sequentially, each from the fields of the one before: give them in an order in which neighbours are
+alike. Processes share the sets, too, and need not communicate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.inference.predictors import Journal, Predict, Predictor
 from thermospin.model import Model, Progress
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.quantities import kind_of
 from thermospin.signals.ladders import readings
 
@@ -125,7 +125,7 @@ def run(
       sets: values that differ from the device's own, by name, SI.
       wanted: signals such as ("thermal", "R2.spin").
       part: (k, n): every n-th set from the k-th on, for one of n processes.
-      at_once: sets that each group of devices solves side by side; None: see `abreast.fitting`.
+      at_once: sets that each group of devices solves side by side; None: see `parallel.tasks.capacity`.
       journal: file that keeps what was found, from which a run that was stopped goes on.
       progress: is told what goes on.
     Raises:
@@ -140,7 +140,7 @@ def run(
     own = model.device.numbers()
     rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in wanted]
     mine = [(number, dict(each)) for number, each in enumerate(sets, 1)][k - 1 :: n]
-    size = min(model.members * at_once if at_once else abreast.fitting(model), max(len(mine), 1))
+    size = min(model.members * at_once if at_once else tasks.capacity(model), max(len(mine), 1))
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
     bare = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True)
 
@@ -149,12 +149,12 @@ def run(
 
     one_by_one = keeping(bare, bare.parts)
 
-    def one(place: int) -> Member:
+    def one(place: int, solver: solve.Solver | None) -> Member:
         number, given = mine[place]
         if progress is not None:
             progress(f"set {place + 1} of {len(mine)}")
         # One after another each starts from the fields of the one before; side by side none knows of the others.
-        predict = one_by_one if size == 1 else keeping(bare.fork())
+        predict = one_by_one if size == 1 else keeping(bare.fork(solver))
         return Member(number, given, predict(own | given, ())[0])
 
-    yield from abreast.results((functools.partial(one, place) for place in range(len(mine))), size)
+    yield from tasks.run_batched((functools.partial(one, place) for place in range(len(mine))), size)

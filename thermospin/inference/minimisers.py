@@ -23,6 +23,7 @@ from thermospin.inference.result import FitResult, Fitted
 from thermospin.model import Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import quantity
+from thermospin.solve import Solver
 
 #: Relative change of chi2, or of the parameters, at which minimisers end; in `fit`, where an evaluation is dear and a
 #: standard deviation is a few percent; and in all stages but the last.
@@ -305,16 +306,16 @@ def _lowest(
     """The minima from many starts, the lowest first, each once, and the coordinates of the lowest."""
     size = 1 if copies is None else copies.size
 
-    def end(number: int) -> tuple[float, np.ndarray] | None:
+    def end(number: int, solver: Solver | None) -> tuple[float, np.ndarray] | None:
         x, own = starts[number], objective
         if copies is not None and size > 1:
-            own = objective.of(copies.of(f"start {number + 1}"))
+            own = objective.of(copies.of(f"start {number + 1}", solver))
         if not np.all(np.isfinite(own.residuals(x))):
             return None
         x, converged, _ = minimiser.minimise(own, x, bounds, COARSE_TOLERANCE)
         return (float(np.sum(own.residuals(x) ** 2)), x) if converged else None
 
-    ends = tasks.results((functools.partial(end, number) for number in range(len(starts))), size)
+    ends = tasks.run_batched((functools.partial(end, number) for number in range(len(starts))), size)
     found = [each for each in ends if each is not None]
     if not found:
         return [], starts[0]

@@ -24,6 +24,7 @@ from thermospin.data.rows import Row
 from thermospin.inference.parameters import AT_BOUND, Parameter
 from thermospin.inference.predictors import Copies, Predict
 from thermospin.model import Model
+from thermospin.solve import Solver
 
 #: Singular values below this, relative to the largest, count as zero: Jacobians are about as exact as their solves.
 RANK_CUTOFF = 1e-8
@@ -128,9 +129,9 @@ class Problem:
         """How many questions are best asked at a time."""
         return 1 if self.copies is None else self.copies.size
 
-    def copy(self, name: str = "") -> Problem:
+    def copy(self, solver: Solver | None, name: str = "") -> Problem:
         """The same problem to be worked on beside others, see `Copies.of`; itself if one is all there is."""
-        return self if self.copies is None or self.size == 1 else replace(self, predict=self.copies.of(name))
+        return self if self.copies is None or self.size == 1 else replace(self, predict=self.copies.of(name, solver))
 
     @property
     def bounds(self) -> np.ndarray:

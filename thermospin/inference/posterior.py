@@ -29,8 +29,9 @@ from thermospin.inference.nuts import draw, require_numpyro
 from thermospin.inference.result import FitResult
 from thermospin.inference.uncertainty import in_coordinates
 from thermospin.model import Progress
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.quantities import quantity
+from thermospin.solve import Solver
 
 #: Design points lie in the ball, in standard deviations of the linear theory, that holds this part of a Gaussian; those
 #: that judge them within this part of its radius.
@@ -186,21 +187,21 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
     bounds, n = problem.bounds, len(best)
     evaluations = 0
 
-    def at(z: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def at(z: np.ndarray, solver: Solver | None) -> tuple[np.ndarray, np.ndarray] | None:
         """Residuals and their derivatives by z; None where the model has no solution or a bound is passed."""
         nonlocal evaluations
         x = best + scale @ z
         if np.any(x < bounds[0]) or np.any(x > bounds[1]):
             return None
         evaluations += 1
-        objective = problem.copy().objective() if problem.size > 1 else alone
+        objective = problem.copy(solver).objective() if problem.size > 1 else alone
         residuals = objective.residuals(x)
         if progress is not None:
             progress(f"emulator: evaluation {evaluations}")
         return (residuals, objective.jacobian(x) @ scale) if np.all(np.isfinite(residuals)) else None
 
     def seen_at(points: Sequence[np.ndarray]) -> list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
-        found = abreast.results((functools.partial(at, z) for z in points), problem.size)
+        found = tasks.run_batched((functools.partial(at, z) for z in points), problem.size)
         return [(z, each) for z, each in zip(points, found, strict=True) if each is not None]
 
     alone = problem.objective()

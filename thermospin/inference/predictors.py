@@ -31,7 +31,7 @@ from thermospin.base.files import read_arrays, write_arrays
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Tie
 from thermospin.model import Model, Progress
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.signals import evaluate as signals
 from thermospin.signals.diagnosis import value_faults
 from thermospin.signals.ladders import Ladder
@@ -77,8 +77,10 @@ class Predictor:
         progress: Progress | None = None,
         *,
         lenient: bool = False,
+        solver: solve.Solver | None = None,
     ) -> None:
         self._model, self._tolerance, self._progress, self._lenient = model, tolerance, progress, lenient
+        self._solver = solver
         self._unmoved = model
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
         self._young = math.nan  # iterations per decade when the preconditioner was new
@@ -87,10 +89,10 @@ class Predictor:
         self.fields: Any = None
         self._start: Any = None
 
-    def fork(self) -> Predictor:
-        """Another one with the model and fields of now, which goes its own way; lenient."""
+    def fork(self, solver: solve.Solver | None) -> Predictor:
+        """Return an independent copy with the present model and fields, lenient, whose solves `solver` answers."""
         other = copy.copy(self)
-        other._lenient = True
+        other._lenient, other._solver = True, solver
         return other
 
     @property
@@ -202,6 +204,7 @@ class Predictor:
                     start=self._start,
                     tolerance=self._tolerance,
                     explain=last and not self._known,
+                    solver=self._solver,
                 )
             except NotConverged:
                 if last and not self._known:
@@ -293,32 +296,36 @@ class Joint:
         return tuple(part for _, _, _, part in self._parts if isinstance(part, Predictor))
 
 
+#: Makes a `Predict` of models: (models, name in journals, what answers its solves).
+CopyOf = Callable[[Sequence[Model], str, solve.Solver | None], Predict]
+
+
 class Copies:
-    """A model as often as it is wanted, to be asked side by side: see `abreast`.
+    """A model as often as it is wanted, to be asked side by side: see `parallel.tasks`.
 
     Each copy begins anew, with fields and preconditioner of its own, so that its answers do not depend on the others.
 
     Args:
       models: of the devices; those that several devices solve together are shared out among tasks.
-      predict: makes one of such models, given its name in journals.
+      predict: makes one of such models, given its name in journals and what answers its solves.
       most: so many tasks at most.
     """
 
-    def __init__(self, models: Sequence[Model], predict: Callable[[Sequence[Model], str], Predict], most: int) -> None:
+    def __init__(self, models: Sequence[Model], predict: CopyOf, most: int) -> None:
         self._given, self._predict, self._most = tuple(models), predict, most
 
     @functools.cached_property
     def _models(self) -> tuple[Model, ...]:
-        return tuple(abreast.shared_out(each, self._most) for each in self._given)
+        return tuple(tasks.split_for(each, self._most) for each in self._given)
 
     @functools.cached_property
     def size(self) -> int:
         """How many are asked at a time; 1 if nothing is gained by more."""
-        return min(self._most, *(abreast.fitting(each) for each in self._models))
+        return min(self._most, *(tasks.capacity(each) for each in self._models))
 
-    def of(self, name: str = "") -> Predict:
-        """A copy; one that is asked more than once needs a name of its own in journals."""
-        return self._predict(self._models, name)
+    def of(self, name: str, solver: solve.Solver | None) -> Predict:
+        """Return a copy whose solves `solver` answers; one that is asked more than once needs a name in journals."""
+        return self._predict(self._models, name, solver)
 
 
 class Journal:

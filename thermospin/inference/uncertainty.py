@@ -29,9 +29,10 @@ from thermospin.inference.misfit import Problem
 from thermospin.inference.predictors import RESIDUAL
 from thermospin.inference.result import FitResult
 from thermospin.model import Model, Progress
-from thermospin.parallel import tasks as abreast
+from thermospin.parallel import tasks
 from thermospin.quantities import QUANTITIES, key_of, quantity
 from thermospin.signals import evaluate as signals
+from thermospin.solve import Solver
 
 #: tau at the limits of intervals that hold 68.3 and 95 %.
 LIMITS = {"68 %": 1.0, "95 %": 1.959964}
@@ -104,8 +105,11 @@ def profile(result: FitResult, names: Sequence[str] | None = None, progress: Pro
     for name in names:
         if name not in result.parameters:
             raise InputError(f"profile: '{name}' was not fitted; expected one of {', '.join(result.parameters)}")
-    tasks = [functools.partial(_profile, problem.copy(f"profile of {name}"), result, name, progress) for name in names]
-    return list(abreast.results(tasks, problem.size))
+
+    def profile_of(name: str, solver: Solver | None) -> Profile:
+        return _profile(problem.copy(solver, f"profile of {name}"), result, name, progress)
+
+    return list(tasks.run_batched((functools.partial(profile_of, name) for name in names), problem.size))
 
 
 def _profile(problem: Problem, result: FitResult, name: str, progress: Progress | None) -> Profile:

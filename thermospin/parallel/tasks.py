@@ -1,7 +1,7 @@
 """Tasks side by side: what they solve at the same time is solved in one program, shared out among groups of devices.
 
-A task is ordinary code: a search, a fit from another start, a device with other dimensions. Each runs in a lane, a
-thread that runs only while no other does, until it asks for a solve; when all lanes wait, their solves are answered
+A task is ordinary code: a search, a fit from another start, a device with other dimensions. Each runs in a worker, a
+thread that runs only while no other does, until it asks for a solve; when all workers wait, their solves are answered
 together, as one program for many right-hand sides on as many grids, along the second axis of the mesh (`MEMBERS`). So
 tasks need not know of each other, and what they do comes in one order, whatever the machine does: several processes
 that run the same tasks stay in step. A solve that has converged stands still, so that no answer depends on another.
@@ -14,7 +14,7 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import equinox as eqx
 import jax
@@ -24,12 +24,33 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from thermospin import solve
-from thermospin.model import Model
 from thermospin.operators import Fields
 from thermospin.parallel import sharding as sharded
-from thermospin.solve import MEMBERS, Question, Stats, System
+from thermospin.solve import MEMBERS, Solver, SolveRequest, Stats, System
 
 T = TypeVar("T")
+
+
+class Shardable(Protocol):
+    """What this module knows of a model: its size, and how it is split over accelerators."""
+
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns."""
+
+    @property
+    def devices(self) -> int:
+        """Accelerators that share a solve."""
+
+    @property
+    def members(self) -> int:
+        """Groups of them, which solve for different parameters."""
+
+    def on_devices(self, devices: int, members: int = 1) -> Self:
+        """Split it otherwise."""
+
+
+M = TypeVar("M", bound=Shardable)
 
 #: Bytes per unknown that a further solve in a program takes: some 550 of temporaries were measured
 #: (benchmarks/side_by_side.py), and its system, coefficients, right-hand sides and solutions are stacked.
@@ -38,11 +59,11 @@ PER_SOLVE = 1100
 SHARE = 0.5
 #: More solves side by side than this gain nothing.
 MOST = 16
-#: Seconds that a lane has to end when it is stopped.
+#: Seconds that a worker has to end when it is stopped.
 PATIENCE = 5.0
 
 
-def _room(model: Model, split: int) -> float:
+def _room(model: Shardable, split: int) -> float:
     """How many solves, each split over so many devices, these have memory for; the same in all processes."""
     own = jax.local_devices()
     stats = own[0].memory_stats() if own[0].platform != "cpu" else None
@@ -55,7 +76,7 @@ def _room(model: Model, split: int) -> float:
     return SHARE * free * split / (PER_SOLVE * model.unknowns)
 
 
-def fitting(model: Model) -> int:
+def capacity(model: Shardable) -> int:
     """How many tasks side by side the model's devices have memory for, at most `MOST` in each group of them.
 
     One on a lone CPU, which gains less from it than from starts from the fields before.
@@ -65,7 +86,7 @@ def fitting(model: Model) -> int:
     return model.members * int(np.clip(_room(model, model.devices), 1, MOST))
 
 
-def shared_out(model: Model, tasks: int, devices: int | None = None) -> Model:
+def split_for(model: M, tasks: int, devices: int | None = None) -> M:
     """The model on its devices, or so many, in as many groups as there are tasks for, each of which solves on its own.
 
     A group has as few devices as hold a solve.
@@ -76,54 +97,55 @@ def shared_out(model: Model, tasks: int, devices: int | None = None) -> Model:
     return model.on_devices(split, devices // split)
 
 
-def results(tasks: Iterable[Callable[[], T]], size: int) -> Iterator[T]:
-    """What tasks return, in their order, as soon as it is known; an exception of one of them ends all.
+def run_batched(tasks: Iterable[Callable[[Solver | None], T]], size: int, solver: Solver | None = None) -> Iterator[T]:
+    """Yield what tasks return, in their order, as soon as it is known; an exception of one of them ends all.
 
     Args:
-      tasks: they may call `solve.solve`, and all that is made of it.
-      size: so many at a time; 1: one after another, without lanes.
+      tasks: each is called with the solver that it hands down to `solve.solve`.
+      size: number of tasks that run concurrently; 1: sequentially, without workers.
+      solver: for sequential tasks; None: the solver itself.
     """
     if size == 1:
         for task in tasks:
-            yield task()
+            yield task(solver)
         return
     rest = iter(tasks)
-    lanes: collections.deque[_Lane[T]] = collections.deque()
+    workers: collections.deque[_Worker[T]] = collections.deque()
     try:
         while True:
-            while lanes and lanes[0].done:
-                yield lanes.popleft().result
-            asking = [lane for lane in lanes if not lane.done]
+            while workers and workers[0].done:
+                yield workers.popleft().result
+            asking = [worker for worker in workers if not worker.done]
             if len(asking) < size and (begun := next(rest, None)) is not None:
-                lanes.append(_Lane(begun))
-                lanes[-1].go_on(None)
+                workers.append(_Worker(begun))
+                workers[-1].go_on(None)
             elif asking:
-                for lane, answer in zip(asking, _answers([lane.question for lane in asking], size), strict=True):
-                    lane.go_on(answer)
+                for worker, answer in zip(asking, _answers([worker.request for worker in asking], size), strict=True):
+                    worker.go_on(answer)
             else:
                 return
     finally:
-        for lane in lanes:
-            lane.stop()
+        for worker in workers:
+            worker.stop()
 
 
 class _Stopped(BaseException):
-    """Ends a lane whose result nobody waits for."""
+    """Ends a worker whose result nobody waits for."""
 
 
-class _Lane(Generic[T]):
+class _Worker(Generic[T]):
     """A task in a thread that runs only while somebody waits in `go_on`: a coroutine with an ordinary stack.
 
     Attributes:
-      question: what it asks.
+      request: what it asks.
       done: whether it has ended.
       result: what it returned.
     """
 
-    question: Question
+    request: SolveRequest
     result: T
 
-    def __init__(self, task: Callable[[], T]) -> None:
+    def __init__(self, task: Callable[[Solver | None], T]) -> None:
         self.done, self._stop, self._task = False, False, task
         self._answer: Any = None
         self._error: BaseException | None = None
@@ -132,7 +154,7 @@ class _Lane(Generic[T]):
         self._thread.start()
 
     def go_on(self, answer: Any) -> None:
-        """Until its next question or its end, with the answer to the last question; raises what the task raises."""
+        """Until its next request or its end, with the answer to the last request; raises what the task raises."""
         self._answer = answer
         self._turn.release()
         self._back.acquire()
@@ -140,17 +162,16 @@ class _Lane(Generic[T]):
             raise self._error
 
     def stop(self) -> None:
-        """Ends it at the question that it waits with; one that runs, as somebody was interrupted, at its next."""
+        """Ends it at the request that it waits with; one that runs, as somebody was interrupted, at its next."""
         self._stop = True
         self._turn.release()
         self._thread.join(PATIENCE)
 
     def _run(self) -> None:
-        solve.answering.set(self._ask)
         self._turn.acquire()
         try:
             if not self._stop:
-                self.result = self._task()
+                self.result = self._task(self._ask)
         except _Stopped:
             pass
         except BaseException as error:  # told to whoever waits
@@ -158,8 +179,8 @@ class _Lane(Generic[T]):
         self.done = True
         self._back.release()
 
-    def _ask(self, question: Question) -> tuple[Fields, Stats]:
-        self.question = question
+    def _ask(self, request: SolveRequest) -> tuple[Fields, Stats]:
+        self.request = request
         self._back.release()
         self._turn.acquire()
         if self._stop:
@@ -167,28 +188,28 @@ class _Lane(Generic[T]):
         return self._answer
 
 
-def _answers(questions: Sequence[Question], size: int) -> list[tuple[Fields, Stats]]:
+def _answers(requests: Sequence[SolveRequest], size: int) -> list[tuple[Fields, Stats]]:
     """Solves all of them: those of one form in one program, filled up to a multiple of `size`."""
-    found: list[tuple[Fields, Stats] | None] = [None] * len(questions)
-    forms = [_form(each) for each in questions]
+    found: list[tuple[Fields, Stats] | None] = [None] * len(requests)
+    forms = [_form(each) for each in requests]
     for form in forms:
         alike = [k for k, other in enumerate(forms) if other == form and found[k] is None]
-        for k, answer in zip(alike, _together([questions[k] for k in alike], size) if alike else (), strict=True):
+        for k, answer in zip(alike, _together([requests[k] for k in alike], size) if alike else (), strict=True):
             found[k] = answer
     return found  # type: ignore[return-value]
 
 
-def _form(question: Question) -> Any:
-    leaves, structure = jax.tree.flatten(question)
+def _form(request: SolveRequest) -> Any:
+    leaves, structure = jax.tree.flatten(request)
     return structure, [(np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]
 
 
-def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, Stats]]:
-    first = questions[0]
+def _together(requests: Sequence[SolveRequest], size: int) -> list[tuple[Fields, Stats]]:
+    first = requests[0]
     mesh = None if first.system.shards is None else first.system.shards.mesh
     members = 1 if mesh is None else mesh.shape[MEMBERS]
     nothing = first._replace(b=jnp.zeros_like(first.b), guess=jnp.zeros_like(first.b))
-    filled = [*questions, *[nothing] * (-(-size // members) * members - len(questions))]
+    filled = [*requests, *[nothing] * (-(-size // members) * members - len(requests))]
 
     def needed(system: System) -> System:
         if mesh is None:
@@ -203,19 +224,19 @@ def _together(questions: Sequence[Question], size: int) -> list[tuple[Fields, St
         return sharded.on_mesh(whole, spread) if whole.is_fully_addressable else jax.device_put(whole, spread)
 
     # Also if it is one system for all: one program for both, and no slower on a CPU. Not in the program, which with an
-    # argument for each array of each lane would take minutes to compile.
+    # argument for each array of each worker would take minutes to compile.
     whole = [each._replace(system=needed(each.system)) for each in filled]
     found = _program(jax.tree.map(stacked, *whole), len(whole))
     if mesh is not None:
         found = jax.tree.map(lambda leaf: leaf.addressable_data(0), found)
-    return found[: len(questions)]
+    return found[: len(requests)]
 
 
 @eqx.filter_jit
-def _program(questions: Question, count: int) -> list[tuple[Fields, Stats]]:
-    """The answers to so many questions, stacked."""
-    arrays, static = eqx.partition(questions, eqx.is_array)
-    shards = questions.system.shards
+def _program(requests: SolveRequest, count: int) -> list[tuple[Fields, Stats]]:
+    """The answers to so many requests, stacked."""
+    arrays, static = eqx.partition(requests, eqx.is_array)
+    shards = requests.system.shards
     along = None if shards is None else MEMBERS
     found = jax.vmap(lambda each: solve.answer(eqx.combine(each, static)), spmd_axis_name=along)(arrays)
     if shards is not None:

@@ -162,9 +162,10 @@ class _Watched:
         max_steps: int,
         explain: bool = True,
         beside: Callable[[], object] | None = None,
+        solver: solve.Solver | None = None,
     ) -> None:
         self._model, self._parameters, self._progress, self._beside = model, parameters, progress, beside
-        self._tolerance, self._max_steps, self._explain = tolerance, max_steps, explain
+        self._tolerance, self._max_steps, self._explain, self._solver = tolerance, max_steps, explain, solver
         self.experiment, self.rungs = next(iter(model.device.experiments.values())), HARMONICS
         self.iterations: list[int] = []
         self.residuals: list[float] = []
@@ -184,7 +185,9 @@ class _Watched:
                 # Compiling is hardly parallel: other programs are made while this one is.
                 stack.enter_context(ThreadPoolExecutor(1)).submit(self._beside)
                 self._beside = None
-            x, stats = solve.solve(system, law, b, x0=x0, tolerance=tolerance, max_steps=self._max_steps)
+            x, stats = solve.solve(
+                system, law, b, x0=x0, tolerance=tolerance, max_steps=self._max_steps, solver=self._solver
+            )
         because = functools.partial(self._because, state, system, law, b, x0, tolerance) if self._explain else None
         solve.require_converged(stats, f"{label}, state {state}", tolerance, because)
         self.iterations += [int(n) for n in stats.iterations]
@@ -298,6 +301,7 @@ def evaluate(
     tolerance: float = solve.TOLERANCE,
     max_steps: int = solve.MAX_STEPS,
     explain: bool = True,
+    solver: solve.Solver | None = None,
 ) -> Evaluation:
     """Values and exact Jacobian of some signals, with no more solves than they need.
 
@@ -312,6 +316,7 @@ def evaluate(
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve. Fields that enter the
         Jacobian alone are solved to `LOOSER` times the tolerance; its relative error may be some ten times that.
       explain: whether the message of a solve that failed says why, for which it is run once more.
+      solver: what answers the solves, see `solve.solve`.
     Raises:
       ValueError: a name that does not exist, or values outside the model.
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
@@ -337,7 +342,7 @@ def evaluate(
     if highest:
         most = model.device.experiments[max(highest, key=lambda name: highest[name])]
         beside = _rehearsal(model, most, values, rungs_of[most.name], highest[most.name], slopes=bool(names))
-    watch = _Watched(model, values, progress, tolerance, max_steps, explain, beside)
+    watch = _Watched(model, values, progress, tolerance, max_steps, explain, beside, solver)
     for name, places in by_experiment.items():
         experiment, harmonics, rungs = model.device.experiments[name], highest[name], rungs_of[name]
         watch.experiment, watch.rungs = experiment, (harmonics + 1) // 2
