@@ -26,8 +26,10 @@ jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import devices
-from suite import CASES
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+from helpers.suite import CASES
 from thermospin import grid as grids
 from thermospin import model as models
 from thermospin.accuracy import adapt as refine

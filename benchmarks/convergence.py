@@ -13,6 +13,7 @@ iterations over the cases: a solver that is robust has max/median near 1.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from suite import CASES, Case, drive_and_probe, joule_and_change, relative_residual, relative_round_off
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
+from helpers.suite import CASES, Case, drive_and_probe, joule_and_change, relative_residual, relative_round_off
 from thermospin import solve
 from thermospin.base import files as export
 

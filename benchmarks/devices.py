@@ -18,8 +18,10 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
@@ -35,7 +37,10 @@ from thermospin import model, solve
 from thermospin.device import device
 from thermospin.linear import multigrid
 from thermospin.parallel import sharding as sharded
-from thermospin.parallel import traffic
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+from helpers import traffic
 from thermospin.signals import evaluate as signals
 
 #: Of a GPU: bandwidth of its memory [B/s], a link within a node and between nodes [B/s], latency of a message [s].
@@ -139,7 +144,7 @@ def main() -> None:
             kinds = traffic.of_loop(text, n)
             halo, sums = kinds["collective-permute"], kinds["all-reduce"].count
             coarse = kinds["all-to-all"]
-            needed = sum(each.times * each.needed for each in shards.traffic()[:-1])
+            needed = sum(each.times * each.needed for each in traffic.exchanges(shards)[:-1])
             count = halo.count + coarse.count + sums
             line = f"{count:9d} {sums:5d} {halo.bytes:9d} {needed:9d} {halo.bytes / needed:6.2f} {coarse.bytes:9d}"
             tails = tuple(each.tail for each in shards.system.mg)

@@ -12,8 +12,10 @@ and what compilation takes.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,8 +25,10 @@ jax.config.update("jax_enable_x64", True)
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from suite import CASES, drive_and_probe
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+from helpers.suite import CASES, drive_and_probe
 from thermospin import operators, solve
 from thermospin.linear import multigrid
 

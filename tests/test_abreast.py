@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_coordinates import VALVE
 
+from helpers.devices import VALVE
 from thermospin import inverse, solve
 from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row

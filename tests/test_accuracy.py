@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import devices
 import numpy as np
 import pytest
 
+from helpers import devices
 from thermospin import model as models
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.accuracy.error_bars import tail

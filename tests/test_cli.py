@@ -361,7 +361,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(("folder", "kept"), [("cache", True), ("/dev/null/cache", False), ("", False)])
 def test_compiled_programs_are_kept_where_that_is_possible(tmp_path: Path, folder: str, kept: bool) -> None:
-    code = "from thermospin.cli import app as cli; cli.start_jax(); import jax; print(jax.config.jax_compilation_cache_dir)"
+    code = (
+        "from thermospin.cli import app as cli; cli.start_jax(); "
+        "import jax; print(jax.config.jax_compilation_cache_dir)"
+    )
     env = os.environ | {"THERMOSPIN_CACHE": folder, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env, cwd=tmp_path

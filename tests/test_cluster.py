@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_coordinates import VALVE
 from typer.testing import CliRunner
 
+from helpers.devices import VALVE
 from thermospin.cli import app as cli
 from thermospin.parallel import cluster
 

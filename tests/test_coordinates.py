@@ -3,70 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from devices import MATERIALS
 
+from helpers.devices import VALVE
 from thermospin.device import reader as devicefile
 from thermospin.device.device import DeviceError, load, stretched
 from thermospin.geometry import dimensions as coordinates
 from thermospin.geometry.dimensions import Coordinate, ExpressionError
 
-VALVE = (
-    """
-name = "valve"
-length_unit = "nm"
-[dimensions]
-gap = { value = 60, std = 4, range = [30, 90] }
-width = 40
-height = "30 nm"
-lead = 50
-far = "gap + right_width"
-right_width = 25
-rim = 6
-edge = "width / 2 + rim"
-[[solids]]
-name = "base"
-material = "oxide"
-box = { x = ["-lead", "far"], y = ["-edge", "edge"], z = ["-2 * height", 0] }
-[[solids]]
-name = "left"
-material = "Fe"
-magnet = "F1"
-box = { x = ["-lead", 0], y = ["-width / 2", "width / 2"], z = [0, "height"] }
-[[solids]]
-name = "wire"
-material = "Cu"
-box = { x = [0, "gap"], y = ["-width / 4", "width / 2"], z = [0, "height"] }
-[[solids]]
-name = "right"
-material = "Ni"
-magnet = "F2"
-box = { x = ["gap", "far"], y = ["-edge", "width / 2"], z = [0, "height"] }
-[[contacts]]
-name = "in"
-solid = "left"
-face = "x-"
-[[contacts]]
-name = "out"
-solid = "right"
-face = "x+"
-[[contacts]]
-name = "side"
-solid = "right"
-face = "y+"
-[[heat_sinks]]
-solid = "base"
-face = "z-"
-[experiments.local]
-current = ["in", "out"]
-voltage = ["side", "in"]
-states = { P = {}, AP = { F2 = -1 } }
-[experiments.across]
-current = ["in", "side"]
-voltage = ["out", "side"]
-states = { P = {}, AP = { F2 = -1 } }
-"""
-    + MATERIALS
-)
 """A spin valve whose every coordinate is made of dimensions; contacts grow unevenly when its layers do."""
 
 KNOWN = {"a": Coordinate(0.0, (("a", 1.0),)), "b": Coordinate(0.0, (("b", 1.0),)), "c": Coordinate(3e-9, (("a", 2.0),))}

@@ -8,10 +8,9 @@ from pathlib import Path
 import gdstk
 import numpy as np
 import pytest
-from devices import MATERIALS
-from test_coordinates import VALVE
 from typer.testing import CliRunner
 
+from helpers.devices import MATERIALS, VALVE
 from thermospin.cli import app as cli
 from thermospin.data.rows import Row
 from thermospin.designs import search as design

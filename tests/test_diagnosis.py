@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import devices
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from problems import dense, patchwork, random_fields
+from helpers import devices
+from helpers.problems import dense, patchwork, random_fields
 from thermospin import grid, model, operators
 from thermospin.device import device as dv
 from thermospin.signals import diagnosis

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_coordinates import VALVE
 from typer.testing import CliRunner
 
+from helpers.devices import VALVE
 from thermospin.cli import app as cli
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Device

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices import MATERIALS
 
+from helpers.devices import MATERIALS
 from thermospin.base import polygons
 from thermospin.designs import search as design
 from thermospin.designs import topology as freeform

@@ -9,10 +9,10 @@ import itertools
 
 import numpy as np
 import pytest
-from elements import POINTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.elements import POINTS
 from thermospin import grid as grids
 from thermospin.grid import Features, Grid, gauss_lobatto
 

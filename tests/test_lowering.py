@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import devices
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from helpers import devices
 from thermospin import inverse, solve
 from thermospin.data.rows import Row
 from thermospin.inference import predictors

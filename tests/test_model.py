@@ -13,10 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import devices
 import numpy as np
 import pytest
 
+from helpers import devices
 from thermospin import analytic, grid, model, operators
 from thermospin.signals.evaluate import fields, measure
 
@@ -168,11 +168,13 @@ import json
 import jax
 values = lambda: {name: repr(value) for name, value in jax.config.values.items()}
 before = values()
-import devices
+from helpers import devices
 import thermospin
 for name in thermospin.__all__:
     getattr(thermospin, name)
-from thermospin import analytic, grid, inverse, model, multigrid, operators, signals, solve
+from thermospin import analytic, grid, inverse, model, operators, solve
+from thermospin.linear import multigrid
+from thermospin.signals import evaluate as signals
 after = values()
 try:
     model.build(devices.strip(), cells=60)

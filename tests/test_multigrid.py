@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.linalg import eigh
 
-from problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
+from helpers.problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
 from thermospin import analytic, operators, solve
 from thermospin.linear import multigrid
 from thermospin.linear.multigrid import Graph, Hierarchy

@@ -12,7 +12,6 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-import elements
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,8 @@ from jax import Array
 from scipy.sparse import diags
 from scipy.sparse.linalg import LinearOperator, cg
 
-from problems import (
+from helpers import elements
+from helpers.problems import (
     LEFT,
     PATCH_DOMAIN,
     PATCHES,

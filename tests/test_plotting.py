@@ -316,7 +316,8 @@ def test_a_place_or_kind_that_cannot_be_written_is_named(tmp_path):
 
 def test_drawing_needs_no_display_and_changes_no_settings(tmp_path):
     code = (
-        "import matplotlib, sys; before = matplotlib.rcParams.copy(); from thermospin.report import figures as plotting; "
+        "import matplotlib, sys; before = matplotlib.rcParams.copy(); "
+        "from thermospin.report import figures as plotting; "
         "plotting.r2s_current(-0.018, sys.argv[1]); assert matplotlib.rcParams.copy() == before; "
         "assert 'matplotlib.pyplot' not in sys.modules; assert 'jax' not in sys.modules"
     )

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_coordinates import VALVE
 
+from helpers.devices import VALVE
 from thermospin.data.rows import Row
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Tie

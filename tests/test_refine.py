@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-import devices
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_operators import PATCHES, patchwork
 
-from problems import Block
+from helpers import devices
+from helpers.problems import PATCHES, Block, patchwork
 from thermospin import grid as grids
 from thermospin import model as models
 from thermospin import operators

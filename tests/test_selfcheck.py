@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import devices
 import pytest
 
+from helpers import devices
 from thermospin import model as models
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.accuracy import self_check as selfcheck

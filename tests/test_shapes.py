@@ -7,9 +7,8 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from devices import MATERIALS
-from test_coordinates import VALVE
 
+from helpers.devices import MATERIALS, VALVE
 from thermospin import inverse
 from thermospin.accuracy.sensitivity import sensitivity
 from thermospin.data.rows import Row

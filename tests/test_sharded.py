@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from devices import bar
 from scipy.sparse import csr_array, random_array
 
+from helpers import traffic
+from helpers.devices import bar
 from thermospin.linear.sparse import Rows
 from thermospin.parallel import sharding as sharded
-from thermospin.parallel import traffic
 from thermospin.signals import evaluate as signals
 
 #: Runs in a process of its own, whose JAX has eight devices: a valve, levels split down to 200 nodes.
@@ -28,8 +28,12 @@ import jax
 jax.config.update("jax_enable_x64", True)
 import numpy as np
 sys.path.insert(0, "tests")
-from test_coordinates import VALVE
-from thermospin import devicefile, ensemble, sharded, signals, traffic
+from helpers.devices import VALVE
+from helpers import traffic
+from thermospin.device import reader as devicefile
+from thermospin.inference import ensembles as ensemble
+from thermospin.parallel import sharding as sharded
+from thermospin.signals import evaluate as signals
 from thermospin.model import _law
 import jax.numpy as jnp
 sharded.TOGETHER = 200
@@ -45,7 +49,9 @@ for count in map(int, sys.argv[1:]):
     }
     if count == 8:
         shards = next(iter(made.systems.values())).shards
-        out["traffic"] = [[each.name, each.times, each.messages, each.sent, each.needed] for each in shards.traffic()]
+        out["traffic"] = [
+            [each.name, each.times, each.messages, each.sent, each.needed] for each in traffic.exchanges(shards)
+        ]
         law = _law(made.disc, made.constitution, {name: jnp.asarray(v) for name, v in made.parameters.items()})
         b = jnp.zeros((made.unknowns, 1))
         text = jax.jit(lambda *x: shards.pcg(*x)).lower(law, b, b, jnp.array(1e-10), jnp.array(9)).compile().as_text()
@@ -73,8 +79,11 @@ if count > 1:
     jax.distributed.initialize(f"127.0.0.1:{port}", count, number)
 import jax.numpy as jnp
 sys.path.insert(0, "tests")
-from test_coordinates import VALVE
-from thermospin import devicefile, model, sharded, signals, solve
+from helpers.devices import VALVE
+from thermospin import model, solve
+from thermospin.device import reader as devicefile
+from thermospin.parallel import sharding as sharded
+from thermospin.signals import evaluate as signals
 sharded.TOGETHER = 200
 made = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
 made = made if count == 1 else made.on_devices(count)

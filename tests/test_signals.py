@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
-import devices
 import elements
 import jax
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ import pytest
 from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
+from helpers import devices
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import NotConverged
 from thermospin.device.device import Experiment

@@ -17,7 +17,7 @@ import pytest
 from jax import Array
 from scipy.linalg import eigh
 
-from problems import (
+from helpers.problems import (
     LEFT,
     PATCH_DOMAIN,
     PATCH_PORT,

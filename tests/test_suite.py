@@ -6,11 +6,11 @@ cases at any size.
 
 from __future__ import annotations
 
-import bad_solves
 import numpy as np
 import pytest
-from suite import CASES, drive_and_probe, joule_and_change, relative_residual
 
+from helpers import bad_solves
+from helpers.suite import CASES, drive_and_probe, joule_and_change, relative_residual
 from thermospin import solve
 from thermospin.geometry import boxes as layout
 from thermospin.signals import diagnosis

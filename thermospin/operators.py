@@ -20,7 +20,7 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -65,6 +65,14 @@ class Axis(eqx.Module):
         return self.nodes_T[:, : self.metal]
 
 
+class NodalHalo(Protocol):
+    """Brings in the nodal values that segments need from other accelerators; see `parallel.sharding`."""
+
+    def extend(self, x: Nodal) -> Nodal:
+        """Return own values followed by those from others."""
+        ...
+
+
 class Discretisation(eqx.Module):
     """Everything about the operator that depends on the geometry alone.
 
@@ -86,7 +94,7 @@ class Discretisation(eqx.Module):
     held_T: np.ndarray
     order: int = eqx.field(static=True)
     domains: int = eqx.field(static=True)
-    halo: Any = None
+    halo: NodalHalo | None = None
 
     @property
     def nodes_V(self) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from thermospin import operators
@@ -29,6 +30,19 @@ TOLERANCE = 1e-9
 SLABS, MEMBERS = "slabs", "members"
 #: Default bound on the number of iterations.
 MAX_STEPS = 400
+
+
+class Shards(Protocol):
+    """A system split over several accelerators, which solve it together; see `parallel.sharding`."""
+
+    @property
+    def mesh(self) -> Mesh:
+        """The accelerators."""
+        ...
+
+    def pcg(self, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array) -> tuple[Fields, Stats]:
+        """Run `pcg` on all of them."""
+        ...
 
 
 class System(eqx.Module):
@@ -48,7 +62,7 @@ class System(eqx.Module):
     free: Bool[Array, " unknowns"]
     mg: tuple[multigrid.Multigrid, multigrid.Multigrid]
     held: tuple[multigrid.Held, multigrid.Held]
-    shards: Any = None
+    shards: Shards | None = None
     split: bool = eqx.field(static=True, default=False)
     beside: bool = eqx.field(static=True, default=False)
 

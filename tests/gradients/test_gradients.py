@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from problems import PATCH_PORT, PATCH_SIDE, PATCHES, T0, patchwork, table_of
+from helpers.problems import PATCH_PORT, PATCH_SIDE, PATCHES, T0, patchwork, table_of
 from thermospin import operators, solve
 
 BLOCK = patchwork(2)

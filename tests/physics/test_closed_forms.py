@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from problems import LEFT, RIGHT, T0, Bar, Block, clustered, joule
+from helpers.problems import LEFT, RIGHT, T0, Bar, Block, clustered, joule
 from thermospin import analytic as an
 
 PY = an.Layer(length=60e-9, sigma=4.32e6, P=0.25, S=-20e-6, S_s=-3.8e-6, kappa=30.0, lambda_sf=5e-9)

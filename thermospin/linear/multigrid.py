@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, Self
 
 import equinox as eqx
 import jax
@@ -133,11 +133,19 @@ class Held(eqx.Module):
     tail: Held | None = None
 
 
+class Tail(Protocol):
+    """The coarse levels of a hierarchy that one accelerator solves for all; see `parallel.sharding`."""
+
+    def cycles(self, tails: Sequence[Self], helds: Sequence[Held], rs: Sequence[Values]) -> list[Values]:
+        """Return the rest of the cycles of several hierarchies, this one among them."""
+        ...
+
+
 class Multigrid(eqx.Module):
     """Levels from fine to coarse; `tail`, on many devices, are the further ones, which one works out for all."""
 
     levels: tuple[Level, ...]
-    tail: Any = None
+    tail: Tail | None = None
 
 
 #: For each axis of each level: edges whose tail, and edges whose head leaves and is interpolated from the other end.
@@ -520,7 +528,8 @@ def cycles(mgs: Sequence[Multigrid], helds: Sequence[Held], rs: Sequence[Values]
             stack[k].append((x, residual))
             rs[k] = r
     if mgs[0].tail is not None:
-        xs = mgs[0].tail.cycles([mg.tail for mg in mgs], [held.tail for held in helds], rs)
+        tails, rest = [mg.tail for mg in mgs if mg.tail is not None], [h.tail for h in helds if h.tail is not None]
+        xs = mgs[0].tail.cycles(tails, rest, rs)
     else:
         xs = [_solve_coarsest(held, r) for held, r in zip(helds, rs, strict=True)]
     for number in reversed(range(depth)):

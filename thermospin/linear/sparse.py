@@ -7,7 +7,7 @@ Arrays made on the host go to the device by `device_put`: `jnp.asarray` would co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol, Self
 
 import equinox as eqx
 import jax
@@ -29,6 +29,14 @@ def take(values: Array, index: Int[Array, ...]) -> Array:
     return lax.gather(values, index[..., None], numbers, sizes, mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 
+class Halo(Protocol):
+    """Brings in the values that rows need from other accelerators; see `parallel.sharding`."""
+
+    def extend(self, halos: Sequence[Self], xs: Sequence[Array]) -> list[Array]:
+        """Return for each halo, this one among them, its own values followed by those from others."""
+        ...
+
+
 class Rows(eqx.Module):
     """A sparse matrix: the k-th entry of every row for k = 0, 1, ...; long rows go on in a smaller one.
 
@@ -47,7 +55,7 @@ class Rows(eqx.Module):
     rest: Rows | None
     place: Int[Array, " rows"] | None
     unit: float = eqx.field(static=True)
-    halo: Any = None
+    halo: Halo | None = None
 
     @classmethod
     def of(cls, matrix: csr_array, *, dtype: type = np.float32, unit: float = 1.0, width: int | None = None) -> Rows:
@@ -123,5 +131,5 @@ def multiply(matrices: Sequence[Rows], xs: Sequence[Array]) -> list[Array]:
     """Matrices times values, each its own; on many devices what they need from others comes in shared messages."""
     xs = [x if matrix.unit == 1.0 else matrix.unit * x for matrix, x in zip(matrices, xs, strict=True)]
     if matrices[0].halo is not None:
-        xs = matrices[0].halo.extend([matrix.halo for matrix in matrices], xs)
+        xs = matrices[0].halo.extend([matrix.halo for matrix in matrices if matrix.halo is not None], xs)
     return [matrix._multiply(x) for matrix, x in zip(matrices, xs, strict=True)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -61,8 +61,7 @@ class Halo(eqx.Module):
             out.append((sorted({way for k, i in own for way in halos[k].ways[i]}), own))
         return out
 
-    @staticmethod
-    def extend(halos: Sequence[Halo], xs: Sequence[Array]) -> list[Array]:
+    def extend(self, halos: Sequence[Self], xs: Sequence[Array]) -> list[Array]:
         """For each halo own values, then those from the others, message by message."""
         parts = [[x] for x in xs]
         last = xs[0]
@@ -91,7 +90,7 @@ class NodalHalo(eqx.Module):
         """Local numbers of T-nodes: own metal nodes, those of others, own other nodes, those of others."""
         columns = x.V.shape[2]
         metal = jnp.concatenate([x.V.reshape(len(x.V), -1), x.T[: self.own_metal]], axis=1)
-        both, rest = Halo.extend([self.metal, self.others], [metal, x.T[self.own_metal :]])
+        both, rest = self.metal.extend([self.metal, self.others], [metal, x.T[self.own_metal :]])
         V = both[:, : 2 * columns].reshape(len(both), 2, columns)
         return Nodal(V, jnp.concatenate([both[:, 2 * columns :], rest]))
 
@@ -109,8 +108,7 @@ class Tail(eqx.Module):
     place: Array
     own: Array
 
-    @staticmethod
-    def cycles(tails: Sequence[Tail], helds: Sequence[Held], rs: Sequence[Values]) -> list[Values]:
+    def cycles(self, tails: Sequence[Self], helds: Sequence[Held], rs: Sequence[Values]) -> list[Values]:
         """The rest of the cycles, from local values to local values: the k-th hierarchy's by the k-th device."""
         devices, length = len(tails[0].own), max(r.size for r in rs)
         if devices == 1:
@@ -280,25 +278,6 @@ def distribute(rows: Rows, of_rows: Places, of_columns: Places) -> Rows:
     return _stack(out, rows, halo)
 
 
-@dataclasses.dataclass(frozen=True)
-class Exchange:
-    """What an iteration sends for one purpose, all devices together.
-
-    Attributes:
-      name: the purpose.
-      times: how often in an iteration.
-      messages: each device sends at most so many each time.
-      sent: bytes each time, with padding.
-      needed: bytes each time, without padding, and of what is gathered only once.
-    """
-
-    name: str
-    times: int
-    messages: int
-    sent: int
-    needed: int
-
-
 class Shards(eqx.Module):
     """A system split over devices.
 
@@ -325,35 +304,6 @@ class Shards(eqx.Module):
         relaxation = jnp.where(there, law.relaxation[own], 1.0)
         bath = jnp.broadcast_to(law.bath, (self.mesh.shape[SLABS],))
         return Coefficients(tuple(segments), relaxation, bath)  # type: ignore[arg-type]
-
-    def traffic(self) -> list[Exchange]:
-        """What one iteration exchanges with one column of right-hand sides."""
-
-        def halos(name: str, times: int, own: Sequence[Halo], widths: Sequence[int]) -> Exchange:
-            sent = sum(
-                len(ways) * sum(own[k].send[i].shape[-1] * widths[k] for k, i in each)
-                for ways, each in Halo.messages(own)
-            )
-            needed = sum(halo.needed * width for halo, width in zip(own, widths, strict=True))
-            return Exchange(name, times, len(Halo.messages(own)), sent, needed)
-
-        halo, mgs = self.system.disc.halo, self.system.mg
-        found = [halos("operator", 1, (halo.metal, halo.others), (3 * 8, 8))]  # two potentials and the temperature
-        for number in range(max(len(mg.levels) for mg in mgs)):
-            here = [
-                (mg.levels[number], 4 * fields)
-                for mg, fields in zip(mgs, (2, 1), strict=True)
-                if number < len(mg.levels)
-            ]
-            levels, widths = zip(*here, strict=True)
-            steps = 2 * multigrid.SMOOTHING_STEPS[number > 0]
-            found.append(halos(f"level {number}: smoothing", steps, [each.edges.halo for each in levels], widths))
-            found.append(halos(f"level {number}: down", 1, [each.restriction.halo for each in levels], widths))
-            found.append(halos(f"level {number}: up", 1, [each.interpolation.halo for each in levels], widths))
-        devices = self.mesh.shape[SLABS]
-        padded = max(mg.tail.own[0].size * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
-        nodes = sum(mg.tail.place.shape[-1] * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
-        return [*found, Exchange("coarse levels, there and back", 2, 1, (devices - 1) * padded, nodes)]
 
     def pcg(self, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array) -> tuple[Fields, Stats]:
         """`solve.pcg` on all devices."""

@@ -1,6 +1,6 @@
 """Devices on which the solver has to converge in about the same number of iterations, each at any size.
 
-    from suite import CASES
+    from helpers.suite import CASES
     case = CASES["close-wires"]
     model = case.model(unknowns=30_000, order=2)
 

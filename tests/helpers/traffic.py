@@ -5,9 +5,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from thermospin.base.errors import InputError
+from thermospin.linear import multigrid
+from thermospin.parallel.sharding import Halo, Shards
+from thermospin.solve import SLABS
 
 #: What messages are called in the text of a program.
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all")
@@ -78,3 +82,50 @@ def _sent(line: str, shape: str, kind: str, devices: int) -> int:
     if kind == "collective-permute":
         return size * len(re.findall(r"\{\d+,\d+\}", line[line.index("source_target_pairs") :].split("}},")[0] + "}"))
     return size * (devices if kind == "all-reduce" else devices - 1)  # of the others a device keeps its own part
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """What an iteration sends for one purpose, all devices together.
+
+    Attributes:
+      name: the purpose.
+      times: how often in an iteration.
+      messages: each device sends at most so many each time.
+      sent: bytes each time, with padding.
+      needed: bytes each time, without padding, and of what is gathered only once.
+    """
+
+    name: str
+    times: int
+    messages: int
+    sent: int
+    needed: int
+
+
+def exchanges(shards: Shards) -> list[Exchange]:
+    """What one iteration exchanges with one column of right-hand sides."""
+
+    def halos(name: str, times: int, own: Sequence[Halo], widths: Sequence[int]) -> Exchange:
+        sent = sum(
+            len(ways) * sum(own[k].send[i].shape[-1] * widths[k] for k, i in each) for ways, each in Halo.messages(own)
+        )
+        needed = sum(halo.needed * width for halo, width in zip(own, widths, strict=True))
+        return Exchange(name, times, len(Halo.messages(own)), sent, needed)
+
+    halo: Any = shards.system.disc.halo
+    mgs: Any = shards.system.mg
+    found = [halos("operator", 1, (halo.metal, halo.others), (3 * 8, 8))]  # two potentials and the temperature
+    for number in range(max(len(mg.levels) for mg in mgs)):
+        here = [
+            (mg.levels[number], 4 * fields) for mg, fields in zip(mgs, (2, 1), strict=True) if number < len(mg.levels)
+        ]
+        levels, widths = zip(*here, strict=True)
+        steps = 2 * multigrid.SMOOTHING_STEPS[number > 0]
+        found.append(halos(f"level {number}: smoothing", steps, [each.edges.halo for each in levels], widths))
+        found.append(halos(f"level {number}: down", 1, [each.restriction.halo for each in levels], widths))
+        found.append(halos(f"level {number}: up", 1, [each.interpolation.halo for each in levels], widths))
+    devices = shards.mesh.shape[SLABS]
+    padded = max(mg.tail.own[0].size * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
+    nodes = sum(mg.tail.place.shape[-1] * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
+    return [*found, Exchange("coarse levels, there and back", 2, 1, (devices - 1) * padded, nodes)]

@@ -245,3 +245,63 @@ def bar_signals(device: Device) -> dict[str, dict[str, float]]:
     for parts in found.values():
         parts["baseline"], parts["spin"] = (parts["P"] + parts["AP"]) / 2, parts["P"] - parts["AP"]
     return found
+
+
+#: A non-local spin valve with named dimensions.
+VALVE = (
+    """
+name = "valve"
+length_unit = "nm"
+[dimensions]
+gap = { value = 60, std = 4, range = [30, 90] }
+width = 40
+height = "30 nm"
+lead = 50
+far = "gap + right_width"
+right_width = 25
+rim = 6
+edge = "width / 2 + rim"
+[[solids]]
+name = "base"
+material = "oxide"
+box = { x = ["-lead", "far"], y = ["-edge", "edge"], z = ["-2 * height", 0] }
+[[solids]]
+name = "left"
+material = "Fe"
+magnet = "F1"
+box = { x = ["-lead", 0], y = ["-width / 2", "width / 2"], z = [0, "height"] }
+[[solids]]
+name = "wire"
+material = "Cu"
+box = { x = [0, "gap"], y = ["-width / 4", "width / 2"], z = [0, "height"] }
+[[solids]]
+name = "right"
+material = "Ni"
+magnet = "F2"
+box = { x = ["gap", "far"], y = ["-edge", "width / 2"], z = [0, "height"] }
+[[contacts]]
+name = "in"
+solid = "left"
+face = "x-"
+[[contacts]]
+name = "out"
+solid = "right"
+face = "x+"
+[[contacts]]
+name = "side"
+solid = "right"
+face = "y+"
+[[heat_sinks]]
+solid = "base"
+face = "z-"
+[experiments.local]
+current = ["in", "out"]
+voltage = ["side", "in"]
+states = { P = {}, AP = { F2 = -1 } }
+[experiments.across]
+current = ["in", "side"]
+voltage = ["out", "side"]
+states = { P = {}, AP = { F2 = -1 } }
+"""
+    + MATERIALS
+)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jax import Array
 
-from problems import T0, Block
+from helpers.problems import T0, Block
 from thermospin import analytic
 
 #: Gauss-Lobatto points and weights; Abramowitz and Stegun, table 25.6.

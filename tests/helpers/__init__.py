@@ -1,0 +1,1 @@
+"""Problems, devices and reference solutions that tests and benchmarks share."""
