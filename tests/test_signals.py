@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
-import elements
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +22,7 @@ import pytest
 from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
-from helpers import devices
+from helpers import devices, elements
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import NotConverged
 from thermospin.device.device import Experiment

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-import elements
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
 from scipy.linalg import eigh
 
+from helpers import elements
 from helpers.problems import (
     LEFT,
     PATCH_DOMAIN,
