@@ -30,7 +30,7 @@ from thermospin import model as models
 from thermospin.accuracy import adapt as refine
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.base import files as export
-from thermospin.device import device
+from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.grid import Grid
 from thermospin.signals import evaluate as signals
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--device", default="slachter2010")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    loaded = device.load(arguments.device)
+    loaded = reader.load(arguments.device)
     wanted = [(name, part) for name, each in loaded.experiments.items() for part in refine.parts_of(each, 2)]
     if arguments.halve:
         halved(loaded, arguments.halve, wanted)

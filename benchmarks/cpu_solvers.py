@@ -55,7 +55,7 @@ jax.config.update("jax_enable_x64", True)
 
 from thermospin import grid, inverse, model, operators, solve
 from thermospin.data import rows as data
-from thermospin.device import device
+from thermospin.device import parts, reader
 from thermospin.signals import evaluate as signals
 from thermospin.signals import ladders as harmonics
 
@@ -97,7 +97,7 @@ class Case:
 
     def problem(self) -> model.Model:
         """The model of the case."""
-        loaded = device.load(DEVICE)
+        loaded = reader.load(DEVICE)
         return model.on_grid(loaded, grid.at_coarseness(loaded.features, self.order, self.coarseness))
 
 
@@ -310,7 +310,7 @@ def run_rival(case: Case) -> Iterator[dict[str, Any]]:
         rival.remote.close()
 
 
-def _law(problem: model.Model, experiment: device.Experiment) -> operators.Coefficients:
+def _law(problem: model.Model, experiment: parts.Experiment) -> operators.Coefficients:
     table = problem.constitution.table(problem.parameters, next(iter(experiment.states.values())))
     return operators.coefficients(problem.disc, table, problem.device.bath)
 
@@ -320,7 +320,7 @@ def _law(problem: model.Model, experiment: device.Experiment) -> operators.Coeff
 
 def find_coarseness(order: int, unknowns: int) -> float:
     """Of the grid whose number of unknowns is closest."""
-    loaded = device.load(DEVICE)
+    loaded = reader.load(DEVICE)
     metals = [loaded.materials[material].is_metal for material, _ in loaded.domains]
     low, high, best = np.log(0.05), np.log(50.0), (np.inf, 0.0)
     for _ in range(18):

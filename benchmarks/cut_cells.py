@@ -19,8 +19,9 @@ import jax
 import numpy as np
 
 from thermospin import model as models
-from thermospin.device.device import Contact, Device, Experiment, Solid
+from thermospin.device.device import Device
 from thermospin.device.materials import Material
+from thermospin.device.parts import Contact, Experiment, Solid
 from thermospin.signals import evaluate as signals
 
 SIGMA, THICKNESS = 1e7, 20e-9

@@ -34,7 +34,7 @@ from jax.sharding import PartitionSpec
 jax.config.update("jax_enable_x64", True)
 
 from thermospin import model, solve
-from thermospin.device import device
+from thermospin.device import reader
 from thermospin.linear import multigrid
 from thermospin.parallel import sharding as sharded
 
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=6)
     options = parser.parse_args()
-    loaded = device.load(options.device)
+    loaded = reader.load(options.device)
     whole = signals.build(loaded, cells=options.cells, order=options.order)
     contact = next(iter(loaded.experiments.values())).current
     b = jnp.asarray(whole.ports[contact[0]])[:, None]

@@ -16,7 +16,7 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin.device import device
+from thermospin.device import reader
 from thermospin.signals import evaluate as signals
 
 #: Slopes below this matter to nobody: a percent of the dimension is a thousandth of the signal.
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--finer", type=float, default=3.0)
     parser.add_argument("--order", type=int, default=3)
     options = parser.parse_args()
-    loaded = device.load(options.device)
+    loaded = reader.load(options.device)
     names = [name for name, each in loaded.dimensions.items() if each.range is not None]
     wanted = [(e, f"R{n}.{part}") for e in loaded.experiments for n in (1, 2) for part in ("baseline", "spin")]
     slopes = []

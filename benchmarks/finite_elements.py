@@ -42,7 +42,7 @@ import numpy as np
 
 from thermospin import grid
 from thermospin.base import files as export
-from thermospin.device import device
+from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.geometry.boxes import Face
 
@@ -95,7 +95,7 @@ def run_thermospin(order: str, coarseness: float, limit: int) -> Row:
     from thermospin import model
     from thermospin.signals import evaluate as signals
 
-    loaded = device.load(DEVICE)
+    loaded = reader.load(DEVICE)
     made = grid.at_coarseness(loaded.features, int(order), coarseness)
     unknowns = made.unknowns([loaded.materials[material].is_metal for material, _ in loaded.domains])
     if unknowns > limit:
@@ -163,7 +163,7 @@ def run_skfem(element: str, coarseness: float, limit: int) -> Row:
     mass = skfem.BilinearForm(lambda u, v, _: u * v)
     area = skfem.LinearForm(lambda v, _: v)
     joule = skfem.LinearForm(lambda v, w: v * w["c"] * dot(grad(w["drive"]), grad(w["drive"])))
-    loaded = device.load(DEVICE)
+    loaded = reader.load(DEVICE)
     factorised(sparse.eye(2, format="csr"))[2]()  # finds and loads MKL, which counts as an import
 
     began, cpu = time.perf_counter(), time.process_time()

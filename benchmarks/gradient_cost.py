@@ -17,7 +17,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from thermospin.data import rows as data
-from thermospin.device import device
+from thermospin.device import reader
 from thermospin.signals import evaluate as signals
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    loaded = device.load("slachter2010")
+    loaded = reader.load("slachter2010")
     model = signals.build(loaded, cells=options.cells)
     wanted = [(row.experiment, row.signal) for row in data.load("slachter2010", loaded)]
     parameters = model.parameters

@@ -20,7 +20,7 @@ jax.config.update("jax_enable_x64", True)
 
 from thermospin import grid, model
 from thermospin.base import files as export
-from thermospin.device import device
+from thermospin.device import reader
 from thermospin.signals import evaluate as signals
 
 SIGNALS = (
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2_500_000, help="leave out grids with more unknowns")
     parser.add_argument("--json")
     options = parser.parse_args()
-    loaded = device.load(options.device)
+    loaded = reader.load(options.device)
     print(f"{platform.machine()}, {platform.python_version()}, jax {jax.__version__}, {loaded.name}")
     head = " ".join(f"{name[:4]}.{signal:<12}" for name, signal in SIGNALS)
     print(

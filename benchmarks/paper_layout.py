@@ -25,7 +25,8 @@ jax.config.update("jax_enable_x64", True)
 from scipy import optimize
 
 from thermospin.designs import search as design
-from thermospin.device import device
+from thermospin.device import reader
+from thermospin.device.device import Device
 from thermospin.signals import evaluate as signals
 
 ZETA, CURRENT = 3.2, 1.5e-3 * 2**0.5
@@ -43,7 +44,7 @@ TARGETS = {
 GRADIENT, SHARE = 50e6, 0.04
 
 
-def looks(found: device.Device, cells: int) -> tuple[float, float]:
+def looks(found: Device, cells: int) -> tuple[float, float]:
     """Mean gradient of T across the FM1/Cu contact [K/m] at the paper's current, and the copper's share of it."""
     model = signals.build(found, cells=cells, order=2)
     fields = signals.fields(model, "thermal", "P", CURRENT, model.parameters | {"zeta": ZETA})
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--json")
     options = parser.parse_args()
-    shipped = device.load(options.device)
+    shipped = reader.load(options.device)
     names = [name for name, each in shipped.dimensions.items() if each.range is not None]
     low, high = np.array([shipped.dimensions[n].range for n in names]).T
     printed = np.array([shipped.dimensions[n].note.startswith("paper") and n != "gap_offset" for n in names])

@@ -22,7 +22,7 @@ from coverage import FREE, SIGNALS, device
 from thermospin import inverse
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
-from thermospin.device.device import load
+from thermospin.device.reader import load
 from thermospin.inference import posterior, uncertainty
 from thermospin.inference.result import FitResult
 from thermospin.signals import evaluate as signals

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import solve
-from thermospin.device import device
+from thermospin.device import reader
 from thermospin.model import Model
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate as signals
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
-    model = signals.build(device.load("slachter2010"), cells=options.cells, order=options.order)
+    model = signals.build(reader.load("slachter2010"), cells=options.cells, order=options.order)
     unknowns = model.unknowns
     print(f"slachter2010: {unknowns} unknowns, order {options.order}, {jax.default_backend()}, {os.cpu_count()} cores")
     alone, first, expected = timed(lambda: [solve._solve(each) for each in questions(model, max(options.sizes))])

@@ -6,7 +6,8 @@ import pytest
 
 from helpers.devices import VALVE
 from thermospin.device import reader as devicefile
-from thermospin.device.device import DeviceError, load, stretched
+from thermospin.device.device import DeviceError, stretched
+from thermospin.device.reader import load
 from thermospin.geometry import dimensions as coordinates
 from thermospin.geometry.dimensions import Coordinate, ExpressionError
 

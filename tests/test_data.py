@@ -9,7 +9,8 @@ import pytest
 
 from thermospin.data import rows as data
 from thermospin.data.rows import DataError, Row
-from thermospin.device.device import Device, load
+from thermospin.device.device import Device
+from thermospin.device.reader import load
 
 HEADER = "experiment,signal,value,std,unit\n"
 

@@ -8,7 +8,7 @@ import pytest
 from thermospin import analytic
 from thermospin.cli import demo
 from thermospin.data import rows as data
-from thermospin.device.device import load
+from thermospin.device.reader import load
 
 
 def test_the_interface_of_fig_2_is_the_closed_form_of_the_paper():

@@ -15,7 +15,7 @@ from thermospin.cli import app as cli
 from thermospin.data.rows import Row
 from thermospin.designs import search as design
 from thermospin.designs.search import DENSEST, HOTTEST, Limits, Objective
-from thermospin.device import gds
+from thermospin.device import edit, gds
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Device
 from thermospin.inference import predictors
@@ -243,12 +243,12 @@ def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:
 
 
 def test_a_file_keeps_all_but_the_values_of_its_dimensions() -> None:
-    text = devicefile.with_lengths(WIRE, {"length": 210.5e-9, "width": 20e-9, "height": 25e-9})
+    text = edit.with_lengths(WIRE, {"length": 210.5e-9, "width": 20e-9, "height": 25e-9})
     assert "# of the narrow part" in text and "# a wire of two widths" in text
     assert "value = 210.5, range = [150, 240]" in text and 'height = "25 nm"' in text
     device = devicefile.read(text, "wire.toml")
     assert device.lengths() == pytest.approx({"length": 210.5e-9, "width": 20e-9, "height": 25e-9})
-    assert devicefile.with_lengths(WIRE, {}) == WIRE
+    assert edit.with_lengths(WIRE, {}) == WIRE
 
 
 def test_a_layout_has_every_solid_and_contact(valve: Device, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from thermospin.device import materials
-from thermospin.device.device import Contact, Device, DeviceError, Experiment, HeatSink, Solid, load
+from thermospin.device.device import Device, DeviceError
 from thermospin.device.materials import Material, MaterialError
+from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
+from thermospin.device.reader import load
 
 #: A ferromagnet of 100 nm against a normal metal of 200 nm, on a substrate.
 BAR = """

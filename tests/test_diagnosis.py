@@ -13,7 +13,7 @@ import pytest
 from helpers import devices
 from helpers.problems import dense, patchwork, random_fields
 from thermospin import grid, model, operators
-from thermospin.device import device as dv
+from thermospin.device import reader
 from thermospin.signals import diagnosis
 
 AP = {"F2": -1}
@@ -52,7 +52,7 @@ def test_a_device_that_loads_has_no_faults():
     for ground in ("2", "3"):
         for signs in devices.P_AP.values():
             assert diagnosis.faults(problem, {}, signs, ground) == []
-    shipped = dv.load("slachter2010")
+    shipped = reader.load("slachter2010")
     coarse = model.on_grid(shipped, grid.at_coarseness(shipped.features, 1, 1e3))
     assert diagnosis.faults(coarse, {}, {}, "2") == []
 

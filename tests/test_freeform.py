@@ -14,6 +14,7 @@ from thermospin.designs import search as design
 from thermospin.designs import topology as freeform
 from thermospin.designs.search import Objective
 from thermospin.designs.topology import Canvas
+from thermospin.device import edit
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Device
 from thermospin.geometry.outlines import outline_of
@@ -95,7 +96,7 @@ def test_tiles_become_polygons_and_islands_are_left_out(plate: Device) -> None:
     alone[1, 1] = True
     with pytest.raises(ValueError, match="touches no other solid"):
         canvas.made(alone)
-    text = devicefile.with_form(PLATE, "canvas", new)
+    text = edit.with_form(PLATE, "canvas", new)
     again = devicefile.read(text, "plate.toml")
     assert "# what is found" not in text or text.count("canvas") >= 2
     assert [s.outline for s in again.solids] == [s.outline for s in made.solids]

@@ -26,7 +26,8 @@ from thermospin.accuracy import error_bars as accuracy
 from thermospin.base import files as export
 from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
-from thermospin.device.device import Tie, load
+from thermospin.device.device import Tie
+from thermospin.device.reader import load
 from thermospin.inference import predictors
 from thermospin.inference.identifiability import choose, identifiability
 from thermospin.inference.minimisers import LBFGS, Adam, LeastSquares, minimise

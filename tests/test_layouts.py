@@ -16,7 +16,8 @@ from thermospin.cli import app as cli
 from thermospin.device import gds
 from thermospin.device import new as newfile
 from thermospin.device import reader as devicefile
-from thermospin.device.device import Device, DeviceError, load
+from thermospin.device.device import Device, DeviceError
+from thermospin.device.reader import load
 from thermospin.geometry.outlines import Patch, Regions
 
 STACK = """

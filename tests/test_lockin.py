@@ -23,7 +23,8 @@ from thermospin.data import rows as data
 from thermospin.data.experiment_file import Sweeps, Trace
 from thermospin.data.lockin import measure
 from thermospin.data.rows import DataError
-from thermospin.device.device import Device, load
+from thermospin.device.device import Device
+from thermospin.device.reader import load
 from thermospin.report import figures as plotting
 
 TRUTH = {

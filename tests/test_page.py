@@ -16,7 +16,7 @@ import pytest
 
 from thermospin.data import lockin
 from thermospin.data.rows import Row
-from thermospin.device.device import load
+from thermospin.device.reader import load
 from thermospin.inference import uncertainty
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.parameters import Parameter

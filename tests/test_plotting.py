@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from thermospin.device import device as dv
+from thermospin.device import parts, reader
 from thermospin.device.materials import Material
 from thermospin.report import figures as plotting
 from thermospin.report.slices import slice_at
@@ -26,12 +27,12 @@ OXIDE = Material("oxide", kappa=1.0)
 MATERIALS = {material.name: material for material in (PY, CU, OXIDE)}
 
 
-def solid(name: str, material: str, magnet: str | None, *sides: tuple[float, float]) -> dv.Solid:
+def solid(name: str, material: str, magnet: str | None, *sides: tuple[float, float]) -> parts.Solid:
     x, y, z = ((low * NM, high * NM) for low, high in sides)
-    return dv.Solid(name, material, magnet, (x, y, z))
+    return parts.Solid(name, material, magnet, (x, y, z))
 
 
-def make(*solids: dv.Solid, **rest) -> dv.Device:
+def make(*solids: parts.Solid, **rest) -> dv.Device:
     return dv.Device(name="test", materials=MATERIALS, solids=solids, **rest)
 
 
@@ -39,8 +40,10 @@ def bar(material: str = "Cu") -> dv.Device:
     """One solid, its lower side at the bath temperature, with contacts where it conducts charge."""
     return make(
         solid("bar", material, None, (0, 1000), (0, 50), (0, 20)),
-        contacts=() if material == "oxide" else (dv.Contact("left", "bar", "x-"), dv.Contact("right", "bar", "x+")),
-        heat_sinks=(dv.HeatSink("bar", "z-"),),
+        contacts=()
+        if material == "oxide"
+        else (parts.Contact("left", "bar", "x-"), parts.Contact("right", "bar", "x+")),
+        heat_sinks=(parts.HeatSink("bar", "z-"),),
     )
 
 
@@ -53,8 +56,8 @@ def pillar() -> dv.Device:
         solid("N", "Cu", None, (-75, 75), (-40, 40), (75, 90)),
         solid("F2", "Py", "free", (-75, 75), (-40, 40), (90, 105)),
         solid("top", "Cu", None, (-100, 600), (-100, 100), (105, 225)),
-        contacts=(dv.Contact("in", "bottom", "x-"), dv.Contact("a long name", "top", "z+")),
-        heat_sinks=(dv.HeatSink("base", "z-"), dv.HeatSink("base", "y+")),
+        contacts=(parts.Contact("in", "bottom", "x-"), parts.Contact("a long name", "top", "z+")),
+        heat_sinks=(parts.HeatSink("base", "z-"), parts.HeatSink("base", "y+")),
     )
 
 
@@ -92,7 +95,7 @@ def check_picture(figure: Figure, path: Path, *, axes: int) -> None:
 
 
 DEVICES = {
-    "the paper's device": lambda: dv.load("slachter2010"),
+    "the paper's device": lambda: reader.load("slachter2010"),
     "a pillar": pillar,
     "one solid of normal metal": bar,
     "one ferromagnet": lambda: bar("Py"),
@@ -113,7 +116,7 @@ def test_every_device_has_a_picture(name, tmp_path):
 
 
 def test_magnets_are_named_and_the_zoom_is_on_the_small_contacts():
-    device = dv.load("slachter2010")
+    device = reader.load("slachter2010")
     (x, y), axis, position = Plan(device).focus()
     assert -150 * NM < x[0] < -40 * NM and 140 * NM < x[1] < 300 * NM
     assert y[0] > -200 * NM and y[1] < 250 * NM
@@ -121,7 +124,7 @@ def test_magnets_are_named_and_the_zoom_is_on_the_small_contacts():
 
 
 def test_magnets_are_labelled(tmp_path):
-    figure = plotting.device_picture(dv.load("slachter2010"), tmp_path / "a.png")
+    figure = plotting.device_picture(reader.load("slachter2010"), tmp_path / "a.png")
     written = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert written.count("FM1") >= 2 and written.count("FM2") >= 2  # from above and in the section
 
@@ -131,7 +134,7 @@ def test_views_show_the_last_solid_of_an_overlap():
         solid("slab", "Cu", None, (0, 100), (0, 100), (0, 20)),
         solid("plug", "Py", "M", (40, 60), (40, 60), (0, 20)),
         solid("lid", "oxide", None, (0, 50), (0, 100), (20, 30)),
-        contacts=(dv.Contact("end", "slab", "x-"),),
+        contacts=(parts.Contact("end", "slab", "x-"),),
     )
     plan = Plan(device)
     middle = np.array([50.5]) * NM
@@ -218,7 +221,7 @@ def test_a_void_between_two_bodies_stays_empty_only_a_device_can_tell():
         solid("base", "oxide", None, (0, 100), (0, 20), (-10, 0)),
         solid("left", "Cu", None, (0, 40), (0, 20), (0, 10)),
         solid("right", "Cu", None, (60, 100), (0, 20), (0, 10)),
-        contacts=(dv.Contact("1", "left", "x-"), dv.Contact("2", "right", "x+")),
+        contacts=(parts.Contact("1", "left", "x-"), parts.Contact("2", "right", "x+")),
     )
     x, y, z = np.array([0, 40, 60, 100]) * NM, np.array([0, 20]) * NM, np.array([-10, 0, 10]) * NM
     T = np.ones((4, 2, 3))

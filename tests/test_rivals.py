@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from thermospin.data.rows import Row
-from thermospin.device.device import load
+from thermospin.device.reader import load
 from thermospin.inference import rivals
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import pulls

@@ -25,7 +25,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from helpers import devices, elements
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import NotConverged
-from thermospin.device.device import Experiment
+from thermospin.device.parts import Experiment
 from thermospin.model import Model
 from thermospin.signals import diagnosis
 from thermospin.signals import evaluate as signals

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from thermospin.data.rows import DataError as DataError
     from thermospin.data.rows import Row as Row
     from thermospin.data.rows import load as load_data
-    from thermospin.device.device import Contact as Contact
     from thermospin.device.device import Device as Device
     from thermospin.device.device import DeviceError as DeviceError
-    from thermospin.device.device import Experiment as Experiment
-    from thermospin.device.device import HeatSink as HeatSink
-    from thermospin.device.device import Solid as Solid
-    from thermospin.device.device import load as load
     from thermospin.device.materials import Material as Material
     from thermospin.device.materials import MaterialError as MaterialError
+    from thermospin.device.parts import Contact as Contact
+    from thermospin.device.parts import Experiment as Experiment
+    from thermospin.device.parts import HeatSink as HeatSink
+    from thermospin.device.parts import Solid as Solid
+    from thermospin.device.reader import load as load
     from thermospin.inference.result import FitResult as FitResult
     from thermospin.inverse import fit as fit
     from thermospin.model import Model as Model
@@ -52,13 +52,13 @@ _HOME = {
     "assess": "accuracy.error_bars",
     "DataError": "data.rows",
     "Row": "data.rows",
-    "Contact": "device.device",
+    "Contact": "device.parts",
     "Device": "device.device",
     "DeviceError": "device.device",
-    "Experiment": "device.device",
-    "HeatSink": "device.device",
-    "Solid": "device.device",
-    "load": "device.device",
+    "Experiment": "device.parts",
+    "HeatSink": "device.parts",
+    "Solid": "device.parts",
+    "load": "device.reader",
     "fit": "inverse",
     "Material": "device.materials",
     "MaterialError": "device.materials",

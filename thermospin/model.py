@@ -19,7 +19,6 @@ from thermospin import operators, solve
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.device.device import Device
-from thermospin.geometry.outlines import Regions
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel import sharding as sharded
@@ -172,8 +171,7 @@ class Model:
 
 def _require_apart(device: Device, grid: Grid) -> None:
     """Refuses a grid on which metals on both sides of a gap have nodes in common, which makes a short circuit."""
-    plan = device.layout()
-    found = plan.short_circuit(grid) if isinstance(plan, Regions) else None
+    found = device.layout().short_circuit(grid)
     if found is not None:
         place, gap, size = found
         raise InputError(

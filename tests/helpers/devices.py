@@ -14,8 +14,9 @@ import numpy as np
 
 from thermospin import analytic
 from thermospin.device import reader as devicefile
-from thermospin.device.device import Device, Experiment
+from thermospin.device.device import Device
 from thermospin.device.materials import Material
+from thermospin.device.parts import Experiment
 from thermospin.grid import Grid, fill
 
 P_AP = {"P": {}, "AP": {"F2": -1}}

@@ -24,7 +24,8 @@ from thermospin import grid as grids
 from thermospin import model as models
 from thermospin import operators
 from thermospin.device import reader as devicefile
-from thermospin.device.device import Device, Experiment
+from thermospin.device.device import Device
+from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid
 from thermospin.model import Model
 from thermospin.operators import Coefficients, Fields

@@ -23,7 +23,8 @@ from thermospin import model as models
 from thermospin import operators
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.base.errors import InputError
-from thermospin.device.device import Device, Experiment
+from thermospin.device.device import Device
+from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid
 from thermospin.model import Model, Parameters, Progress
 from thermospin.signals import evaluate as signals

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.base.text import percent
-from thermospin.device.device import Experiment
+from thermospin.device.parts import Experiment
 from thermospin.model import Model, Progress
 from thermospin.signals import evaluate as signals
 from thermospin.signals import ladders as harmonics

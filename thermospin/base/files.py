@@ -15,6 +15,8 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from xml.sax.saxutils import quoteattr
@@ -53,6 +55,11 @@ class Fields(Protocol):
     def V_down(self) -> np.ndarray: ...
     @property
     def T(self) -> np.ndarray: ...
+
+
+def shipped(*parts: str) -> Traversable:
+    """Return a file or folder that ships with the program, by its place within the package."""
+    return resources.files("thermospin").joinpath(*parts)
 
 
 @contextlib.contextmanager

@@ -269,7 +269,7 @@ def signals(
 ) -> None:
     """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
     with exit_codes():
-        from thermospin.device.device import load
+        from thermospin.device.reader import load
 
         wish = _wish(cells, tolerance)
         adapted = cells is not None or wish is not None
@@ -547,7 +547,7 @@ def sensitivity(
 ) -> None:
     """What every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
     with exit_codes():
-        from thermospin.device.device import load
+        from thermospin.device.reader import load
 
         loaded = _with_experiments(load(device), device)
         for path in (picture, json):
@@ -631,7 +631,8 @@ def design(
     """
     with exit_codes():
         from thermospin.base.units import parse
-        from thermospin.device.reader import read, text_of, with_lengths, with_place
+        from thermospin.device.edit import with_lengths, with_place
+        from thermospin.device.reader import read, text_of
 
         text, source = text_of(device)
         loaded = _with_experiments(read(text, source, Path(device).parent), device)
@@ -705,7 +706,7 @@ def _free_form(
     from thermospin.base.units import parse
     from thermospin.designs.topology import free_form
     from thermospin.device import gds
-    from thermospin.device.reader import with_form, with_place
+    from thermospin.device.edit import with_form, with_place
     from thermospin.report.design_figures import form_picture
 
     if feature is None:
@@ -762,7 +763,7 @@ def sweeps(
         from thermospin.base.files import atomic_file, write_json
         from thermospin.data import lockin
         from thermospin.data.rows import write
-        from thermospin.device.device import load
+        from thermospin.device.reader import load
 
         loaded = _with_experiments(load(device), device)
         for path in (csv, picture, json):
@@ -808,7 +809,7 @@ def ensemble(
     with exit_codes():
         import csv
 
-        from thermospin.device.device import load
+        from thermospin.device.reader import load
         from thermospin.inference import ensembles
 
         loaded = _with_experiments(load(device), device)
@@ -934,7 +935,7 @@ def check(
 ) -> None:
     """Faults of a device file; else its materials, contacts and size, and what a computation will take."""
     with exit_codes():
-        from thermospin.device.device import load
+        from thermospin.device.reader import load
 
         loaded = _with_experiments(load(device), device) if solve else load(device)
         require_writable(picture)
@@ -991,7 +992,7 @@ def _require_numpyro() -> None:
 
 def _rivals(texts: list[str], devices: list[Device]) -> dict[str, list[Device]]:
     """The devices of each rival: the first one replaced by that of a file, or all of them changed."""
-    from thermospin.device.device import load
+    from thermospin.device.reader import load
     from thermospin.inference.rivals import rival
 
     out = {}
@@ -1041,7 +1042,8 @@ def _read_all(sources: list[tuple[str, list[str]]]) -> Inputs:
     from dataclasses import replace
 
     from thermospin.data.rows import DataError
-    from thermospin.device.device import DeviceError, load
+    from thermospin.device.device import DeviceError
+    from thermospin.device.reader import load
 
     found, blocks, faults = Inputs([], [], None, [], []), [], []
     for name, paths in sources:

@@ -17,8 +17,9 @@ from thermospin.base import files as export
 from thermospin.base.units import readable
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
-from thermospin.device.device import Device, load
+from thermospin.device.device import Device
 from thermospin.device.materials import Material
+from thermospin.device.reader import load
 from thermospin.grid import Grid, graded_lines
 from thermospin.inference.result import FitResult
 from thermospin.model import Constitution, Model, Progress, build

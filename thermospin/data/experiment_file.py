@@ -10,19 +10,18 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 
-from thermospin.base import units
+from thermospin.base import files, units
 from thermospin.base.names import nearest
 from thermospin.data import switching
 from thermospin.data.rows import DataError
 from thermospin.data.tables import read_csv, read_database
 from thermospin.device.device import Device
-from thermospin.device.reader import Part, Reader, quantity
+from thermospin.device.tables import Part, Reader, quantity
 
 #: What hangs on the convention.
 FACTORS = (
@@ -107,7 +106,7 @@ class Trace:
 
 def shipped() -> dict[str, Path]:
     """Experiment files that ship with the program, by name."""
-    folder = Path(str(resources.files("thermospin") / "data" / "shipped"))
+    folder = Path(str(files.shipped("data", "shipped")))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

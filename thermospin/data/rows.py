@@ -12,11 +12,10 @@ import csv
 import dataclasses
 import re
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import TextIO
 
-from thermospin.base import units
+from thermospin.base import files, units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import Device
@@ -73,7 +72,7 @@ class Row:
 
 def shipped(name: str) -> tuple[str, str]:
     """Text and name of the measured data that ship with a device of that name."""
-    file = resources.files("thermospin") / "device" / "shipped" / f"{name}.csv"
+    file = files.shipped("device", "shipped", f"{name}.csv")
     return file.read_text(encoding="utf-8"), f"{name}.csv (shipped)"
 
 
@@ -83,7 +82,7 @@ def load(path: str | Path, device: Device) -> tuple[Row, ...]:
     Raises:
       DataError: with all faults of the file.
     """
-    folder = resources.files("thermospin") / "device" / "shipped"
+    folder = files.shipped("device", "shipped")
     names = sorted(entry.name[:-4] for entry in folder.iterdir() if entry.name.endswith(".csv"))
     if str(path) in names:
         text, source = shipped(str(path))

@@ -43,7 +43,8 @@ from thermospin.base.names import nearest
 from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.data.rows import Row
-from thermospin.device.device import Device, Experiment, Solid
+from thermospin.device.device import Device
+from thermospin.device.parts import Experiment, Solid
 from thermospin.grid import AXES
 from thermospin.inference.predictors import RESIDUAL, Journal, Predict, Predictor
 from thermospin.model import Model, Parameters, Progress

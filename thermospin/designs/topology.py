@@ -33,7 +33,8 @@ from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.data.rows import Row
 from thermospin.designs.search import Check, Objective, Task, checked
-from thermospin.device.device import Device, DeviceError, Solid, plan_of
+from thermospin.device.device import Device, DeviceError
+from thermospin.device.parts import Solid, plan_of
 from thermospin.geometry import boxes as layout
 from thermospin.geometry.outlines import outline_of
 from thermospin.inference.predictors import Journal, Predict, Predictor

@@ -14,8 +14,8 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.base.names import nearest
-from thermospin.device.device import Contact, Solid
 from thermospin.device.gds import Drawing, Label, LayerNumber, layer_name
+from thermospin.device.parts import Contact, Solid
 from thermospin.geometry.dimensions import Coordinate
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import edges_across

@@ -10,10 +10,9 @@ import functools
 import math
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
-from thermospin.base import units
+from thermospin.base import files, units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.quantities import HEAT_ONLY, MATERIAL
@@ -98,7 +97,7 @@ def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None
 
 @functools.cache
 def _all_cards() -> dict[str, dict[str, Any]]:
-    text = (resources.files("thermospin") / "device" / "cards.toml").read_text(encoding="utf-8")
+    text = files.shipped("device", "cards.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
 

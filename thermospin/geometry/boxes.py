@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from thermospin.grid import AXES, FACE_TOLERANCE, Box, Grid, fill, merge_close
+from thermospin.grid import AXES, FACE_TOLERANCE, Box, Grid, Prism, fill, merge_close
 
 FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
 
@@ -25,6 +25,32 @@ class SolidLike(Protocol):
     def name(self) -> str: ...
     @property
     def box(self) -> Box: ...
+
+
+class FreeFace(Protocol):
+    """A piece of plane where a contact or a heat sink holds a solid."""
+
+    @property
+    def axis(self) -> int:
+        """Axis normal to it."""
+
+    @property
+    def position(self) -> float:
+        """Coordinate of its plane [m]."""
+
+    @property
+    def area(self) -> float:
+        """Area [m^2]."""
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """A point of it seen from above [m]."""
+
+    def weights(self, grid: Grid) -> np.ndarray:
+        """Return the area of each node of a grid that lies on it [m^2] (Nx, Ny, Nz)."""
+
+    def overlaps(self, other: object) -> bool:
+        """Return whether both share a piece of plane."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +137,40 @@ class Plan(ABC):
         """What hangs together through faces: of all solids, or of metals alone."""
 
     @abstractmethod
-    def face(self, which: Sequence[int], side: str, *, metal: bool) -> Any:
-        """The free part of an end face of solids, or why there is none."""
+    def face(self, which: Sequence[int], side: str, *, metal: bool) -> FreeFace | str:
+        """Return the free part of an end face of solids, or why there is none."""
 
     @abstractmethod
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
         """For pictures: lines along x, y and z [m], and the solid in each of their cells, -1 for none."""
+
+    @abstractmethod
+    def owners(self, grid: Grid) -> np.ndarray:
+        """Return the solid that fills each cell of a grid, -1 for none (nx, ny, nz)."""
+
+    def prisms(self, domains: Sequence[int]) -> tuple[Prism, ...]:
+        """Return what fills the cells where that are not boxes alone; `domains` by solid."""
+        return ()
+
+    def from_above(self) -> list[tuple[int, np.ndarray]]:
+        """Return the outlines seen from above: pairs of solid and polygon [m]; none where all solids are boxes."""
+        return []
+
+    def edge_pairs(self) -> list[tuple[int, int]]:
+        """Return pairs of metals that meet in an edge or a corner only, with no metal around it that joins them."""
+        return []
+
+    def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
+        """Return pairs of metals that nearly touch: solids, distance [m], and where; `least` counts as a gap [m]."""
+        return []
+
+    def torn(self) -> list[tuple[str, np.ndarray]]:
+        """Return metal bodies of several solids whose pieces do not meet, and where a loose one is [m]."""
+        return []
+
+    def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
+        """Return where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m]."""
+        return None
 
     def names(self, indices: Iterable[int]) -> str:
         """Names of solids, quoted, in the order of the file."""
@@ -205,6 +259,39 @@ class Layout(Plan):
 
         return Pieces(members, of)
 
+    def owners(self, grid: Grid) -> np.ndarray:
+        """Return the solid that fills each cell of a grid, -1 for none (nx, ny, nz)."""
+        return fill(grid.lines, [solid.box for solid in self.solids], range(len(self.solids)))
+
+    def edge_pairs(self) -> list[tuple[int, int]]:
+        """Return pairs of metals that meet in an edge or a corner only, with no metal around it that joins them."""
+        metal = np.pad(self.metal, 1)
+        owner = np.pad(self.owner, 1, constant_values=-1)
+        inner = [slice(0, -1), slice(1, None)]
+        found: set[tuple[int, int]] = set()
+
+        def add(first: tuple[slice, ...], second: tuple[slice, ...], others: Iterable[tuple[slice, ...]]) -> None:
+            only = metal[first] & metal[second]
+            for other in others:
+                only &= ~metal[other]
+            pairs = np.unique(np.stack([owner[first][only], owner[second][only]]), axis=1)
+            found.update((min(a, b), max(a, b)) for a, b in pairs.T.tolist())
+
+        for axis in range(3):
+            u, v = (other for other in range(3) if other != axis)
+
+            def at(i: int, j: int, u: int = u, v: int = v) -> tuple[slice, ...]:
+                place = [slice(None)] * 3
+                place[u], place[v] = inner[i], inner[j]
+                return tuple(place)
+
+            add(at(0, 0), at(1, 1), [at(0, 1), at(1, 0)])
+            add(at(0, 1), at(1, 0), [at(0, 0), at(1, 1)])
+        corners = [tuple(inner[(bits >> k) & 1] for k in range(3)) for bits in range(8)]
+        for bits in range(4):
+            add(corners[bits], corners[7 - bits], [corners[k] for k in range(8) if k not in (bits, 7 - bits)])
+        return sorted(found)
+
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
         """The faces' own lines and `owner`, which say all there is."""
         return self.lines, self.owner
@@ -260,8 +347,8 @@ def box_faults(box: Box) -> list[str]:
 
 def connection_faults(
     layout: Plan,
-    contacts: Mapping[str, Any],
-    heat_sinks: Sequence[Any],
+    contacts: Mapping[str, FreeFace],
+    heat_sinks: Sequence[FreeFace],
     experiments: Mapping[str, tuple[str, str, str, str]],
     where: Mapping[str, str],
 ) -> list[str]:

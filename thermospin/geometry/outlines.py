@@ -15,7 +15,7 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.geometry.boxes import Pieces, Plan, SolidLike
-from thermospin.grid import AXES, PASSAGES, Grid, merge_close
+from thermospin.grid import AXES, PASSAGES, Grid, Prism, fill_prisms, merge_close
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -290,12 +290,20 @@ class Regions(Plan):
             return f"has no edge there, or is overwritten by {self.names(later)}"
         return "has no straight edge along that side; choose another face, or cut the outline straight"
 
-    def prisms(self, domains: Sequence[int]) -> list[tuple[np.ndarray, tuple[float, float], int]]:
-        """Outline, heights and domain of every part; `domains` by solid."""
-        return [
-            (part.outline, (float(self.heights[part.layer]), float(self.heights[part.layer + 1])), domains[part.solid])
+    def prisms(self, domains: Sequence[int]) -> tuple[Prism, ...]:
+        """Return outline, heights and domain of every part; `domains` by solid."""
+        return tuple(
+            Prism(
+                part.outline,
+                (float(self.heights[part.layer]), float(self.heights[part.layer + 1])),
+                domains[part.solid],
+            )
             for part in self.parts
-        ]
+        )
+
+    def owners(self, grid: Grid) -> np.ndarray:
+        """Return the solid that fills each cell of a grid, or most of it, -1 for none (nx, ny, nz)."""
+        return fill_prisms(grid.lines, self.prisms(range(len(self.solids))))
 
     def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
         """Where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m].

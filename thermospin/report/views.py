@@ -143,7 +143,7 @@ class Plan:
         self._device = device
         plan = device.layout()
         self._lines, self._owner = plan.raster()
-        self._outlines = tuple(plan.from_above()) if isinstance(plan, Regions) else ()
+        self._outlines = tuple(plan.from_above())
 
     @property
     def extent(self) -> Extent:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -19,9 +19,7 @@ from thermospin import operators
 from thermospin.base.names import nearest
 from thermospin.device import materials
 from thermospin.device.device import Device
-from thermospin.geometry.boxes import Layout
-from thermospin.geometry.outlines import Regions
-from thermospin.grid import Box, Prism, fill, fill_prisms, gauss_lobatto
+from thermospin.grid import Box, gauss_lobatto
 from thermospin.model import Model, Parameters
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.quantities import HEAT_ONLY, MATERIAL
@@ -129,8 +127,7 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
     values = {**model.parameters, **{name: float(value) for name, value in parameters.items()}}
     found = value_faults(model.device, values)
     found += [text for _, text in _loose(model, _law(model, values, signs), ground)]
-    plan = model.device.layout()
-    for first, second in _edge_pairs(plan) if isinstance(plan, Layout) else ():
+    for first, second in model.device.layout().edge_pairs():
         names = [model.device.solids[i].name for i in (first, second)]
         found.append(
             f"solids '{names[0]}' and '{names[1]}': metals that meet in an edge or a corner only, the current through "
@@ -225,36 +222,6 @@ def _without(
     links = coo_matrix((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(len(held), len(held)))
     count, piece = connected_components(links, directed=False)
     return np.bincount(piece, held, count)[piece] == 0
-
-
-def _edge_pairs(plan: Layout) -> list[tuple[int, int]]:
-    """Pairs of solids of which metal cells meet in an edge or a corner, with no metal around it that joins them."""
-    metal = np.pad(plan.metal, 1)
-    owner = np.pad(plan.owner, 1, constant_values=-1)
-    inner = [slice(0, -1), slice(1, None)]
-    found: set[tuple[int, int]] = set()
-
-    def add(first: tuple[slice, ...], second: tuple[slice, ...], others: Iterable[tuple[slice, ...]]) -> None:
-        only = metal[first] & metal[second]
-        for other in others:
-            only &= ~metal[other]
-        pairs = np.unique(np.stack([owner[first][only], owner[second][only]]), axis=1)
-        found.update((min(a, b), max(a, b)) for a, b in pairs.T.tolist())
-
-    for axis in range(3):
-        u, v = (other for other in range(3) if other != axis)
-
-        def at(i: int, j: int, u: int = u, v: int = v) -> tuple[slice, ...]:
-            place = [slice(None)] * 3
-            place[u], place[v] = inner[i], inner[j]
-            return tuple(place)
-
-        add(at(0, 0), at(1, 1), [at(0, 1), at(1, 0)])
-        add(at(0, 1), at(1, 0), [at(0, 0), at(1, 1)])
-    corners = [tuple(inner[(bits >> k) & 1] for k in range(3)) for bits in range(8)]
-    for bits in range(4):
-        add(corners[bits], corners[7 - bits], [corners[k] for k in range(8) if k not in (bits, 7 - bits)])
-    return sorted(found)
 
 
 # ------------------------------------------------------------------------------------------- after a solve
@@ -421,11 +388,7 @@ def _on_grid(model: Model, values: np.ndarray, *, metal: bool) -> np.ndarray:
 
 def _owners(model: Model) -> np.ndarray:
     """Index of the solid that fills each cell, -1 for none."""
-    solids = model.device.solids
-    plan = model.device.layout()
-    if not isinstance(plan, Regions):
-        return fill(model.grid.lines, [solid.box for solid in solids], range(len(solids)))
-    return fill_prisms(model.grid.lines, [Prism(*each) for each in plan.prisms(range(len(solids)))])
+    return model.device.layout().owners(model.grid)
 
 
 def _solids_of(model: Model, density: np.ndarray, *, metal: bool, part: float = 0.7, most: int = 3) -> list[str]:

@@ -24,8 +24,8 @@ from jaxtyping import Array, Float
 from scipy.sparse import hstack
 
 from thermospin import operators
-from thermospin.device.device import Experiment
-from thermospin.geometry.boxes import Layout
+from thermospin.device.parts import Experiment
+from thermospin.geometry.boxes import Face, Layout
 from thermospin.model import Model, Parameters
 from thermospin.signals import ladders as harmonics
 from thermospin.signals.ladders import Ladder
@@ -193,9 +193,9 @@ def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.
     assert isinstance(layout, Layout)
     out: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]] = {}
     for name, face in model.device.contact_faces().items():
-        position = float(layout.lines[face.axis][face.line])
+        assert isinstance(face, Face)
 
-        def area(cells: np.ndarray, axis: int = face.axis, position: float = position) -> np.ndarray:
+        def area(cells: np.ndarray, axis: int = face.axis, position: float = face.position) -> np.ndarray:
             return grid.face_weights(axis, position, cells, layout.lines).ravel()[model.disc.index_V]
 
         whole = area(face.cells)

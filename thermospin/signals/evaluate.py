@@ -23,7 +23,8 @@ from jaxtyping import Array, Float
 from thermospin import operators, solve
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.device.device import Device, Experiment
+from thermospin.device.device import Device
+from thermospin.device.parts import Experiment
 from thermospin.model import Model, Parameters, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.quantities import response_unit

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import operators
-from thermospin.device.device import Experiment
+from thermospin.device.parts import Experiment
 from thermospin.model import Constitution, Model, Parameters
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.solve import System

@@ -1,0 +1,82 @@
+"""Edits of device files: other lengths, another form of a solid, another folder; all else, comments too, stays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thermospin.base import units
+from thermospin.device.parts import Solid
+
+
+def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
+    """The text of a device file with polygons in place of one of its solids; all else, comments too, stays as it is.
+
+    Args:
+      text: of the file.
+      name: of the solid.
+      pieces: what it becomes, with outlines.
+    """
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    unit = str(document.get("length_unit", "nm"))
+    size = units.scale(unit, "length")
+
+    def number(value: float) -> float | int:
+        found = units.tidy(round(value, 15) / size)
+        return int(found) if found == int(found) else found
+
+    solids: Any = document["solids"]
+    at = next(i for i, each in enumerate(solids) if each["name"] == name)
+    material = str(solids[at]["material"])
+    made = tomlkit.aot()
+    for k, each in enumerate(solids):
+        if k != at:
+            made.append(each)
+            continue
+        for piece in pieces:
+            table = tomlkit.table()
+            table["name"] = piece.name
+            table["material"] = material
+            outline = tomlkit.array()
+            for corner in piece.outline or ():
+                outline.append([number(value) for value in corner])
+            table["polygon"] = outline
+            table["z"] = [number(value) for value in piece.box[2]]
+            made.append(table)
+    document["solids"] = made
+    return tomlkit.dumps(document)
+
+
+def with_place(text: str, source: Path, target: Path) -> str:
+    """The text of a device file that goes from one folder to another: the path of its layout is put right."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    if "layout" not in document:
+        return text
+    layout: Any = document["layout"]
+    layout["file"] = Path(os.path.relpath(source / str(layout["file"]), target)).as_posix()
+    return tomlkit.dumps(document)
+
+
+def with_lengths(text: str, lengths: Mapping[str, float]) -> str:
+    """The text of a device file with other values of its dimensions [m]; all else, comments too, stays as it is.
+
+    Values are rounded to 0.001 nm and written in the unit that the file has for lengths.
+    """
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    unit = str(document.get("length_unit", "nm"))
+    size = units.scale(unit, "length")
+    table: Any = document["dimensions"]
+    for name, value in lengths.items():
+        here, key = (table[name], "value") if isinstance(table[name], Mapping) else (table, name)
+        number = units.tidy(round(value, 12) / size)
+        plain = isinstance(here[key], int | float)
+        here[key] = (int(number) if number == int(number) else number) if plain else f"{number:g} {unit}"
+    return tomlkit.dumps(document)

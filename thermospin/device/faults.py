@@ -1,0 +1,277 @@
+"""Faults of a device: what is wrong with its parts and with how they fit together, one line each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from thermospin.base import polygons
+from thermospin.base.names import nearest, unknown
+from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
+from thermospin.geometry.boxes import FACES, FreeFace, Plan, box_faults, connection_faults
+from thermospin.geometry.dimensions import Dimension
+from thermospin.geometry.outlines import names_of
+from thermospin.grid import AXES
+from thermospin.quantities import QUANTITIES
+
+#: Metals nearer than this without touching are a slip of the drawing, no gap [m].
+LEAST_GAP = 2e-9
+#: Names that signals give to combinations of states; no state can be called so.
+RESERVED_STATES = ("baseline", "spin", "unit")
+
+
+def bath_fault(bath: float) -> str | None:
+    """Return what is wrong with a bath temperature [K], None if nothing is."""
+    return None if 0 < bath < float("inf") else f"bath: got {bath:g} K, expected a temperature above 0 K"
+
+
+def zeta_fault(zeta: float) -> str | None:
+    """Return what is wrong with a factor on the Joule heat, None if nothing is."""
+    return QUANTITIES["zeta"].fault(zeta)
+
+
+def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid]) -> list[str]:
+    """Return what is wrong with dimensions, and with the coordinates that use them."""
+    found = []
+    for name, dimension in dimensions.items():
+        if not name.isidentifier() or name == "zeta":
+            found.append(f"dimension '{name}': expected a name of letters, digits and _, other than zeta")
+        found += [f"dimension '{name}', {text}" for text in dimension.faults()]
+    used: set[str] = set()
+    for solid in solids:
+        names = {name for corner in solid.corners for end in corner for name, _ in end.factors}
+        used |= names
+        found += _unknown_dimensions(f"solid '{solid.name}', polygon", names, dimensions)
+        for axis, ends in solid.coordinates.items():
+            names = {name for end in ends for name, _ in end.factors}
+            used |= names
+            found += _unknown_dimensions(f"solid '{solid.name}', box.{axis}", names, dimensions)
+            if names <= set(dimensions):
+                values = {name: dimensions[name].value for name in names}
+                box = solid.box[AXES.index(axis)]
+                if any(
+                    abs(end.at(values) - edge) > 1e-9 * abs(edge) + 1e-18 for end, edge in zip(ends, box, strict=True)
+                ):
+                    found.append(f"solid '{solid.name}', box.{axis}: its coordinates are not where its box is")
+    found += [
+        f"dimension '{name}': no coordinate uses it; use it, or take it out" for name in dimensions if name not in used
+    ]
+    return found
+
+
+def _unknown_dimensions(label: str, names: Collection[str], known: Collection[str]) -> list[str]:
+    return [f"{label}: got dimension '{name}'; {nearest(name, known)}" for name in sorted(set(names) - set(known))]
+
+
+def faults(
+    solids: Sequence[Solid],
+    contacts: Sequence[Contact],
+    heat_sinks: Sequence[HeatSink],
+    experiments: Sequence[Experiment],
+    metal: Mapping[str, bool | None],
+    *,
+    unread: Collection[str] = (),
+) -> list[str]:
+    """Return all that is wrong with how the parts fit together, one line each.
+
+    Args:
+      solids, contacts, heat_sinks, experiments: the parts that could be read.
+      metal: whether each material conducts charge; None where that is not known.
+      unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
+        one whose name is not known. What depends on them is not judged.
+    """
+    found = _repeated_names(solids, contacts, experiments)
+    if not solids and not unread:
+        found.append("solids: there is none, expected at least one")
+    sound, wrong = _sound_solids(solids, metal)
+    found += wrong
+    attached: list[Contact | HeatSink] = [*contacts, *heat_sinks]
+    fits, misnamed = _known_attachments(attached, solids, sound, unread)
+    found += misnamed
+    for sink, count in Counter(heat_sinks).items():
+        if count > 1:
+            found.append(f"{_label(sink)}: given {count} times, expected once")
+    good, wrong = _experiment_faults(experiments, contacts, solids, unread)
+    found += wrong
+    if not sound:
+        return found
+
+    plan = plan_of(sound, [bool(metal.get(solid.material)) for solid in sound])
+    found += _plan_faults(plan)
+    faces = _free_faces(plan, sound, fits, metal)
+    found += faces.faults
+    whole = not unread and len(sound) == len(solids) and not misnamed and faces.complete
+    if whole and all(metal.get(solid.material) is not None for solid in sound):
+        paths = {e.name: (*e.current, *e.voltage) for e in good}
+        where = {contact.name: contact.solid for contact in contacts}
+        found += connection_faults(plan, faces.contacts, faces.heat_sinks, paths, where)
+    return found
+
+
+def _repeated_names(
+    solids: Sequence[Solid], contacts: Sequence[Contact], experiments: Sequence[Experiment]
+) -> list[str]:
+    found: list[str] = []
+    for what, items in (("solid", solids), ("contact", contacts), ("experiment", experiments)):
+        counts = Counter(item.name for item in items)
+        found += [f"{what} '{name}': the name is used {n} times, expected once" for name, n in counts.items() if n > 1]
+    return found
+
+
+def _sound_solids(solids: Sequence[Solid], metal: Mapping[str, bool | None]) -> tuple[list[Solid], list[str]]:
+    """Return the solids that have a volume, and what is wrong with shapes and materials."""
+    sound, found = [], []
+    for solid in solids:
+        wrong = box_faults(solid.box)
+        if solid.outline is not None:
+            wrong = [text for text in wrong if text.startswith("box.z")]
+            wrong += [f"polygon: {text}" for text in polygons.faults(np.array(solid.outline))]
+        found += [f"solid '{solid.name}', {text}" for text in wrong]
+        found += unknown(f"solid '{solid.name}', material", [solid.material], metal)
+        if not wrong:
+            sound.append(solid)
+    return sound, found
+
+
+def _known_attachments(
+    attached: Sequence[Contact | HeatSink],
+    solids: Sequence[Solid],
+    sound: Sequence[Solid],
+    unread: Collection[str],
+) -> tuple[list[Contact | HeatSink], list[str]]:
+    """Return contacts and heat sinks on sound solids, and the names of solids and faces that do not exist."""
+    has_outlines = any(solid.outline is not None for solid in solids)
+    names, known = (names_of(group) if has_outlines else [solid.name for solid in group] for group in (solids, sound))
+    names += [name for name in unread if name]
+    fits, found = [], []
+    for item in attached:
+        wrong = [] if "" in unread else unknown(f"{_label(item)}, solid", [item.solid], names)
+        if item.face not in FACES:
+            wrong.append(f"{_label(item)}, face: got '{item.face}', expected one of: {', '.join(FACES)}")
+        found += wrong
+        if not wrong and item.solid in known:
+            fits.append(item)
+    return fits, found
+
+
+def _plan_faults(plan: Plan) -> list[str]:
+    """Return solids of which nothing is left, metals that nearly touch, and bodies in loose pieces."""
+    names = [solid.name for solid in plan.solids]
+    found = [
+        f"solid '{names[i]}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
+        for i, by in plan.overwritten().items()
+    ]
+    for i, j, gap, place in plan.near_misses(LEAST_GAP):
+        apart = f"are {1e9 * gap:.3g} nm apart" if gap > polygons.TOUCH else "meet in a corner or edge only"
+        found.append(
+            f"solids '{names[i]}' and '{names[j]}': metals that {apart} at {polygons.at(place)}; make "
+            f"them overlap, or move them {1e9 * LEAST_GAP:g} nm apart"
+        )
+    for body, place in plan.torn():
+        found.append(
+            f"solid '{body}': its pieces do not hang together, one around {polygons.at(place)} is loose; a film "
+            "that climbs a step must be thicker than the step is high"
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _FreeFaces:
+    """Free faces of contacts and heat sinks.
+
+    Attributes:
+      contacts: by name.
+      heat_sinks: in their order.
+      faults: what is wrong with them.
+      complete: whether every contact and heat sink has a free face.
+    """
+
+    contacts: Mapping[str, FreeFace]
+    heat_sinks: Sequence[FreeFace]
+    faults: Sequence[str]
+    complete: bool
+
+
+def _free_faces(
+    plan: Plan, solids: Sequence[Solid], attached: Sequence[Contact | HeatSink], metal: Mapping[str, bool | None]
+) -> _FreeFaces:
+    contacts: dict[str, FreeFace] = {}
+    heat_sinks: list[FreeFace] = []
+    found = []
+    complete = True
+    for item in attached:
+        which = indices(solids, item.solid)
+        is_contact = isinstance(item, Contact)
+        material = solids[which[0]].material
+        if is_contact and metal.get(material) is False:
+            found.append(
+                f"{_label(item)}: no metal; '{item.solid}' is of '{material}', which carries heat "
+                "only; expected a solid whose material has sigma > 0"
+            )
+            complete = False
+            continue
+        face = plan.face(which, item.face, metal=is_contact)
+        if isinstance(face, str):
+            what = "no metal of its own at that face; it" if is_contact else "nothing to hold at that face; it"
+            found.append(f"{_label(item)}: {what} {face}")
+            complete = False
+        elif isinstance(item, Contact):
+            found += [
+                f"{_label(item)}: overlaps contact '{other}', a piece of plane belongs to both; "
+                "expected every contact on a face of its own"
+                for other, taken in contacts.items()
+                if face.overlaps(taken)
+            ]
+            contacts.setdefault(item.name, face)
+        else:
+            heat_sinks.append(face)
+    return _FreeFaces(contacts, heat_sinks, found, complete)
+
+
+def _label(item: Contact | HeatSink) -> str:
+    if isinstance(item, Contact):
+        return f"contact '{item.name}' ({item.face} of '{item.solid}')"
+    return f"heat sink ({item.face} of '{item.solid}')"
+
+
+def _experiment_faults(
+    experiments: Sequence[Experiment],
+    contacts: Sequence[Contact],
+    solids: Sequence[Solid],
+    unread: Collection[str],
+) -> tuple[list[Experiment], list[str]]:
+    """Return the experiments whose contacts exist, and what is wrong with names and signs in experiments."""
+    names = [contact.name for contact in contacts] + [name for name in unread if name]
+    magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
+    good, found = [], []
+    for experiment in experiments:
+        label = f"experiment '{experiment.name}'"
+        missing = []
+        for key, words, pair in (
+            ("current", "in and out", experiment.current),
+            ("voltage", "plus and minus", experiment.voltage),
+        ):
+            for name in dict.fromkeys(pair):
+                if name not in names and "" not in unread:
+                    missing.append(f"{label}, {key}: got contact '{name}'; {nearest(name, names)}")
+            if pair[0] == pair[1]:
+                missing.append(f"{label}, {key}: got contact '{pair[0]}' twice, expected two contacts, {words}")
+        found += missing
+        if not missing:
+            good.append(experiment)
+        if not experiment.states:
+            found.append(
+                f"{label}, states: there is none, expected at least one, such as {{ P = {{}}, AP = {{ FM2 = -1 }} }}"
+            )
+        for state, signs in experiment.states.items():
+            if state in RESERVED_STATES:
+                found.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
+            for magnet, sign in signs.items():
+                if magnet not in magnets and not unread:
+                    found.append(f"{label}, states.{state}: got magnet '{magnet}'; {nearest(magnet, magnets)}")
+                if sign not in (-1, 1):
+                    found.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
+    return good, found

@@ -1,0 +1,148 @@
+"""The shape of a device file: a pydantic model for each of its tables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, create_model
+
+from thermospin.base.errors import InputError
+from thermospin.device.tables import Length, Part, Place, Sourced, quantity, sourced
+from thermospin.quantities import MATERIAL
+
+Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
+
+
+def _layer(value: Any) -> tuple[int, int]:
+    """Layer and datatype: 3, "3" or "3/0"."""
+    parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
+    try:
+        first, second = (int(part) for part in (parts if len(parts) == 2 else [*parts, "0"]))
+    except ValueError:
+        raise InputError(f'got {value!r}, expected a layer and a datatype, such as "3/0" or 3') from None
+    return first, second
+
+
+LayerNumber = Annotated[tuple[int, int], BeforeValidator(_layer)]
+
+
+class Box(Part):
+    """Extents of a box along the axes."""
+
+    x: tuple[Place, Place]
+    y: tuple[Place, Place]
+    z: tuple[Place, Place]
+
+
+class Dimension(Part):
+    """A table of `dimensions`."""
+
+    value: Place
+    std: Annotated[float, quantity("length")] | None = None
+    range: tuple[Length, Length] | None = None
+    note: str = ""
+
+
+class Provenance(Part):
+    """Where the extents of a solid come from."""
+
+    x: str = ""
+    y: str = ""
+    z: str = ""
+
+
+class Solid(Part):
+    """A table of `solids`."""
+
+    name: str
+    material: str
+    magnet: str | None = None
+    box: Box | None = None
+    polygon: list[tuple[Place, Place]] | None = None
+    z: tuple[Place, Place] | None = None
+    provenance: Provenance = Provenance()
+    note: str = ""
+
+
+class Contact(Part):
+    """A table of `contacts`."""
+
+    name: str
+    solid: str | None = None
+    face: Face | None = None
+    label: str | None = None
+    layer: LayerNumber | None = None
+    note: str = ""
+
+
+class Layer(Part):
+    """A table of `layout.layers`."""
+
+    layer: LayerNumber
+    material: str
+    thickness: Place
+    zmin: Place | None = None
+    drape: bool = False
+    magnet: bool = False
+    sidewall_angle: Annotated[float, quantity("number"), Field(gt=-80, lt=80)] = 0.0
+    slices: Annotated[int, Field(ge=1, le=20)] = 3
+    name: str = ""
+    note: str = ""
+
+
+class Window(Part):
+    """The part of a layout that is computed."""
+
+    x: tuple[Length, Length]
+    y: tuple[Length, Length]
+
+
+class Layout(Part):
+    """The table `layout`."""
+
+    file: str
+    cell: str | None = None
+    window: Window | None = None
+    grid: Length | None = None
+    ignore: list[LayerNumber] = []
+    layers: list[dict[str, Any]] = []
+    note: str = ""
+
+
+class HeatSink(Part):
+    """A table of `heat_sinks`."""
+
+    solid: str
+    face: Face
+    note: str = ""
+
+
+class Experiment(Part):
+    """A table of `experiments`."""
+
+    current: tuple[str, str]
+    voltage: tuple[str, str]
+    states: dict[str, dict[str, Literal[-1, 1]]]
+    note: str = ""
+
+
+#: A material: a value alone, or a table of a value and its source, for each symbol.
+_VALUES: dict[str, Any] = {key: (Annotated[Sourced, sourced(row.kind)], None) for key, row in MATERIAL.items()}
+Material = create_model("Material", __base__=Part, card=(str | None, None), note=(str, ""), **_VALUES)
+
+
+class File(Part):
+    """The whole file; its parts are read one by one."""
+
+    name: str = ""
+    length_unit: str | None = None
+    bath: Annotated[float, quantity("temperature")] = 300.0
+    zeta: Annotated[float, quantity("number")] = 1.0
+    notes: str = ""
+    dimensions: dict[str, Any] = {}
+    materials: dict[str, dict[str, Any]] = {}
+    layout: dict[str, Any] | None = None
+    solids: list[dict[str, Any]]
+    contacts: list[dict[str, Any]] = []
+    heat_sinks: list[dict[str, Any]] = []
+    experiments: dict[str, dict[str, Any]] = {}

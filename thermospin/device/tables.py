@@ -1,0 +1,178 @@
+"""Tables of TOML files, checked by pydantic models: quantities with units, and every fault of a file in one go.
+
+A table that is faulty is read as far as it goes (a misspelt key counts as the one it resembles), so that what does not
+depend on the fault is judged too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+
+from thermospin.base import units
+from thermospin.base.errors import InputError
+from thermospin.base.names import closest, nearest
+from thermospin.geometry.dimensions import Coordinate, ExpressionError, names_in, parse
+
+_NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set length_unit = "nm", or write "5 nm"'
+
+
+def quantity(kind: str) -> BeforeValidator:
+    """A number or a string with a unit, made an SI float."""
+
+    def check(value: Any, info: ValidationInfo) -> float:
+        return _parse(value, kind, info)
+
+    return BeforeValidator(check)
+
+
+def sourced(kind: str) -> BeforeValidator:
+    """A value alone, or a table of a value and where it comes from."""
+
+    def check(value: Any, info: ValidationInfo) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            return {"value": _parse(value, kind, info), "source": "device file"}
+        allowed = ("value", "source", "kind")
+        for key in value:
+            if key not in allowed:
+                raise InputError(f"unknown key '{key}'; {nearest(key, allowed)}")
+        if "value" not in value:
+            raise InputError("value is missing")
+        texts = {key: str(text) for key, text in value.items() if key != "value"}
+        return {"source": "device file"} | texts | {"value": _parse(value["value"], kind, info)}
+
+    return BeforeValidator(check)
+
+
+def _parse(value: Any, kind: str, info: ValidationInfo) -> float:
+    unit = (info.context or {}).get("length_unit")
+    if kind == "length" and unit is None and not isinstance(value, str):
+        raise InputError(_NO_LENGTH_UNIT)
+    return units.parse(value, kind, length_unit=unit or "m")
+
+
+class Part(BaseModel):
+    """A table of a TOML file: unknown keys are faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Length = Annotated[float, quantity("length")]
+Sourced = dict[str, Any] | None
+
+
+def _coordinate(value: Any, info: ValidationInfo) -> Coordinate:
+    """A length, or an expression with the dimensions of the file."""
+    known, unit = ((info.context or {}).get(key) for key in ("dimensions", "length_unit"))
+    if isinstance(value, str) and names_in(value):
+        if unit is None:
+            raise InputError(_NO_LENGTH_UNIT)
+        try:
+            return parse(value, known or {}, units.scale(unit, "length"))
+        except ExpressionError as why:
+            raise InputError(f'got "{value}", {why}') from None
+    return Coordinate(_parse(value, "length", info))
+
+
+Place = Annotated[Coordinate, BeforeValidator(_coordinate)]
+
+
+PartT = TypeVar("PartT", bound=Part)
+
+#: What to say where pydantic's own words would not help.
+_EXPECTED = {
+    "string_type": "a string",
+    "dict_type": "a table",
+    "model_type": "a table, such as { x = [0, 100], y = [0, 50], z = [0, 15] }",
+    "list_type": "a list",
+    "tuple_type": "a list of two",
+    "too_long": "a list of two",
+    "literal_error": "",
+}
+
+
+class Reader:
+    """Reads parts of a file and collects what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.length_unit: str | None = None
+        self.dimensions: dict[str, Coordinate] = {}
+        self.length_unit_missed = False
+
+    def read(self, model: type[PartT], raw: dict[str, Any], label: str) -> tuple[PartT | None, dict[str, Any]]:
+        """The part (None where it cannot be made), and its raw table with misspelt keys put right."""
+        part, errors = self._validate(model, raw)
+        if errors is None:
+            return part, raw
+        repaired = dict(raw)
+        excused = set()
+        for error in errors.errors():
+            if error["type"] == "extra_forbidden":
+                key, allowed = str(error["loc"][-1]), _keys(model, error["loc"][:-1])
+                self.faults.append(f"{_join(label, error['loc'][:-1])}: unknown key '{key}'; {nearest(key, allowed)}")
+                close = closest(key, allowed)
+                excused.add((*error["loc"][:-1], close))
+                if len(error["loc"]) == 1:
+                    value = repaired.pop(key)
+                    if close is not None:
+                        repaired.setdefault(close, value)
+        for error in errors.errors():
+            if error["type"] == "extra_forbidden" or (error["type"] == "missing" and error["loc"] in excused):
+                continue
+            fault = _explain(error)
+            if fault == _NO_LENGTH_UNIT:
+                if self.length_unit_missed:
+                    continue  # once is enough for a whole file
+                self.length_unit_missed = True
+            path = (
+                error["loc"][:-1] if error["type"] == "missing" and isinstance(error["loc"][-1], int) else error["loc"]
+            )
+            self.faults.append(f"{_join(label, path)}: {fault}")
+        return self._validate(model, repaired)[0], repaired
+
+    def silent(self) -> Reader:
+        """Return a reader of the same file whose faults nobody sees."""
+        other = Reader()
+        other.length_unit = self.length_unit
+        other.dimensions = self.dimensions
+        return other
+
+    def _validate(self, model: type[PartT], raw: dict[str, Any]) -> tuple[PartT | None, ValidationError | None]:
+        try:
+            return model.model_validate(
+                raw, context={"length_unit": self.length_unit, "dimensions": self.dimensions}
+            ), None
+        except ValidationError as error:
+            return None, error
+
+
+def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for key in path:
+        inner = model.model_fields[str(key)].annotation if str(key) in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _join(label: str, path: Iterable[int | str]) -> str:
+    text = ""
+    for key in path:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return ", ".join(part for part in (label, text) if part) or "file"
+
+
+def _explain(error: Any) -> str:
+    kind, found = error["type"], error["input"]
+    if kind == "missing":
+        if isinstance(found, list | tuple):
+            return f"got {list(found)!r}, expected a list of two"
+        return "missing"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    shown = repr(found) if len(repr(found)) <= 60 else repr(found)[:57] + "..."
+    expected = _EXPECTED.get(kind) or error.get("ctx", {}).get("expected")
+    return f"got {shown}, expected {expected}" if expected else f"got {shown}; {error['msg'].lower()}"
