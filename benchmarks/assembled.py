@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from thermospin import grid, operators
+from thermospin import operators
+from thermospin.base import quadrature
 
 
 def assemble(disc: operators.Discretisation, law: operators.Coefficients) -> sparse.csr_matrix:
     """The matrix of `operators.apply`, held nodes included."""
-    _, weights, derivative = grid.gauss_lobatto(disc.order)
+    _, weights, derivative = quadrature.gauss_lobatto(disc.order)
     stiffness = derivative.T * weights @ derivative
     i, j = np.nonzero(stiffness)
 

@@ -42,6 +42,7 @@ import numpy as np
 
 from thermospin import grid
 from thermospin.base import files as export
+from thermospin.base import lines, quadrature
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.geometry.boxes import Face
@@ -155,7 +156,7 @@ def run_skfem(element: str, coarseness: float, limit: int) -> Row:
         """Quadrature on cells (3 axes) or facets (2)."""
         if not lobatto:
             return {"intorder": degree}
-        x, w, _ = grid.gauss_lobatto(order)
+        x, w, _ = quadrature.gauss_lobatto(order)
         points, weights = np.meshgrid(*[(x + 1) / 2] * axes), np.meshgrid(*[w / 2] * axes)
         return {"quadrature": (np.reshape(points, (axes, -1)), np.prod(weights, axis=0).ravel())}
 
@@ -252,7 +253,7 @@ def facets_of(mesh: Any, face: Face, loaded: Device) -> np.ndarray:
     coarse = loaded.layout().lines
     middles = mesh.p[:, mesh.facets].mean(axis=1)
     off = np.abs(middles[face.axis] - coarse[face.axis][face.line])
-    at = np.flatnonzero(off < grid.FACE_TOLERANCE * np.ptp(coarse[face.axis]))
+    at = np.flatnonzero(off < lines.FACE_TOLERANCE * np.ptp(coarse[face.axis]))
     others = [axis for axis in range(3) if axis != face.axis]
     return at[face.cells[tuple(np.searchsorted(coarse[axis], middles[axis, at]) - 1 for axis in others)]]
 

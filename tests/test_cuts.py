@@ -12,6 +12,7 @@ from scipy.sparse.linalg import spsolve
 
 from thermospin import grid as grids
 from thermospin import operators
+from thermospin.base import quadrature
 from thermospin.device import reader as devicefile
 from thermospin.geometry.outlines import Regions
 from thermospin.grid import Grid, Prism
@@ -48,7 +49,7 @@ def conduction(grid: Grid) -> tuple[csr_array, np.ndarray]:
     total = csr_array((math.prod(shape), math.prod(shape)))
     for number, section in enumerate(sections):
         axis, order = (number, grid.order) if number < 3 else (number - 3, 1)
-        _, weights, slope = grids.gauss_lobatto(order)
+        _, weights, slope = quadrature.gauss_lobatto(order)
         own = (slope.T * weights) @ slope
         entries = section.tocoo()
         place = list(np.unravel_index(entries.row, [(n - 1) // order if k == axis else n for k, n in enumerate(shape)]))
@@ -91,8 +92,8 @@ def test_shares_by_area_alone_do_not_pass(order: int, monkeypatch: pytest.Monkey
     exact = Grid.cuts.func  # type: ignore[attr-defined]
 
     def by_area(grid: Grid) -> list[grids.Cut]:
-        _, values, slopes = grids.passages(order)
-        pieces = np.diff(grids.passages(order)[0])
+        _, values, slopes = quadrature.passages(order)
+        pieces = np.diff(quadrature.passages(order)[0])
         weights = np.einsum("isa,s->i", values, pieces) / 2
         rises = slopes @ pieces
         out = []

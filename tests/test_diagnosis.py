@@ -285,7 +285,7 @@ def test_rounding_errors_are_below_their_bound_and_not_far():
 
 def dense_longdouble(block) -> np.ndarray:
     """The operator as a matrix, by segments, in extended precision."""
-    from thermospin.grid import gauss_lobatto
+    from thermospin.base.quadrature import gauss_lobatto
 
     disc, n = block.disc, block.disc.nodes_V
     _, weights, derivative = (x.astype(np.longdouble) for x in gauss_lobatto(disc.order))

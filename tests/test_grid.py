@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from helpers.elements import POINTS
 from thermospin import grid as grids
-from thermospin.grid import Features, Grid, gauss_lobatto
+from thermospin.base.lines import graded_lines, merge_close
+from thermospin.base.quadrature import gauss_lobatto
+from thermospin.grid import Features, Grid
 
 NM = 1e-9
 LINES = (np.array([0.0, 8.0, 30.0, 45.0]) * NM, np.array([-5.0, 25.0, 36.0]) * NM, np.array([0.0, 6.0]) * NM)
@@ -128,8 +130,8 @@ def test_a_position_on_no_grid_line_is_told_the_nearest():
 
 def test_faces_that_differ_by_round_off_are_one():
     values = [0.1 + 0.2, 0.3, 0.0, 1.0, 1.0 - 1e-12, 0.5]
-    np.testing.assert_allclose(grids.merge_close(values), [0.0, 0.3, 0.5, 1.0], atol=1e-11)
-    assert len(grids.merge_close([0.0, 1e-6, 1.0])) == 3
+    np.testing.assert_allclose(merge_close(values), [0.0, 0.3, 0.5, 1.0], atol=1e-11)
+    assert len(merge_close([0.0, 1e-6, 1.0])) == 3
 
 
 def test_later_boxes_overwrite_earlier_ones():
@@ -160,7 +162,7 @@ def test_graded_lines_keep_every_face_and_grow_no_faster_than_asked(gaps, smalle
     faces = np.append(0.0, np.cumsum(gaps))
     sizes = np.array([random.choice([smallest, 2 * smallest, np.inf]) for _ in faces])
     sizes[0] = smallest
-    lines = grids.graded_lines(faces, sizes, growth)
+    lines = graded_lines(faces, sizes, growth)
     assert np.all(np.diff(lines) > 0)
     assert np.isin(faces, lines).all(), "faces are kept to the last bit"
     for low, high in itertools.pairwise(faces):
@@ -175,7 +177,7 @@ def test_graded_lines_keep_every_face_and_grow_no_faster_than_asked(gaps, smalle
 
 def test_the_first_cell_at_a_face_has_about_the_size_asked_for():
     """s = a + g x takes n cells of share m/n <= 1: the first is between half of a and a (exp(g) - 1)/g."""
-    lines = grids.graded_lines(np.array([0.0, 1000.0]), np.array([2.0, np.inf]), 0.4)
+    lines = graded_lines(np.array([0.0, 1000.0]), np.array([2.0, np.inf]), 0.4)
     assert 1.0 < lines[1] < 2.0 * (np.exp(0.4) - 1) / 0.4
     assert lines[-1] - lines[-2] > 100
 

@@ -40,7 +40,8 @@ from helpers.problems import (
     without_seebeck,
 )
 from thermospin import analytic, operators
-from thermospin.grid import Grid, gauss_lobatto
+from thermospin.base.quadrature import gauss_lobatto
+from thermospin.grid import Grid
 
 ORDERS = (1, 2, 3)
 ROUND_OFF = 1e-13

@@ -15,6 +15,8 @@ from thermospin import grid as grids
 from thermospin import model as models
 from thermospin import operators
 from thermospin.accuracy import adapt as refine
+from thermospin.base import quadrature
+from thermospin.base.lines import graded_lines
 from thermospin.operators import Discretisation
 from thermospin.signals import evaluate as signals
 
@@ -27,7 +29,7 @@ NM = 1e-9
 def bubbles(block: Block, axis: int) -> np.ndarray:
     """For each cell of an axis the integral of the highest Legendre polynomial, a value for each node of the axis."""
     order, widths = block.grid.order, np.diff(block.grid.lines[axis])
-    nodes = grids.gauss_lobatto(order)[0]
+    nodes = quadrature.gauss_lobatto(order)[0]
     bubble = np.polynomial.Legendre.basis(order - 1).integ(lbnd=-1)(nodes)
     values = np.zeros(order * len(widths) + 1)
     for cell in range(len(widths)):
@@ -80,7 +82,7 @@ def test_seebeck_and_spin_enter_the_surplus_as_they_enter_the_operator():
 
 
 def test_spans_ask_for_small_cells_where_they_lie():
-    lines = grids.graded_lines(np.array([0.0, 1000.0]), np.array([2.0]), 0.5, (np.array([400.0]), np.array([420.0])))
+    lines = graded_lines(np.array([0.0, 1000.0]), np.array([2.0]), 0.5, (np.array([400.0]), np.array([420.0])))
     widths, middles = np.diff(lines), (lines[1:] + lines[:-1]) / 2
     assert np.abs(middles[np.argmin(widths)] - 410) < 15
     assert widths.min() < 2.5 and widths[0] > 50 and widths[-1] > 50

@@ -16,42 +16,15 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
+from thermospin.base.lines import FACE_TOLERANCE, graded_lines, merge_close
+from thermospin.base.quadrature import gauss_lobatto, passages
 
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 AXES = ("x", "y", "z")
 
-#: Faces closer than this fraction of the device are one face: round-off in a sum of decimal lengths, not geometry.
-FACE_TOLERANCE = 1e-9
-
 #: A part of a cell that counts as none of it; as all of it, where that little is left.
 SLIVER = 1e-9
-
-#: For each order, between which places of a cell [0, 1] a cut cell's test functions pass from each node to the next.
-PASSAGES = {1: ((0.0, 1.0),), 2: ((0.0, 1 / 3), (2 / 3, 1.0)), 3: ((0.0, 1 / 6), (1 / 6, 5 / 6), (5 / 6, 1.0))}
-
-
-@functools.cache
-def gauss_lobatto(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gauss-Lobatto nodes, weights and differentiation matrix on [-1, 1].
-
-    Args:
-      order: polynomial order p >= 1; there are p + 1 nodes.
-    Returns:
-      nodes x (p+1), weights w (p+1, sum 2), and D (p+1, p+1) with (D f)_i = f'(x_i) exact for polynomials of degree p.
-    Source: Canuto, Hussaini, Quarteroni, Zang, Spectral Methods (2006), sections 2.3.1 and 2.3.2.
-    """
-    if order < 1:
-        raise InputError(f"order is {order}; a nodal element needs order 1, 2 or 3.")
-    legendre = np.polynomial.Legendre.basis(order)
-    nodes = np.concatenate([[-1.0], np.sort(legendre.deriv().roots().real), [1.0]])
-    at_nodes = legendre(nodes)
-    weights = 2.0 / (order * (order + 1) * at_nodes**2)
-    distance = nodes[:, None] - nodes[None, :] + np.eye(order + 1)
-    derivative = at_nodes[:, None] / at_nodes[None, :] / distance
-    np.fill_diagonal(derivative, 0.0)
-    np.fill_diagonal(derivative, -derivative.sum(axis=1))
-    return nodes, weights, derivative
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,23 +66,6 @@ class Cut:
     area: np.ndarray
     along_x: np.ndarray
     along_y: np.ndarray
-
-
-@functools.cache
-def passages(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Test functions of the nodes of a cut cell, piecewise linear on [0, 1], integrals those of Gauss and Lobatto.
-
-    Their integrals are the weights of full cells, so that what flows out of those flows into these.
-
-    Returns:
-      ends of the pieces, values at both ends of each piece (nodes, pieces, 2), and slopes of the passages by piece
-      (passages, pieces).
-    """
-    ends = np.unique([end for passage in PASSAGES[order] for end in passage])
-    over = np.array([np.clip((ends - low) / (high - low), 0, 1) for low, high in PASSAGES[order]])
-    whole = np.vstack([np.ones_like(ends), over, np.zeros_like(ends)])
-    values = whole[:-1] - whole[1:]
-    return ends, np.stack([values[:, :-1], values[:, 1:]], axis=-1), np.diff(over, axis=1) / np.diff(ends)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -378,13 +334,6 @@ def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndar
     return domain
 
 
-def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Sorted values, those within `FACE_TOLERANCE` of the total extent of each other taken as one."""
-    ordered = np.unique(np.asarray(values, dtype=float))
-    keep = np.append(True, np.diff(ordered) > FACE_TOLERANCE * (ordered[-1] - ordered[0]))
-    return ordered[keep]
-
-
 def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[int]) -> np.ndarray:
     """Domain index of every cell, -1 where no box is; later boxes overwrite earlier ones."""
     domain = np.full([len(line) - 1 for line in lines], -1, dtype=np.int32)
@@ -395,46 +344,6 @@ def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[in
             ranges.append(slice(first, last))
         domain[tuple(ranges)] = index
     return domain
-
-
-def graded_lines(
-    faces: np.ndarray, sizes: np.ndarray, growth: float, spans: tuple[np.ndarray, np.ndarray] | None = None
-) -> np.ndarray:
-    """Grid lines on every face, graded geometrically away from where small cells are wanted.
-
-    The wanted cell size at x is s(x) = min over spans i of (sizes_i + growth dist(x, span_i)), so that cells grow by a
-    factor of about exp(growth) from one to the next; between two faces n = ceil(integral dx / s) lines share that
-    integral equally, which keeps the growth smooth and never moves a face. With spans, which may be many, n is rounded
-    up from 0.3: else every pair of faces would have most of a line for nothing.
-
-    Args:
-      faces: positions of the faces [m], ascending.
-      sizes: wanted cell size on each span [m]; inf where nothing is asked for.
-      growth: relative growth of the cell size per length [1].
-      spans: lower and upper ends of the spans [m]; None: the faces.
-    """
-    (lows, highs), spare = ((faces, faces), 1e-9) if spans is None else (spans, 0.3)
-    wanted = np.isfinite(sizes)
-    beside = sizes[wanted, None] * np.geomspace(1e-2, 1e3, 30)
-    points = np.concatenate(
-        [lows, highs, (lows[wanted, None] - beside).ravel(), (highs[wanted, None] + beside).ravel()]
-    )
-    pieces = [faces[:1]]
-    for low, high in zip(faces[:-1], faces[1:], strict=True):
-        # Sample the size finely where it is small, with points that bunch there geometrically.
-        unit = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 60)])
-        sample = low + (high - low) * np.concatenate([unit, 1 - unit[-2::-1]])
-        if spans is not None:
-            sample = np.union1d(sample, points[(points > low) & (points < high)])
-        distance = np.maximum(np.maximum(lows[None, :] - sample[:, None], sample[:, None] - highs[None, :]), 0.0)
-        size = np.min(sizes[None, :] + growth * distance, axis=1)
-        steps = np.diff(sample) * 0.5 * (1 / size[1:] + 1 / size[:-1])
-        measure = np.append(0.0, np.cumsum(steps))
-        count = max(1, int(np.ceil(measure[-1] - spare)))
-        inner = np.interp(np.linspace(0, measure[-1], count + 1)[1:], measure, sample)
-        inner[-1] = high
-        pieces.append(inner)
-    return np.concatenate(pieces)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -485,9 +394,9 @@ class Features:
         for i, outline in enumerate(self.outlines):
             if outline is None or axis == 2:
                 continue
-            slanted = slanted_edges(outline)
+            slanted = polygons.slanted_edges(outline)
             if len(slanted):
-                size = min(self._smallest_side(i), width(outline)) / 2
+                size = min(self._smallest_side(i), polygons.width(outline)) / 2
                 found.append((float(slanted[:, :, axis].min()), float(slanted[:, :, axis].max()), size))
         spans = np.array(found).reshape(-1, 3)
         return spans[:, 0], spans[:, 1], spans[:, 2]
@@ -501,9 +410,13 @@ class Features:
         found = []
         for one, other in itertools.combinations([p for p in self.prisms if p.domain in metals], 2):
             low, high = max(one.heights[0], other.heights[0]), min(one.heights[1], other.heights[1])
-            if axis == 2 or low >= high or not (len(slanted_edges(one.outline)) or len(slanted_edges(other.outline))):
+            if (
+                axis == 2
+                or low >= high
+                or not (len(polygons.slanted_edges(one.outline)) or len(polygons.slanted_edges(other.outline)))
+            ):
                 continue
-            reach = min(width(one.outline), width(other.outline))
+            reach = min(polygons.width(one.outline), polygons.width(other.outline))
             lows, highs = (np.array([pick(p.outline, axis=0) for p in (one, other)]) for pick in (np.min, np.max))
             start, stop = lows.max(axis=0), highs.min(axis=0)  # what both extend over; turned round where nothing
             if (start - stop).max() > reach:
@@ -524,7 +437,7 @@ class Features:
     def _smallest_side(self, index: int) -> float:
         outline = self.outlines[index] if self.outlines else None
         side = _smallest_side(self.boxes[index])
-        return side if outline is None else min(side, width(outline))
+        return side if outline is None else min(side, polygons.width(outline))
 
     def sizes(self, axis: int) -> np.ndarray:
         """Wanted cell size at each of `faces(axis)` [m], at coarseness 1.
@@ -551,26 +464,6 @@ class Features:
                 sides = min(self._smallest_side(i), self._smallest_side(j), _smallest_side(shared))
                 ask(shared[axis], min(self.lengths[i] / 5, self.lengths[j] / 5, sides / 2))
         return sizes
-
-
-def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
-    """Positions along an axis of the edges of a polygon that are normal to it [m]."""
-    after = np.roll(outline, -1, axis=0)
-    along = np.abs(after - outline)
-    straight = (along[:, axis] <= polygons.TOUCH) & (along[:, 1 - axis] > polygons.TOUCH)
-    return np.unique(outline[straight, axis])
-
-
-def slanted_edges(outline: np.ndarray) -> np.ndarray:
-    """The edges of a polygon along neither x nor y, both ends of each (edges, 2, 2) [m]."""
-    after = np.roll(outline, -1, axis=0)
-    return np.stack([outline, after], axis=1)[(np.abs(after - outline) > polygons.TOUCH).all(axis=1)]
-
-
-def width(outline: np.ndarray) -> float:
-    """About how wide a polygon is [m]: what it is for a long strip, half the diameter for a circle."""
-    length = np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum()
-    return 2 * abs(float(polygons.area(outline))) / float(length)
 
 
 def _smallest_side(box: Box) -> float:

@@ -30,7 +30,8 @@ from jaxtyping import Array, Float, Int
 from scipy import ndimage
 from scipy.sparse import csr_array, vstack
 
-from thermospin.grid import Grid, gauss_lobatto
+from thermospin.base.quadrature import gauss_lobatto
+from thermospin.grid import Grid
 from thermospin.linear.sparse import Rows, take
 
 Fields = Float[Array, "unknowns columns"]

@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float
 
 from thermospin import operators
 from thermospin.base.errors import NotConverged
-from thermospin.grid import Grid, gauss_lobatto
+from thermospin.base.quadrature import gauss_lobatto
+from thermospin.grid import Grid
 from thermospin.linear import multigrid
 from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 

@@ -16,7 +16,8 @@ import numpy as np
 from jax import Array
 
 from thermospin import analytic, operators, solve
-from thermospin.grid import Grid, gauss_lobatto
+from thermospin.base.quadrature import gauss_lobatto
+from thermospin.grid import Grid
 from thermospin.linear import multigrid
 
 T0 = 300.0

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from thermospin import grid as grids
 from thermospin import model as models
 from thermospin import operators
+from thermospin.base.lines import merge_close
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
@@ -226,7 +227,7 @@ def graded(smallest: float, growth: float | None) -> Rule:
 
         def size(axis: int, faces: np.ndarray, x: np.ndarray) -> np.ndarray:
             del faces
-            metal = grids.merge_close([edge for box in boxes for edge in box[axis]])
+            metal = merge_close([edge for box in boxes for edge in box[axis]])
             distance = np.min(np.abs(x[:, None] - metal[None, :]), axis=1)
             return np.minimum(bound, least + slope * distance)
 

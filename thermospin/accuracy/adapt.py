@@ -22,6 +22,7 @@ from thermospin import grid as grids
 from thermospin import model as models
 from thermospin import operators
 from thermospin.accuracy import error_bars as accuracy
+from thermospin.base import lines
 from thermospin.base.errors import InputError
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
@@ -308,7 +309,7 @@ def _lines(
             highs.append(end[at_face])
             sizes.append(singular[at_face])
         spans = np.concatenate(lows), np.concatenate(highs)
-        out.append(grids.graded_lines(faces, np.concatenate(sizes), float(np.log1p(GROWTH[grid.order])), spans))
+        out.append(lines.graded_lines(faces, np.concatenate(sizes), float(np.log1p(GROWTH[grid.order])), spans))
     return out
 
 

@@ -215,3 +215,23 @@ def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
         if gaps[v, n] < best:
             best, place = float(gaps[v, n]), (one[v] + foot[v, n]) / 2
     return best, place
+
+
+def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
+    """Positions along an axis of the edges of a polygon that are normal to it [m]."""
+    after = np.roll(outline, -1, axis=0)
+    along = np.abs(after - outline)
+    straight = (along[:, axis] <= TOUCH) & (along[:, 1 - axis] > TOUCH)
+    return np.unique(outline[straight, axis])
+
+
+def slanted_edges(outline: np.ndarray) -> np.ndarray:
+    """The edges of a polygon along neither x nor y, both ends of each (edges, 2, 2) [m]."""
+    after = np.roll(outline, -1, axis=0)
+    return np.stack([outline, after], axis=1)[(np.abs(after - outline) > TOUCH).all(axis=1)]
+
+
+def width(outline: np.ndarray) -> float:
+    """About how wide a polygon is [m]: what it is for a long strip, half the diameter for a circle."""
+    length = np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum()
+    return 2 * abs(float(area(outline))) / float(length)

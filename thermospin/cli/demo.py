@@ -14,13 +14,14 @@ import numpy as np
 
 from thermospin import analytic, inverse, operators, solve
 from thermospin.base import files as export
+from thermospin.base.lines import graded_lines
 from thermospin.base.units import readable
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
 from thermospin.device.reader import load
-from thermospin.grid import Grid, graded_lines
+from thermospin.grid import Grid
 from thermospin.inference.result import FitResult
 from thermospin.model import Constitution, Model, Progress, build
 from thermospin.quantities import response_unit

@@ -15,13 +15,14 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
+from thermospin.base.polygons import width
 from thermospin.device import materials
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
-from thermospin.grid import AXES, Box, Features, width
+from thermospin.grid import AXES, Box, Features
 
 #: Between the name of a device and that of a parameter which is its own in a fit of several: "wide:zeta".
 OF = ":"

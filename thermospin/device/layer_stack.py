@@ -14,11 +14,11 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.base.names import nearest
+from thermospin.base.polygons import edges_across
 from thermospin.device.gds import Drawing, Label, LayerNumber, layer_name
 from thermospin.device.parts import Contact, Solid
 from thermospin.geometry.dimensions import Coordinate
 from thermospin.geometry.outlines import outline_of
-from thermospin.grid import edges_across
 
 #: A label within this of a polygon is on it [m].
 NEAR_LABEL = 2e-9

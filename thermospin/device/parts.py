@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.polygons import edges_across
 from thermospin.geometry.boxes import Layout, Plan
 from thermospin.geometry.dimensions import Coordinate
 from thermospin.geometry.outlines import Regions
-from thermospin.grid import AXES, Box, edges_across
+from thermospin.grid import AXES, Box
 
 
 @dataclasses.dataclass(frozen=True)

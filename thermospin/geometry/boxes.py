@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from thermospin.grid import AXES, FACE_TOLERANCE, Box, Grid, Prism, fill, merge_close
+from thermospin.base.lines import FACE_TOLERANCE, merge_close
+from thermospin.grid import AXES, Box, Grid, Prism, fill
 
 FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
 

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.lines import merge_close
+from thermospin.base.quadrature import PASSAGES
 from thermospin.geometry.boxes import Pieces, Plan, SolidLike
-from thermospin.grid import AXES, PASSAGES, Grid, Prism, fill_prisms, merge_close
+from thermospin.grid import AXES, Grid, Prism, fill_prisms
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,57 @@
+"""Grid lines along one axis: positions that count as one, and lines graded between faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+#: Faces closer than this fraction of the device are one face: round-off in a sum of decimal lengths, not geometry.
+FACE_TOLERANCE = 1e-9
+
+
+def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Sorted values, those within `FACE_TOLERANCE` of the total extent of each other taken as one."""
+    ordered = np.unique(np.asarray(values, dtype=float))
+    keep = np.append(True, np.diff(ordered) > FACE_TOLERANCE * (ordered[-1] - ordered[0]))
+    return ordered[keep]
+
+
+def graded_lines(
+    faces: np.ndarray, sizes: np.ndarray, growth: float, spans: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """Grid lines on every face, graded geometrically away from where small cells are wanted.
+
+    The wanted cell size at x is s(x) = min over spans i of (sizes_i + growth dist(x, span_i)), so that cells grow by a
+    factor of about exp(growth) from one to the next; between two faces n = ceil(integral dx / s) lines share that
+    integral equally, which keeps the growth smooth and never moves a face. With spans, which may be many, n is rounded
+    up from 0.3: else every pair of faces would have most of a line for nothing.
+
+    Args:
+      faces: positions of the faces [m], ascending.
+      sizes: wanted cell size on each span [m]; inf where nothing is asked for.
+      growth: relative growth of the cell size per length [1].
+      spans: lower and upper ends of the spans [m]; None: the faces.
+    """
+    (lows, highs), spare = ((faces, faces), 1e-9) if spans is None else (spans, 0.3)
+    wanted = np.isfinite(sizes)
+    beside = sizes[wanted, None] * np.geomspace(1e-2, 1e3, 30)
+    points = np.concatenate(
+        [lows, highs, (lows[wanted, None] - beside).ravel(), (highs[wanted, None] + beside).ravel()]
+    )
+    pieces = [faces[:1]]
+    for low, high in zip(faces[:-1], faces[1:], strict=True):
+        # Sample the size finely where it is small, with points that bunch there geometrically.
+        unit = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 60)])
+        sample = low + (high - low) * np.concatenate([unit, 1 - unit[-2::-1]])
+        if spans is not None:
+            sample = np.union1d(sample, points[(points > low) & (points < high)])
+        distance = np.maximum(np.maximum(lows[None, :] - sample[:, None], sample[:, None] - highs[None, :]), 0.0)
+        size = np.min(sizes[None, :] + growth * distance, axis=1)
+        steps = np.diff(sample) * 0.5 * (1 / size[1:] + 1 / size[:-1])
+        measure = np.append(0.0, np.cumsum(steps))
+        count = max(1, int(np.ceil(measure[-1] - spare)))
+        inner = np.interp(np.linspace(0, measure[-1], count + 1)[1:], measure, sample)
+        inner[-1] = high
+        pieces.append(inner)
+    return np.concatenate(pieces)
