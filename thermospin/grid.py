@@ -123,7 +123,7 @@ class Grid:
         return found
 
     def has_nodes_of(self, other: Grid) -> bool:
-        """Whether another grid of as many lines has the same nodes and neighbours, at other places."""
+        """Return whether another grid of as many lines has the same nodes and neighbours, at other places."""
         return len(self.cuts) == len(other.cuts) and all(
             (a.domain, a.span) == (b.domain, b.span)
             and np.array_equal(a.place, b.place)
@@ -136,7 +136,7 @@ class Grid:
 
     @functools.cached_property
     def cut(self) -> np.ndarray:
-        """Marks the cells that prisms fill in part (nx, ny, nz)."""
+        """Mark the cells that prisms fill in part (nx, ny, nz)."""
         marked = np.zeros(self.domain.shape, bool)
         for cut in self.cuts:
             marked[cut.place[:, 0], cut.place[:, 1], slice(*cut.span)] = True
@@ -160,7 +160,7 @@ class Grid:
         return int(np.count_nonzero(self.domain >= 0))
 
     def stretched(self, axis: int, below: float, at: float, by: float) -> Grid:
-        """The same cells with the lines from `at` onwards moved, and those down to `below` in proportion [m]."""
+        """Return the same cells with the lines from `at` onwards moved, and those down to `below` in proportion [m]."""
         lines = self.lines[axis]
         share = np.clip((lines - below) / (at - below), 0.0, 1.0)
         # Onwards by exactly this sum, which faces are moved by too.
@@ -171,13 +171,13 @@ class Grid:
         return dataclasses.replace(self, lines=(x, y, z))
 
     def unknowns(self, metals: Sequence[bool]) -> int:
-        """Number of unknowns, two potentials per node of a metal and a temperature per node; `metals` by domain."""
+        """Return the number of unknowns, two potentials per node of a metal and one temperature; `metals` by domain."""
         live = self.domain >= 0
         metal = live & np.asarray(metals, dtype=bool)[self.domain]
         return 2 * int(self.nodes_of(metal).sum()) + int(self.nodes_of(live).sum())
 
     def nodes_of(self, cells: np.ndarray) -> np.ndarray:
-        """Marks the nodes (Nx, Ny, Nz) of the cells marked in `cells` (nx, ny, nz)."""
+        """Mark the nodes (Nx, Ny, Nz) of the cells marked in `cells` (nx, ny, nz)."""
         marked = cells
         for axis in range(3):
             marked = np.moveaxis(marked, axis, 0)
@@ -189,7 +189,7 @@ class Grid:
         return marked
 
     def shares(self, axis: int) -> np.ndarray:
-        """Length of each cell that belongs to each node along an axis [m] (nodes, cells)."""
+        """Return the length of each cell that belongs to each node along an axis [m] (nodes, cells)."""
         weights = gauss_lobatto(self.order)[1]
         width = np.diff(self.lines[axis])
         first = self.order * np.arange(len(width))
@@ -199,7 +199,7 @@ class Grid:
         return shares
 
     def face_weights(self, axis: int, position: float, cells: np.ndarray, lines: Sequence[np.ndarray]) -> np.ndarray:
-        """Area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on a piece of a plane; sums to its area.
+        """Return the area of each node [m^2] (Nx, Ny, Nz) that lies on a piece of a plane; sums to its area.
 
         Args:
           axis: normal to the plane.
@@ -220,7 +220,7 @@ class Grid:
     def side_weights(
         self, axis: int, position: float, rectangles: Sequence[tuple[float, float, float, float]]
     ) -> np.ndarray:
-        """Area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on rectangles in an upright plane.
+        """Return the area of each node [m^2] (Nx, Ny, Nz) that lies on rectangles in an upright plane.
 
         Args:
           axis: normal to the plane, 0 or 1.
@@ -248,7 +248,7 @@ class Grid:
         return weights
 
     def top_weights(self, position: float, outlines: Sequence[np.ndarray]) -> np.ndarray:
-        """Area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on polygons in a level plane.
+        """Return the area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on polygons in a level plane.
 
         Args:
           position: height of the plane [m], on a grid line.
@@ -275,7 +275,7 @@ class Grid:
         return weights
 
     def line_index(self, axis: int, position: float) -> int:
-        """Index of the grid line at `position` [m]; a position that is on no line is a ValueError."""
+        """Return the index of the grid line at `position` [m]; a position that is on no line is a ValueError."""
         lines = self.lines[axis]
         index = int(np.argmin(np.abs(lines - position)))
         if abs(lines[index] - position) > FACE_TOLERANCE * (lines[-1] - lines[0]):
@@ -284,7 +284,7 @@ class Grid:
 
 
 def _slabs(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> list[tuple[int, int, list[tuple[np.ndarray, int]]]]:
-    """Layers of cells along z with the same outlines: first, one past the last, and (outline, domain) of each prism."""
+    """Return layers of cells along z with the same outlines: first, one past the last, (outline, domain) of each."""
     z = lines[2]
     ends = np.array([[np.argmin(np.abs(z - end)) for end in prism.heights] for prism in prisms], int).reshape(-1, 2)
     levels = np.unique(ends)
@@ -299,7 +299,7 @@ def _slabs(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> list[tuple[i
 
 
 def _covered(x: np.ndarray, y: np.ndarray, parts: Sequence[tuple[np.ndarray, int]]) -> dict[int, np.ndarray]:
-    """The part of each cell seen from above that each domain covers (nx, ny)."""
+    """Return the part of each cell seen from above that each domain covers (nx, ny)."""
     out: dict[int, np.ndarray] = {}
     for outline, domain in parts:
         whole = out.setdefault(domain, np.zeros((len(x) - 1, len(y) - 1)))
@@ -317,13 +317,13 @@ def _covered(x: np.ndarray, y: np.ndarray, parts: Sequence[tuple[np.ndarray, int
 
 
 def _is_cut(covered: dict[int, np.ndarray]) -> np.ndarray:
-    """Marks the cells that something covers, but nothing as a whole."""
+    """Mark the cells that something covers, but nothing as a whole."""
     parts = np.stack(list(covered.values()))
     return (parts.sum(axis=0) > SLIVER) & (parts.max(axis=0) < 1 - SLIVER)
 
 
 def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndarray:
-    """Domain of every cell, that which fills most of what is filled of it; -1 where nothing is."""
+    """Return the domain of every cell, that which fills most of what is filled of it; -1 where nothing is."""
     domain = np.full([len(line) - 1 for line in lines], -1, dtype=np.int32)
     for first, last, parts in _slabs(lines, prisms):
         if parts:
@@ -335,7 +335,7 @@ def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndar
 
 
 def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[int]) -> np.ndarray:
-    """Domain index of every cell, -1 where no box is; later boxes overwrite earlier ones."""
+    """Return the domain index of every cell, -1 where no box is; later boxes overwrite earlier ones."""
     domain = np.full([len(line) - 1 for line in lines], -1, dtype=np.int32)
     for box, index in zip(boxes, domains, strict=True):
         ranges = []
@@ -371,7 +371,7 @@ class Features:
     planes: tuple[Sequence[float], ...] = ((), (), ())
 
     def faces(self, axis: int) -> np.ndarray:
-        """Positions of all faces across one axis [m]: ends of boxes, and edges of outlines that are normal to it."""
+        """Return all faces across one axis [m]: ends of boxes, and edges of outlines that are normal to it."""
         ends = [edge for i in range(len(self.boxes)) for edge in self._edges(i, axis)]
         # Round solids have no such edges; the grid must hold them all the same.
         ends += self.planes[axis]
@@ -379,14 +379,14 @@ class Features:
         return merge_close(ends)
 
     def grid(self, lines: Sequence[np.ndarray], order: int) -> Grid:
-        """The grid with these lines [m]."""
+        """Return the grid with these lines [m]."""
         x, y, z = lines
         if not self.prisms:
             return Grid((x, y, z), fill(lines, self.boxes, self.domains), order)
         return Grid((x, y, z), fill_prisms(lines, self.prisms), order, self.prisms)
 
     def spans(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where outlines ask for a cell size off the faces: lower and upper ends, and sizes at coarseness 1 [m].
+        """Return where outlines ask for a cell size off the faces: lower and upper ends, and sizes at coarseness 1 [m].
 
         Along a slanted or round edge, as far as it reaches, half of the smallest side of its solid.
         """
@@ -402,7 +402,7 @@ class Features:
         return spans[:, 0], spans[:, 1], spans[:, 2]
 
     def gaps(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same where slanted metals come near each other without touching: two thirds of the gap, always.
+        """Return the same where slanted metals come near each other without touching: two thirds of the gap, always.
 
         In larger cells both would have nodes in common, which is a short circuit.
         """
@@ -428,7 +428,7 @@ class Features:
         return spans[:, 0], spans[:, 1], spans[:, 2]
 
     def _edges(self, index: int, axis: int) -> Sequence[float]:
-        """Positions of the faces of one solid across an axis [m]."""
+        """Return positions of the faces of one solid across an axis [m]."""
         outline = self.outlines[index] if self.outlines else None
         if outline is None or axis == 2:
             return self.boxes[index][axis]
@@ -440,7 +440,7 @@ class Features:
         return side if outline is None else min(side, polygons.width(outline))
 
     def sizes(self, axis: int) -> np.ndarray:
-        """Wanted cell size at each of `faces(axis)` [m], at coarseness 1.
+        """Return the wanted cell size at each of `faces(axis)` [m], at coarseness 1.
 
         Where two metals of different kind touch, spins relax within the shorter of their relaxation lengths and
         potentials are singular along the edges of the contact: its plane and its edges ask for a fifth of that length
@@ -467,12 +467,12 @@ class Features:
 
 
 def _smallest_side(box: Box) -> float:
-    """The smallest extent that is not zero."""
+    """Return the smallest extent that is not zero."""
     return min(high - low for low, high in box if high > low)
 
 
 def _shared(a: Box, b: Box) -> Box | None:
-    """What two boxes have in common, if that is a volume or a piece of face."""
+    """Return what two boxes have in common, if that is a volume or a piece of face."""
     tolerance = FACE_TOLERANCE * max(p[1] - p[0] for p in (*a, *b))
     sides = [(max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True)]
     extents = [high - low for low, high in sides]
@@ -483,7 +483,7 @@ def _shared(a: Box, b: Box) -> Box | None:
 
 
 def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
-    """The grid whose wanted sizes are `coarseness` times those of `Features`, growing by a factor 1 + coarseness."""
+    """Build the grid with `coarseness` times the sizes of `Features`, growing by a factor 1 + coarseness."""
     growth = float(np.log1p(coarseness))
     lines = []
     for axis in range(3):
@@ -499,7 +499,7 @@ def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
 
 
 def choose(features: Features, order: int, cells: int | None = None) -> Grid:
-    """The program's grid for a device: as fine as a budget of cells allows, or the default.
+    """Choose the program's grid for a device: as fine as a budget of cells allows, or the default.
 
     Args:
       features: what to resolve.

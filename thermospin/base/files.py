@@ -1,6 +1,6 @@
-"""Files: fields for ParaView (.vtr), JSON, and arrays that a stopped run goes on from.
+"""Files: fields for ParaView (.vtr), JSON, and arrays that a stopped run resumes from.
 
-Every file is written beside its place and then moved there, so that a reader never meets half a file and a run that
+Every file is written next to its place and then moved there, so that a reader never meets half a file and a run that
 fails leaves the old one. Knows no device and no equation.
 """
 
@@ -64,7 +64,7 @@ def shipped(*parts: str) -> Traversable:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that appears at `path` complete, or not at all.
+    """Open a binary file that appears at `path` complete, or not at all.
 
     Raises:
       OSError: the place cannot be written; the message names it and the reason.
@@ -88,7 +88,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_arrays(path: str | os.PathLike[str], head: Any, arrays: Iterable[np.ndarray]) -> None:
-    """A file with a checksum that holds what JSON can, and arrays; complete, or not there.
+    """Write a file with a checksum that holds what JSON can, and arrays; complete, or not there.
 
     Raises:
       OSError: see `atomic_file`.
@@ -101,7 +101,7 @@ def write_arrays(path: str | os.PathLike[str], head: Any, arrays: Iterable[np.nd
 
 
 def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, list[np.ndarray]]:
-    """What `write_arrays` has written.
+    """Read what `write_arrays` has written.
 
     Raises:
       ValueError: it is damaged, or another file.
@@ -115,7 +115,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, list[np.ndarray]]:
 
 
 def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[str, np.ndarray] | None = None) -> None:
-    """Writes fields as a VTK XML RectilinearGrid, which ParaView opens with a double click.
+    """Write fields as a VTK XML RectilinearGrid, which ParaView opens with a double click.
 
     Point data: V_up, V_down, V_s = V_up - V_down, V_c = (V_up + V_down)/2 [V] and T, the rise over the bath [K], as
     float64; NaN marks where a field does not live and is kept.
@@ -155,7 +155,7 @@ def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[s
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Writes data as strict JSON: numpy and JAX numbers and arrays become plain ones, NaN and infinities null.
+    """Write data as strict JSON: numpy and JAX numbers and arrays become plain ones, NaN and infinities null.
 
     Raises:
       TypeError: something JSON has no form for; the message says where in the data.

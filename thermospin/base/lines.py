@@ -11,7 +11,7 @@ FACE_TOLERANCE = 1e-9
 
 
 def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Sorted values, those within `FACE_TOLERANCE` of the total extent of each other taken as one."""
+    """Return sorted values, those within `FACE_TOLERANCE` of the total extent of each other taken as one."""
     ordered = np.unique(np.asarray(values, dtype=float))
     keep = np.append(True, np.diff(ordered) > FACE_TOLERANCE * (ordered[-1] - ordered[0]))
     return ordered[keep]
@@ -20,12 +20,12 @@ def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
 def graded_lines(
     faces: np.ndarray, sizes: np.ndarray, growth: float, spans: tuple[np.ndarray, np.ndarray] | None = None
 ) -> np.ndarray:
-    """Grid lines on every face, graded geometrically away from where small cells are wanted.
+    """Return grid lines on every face, graded geometrically away from where small cells are wanted.
 
     The wanted cell size at x is s(x) = min over spans i of (sizes_i + growth dist(x, span_i)), so that cells grow by a
     factor of about exp(growth) from one to the next; between two faces n = ceil(integral dx / s) lines share that
     integral equally, which keeps the growth smooth and never moves a face. With spans, which may be many, n is rounded
-    up from 0.3: else every pair of faces would have most of a line for nothing.
+    up from 0.3: otherwise every pair of faces would add most of a line that nothing needs.
 
     Args:
       faces: positions of the faces [m], ascending.
@@ -35,10 +35,8 @@ def graded_lines(
     """
     (lows, highs), spare = ((faces, faces), 1e-9) if spans is None else (spans, 0.3)
     wanted = np.isfinite(sizes)
-    beside = sizes[wanted, None] * np.geomspace(1e-2, 1e3, 30)
-    points = np.concatenate(
-        [lows, highs, (lows[wanted, None] - beside).ravel(), (highs[wanted, None] + beside).ravel()]
-    )
+    near = sizes[wanted, None] * np.geomspace(1e-2, 1e3, 30)
+    points = np.concatenate([lows, highs, (lows[wanted, None] - near).ravel(), (highs[wanted, None] + near).ravel()])
     pieces = [faces[:1]]
     for low, high in zip(faces[:-1], faces[1:], strict=True):
         # Sample the size finely where it is small, with points that bunch there geometrically.

@@ -17,16 +17,24 @@ def closest(name: str, allowed: Iterable[str]) -> str | None:
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Describe what is allowed instead of a name: the nearest one if any is near, and all there are."""
-    known = list(dict.fromkeys(str(each) for each in allowed))
+    known = list(dict.fromkeys(str(known) for known in allowed))
     close = closest(name, known)
     hint = f"did you mean '{close}'? " if close else ""
     return f"{hint}expected one of: {', '.join(known)}" if known else "there is none"
 
 
-def unknown(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return a fault for each name that is not known: "free: got 'Py.Ss'; did you mean 'Py.S_s'? ..."."""
+def unknown(what: str, names: Iterable[str], known: Iterable[str], kind: str = "") -> list[str]:
+    """Return a fault for each name that is not known: "free: got 'Py.Ss'; did you mean 'Py.S_s'? ...".
+
+    Args:
+      what: what the names belong to.
+      names: names to check.
+      known: names that exist.
+      kind: what a name is called, such as "contact"; "" for nothing.
+    """
     known = list(known)
-    return [f"{what}: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
+    got = f"got {kind} " if kind else "got "
+    return [f"{what}: {got}'{name}'; {nearest(name, known)}" for name in names if name not in known]
 
 
 def require_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:

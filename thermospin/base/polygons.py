@@ -18,13 +18,13 @@ TOUCH = 1e-12
 
 
 def area(polygon: Any) -> Any:
-    """Signed area [m^2], positive if counterclockwise: half the sum of x_i y_(i+1) - x_(i+1) y_i (shoelace formula)."""
+    """Return the area [m^2], positive if counterclockwise, half the sum of x_i y_(i+1) - x_(i+1) y_i (shoelace)."""
     x, y = (polygon - polygon[:1]).T
     return polygon.__array_namespace__().sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
 
 
 def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
-    """Integrals of the bilinear hat functions over the part of rectangular cells that a polygon covers [m^2].
+    """Return integrals of bilinear hat functions over the part of rectangular cells that a polygon covers [m^2].
 
     M_ij = integral of N_i(x) N_j(y), N_0 falling from 1 to 0 across the cell and N_1 rising. Below an edge of the
     polygon the cell is a sum of pieces in which the edge is under, within or over it; on each the integrand is a cubic,
@@ -68,7 +68,7 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
 
 
 def fractions(polygon: Any, x: Any, y: Any) -> Any:
-    """The part of each cell of a tensor grid that a polygon covers [1] (cells along x, cells along y).
+    """Return the part of each cell of a tensor grid that a polygon covers [1] (cells along x, cells along y).
 
     Args:
       polygon: array (vertices, 2), NumPy's or JAX's.
@@ -79,7 +79,7 @@ def fractions(polygon: Any, x: Any, y: Any) -> Any:
 
 
 def faults(polygon: np.ndarray) -> list[str]:
-    """What is wrong with a polygon on its own, with where."""
+    """Return what is wrong with a polygon on its own, with where."""
     if len(polygon) < 3:
         return [f"got {len(polygon)} vertices, expected 3 or more"]
     size = float(np.ptp(polygon, axis=0).max())
@@ -95,12 +95,12 @@ def faults(polygon: np.ndarray) -> list[str]:
 
 
 def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
-    """The first two edges that cross each other, and where [m]; edges that only touch do not cross."""
+    """Return the first two edges that cross each other, and where [m]; edges that only touch do not cross."""
     tail, head = polygon, np.roll(polygon, -1, axis=0)
     size = float(np.ptp(polygon, axis=0).max())
 
     def side(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
-        """Twice the signed area of p q r; round-off counts as zero."""
+        """Return twice the signed area of p q r; round-off counts as zero."""
         found = (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (q[..., 1] - p[..., 1]) * (r[..., 0] - p[..., 0])
         return np.where(np.abs(found) < 1e-12 * size**2, 0.0, found)
 
@@ -117,17 +117,17 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 
 def at(place: Sequence[float] | np.ndarray) -> str:
-    """A place in words."""
+    """Return a place in words."""
     return f"({1e9 * place[0]:.6g}, {1e9 * place[1]:.6g}) nm"
 
 
 def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
-    """The polygon of a rectangle, counterclockwise."""
+    """Return the polygon of a rectangle, counterclockwise."""
     return np.array([[x[0], y[0]], [x[1], y[0]], [x[1], y[1]], [x[0], y[1]]])
 
 
 def contains(polygon: np.ndarray, point: Sequence[float] | np.ndarray) -> bool:
-    """Whether a point is inside (by the number of edges to its right; on an edge it may be either)."""
+    """Return whether a point is inside (by the number of edges to its right; on an edge it may be either)."""
     tail, head = polygon, np.roll(polygon, -1, axis=0)
     crosses = (tail[:, 1] > point[1]) != (head[:, 1] > point[1])
     rise = np.where(crosses, head[:, 1] - tail[:, 1], 1.0)
@@ -136,7 +136,7 @@ def contains(polygon: np.ndarray, point: Sequence[float] | np.ndarray) -> bool:
 
 
 def away(polygon: np.ndarray, point: np.ndarray) -> float:
-    """Distance of a point from a polygon, 0 inside [m]."""
+    """Return the distance of a point from a polygon, 0 inside [m]."""
     if contains(polygon, point):
         return 0.0
     p, along = polygon, np.roll(polygon, -1, axis=0) - polygon
@@ -151,7 +151,7 @@ def boolean(
     operation: Literal["or", "and", "not"],
     least: float = 1e-22,
 ) -> list[np.ndarray]:
-    """Polygons of "or", "and" or "not" of two lists of polygons, rounded to `QUANTUM`.
+    """Return polygons of "or", "and" or "not" of two lists of polygons, rounded to `QUANTUM`.
 
     Args:
       least: pieces of a smaller area are left out [m^2].
@@ -174,7 +174,7 @@ def _scaled(polygon: np.ndarray, origin: np.ndarray) -> Any:
 
 
 def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
-    """The polygon grown by a distance [m], or shrunk where it is negative; corners stay corners."""
+    """Return the polygon grown by a distance [m], or shrunk where it is negative; corners stay corners."""
     import gdstk
 
     origin = polygon[0]
@@ -184,7 +184,7 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
 
 
 def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
-    """Length over which two polygons that do not overlap share their edge [m]."""
+    """Return the length over which two polygons that do not overlap share their edge [m]."""
     p, q = first, np.roll(first, -1, axis=0)
     along = q - p
     length = np.linalg.norm(along, axis=1)
@@ -201,7 +201,7 @@ def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
-    """Smallest distance of two polygons that do not overlap [m], and the middle of the gap there."""
+    """Return the smallest distance of two polygons that do not overlap [m], and the middle of the gap there."""
     best, place = np.inf, np.zeros(2)
     for one, other in ((first, second), (second, first)):
         p, q = other, np.roll(other, -1, axis=0)
@@ -218,7 +218,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
-    """Positions along an axis of the edges of a polygon that are normal to it [m]."""
+    """Return positions along an axis of the edges of a polygon that are normal to it [m]."""
     after = np.roll(outline, -1, axis=0)
     along = np.abs(after - outline)
     straight = (along[:, axis] <= TOUCH) & (along[:, 1 - axis] > TOUCH)
@@ -226,12 +226,12 @@ def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
 
 
 def slanted_edges(outline: np.ndarray) -> np.ndarray:
-    """The edges of a polygon along neither x nor y, both ends of each (edges, 2, 2) [m]."""
+    """Return the edges of a polygon along neither x nor y, both ends of each (edges, 2, 2) [m]."""
     after = np.roll(outline, -1, axis=0)
     return np.stack([outline, after], axis=1)[(np.abs(after - outline) > TOUCH).all(axis=1)]
 
 
 def width(outline: np.ndarray) -> float:
-    """About how wide a polygon is [m]: what it is for a long strip, half the diameter for a circle."""
+    """Return the approximate width of a polygon [m]: its own for a long strip, half the diameter for a circle."""
     length = np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum()
     return 2 * abs(float(area(outline))) / float(length)

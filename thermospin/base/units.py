@@ -1,7 +1,7 @@
 """Quantities as people write them ("5 nm", "-3.8 uV/K") to SI floats.
 
 The only module that knows unit strings. Pint does the work; importing it and reading its definitions costs more than
-half a second, so this happens when the first string with a unit comes by and not before.
+half a second, so this is left until the first string with a unit.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class UnitError(InputError):
 
 
 def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> float:
-    """The value in SI units.
+    """Return the value in SI units.
 
     Args:
       value: a number (a length is then in `length_unit`, anything else in SI units), or a string with its own unit.
@@ -84,7 +84,7 @@ def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> fl
 
 
 def scale(unit: Any, kind: str, *, key: str = "") -> float:
-    """SI units per `unit`, a unit without a number such as "nm" or "nV/mA^2"; it has to be one of that kind."""
+    """Return the size in SI of a unit without a number, such as "nm" or "nV/mA^2"; it has to be one of that kind."""
     try:
         if not isinstance(unit, str):
             raise UnitError("which is not a string")
@@ -96,18 +96,18 @@ def scale(unit: Any, kind: str, *, key: str = "") -> float:
 
 
 def tidy(number: float) -> float:
-    """Rounded to 12 significant digits, which takes the round-off of a conversion away."""
+    """Return a number rounded to 12 significant digits, which takes the round-off of a conversion away."""
     return float(f"{number:.12g}")
 
 
 def readable_unit(value: float, unit: str) -> tuple[str, float]:
-    """The unit that a signal of this size is printed in, and its size in the SI unit."""
+    """Return the unit that a signal of this size is printed in, and its size in the SI unit."""
     units = READABLE.get(unit, ((unit, 1.0),))
     return next((each for each in units if abs(value) >= each[1]), units[-1] if value else units[0])
 
 
 def readable(value: float | None, unit: str, *errors: float) -> str:
-    """A signal as people write it, such as "-15.6 +- 1 nV/mA^2"; nothing for None."""
+    """Return a signal as people write it, such as "-15.6 +- 1 nV/mA^2"; nothing for None."""
     if value is None:
         return ""
     name, size = readable_unit(value, unit)

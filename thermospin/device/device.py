@@ -65,7 +65,7 @@ class Device:
     notes: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        """Checks everything."""
+        """Check everything."""
         found = [text for text in (bath_fault(self.bath), zeta_fault(self.zeta)) if text]
         found += dimension_faults(self.dimensions, self.solids)
         used = {solid.material for solid in self.solids}
@@ -94,7 +94,7 @@ class Device:
         return tuple(dict.fromkeys(solid.magnet for solid in self.solids if solid.magnet is not None))
 
     def parameters(self) -> dict[str, float]:
-        """All numbers that can be fitted, by name, in SI units: "Py.sigma", ..., "substrate.kappa", ..., "zeta"."""
+        """Return all numbers that can be fitted, by name, in SI units: "Py.sigma", "substrate.kappa", "zeta"."""
         flat = {
             f"{name}.{key}": value
             for name in dict.fromkeys(solid.material for solid in self.solids)
@@ -103,15 +103,15 @@ class Device:
         return flat | {"zeta": self.zeta}
 
     def lengths(self) -> dict[str, float]:
-        """Values of the named dimensions [m]."""
+        """Return values of the named dimensions [m]."""
         return {name: each.value for name, each in self.dimensions.items()}
 
     def numbers(self) -> dict[str, float]:
-        """Parameters and dimensions: every name that a fit may free."""
+        """Return parameters and dimensions: every name that a fit may free."""
         return self.parameters() | self.lengths()
 
     def moved(self, lengths: Mapping[str, float]) -> Device:
-        """The device with other values of some of its dimensions [m]; everything whose coordinates use them moves.
+        """Return the device with other values of some of its dimensions [m]; all that uses them moves.
 
         Raises:
           ValueError: a dimension that does not exist.
@@ -134,7 +134,7 @@ class Device:
             raise DeviceError(error.faults, f"at {where}") from None
 
     def face_slopes(self, axis: int) -> tuple[np.ndarray, list[dict[str, float]]]:
-        """Faces across one axis [m], and how each moves: its derivative by every dimension that moves it.
+        """Return faces across one axis [m], and how each moves: its derivative by every dimension that moves it.
 
         Raises:
           ValueError: faces that coincide move differently, so that moving splits them.
@@ -163,16 +163,16 @@ class Device:
         return faces, [each[0] for each in found if each is not None]
 
     def solid(self, name: str) -> Solid:
-        """The solid of that name; of a body, its first piece."""
+        """Return the solid of that name; of a body, its first piece."""
         found = indices(self.solids, name)
         return self.solids[found[0]] if found else _by_name(self.solids, name, "solid")
 
     def contact(self, name: str) -> Contact:
-        """The contact of that name."""
+        """Return the contact of that name."""
         return _by_name(self.contacts, name, "contact")
 
     def layout(self) -> Plan:
-        """The solids seen as one: what is left of each, what touches what."""
+        """Return the solids seen as one: what is left of each, what touches what."""
         return self._plan
 
     @functools.cached_property
@@ -194,7 +194,7 @@ class Device:
 
     @functools.cached_property
     def features(self) -> Features:
-        """What a grid has to resolve."""
+        """Return what a grid has to resolve."""
         domains = self.domains
         of_solid = [domains.index((solid.material, solid.magnet)) for solid in self.solids]
         prisms = self.layout().prisms(of_solid)
@@ -242,7 +242,7 @@ def _by_name(items: Sequence[Any], name: str, what: str) -> Any:
 
 
 def stretched(device: Device, axis: int, at: float, by: float) -> tuple[Device, float]:
-    """The device with everything from a face onwards moved along an axis; what ends or spans there grows.
+    """Return the device with everything from a face onwards moved along an axis; what ends or spans there grows.
 
     Moving the top of a film makes it thicker and lifts what lies on it; moving the near face of a magnet widens the gap
     before it.
@@ -310,7 +310,7 @@ class Tie:
 
 
 def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
-    """Every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
+    """Return every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
     known: dict[str, float] = {}
     for device in devices:
         known |= {name: value for name, value in device.numbers().items() if name not in known}

@@ -12,7 +12,7 @@ from thermospin.device.parts import Solid
 
 
 def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
-    """The text of a device file with polygons in place of one of its solids; all else, comments too, stays as it is.
+    """Return the text of a device file with polygons in place of one of its solids; all else stays, comments too.
 
     Args:
       text: of the file.
@@ -52,7 +52,7 @@ def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
 
 
 def with_place(text: str, source: Path, target: Path) -> str:
-    """The text of a device file that goes from one folder to another: the path of its layout is put right."""
+    """Return the text of a device file that goes from one folder to another: the path of its layout is put right."""
     import tomlkit
 
     document = tomlkit.parse(text)
@@ -64,7 +64,7 @@ def with_place(text: str, source: Path, target: Path) -> str:
 
 
 def with_lengths(text: str, lengths: Mapping[str, float]) -> str:
-    """The text of a device file with other values of its dimensions [m]; all else, comments too, stays as it is.
+    """Return the text of a device file with other values of its dimensions [m]; all else, comments too, stays as it is.
 
     Values are rounded to 0.001 nm and written in the unit that the file has for lengths.
     """

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.base.names import nearest, unknown
+from thermospin.base.names import unknown
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
 from thermospin.geometry.boxes import FACES, FreeFace, Plan, box_faults, connection_faults
 from thermospin.geometry.dimensions import Dimension
@@ -44,11 +44,11 @@ def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid
     for solid in solids:
         names = {name for corner in solid.corners for end in corner for name, _ in end.factors}
         used |= names
-        found += _unknown_dimensions(f"solid '{solid.name}', polygon", names, dimensions)
+        found += unknown(f"solid '{solid.name}', polygon", sorted(names), dimensions, "dimension")
         for axis, ends in solid.coordinates.items():
             names = {name for end in ends for name, _ in end.factors}
             used |= names
-            found += _unknown_dimensions(f"solid '{solid.name}', box.{axis}", names, dimensions)
+            found += unknown(f"solid '{solid.name}', box.{axis}", sorted(names), dimensions, "dimension")
             if names <= set(dimensions):
                 values = {name: dimensions[name].value for name in names}
                 box = solid.box[AXES.index(axis)]
@@ -60,10 +60,6 @@ def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid
         f"dimension '{name}': no coordinate uses it; use it, or take it out" for name in dimensions if name not in used
     ]
     return found
-
-
-def _unknown_dimensions(label: str, names: Collection[str], known: Collection[str]) -> list[str]:
-    return [f"{label}: got dimension '{name}'; {nearest(name, known)}" for name in sorted(set(names) - set(known))]
 
 
 def faults(
@@ -254,9 +250,8 @@ def _experiment_faults(
             ("current", "in and out", experiment.current),
             ("voltage", "plus and minus", experiment.voltage),
         ):
-            for name in dict.fromkeys(pair):
-                if name not in names and "" not in unread:
-                    missing.append(f"{label}, {key}: got contact '{name}'; {nearest(name, names)}")
+            if "" not in unread:
+                missing += unknown(f"{label}, {key}", dict.fromkeys(pair), names, "contact")
             if pair[0] == pair[1]:
                 missing.append(f"{label}, {key}: got contact '{pair[0]}' twice, expected two contacts, {words}")
         found += missing
@@ -270,8 +265,8 @@ def _experiment_faults(
             if state in RESERVED_STATES:
                 found.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
             for magnet, sign in signs.items():
-                if magnet not in magnets and not unread:
-                    found.append(f"{label}, states.{state}: got magnet '{magnet}'; {nearest(magnet, magnets)}")
+                if not unread:
+                    found += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
                 if sign not in (-1, 1):
                     found.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
     return good, found

@@ -64,12 +64,12 @@ class Drawing:
 
 
 def layer_name(layer: LayerNumber) -> str:
-    """A layer as files call it, such as "3/0"."""
+    """Return a layer as files call it, such as "3/0"."""
     return f"{layer[0]}/{layer[1]}"
 
 
 def read(path: str | Path, cell: str | None = None) -> Drawing:
-    """A cell of a GDSII or OASIS file.
+    """Return a cell of a GDSII or OASIS file.
 
     Args:
       path: of the file; one that ends in .oas or .oasis is OASIS, all others are GDSII.
@@ -121,7 +121,7 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     for polygon in chosen.get_polygons():
         points = np.array([[tidy(c * size) for c in point] for point in np.asarray(polygon.points).tolist()])
         if len(points) < 3:
-            continue  # a path without width, told above
+            continue  # a path without width, reported above
         group = shapes.setdefault((polygon.layer, polygon.datatype), [])
         where = f"{path}: polygon {len(group)} on layer {layer_name((polygon.layer, polygon.datatype))}"
         found += [f"{where}, around {polygons.at(points.mean(axis=0))}: {text}" for text in polygons.faults(points)]
@@ -137,7 +137,7 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what the library prints about a file off the user's screen; it is told in our own words."""
+    """Keep what the library prints about a file off the user's screen; the faults say it in other words."""
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
@@ -149,13 +149,13 @@ def _quiet() -> Iterator[None]:
 
 
 def layers(device: Device) -> dict[tuple[str, float, float], int]:
-    """Number of the layer of each (material, lower and upper z [m]), in the order of the solids, from 1."""
+    """Return the number of the layer of each (material, lower and upper z [m]), in the order of the solids, from 1."""
     kinds = dict.fromkeys((solid.material, *solid.box[2]) for solid in device.solids)
     return {kind: number for number, kind in enumerate(kinds, 1)}
 
 
 def write(device: Device, path: str | Path) -> list[str]:
-    """Writes the solids of a device as polygons, and its contacts as labels, into a GDSII file.
+    """Write the solids of a device as polygons, and its contacts as labels, into a GDSII file.
 
     Solids of one material between the same heights share a layer. Where solids overlap, later ones of the device
     overwrite earlier ones; the file has both.

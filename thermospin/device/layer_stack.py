@@ -98,7 +98,7 @@ def build(
     spacing: float | None = None,
     lengths: Mapping[str, float] | None = None,
 ) -> tuple[list[Solid], list[Contact], list[str]]:
-    """Solids and contacts of a drawing.
+    """Build solids and contacts of a drawing.
 
     Polygons of one layer that touch are one body; it has the name of a label on its layer inside it, or a number. A
     body in several pieces, draped ones, is made of solids "name/1", "name/2".
@@ -149,7 +149,7 @@ def build(
 def _stray(
     drawing: Drawing, stack: Sequence[Layer], ignored: Sequence[LayerNumber], marks: Sequence[Mark]
 ) -> list[str]:
-    """Layers without an entry, and entries without shapes."""
+    """Return layers without an entry, and entries without shapes."""
     used = {layer.layer for layer in stack} | set(ignored) | {mark.layer for mark in marks if mark.layer}
     listed = ", ".join(f'"{layer_name(each)}"' for each in sorted(drawing.shapes)) or "none"
     found = []
@@ -181,7 +181,7 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
 
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Polygons of one layer, those that touch made one; one that touches no other stays as it is."""
+    """Join the polygons of one layer that touch; one that touches no other stays as it is."""
     extents = np.array([[each.min(axis=0), each.max(axis=0)] for each in shapes]).reshape(-1, 2, 2)
     groups: list[list[int]] = []
     for i in range(len(shapes)):
@@ -240,7 +240,7 @@ def _solids(
     window: Window | None,
     lengths: Mapping[str, float],
 ) -> tuple[list[Solid], list[str]]:
-    """The solids of one polygon, and what is wrong."""
+    """Return the solids of one polygon, and what is wrong."""
     slices = layer.slices if layer.sidewall_angle else 1
     lean = math.tan(math.radians(layer.sidewall_angle))
     thickness = layer.thickness
@@ -296,7 +296,7 @@ def _solid(
 
 
 def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tuple[np.ndarray, Coordinate | None]]:
-    """Pieces of a polygon and the height that each lies at."""
+    """Return pieces of a polygon and the height that each lies at."""
     if not layer.drape:
         return [(shape, layer.zmin)]
     rest = [shape]
@@ -316,7 +316,7 @@ def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tupl
 
 
 def _merged(pieces: Sequence[tuple[np.ndarray, Coordinate | None]]) -> list[tuple[np.ndarray, Coordinate | None]]:
-    """Pieces at one height made one where they touch."""
+    """Join pieces at one height that touch."""
     out: list[tuple[np.ndarray, Coordinate | None]] = []
     for base in dict.fromkeys(base for _, base in pieces):
         own = [piece for piece, height in pieces if height == base]
@@ -341,7 +341,7 @@ def _scaled(value: Coordinate, by: float) -> Coordinate:
 def _contact(
     mark: Mark, drawing: Drawing, bodies: Sequence[_Body], metals: Sequence[str] | None, window: Window | None
 ) -> tuple[Contact | None, list[Solid], str | None]:
-    """The contact of a mark, solids made for it, and why there is none."""
+    """Return the contact of a mark, solids made for it, and why there is none."""
     place: np.ndarray | None = None
     if mark.label is not None:
         named = [label for label in drawing.labels if label.text == mark.label]
@@ -373,7 +373,7 @@ def _contact(
         )
         near = ", which is outside the window" if outside else near
         return None, [], f"it is on air: at {polygons.at(place)} there is no metal of the stack{near}"
-    # The last one made lies on top; a label on a layer of its own means that layer.
+    # The last one made lies on top; a label on a separate layer means that layer.
     own = [
         body
         for body in under
@@ -408,7 +408,7 @@ def _covers(outline: np.ndarray, place: np.ndarray, pad: np.ndarray | None) -> b
 
 
 def nearest_face(outline: np.ndarray, place: np.ndarray) -> tuple[str, float]:
-    """The straight end of a polygon that a point is nearest to, and how far it is [m]."""
+    """Return the straight end of a polygon that a point is nearest to, and how far it is [m]."""
     best, side = np.inf, "x-"
     after = np.roll(outline, -1, axis=0)
     for axis in range(2):

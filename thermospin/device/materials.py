@@ -51,35 +51,35 @@ class Material:
     note: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        """Refuses numbers outside the model (what depends on the bath temperature: `thermoelectric_fault`)."""
+        """Refuse numbers outside the model (what depends on the bath temperature: `thermoelectric_fault`)."""
         faults = [f"material '{self.name}', {fault}" for fault in value_faults(self.values())]
         if faults:
             raise MaterialError(faults)
 
     @property
     def is_metal(self) -> bool:
-        """Whether it carries charge and spin besides heat."""
+        """Return whether it carries charge and spin besides heat."""
         return self.sigma > 0
 
     @property
     def is_magnetic(self) -> bool:
-        """Whether reversing it makes a difference."""
+        """Return whether reversing it makes a difference."""
         return self.is_metal and any(getattr(self, key) != 0 for key, row in MATERIAL.items() if row.reverses)
 
     def values(self) -> dict[str, float]:
-        """The numbers that the equations use, by key; kappa alone for a body that carries heat only."""
+        """Return the numbers that the equations use, by key; kappa alone for a body that carries heat only."""
         keys = MATERIAL if self.sigma != 0 else HEAT_ONLY
         return {key: getattr(self, key) for key in keys}
 
 
 def value_faults(values: Mapping[str, float]) -> list[str]:
-    """What is wrong with the values given, each judged on its own, one line each."""
+    """Return what is wrong with the values given, each judged separately, one line each."""
     faults = (MATERIAL[key].fault(value) for key, value in values.items())
     return [fault for fault in faults if fault is not None]
 
 
 def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None:
-    """What is wrong if bath sigma S_eff^2 >= kappa: then Joule heat could flow uphill and no solution exists.
+    """Return what is wrong if bath sigma S_eff^2 >= kappa: then Joule heat could flow uphill and no solution exists.
 
     sigma S_eff^2 = sigma_up S_up^2 + sigma_down S_down^2 = sigma (S^2 + (1 - P^2) S_s^2 / 4), so that
     kappa - bath sigma S_eff^2 is the heat conductivity without current in either channel.
@@ -102,12 +102,12 @@ def _all_cards() -> dict[str, dict[str, Any]]:
 
 
 def card_names() -> list[str]:
-    """Names of the cards that ship with the program."""
+    """Return names of the cards that ship with the program."""
     return list(_all_cards())
 
 
 def card(name: str) -> dict[str, Any]:
-    """What the shipped card says, as in its file: {key: {value, source, kind?}, note?}; a card may be incomplete."""
+    """Return a shipped card, as in its file: {key: {value, source, kind?}, note?}; it may be incomplete."""
     cards = _all_cards()
     if name not in cards:
         raise MaterialError([f"no material card '{name}'; {nearest(name, cards)}"])
@@ -115,7 +115,7 @@ def card(name: str) -> dict[str, Any]:
 
 
 def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m") -> Material:
-    """A material from entries as a card or a device file has them: {key: value or {value, source, kind?}, note?}."""
+    """Build a material from entries of a card or a device file: {key: value or {value, source, kind?}, note?}."""
     values = {}
     sources = {key: NOT_GIVEN for key, row in MATERIAL.items() if row.needed_by == "none" and key != "sigma"}
     for key, row in MATERIAL.items():
@@ -133,7 +133,7 @@ def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m") -> M
 
 
 def missing_fault(values: Mapping[str, float]) -> str | None:
-    """Which keys have to be given and are not; S, S_s and P may be left out and are then 0."""
+    """Return which keys have to be given and are not; S, S_s and P may be left out and are then 0."""
     needed = list(HEAT_ONLY)
     if values.get("sigma"):
         needed = [key for key, row in MATERIAL.items() if row.needed_by != "none"]
@@ -145,5 +145,5 @@ def missing_fault(values: Mapping[str, float]) -> str | None:
 
 
 def shipped(name: str) -> Material:
-    """The material of a shipped card, such as "Py", "Cu", "Au" (the films of the paper) or "SiO2"."""
+    """Return the material of a shipped card, such as "Py", "Cu", "Au" (the films of the paper) or "SiO2"."""
     return build(name, card(name))

@@ -95,12 +95,12 @@ NEAR_END = 0.15
 
 
 def blank(name: str) -> str:
-    """The text of a small device of boxes."""
+    """Return the text of a small device of boxes."""
     return _BOXES.format(name=name, cards=", ".join(materials.card_names()))
 
 
 def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) -> str:
-    """The text of a device file for a layout: its layers with blanks to fill in, its labels as contacts.
+    """Return the text of a device file for a layout: its layers with blanks to fill in, its labels as contacts.
 
     Args:
       name: of the device.
@@ -140,19 +140,7 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
         "# or the NAME of a table [materials.NAME].",
         "# sidewall_angle: of slanted edges to the vertical in degrees, narrower at the top.",
     ]
-    for layer, shapes in sorted(drawing.shapes.items()):
-        area = sum(abs(float(polygons.area(each))) for each in shapes)
-        low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
-        lines += [
-            "",
-            f"# {len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between {polygons.at(low)} and "
-            f"{polygons.at(high)}",
-            "[[layout.layers]]",
-            f'layer = "{gds.layer_name(layer)}"',
-            'material = "?"',
-            'thickness = "? nm"',
-            "drape = true",
-        ]
+    lines += _layers(drawing)
     lines += [
         "",
         "# What the films lie on; its thickness and what holds it at the bath temperature are yours to know.",
@@ -169,6 +157,32 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
         "# Contacts are end faces of metals, found by labels; face: x-, x+, y- or y+, z+ for the top.",
         '# On a pad drawn in a layer of its own: name = "V+", layer = "20/0", which holds the top of the metal there.',
     ]
+    lines += _contacts(drawing)
+    return "\n".join(lines) + "\n"
+
+
+def _layers(drawing: gds.Drawing) -> list[str]:
+    """Return a table for each layer of a drawing, with blanks."""
+    lines = []
+    for layer, shapes in sorted(drawing.shapes.items()):
+        area = sum(abs(float(polygons.area(each))) for each in shapes)
+        low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
+        lines += [
+            "",
+            f"# {len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between {polygons.at(low)} and "
+            f"{polygons.at(high)}",
+            "[[layout.layers]]",
+            f'layer = "{gds.layer_name(layer)}"',
+            'material = "?"',
+            'thickness = "? nm"',
+            "drape = true",
+        ]
+    return lines
+
+
+def _contacts(drawing: gds.Drawing) -> list[str]:
+    """Return a contact for each label at the end of a polygon, and a blank experiment."""
+    lines = []
     contacts = []
     for label in drawing.labels:
         found = _end(label, drawing)
@@ -185,7 +199,7 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
         f'# voltage = ["{names[2]}", "{names[3]}"]  # plus, minus',
         "# states = { P = {}, AP = { FM2 = -1 } }  # the magnets that each state reverses",
     ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _nm(value: float) -> str:
@@ -193,7 +207,7 @@ def _nm(value: float) -> str:
 
 
 def _end(label: gds.Label, drawing: gds.Drawing) -> str | None:
-    """The face that a label is near to; None for one in the middle of its polygon or off all of them."""
+    """Return the face that a label is near to; None for one in the middle of its polygon or off all of them."""
     place = np.array(label.place)
     for shapes in drawing.shapes.values():
         for shape in shapes:

@@ -44,7 +44,7 @@ class Solid:
     on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def straight_edges(self, axis: int) -> list[float]:
-        """Positions of the edges across an axis that grid lines are to lie on [m]."""
+        """Return positions of the edges across an axis that grid lines are to lie on [m]."""
         if self.outline is None or axis == 2:
             return list(self.box[axis])
         found = edges_across(np.array(self.outline), axis)
@@ -54,7 +54,7 @@ class Solid:
         return found.tolist()
 
     def moved(self, dimensions: Mapping[str, float]) -> Solid:
-        """The same solid where its coordinates put it for these values of the dimensions [m]."""
+        """Return the same solid where its coordinates put it for these values of the dimensions [m]."""
         x, y, z = (
             (ends[0].at(dimensions), ends[1].at(dimensions)) if ends else pair
             for ends, pair in zip(map(self.coordinates.get, AXES), self.box, strict=True)
@@ -66,7 +66,7 @@ class Solid:
         return dataclasses.replace(self, box=(x, y, z), outline=outline)
 
     def slopes(self, axis: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Derivative of both ends along an axis by each dimension that moves them."""
+        """Return the derivative of both ends along an axis by each dimension that moves them."""
         if self.corners and self.outline is not None and axis < 2:
             places = [vertex[axis] for vertex in self.outline]
             low, high = (self.corners[places.index(pick(places))][axis].slopes for pick in (min, max))
@@ -75,7 +75,7 @@ class Solid:
         return ({}, {}) if ends is None else (ends[0].slopes, ends[1].slopes)
 
     def rails(self, axis: int) -> list[tuple[float, dict[str, float]]]:
-        """Positions of the faces across an axis [m], and how each moves with dimensions."""
+        """Return positions of the faces across an axis [m], and how each moves with dimensions."""
         if self.outline is None or axis == 2:
             return list(zip(self.box[axis], self.slopes(axis), strict=True))
         places = [vertex[axis] for vertex in self.outline]
@@ -89,7 +89,7 @@ class Solid:
 class Contact:
     """The end face of a metal: current goes in or out there, voltage is read there, and it is at the bath temperature.
 
-    `face` is one of "x-", "x+", "y-", "y+", "z-", "z+": the solid's own face, so far as the solid is not overwritten
+    `face` is one of "x-", "x+", "y-", "y+", "z-", "z+": the face of the solid, as far as the solid is not overwritten
     there and no other metal lies in front of it.
     """
 
@@ -100,7 +100,7 @@ class Contact:
 
 @dataclasses.dataclass(frozen=True)
 class HeatSink:
-    """A face of a solid that is held at the bath temperature, so far as no other solid lies in front of it."""
+    """A face of a solid that is held at the bath temperature, as far as no other solid lies in front of it."""
 
     solid: str
     face: str
@@ -124,11 +124,11 @@ class Experiment:
 
 
 def indices(solids: Sequence[Solid], name: str) -> list[int]:
-    """The solid of that name, or the pieces "name/1", "name/2" of a body."""
+    """Return the solid of that name, or the pieces "name/1", "name/2" of a body."""
     own = [i for i, solid in enumerate(solids) if solid.name == name][:1]
     return own or [i for i, solid in enumerate(solids) if solid.name.partition("/")[0] == name]
 
 
 def plan_of(solids: Sequence[Solid], metal: Sequence[bool]) -> Plan:
-    """The solids seen as one: on the grid of their faces if all are boxes, else as polygons."""
+    """Return the solids seen as one: on the grid of their faces if all are boxes, else as polygons."""
     return Layout(solids, metal) if all(solid.outline is None for solid in solids) else Regions(solids, metal)

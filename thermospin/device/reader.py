@@ -355,11 +355,9 @@ def _read_materials(
     known = {name: metal.get(name) for name in dict.fromkeys([*metal, *raw])}
     allowed = [*known, *(name for name in materials.card_names() if name not in known)]
     for solid in solids:
-        if solid.material and solid.material not in known:
+        if solid.material:
             # Reported here, with the cards to choose from; for the geometry it is a material that nothing is known of.
-            reader.faults.append(
-                f"solid '{solid.name}', material: got '{solid.material}'; {nearest(solid.material, allowed)}"
-            )
+            reader.faults += unknown(f"solid '{solid.name}', material", [solid.material], allowed)
     known |= {name: None for name in used if name not in known}
     return made, known
 
@@ -374,7 +372,7 @@ def _read_material(
     has_card = isinstance(card, str) and card in materials.card_names()
     faulty = part is None
     if isinstance(table.get("card"), str) and not has_card:
-        reader.faults.append(f"{label}, card: got '{card}'; {nearest(card, materials.card_names())}")
+        reader.faults += unknown(f"{label}, card", [str(card)], materials.card_names())
         faulty = True
     entries: dict[str, Any] = dict(materials.card(card)) if has_card else {}
     if part is None:  # its faults are reported; judge the values that are right all the same

@@ -14,7 +14,7 @@ Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
 
 
 def _layer(value: Any) -> tuple[int, int]:
-    """Layer and datatype: 3, "3" or "3/0"."""
+    """Return the layer and datatype: 3, "3" or "3/0"."""
     parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
     try:
         first, second = (int(part) for part in (parts if len(parts) == 2 else [*parts, "0"]))

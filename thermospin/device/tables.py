@@ -20,7 +20,7 @@ _NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set
 
 
 def quantity(kind: str) -> BeforeValidator:
-    """A number or a string with a unit, made an SI float."""
+    """Return a validator that makes an SI float of a number or a string with a unit."""
 
     def check(value: Any, info: ValidationInfo) -> float:
         return _parse(value, kind, info)
@@ -29,7 +29,7 @@ def quantity(kind: str) -> BeforeValidator:
 
 
 def sourced(kind: str) -> BeforeValidator:
-    """A value alone, or a table of a value and where it comes from."""
+    """Return a validator of a value alone, or of a table of a value and where it comes from."""
 
     def check(value: Any, info: ValidationInfo) -> dict[str, Any]:
         if not isinstance(value, Mapping):
@@ -64,7 +64,7 @@ Sourced = dict[str, Any] | None
 
 
 def _coordinate(value: Any, info: ValidationInfo) -> Coordinate:
-    """A length, or an expression with the dimensions of the file."""
+    """Return a length, or an expression with the dimensions of the file."""
     known, unit = ((info.context or {}).get(key) for key in ("dimensions", "length_unit"))
     if isinstance(value, str) and names_in(value):
         if unit is None:
@@ -103,7 +103,7 @@ class Reader:
         self.length_unit_missed = False
 
     def read(self, model: type[PartT], raw: dict[str, Any], label: str) -> tuple[PartT | None, dict[str, Any]]:
-        """The part (None where it cannot be made), and its raw table with misspelt keys put right."""
+        """Read a part (None where it cannot be made); return it and its raw table with misspelt keys put right."""
         part, errors = self._validate(model, raw)
         if errors is None:
             return part, raw

@@ -1,7 +1,7 @@
 """Do the boxes make a device? Contact faces, overwriting, and what is connected to what.
 
 Everything is judged on the coarsest tensor grid there is, the one made of the boxes' faces alone: which solid fills a
-cell, which cells are metal, which pieces hang together through faces. Knows no material values and no file format.
+cell, which cells are metal, which pieces are connected through faces. Knows no material values and no file format.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Face:
         return float(self.lines[self.axis][self.line])
 
     def weights(self, grid: Grid) -> np.ndarray:
-        """Area of each node of a finer tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
+        """Return the area of each node of a finer tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
         return grid.face_weights(self.axis, self.position, self.cells, self.lines)
 
     @property
@@ -95,7 +95,7 @@ class Face:
         return places[0], places[1]
 
     def overlaps(self, other: object) -> bool:
-        """Whether the two sides of boxes share a piece of plane (whichever box has overwritten the other there)."""
+        """Return whether two sides of boxes share a piece of plane (whichever box has overwritten the other)."""
         if not isinstance(other, Face):
             return False
         same_plane = (self.axis, self.line) == (other.axis, other.line)
@@ -104,7 +104,7 @@ class Face:
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """What hangs together through faces.
+    """Pieces that are connected through faces.
 
     Attributes:
       members: solids with a part in each piece, by its number from 1.
@@ -116,26 +116,26 @@ class Pieces:
 
 
 class Plan(ABC):
-    """Solids seen as one: what is left of each, what touches, what hangs together."""
+    """Solids seen as one: what is left of each, what touches, what is connected."""
 
     def __init__(self, solids: Sequence[SolidLike]) -> None:
         self.solids = tuple(solids)
 
     @abstractmethod
     def overwritten(self) -> dict[int, str]:
-        """Solids of which nothing is left, each with the names of those that took its place."""
+        """Return solids of which nothing is left, each with the names of those that took its place."""
 
     @abstractmethod
     def neighbours(self) -> set[tuple[int, int]]:
-        """Pairs of solids that share a piece of face, the earlier one first."""
+        """Return pairs of solids that share a piece of face, the earlier one first."""
 
     @abstractmethod
     def alone(self) -> dict[int, str]:
-        """Solids that share no piece of face with another one, each with how far off the nearest is."""
+        """Return solids that share no piece of face with another one, each with how far off the nearest is."""
 
     @abstractmethod
     def pieces(self, *, metal: bool) -> Pieces:
-        """What hangs together through faces: of all solids, or of metals alone."""
+        """Return what is connected through faces: of all solids, or of metals alone."""
 
     @abstractmethod
     def face(self, which: Sequence[int], side: str, *, metal: bool) -> FreeFace | str:
@@ -143,7 +143,7 @@ class Plan(ABC):
 
     @abstractmethod
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
-        """For pictures: lines along x, y and z [m], and the solid in each of their cells, -1 for none."""
+        """Return lines along x, y and z [m] for pictures, and the solid in each of their cells, -1 for none."""
 
     @abstractmethod
     def owners(self, grid: Grid) -> np.ndarray:
@@ -174,12 +174,12 @@ class Plan(ABC):
         return None
 
     def names(self, indices: Iterable[int]) -> str:
-        """Names of solids, quoted, in the order of the file."""
+        """Return names of solids, quoted, in the order of the file."""
         found = [f"'{self.solids[i].name}'" for i in sorted({int(i) for i in indices}) if i >= 0]
         return ", ".join(found) or "nothing"
 
     def named(self, indices: Iterable[int]) -> str:
-        """The same with the word "solid" or "solids" before it."""
+        """Return the same with the word "solid" or "solids" before it."""
         text = self.names(indices)
         return f"solids {text}" if ", " in text else f"solid {text}"
 
@@ -225,16 +225,16 @@ class Layout(Plan):
         )
 
     def region(self, index: int) -> np.ndarray:
-        """The part of `owner` that the box of one solid covers."""
+        """Return the part of `owner` that the box of one solid covers."""
         return self.owner[self._slices(index)]
 
     def overwritten(self) -> dict[int, str]:
-        """Solids of which nothing is left, each with the names of those that took its place."""
+        """Return solids of which nothing is left, each with the names of those that took its place."""
         present = set(np.unique(self.owner).tolist())
         return {i: self.names(self.region(i).ravel()) for i in range(len(self.solids)) if i not in present}
 
     def neighbours(self) -> set[tuple[int, int]]:
-        """Pairs of solids that share a piece of face, the earlier one first."""
+        """Return pairs of solids that share a piece of face, the earlier one first."""
         found: set[tuple[int, int]] = set()
         for axis in range(3):
             owner = np.moveaxis(self.owner, axis, 0)
@@ -245,13 +245,13 @@ class Layout(Plan):
         return found
 
     def alone(self) -> dict[int, str]:
-        """Solids that share no piece of face with another one, each with how far off the nearest is."""
+        """Return solids that share no piece of face with another one, each with how far off the nearest is."""
         touching = {i for pair in self.neighbours() for i in pair}
         present = set(np.unique(self.owner).tolist()) - {-1}
         return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
 
     def pieces(self, *, metal: bool) -> Pieces:
-        """What hangs together through faces: of all solids, or of metals alone."""
+        """Return what is connected through faces: of all solids, or of metals alone."""
         labels, count = label(self.metal if metal else self.owner >= 0)
         members = {piece: set(np.unique(self.owner[labels == piece]).tolist()) for piece in range(1, count + 1)}
 
@@ -294,11 +294,11 @@ class Layout(Plan):
         return sorted(found)
 
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
-        """The faces' own lines and `owner`, which say all there is."""
+        """Return the faces' own lines and `owner`, which say all there is."""
         return self.lines, self.owner
 
     def face(self, which: Sequence[int], side: str, *, metal: bool) -> Face | str:
-        """The free part of an end face of a solid, or why there is none.
+        """Return the free part of an end face of a solid, or why there is none.
 
         Args:
           which: the solid.
@@ -329,7 +329,7 @@ class Layout(Plan):
 
 
 def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
-    """Pieces of the marked cells that hang together through faces: labels from 1 (0 elsewhere), and how many."""
+    """Number the pieces of the marked cells that are connected through faces: labels from 1, 0 elsewhere."""
     from scipy import ndimage
 
     labels, count = ndimage.label(cells)
@@ -337,7 +337,7 @@ def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def box_faults(box: Box) -> list[str]:
-    """What is wrong with a box on its own."""
+    """Return what is wrong with a box on its own."""
     size = max(abs(edge) for edges in box for edge in edges)
     return [
         f"box.{axis}: got low = {low * 1e9:.9g} nm, high = {high * 1e9:.9g} nm, expected low < high"
@@ -353,7 +353,7 @@ def connection_faults(
     experiments: Mapping[str, tuple[str, str, str, str]],
     where: Mapping[str, str],
 ) -> list[str]:
-    """Solids that touch nothing, conductors without ground, bodies without bath, experiments without a path.
+    """Return solids that touch nothing, conductors without ground, bodies without bath, experiments without a path.
 
     Args:
       layout: the solids.
@@ -392,18 +392,18 @@ def connection_faults(
         if where[ground] in lonely:
             continue
         to_ground = f"to contact '{ground}' on '{where[ground]}', where the current leaves and the potential is 0"
-        told: set[int] = set()
+        reported: set[int] = set()
         roles = {source: "the current goes in at"}
         roles |= {each: "the voltage is read at" for each in (plus, minus) if each not in (source, ground)}
         for contact, role in roles.items():
             if not reach[contact] <= grounded:
-                told |= reach[contact]
+                reported |= reach[contact]
                 if where[contact] not in lonely:
                     faults.append(
                         f"experiment '{name}': {role} contact '{contact}' on '{where[contact]}', "
                         f"which no metal connects {to_ground}"
                     )
-        for piece in sorted(reached - grounded - told):
+        for piece in sorted(reached - grounded - reported):
             solids = metal.members[piece]
             if not {layout.solids[i].name for i in solids} <= lonely:
                 faults.append(

@@ -33,7 +33,7 @@ class Coordinate:
     factors: tuple[tuple[str, float], ...] = ()
 
     def at(self, dimensions: Mapping[str, float]) -> float:
-        """The coordinate for these dimensions [m], rounded like every length of a device file."""
+        """Return the coordinate for these dimensions [m], rounded like every length of a device file."""
         return tidy(self.constant + sum(factor * dimensions[name] for name, factor in self.factors))
 
     @property
@@ -59,7 +59,7 @@ class Dimension:
     note: str = dataclasses.field(default="", compare=False)
 
     def faults(self) -> list[str]:
-        """What is wrong with it."""
+        """Return what is wrong with it."""
         found = []
         if not math.isfinite(self.value):
             found.append(f"got {self.value:g} m, expected a finite length")
@@ -69,7 +69,7 @@ class Dimension:
 
 
 def names_in(text: str) -> set[str] | None:
-    """The names in an expression; None if the text is none, such as "5 nm"."""
+    """Return the names in an expression; None if the text is none, such as "5 nm"."""
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -78,10 +78,10 @@ def names_in(text: str) -> set[str] | None:
 
 
 def parse(text: str, known: Mapping[str, Coordinate], unit: float) -> Coordinate:
-    """The coordinate that an expression stands for.
+    """Return the coordinate that an expression stands for.
 
     Args:
-      text: numbers, names, + - * / and brackets; bare numbers are lengths, or factors beside a name.
+      text: numbers, names, + - * / and brackets; bare numbers are lengths, or factors of a name.
       known: what each name stands for.
       unit: of bare numbers that are lengths [m].
     Raises:
@@ -97,7 +97,7 @@ def parse(text: str, known: Mapping[str, Coordinate], unit: float) -> Coordinate
 
 
 def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> tuple[float, dict[str, float]]:
-    """Constant part in units of `unit`, and factors."""
+    """Return the constant part in units of `unit`, and factors."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return float(number), {}

@@ -61,7 +61,7 @@ class Patch:
     area: float
 
     def overlaps(self, other: object) -> bool:
-        """Whether two patches share a piece of plane."""
+        """Return whether two patches share a piece of plane."""
         if not isinstance(other, Patch) or self.axis != other.axis or abs(self.position - other.position) > 1e-12:
             return False
         for a, b in itertools.product(self.rectangles, other.rectangles):
@@ -73,7 +73,7 @@ class Patch:
         return bool(self.outlines and other.outlines and polygons.boolean(self.outlines, other.outlines, "and"))
 
     def weights(self, grid: Grid) -> np.ndarray:
-        """Area of each node of the tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
+        """Return the area of each node of the tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
         if self.axis < 2:
             return grid.side_weights(self.axis, self.position, self.rectangles)
         return grid.top_weights(self.position, self.outlines)
@@ -118,7 +118,7 @@ class Regions(Plan):
                 self.parts += [Part(i, layer, outline) for outline in kept[key]]
 
     def overwritten(self) -> dict[int, str]:
-        """Solids of which nothing is left, each with the names of those that took its place."""
+        """Return solids of which nothing is left, each with the names of those that took its place."""
         gone = set(range(len(self.solids))) - {part.solid for part in self.parts}
         return {
             i: self.names(j for j in range(i + 1, len(self.solids)) if _meet(self.solids[i], self.solids[j]))
@@ -142,7 +142,7 @@ class Regions(Plan):
         return found
 
     def _near(self, reach: float) -> list[tuple[int, int]]:
-        """Pairs of parts in one layer or in neighbouring ones whose extents come within a distance [m]."""
+        """Return pairs of parts in one layer or in neighbouring ones whose extents come within a distance [m]."""
         extents = np.array([part.extent for part in self.parts]).reshape(-1, 2, 2)
         layers = np.array([part.layer for part in self.parts])
         found = []
@@ -153,18 +153,18 @@ class Regions(Plan):
         return found
 
     def neighbours(self) -> set[tuple[int, int]]:
-        """Pairs of solids that share a piece of face, the earlier one first."""
+        """Return pairs of solids that share a piece of face, the earlier one first."""
         pairs = {tuple(sorted((self.parts[a].solid, self.parts[b].solid))) for a, b in self.touching}
         return {(i, j) for i, j in pairs if i != j}
 
     def alone(self) -> dict[int, str]:
-        """Solids that share no piece of face with another one, each with how far off the nearest is."""
+        """Return solids that share no piece of face with another one, each with how far off the nearest is."""
         present = {part.solid for part in self.parts}
         touching = {i for pair in self.neighbours() for i in pair}
         return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
 
     def pieces(self, *, metal: bool) -> Pieces:
-        """What hangs together through faces: of all solids, or of metals alone."""
+        """Return what is connected through faces: of all solids, or of metals alone."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
@@ -186,7 +186,7 @@ class Regions(Plan):
         return Pieces(members, of)
 
     def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
-        """Pairs of metals that nearly touch: solids, distance [m], and where; corners that meet are 0 apart.
+        """Return pairs of metals that nearly touch: solids, distance [m], and where; corners that meet are 0 apart.
 
         Args:
           least: distance that counts as a gap [m].
@@ -218,12 +218,12 @@ class Regions(Plan):
         return self.solids[part.solid].name.partition("/")[0]
 
     def _bridged(self, a: int, b: int) -> bool:
-        """Whether a metal part touches both of two parts."""
-        beside = [{q if p == k else p for p, q in self.touching if k in (p, q)} for k in (a, b)]
-        return any(self.of_metal[self.parts[k].solid] for k in beside[0] & beside[1])
+        """Return whether a metal part touches both of two parts."""
+        around = [{q if p == k else p for p, q in self.touching if k in (p, q)} for k in (a, b)]
+        return any(self.of_metal[self.parts[k].solid] for k in around[0] & around[1])
 
     def torn(self) -> list[tuple[str, np.ndarray]]:
-        """Metal bodies of several solids whose pieces do not hang together, and where a loose one is [m]."""
+        """Return metal bodies of several solids whose pieces are not connected, and where a loose one is [m]."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
@@ -243,7 +243,7 @@ class Regions(Plan):
         return found
 
     def face(self, which: Sequence[int], side: str, *, metal: bool) -> Patch | str:
-        """The free part of an end face of solids, or why there is none.
+        """Return the free part of an end face of solids, or why there is none.
 
         Args:
           which: the solids; those that reach furthest to that side have the face.
@@ -308,7 +308,7 @@ class Regions(Plan):
         return fill_prisms(grid.lines, self.prisms(range(len(self.solids))))
 
     def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
-        """Where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m].
+        """Return where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m].
 
         A node has all that its test function reaches. If that is in pieces which do not meet within some cells around
         either, the cells are too large for the gap.
@@ -340,7 +340,7 @@ class Regions(Plan):
     def _parted(
         self, metal: Sequence[np.ndarray], box: Sequence[tuple[float, float]]
     ) -> tuple[np.ndarray, float] | None:
-        """Whether a rectangle holds pieces of metal that do not meet around it: where, and how far apart [m]."""
+        """Return where a rectangle holds pieces of metal that do not meet around it, and how far apart they are [m]."""
         own = polygons.rectangle(*box)
         size = np.ptp(own, axis=0)
         pieces = polygons.boolean(metal, [own], "and", 1e-3 * float(size.prod()))
@@ -359,7 +359,7 @@ class Regions(Plan):
         return None
 
     def from_above(self) -> list[tuple[int, np.ndarray]]:
-        """What is seen of each solid from above: pairs of solid and polygon [m]."""
+        """Return what is seen of each solid from above: pairs of solid and polygon [m]."""
         found: list[tuple[int, np.ndarray]] = []
         cover: list[np.ndarray] = []
         for layer in range(len(self.heights) - 2, -1, -1):
@@ -371,7 +371,7 @@ class Regions(Plan):
         return found
 
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
-        """For pictures: lines along x, y and z [m], and the solid in the middle of each of their cells, -1 for none."""
+        """Return lines along x, y and z [m] for pictures, and the solid in the middle of each cell, -1 for none."""
         extents = np.array([part.extent for part in self.parts])
         low, high = extents[:, 0].min(axis=0), extents[:, 1].max(axis=0)
         step = float((high - low).max()) / tiles
@@ -391,18 +391,18 @@ class Regions(Plan):
 
 
 def outline_of(solid: SolidLike) -> np.ndarray:
-    """The polygon of a solid seen from above; of a box its rectangle."""
+    """Return the polygon of a solid seen from above; of a box its rectangle."""
     outline = getattr(solid, "outline", None)
     return polygons.rectangle(*solid.box[:2]) if outline is None else np.asarray(outline)
 
 
 def _meet(one: SolidLike, other: SolidLike) -> bool:
-    """Whether the extents seen from above overlap."""
+    """Return whether the extents seen from above overlap."""
     return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one.box[:2], other.box[:2], strict=True))
 
 
 def _spans(outline: np.ndarray, axis: int, position: float, upper: bool) -> list[tuple[float, float]]:
-    """Where a polygon has an edge on a line normal to an axis, with the inside below (upper) or above it."""
+    """Return where a polygon has an edge on a line normal to an axis, with the inside below (upper) or above it."""
     if polygons.area(outline) < 0:
         outline = outline[::-1]
     after = np.roll(outline, -1, axis=0)
@@ -418,13 +418,13 @@ def _spans(outline: np.ndarray, axis: int, position: float, upper: bool) -> list
 
 
 def _without(span: tuple[float, float], taken: tuple[float, float]) -> list[tuple[float, float]]:
-    """What is left of an interval."""
+    """Return what is left of an interval."""
     pieces = [(span[0], min(span[1], taken[0])), (max(span[0], taken[1]), span[1])]
     return [(low, high) for low, high in pieces if high - low > polygons.TOUCH]
 
 
 def _inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Marks the points of a tensor grid that are inside a polygon."""
+    """Mark the points of a tensor grid that are inside a polygon."""
     marked = np.zeros((len(x), len(y)), bool)
     for p, q in zip(outline, np.roll(outline, -1, axis=0), strict=True):
         rows = np.flatnonzero((p[1] > y) != (q[1] > y))
@@ -435,5 +435,5 @@ def _inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def names_of(solids: Iterable[SolidLike]) -> list[str]:
-    """Names of solids, and of the bodies that pieces such as "lead/2" are part of."""
+    """Return names of solids, and of the bodies that pieces such as "lead/2" are part of."""
     return list(dict.fromkeys(name for solid in solids for name in (solid.name, solid.name.partition("/")[0])))

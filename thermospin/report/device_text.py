@@ -19,7 +19,7 @@ DOUBTFUL = ("assumed", "recalled", "not given", "no source")
 
 
 def describe(device: Device, width: int = 110) -> str:
-    """Materials, contacts, experiments, a map and the size of a device."""
+    """Write materials, contacts, experiments, a map and the size of a device."""
     console = Console(width=width, highlight=False, file=io.StringIO())
 
     def line(text: str) -> None:
@@ -74,7 +74,7 @@ def _dimensions(device: Device) -> Table:
 
 
 def _parting(device: Device) -> list[str]:
-    """Faces that a derivative by a dimension would be refused for."""
+    """Return why derivatives by dimensions would be refused, one line per axis."""
     found = []
     for axis in range(3):
         try:
@@ -137,7 +137,7 @@ def _experiments(device: Device) -> Table:
 
 
 def map_from_above(device: Device) -> list[str]:
-    """Lines of text: one letter per box of the coarsest grid for the topmost metal, the name of a contact at its face.
+    """Return lines of text: a letter per box of the coarsest grid for the topmost metal, names of contacts at faces.
 
     x runs to the right and y upwards.
     """
