@@ -21,7 +21,7 @@ import numpy as np
 
 from helpers.suite import CASES, Case, drive_and_probe
 from thermospin import operators, solve
-from thermospin.grid import gauss_lobatto
+from thermospin.base.quadrature import gauss_lobatto
 from thermospin.model import Model
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.signals import diagnosis
