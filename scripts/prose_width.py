@@ -1,6 +1,6 @@
 """Check that lines of prose in Markdown files are at most 120 columns wide; tables, links and code blocks are exempt.
 
-python scripts/prose_width.py FILE...
+    python scripts/prose_width.py FILE...
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ import math
 import platform
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermospin.base.files import atomic_file, shipped
+from thermospin.base.files import atomic_file
 from thermospin.base.text import percent
 from thermospin.base.units import readable, readable_unit
 from thermospin.inference import result as report
@@ -100,7 +100,7 @@ def write(
         _provenance(result, sources, command, grids, notes),
     ]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    template = shipped("report", "report.html.j2").read_text(encoding="utf-8")
+    template = (resources.files("thermospin") / "report" / "report.html.j2").read_text(encoding="utf-8")
     names = ", ".join(each.name for each in devices)
     chi2 = f"chi2 = {result.chi2:.3g} for {len(result.rows)} signals and {len(result.parameters)} parameters"
     spread = "" if math.isnan(result.probability) else f", probability {result.probability:.2g}"
