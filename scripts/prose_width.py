@@ -1,6 +1,6 @@
-"""Check that lines of prose in Markdown files are at most 120 columns wide; tables, links and code blocks are exempt.
+"""Check that lines of prose in Markdown files are at most 120 columns wide, but for tables, links, formulas, code.
 
-    python scripts/prose_width.py FILE...
+python scripts/prose_width.py FILE...
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def too_wide(text: str) -> Iterator[int]:
     """Yield the numbers of the lines of prose that are too wide."""
     code = False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("```"):
+        if line.lstrip().startswith(("```", "$$")):
             code = not code
         elif not code and len(line) > WIDTH and not line.startswith("|") and "](" not in line:
             yield number

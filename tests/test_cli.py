@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from thermospin import studies
 from thermospin.base.errors import NotConverged
 from thermospin.cli import app as cli
 
@@ -92,13 +93,14 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
         "signals.evaluate": ["build", "measure"],
         "accuracy.error_bars": ["assess"],
         "accuracy.adapt": ["adapt"],
-        "inverse": ["fit"],
         "cli.demo": ["run_demo"],
     }.items():
         fake = types.ModuleType(f"thermospin.{module}")
         for name in names:
             setattr(fake, name, getattr(verbs, name))
         monkeypatch.setitem(sys.modules, f"thermospin.{module}", fake)
+    for name in ("adapt", "build", "fit"):
+        monkeypatch.setattr(studies, name, getattr(verbs, name))
     monkeypatch.setattr(cli, "start_jax", lambda: None)
     return verbs
 

@@ -55,12 +55,11 @@ def written(result: FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path
         folder / "fit.html",
         result,
         [dataclasses.replace(device, name="<script>alert(1)</script>")],
+        page.Findings(profile=uncertainty.profile(result), budget=uncertainty.budget(result)),
         sources=[folder / "data.csv", "slachter2010"],
         command="thermospin fit 'a & b'",
         notes=["5 < 6"],
         sweeps=[lockin.load("slachter2010-sweeps", device)],
-        profiles=uncertainty.profile(result),
-        budget=uncertainty.budget(result),
     )
     return folder / "fit.html"
 

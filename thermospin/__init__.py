@@ -2,7 +2,9 @@
 
 The verbs: `load` a device file, `build` its discrete problem, `measure` its signals (or `predict`, the same as a pure,
 differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a current,
-`self_check`, `sensitivity` to every parameter and dimension, `load_data` and `fit`.
+`self_check`, `sensitivity` to every parameter and dimension, `load_data` and `fit`. `study` does the whole of it, from
+files to a page, with `profile`, `sample`, `budget` and rival models; `design` looks for a better device, `ensemble`
+computes many parameter sets.
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ if TYPE_CHECKING:
     from thermospin.accuracy.self_check import self_check as self_check
     from thermospin.accuracy.sensitivity import Sensitivity as Sensitivity
     from thermospin.accuracy.sensitivity import sensitivity as sensitivity
+    from thermospin.base.errors import FileError as FileError
+    from thermospin.base.errors import InputError as InputError
     from thermospin.base.errors import NotConverged as NotConverged
     from thermospin.data.rows import DataError as DataError
     from thermospin.data.rows import Row as Row
     from thermospin.data.rows import load as load_data
+    from thermospin.data.sources import Inputs as Inputs
+    from thermospin.data.sources import read_sources as read_sources
+    from thermospin.designs.search import design as design
     from thermospin.device.device import Device as Device
     from thermospin.device.device import DeviceError as DeviceError
+    from thermospin.device.device import Tie as Tie
     from thermospin.device.materials import Material as Material
     from thermospin.device.materials import MaterialError as MaterialError
     from thermospin.device.parts import Contact as Contact
@@ -33,7 +41,12 @@ if TYPE_CHECKING:
     from thermospin.device.parts import HeatSink as HeatSink
     from thermospin.device.parts import Solid as Solid
     from thermospin.device.reader import load as load
+    from thermospin.inference.ensembles import run as ensemble
+    from thermospin.inference.misfit import Prior as Prior
+    from thermospin.inference.posterior import sample as sample
     from thermospin.inference.result import FitResult as FitResult
+    from thermospin.inference.uncertainty import budget as budget
+    from thermospin.inference.uncertainty import profile as profile
     from thermospin.inverse import fit as fit
     from thermospin.model import Model as Model
     from thermospin.model import build as build
@@ -44,10 +57,16 @@ if TYPE_CHECKING:
     from thermospin.signals.evaluate import fields as fields
     from thermospin.signals.evaluate import measure as measure
     from thermospin.signals.evaluate import predict as predict
+    from thermospin.studies import Extras as Extras
+    from thermospin.studies import FitOptions as FitOptions
+    from thermospin.studies import GridChoice as GridChoice
+    from thermospin.studies import Study as Study
+    from thermospin.studies import study as study
 
-    __all__ = ["load_data"]
+    __all__ = ["load_data", "ensemble"]
 
-#: Where each public name lives. Imported when first used: the command line must not wait for JAX to print its help.
+#: Where each public name lives, followed by its name there if that differs. Imported when first used: the command line
+#: must not wait for JAX to print its help.
 _HOME = {
     "assess": "accuracy.error_bars",
     "DataError": "data.rows",
@@ -79,16 +98,32 @@ _HOME = {
     "measure": "signals.evaluate",
     "predict": "signals.evaluate",
     "NotConverged": "base.errors",
+    "InputError": "base.errors",
+    "FileError": "base.errors",
+    "load_data": "data.rows:load",
+    "Inputs": "data.sources",
+    "read_sources": "data.sources",
+    "Tie": "device.device",
+    "Prior": "inference.misfit",
+    "profile": "inference.uncertainty",
+    "budget": "inference.uncertainty",
+    "sample": "inference.posterior",
+    "ensemble": "inference.ensembles:run",
+    "design": "designs.search",
+    "study": "studies",
+    "Study": "studies",
+    "GridChoice": "studies",
+    "FitOptions": "studies",
+    "Extras": "studies",
 }
 
-__all__ = sorted([*_HOME, "load_data"])
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_data":
-        return importlib.import_module("thermospin.data.rows").load
     if name in _HOME:
-        return getattr(importlib.import_module(f"thermospin.{_HOME[name]}"), name)
+        module, _, attribute = _HOME[name].partition(":")
+        return getattr(importlib.import_module(f"thermospin.{module}"), attribute or name)
     raise AttributeError(f"module 'thermospin' has no attribute '{name}'")
 
 

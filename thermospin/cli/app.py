@@ -8,14 +8,13 @@ line by line; 130: interrupted; 143: terminated (SIGTERM). Nothing heavy is impo
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -269,6 +268,7 @@ def signals(
 ) -> None:
     """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
     with exit_codes():
+        from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
 
         wish = _wish(cells, tolerance)
@@ -281,7 +281,7 @@ def signals(
             raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
         if adapted and devices > 1:
             raise InputError("--devices goes with the grid of the fixed rule only: without --cells and --tolerance")
-        loaded = _with_experiments(load(device), device)
+        loaded = require_experiments(load(device), device)
         require_writable(json)
         if not _speaks(cluster):
             json = None
@@ -424,20 +424,18 @@ def fit(
     """Fits material values and zeta to measured signals, with standard deviations and correlations."""
     with exit_codes():
         from thermospin.cli import assignments
+        from thermospin.data.sources import read_sources
 
         wish = _wish(cells, tolerance)
-        sources = [(device, data), *(_device_and_data(text) for text in also or ())]
-        given = _read_all(sources)
-        devices, rows, notes = given.devices, given.rows, given.notes
-        _require_parameters(free or [], devices)
-        _require_suggestions(suggest or [], devices)
-        options: dict[str, Any] = {
+        inputs = read_sources([(device, data), *(_device_and_data(text) for text in also or ())])
+        _require_parameters(free or [], inputs.devices)
+        _require_suggestions(suggest or [], inputs.devices)
+        known: dict[str, Any] = {
             "priors": assignments.priors(prior or ()),
             "bounds": assignments.bounds(bounds or ()),
             "ties": assignments.ties(tie or ()),
         }
         moved = assignments.dimensions(dimension or ())
-        others = _rivals(rival or [], devices)
         for path in (json, journal, report):
             require_writable(path)
         if posterior:
@@ -445,96 +443,36 @@ def fit(
         if not _speaks(cluster):
             json = report = None
         start_jax()
-        import math
-
+        from thermospin import studies
         from thermospin.base.files import write_json
-        from thermospin.inverse import fit as run_fit
 
-        met, adapted = True, cells is not None or wish is not None
-
-        def fitted(devices: list[Device], keep: Path | None) -> Any:
-            """The fit of the data with these devices, on a grid of their own where one is chosen."""
-            nonlocal met
-            models: list[Any] = []
-            if split > 1 and not adapted:
-                from thermospin.signals.evaluate import build
-
-                models = [build(each, order=order or 2, progress=progress).on_devices(split) for each in devices]
-            for each in devices if adapted else ():
-                from thermospin.accuracy.adapt import adapt
-
-                signals = [(row.experiment, row.signal) for row in rows if row.device in ("", each.name)]
-                wanted = list(dict.fromkeys(signals))
-                found = adapt(
-                    each,
-                    cells=cells,
-                    tolerance=wish,
-                    order=order or 3,
-                    wanted=wanted,
-                    devices=split,
-                    progress=progress,
-                )
-                notes.extend(found.words())
-                met = met and found.met
-                models.append(found.model)
-            return run_fit(
-                models or devices,
-                rows,
-                free=free or None,
-                order=order or (3 if adapted else 2),
-                method=method,
-                starts=starts,
-                rescaled=rescaled,
-                correlation=given.correlation,
-                journal=keep,
-                progress=progress,
-                **options,
-            )
-
-        more: dict[str, Any] = {}
+        extras = studies.Extras(
+            profile=profile,
+            posterior=posterior,
+            budget=report is not None,
+            dimensions=moved,
+            suggest=suggest or (),
+            rivals=studies.rival_devices(rival or (), inputs.devices),
+        )
         with Progress() as progress:
-            result = fitted(devices, journal)
-            if profile:
-                from thermospin.inference import uncertainty
-
-                more["profile"] = uncertainty.profile(result, progress=progress)
-            if posterior:
-                from thermospin.inference.posterior import sample
-
-                more["posterior"] = sample(result, posterior, progress=progress)
-            if (report is not None or moved) and all(math.isfinite(each.std) for each in result.parameters.values()):
-                from thermospin.inference import uncertainty
-
-                more["budget"] = uncertainty.budget(result, dimensions=moved, progress=progress)
-            if suggest:
-                from thermospin.inference import uncertainty
-
-                names = [name for name in suggest if name != "contacts"]
-                tried = uncertainty.suggest_others(result, names, len(names) < len(suggest), progress)
-                more["suggestions"] = uncertainty.Suggestions.of(result, tried)
-            if others:
-                from thermospin.inference.rivals import Comparison
-
-                results = {label: fitted(each, None) for label, each in others.items()}
-                more["rivals"] = Comparison({"as given": result} | results)
-        as_json = result.to_json() | {
-            name: [each.to_json() for each in found] if isinstance(found, list) else found.to_json()
-            for name, found in more.items()
-        }
+            found = studies.study(
+                inputs,
+                free=free,
+                grid=studies.GridChoice(cells, wish, order, split),
+                options=studies.FitOptions(method, starts=starts, rescaled=rescaled, **known),
+                extras=extras,
+                journal=journal,
+                progress=progress,
+            )
         if json is not None:
-            write_json(json, as_json)
-        typer.echo(result.report())
-        for title, found in more.items():
-            typer.echo(f"[[{title.capitalize()}]]")
-            for line in (line for each in (found if isinstance(found, list) else [found]) for line in each.words()):
-                typer.echo(f"    {line}")
-        for line in notes:
+            write_json(json, found.to_json())
+        for line in found.words():
             typer.echo(line)
         if report is not None:
-            _write_page(report, result, given, more, sources, notes)
+            found.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
             typer.echo(f"The page is {report}, its numbers {report.with_suffix('.csv')}.")
-        _finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
-        _finish(as_json["converged"], "the fit did not converge; its numbers are not to be trusted")
+        _finish(found.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        _finish(found.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
 
 
 @app.command()
@@ -547,9 +485,10 @@ def sensitivity(
 ) -> None:
     """What every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
     with exit_codes():
+        from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
 
-        loaded = _with_experiments(load(device), device)
+        loaded = require_experiments(load(device), device)
         for path in (picture, json):
             require_writable(path)
         start_jax()
@@ -631,11 +570,12 @@ def design(
     """
     with exit_codes():
         from thermospin.base.units import parse
+        from thermospin.data.sources import require_experiments
         from thermospin.device.edit import with_lengths, with_place
         from thermospin.device.reader import read, text_of
 
         text, source = text_of(device)
-        loaded = _with_experiments(read(text, source, Path(device).parent), device)
+        loaded = require_experiments(read(text, source, Path(device).parent), device)
         smallest = None if feature is None else parse(feature, "length", key="--feature")
         limits = _limits(current, max_temperature, max_density)
         folder = out if out is not None else Path(f"{loaded.name}-design")
@@ -763,9 +703,10 @@ def sweeps(
         from thermospin.base.files import atomic_file, write_json
         from thermospin.data import lockin
         from thermospin.data.rows import write
+        from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
 
-        loaded = _with_experiments(load(device), device)
+        loaded = require_experiments(load(device), device)
         for path in (csv, picture, json):
             require_writable(path)
         measured = lockin.load(file, loaded)
@@ -809,10 +750,11 @@ def ensemble(
     with exit_codes():
         import csv
 
+        from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
         from thermospin.inference import ensembles
 
-        loaded = _with_experiments(load(device), device)
+        loaded = require_experiments(load(device), device)
         found = ensembles.read(sets, loaded)
         numbers = part.split("/")
         if len(numbers) != 2 or not all(each.isdigit() for each in numbers):
@@ -935,9 +877,10 @@ def check(
 ) -> None:
     """Faults of a device file; else its materials, contacts and size, and what a computation will take."""
     with exit_codes():
+        from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
 
-        loaded = _with_experiments(load(device), device) if solve else load(device)
+        loaded = require_experiments(load(device), device) if solve else load(device)
         require_writable(picture)
         from thermospin.grid import choose
         from thermospin.report import device_text as overview
@@ -969,12 +912,6 @@ def check(
             _finish(result.passed, "the self-check failed; the numbers are not to be trusted")
 
 
-def _with_experiments(device: Device, source: str) -> Device:
-    if not device.experiments:
-        raise InputError(f"{source}: experiments: there is none, so there is no signal to compute")
-    return device
-
-
 def _device_and_data(text: str) -> tuple[str, list[str]]:
     """A device and its data from "DEVICE,DATA,..."."""
     device, *data = (part.strip() for part in text.split(","))
@@ -990,105 +927,7 @@ def _require_numpyro() -> None:
         raise InputError("--posterior: needs numpyro, which is not installed: pip install 'thermospin[posterior]'")
 
 
-def _rivals(texts: list[str], devices: list[Device]) -> dict[str, list[Device]]:
-    """The devices of each rival: the first one replaced by that of a file, or all of them changed."""
-    from thermospin.device.reader import load
-    from thermospin.inference.rivals import rival
-
-    out = {}
-    for text in texts:
-        if text.endswith(".toml"):
-            out[text] = [load(text), *devices[1:]]
-        else:
-            out[text] = [rival(each, text) for each in devices]
-    return out
-
-
-def _write_page(
-    path: Path, result: Any, given: Inputs, more: dict[str, Any], sources: list[tuple[str, list[str]]], notes: list[str]
-) -> None:
-    from thermospin.report import html as page
-
-    page.write(
-        path,
-        result,
-        given.devices,
-        sources=[each for device, data in sources for each in (device, *data)],
-        command=" ".join(["thermospin", *sys.argv[1:]]),
-        notes=[note for note in notes if note not in given.notes],
-        sweeps=given.sweeps,
-        profiles=more.get("profile", ()),
-        posterior=more.get("posterior"),
-        budget=more.get("budget"),
-        rivals=more.get("rivals"),
-        suggestions=more.get("suggestions"),
-    )
-    page.write_csv(path.with_suffix(".csv"), result)
-
-
-@dataclasses.dataclass
-class Inputs:
-    """What the files of a fit hold: devices, rows of all, their correlation (None: independent), notes, raw sweeps."""
-
-    devices: list[Device]
-    rows: list[Any]
-    correlation: Any
-    notes: list[str]
-    sweeps: list[Any]
-
-
-def _read_all(sources: list[tuple[str, list[str]]]) -> Inputs:
-    """Every device with its data."""
-    from dataclasses import replace
-
-    from thermospin.data.rows import DataError
-    from thermospin.device.device import DeviceError
-    from thermospin.device.reader import load
-
-    found, blocks, faults = Inputs([], [], None, [], []), [], []
-    for name, paths in sources:
-        try:
-            device = _with_experiments(load(name), name)
-        except DeviceError as error:
-            faults += error.faults
-            continue
-        found.devices.append(device)
-        for path in paths:
-            try:
-                rows, measured = _read_data(path, device)
-            except DataError as error:
-                faults += error.faults
-                continue
-            found.rows += [replace(row, device=device.name) for row in rows] if len(sources) > 1 else rows
-            blocks.append((len(rows), None if measured is None else measured.correlation))
-            if measured is not None:
-                found.notes += measured.notes
-                found.sweeps.append(measured)
-    if faults:
-        raise InputError("\n".join(faults))
-    if any(block is not None for _, block in blocks):
-        import numpy as np
-        from scipy.linalg import block_diag
-
-        found.correlation = block_diag(*(np.eye(size) if each is None else each for size, each in blocks))
-    return found
-
-
-def _read_data(path: str, device: Device) -> tuple[list[Any], Any]:
-    """Rows of one file, and what `lockin` made them of where they come from sweeps (else None)."""
-    from thermospin.data import experiment_file as sweepfile
-
-    if path.endswith(".toml") or path in sweepfile.shipped():
-        from thermospin.data import lockin
-
-        measured = lockin.load(path, device)
-        return list(measured.rows), measured
-    from thermospin.data.rows import load
-
-    return list(load(path, device)), None
-
-
-def _require_parameters(names: list[str], devices: list[Device]) -> None:
+def _require_parameters(names: list[str], devices: Sequence[Device]) -> None:
     from thermospin.base.names import nearest
     from thermospin.device.device import known_parameters
 
@@ -1098,7 +937,7 @@ def _require_parameters(names: list[str], devices: list[Device]) -> None:
         raise InputError("\n".join(faults))
 
 
-def _require_suggestions(names: list[str], devices: list[Device]) -> None:
+def _require_suggestions(names: list[str], devices: Sequence[Device]) -> None:
     from thermospin.base.names import nearest
 
     known = [*devices[0].dimensions, "contacts"]

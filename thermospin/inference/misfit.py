@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import linalg
@@ -30,8 +30,7 @@ from thermospin.solve import Solver
 RANK_CUTOFF = 1e-8
 
 
-@dataclasses.dataclass(frozen=True)
-class Prior:
+class Prior(NamedTuple):
     """What is known of a parameter besides the data: a Gaussian of its value, SI units."""
 
     mean: float

@@ -53,21 +53,35 @@ class Section:
     text: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What was found besides a fit: profile likelihoods, posterior, error budget, suggestions and rival models."""
+
+    profile: Sequence[Profile] = ()
+    posterior: Posterior | None = None
+    budget: Budget | None = None
+    suggestions: Suggestions | None = None
+    rivals: Comparison | None = None
+
+    def present(self) -> dict[str, Any]:
+        """Return what there is, by its name, in the order of reports."""
+        found: dict[str, Any] = {"profile": list(self.profile)}
+        found |= {"posterior": self.posterior, "budget": self.budget}
+        found |= {"suggestions": self.suggestions, "rivals": self.rivals}
+        return {name: part for name, part in found.items() if part}
+
+
 def write(
     path: str | Path,
     result: FitResult,
     devices: Sequence[Device],
+    findings: Findings | None = None,
     *,
     sources: Iterable[str | Path] = (),
     command: str = "",
     grids: Sequence[str] = (),
     notes: Sequence[str] = (),
     sweeps: Sequence[Measured] = (),
-    profiles: Sequence[Profile] = (),
-    posterior: Posterior | None = None,
-    budget: Budget | None = None,
-    rivals: Comparison | None = None,
-    suggestions: Suggestions | None = None,
 ) -> None:
     """Writes the page.
 
@@ -75,24 +89,25 @@ def write(
       path: of the HTML file.
       result: of the fit.
       devices: that were fitted.
+      findings: what was found besides; without suggestions, those that take no more evaluation are made.
       sources: device and data files, whose hashes are kept; those that do not exist (shipped ones) are named.
       command: what was typed.
       grids: one line about the grid of each device.
       notes: on the data, in words.
       sweeps: raw data behind the rows.
-      profiles, posterior, budget, rivals, suggestions: from `uncertainty`, `posterior` and `rivals`, where they were
-        asked for; without suggestions, those that take no more evaluation.
     """
     import jinja2
 
+    findings = findings or Findings()
+    rivals, suggestions = findings.rivals, findings.suggestions
     sections = [
         _data(result),
         *_raw(sweeps),
         _correlations(result),
         Section("What the data fix", items=[*result.identifiability.words(), *_left_out(result)]),
-        *_profiles(result, profiles),
-        *_posterior(result, posterior),
-        *_budget(budget),
+        *_profiles(result, findings.profile),
+        *_posterior(result, findings.posterior),
+        *_budget(findings.budget),
         *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
         _next(uncertainty.Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),

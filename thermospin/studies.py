@@ -1,0 +1,262 @@
+"""Study a device and its data in one verb: grid, fit, profiles, posterior, budget, suggestions, rivals and page."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from thermospin.accuracy.adapt import adapt
+from thermospin.data.rows import Row
+from thermospin.data.sources import Inputs
+from thermospin.device.device import Device, LooseFace, Tie
+from thermospin.device.reader import load
+from thermospin.inference import uncertainty
+from thermospin.inference.posterior import sample
+from thermospin.inference.result import FitResult
+from thermospin.inference.rivals import Comparison, rival
+from thermospin.inverse import fit
+from thermospin.model import Model, Progress, build
+from thermospin.report import html
+from thermospin.report.html import Findings
+
+#: Order of the elements on the grid of the fixed rule, and on a grid that the signals choose.
+ORDER, ADAPTED_ORDER = 2, 3
+#: A suggestion of other voltage contacts, among names of dimensions.
+CONTACTS = "contacts"
+
+
+@dataclasses.dataclass(frozen=True)
+class GridChoice:
+    """How the grid is chosen.
+
+    Attributes:
+      cells: budget of cells, whose places the signals choose; None: no budget.
+      tolerance: part of each signal that its error bar may have, for which the signals refine the grid; None: any.
+      order: polynomial order; None: `ORDER` on the grid of the fixed rule, `ADAPTED_ORDER` where signals choose.
+      shards: accelerators that a solve is split over.
+    """
+
+    cells: int | None = None
+    tolerance: float | None = None
+    order: int | None = None
+    shards: int = 1
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the signals choose the grid."""
+        return self.cells is not None or self.tolerance is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """How parameters are fitted; see `inverse.fit`, whose arguments these are."""
+
+    method: str = "least_squares"
+    bounds: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    priors: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    ties: Sequence[Tie] = ()
+    starts: int = 1
+    rescaled: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What a study finds besides the fit.
+
+    Attributes:
+      profile: profile likelihoods.
+      posterior: draws of each NUTS chain; 0: none.
+      budget: an error budget, if every parameter is fixed by the data.
+      dimensions: faces of the budget that may lie elsewhere.
+      suggest: dimensions, or "contacts", of which other values might help to know more.
+      rivals: devices of each rival model, by its name; see `rival_devices`.
+    """
+
+    profile: bool = False
+    posterior: int = 0
+    budget: bool = False
+    dimensions: Sequence[LooseFace] = ()
+    suggest: Sequence[str] = ()
+    rivals: Mapping[str, Sequence[Device]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A fit and what belongs to it.
+
+    Attributes:
+      inputs: devices and data.
+      fit: the result of the fit.
+      findings: profiles, posterior, budget, suggestions, rivals, where they were asked for.
+      grid_notes: how the signals chose the grids.
+      met: whether these grids meet the tolerance.
+    """
+
+    inputs: Inputs
+    fit: FitResult
+    findings: Findings
+    grid_notes: tuple[str, ...] = ()
+    met: bool = True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes of the data, then of the grids."""
+        return (*self.inputs.notes, *self.grid_notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the dictionary of the file that `thermospin fit --json` writes."""
+        return self.fit.to_json() | {
+            name: [part.to_json() for part in found] if isinstance(found, list) else found.to_json()
+            for name, found in self.findings.present().items()
+        }
+
+    def words(self) -> list[str]:
+        """Return the report of the fit and of everything besides, line by line."""
+        lines = [self.fit.report()]
+        for title, found in self.findings.present().items():
+            lines.append(f"[[{title.capitalize()}]]")
+            for part in found if isinstance(found, list) else [found]:
+                lines += [f"    {line}" for line in part.words()]
+        return [*lines, *self.notes]
+
+    def write_page(self, path: str | Path, command: str = "") -> None:
+        """Write a self-contained HTML page, and the signals and parameters as CSV beside it.
+
+        Args:
+          path: of the page.
+          command: what the page says made it.
+        """
+        html.write(
+            path,
+            self.fit,
+            self.inputs.devices,
+            self.findings,
+            sources=self.inputs.sources,
+            command=command,
+            notes=self.grid_notes,
+            sweeps=self.inputs.sweeps,
+        )
+        html.write_csv(Path(path).with_suffix(".csv"), self.fit)
+
+
+def study(
+    inputs: Inputs | Device | Model,
+    rows: Sequence[Row] = (),
+    free: Sequence[str] | None = None,
+    *,
+    grid: GridChoice | None = None,
+    options: FitOptions | None = None,
+    extras: Extras | None = None,
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Study:
+    """Fit parameters to data on a grid that is chosen for them, and find what else is asked for.
+
+    Args:
+      inputs: devices with their data, by `data.sources.read_sources`; or a device, or its model, with `rows`.
+      rows: measured signals of the device.
+      free: parameters to fit; None: those that the data fix.
+      grid: how the grid is chosen; None: the fixed rule.
+      options: of the fit.
+      extras: what is found besides.
+      journal: file that keeps every evaluation of the fit, from which it resumes.
+      progress: callback for messages.
+    Raises:
+      InputError: no rows, a name that does not exist, bounds that exclude the start.
+      NotConverged: a solve did not converge at the start.
+    """
+    grid, options, extras = grid or GridChoice(), options or FitOptions(), extras or Extras()
+    model = inputs if isinstance(inputs, Model) else None
+    if not isinstance(inputs, Inputs):
+        inputs = Inputs((inputs.device if isinstance(inputs, Model) else inputs,), tuple(rows))
+    if model is not None:
+        models, notes, met = [model], list[str](), True
+    else:
+        models, notes, met = _models(inputs.devices, inputs.rows, grid, progress)
+    given = inputs
+
+    def fitted(models: Sequence[Device | Model], keep: str | Path | None) -> FitResult:
+        return fit(
+            models,
+            given.rows,
+            free=free or None,
+            order=grid.order or (ADAPTED_ORDER if grid.adapted else ORDER),
+            method=options.method,
+            starts=options.starts,
+            rescaled=options.rescaled,
+            correlation=given.correlation,
+            journal=keep,
+            progress=progress,
+            priors=options.priors,
+            bounds=options.bounds,
+            ties=options.ties,
+        )
+
+    result = fitted(models or inputs.devices, journal)
+    findings = _findings(result, extras, progress)
+    if extras.rivals:
+        results = {"as given": result}
+        for label, devices in extras.rivals.items():
+            others, more, also_met = _models(devices, inputs.rows, grid, progress)
+            notes, met = [*notes, *more], met and also_met
+            results[label] = fitted(others or devices, None)
+        findings = dataclasses.replace(findings, rivals=Comparison(results))
+    return Study(inputs, result, findings, tuple(notes), met)
+
+
+def _models(
+    devices: Sequence[Device], rows: Sequence[Row], grid: GridChoice, progress: Progress | None
+) -> tuple[list[Model], list[str], bool]:
+    """Build models on the grids chosen: none where `fit` builds them; how, and whether the tolerance is met."""
+    if not grid.adapted:
+        if grid.shards == 1:
+            return [], [], True
+        made = [build(device, order=grid.order or ORDER, progress=progress) for device in devices]
+        return [model.on_devices(grid.shards) for model in made], [], True
+    models, notes, met = [], [], True
+    for device in devices:
+        signals = [(row.experiment, row.signal) for row in rows if row.device in ("", device.name)]
+        adapted = adapt(
+            device,
+            cells=grid.cells,
+            tolerance=grid.tolerance,
+            order=grid.order or ADAPTED_ORDER,
+            wanted=list(dict.fromkeys(signals)),
+            devices=grid.shards,
+            progress=progress,
+        )
+        notes += adapted.words()
+        met = met and adapted.met
+        models.append(adapted.model)
+    return models, notes, met
+
+
+def _findings(result: FitResult, extras: Extras, progress: Progress | None) -> Findings:
+    """Find what is asked for besides the fit, rivals apart."""
+    fixed = all(math.isfinite(each.std) for each in result.parameters.values())
+    profile = tuple(uncertainty.profile(result, progress=progress)) if extras.profile else ()
+    posterior = sample(result, extras.posterior, progress=progress) if extras.posterior else None
+    budget = suggestions = None
+    if fixed and (extras.budget or extras.dimensions):
+        budget = uncertainty.budget(result, dimensions=extras.dimensions, progress=progress)
+    if extras.suggest:
+        names = [name for name in extras.suggest if name != CONTACTS]
+        tried = uncertainty.suggest_others(result, names, len(names) < len(extras.suggest), progress)
+        suggestions = uncertainty.Suggestions.of(result, tried)
+    return Findings(profile, posterior, budget, suggestions)
+
+
+def rival_devices(texts: Sequence[str], devices: Sequence[Device]) -> dict[str, list[Device]]:
+    """Return the devices of each rival: the first one replaced by that of a file, or all of them changed.
+
+    Args:
+      texts: "wiedemann-franz", a moved face "z = 15 nm - 3 nm", or a device file.
+      devices: as given.
+    """
+    return {
+        text: [load(text), *devices[1:]] if text.endswith(".toml") else [rival(device, text) for device in devices]
+        for text in texts
+    }
