@@ -24,6 +24,7 @@ from thermospin import operators
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.base import lines
 from thermospin.base.errors import InputError
+from thermospin.base.names import SignalName
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid
@@ -152,7 +153,7 @@ def adapt(
     features, values = device.features, dict(parameters or {})
     if wanted is None:
         wanted = [(name, part) for name, each in device.experiments.items() for part in parts_of(each, harmonics)]
-    harmonics = max(harmonics, *(int(signal[1]) for _, signal in wanted))
+    harmonics = max(harmonics, *(SignalName.parse(*pair).harmonic for pair in wanted))
     coarsest = grids.at_coarseness(features, order, 1e6).cells
     if cells is not None and cells < coarsest:
         grids.choose(features, order, cells)  # raises
@@ -196,8 +197,7 @@ def _require_sensible(cells: int | None, tolerance: float | None, order: int) ->
 
 def parts_of(experiment: Experiment, highest: int) -> list[str]:
     """Names of the signals that a grid serves: baseline and spin part where there are P and AP, else all states."""
-    parts = ["baseline", "spin"] if {"P", "AP"} <= set(experiment.states) else list(experiment.states)
-    return [f"R{n}.{part}" for n in range(1, highest + 1) for part in parts]
+    return [f"R{n}.{part}" for n in range(1, highest + 1) for part in experiment.shown_parts]
 
 
 def indicators(
@@ -217,22 +217,22 @@ def indicators(
     Returns:
       for each axis an array (slabs,), and the signals that are such rests with how much larger their contributions are.
     """
-    values = dict(zip(wanted, evaluation.values, strict=True))
+    values = dict(zip((SignalName.parse(*pair) for pair in wanted), evaluation.values, strict=True))
     slabs = [_slabs(model, axis) for axis in range(3)]
     total = [np.zeros(len(model.grid.lines[axis]) - 1) for axis in range(3)]
     rests: dict[str, float] = {}
     for name, ladders in evaluation.fields.items():
         experiment = model.device.experiments[name]
         rows = _rows(model, experiment, ladders, parameters)
-        for (_, signal), value in ((key, value) for key, value in values.items() if key[0] == name):
-            harmonic, _, part = signal.partition(".")
+        for signal, value in ((signal, value) for signal, value in values.items() if signal.experiment == name):
             found = [
-                harmonics.readings(experiment, [r[axis] for r in rows], int(harmonic[1]))[part] for axis in range(3)
+                harmonics.readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal.part]
+                for axis in range(3)
             ]
             sizes = [np.bincount(slabs[a], np.abs(found[a]), len(total[a])) for a in range(3)]
             whole = sum(float(each.sum()) for each in sizes)
             if whole > REST * abs(value) or not value:
-                rests[f"{name} {signal}"] = float(whole / abs(value)) if value else math.inf
+                rests[str(signal)] = float(whole / abs(value)) if value else math.inf
             weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
             total = [before + weight * each for before, each in zip(total, sizes, strict=True)]
     return total, rests

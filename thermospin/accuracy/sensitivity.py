@@ -13,7 +13,6 @@ from thermospin.base.text import columns
 from thermospin.model import Model, Parameters, Progress
 from thermospin.quantities import quantity
 from thermospin.signals import evaluate as signals
-from thermospin.signals.ladders import readings
 
 #: An elasticity below this is not printed.
 NOTHING = 5e-4
@@ -116,9 +115,7 @@ def sensitivity(
     """
     wanted = []
     for name, experiment in model.device.experiments.items():
-        parts = list(readings(experiment, np.zeros((len(experiment.states), harmonics)), 1))
-        shown = ["baseline", "spin"] if "spin" in parts else parts
-        wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in shown]
+        wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in experiment.shown_parts]
     values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
     found = signals.evaluate(model, values, wanted, list(values), progress=progress, tolerance=tolerance)
     return Sensitivity(tuple(wanted), found.values, values, found.jacobian, tuple(model.device.dimensions))

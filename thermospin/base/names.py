@@ -1,11 +1,49 @@
-"""Names that do not exist, and the ones that may have been meant."""
+"""Names of signals; names that do not exist, and the ones that may have been meant."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from thermospin.base.errors import InputError
+
+
+_SIGNAL = re.compile(r"R(\d)(?:\.(.*))?")
+
+
+class SignalName(NamedTuple):
+    """The name of one signal, such as "thermal R2.spin".
+
+    Attributes:
+      experiment: name of the experiment.
+      harmonic: n of V = ... + R_n I^n.
+      part: name of a state, or "baseline" or "spin".
+    """
+
+    experiment: str
+    harmonic: int
+    part: str
+
+    @classmethod
+    def parse(cls, experiment: str, signal: str | None = None) -> SignalName:
+        """Read a name in two parts, ("thermal", "R2.spin"), or in one text, "thermal R2.spin"."""
+        if signal is None:
+            experiment, _, signal = experiment.partition(" ")
+        match = _SIGNAL.fullmatch(signal)
+        if match is None:
+            raise InputError(f"signal: got '{signal}'; expected a harmonic, a dot and a part, such as R2.spin")
+        return cls(experiment, int(match[1]), match[2] or "")
+
+    @property
+    def signal(self) -> str:
+        """Harmonic and part, such as "R2.spin"."""
+        return f"R{self.harmonic}.{self.part}"
+
+    def __str__(self) -> str:
+        """Write the name in one text."""
+        return f"{self.experiment} {self.signal}"
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:

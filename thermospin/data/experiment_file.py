@@ -176,7 +176,7 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     faults: list[str] = []
     if sweep.experiment not in device.experiments:
         faults.append(f"{place}, experiment: got '{sweep.experiment}'; {nearest(sweep.experiment, device.experiments)}")
-    elif not {"P", "AP"} <= set(device.experiments[sweep.experiment].states):
+    elif not device.experiments[sweep.experiment].has_spin_part:
         faults.append(f"{place}: experiment '{sweep.experiment}' of the device has not the two states P and AP")
     columns = sweep.columns or file.columns
     if columns is None:

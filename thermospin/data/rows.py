@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TextIO
 
 from thermospin.base import files, units
 from thermospin.base.errors import InputError
-from thermospin.base.names import nearest
+from thermospin.base.names import SignalName, nearest
 from thermospin.device.device import Device
 from thermospin.quantities import response_unit
 
@@ -54,6 +55,11 @@ class Row:
     polarity_known: bool = True
     device: str = ""
 
+    @functools.cached_property
+    def name(self) -> SignalName:
+        """Name of the signal, parsed once."""
+        return SignalName.parse(self.experiment, self.signal)
+
     @property
     def label(self) -> str:
         """Experiment, after the device where it is told."""
@@ -62,12 +68,12 @@ class Row:
     @property
     def harmonic(self) -> int:
         """n of V = ... + R_n I^n."""
-        return int(self.signal[1])
+        return self.name.harmonic
 
     @property
     def part(self) -> str:
         """Name of a state, or "baseline" or "spin"."""
-        return self.signal.partition(".")[2]
+        return self.name.part
 
 
 def shipped(name: str) -> tuple[str, str]:
@@ -166,7 +172,7 @@ def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults
         elif experiment is not None and part not in (*PARTS, *experiment.states):
             allowed = [f"{harmonic}.{each}" for each in (*PARTS, *experiment.states)]
             faults.append(f"line {number}, signal: got '{signal}'; {nearest(signal, allowed)}")
-        elif experiment is not None and part in PARTS and not {"P", "AP"} <= set(experiment.states):
+        elif experiment is not None and part in PARTS and not experiment.has_spin_part:
             faults.append(
                 f"line {number}, signal: got '{signal}', but experiment '{name}' has not the two states P and AP "
                 f"that {part} is made of; it has {', '.join(experiment.states)}"

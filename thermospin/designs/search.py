@@ -39,7 +39,7 @@ from scipy.stats import qmc
 from thermospin import operators, solve
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.base.errors import InputError, NotConverged
-from thermospin.base.names import nearest
+from thermospin.base.names import SignalName, nearest
 from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.data.rows import Row
@@ -52,7 +52,7 @@ from thermospin.parallel import tasks
 from thermospin.quantities import QUANTITIES, key_of, quantity, response_unit
 from thermospin.signals import dimension_slopes as shapes
 from thermospin.signals import evaluate as signals
-from thermospin.signals.ladders import Ladder, readings, solve_ladders
+from thermospin.signals.ladders import Ladder, solve_ladders
 
 #: A distance between neighbouring faces may grow or shrink by this factor until the grid is made anew.
 STRETCH = 2.0
@@ -114,10 +114,9 @@ class Objective:
             if name not in device.experiments:
                 raise InputError(f"objective: got experiment '{name}'; {nearest(name, device.experiments)}")
             if signal not in (HOTTEST, DENSEST):
-                states = device.experiments[name].states
-                parts = list(readings(device.experiments[name], np.zeros((len(states), 4)), int(signal[1])))
-                if signal[3:] not in parts:
-                    raise InputError(f"objective: got signal '{signal}'; {nearest(signal[3:], parts)}")
+                part, known = SignalName.parse(name, signal).part, device.experiments[name].parts
+                if part not in known:
+                    raise InputError(f"objective: got signal '{signal}'; {nearest(part, known)}")
         first = None if inverse else pairs[0]
         return cls(first, pairs[1 - inverse] if len(pairs) > 1 - inverse else None)
 

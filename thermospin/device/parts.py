@@ -122,6 +122,21 @@ class Experiment:
     voltage: tuple[str, str]
     states: Mapping[str, Mapping[str, int]]
 
+    @property
+    def has_spin_part(self) -> bool:
+        """Existence of the states P and AP, which baseline and spin part are made of."""
+        return {"P", "AP"} <= set(self.states)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that each harmonic has: the states, and baseline and spin where P and AP exist."""
+        return (*self.states, "baseline", "spin") if self.has_spin_part else tuple(self.states)
+
+    @property
+    def shown_parts(self) -> tuple[str, ...]:
+        """Names of the parts that tell all: baseline and spin where they exist, else the states."""
+        return ("baseline", "spin") if self.has_spin_part else tuple(self.states)
+
 
 def indices(solids: Sequence[Solid], name: str) -> list[int]:
     """Return the solid of that name, or the pieces "name/1", "name/2" of a body."""

@@ -26,7 +26,6 @@ from thermospin.inference.predictors import Journal, Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import kind_of
-from thermospin.signals.ladders import readings
 
 #: Of ensembles in journals.
 LABEL = "ensemble"
@@ -103,8 +102,7 @@ def wanted_of(device: Device, harmonics: int = 2) -> list[tuple[str, str]]:
     out = []
     for name, experiment in device.experiments.items():
         for number in range(1, harmonics + 1):
-            rows = np.zeros((len(experiment.states), harmonics))
-            out += [(name, f"R{number}.{part}") for part in readings(experiment, rows, number)]
+            out += [(name, f"R{number}.{part}") for part in experiment.parts]
     return out
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from thermospin import operators, solve
 from thermospin.base.errors import InputError
-from thermospin.base.names import nearest
+from thermospin.base.names import SignalName, nearest
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.model import Model, Parameters, Progress, build
@@ -330,14 +330,15 @@ def evaluate(
         raise InputError("\n".join(f"parameter '{name}' does not exist; {nearest(name, allowed)}" for name in unknown))
     blocks = shapes.of(model, lengths) if lengths else None
     by_experiment: dict[str, list[int]] = {}
-    for place, (name, _) in enumerate(wanted):
+    signals = [SignalName.parse(*pair) for pair in wanted]
+    for place, (name, _, _) in enumerate(signals):
         if name not in model.device.experiments:
             raise InputError(f"experiment '{name}' does not exist; {nearest(name, model.device.experiments)}")
         by_experiment.setdefault(name, []).append(place)
     _require_solvable(model, values)
     out, jacobian = np.zeros(len(wanted)), np.zeros((len(wanted), len(names)))
     ladders: dict[str, tuple[Ladder, ...]] = {}
-    highest = {name: max(int(wanted[place][1][1]) for place in places) for name, places in by_experiment.items()}
+    highest = {name: max(signals[place].harmonic for place in places) for name, places in by_experiment.items()}
     rungs_of = {name: n if names else (n + 1) // 2 for name, n in highest.items()}
     beside = None
     if highest:
@@ -359,18 +360,18 @@ def evaluate(
             moved = shapes.slopes(model, blocks, experiment, values, ladders[name], lengths)
             slopes = {**slopes, **{each: moved[..., k] for k, each in enumerate(lengths)}}
         for place in places:
-            out[place] = _part(experiment, np.asarray(rows), wanted[place][1])
-            jacobian[place] = [_part(experiment, np.asarray(slopes[each]), wanted[place][1]) for each in names]
+            out[place] = _part(experiment, np.asarray(rows), signals[place])
+            jacobian[place] = [_part(experiment, np.asarray(slopes[each]), signals[place]) for each in names]
     return Evaluation(out, jacobian, ladders, tuple(watch.iterations), tuple(watch.residuals), tuple(watch.starts))
 
 
-def _part(experiment: Experiment, rows: np.ndarray, signal: str) -> float:
-    harmonic, _, part = signal.partition(".")
-    parts = readings(experiment, rows, int(harmonic[1]))
-    if part not in parts:
-        allowed = [f"{harmonic}.{each}" for each in parts]
-        raise InputError(f"experiment '{experiment.name}' has no signal '{signal}'; {nearest(signal, allowed)}")
-    return float(parts[part])
+def _part(experiment: Experiment, rows: np.ndarray, name: SignalName) -> float:
+    if name.part not in experiment.parts:
+        allowed = [name._replace(part=part).signal for part in experiment.parts]
+        raise InputError(
+            f"experiment '{experiment.name}' has no signal '{name.signal}'; {nearest(name.signal, allowed)}"
+        )
+    return float(readings(experiment, rows, name.harmonic)[name.part])
 
 
 def _require_solvable(model: Model, values: Mapping[str, Any]) -> None:

@@ -472,7 +472,7 @@ def readings(experiment: Experiment, values: Any, harmonic: int) -> dict[str, An
     """R_n by state, and the baseline and spin part where there are the states P and AP; linear in `values`."""
     column = [row[harmonic - 1] for row in values]
     states = dict(zip(experiment.states, [column[0], *(column[0] - change for change in column[1:])], strict=True))
-    if not {"P", "AP"} <= set(states):
+    if not experiment.has_spin_part:
         return states
     # The change of a state is (first minus state); P minus AP without subtracting the two wherever one is the first.
     changes = dict(zip(experiment.states, [0 * column[0], *column[1:]], strict=True))
