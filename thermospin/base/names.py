@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from thermospin.base.errors import InputError
 
-
 _SIGNAL = re.compile(r"R(\d)(?:\.(.*))?")
 
 
