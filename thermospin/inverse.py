@@ -42,7 +42,7 @@ def fit(
     progress: Progress | None = None,
     method: str = "least_squares",
     bounds: Mapping[str, tuple[float, float]] | None = None,
-    priors: Mapping[str, tuple[float, float]] | None = None,
+    priors: Mapping[str, Prior | tuple[float, float]] | None = None,
     ties: Sequence[Tie] = (),
     correlation: np.ndarray | None = None,
     starts: int = 1,
@@ -68,7 +68,7 @@ def fit(
       method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.
       bounds: {name: (lower, upper)} in SI units, in place of the defaults and of the ranges of dimensions;
         those of a parameter that `choose` leaves out do nothing.
-      priors: {name: (mean, std)} in SI units, Gaussian, of free parameters; what is known of them besides the data.
+      priors: {name: Prior or (mean, std)} of free parameters in SI units: what is known of them besides the data.
       ties: parameters that follow free ones, value = factor * value of the other.
       correlation: of the rows (rows, rows); None: independent.
       starts: so many starts of the cheap stage, see `scattered`.
@@ -81,16 +81,19 @@ def fit(
     """
     given = [device] if isinstance(device, Device | Model) else list(device)
     devices = [each.device if isinstance(each, Model) else each for each in given]
-    rows, bounds, priors = tuple(rows), dict(bounds or {}), dict(priors or {})
+    rows, bounds = tuple(rows), dict(bounds or {})
+    known_priors = {
+        name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in (priors or {}).items()
+    }
     parameters = joint_parameters(devices, free or ())
     if method not in MINIMISERS:
         raise InputError(f"method: got '{method}'; {nearest(method, MINIMISERS)}")
     known = known_parameters(devices)
     require_known("free", free or (), known)
     require_known("bounds", bounds, known if free is None else free)
-    require_known("priors", priors, known if free is None else free)
+    require_known("priors", known_priors, known if free is None else free)
     _check_ties(ties, free, known)
-    _check_priors(priors)
+    _check_priors(known_priors)
     check_rows(rows, ["zeta"] if free is None else list(free), rescaled)
     _check_devices(devices, rows)
     models = [
@@ -150,7 +153,7 @@ def fit(
             low, high = values[0], values[own - 1]
             stages.insert(0, corrected(others[0], low, high))
             first = Copies(companions[0], lambda each, *how: corrected(copy_of(each, *how), low, high), starts)
-    misfit = Misfit(wider, wider_correlation, {name: Prior(*each) for name, each in priors.items()})
+    misfit = Misfit(wider, wider_correlation, known_priors)
     if free is None:
         choice = choose(stages[0], misfit, parameters, _magnetic(devices))
     else:
@@ -232,11 +235,11 @@ def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[
         raise InputError("\n".join(faults))
 
 
-def _check_priors(priors: Mapping[str, tuple[float, float]]) -> None:
+def _check_priors(priors: Mapping[str, Prior]) -> None:
     faults = [
-        f"priors: {name}: got {mean:g} +- {std:g}, expected a finite mean and a finite std above 0"
-        for name, (mean, std) in priors.items()
-        if not (math.isfinite(mean) and math.isfinite(std) and std > 0)
+        f"priors: {name}: got {prior.mean:g} +- {prior.std:g}, expected a finite mean and a finite std above 0"
+        for name, prior in priors.items()
+        if not (math.isfinite(prior.mean) and math.isfinite(prior.std) and prior.std > 0)
     ]
     if faults:
         raise InputError("\n".join(faults))

@@ -90,7 +90,9 @@ class Profile:
         return lines
 
 
-def profile(result: FitResult, names: Sequence[str] | None = None, progress: Progress | None = None) -> list[Profile]:
+def profile(
+    result: FitResult, names: Sequence[str] | None = None, *, progress: Progress | None = None
+) -> list[Profile]:
     """Profile likelihoods of fitted parameters.
 
     Args:
@@ -254,6 +256,7 @@ def budget(
     result: FitResult,
     stds: Mapping[str, float] | None = None,
     dimensions: Sequence[LooseFace] = (),
+    *,
     progress: Progress | None = None,
 ) -> Budget:
     """Where the variance of fitted parameters comes from: each signal's noise, the grid, priors, what was held fixed.
