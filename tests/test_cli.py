@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from thermospin import studies
 from thermospin.base.errors import NotConverged
 from thermospin.cli import app as cli
+from thermospin.cli import runtime
+from thermospin.cli.options import spread_names
 
 GOOD = {
     "device": "slachter2010",
@@ -101,7 +103,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
         monkeypatch.setitem(sys.modules, f"thermospin.{module}", fake)
     for name in ("adapt", "build", "fit"):
         monkeypatch.setattr(studies, name, getattr(verbs, name))
-    monkeypatch.setattr(cli, "start_jax", lambda: None)
+    monkeypatch.setattr(runtime, "start_jax", lambda: None)
     return verbs
 
 
@@ -181,7 +183,7 @@ def test_a_fit_takes_several_names_after_free(stub: Stub, tmp_path: Path) -> Non
     assert stub.calls == [("fit", "slachter2010", 6, ["Py.S_s", "zeta", "Py.P"], 2)]
     assert "[[Fit]] zeta" in result.stdout
     assert json.loads(out.read_text(encoding="utf-8")) == FITTED
-    assert cli.spread_names(["--free", "zeta", "dev.toml", "a.csv"], "--free") == [
+    assert spread_names(["--free", "zeta", "dev.toml", "a.csv"], "--free") == [
         "--free",
         "zeta",
         "dev.toml",
@@ -364,7 +366,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(("folder", "kept"), [("cache", True), ("/dev/null/cache", False), ("", False)])
 def test_compiled_programs_are_kept_where_that_is_possible(tmp_path: Path, folder: str, kept: bool) -> None:
     code = (
-        "from thermospin.cli import app as cli; cli.start_jax(); "
+        "from thermospin.cli import runtime; runtime.start_jax(); "
         "import jax; print(jax.config.jax_compilation_cache_dir)"
     )
     env = os.environ | {"THERMOSPIN_CACHE": folder, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -235,8 +235,9 @@ def test_a_search_that_is_killed_sixty_times_comes_to_the_same_end(tmp_path: Pat
 def test_a_terminated_command_says_that_it_can_go_on(tmp_path: Path) -> None:
     """SIGTERM while it waits: exit code 143 and one line, no traceback."""
     code = (
-        "import os, signal, sys, typer\nfrom thermospin.cli import app as cli\n"
-        "@cli.app.command()\ndef wait():\n    with cli.exit_codes():\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "import os, signal, sys\nfrom thermospin.cli import app as cli, runtime\n"
+        "@cli.app.command()\ndef wait():\n    with runtime.exit_codes():\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        import time; time.sleep(5)\n"
         "sys.argv = ['thermospin', 'wait']\ncli.main()"
     )

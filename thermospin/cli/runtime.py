@@ -1,18 +1,153 @@
-"""How XLA compiles for CPUs: the faster of its two ways, where it is known to have both."""
+"""What every command needs while it runs: exit codes, progress, JAX, and places that results can be written to."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import MutableMapping
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, MutableMapping
 from importlib import metadata
+from pathlib import Path
+
+import typer
+
+from thermospin.base.errors import InputError, NotConverged
 
 #: XLA's newer emitters of loops take half as long again to compile, and make programs that are no faster here. XLA ends
 #: the process at a flag that it does not know: versions of jaxlib for which this one was tried.
 FLAG, TRIED = "--xla_cpu_use_fusion_emitters=false", ("0.10.",)
 
 
+class Terminated(KeyboardInterrupt):
+    """The signal SIGTERM, which schedulers send before they kill."""
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn what can go wrong into one message on stderr and an exit code."""
+    try:
+        yield
+    except Terminated:
+        complain("terminated; a journal keeps what was computed, run the same command again to go on")
+        raise typer.Exit(143) from None
+    except KeyboardInterrupt:
+        complain("interrupted")
+        raise typer.Exit(130) from None
+    except (InputError, OSError) as error:
+        complain(str(error))
+        raise typer.Exit(2) from None
+    except NotConverged as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+    except MemoryError:
+        complain("out of memory; ask for fewer cells with --cells")
+        raise typer.Exit(1) from None
+
+
+def complain(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(text, err=True)
+
+
+def finish(converged: bool, otherwise: str) -> None:
+    """End with exit code 1 and a message unless the result converged."""
+    if not converged:
+        complain(otherwise)
+        raise typer.Exit(1)
+
+
+class Progress:
+    """A status line: replaced in place on a terminal, else a new line every few seconds."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        from rich.console import Console
+
+        self._status = Console(stderr=True).status("starting") if sys.stderr.isatty() else None
+        self._every, self._last = every, time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, text: str) -> None:
+        """Show the line."""
+        if self._status is not None:
+            self._status.update(text)
+        elif time.monotonic() - self._last >= self._every:
+            self._last = time.monotonic()
+            complain(text)
+
+
 def quickly(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Asks for it, unless the environment says something of it already; for programs, before JAX begins."""
+    """Ask XLA for its faster compilation on CPUs, unless the environment says otherwise; call it before JAX starts."""
     given = environment.get("XLA_FLAGS", "")
     if FLAG.partition("=")[0] not in given and metadata.version("jaxlib").startswith(TRIED):
         environment["XLA_FLAGS"] = f"{given} {FLAG}".strip()
+
+
+def start_jax() -> None:
+    """Set double precision, and keep compiled programs between runs (THERMOSPIN_CACHE: where; empty: not at all)."""
+    quickly()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    folder = os.environ.get("THERMOSPIN_CACHE")
+    if folder is None:
+        import platformdirs
+
+        folder = platformdirs.user_cache_dir("thermospin", appauthor=False)
+    if not folder:
+        return
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        _try_to_write(Path(folder))
+    except OSError as error:
+        complain(f"compiled programs are not kept: {folder}: {error.strerror} (THERMOSPIN_CACHE names another folder)")
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _try_to_write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def require_writable(path: Path | None) -> None:
+    """Refuse a place for a file that cannot be written, before any work is done for it."""
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: cannot be written: it is not a regular file")
+    try:
+        _try_to_write(path.resolve().parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {path.resolve().parent}: {error.strerror}") from None
+
+
+def require_folder(path: Path) -> None:
+    """Make a folder, refusing one that cannot be made or written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _try_to_write(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be used as a folder for results: {error.strerror}") from None
+
+
+def join_cluster(cluster: bool) -> bool:
+    """Join the other processes, if there are any, and return whether this one prints and writes for all."""
+    if not cluster:
+        return True
+    from thermospin.parallel.cluster import join
+
+    number, _ = join()
+    if number:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
+    return not number

@@ -1,0 +1,224 @@
+"""Commands about measured data: fit and sweeps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thermospin.base.errors import InputError
+from thermospin.cli import runtime
+from thermospin.cli.options import (
+    AdaptedCellsOption,
+    AdaptedOrderOption,
+    ClusterOption,
+    DeviceArgument,
+    DevicesOption,
+    JsonOption,
+    ToleranceOption,
+    parse_tolerance,
+)
+
+if TYPE_CHECKING:
+    from thermospin.device.device import Device
+
+
+def fit(
+    device: DeviceArgument,
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...", help="Measured signals (CSV), lock-in sweeps (TOML, see `sweeps`), or a shipped name."
+        ),
+    ],
+    free: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="Parameters to fit, such as Py.S_s zeta; default: chosen by the program."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICE,DATA,...", help="Another device and its data, fitted together; its own zeta: NAME:zeta."
+        ),
+    ] = None,
+    prior: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=MEAN+-STD", help='Known besides the data: "Py.P = 0.25 +- 0.02".')
+    ] = None,
+    bounds: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=LOW..HIGH", help='Limits: "Py.lambda_sf = 1 nm .. 20 nm".')
+    ] = None,
+    tie: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=[FACTOR*]OTHER", help='Follows another one: "Cu.S = 0.5 * Au.S".')
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help="least_squares, lbfgs or adam.")] = "least_squares",
+    starts: Annotated[int, typer.Option(min=1, help="So many starts; other minima are told.")] = 1,
+    rescaled: Annotated[
+        bool, typer.Option("--rescaled", help="Standard deviations times sqrt(reduced chi2): stds of data as weights.")
+    ] = False,
+    cells: AdaptedCellsOption = None,
+    tolerance: ToleranceOption = None,
+    order: AdaptedOrderOption = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Profile likelihoods: limits that hold where chi2 is no parabola.")
+    ] = False,
+    posterior: Annotated[
+        int, typer.Option(metavar="DRAWS", min=0, help="So many draws of each of 4 NUTS chains, on an emulator.")
+    ] = 0,
+    dimension: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=FACE+-STD", help='For the budget: "z = 15 nm +- 1 nm", all above moves along.'),
+    ] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL", help='Fit a rival too: wiedemann-franz, a moved face "z = 15 nm - 3 nm", a file.'
+        ),
+    ] = None,
+    suggest: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME...", help="What another value of these dimensions, or other contacts, would help to know."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page (HTML) with figures, budget and provenance.")
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep every evaluation there; run again, the fit goes on from it."),
+    ] = None,
+    split: DevicesOption = 1,
+    cluster: ClusterOption = False,
+    json: JsonOption = None,
+) -> None:
+    """Fits material values and zeta to measured signals, with standard deviations and correlations."""
+    with runtime.exit_codes():
+        from thermospin.cli import assignments
+        from thermospin.data.sources import read_sources
+
+        wish = parse_tolerance(cells, tolerance)
+        inputs = read_sources([(device, data), *(_device_and_data(text) for text in also or ())])
+        _require_parameters(free or [], inputs.devices)
+        _require_suggestions(suggest or [], inputs.devices)
+        known: dict[str, Any] = {
+            "priors": assignments.priors(prior or ()),
+            "bounds": assignments.bounds(bounds or ()),
+            "ties": assignments.ties(tie or ()),
+        }
+        moved = assignments.dimensions(dimension or ())
+        for path in (json, journal, report):
+            runtime.require_writable(path)
+        if posterior:
+            _require_numpyro()
+        if not runtime.join_cluster(cluster):
+            json = report = None
+        runtime.start_jax()
+        from thermospin import studies
+        from thermospin.base.files import write_json
+
+        extras = studies.Extras(
+            profile=profile,
+            posterior=posterior,
+            budget=report is not None,
+            dimensions=moved,
+            suggest=suggest or (),
+            rivals=studies.rival_devices(rival or (), inputs.devices),
+        )
+        with runtime.Progress() as progress:
+            found = studies.study(
+                inputs,
+                free=free,
+                grid=studies.GridChoice(cells, wish, order, split),
+                options=studies.FitOptions(method, starts=starts, rescaled=rescaled, **known),
+                extras=extras,
+                journal=journal,
+                progress=progress,
+            )
+        if json is not None:
+            write_json(json, found.to_json())
+        for line in found.words():
+            typer.echo(line)
+        if report is not None:
+            found.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
+            typer.echo(f"The page is {report}, its numbers {report.with_suffix('.csv')}.")
+        runtime.finish(found.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        runtime.finish(found.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
+
+
+def _device_and_data(text: str) -> tuple[str, list[str]]:
+    """Return a device and its data from "DEVICE,DATA,..."."""
+    device, *data = (part.strip() for part in text.split(","))
+    if not device or not data or not all(data):
+        raise InputError(f"--also: got '{text}', expected a device and its data, such as wide.toml,wide.csv")
+    return device, data
+
+
+def _require_numpyro() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("numpyro") is None:
+        raise InputError("--posterior: needs numpyro, which is not installed: pip install 'thermospin[posterior]'")
+
+
+def _require_parameters(names: list[str], devices: Sequence[Device]) -> None:
+    from thermospin.base.names import nearest
+    from thermospin.device.device import known_parameters
+
+    known = known_parameters(devices)
+    faults = [f"--free: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def _require_suggestions(names: list[str], devices: Sequence[Device]) -> None:
+    from thermospin.base.names import nearest
+
+    known = [*devices[0].dimensions, "contacts"]
+    unknown = [f"--suggest: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
+    if names and len(devices) > 1:
+        unknown = ["--suggest is for a fit of one device"]
+    if unknown:
+        raise InputError("\n".join(unknown))
+
+
+def sweeps(
+    device: DeviceArgument,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Experiment file (TOML), or a shipped name: slachter2010-sweeps.")
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the signals there, in the form that `fit` reads.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw every sweep and its levels (PNG).")] = None,
+    json: JsonOption = None,
+) -> None:
+    """Signals behind lock-in field sweeps: where each switches, its levels, and R1 to R4 with error bars."""
+    with runtime.exit_codes():
+        from thermospin.base.files import atomic_file, write_json
+        from thermospin.data import lockin
+        from thermospin.data.rows import write
+        from thermospin.data.sources import require_experiments
+        from thermospin.device.reader import load
+
+        loaded = require_experiments(load(device), device)
+        for path in (csv, picture, json):
+            runtime.require_writable(path)
+        measured = lockin.load(file, loaded)
+        for line in measured.words():
+            typer.echo(line)
+        if csv is not None:
+            import io
+
+            text = io.StringIO()
+            write(measured.rows, text)
+            with atomic_file(csv) as out:
+                out.write(text.getvalue().encode())
+        if json is not None:
+            write_json(json, measured.to_json())
+        if picture is not None:
+            from thermospin.report.figures import sweeps_picture
+
+            sweeps_picture(measured.sweeps, picture)

@@ -1,0 +1,101 @@
+"""Options that several commands share, and the parsing of options that take a list of names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from thermospin.base.errors import InputError
+
+DeviceArgument = Annotated[
+    str,
+    typer.Argument(metavar="DEVICE", help="Device file (TOML), or the name of a shipped device such as slachter2010."),
+]
+CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
+DevicesOption = Annotated[
+    int,
+    typer.Option(
+        "--devices", min=1, help="Split the solves over so many devices (GPUs; on a CPU: its virtual devices)."
+    ),
+]
+ClusterOption = Annotated[
+    bool, typer.Option("--cluster", help="One of several processes that a scheduler has started; see `slurm`.")
+]
+AdaptedCellsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Budget of grid cells, whose places the signals choose; default: a fixed rule."),
+]
+ToleranceOption = Annotated[
+    str | None,
+    typer.Option(metavar="PART", help="Refine until error bars are within this part of the signals, such as 1%."),
+]
+AdaptedOrderOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=3, help="Polynomial order of the elements; default: 2, and 3 where signals choose the grid."
+    ),
+]
+OrderOption = Annotated[int, typer.Option(min=1, max=3, help="Polynomial order of the elements.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file as JSON.")
+]
+
+
+class FitCommand(TyperCommand):
+    """A command that takes `--free A B C` as well as `--free A --free B --free C`, and so for `--suggest`."""
+
+    spread: tuple[str, ...] = ("--free", "--suggest")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Spread the names after the option before the usual parsing."""
+        return super().parse_args(ctx, spread_names(args, *self.spread))
+
+
+class DesignCommand(FitCommand):
+    """The same with --vary."""
+
+    spread = ("--vary", "--free")
+
+
+def spread_names(args: list[str], *options: str) -> list[str]:
+    """Put an option in front of every name that follows it, up to what is an option or looks like a file."""
+    result: list[str] = []
+    names, option = False, ""
+    for i, arg in enumerate(args):
+        if arg.startswith("-"):
+            names = False
+        elif i and args[i - 1] in options:
+            names, option = True, args[i - 1]
+        elif names and _is_name(arg):
+            result.append(option)
+        else:
+            names = False
+        result.append(arg)
+    return result
+
+
+def _is_name(arg: str) -> bool:
+    if arg.rpartition(":")[2].isidentifier():  # zeta, or a dimension, where it is no device or data set
+        from thermospin.device.reader import shipped_names
+
+        return not (Path(arg).exists() or arg in shipped_names())
+    return "." in arg and "/" not in arg and not arg.endswith((".csv", ".toml"))
+
+
+def parse_tolerance(cells: int | None, text: str | None) -> float | None:
+    """Return the tolerance as a part of a whole, from text such as "1%" or "0.01"."""
+    if text is None:
+        return None
+    if cells is not None:
+        raise InputError("--cells and --tolerance: give one of them")
+    digits, percent, rest = text.strip().partition("%")
+    try:
+        value = float(digits) / (100 if percent else 1)
+    except ValueError:
+        value = 0.0
+    if rest or not 0 < value < 1:
+        raise InputError(f"--tolerance: got '{text}', expected a part of the signals such as 1% or 0.01")
+    return value

@@ -1,0 +1,343 @@
+"""Commands about a device and its signals: new, check, signals, sensitivity, ensemble."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thermospin.base.errors import InputError
+from thermospin.cli import runtime
+from thermospin.cli.options import (
+    AdaptedCellsOption,
+    CellsOption,
+    ClusterOption,
+    DeviceArgument,
+    DevicesOption,
+    JsonOption,
+    OrderOption,
+    ToleranceOption,
+    parse_tolerance,
+)
+
+if TYPE_CHECKING:
+    from thermospin.device.device import Device
+    from thermospin.inference.ensembles import Member
+
+#: Rough, for `check`: one solve per unknown on two cores, the compilation before the first one [s], and peak memory
+#: as on the shipped device (1.07 GB for 288,497 unknowns, 1.85 GB for 1,018,663), compiler included.
+SECONDS_PER_UNKNOWN = 2e-6
+SECONDS_TO_COMPILE = 15.0
+BYTES_AT_REST = 700 * 2**20
+BYTES_PER_UNKNOWN = 1100
+
+
+def signals(
+    device: DeviceArgument,
+    cells: AdaptedCellsOption = None,
+    tolerance: ToleranceOption = None,
+    order: OrderOption = 3,
+    harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
+    errors: Annotated[bool, typer.Option(help="Error bars, for which it is solved at lower orders too.")] = True,
+    extrapolate: Annotated[
+        bool, typer.Option(help="Print what the orders lead to, where that is safe; needs order 3.")
+    ] = False,
+    devices: DevicesOption = 1,
+    cluster: ClusterOption = False,
+    json: JsonOption = None,
+) -> None:
+    """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
+    with runtime.exit_codes():
+        from thermospin.data.sources import require_experiments
+        from thermospin.device.reader import load
+
+        wish = parse_tolerance(cells, tolerance)
+        adapted = cells is not None or wish is not None
+        _require_compatible(adapted, extrapolate, order, errors, devices)
+        loaded = require_experiments(load(device), device)
+        runtime.require_writable(json)
+        if not runtime.join_cluster(cluster):
+            json = None
+        runtime.start_jax()
+        from thermospin.base.files import write_json
+
+        notes, met = [], True
+        with runtime.Progress() as progress:
+            if adapted:
+                from thermospin.accuracy.adapt import adapt
+
+                found = adapt(
+                    loaded,
+                    cells=cells,
+                    tolerance=wish,
+                    order=order,
+                    harmonics=harmonics,
+                    devices=devices,
+                    progress=progress,
+                )
+                result, met = found.to_json(), found.met
+                notes = found.words()
+            else:
+                result = _on_fixed_grid(loaded, order, harmonics, errors, devices, progress)
+        if json is not None:
+            write_json(json, result)
+        _print_signals(result, extrapolate)
+        for line in notes:
+            typer.echo(line)
+        runtime.finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
+        runtime.finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+
+
+def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bool, devices: int) -> None:
+    """Refuse options of `signals` that exclude each other."""
+    if extrapolate and (order != 3 or not errors):
+        raise InputError(
+            "--extrapolate compares the orders 1, 2 and 3: it needs --order 3, and goes without --no-errors"
+        )
+    if adapted and not errors:
+        raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
+    if adapted and devices > 1:
+        raise InputError("--devices goes with the grid of the fixed rule only: without --cells and --tolerance")
+
+
+def _on_fixed_grid(
+    device: Device, order: int, harmonics: int, errors: bool, shards: int, progress: runtime.Progress
+) -> dict[str, Any]:
+    """Measure the signals on the grid of the fixed rule."""
+    from thermospin.signals.evaluate import build, measure
+
+    model = build(device, order=order, progress=progress)
+    model = model if shards == 1 else model.on_devices(shards)
+    measured = measure(model, harmonics=harmonics, progress=progress)
+    if errors:
+        from thermospin.accuracy.error_bars import assess
+
+        measured = assess(model, measured, progress=progress)
+    return measured.to_json()
+
+
+def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
+    """Print the table of signals and a line about the solver."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from thermospin.base.units import readable
+
+    def of(name: str, experiment: str, harmonic: str, part: str) -> list[float]:
+        value = result.get(name, {}).get(experiment, {}).get(harmonic, {}).get(part)
+        return [] if value is None or value != value else [value]
+
+    shown = "value +- grid +- solver" if "errors" in result else "value"
+    title = f"{result['device']}: {result['cells']:,} cells, {result['unknowns']:,} unknowns, order {result['order']}"
+    table = Table(title=title, title_justify="left")
+    columns = ("experiment", "signal", shown, *(["orders lead to"] if extrapolate else []))
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("experiment", "signal") else "right", no_wrap=True)
+    for name, measured in result["experiments"].items():
+        for harmonic, values in measured.items():
+            for part in (key for key in values if key != "unit"):
+                place = name, harmonic, part
+                bars = [error for key in ("grid_errors", "solver_errors") for error in of(key, *place)]
+                cells = [readable(values[part], values["unit"], *bars)]
+                if extrapolate:
+                    limit = of("extrapolated", *place)
+                    error = of("extrapolated_errors", *place)
+                    cells.append(readable(limit[0], values["unit"], *error) if limit else "not safe")
+                table.add_row(name, f"{harmonic}.{part}", *cells)
+        table.add_section()
+    # No narrower than the numbers: a terminal may wrap a line, rich would cut them off.
+    Console(width=max(Console().width, 120)).print(table)
+    solver = result["solver"]
+    iterations, residuals = solver["iterations"], solver["relative_residual"]
+    typer.echo(
+        f"{len(iterations)} solves, at most {max(iterations, default=0)} iterations, "
+        f"relative residual at most {max(residuals, default=0.0):.1e}, {result['wall_s']:.1f} s"
+    )
+
+
+def sensitivity(
+    device: DeviceArgument,
+    cells: CellsOption = None,
+    order: OrderOption = 3,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the table (PNG, SVG or PDF).")] = None,
+    json: JsonOption = None,
+) -> None:
+    """What every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
+    with runtime.exit_codes():
+        from thermospin.data.sources import require_experiments
+        from thermospin.device.reader import load
+
+        loaded = require_experiments(load(device), device)
+        for path in (picture, json):
+            runtime.require_writable(path)
+        runtime.start_jax()
+        from thermospin.accuracy.sensitivity import sensitivity as of_model
+        from thermospin.base.files import write_json
+        from thermospin.signals.evaluate import build
+
+        for axis in range(3):
+            loaded.face_slopes(axis)  # refused before any work is done
+        with runtime.Progress() as progress:
+            found = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
+        for line in found.words():
+            typer.echo(line)
+        if not loaded.dimensions:
+            typer.echo("The device file names no dimensions; give it a table [dimensions] to see what they do.")
+        if json is not None:
+            write_json(json, found.to_json())
+        if picture is not None:
+            from thermospin.report.design_figures import sensitivity_picture
+
+            sensitivity_picture(found, picture)
+
+
+def ensemble(
+    device: DeviceArgument,
+    sets: Annotated[
+        Path, typer.Argument(metavar="SETS", help="CSV: a column for each parameter or dimension, a row for each set.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV that the signals go to, row by row.")],
+    part: Annotated[
+        str, typer.Option(metavar="K/N", help="Every N-th set from the K-th on, for one of N processes.")
+    ] = "1/1",
+    cells: CellsOption = None,
+    order: OrderOption = 2,
+    harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
+    devices: Annotated[int, typer.Option(min=1, help="Share out the sets among so many devices (GPUs).")] = 1,
+    split: Annotated[int, typer.Option(min=1, help="Split each solve over so many of these devices.")] = 1,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Sets side by side in one program; default: what memory allows.")
+    ] = None,
+) -> None:
+    """Signals of many parameter sets. Stopped and run again in the same way, it goes on where it was."""
+    with runtime.exit_codes():
+        from thermospin.data.sources import require_experiments
+        from thermospin.device.reader import load
+        from thermospin.inference import ensembles
+
+        loaded = require_experiments(load(device), device)
+        found = ensembles.read(sets, loaded)
+        numbers = part.split("/")
+        if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+            raise InputError(f'--part: got "{part}", expected such as 2/8')
+        if devices % split:
+            raise InputError(f"--split: got {split}, expected a divisor of --devices, which is {devices}")
+        runtime.require_writable(out)
+        runtime.start_jax()
+        from thermospin.signals.evaluate import build
+
+        wanted = ensembles.wanted_of(loaded, harmonics)
+        names = list(dict.fromkeys(name for values in found for name in values))
+        with runtime.Progress() as progress:
+            model = build(loaded, cells=cells, order=order, progress=progress)
+            members = ensembles.run(
+                model.on_devices(split, devices // split),
+                found,
+                wanted,
+                part=(int(numbers[0]), int(numbers[1])),
+                at_once=at_once,
+                journal=out.with_name(out.name + ".journal"),
+                progress=progress,
+            )
+            first = next(members, None)  # a journal of another run is refused before anything is overwritten
+            members = itertools.chain([first] if first else [], members)
+            missing = _write_members(out, loaded.numbers(), names, wanted, members)
+        typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run goes on from.")
+        runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
+
+
+def _write_members(
+    out: Path,
+    values_of_device: Mapping[str, float],
+    names: Sequence[str],
+    wanted: Sequence[tuple[str, ...]],
+    members: Iterable[Member],
+) -> int:
+    """Write a row for each parameter set, and return the number of sets without a solution."""
+    import csv
+
+    missing = 0
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
+        for member in members:
+            values = [f"{float(value)!r}" if value == value else "" for value in member.values]
+            missing += "" in values
+            given = [repr(float(member.parameters.get(name, values_of_device[name]))) for name in names]
+            writer.writerow([member.number, *given, *values])
+            file.flush()
+    return missing
+
+
+def check(
+    device: DeviceArgument,
+    cells: CellsOption = None,
+    order: OrderOption = 3,
+    solve: Annotated[
+        bool, typer.Option("--solve", help="Solve it too, and say whether the numbers can be trusted.")
+    ] = False,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the device into this PNG file.")] = None,
+) -> None:
+    """Faults of a device file; else its materials, contacts and size, and what a computation will take."""
+    with runtime.exit_codes():
+        from thermospin.data.sources import require_experiments
+        from thermospin.device.reader import load
+
+        loaded = require_experiments(load(device), device) if solve else load(device)
+        runtime.require_writable(picture)
+        from thermospin.grid import choose
+        from thermospin.report import device_text as overview
+
+        grid = choose(loaded.features, order, cells)
+        unknowns = grid.unknowns([loaded.materials[material].is_metal for material, _ in loaded.domains])
+        typer.echo(overview.describe(loaded))
+        solves = 2 * sum(len(experiment.states) for experiment in loaded.experiments.values())
+        memory = (BYTES_AT_REST + unknowns * BYTES_PER_UNKNOWN) / 2**20
+        seconds = SECONDS_TO_COMPILE + solves * unknowns * SECONDS_PER_UNKNOWN
+        typer.echo(
+            f"Cost at order {order}: {grid.cells:,} cells, {unknowns:,} unknowns, about "
+            f"{memory:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
+        )
+        if picture is not None:
+            from thermospin.report.figures import device_picture
+
+            device_picture(loaded, picture)
+        typer.echo("No faults.")
+        if solve:
+            runtime.start_jax()
+            from thermospin.accuracy.self_check import self_check
+            from thermospin.model import on_grid
+
+            with runtime.Progress() as progress:
+                result = self_check(on_grid(loaded, grid, progress=progress), progress=progress)
+            for line in result.words():
+                typer.echo(line)
+            runtime.finish(result.passed, "the self-check failed; the numbers are not to be trusted")
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the device; NAME.toml is written.")],
+    gds: Annotated[
+        Path | None, typer.Option("--gds", metavar="FILE", help="Layout that the device is drawn in (GDSII, OASIS).")
+    ] = None,
+    cell: Annotated[str | None, typer.Option(metavar="CELL", help="Of the layout; default: its only top cell.")] = None,
+) -> None:
+    """A first device file, with comments: a small device of boxes, or what a layout says."""
+    with runtime.exit_codes():
+        from thermospin.base.files import atomic_file
+        from thermospin.device import new as newfile
+
+        path = Path(name if name.endswith(".toml") else f"{name}.toml")
+        if path.exists():
+            raise InputError(f"{path}: is there already; choose another name")
+        if cell is not None and gds is None:
+            raise InputError("--cell: is of a layout; give --gds FILE too")
+        runtime.require_writable(path)
+        text = newfile.blank(path.stem) if gds is None else newfile.from_layout(path.stem, gds, path.parent, cell)
+        with atomic_file(path) as out:
+            out.write(text.encode())
+        blanks = "" if gds is None else "fill in what is ?, then "
+        typer.echo(f"{path} is written; next: {blanks}thermospin check {path}")
