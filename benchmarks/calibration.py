@@ -32,12 +32,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.suite import CASES
 from thermospin import grid as grids
 from thermospin import model as models
-from thermospin.accuracy import adapt as refine
-from thermospin.accuracy import error_bars as accuracy
-from thermospin.base import files as export
+from thermospin.accuracy import adapt, error_bars
+from thermospin.base import files
 from thermospin.device.device import Device
 from thermospin.grid import Grid
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 #: Without cases that are about grids or about the solver alone.
 NAMES = [name for name in CASES if not name.startswith(("aspect", "graded", "moved", "contrast-1e6"))]
@@ -63,23 +62,23 @@ def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tupl
     for order in (1, 2, 3):
         model = models.on_grid(device, Grid(grid.lines, grid.domain, order))
         names = ("zeta",) if order == 3 else ()
-        evaluation = signals.evaluate(model, {}, wanted, names, tolerance=TOLERANCE, explain=False)
+        evaluation = evaluate.evaluate(model, {}, wanted, names, tolerance=TOLERANCE, explain=False)
         values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
-    found, _ = refine.indicators(model, evaluation, wanted, {})
+    found, _ = adapt.indicators(model, evaluation, wanted, {})
     jax.clear_caches()
     return {"cells": grid.cells, "unknowns": model.unknowns, "values": values}, found
 
 
 def measure(device: Device) -> Found:
     """Signals at each order on each grid; closed forms as the last one."""
-    wanted = [(name, part) for name, each in device.experiments.items() for part in refine.parts_of(each, 2)]
+    wanted = [(name, part) for name, each in device.experiments.items() for part in adapt.parts_of(each, 2)]
     exact = device.name == devices.bar().name
     coarsest = grids.at_coarseness(device.features, 3, 1e6).cells
     first = 8 if exact else max(CELLS, int(1.02 * coarsest))
     coarse = grids.choose(device.features, 3, first)
     start, found = at_orders(device, coarse, wanted)
     finer, _ = at_orders(device, grids.choose(device.features, 3, MORE * first), wanted)
-    grid = refine.redistributed(device.features, coarse, found, MORE * first)
+    grid = adapt.redistributed(device.features, coarse, found, MORE * first)
     chosen, found = at_orders(device, grid, wanted)
     out = [start | {"grid": "rule"}, finer | {"grid": "rule"}, chosen | {"grid": "chosen"}]
     if exact:
@@ -87,7 +86,7 @@ def measure(device: Device) -> Found:
         parts = devices.bar_signals(device)
         values = {f"{name} {h}.{part}": parts[h][part] for h in parts for part in ("baseline", "spin")}
         return [*out, {"grid": "exact", "values": {str(order): values for order in (1, 2, 3)}}]
-    last, _ = at_orders(device, refine.redistributed(device.features, grid, found, MOST * first), wanted)
+    last, _ = at_orders(device, adapt.redistributed(device.features, grid, found, MOST * first), wanted)
     return [*out, last | {"grid": "truth"}]
 
 
@@ -96,7 +95,7 @@ def judge(found: Found) -> list[tuple[str, str, int, float, float, float]]:
     *tried, last = found
     out = []
     for signal, best in last["values"]["3"].items():
-        tail = accuracy.tail([last["values"][str(order)][signal] for order in (1, 2, 3)])
+        tail = error_bars.tail([last["values"][str(order)][signal] for order in (1, 2, 3)])
         truth, known = (best, tail.error) if math.isnan(tail.limit) else (tail.limit, tail.limit_error)
         scale = abs(last["values"]["3"][signal.replace("spin", "baseline")])
         if abs(truth) <= ZERO[int(signal.partition(" ")[2][1])] * scale:
@@ -104,7 +103,7 @@ def judge(found: Found) -> list[tuple[str, str, int, float, float, float]]:
         for each in tried:
             for order in (2, 3):
                 values = [each["values"][str(n)][signal] for n in range(1, order + 1)]
-                error, bar = abs(values[-1] - truth), accuracy.tail(values).error
+                error, bar = abs(values[-1] - truth), error_bars.tail(values).error
                 if known <= max(error, bar) / 4:
                     out.append((signal, each["grid"], order, truth, error, bar))
     return out
@@ -143,7 +142,7 @@ def main() -> None:
         sizes = [each.get("unknowns") for each in found[name]]
         print(f"{name}: {sizes} unknowns at order 3, {time.perf_counter() - began:.0f} s", flush=True)
         if arguments.json:
-            export.write_json(arguments.json, found)
+            files.write_json(arguments.json, found)
     judged = {name: judge(each) for name, each in found.items()}
     print(f"\n{'device':<20} judged covered  widest miss: error, bar, both in percent of the signal")
     for name, each in judged.items():

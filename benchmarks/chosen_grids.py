@@ -25,15 +25,14 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import grid as grids
+from thermospin import grid
 from thermospin import model as models
-from thermospin.accuracy import adapt as refine
-from thermospin.accuracy import error_bars as accuracy
-from thermospin.base import files as export
+from thermospin.accuracy import adapt, error_bars
+from thermospin.base import files
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.grid import Grid
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 from thermospin.signals.evaluate import Signals
 
 
@@ -57,12 +56,12 @@ def row(kind: str, found: Signals, wanted: list[tuple[str, str]], **times: float
 
 def halved(loaded: Device, cells: int, wanted: list[tuple[str, str]]) -> None:
     """Prints signals on three nested grids of order 2, and their limits."""
-    lines = list(grids.choose(loaded.features, 2, cells).lines)
+    lines = list(grid.choose(loaded.features, 2, cells).lines)
     values = []
     for _ in range(3):
-        domain = grids.fill(lines, loaded.features.boxes, loaded.features.domains)
+        domain = grid.fill(lines, loaded.features.boxes, loaded.features.domains)
         model = models.on_grid(loaded, Grid((lines[0], lines[1], lines[2]), domain, 2))
-        values.append(signals.evaluate(model, {}, wanted).values)
+        values.append(evaluate.evaluate(model, {}, wanted).values)
         print(f"halved, order 2: {model.cells} cells, {model.unknowns} unknowns", flush=True)
         lines = [np.sort(np.concatenate([line, (line[1:] + line[:-1]) / 2])) for line in lines]
         jax.clear_caches()
@@ -96,7 +95,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     loaded = reader.load(arguments.device)
-    wanted = [(name, part) for name, each in loaded.experiments.items() for part in refine.parts_of(each, 2)]
+    wanted = [(name, part) for name, each in loaded.experiments.items() for part in adapt.parts_of(each, 2)]
     if arguments.halve:
         halved(loaded, arguments.halve, wanted)
     out: list[dict[str, Any]] = []
@@ -104,17 +103,17 @@ def main() -> None:
         for cells in arguments.cells:
             # As many unknowns at order 2 as at order 3, about.
             budget = cells * 3 if order == 2 else cells
-            adapted, first = timed(lambda: refine.adapt(loaded, cells=budget, order=order))  # noqa: B023
-            _, again = timed(lambda: refine.adapt(loaded, cells=budget, order=order))  # noqa: B023
-            _, alone = timed(lambda: signals.measure(adapted.model))  # noqa: B023
+            adapted, first = timed(lambda: adapt.adapt(loaded, cells=budget, order=order))  # noqa: B023
+            _, again = timed(lambda: adapt.adapt(loaded, cells=budget, order=order))  # noqa: B023
+            _, alone = timed(lambda: evaluate.measure(adapted.model))  # noqa: B023
             out.append(row("chosen", adapted.signals, wanted, first=first, again=again, alone=alone))
             print(shown(out[-1], list(out[-1])[-len(wanted) :]), flush=True)
             model = models.build(loaded, cells=adapted.model.cells, order=order)
-            plain, first = timed(lambda: accuracy.assess(model, signals.measure(model)))  # noqa: B023
+            plain, first = timed(lambda: error_bars.assess(model, evaluate.measure(model)))  # noqa: B023
             out.append(row("rule", plain, wanted, first=first))
             print(shown(out[-1], list(out[-1])[-len(wanted) :]), flush=True)
             if arguments.json:
-                export.write_json(arguments.json, out)
+                files.write_json(arguments.json, out)
             jax.clear_caches()
     if not out:
         return

@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers.suite import CASES, Case, drive_and_probe, joule_and_change, relative_residual, relative_round_off
 from thermospin import solve
-from thermospin.base import files as export
+from thermospin.base import files
 
 COLUMNS = ("drive", "probe", "joule", "spin")
 MAX_STEPS = 400
@@ -121,7 +121,7 @@ def main() -> None:
             lines.append(spread(found, order, unknowns))
     print(*lines, sep="\n")
     if options.json:
-        export.write_json(Path(options.json), {"tolerance": options.tolerance, "cases": rows})
+        files.write_json(Path(options.json), {"tolerance": options.tolerance, "cases": rows})
     if not all(one["converged"] for one in rows):
         raise SystemExit(1)
 

@@ -22,11 +22,11 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from thermospin import inverse
-from thermospin.base import files as export
+from thermospin.base import files
 from thermospin.data.rows import Row
-from thermospin.device import reader as devicefile
+from thermospin.device import reader
 from thermospin.device.device import Device
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 FREE = ("zeta", "Py.S_s", "Py.P", "Cu.lambda_sf")
 #: Truths lie within this factor of the values of the cards, evenly in the logarithm.
@@ -98,7 +98,7 @@ states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}
 def device(name: str) -> Device:
     """The valve with that distance between its magnets."""
     d = DISTANCES[name]
-    return devicefile.read(TEXT.format(name=name, near=d, far=d + 40, end=d + 240), name)
+    return reader.read(TEXT.format(name=name, near=d, far=d + 40, end=d + 240), name)
 
 
 def main() -> None:
@@ -113,16 +113,16 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(20261125)
     valves = [device(name) for name in DISTANCES]
-    models = [signals.build(each, cells=arguments.cells, order=arguments.order) for each in valves]
+    models = [evaluate.build(each, cells=arguments.cells, order=arguments.order) for each in valves]
     cells = int(arguments.finer * arguments.cells)
-    finer = [signals.build(each, cells=cells, order=min(arguments.order + 1, 3)) for each in valves]
+    finer = [evaluate.build(each, cells=cells, order=min(arguments.order + 1, 3)) for each in valves]
     wanted = [(each.name, *signal) for each in valves for signal in SIGNALS]
     size = ", ".join(f"{each.grid.cells} cells, {each.unknowns} unknowns" for each in models)
     print(f"fits at order {arguments.order}: {size}; data: {', '.join(f'{each.unknowns} unknowns' for each in finer)}")
     cards = {name: valves[0].parameters()[name] for name in FREE}
 
     def data_of(truth: dict[str, float], on: list[Any]) -> np.ndarray:
-        return np.concatenate([signals.evaluate(each, truth, SIGNALS, ()).values for each in on])
+        return np.concatenate([evaluate.evaluate(each, truth, SIGNALS, ()).values for each in on])
 
     at_cards = data_of(cards, finer)
     off = data_of(cards, models) / at_cards - 1
@@ -155,7 +155,7 @@ def main() -> None:
         if (number + 1) % 20 == 0:
             print(f"  {number + 1} sets, {time.perf_counter() - began:.0f} s", flush=True)
             if arguments.json:
-                export.write_json(arguments.json, found)
+                files.write_json(arguments.json, found)
     good = [each for each in found if each["converged"]]
     print(f"{len(good)} of {len(found)} converged; evaluations: {np.mean([each['evaluations'] for each in found]):.1f}")
     print(f"chi2 on average {np.mean([each['chi2'] for each in good]):.2f} for {len(wanted) - len(FREE)} degrees")

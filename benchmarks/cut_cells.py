@@ -22,7 +22,7 @@ from thermospin import model as models
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, Solid
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 SIGMA, THICKNESS = 1e7, 20e-9
 METAL = Material("metal", SIGMA, 0.0, 0.0, 0.0, 70.0, 1e-6)
@@ -41,7 +41,7 @@ def resistance(device: Device, size: float, order: int) -> tuple[float, int]:
     lines[2] = device.features.faces(2)
     jax.clear_caches()  # every grid has programs of its own, and there are many
     model = models.on_grid(device, device.features.grid(lines, order))
-    return signals.measure(model, harmonics=1)["e", "R1.P"], model.cells
+    return evaluate.measure(model, harmonics=1)["e", "R1.P"], model.cells
 
 
 def body(outlines: list[np.ndarray], first: str, last: str) -> Device:

@@ -36,12 +36,12 @@ jax.config.update("jax_enable_x64", True)
 from thermospin import model, solve
 from thermospin.device import reader
 from thermospin.linear import multigrid
-from thermospin.parallel import sharding as sharded
+from thermospin.parallel import sharding
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers import traffic
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 #: Of a GPU: bandwidth of its memory [B/s], a link within a node and between nodes [B/s], latency of a message [s].
 MEMORY, NEAR, FAR, LATENCY = 2.5e12, 300e9, 40e9, 10e-6
@@ -69,7 +69,7 @@ def predicted(unknowns: float, devices: int, moved: float) -> float:
     exchanged = 0.0 if devices == 1 else 2 * 3 * plane * 8.0  # both sides; about three planes' worth over all levels
     link = NEAR if devices <= 8 else FAR
     first, other = (2 * (2 * steps + 2) for steps in multigrid.SMOOTHING_STEPS)  # to both sides
-    levels = np.ceil(np.log(unknowns * NODES / sharded.TOGETHER) / np.log(SHRINK))
+    levels = np.ceil(np.log(unknowns * NODES / sharding.TOGETHER) / np.log(SHRINK))
     count = 2 + first + other * (levels - 1) + 2 + SUMS * (1 + np.log2(devices))
     messages = 0.0 if devices == 1 else LATENCY * count
     return share * moved / MEMORY + exchanged / link + messages
@@ -77,7 +77,7 @@ def predicted(unknowns: float, devices: int, moved: float) -> float:
 
 def latency(devices: int, length: int = 1000, times: int = 300) -> float:
     """Of a message of so many numbers from every device to the next one [s], the best of five."""
-    mesh = sharded.mesh_of(devices)
+    mesh = sharding.mesh_of(devices)
     ways = [(k, k + 1) for k in range(devices - 1)]
 
     def run(x: jax.Array) -> jax.Array:
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     options = parser.parse_args()
     loaded = reader.load(options.device)
-    whole = signals.build(loaded, cells=options.cells, order=options.order)
+    whole = evaluate.build(loaded, cells=options.cells, order=options.order)
     contact = next(iter(loaded.experiments.values())).current
     b = jnp.asarray(whole.ports[contact[0]])[:, None]
     law = model._law(whole.disc, whole.constitution, {k: jnp.asarray(v) for k, v in whole.parameters.items()})

@@ -17,7 +17,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from thermospin.device import reader
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 #: Slopes below this matter to nobody: a percent of the dimension is a thousandth of the signal.
 LEAST = 0.1
@@ -36,8 +36,8 @@ def main() -> None:
     slopes = []
     cells = None
     for _ in range(2):
-        model = signals.build(loaded, cells=cells, order=options.order)
-        found = signals.evaluate(model, {}, wanted, names)
+        model = evaluate.build(loaded, cells=cells, order=options.order)
+        found = evaluate.evaluate(model, {}, wanted, names)
         scale = np.array([loaded.dimensions[name].value for name in names]) / found.values[:, None]
         slopes.append(found.jacobian * scale)
         print(f"order {options.order}, {model.cells} cells, {model.unknowns} unknowns", flush=True)

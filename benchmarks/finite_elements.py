@@ -41,8 +41,7 @@ from typing import Any
 import numpy as np
 
 from thermospin import grid
-from thermospin.base import files as export
-from thermospin.base import lines, quadrature
+from thermospin.base import files, lines, quadrature
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.geometry.boxes import Face
@@ -94,7 +93,7 @@ def run_thermospin(order: str, coarseness: float, limit: int) -> Row:
 
     jax.config.update("jax_enable_x64", True)
     from thermospin import model
-    from thermospin.signals import evaluate as signals
+    from thermospin.signals import evaluate
 
     loaded = reader.load(DEVICE)
     made = grid.at_coarseness(loaded.features, int(order), coarseness)
@@ -105,7 +104,7 @@ def run_thermospin(order: str, coarseness: float, limit: int) -> Row:
     for _ in range(2):
         began, cpu = time.perf_counter(), time.process_time()
         made = grid.at_coarseness(loaded.features, int(order), coarseness)
-        found = signals.measure(model.on_grid(loaded, made))
+        found = evaluate.measure(model.on_grid(loaded, made))
         walls.append(time.perf_counter() - began)
     return row(made.cells, unknowns, walls, time.process_time() - cpu, found.experiments) | {"solver": "own"}
 
@@ -347,7 +346,7 @@ def main() -> None:
         print(f"{target:>6g} % " + " ".join(f"{text:>18}" for text in texts) + f"   {tail}")
         reached.append({"target": target, "times": dict(zip(heads, texts, strict=True)), "ratios": ratios})
     if options.json:
-        export.write_json(options.json, {"reference": options.reference, "rows": rows, "reached": reached})
+        files.write_json(options.json, {"reference": options.reference, "rows": rows, "reached": reached})
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin.data import rows as data
+from thermospin.data import rows
 from thermospin.device import reader
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 
 def main() -> None:
@@ -28,8 +28,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     loaded = reader.load("slachter2010")
-    model = signals.build(loaded, cells=options.cells)
-    wanted = [(row.experiment, row.signal) for row in data.load("slachter2010", loaded)]
+    model = evaluate.build(loaded, cells=options.cells)
+    wanted = [(row.experiment, row.signal) for row in rows.load("slachter2010", loaded)]
     parameters = model.parameters
     names = list(parameters)
     times: dict[str, list[float]] = {"values": [], "gradient": []}
@@ -37,7 +37,7 @@ def main() -> None:
     for turn in range(options.repeat + 1):
         for label, chosen in (("values", []), ("gradient", names)):
             began = time.perf_counter()
-            found = signals.evaluate(model, parameters, wanted, chosen)
+            found = evaluate.evaluate(model, parameters, wanted, chosen)
             if turn:  # the first turn compiles
                 times[label].append(time.perf_counter() - began)
             columns[label] = len(found.iterations)
@@ -50,7 +50,7 @@ def main() -> None:
     for name in ("Py.P", "zeta"):
         step = 1e-3 * parameters[name]
         up, down = (
-            signals.evaluate(model, parameters | {name: parameters[name] + sign * step}, wanted).values
+            evaluate.evaluate(model, parameters | {name: parameters[name] + sign * step}, wanted).values
             for sign in (1, -1)
         )
         slope = (up - down) / (2 * step)

@@ -19,9 +19,9 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from thermospin import grid, model
-from thermospin.base import files as export
+from thermospin.base import files
 from thermospin.device import reader
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 SIGNALS = (
     ("thermal", "R1.baseline"),
@@ -68,7 +68,7 @@ def main() -> None:
             began = time.perf_counter()
             problem = model.on_grid(loaded, made)
             build = time.perf_counter() - began
-            first, again = (signals.measure(problem) for _ in range(2))
+            first, again = (evaluate.measure(problem) for _ in range(2))
             values = [again[key] for key in SIGNALS]
             rows.append([order, coarseness, made.cells, problem.unknowns, build, first.wall_s, again.wall_s, *values])
             text = " ".join(f"{value:<17.5e}" for value in values)
@@ -91,7 +91,7 @@ def main() -> None:
         off = " ".join(f"{100 * (value / exact - 1):+8.2f}" for value, exact in zip(row[7:], reference, strict=True))
         print(f"{int(row[0]):>2} {row[1]:>6} {int(row[3]):>9} {off}")
     if options.json:
-        export.write_json(options.json, {"signals": [list(key) for key in SIGNALS], "rows": rows})
+        files.write_json(options.json, {"signals": [list(key) for key in SIGNALS], "rows": rows})
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ jax.config.update("jax_enable_x64", True)
 
 from scipy import optimize
 
-from thermospin.designs import search as design
+from thermospin.designs import search
 from thermospin.device import reader
 from thermospin.device.device import Device
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 ZETA, CURRENT = 3.2, 1.5e-3 * 2**0.5
 #: Published model numbers as the program has them: V(4) - V(3), zeta = 1, SI; and a standard deviation.
@@ -38,7 +38,7 @@ TARGETS = {
     ("thermal", "R2.spin"): (-15.6e-3 / ZETA, 0.05 * 15.6e-3 / ZETA),
     ("thermal", "R1.baseline"): (95e-6, 50e-6),
     ("thermal", "R1.spin"): (-45e-6, 50e-6),
-    ("thermal", design.HOTTEST): (40.0 / (ZETA * CURRENT**2), 4.0 / (ZETA * CURRENT**2)),
+    ("thermal", search.HOTTEST): (40.0 / (ZETA * CURRENT**2), 4.0 / (ZETA * CURRENT**2)),
 }
 #: Printed values besides: the gradient of the temperature in FM1 under the copper, and what goes through the copper.
 GRADIENT, SHARE = 50e6, 0.04
@@ -46,8 +46,8 @@ GRADIENT, SHARE = 50e6, 0.04
 
 def looks(found: Device, cells: int) -> tuple[float, float]:
     """Mean gradient of T across the FM1/Cu contact [K/m] at the paper's current, and the copper's share of it."""
-    model = signals.build(found, cells=cells, order=2)
-    fields = signals.fields(model, "thermal", "P", CURRENT, model.parameters | {"zeta": ZETA})
+    model = evaluate.build(found, cells=cells, order=2)
+    fields = evaluate.fields(model, "thermal", "P", CURRENT, model.parameters | {"zeta": ZETA})
     (x0, x1), (y0, y1), (z0, z1) = found.solid("Cu_on_FM1").box
     inside = [
         (each >= low - 1e-12) & (each <= high + 1e-12)
@@ -90,7 +90,7 @@ def main() -> None:
             priors[:, 0] if not start else np.clip(priors[:, 0] + priors[:, 1] * rng.normal(size=len(names)), low, high)
         )
         made = shipped.moved(dict(zip(names, first, strict=True)))
-        predict = design._Predict(signals.build(made, cells=options.cells, order=2), list(TARGETS), None)
+        predict = search._Predict(evaluate.build(made, cells=options.cells, order=2), list(TARGETS), None)
         known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
         began = time.monotonic()
 

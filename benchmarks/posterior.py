@@ -25,7 +25,7 @@ from thermospin.data.rows import Row
 from thermospin.device.reader import load
 from thermospin.inference import posterior, uncertainty
 from thermospin.inference.result import FitResult
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 
 def compare(result: FitResult, draws: posterior.Posterior) -> None:
@@ -45,7 +45,7 @@ def on_device(arguments: argparse.Namespace) -> None:
     """A shipped or given device with its data."""
     loaded = load(arguments.device)
     rows = data.load(arguments.data, loaded)
-    model = signals.build(loaded, cells=arguments.cells, order=arguments.order)
+    model = evaluate.build(loaded, cells=arguments.cells, order=arguments.order)
     began = time.perf_counter()
     result = inverse.fit(model, rows)
     fitted = time.perf_counter() - began
@@ -68,9 +68,9 @@ def on_device(arguments: argparse.Namespace) -> None:
 def itself() -> None:
     """A small spin valve: its own signals, differentiated through the solver, against its emulator."""
     valve = device("near")
-    model = signals.build(valve, cells=200, order=1)
+    model = evaluate.build(valve, cells=200, order=1)
     truth = {name: value for name, value in valve.parameters().items() if name in FREE[:3]}
-    values = signals.evaluate(model, truth, SIGNALS, ()).values
+    values = evaluate.evaluate(model, truth, SIGNALS, ()).values
     rng = np.random.default_rng(0)
     rows = [
         Row(experiment, signal, float(value * (1 + 0.05 * rng.standard_normal())), float(0.05 * abs(value)))
@@ -81,7 +81,7 @@ def itself() -> None:
     def predicted(values: dict) -> object:
         import jax.numpy as jnp
 
-        found = signals.predict(model, values)
+        found = evaluate.predict(model, values)
         pairs = [(experiment, *signal.split(".")) for experiment, signal in SIGNALS]
         return jnp.stack([found[experiment][harmonic][part] for experiment, harmonic, part in pairs])
 

@@ -33,8 +33,7 @@ from thermospin import solve
 from thermospin.device import reader
 from thermospin.model import Model
 from thermospin.parallel import tasks
-from thermospin.signals import evaluate as signals
-from thermospin.signals import ladders as harmonics
+from thermospin.signals import evaluate, ladders
 
 
 def timed(run: Callable[[], Any], repeat: int = 3) -> tuple[float, float, Any]:
@@ -53,15 +52,15 @@ def timed(run: Callable[[], Any], repeat: int = 3) -> tuple[float, float, Any]:
 def questions(model: Model, count: int) -> list[solve.SolveRequest]:
     """So many solves, each with another polarisation."""
     experiment = next(iter(model.device.experiments.values()))
-    ports = harmonics.ports_of(model, experiment)
+    ports = ladders.ports_of(model, experiment)
     b = jnp.stack([ports.drive, ports.probe], axis=1)
-    signs = harmonics.signs_of(model, experiment, next(iter(experiment.states)))
+    signs = ladders.signs_of(model, experiment, next(iter(experiment.states)))
     magnet = next(name for name in model.parameters if name.endswith(".S_s"))
     out = []
     for k in range(count):
         values = {name: jnp.asarray(value) for name, value in model.parameters.items()}
         values[magnet.replace(".S_s", ".P")] *= 1 + 0.01 * k
-        (law,) = harmonics.laws(model.disc, model.constitution, signs, values)
+        (law,) = ladders.laws(model.disc, model.constitution, signs, values)
         limits = jnp.asarray(1e-9), jnp.asarray(solve.MAX_STEPS)
         out.append(solve.SolveRequest(model.systems[experiment.current[1]], law, b, jnp.zeros_like(b), *limits))
     return out
@@ -92,7 +91,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
-    model = signals.build(reader.load("slachter2010"), cells=options.cells, order=options.order)
+    model = evaluate.build(reader.load("slachter2010"), cells=options.cells, order=options.order)
     unknowns = model.unknowns
     print(f"slachter2010: {unknowns} unknowns, order {options.order}, {jax.default_backend()}, {os.cpu_count()} cores")
     alone, first, expected = timed(lambda: [solve._solve(each) for each in questions(model, max(options.sizes))])
@@ -128,9 +127,9 @@ def main() -> None:
         return found
 
     solve._solve = counted  # type: ignore[assignment]
-    signals.evaluate(model, {}, wanted, names)
+    evaluate.evaluate(model, {}, wanted, names)
     inside, began = 0.0, time.perf_counter()
-    signals.evaluate(model, {}, wanted, names)
+    evaluate.evaluate(model, {}, wanted, names)
     whole = time.perf_counter() - began
     rest = 100 * (1 - inside / whole)
     print(f"an evaluation with {len(names)} derivatives: {whole:.2f} s, {rest:.0f} % of it not in solves")

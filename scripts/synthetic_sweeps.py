@@ -21,7 +21,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 import thermospin as ts
-from thermospin.base import files as export
+from thermospin.base import files
 
 TRUTH = {"zeta": 1.2, "Py.S_s": -3.4e-6, "Py.P": 0.24}
 CURRENTS = (0.5e-3, 0.75e-3, 1.0e-3, 1.25e-3, 1.5e-3)
@@ -100,7 +100,7 @@ def main() -> None:
                     writer.writerows(sweep(rng, states, current, direction))
         text += f'\n[[sweeps]]\nexperiment = "{name}"\nfile = "{file}"\n'
     (arguments.out / "slachter2010-sweeps.toml").write_text(text, encoding="utf-8")
-    export.write_json(arguments.out / "slachter2010-sweeps.truth.json", truth)
+    files.write_json(arguments.out / "slachter2010-sweeps.truth.json", truth)
 
 
 if __name__ == "__main__":

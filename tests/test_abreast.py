@@ -16,17 +16,17 @@ from helpers.devices import VALVE
 from thermospin import inverse, solve
 from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
-from thermospin.device import reader as devicefile
+from thermospin.device import reader
 from thermospin.inference import posterior, uncertainty
 from thermospin.inference.predictors import Journal
 from thermospin.model import Model
 from thermospin.parallel import tasks
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return signals.build(devicefile.read(VALVE, "valve.toml"), cells=150, order=1)
+    return evaluate.build(reader.read(VALVE, "valve.toml"), cells=150, order=1)
 
 
 #: Lanes, the same everywhere: one program.
@@ -34,8 +34,8 @@ SIZE = 3
 WANTED = [("local", "R1.spin"), ("local", "R2.P")]
 
 
-def evaluated(model: Model, P: float, solver: solve.Solver | None, **options: object) -> signals.Evaluation:
-    return signals.evaluate(model, {"Fe.P": P}, WANTED, ["Fe.P", "gap"], solver=solver, **options)  # type: ignore[arg-type]
+def evaluated(model: Model, P: float, solver: solve.Solver | None, **options: object) -> evaluate.Evaluation:
+    return evaluate.evaluate(model, {"Fe.P": P}, WANTED, ["Fe.P", "gap"], solver=solver, **options)  # type: ignore[arg-type]
 
 
 def test_answers_are_those_of_each_alone(model: Model) -> None:
@@ -91,7 +91,7 @@ def test_a_failed_solve_is_that_of_its_task_alone(model: Model) -> None:
     chores: list[Callable[[solve.Solver | None], object]] = [failing, functools.partial(evaluated, model, 0.3)]
     words, good = tasks.run_batched(chores, SIZE)
     assert "no convergence in 2 iterations" in str(words)
-    assert isinstance(good, signals.Evaluation) and np.all(np.isfinite(good.values))
+    assert isinstance(good, evaluate.Evaluation) and np.all(np.isfinite(good.values))
 
 
 def test_results_come_in_order_and_as_soon_as_they_are_known() -> None:
@@ -151,7 +151,7 @@ def test_as_many_as_there_is_memory_for(model: Model, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="module")
 def rows(model: Model) -> list[Row]:
     """Signals of another magnet, to 5 %."""
-    values = signals.evaluate(model, {"Fe.P": 0.45, "zeta": 1.3}, WANTED).values
+    values = evaluate.evaluate(model, {"Fe.P": 0.45, "zeta": 1.3}, WANTED).values
     return [Row(name, signal, v, 0.05 * abs(v)) for (name, signal), v in zip(WANTED, map(float, values), strict=True)]
 
 

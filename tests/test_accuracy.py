@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from helpers import devices
-from thermospin import model as models
-from thermospin.accuracy import error_bars as accuracy
+from thermospin import model
+from thermospin.accuracy import error_bars
 from thermospin.accuracy.error_bars import tail
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 from thermospin.signals.evaluate import Signals
 
 
@@ -35,7 +35,7 @@ def test_the_tail_of_an_algebraic_sequence_is_covered(exponent, sign):
 
 
 def test_a_sequence_of_a_re_entrant_edge_is_extrapolated_to_its_limit():
-    values = at_orders(2.0, 0.3, accuracy.EXPONENT)
+    values = at_orders(2.0, 0.3, error_bars.EXPONENT)
     found = tail(values)
     assert found.limit == pytest.approx(2.0, rel=1e-12)
     assert 0 < found.limit_error < found.error / 2
@@ -61,14 +61,14 @@ def test_bars_grow_where_differences_do_not_fall():
 def test_a_sequence_that_turns_is_not_taken_for_converged():
     """The last difference is zero by accident, and a hundredth of the one before is what is said to be left."""
     assert tail([1.0, 2.0, 2.0]).error == pytest.approx(0.01)
-    assert tail([0.0, 0.0, 0.0]) == accuracy.Tail(0.0, 0.0, 0.0)
+    assert tail([0.0, 0.0, 0.0]) == error_bars.Tail(0.0, 0.0, 0.0)
     assert tail([0.0, 0.0]).error == tail([1.0, 1.0]).error == tail([1.0, 1.0, 1.0]).error == 0.0
     assert 5.5 >= tail([1.0, 1.0, 1.1]).error > 0.5, "the first two orders see nothing of what the third sees"
 
 
 def test_the_bar_of_first_order_reaches_past_the_second():
-    assert accuracy.error([1.0, 1.2], 1) == pytest.approx(0.2 + tail([1.0, 1.2]).error)
-    assert accuracy.error([1.0, 1.2], 2) == tail([1.0, 1.2]).error
+    assert error_bars.error([1.0, 1.2], 1) == pytest.approx(0.2 + tail([1.0, 1.2]).error)
+    assert error_bars.error([1.0, 1.2], 2) == tail([1.0, 1.2]).error
 
 
 # ------------------------------------------------------------------------------------------ devices
@@ -78,8 +78,8 @@ def test_the_bar_of_first_order_reaches_past_the_second():
 def bar(request: pytest.FixtureRequest) -> Signals:
     """Signals of the layered bar with error bars, on a grid that leaves errors of a percent."""
     device = devices.bar()
-    made = models.on_grid(device, devices.bar_grid(device, (3, 3, 3), request.param))
-    return accuracy.assess(made, signals.measure(made))
+    made = model.on_grid(device, devices.bar_grid(device, (3, 3, 3), request.param))
+    return error_bars.assess(made, evaluate.measure(made))
 
 
 def test_bars_cover_the_closed_form(bar):
@@ -102,9 +102,9 @@ def test_the_grid_error_is_real_and_shrinks_with_the_order(bar):
 
 def test_the_solver_error_covers_what_a_better_solve_changes():
     device = devices.bar()
-    made = models.on_grid(device, devices.bar_grid(device, (3, 3, 3), 2))
-    loose, tight = (signals.measure(made, tolerance=tolerance) for tolerance in (1e-5, 2e-11))
-    stated = accuracy.assess(made, loose, tolerance=1e-5).errors.solver
+    made = model.on_grid(device, devices.bar_grid(device, (3, 3, 3), 2))
+    loose, tight = (evaluate.measure(made, tolerance=tolerance) for tolerance in (1e-5, 2e-11))
+    stated = error_bars.assess(made, loose, tolerance=1e-5).errors.solver
     (name,) = tight.experiments
     moved = 0.0
     for harmonic, parts in tight.experiments[name].items():
@@ -135,8 +135,8 @@ def test_signals_without_bars_say_so(bar):
 
 def test_companions_have_the_same_lines(bar):
     device = devices.bar()
-    made = models.on_grid(device, devices.bar_grid(device, (3, 3, 3), bar.order))
-    others = accuracy.companions(made)
+    made = model.on_grid(device, devices.bar_grid(device, (3, 3, 3), bar.order))
+    others = error_bars.companions(made)
     assert [each.grid.order for each in others] == {1: [2], 2: [1], 3: [1, 2]}[bar.order]
     for each in others:
         for mine, its in zip(made.grid.lines, each.grid.lines, strict=True):

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.devices import VALVE
-from thermospin.cli import app as cli
+from thermospin.cli import app
 from thermospin.parallel import cluster
 
 NODE = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node1", "SLURM_GPUS_ON_NODE": "4", "SLURM_NTASKS_PER_NODE": "4"}
@@ -95,9 +95,9 @@ def test_the_doctor_says_what_there_is() -> None:
 
 def test_slurm_writes_what_it_prints(tmp_path: Path) -> None:
     runner = CliRunner()
-    printed = runner.invoke(cli.app, ["slurm", "--gpus", "2", "--", "signals", "a.toml"])
+    printed = runner.invoke(app.app, ["slurm", "--gpus", "2", "--", "signals", "a.toml"])
     kept = runner.invoke(
-        cli.app, ["slurm", "--gpus", "2", "--out", str(tmp_path / "job.sh"), "--", "signals", "a.toml"]
+        app.app, ["slurm", "--gpus", "2", "--out", str(tmp_path / "job.sh"), "--", "signals", "a.toml"]
     )
     assert printed.exit_code == kept.exit_code == 0
     assert (tmp_path / "job.sh").read_text() == printed.stdout

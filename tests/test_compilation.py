@@ -6,14 +6,14 @@ from importlib import metadata
 
 import pytest
 
-from thermospin.cli import runtime as compilation
+from thermospin.cli import runtime
 
 
 @pytest.mark.parametrize(
     ("version", "given", "expected"),
     [
-        ("0.10.2", None, compilation.FLAG),
-        ("0.10.2", "--xla_x=1", f"--xla_x=1 {compilation.FLAG}"),
+        ("0.10.2", None, runtime.FLAG),
+        ("0.10.2", "--xla_x=1", f"--xla_x=1 {runtime.FLAG}"),
         ("0.10.2", "--xla_cpu_use_fusion_emitters=true", "--xla_cpu_use_fusion_emitters=true"),
         ("0.99.0", None, None),
         ("0.1.0", "--xla_x=1", "--xla_x=1"),
@@ -25,5 +25,5 @@ def test_the_flag_is_added_once_and_where_it_was_tried(
     monkeypatch.setattr(metadata, "version", lambda name: version)
     environment = {} if given is None else {"XLA_FLAGS": given}
     for _ in range(2):
-        compilation.quickly(environment)
+        runtime.quickly(environment)
         assert environment.get("XLA_FLAGS") == expected

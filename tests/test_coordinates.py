@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from helpers.devices import VALVE
-from thermospin.device import reader as devicefile
+from thermospin.device import reader
 from thermospin.device.device import DeviceError, stretched
 from thermospin.device.reader import load
-from thermospin.geometry import dimensions as coordinates
+from thermospin.geometry import dimensions
 from thermospin.geometry.dimensions import Coordinate, ExpressionError
 
 """A spin valve whose every coordinate is made of dimensions; contacts grow unevenly when its layers do."""
@@ -29,7 +29,7 @@ KNOWN = {"a": Coordinate(0.0, (("a", 1.0),)), "b": Coordinate(0.0, (("b", 1.0),)
     ],
 )
 def test_an_expression_is_a_sum_of_dimensions(text: str, constant: float, slopes: dict[str, float]) -> None:
-    found = coordinates.parse(text, KNOWN, 1e-9)
+    found = dimensions.parse(text, KNOWN, 1e-9)
     assert found.constant == pytest.approx(constant * 1e-9, abs=1e-24)
     assert found.slopes == pytest.approx(slopes)
 
@@ -54,16 +54,16 @@ def test_an_expression_is_a_sum_of_dimensions(text: str, constant: float, slopes
 )
 def test_what_is_no_sum_is_told(text: str, words: str) -> None:
     with pytest.raises(ExpressionError, match=words.replace("*", r"\*")):
-        coordinates.parse(text, KNOWN, 1e-9)
+        dimensions.parse(text, KNOWN, 1e-9)
 
 
 @pytest.mark.parametrize("text", ["5 nm", "5", "0.1 um", "", "1e3", "3 + 4"])
 def test_a_quantity_is_no_expression(text: str) -> None:
-    assert coordinates.names_in(text) is None
+    assert dimensions.names_in(text) is None
 
 
 def test_a_device_moves_with_its_dimensions() -> None:
-    device = devicefile.read(VALVE, "valve.toml")
+    device = reader.read(VALVE, "valve.toml")
     assert device.lengths() == pytest.approx(
         {"gap": 60e-9, "width": 40e-9, "height": 30e-9, "lead": 50e-9, "right_width": 25e-9, "rim": 6e-9}
     )
@@ -76,21 +76,21 @@ def test_a_device_moves_with_its_dimensions() -> None:
 
 
 def test_faces_know_what_moves_them() -> None:
-    device = devicefile.read(VALVE, "valve.toml")
+    device = reader.read(VALVE, "valve.toml")
     faces, slopes = device.face_slopes(0)
     assert faces == pytest.approx([-50e-9, 0.0, 60e-9, 85e-9])
     assert slopes == [{"lead": -1.0}, {}, {"gap": 1.0}, {"gap": 1.0, "right_width": 1.0}]
 
 
 def test_a_stretched_device_keeps_its_dimensions() -> None:
-    device, _ = stretched(devicefile.read(VALVE, "valve.toml"), 0, 60e-9, 5e-9)
+    device, _ = stretched(reader.read(VALVE, "valve.toml"), 0, 60e-9, 5e-9)
     assert device.solid("right").box[0] == pytest.approx((65e-9, 90e-9))
     assert device.moved({"gap": 70e-9}).solid("right").box[0] == pytest.approx((75e-9, 100e-9))
 
 
 def test_faces_that_coincide_have_to_move_together() -> None:
     text = VALVE.replace('box = { x = ["gap", "far"]', 'box = { x = [60, "far"]')
-    device = devicefile.read(text, "valve.toml")
+    device = reader.read(text, "valve.toml")
     with pytest.raises(ValueError, match="x = 60 nm: the faces of 'wire' and 'right' .* move differently with 'gap'"):
         device.face_slopes(0)
 
@@ -115,19 +115,19 @@ def test_faces_that_coincide_have_to_move_together() -> None:
 def test_faults_of_dimensions_are_told(old: str, new: str, words: list[str]) -> None:
     assert old in VALVE
     with pytest.raises(DeviceError) as caught:
-        devicefile.read(VALVE.replace(old, new), "valve.toml")
+        reader.read(VALVE.replace(old, new), "valve.toml")
     for each in words:
         assert each in str(caught.value)
 
 
 def test_a_wrong_dimension_is_one_fault_and_not_one_for_each_solid() -> None:
     with pytest.raises(DeviceError) as caught:
-        devicefile.read(VALVE.replace("width = 40\n", 'width = "40 K"\n'), "valve.toml")
+        reader.read(VALVE.replace("width = 40\n", 'width = "40 K"\n'), "valve.toml")
     assert len(caught.value.faults) == 1
 
 
 def test_a_move_that_leaves_no_device_is_told_with_where() -> None:
-    device = devicefile.read(VALVE, "valve.toml")
+    device = reader.read(VALVE, "valve.toml")
     with pytest.raises(DeviceError, match=r"at gap = -10 nm: solid 'wire', box.x|at gap = -10 nm: solid 'wire'"):
         device.moved({"gap": -10e-9})
     with pytest.raises(ValueError, match="dimension 'gpa' does not exist; did you mean 'gap'"):

@@ -13,11 +13,11 @@ from scipy.sparse.linalg import spsolve
 from thermospin import grid as grids
 from thermospin import operators
 from thermospin.base import quadrature
-from thermospin.device import reader as devicefile
+from thermospin.device import reader
 from thermospin.geometry.outlines import Regions
 from thermospin.grid import Grid, Prism
 from thermospin.model import on_grid
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 WIDTH, THICKNESS = 60e-9, 20e-9
 
@@ -179,15 +179,15 @@ WANTED = [("e", "R1.P"), ("e", "R2.P"), ("e", "R2.spin")]
 
 def test_derivatives_by_dimensions_of_polygons() -> None:
     """Against differences of signals with steps of 0.01 nm: the weights are differentiated with a tenth of that."""
-    device = devicefile.read(BENT, "bent.toml")
-    model = signals.build(device, cells=150, order=1)
+    device = reader.read(BENT, "bent.toml")
+    model = evaluate.build(device, cells=150, order=1)
     assert len(model.grid.cuts) > 1
     names = list(device.dimensions)
-    found = signals.evaluate(model, {}, WANTED, names, tolerance=1e-12)
+    found = evaluate.evaluate(model, {}, WANTED, names, tolerance=1e-12)
     for k, name in enumerate(names):
         at = device.dimensions[name].value
         ends = [
-            signals.evaluate(model.moved({name: at + s}), {}, WANTED, tolerance=1e-12).values for s in (1e-11, -1e-11)
+            evaluate.evaluate(model.moved({name: at + s}), {}, WANTED, tolerance=1e-12).values for s in (1e-11, -1e-11)
         ]
         expected = (ends[0] - ends[1]) / 2e-11
         np.testing.assert_allclose(
@@ -197,7 +197,7 @@ def test_derivatives_by_dimensions_of_polygons() -> None:
 
 def test_reciprocity_holds_on_cut_cells() -> None:
     """Current and voltage changed over, all magnets reversed: the same R1, to the solver's tolerance."""
-    device = devicefile.read(BENT, "bent.toml")
+    device = reader.read(BENT, "bent.toml")
     swapped = dataclasses.replace(
         device,
         experiments={
@@ -205,7 +205,7 @@ def test_reciprocity_holds_on_cut_cells() -> None:
         },
     )
     grid = device.features.grid([np.union1d(device.features.faces(k), [20e-9] if k < 2 else []) for k in range(3)], 1)
-    values = [signals.measure(on_grid(each, grid), tolerance=1e-11, harmonics=1) for each in (device, swapped)]
+    values = [evaluate.measure(on_grid(each, grid), tolerance=1e-11, harmonics=1) for each in (device, swapped)]
     assert values[0]["e", "R1.P"] == pytest.approx(values[1]["e", "R1.AP"], rel=1e-8)
 
 
@@ -218,7 +218,7 @@ def test_cells_that_would_short_circuit_two_metals_are_refused() -> None:
     )
     root = '[[solids]]\nname = "C"\nmaterial = "Cu"\nbox = { x = [0, 90], y = [-40, 0], z = [0, 10] }\n'
     ends = '[[contacts]]\nname = "1"\nsolid = "A"\nface = "y+"\n[[contacts]]\nname = "2"\nsolid = "B"\nface = "y+"\n'
-    device = devicefile.read('length_unit = "nm"\n' + arms + root + ends, "fork.toml")
+    device = reader.read('length_unit = "nm"\n' + arms + root + ends, "fork.toml")
     even = [np.arange(0, 700e-9, 50e-9), np.arange(-40e-9, 1000e-9, 50e-9), []]
     coarse = device.features.grid([np.union1d(device.features.faces(k), even[k]) for k in range(3)], 2)
     with pytest.raises(ValueError, match=r"metals are 8.57 nm apart at .* nm would short-circuit them; ask for more"):

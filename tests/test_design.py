@@ -11,16 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.devices import MATERIALS, VALVE
-from thermospin.cli import app as cli
+from thermospin.cli import app
 from thermospin.data.rows import Row
-from thermospin.designs import search as design
+from thermospin.designs import search
 from thermospin.designs.search import DENSEST, HOTTEST, Limits, Objective
-from thermospin.device import edit, gds
-from thermospin.device import reader as devicefile
+from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
 from thermospin.inference import predictors
 from thermospin.parallel import tasks
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 WIRE = (
     """
@@ -59,19 +58,19 @@ RANGES = VALVE.replace("width = 40\n", "width = { value = 40, std = 3, range = [
 
 @pytest.fixture(scope="module")
 def wire() -> Device:
-    return devicefile.read(WIRE, "wire.toml")
+    return reader.read(WIRE, "wire.toml")
 
 
 @pytest.fixture(scope="module")
 def valve() -> Device:
-    return devicefile.read(RANGES, "valve.toml")
+    return reader.read(RANGES, "valve.toml")
 
 
 def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
-    model = signals.build(valve, cells=150, order=1)
+    model = evaluate.build(valve, cells=150, order=1)
     objective = Objective.parse(f"local R2.spin / local {HOTTEST}", valve)
-    predict = design._Predict(model, design.Task(objective, (), {}, None, None))
+    predict = search._Predict(model, search.Task(objective, (), {}, None, None))
     names = ["gap", "width", "height"]
     values, jacobian = predict(valve.numbers(), names)
     assert values[1] > 0
@@ -86,8 +85,8 @@ def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
 @pytest.mark.slow
 def test_the_density_of_a_straight_wire_is_current_over_cross_section(wire: Device) -> None:
     """Of the narrow part, 200 nm of 30 x 20 nm: the even current, and what its start adds, some percent."""
-    model = signals.build(wire, cells=300, order=2)
-    predict = design._Predict(model, design.Task(Objective(("main", DENSEST)), (), {}, None, None))
+    model = evaluate.build(wire, cells=300, order=2)
+    predict = search._Predict(model, search.Task(Objective(("main", DENSEST)), (), {}, None, None))
     values, slopes = predict(wire.numbers(), ["width", "height"])
     even = 1 / (30e-9 * 20e-9)
     assert even < values[0] < 1.05 * even
@@ -100,7 +99,7 @@ def test_a_standard_error_is_that_of_the_normal_equations() -> None:
     rng = np.random.default_rng(0)
     rows = tuple(Row("e", "R1.P", 0.0, std) for std in (0.1, 0.2, 0.5, 1.0))
     jacobian = rng.normal(size=(4, 3)) * (1, 1e6, 1e-9)
-    fit = design.Fit(rows, ("a", "b", "c"))
+    fit = search.Fit(rows, ("a", "b", "c"))
     covariance = np.linalg.inv(jacobian.T @ np.diag([row.std**-2 for row in rows]) @ jacobian)
     for k, name in enumerate(fit.free):
         assert fit.std(jacobian, name) == pytest.approx(np.sqrt(covariance[k, k]), rel=1e-9)
@@ -110,41 +109,41 @@ def test_a_standard_error_is_that_of_the_normal_equations() -> None:
 def test_a_standard_error_as_an_objective(valve: Device, unchecked: None, tmp_path: Path) -> None:
     """It falls, and is what the fit of the same data says at the start."""
     rows = tuple(Row("local", f"R2.{part}", 1.0, std) for part, std in (("baseline", 1e3), ("spin", 10.0)))
-    fit = design.Fit(rows, ("zeta", "Fe.S_s"))
+    fit = search.Fit(rows, ("zeta", "Fe.S_s"))
     options = {"cells": 200, "order": 1, "fit": fit, "steps": 4}
-    found = design.design(valve, "1 / std Fe.S_s", ["gap", "width"], **options)
+    found = search.design(valve, "1 / std Fe.S_s", ["gap", "width"], **options)
     assert found.steps[-1].objective > 1.05 * found.steps[0].objective
-    model = signals.build(valve, cells=200, order=1)
-    jacobian = signals.evaluate(model, {}, [(r.experiment, r.signal) for r in rows], fit.free).jacobian
+    model = evaluate.build(valve, cells=200, order=1)
+    jacobian = evaluate.evaluate(model, {}, [(r.experiment, r.signal) for r in rows], fit.free).jacobian
     assert found.steps[0].objective == pytest.approx(1 / fit.std(jacobian, "Fe.S_s"), rel=1e-4)
 
 
 def test_a_standard_error_needs_a_fit(valve: Device) -> None:
-    fit = design.Fit((Row("local", "R2.spin", 1.0, 1.0), Row("local", "R2.baseline", 1.0, 1.0)), ("zeta", "Fe.S_s"))
+    fit = search.Fit((Row("local", "R2.spin", 1.0, 1.0), Row("local", "R2.baseline", 1.0, 1.0)), ("zeta", "Fe.S_s"))
     with pytest.raises(ValueError, match="the standard error of Fe.S_s needs the data of a fit"):
-        design.design(valve, "1 / std Fe.S_s", ["gap"])
+        search.design(valve, "1 / std Fe.S_s", ["gap"])
     with pytest.raises(ValueError, match="free: Fe.P is not there, its standard error would be 0"):
-        design.design(valve, "1 / std Fe.P", ["gap"], fit=fit)
+        search.design(valve, "1 / std Fe.P", ["gap"], fit=fit)
 
 
 def test_limits_hold_for_the_design(wire: Device, unchecked: None) -> None:
     """The voltage of a wire grows as it gets narrower, until the density is as large as allowed, to SLSQP's 1e-3."""
     limits = Limits(1e-3, density=2e12)
-    found = design.design(wire, "main R1.P", ["width"], limits=limits, cells=200, order=1, steps=15)
-    best = max((s for s in found.steps if s.excess <= 1 + design.SLACK), key=lambda s: s.objective)
+    found = search.design(wire, "main R1.P", ["width"], limits=limits, cells=200, order=1, steps=15)
+    best = max((s for s in found.steps if s.excess <= 1 + search.SLACK), key=lambda s: s.objective)
     assert best.lengths == {"width": pytest.approx(found.device.lengths()["width"])}
-    assert 0.97 < best.excess <= 1 + design.SLACK
+    assert 0.97 < best.excess <= 1 + search.SLACK
     # j = I/(width height) but for the funnel: 25 nm, to its few percent.
     assert best.lengths["width"] == pytest.approx(1e-3 / 2e12 / 20e-9, rel=0.06)
-    free = design.design(wire, "main R1.P", ["width"], cells=200, order=1, steps=15)
+    free = search.design(wire, "main R1.P", ["width"], cells=200, order=1, steps=15)
     assert free.device.lengths()["width"] < 0.8 * best.lengths["width"], "negative control: without the limit"
 
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start and end are not computed once more, which takes longer than a short way."""
-    nothing = design.Check({}, (1.0, 0.0), float("nan"))
-    monkeypatch.setattr(design, "checked", lambda *_: nothing)
+    nothing = search.Check({}, (1.0, 0.0), float("nan"))
+    monkeypatch.setattr(search, "checked", lambda *_: nothing)
 
 
 def test_starts_side_by_side_find_the_same_highest(
@@ -152,24 +151,24 @@ def test_starts_side_by_side_find_the_same_highest(
 ) -> None:
     """A wire has one maximum: long and narrow; three starts, two at a time."""
     monkeypatch.setattr(tasks, "capacity", lambda _: 2)
-    found = design.design(wire, "main R1.P", starts=3, cells=60, order=1, steps=12)
+    found = search.design(wire, "main R1.P", starts=3, cells=60, order=1, steps=12)
     assert len(found.tops) == 3
     for top in found.tops:
         assert top.lengths == {"length": pytest.approx(240e-9), "width": pytest.approx(15e-9)}
     assert found.device.lengths()["width"] == pytest.approx(15e-9)
     assert found.words()[-4].split() == ["start", "|main", "R1.P|", "length", "width"]
-    starts = design._scattered(wire, ["length", "width"], 20e-9, 5)
+    starts = search._scattered(wire, ["length", "width"], 20e-9, 5)
     widths = [each.lengths()["width"] for each in starts]
     assert len(set(widths)) == 4 and min(widths) >= 20e-9, "narrower ones have too small a feature"
 
 
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:
     plain, robust = (
-        design.design(valve, "local R1.spin", ["gap", "width"], robust=stds, cells=150, order=1, steps=1)
+        search.design(valve, "local R1.spin", ["gap", "width"], robust=stds, cells=150, order=1, steps=1)
         for stds in (0.0, 1.0)
     )
-    model = signals.build(valve, cells=150, order=1)
-    slope = signals.evaluate(model, {}, [("local", "R1.spin")], ["gap", "width"])
+    model = evaluate.build(valve, cells=150, order=1)
+    slope = evaluate.evaluate(model, {}, [("local", "R1.spin")], ["gap", "width"])
     stds = np.array([4e-9, 3e-9])
     spread = np.linalg.norm(slope.jacobian[0] / slope.values[0] * stds)
     lost = np.log(plain.steps[0].objective / robust.steps[0].objective)
@@ -180,14 +179,14 @@ def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, un
 def test_a_design_goes_on_where_it_was_stopped(
     valve: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(journal: Path, steps: int) -> design.Design:
-        return design.design(valve, "local R1.spin", cells=100, order=1, steps=steps, journal=journal)
+    def run(journal: Path, steps: int) -> search.Design:
+        return search.design(valve, "local R1.spin", cells=100, order=1, steps=steps, journal=journal)
 
     whole = run(tmp_path / "whole.jsonl", 4)
     run(tmp_path / "parts.jsonl", 2)
     counted: list[int] = []
-    plain = signals.evaluate
-    monkeypatch.setattr(signals, "evaluate", lambda *a, **k: counted.append(1) or plain(*a, **k))
+    plain = evaluate.evaluate
+    monkeypatch.setattr(evaluate, "evaluate", lambda *a, **k: counted.append(1) or plain(*a, **k))
     rest = run(tmp_path / "parts.jsonl", 4)
     assert [step.lengths for step in rest.steps] == [step.lengths for step in whole.steps]
     for step in whole.steps:
@@ -200,7 +199,7 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
     wire: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Limits are not in the question that a journal answers: the first grid is the same, the second is another one."""
-    monkeypatch.setattr(design, "STRETCH", 1.1)
+    monkeypatch.setattr(search, "STRETCH", 1.1)
     labels: list[list[str]] = []
     keep = predictors.Journal.keep
     monkeypatch.setattr(
@@ -211,7 +210,7 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
     for feature in (28e-9, 20e-9):
         labels.append([])
         journal = tmp_path / f"{feature}.jsonl"
-        design.design(wire, "main R1.P", feature=feature, cells=60, order=1, steps=8, journal=journal)
+        search.design(wire, "main R1.P", feature=feature, cells=60, order=1, steps=8, journal=journal)
     assert labels[0][0] == labels[1][0]
     assert labels[0][1] != labels[1][1]
 
@@ -231,22 +230,22 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
 )
 def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        design.design(valve, objective, **options)
+        search.design(valve, objective, **options)
 
 
 def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:
     text = WIRE.replace(", range = [150, 240]", "").replace(", range = [15, 60]", "")
     with pytest.raises(ValueError, match="no dimension has no range|has no range"):
-        design.design(devicefile.read(text, "wire.toml"), "main R1.P")
+        search.design(reader.read(text, "wire.toml"), "main R1.P")
     with pytest.raises(ValueError, match="none of length has a std"):
-        design.design(wire, "main R1.P", ["length"], robust=1.0)
+        search.design(wire, "main R1.P", ["length"], robust=1.0)
 
 
 def test_a_file_keeps_all_but_the_values_of_its_dimensions() -> None:
     text = edit.with_lengths(WIRE, {"length": 210.5e-9, "width": 20e-9, "height": 25e-9})
     assert "# of the narrow part" in text and "# a wire of two widths" in text
     assert "value = 210.5, range = [150, 240]" in text and 'height = "25 nm"' in text
-    device = devicefile.read(text, "wire.toml")
+    device = reader.read(text, "wire.toml")
     assert device.lengths() == pytest.approx({"length": 210.5e-9, "width": 20e-9, "height": 25e-9})
     assert edit.with_lengths(WIRE, {}) == WIRE
 
@@ -273,11 +272,11 @@ def test_the_resistance_of_a_wire_is_largest_where_it_is_long_and_as_narrow_as_a
     (tmp_path / "wire.toml").write_text(WIRE)
     args = ["design", str(tmp_path / "wire.toml"), "--objective", "main R1.P", "--vary", "length", "width"]
     args += ["--feature", "20 nm", "--cells", "60", "--order", "1", "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(cli.app, args)
+    result = CliRunner().invoke(app.app, args)
     assert result.exit_code == 0, result.output
     for name in ("device.toml", "layout.gds", "design.json", "history.png", "journal.jsonl"):
         assert (tmp_path / "out" / name).stat().st_size > 0
-    made = devicefile.load(tmp_path / "out" / "device.toml")
+    made = reader.load(tmp_path / "out" / "device.toml")
     assert made.lengths() == pytest.approx({"length": 240e-9, "width": 20e-9, "height": 20e-9}, rel=1e-6)
     text = json.loads((tmp_path / "out" / "design.json").read_text())
     assert text["after"] == pytest.approx({name: made.lengths()[name] for name in ("length", "width")}, rel=1e-6)

@@ -11,16 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.devices import VALVE
-from thermospin.cli import app as cli
-from thermospin.device import reader as devicefile
+from thermospin.cli import app
+from thermospin.device import reader
 from thermospin.device.device import Device
-from thermospin.inference import ensembles as ensemble
-from thermospin.signals import evaluate as signals
+from thermospin.inference import ensembles
+from thermospin.signals import evaluate
 
 
 @pytest.fixture(scope="module")
 def valve() -> Device:
-    return devicefile.read(VALVE, "valve.toml")
+    return reader.read(VALVE, "valve.toml")
 
 
 def written(folder: Path, text: str) -> Path:
@@ -30,7 +30,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_sets_are_read_with_units_and_gaps(valve: Device, tmp_path: Path) -> None:
-    found = ensemble.read(written(tmp_path, "# a sweep\nFe.S_s,gap,zeta\n-3 uV/K,30 nm,2\n,4e-8,\n"), valve)
+    found = ensembles.read(written(tmp_path, "# a sweep\nFe.S_s,gap,zeta\n-3 uV/K,30 nm,2\n,4e-8,\n"), valve)
     assert found == [{"Fe.S_s": -3e-6, "gap": pytest.approx(30e-9), "zeta": 2.0}, {"gap": 4e-8}]
 
 
@@ -45,31 +45,31 @@ def test_sets_are_read_with_units_and_gaps(valve: Device, tmp_path: Path) -> Non
     ],
 )
 def test_a_faulty_file_is_told(valve: Device, tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(ensemble.SetError, match=words):
-        ensemble.read(written(tmp_path, text), valve)
+    with pytest.raises(ensembles.SetError, match=words):
+        ensembles.read(written(tmp_path, text), valve)
 
 
 def test_processes_share_the_sets_and_a_stopped_run_goes_on(
     valve: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two shares are the whole; a third run answers from the journal alone; P = 2 has no solution and stops nothing."""
-    model = signals.build(valve, cells=150, order=1)
+    model = evaluate.build(valve, cells=150, order=1)
     sets = [{"Fe.P": P, "gap": gap} for P, gap in ((0.3, 25e-9), (2.0, 25e-9), (0.3, 30e-9), (0.5, 25e-9))]
     wanted = [("local", "R1.P"), ("local", "R1.spin")]
     calls: list[int] = []
-    true = signals.evaluate
+    true = evaluate.evaluate
 
     def counted(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
         return true(*arguments, **options)
 
-    monkeypatch.setattr(signals, "evaluate", counted)
-    halves = [list(ensemble.run(model, sets, wanted, part=(k, 2))) for k in (1, 2)]
+    monkeypatch.setattr(evaluate, "evaluate", counted)
+    halves = [list(ensembles.run(model, sets, wanted, part=(k, 2))) for k in (1, 2)]
     assert [[each.number for each in half] for half in halves] == [[1, 3], [2, 4]]
     path = tmp_path / "journal"
-    first = next(iter(ensemble.run(model, sets, wanted, journal=path)))  # stopped after one
+    first = next(iter(ensembles.run(model, sets, wanted, journal=path)))  # stopped after one
     before = len(calls)
-    whole = list(ensemble.run(model, sets, wanted, journal=path))
+    whole = list(ensembles.run(model, sets, wanted, journal=path))
     assert len(calls) == before + 2, "one was known, one has no solution before anything is solved"
     np.testing.assert_array_equal(whole[0].values, first.values)
     assert np.all(np.isnan(whole[1].values)) and not np.any(np.isnan([whole[k].values for k in (0, 2, 3)]))
@@ -77,7 +77,7 @@ def test_processes_share_the_sets_and_a_stopped_run_goes_on(
         np.testing.assert_allclose(each.values, whole[each.number - 1].values, rtol=1e-9)
     assert abs(whole[2].values[1] / whole[0].values[1] - 1) > 0.01, "the gap matters"
     with pytest.raises(ValueError, match="part: got 3/2, expected one of 1/2 to 2/2"):
-        next(ensemble.run(model, sets, wanted, part=(3, 2)))
+        next(ensembles.run(model, sets, wanted, part=(3, 2)))
 
 
 def test_sets_side_by_side_have_the_values_of_each_alone(tmp_path: Path) -> None:
@@ -86,15 +86,15 @@ def test_sets_side_by_side_have_the_values_of_each_alone(tmp_path: Path) -> None
     A run that stopped after the first goes on with the others: values keep their bits, as they do not depend on what
     else is in the program. Sets with another gap have grids of their own.
     """
-    one_state = devicefile.read(VALVE.replace(", AP = { F2 = -1 }", ""), "valve.toml")
-    model = signals.build(one_state, cells=150, order=1)
+    one_state = reader.read(VALVE.replace(", AP = { F2 = -1 }", ""), "valve.toml")
+    model = evaluate.build(one_state, cells=150, order=1)
     sets = [{"Fe.P": P, "zeta": zeta} for P, zeta in ((0.3, 1.0), (0.5, 1.0), (2.0, 1.0), (0.3, 2.0), (0.4, 1.0))]
     sets.append({"Fe.P": 0.4, "zeta": 1.0, "gap": 50e-9})
     wanted = [("local", "R1.P"), ("local", "R2.P")]
-    one_by_one = np.array([each.values for each in ensemble.run(model, sets, wanted, at_once=1)])
+    one_by_one = np.array([each.values for each in ensembles.run(model, sets, wanted, at_once=1)])
     told: list[str] = []
     path = tmp_path / "journal"
-    whole = list(ensemble.run(model, sets, wanted, at_once=3, journal=path, progress=told.append))
+    whole = list(ensembles.run(model, sets, wanted, at_once=3, journal=path, progress=told.append))
     assert [each.number for each in whole] == [1, 2, 3, 4, 5, 6] and told[:2] == ["set 1 of 6", "set 2 of 6"]
     together = np.array([each.values for each in whole])
     assert np.all(np.isnan(together[2])) and not np.any(np.isnan(np.delete(together, 2, axis=0)))
@@ -102,7 +102,7 @@ def test_sets_side_by_side_have_the_values_of_each_alone(tmp_path: Path) -> None
     assert abs(together[5, 0] / together[4, 0] - 1) > 1e-4, "the gap matters"
     assert abs(together[1, 0] / together[0, 0] - 1) > 1e-4 and abs(together[3, 1] / together[0, 1] - 1) > 0.1
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))  # stopped after the first set
-    again = np.array([each.values for each in ensemble.run(model, sets, wanted, at_once=3, journal=path)])
+    again = np.array([each.values for each in ensembles.run(model, sets, wanted, at_once=3, journal=path)])
     np.testing.assert_array_equal(again, together)
 
 
@@ -111,7 +111,7 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
     Path("valve.toml").write_text(VALVE)
     written(tmp_path, "zeta\n1\n2\n")
     command = ["ensemble", "valve.toml", "sets.csv", "--out", "out.csv", "--cells", "150", "--order", "1"]
-    ran = CliRunner().invoke(cli.app, command)
+    ran = CliRunner().invoke(app.app, command)
     assert ran.exit_code == 0, ran.output
     rows = list(csv.DictReader(Path("out.csv").open()))
     assert [row["set"] for row in rows] == ["1", "2"]
@@ -119,10 +119,10 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
     assert two == pytest.approx(2 * one, rel=1e-2), "nearly all of R2 is Joule heat"
     assert float(rows[0]["local R1.P"]) == pytest.approx(float(rows[1]["local R1.P"]), rel=1e-9)
     before = Path("out.csv").read_text()
-    other = CliRunner().invoke(cli.app, [*command, "--harmonics", "1"])
+    other = CliRunner().invoke(app.app, [*command, "--harmonics", "1"])
     assert other.exit_code == 2 and "expected the journal of this fit" in other.stderr
     assert Path("out.csv").read_text() == before, "another run's results are not overwritten"
-    uneven = CliRunner().invoke(cli.app, [*command, "--devices", "4", "--split", "3"])
+    uneven = CliRunner().invoke(app.app, [*command, "--devices", "4", "--split", "3"])
     assert uneven.exit_code == 2 and "--split: got 3, expected a divisor of --devices, which is 4" in uneven.stderr
-    wrong = CliRunner().invoke(cli.app, [*command, "--part", "two"])
+    wrong = CliRunner().invoke(app.app, [*command, "--part", "two"])
     assert wrong.exit_code == 2 and '--part: got "two", expected such as 2/8' in wrong.stderr

@@ -10,15 +10,13 @@ import pytest
 
 from helpers.devices import MATERIALS
 from thermospin.base import polygons
-from thermospin.designs import search as design
-from thermospin.designs import topology as freeform
+from thermospin.designs import search, topology
 from thermospin.designs.search import Objective
 from thermospin.designs.topology import Canvas
-from thermospin.device import edit
-from thermospin.device import reader as devicefile
+from thermospin.device import edit, reader
 from thermospin.device.device import Device
 from thermospin.geometry.outlines import outline_of
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 PLATE = (
     """
@@ -55,7 +53,7 @@ states = { P = {} }
 
 @pytest.fixture(scope="module")
 def plate() -> Device:
-    return devicefile.read(PLATE, "plate.toml")
+    return reader.read(PLATE, "plate.toml")
 
 
 def test_a_canvas_is_tiles_of_materials_of_their_own(plate: Device) -> None:
@@ -70,18 +68,18 @@ def test_a_canvas_is_tiles_of_materials_of_their_own(plate: Device) -> None:
 
 def test_the_filter_keeps_what_is_even_and_reaches_half_a_feature(plate: Device) -> None:
     canvas = Canvas.of(plate, "canvas", 10e-9)
-    matrix = freeform.smoothed(canvas, 40e-9)
+    matrix = topology.smoothed(canvas, 40e-9)
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
     middle = matrix[3 * 6 + 3].reshape(8, 6)
     assert middle[3, 3] == middle.max() and middle[4, 3] > 0 and middle[5, 3] == 0
-    np.testing.assert_array_equal(freeform.smoothed(canvas, 10e-9), np.eye(48))
+    np.testing.assert_array_equal(topology.smoothed(canvas, 10e-9), np.eye(48))
 
 
 def test_the_projection_is_steeper_and_steeper() -> None:
     ends = np.array([0.0, 0.5, 1.0])
     for sharpness in (0.5, 4.0, 16.0):
-        np.testing.assert_allclose(freeform.projected(ends, sharpness), ends, atol=1e-12)
-    assert freeform.projected(np.array([0.3]), 16.0) < 0.01 < freeform.projected(np.array([0.3]), 1.0)
+        np.testing.assert_allclose(topology.projected(ends, sharpness), ends, atol=1e-12)
+    assert topology.projected(np.array([0.3]), 16.0) < 0.01 < topology.projected(np.array([0.3]), 1.0)
 
 
 def test_tiles_become_polygons_and_islands_are_left_out(plate: Device) -> None:
@@ -97,7 +95,7 @@ def test_tiles_become_polygons_and_islands_are_left_out(plate: Device) -> None:
     with pytest.raises(ValueError, match="touches no other solid"):
         canvas.made(alone)
     text = edit.with_form(PLATE, "canvas", new)
-    again = devicefile.read(text, "plate.toml")
+    again = reader.read(text, "plate.toml")
     assert "# what is found" not in text or text.count("canvas") >= 2
     assert [s.outline for s in again.solids] == [s.outline for s in made.solids]
 
@@ -106,16 +104,16 @@ def test_the_form_of_least_resistance_is_the_whole_canvas(
     plate: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From half of it everywhere; the journal answers what was asked before."""
-    monkeypatch.setattr(freeform, "checked", lambda *_: design.Check({}, (1.0, 0.0), float("nan")))
+    monkeypatch.setattr(topology, "checked", lambda *_: search.Check({}, (1.0, 0.0), float("nan")))
     objective = Objective.parse("1 / e R1.P", plate)
     options = {"tile": 20e-9, "feature": 20e-9, "cells": 60, "journal": tmp_path / "journal.jsonl"}
-    found = freeform.free_form(plate, objective, "canvas", steps=8, **options)
+    found = topology.free_form(plate, objective, "canvas", steps=8, **options)
     assert np.all(found.density > 0.99) and found.history[-1] > 5 * found.history[0]
     assert [each.box for each in found.pieces] == [plate.solid("canvas").box]
     calls = []
-    true = signals.evaluate
-    monkeypatch.setattr(signals, "evaluate", lambda *a, **k: calls.append(1) or true(*a, **k))
-    again = freeform.free_form(plate, objective, "canvas", steps=8, **options)
+    true = evaluate.evaluate
+    monkeypatch.setattr(evaluate, "evaluate", lambda *a, **k: calls.append(1) or true(*a, **k))
+    again = topology.free_form(plate, objective, "canvas", steps=8, **options)
     assert not calls and again.history == found.history
 
 
@@ -130,6 +128,6 @@ def test_the_form_of_least_resistance_is_the_whole_canvas(
 )
 def test_what_cannot_be_formed_is_told(plate: Device, solid: str, options: dict[str, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        freeform.free_form(
+        topology.free_form(
             plate, Objective.parse("e R1.P", plate), solid, **({"tile": 20e-9, "feature": 40e-9} | options)
         )

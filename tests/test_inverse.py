@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 from thermospin import inverse
-from thermospin.accuracy import error_bars as accuracy
-from thermospin.base import files as export
+from thermospin.accuracy import error_bars
+from thermospin.base import files
 from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device.device import Tie
@@ -573,7 +573,7 @@ def test_the_result_is_strict_json_in_the_promised_form(tmp_path: Path) -> None:
     result = minimise(LeastSquares(), [toy(*ALL)], rows(*ALL), free(*names), rest(*names))
     open_ended = minimise(LeastSquares(), [toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
     for each in (result, open_ended):
-        export.write_json(tmp_path / "fit.json", each.to_json())
+        files.write_json(tmp_path / "fit.json", each.to_json())
         read = json.loads((tmp_path / "fit.json").read_text(), parse_constant=lambda text: pytest.fail(text))
         assert {"parameters", "correlation", "signals", "chi2", "converged"} <= set(read)
         entry = read["parameters"]["Py.S_s"]
@@ -635,7 +635,7 @@ class Solver:
         self.off = off
         monkeypatch.setattr(inverse, "build", self.build)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
-        monkeypatch.setattr(accuracy, "companions", self.companions)
+        monkeypatch.setattr(error_bars, "companions", self.companions)
 
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
         model = types.SimpleNamespace(device=device, devices=1, grid=types.SimpleNamespace(order=order, prisms=()))
@@ -699,7 +699,7 @@ def test_the_error_bars_of_the_grid_widen_the_standard_deviations(monkeypatch: p
     device, names = load("slachter2010"), ("R2.baseline", "R2.spin")
     data = rows(*names)
     result = inverse.fit(device, data, free=["zeta"])
-    bar = accuracy.REST[2] * 0.075 / 1.025
+    bar = error_bars.REST[2] * 0.075 / 1.025
     measured = np.array([abs(row.value) for row in data])
     np.testing.assert_allclose(result.grid_stds, bar * measured, rtol=1e-6)
     assert result.rows == tuple(data), "the data are shown as they are"

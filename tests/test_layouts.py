@@ -12,10 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from thermospin.base import polygons
-from thermospin.cli import app as cli
-from thermospin.device import gds
-from thermospin.device import new as newfile
-from thermospin.device import reader as devicefile
+from thermospin.cli import app
+from thermospin.device import gds, new, reader
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.reader import load
 from thermospin.geometry.outlines import Patch, Regions
@@ -310,7 +308,7 @@ name = "a"
 solid = "A"
 face = "x-"
 """
-    device = devicefile.read(text, "two.toml")
+    device = reader.read(text, "two.toml")
     plan = device.layout()
     assert isinstance(plan, Regions)
     areas = {(p.solid, p.layer): abs(polygons.area(p.outline)) * 1e18 for p in plan.parts}
@@ -326,13 +324,13 @@ def test_a_polygon_and_a_box_are_one_thing(tmp_path: Path) -> None:
     base = 'length_unit = "nm"\n[[contacts]]\nname = "a"\nsolid = "A"\nface = "x-"\n'
     base += '[[solids]]\nname = "A"\nmaterial = "Cu"\n'
     with pytest.raises(DeviceError, match="solid 'A': got box and z, expected either box"):
-        devicefile.read(base + "box = { x = [0, 1], y = [0, 1], z = [0, 1] }\nz = [0, 1]\n", "a.toml")
+        reader.read(base + "box = { x = [0, 1], y = [0, 1], z = [0, 1] }\nz = [0, 1]\n", "a.toml")
     with pytest.raises(DeviceError, match="solid 'A': got no shape, expected either box"):
-        devicefile.read(base, "a.toml")
+        reader.read(base, "a.toml")
     with pytest.raises(DeviceError, match="solid 'A', polygon: its edges 0 and 2 cross each other at"):
-        devicefile.read(base + "polygon = [[0, 0], [1, 1], [1, 0], [0, 1]]\nz = [0, 1]\n", "a.toml")
-    square = devicefile.read(base + "polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\nz = [0, 1]\n", "a.toml")
-    box = devicefile.read(base + "box = { x = [0, 1], y = [0, 1], z = [0, 1] }\n", "a.toml")
+        reader.read(base + "polygon = [[0, 0], [1, 1], [1, 0], [0, 1]]\nz = [0, 1]\n", "a.toml")
+    square = reader.read(base + "polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\nz = [0, 1]\n", "a.toml")
+    box = reader.read(base + "box = { x = [0, 1], y = [0, 1], z = [0, 1] }\n", "a.toml")
     assert square.contact_faces()["a"].area == pytest.approx(box.contact_faces()["a"].area)
     grids = [each.features.grid([each.features.faces(k) for k in range(3)], 2) for each in (square, box)]
     assert not grids[0].cuts
@@ -352,9 +350,9 @@ def test_new_writes_what_a_layout_says(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     written(tmp_path, drawing())
     runner = CliRunner()
-    told = runner.invoke(cli.app, ["new", "mine", "--gds", "valve.gds"])
+    told = runner.invoke(app.app, ["new", "mine", "--gds", "valve.gds"])
     assert told.exit_code == 0 and "fill in what is ?, then thermospin check mine.toml" in told.stdout
-    broken = runner.invoke(cli.app, ["check", "mine.toml"])
+    broken = runner.invoke(app.app, ["check", "mine.toml"])
     assert broken.exit_code == 2
     assert broken.stderr.count("thickness: got") == 2 and broken.stderr.count("material: got '?'") == 2
     text = Path("mine.toml").read_text()
@@ -363,11 +361,11 @@ def test_new_writes_what_a_layout_says(tmp_path: Path, monkeypatch: pytest.Monke
     Path("mine.toml").write_text(text.replace("\ndrape = true", "\ndrape = true\nmagnet = true", 1))
     device = load("mine.toml")
     assert device.magnets == ("FM1", "FM2") and {c.name: c.face for c in device.contacts} == {"I+": "y+", "V+": "x+"}
-    checked = runner.invoke(cli.app, ["check", "mine.toml", "--picture", "mine.png"])
+    checked = runner.invoke(app.app, ["check", "mine.toml", "--picture", "mine.png"])
     assert checked.exit_code == 0 and "No faults." in checked.stdout and Path("mine.png").stat().st_size > 10_000
-    again = runner.invoke(cli.app, ["new", "mine"])
+    again = runner.invoke(app.app, ["new", "mine"])
     assert again.exit_code == 2 and "is there already" in again.stderr
 
 
 def test_new_writes_a_device_that_has_no_faults() -> None:
-    assert devicefile.read(newfile.blank("first"), "first.toml").experiments["thermal"].current == ("1", "2")
+    assert reader.read(new.blank("first"), "first.toml").experiments["thermal"].current == ("1", "2")

@@ -16,16 +16,15 @@ import pytest
 from matplotlib import colors, image
 from typer.testing import CliRunner
 
-from thermospin.cli import app as cli
-from thermospin.data import experiment_file as sweepfile
-from thermospin.data import lockin, regression
+from thermospin.cli import app
+from thermospin.data import experiment_file, lockin, regression
 from thermospin.data import rows as data
 from thermospin.data.experiment_file import Sweeps, Trace
-from thermospin.data.lockin import measure
+from thermospin.data.lockin import reduce
 from thermospin.data.rows import DataError
 from thermospin.device.device import Device
 from thermospin.device.reader import load
-from thermospin.report import figures as plotting
+from thermospin.report import figures
 
 TRUTH = {
     "P": {"R1": 2.0, "R2": -24.0, "R3": -4000.0, "R4": 3e5},
@@ -83,7 +82,7 @@ def test_signals_come_back_with_calibrated_bars_and_correlations() -> None:
     """Mean of chi2 over 60 data sets: 4 rows, +- 4 sqrt(2*4/60); Birge's factor may only widen."""
     found, spread = [], []
     for seed in range(60):
-        measured = measure(Sweeps(tuple(all_traces(np.random.default_rng(seed)))))
+        measured = reduce(Sweeps(tuple(all_traces(np.random.default_rng(seed)))))
         assert [row.signal for row in measured.rows] == ["R1.baseline", "R1.spin", "R2.baseline", "R2.spin"]
         assert {row.signal for row in measured.higher} > {"R3.baseline", "R4.baseline"}
         pulls = np.array([(row.value - expected(row.signal)) / row.std for row in measured.rows])
@@ -96,7 +95,7 @@ def test_signals_come_back_with_calibrated_bars_and_correlations() -> None:
 
 def test_r3_of_the_third_harmonic_needs_one_current() -> None:
     traces = [trace(np.random.default_rng(1), 1e-3, harmonics=(1, 3), up=up) for up in (True, False)]
-    measured = measure(Sweeps(tuple(traces)))
+    measured = reduce(Sweeps(tuple(traces)))
     (third,) = (row for row in measured.higher if row.signal == "R3.baseline")
     assert third.value == pytest.approx(expected("R3.baseline"), abs=5 * third.std)
     (first,) = (row for row in measured.rows if row.signal == "R1.baseline")
@@ -105,7 +104,7 @@ def test_r3_of_the_third_harmonic_needs_one_current() -> None:
 
 def test_a_gain_that_is_known_to_a_part_correlates_all_signals() -> None:
     traces = tuple(all_traces(np.random.default_rng(2)))
-    exact, loose = measure(Sweeps(traces)), measure(Sweeps(traces, gain_std=0.02))
+    exact, loose = reduce(Sweeps(traces)), reduce(Sweeps(traces, gain_std=0.02))
     for one, other in zip(exact.rows, loose.rows, strict=True):
         assert other.std == pytest.approx(math.hypot(one.std, 0.02 * abs(one.value)))
     # Both baselines are known far better than the gain: their ratio is what they know.
@@ -116,11 +115,11 @@ def test_a_sweep_whose_step_is_lost_borrows_the_switching_fields() -> None:
     rng = np.random.default_rng(3)
     strong = all_traces(rng)
     weak = trace(rng, 0.5e-3, noise=3e-6)
-    measured = measure(Sweeps((*strong, weak)))
+    measured = reduce(Sweeps((*strong, weak)))
     assert [each.borrowed for each in measured.sweeps] == [False] * 6 + [True]
     assert any("1 of 7 sweeps show no clear step" in note for note in measured.notes)
     assert ["(" in line for line in measured.words()[2:9]] == [False] * 6 + [True], "in brackets: borrowed"
-    alone = measure(Sweeps(tuple(strong)))
+    alone = reduce(Sweeps(tuple(strong)))
     for one, other in zip(alone.rows, measured.rows, strict=True):
         assert abs(one.value - other.value) < 4 * max(one.std, other.std)
 
@@ -128,17 +127,17 @@ def test_a_sweep_whose_step_is_lost_borrows_the_switching_fields() -> None:
 def test_a_sweep_that_should_switch_and_does_not_is_left_out() -> None:
     rng = np.random.default_rng(4)
     good = [trace(rng, current, up=up) for current in CURRENTS for up in (True, False)]
-    measured = measure(Sweeps((*good, trace(rng, 1e-3, switches=False))))
+    measured = reduce(Sweeps((*good, trace(rng, 1e-3, switches=False))))
     assert measured.sweeps[-1].switch is None and "should step by" in measured.sweeps[-1].why
     assert any("is not used" in note for note in measured.notes)
-    assert [r.value for r in measured.rows] == [r.value for r in measure(Sweeps(tuple(good))).rows]
+    assert [r.value for r in measured.rows] == [r.value for r in reduce(Sweeps(tuple(good))).rows]
 
 
 def test_repeats_that_disagree_widen_the_bars_and_are_told() -> None:
     rng = np.random.default_rng(5)
     good = all_traces(rng)
     moved = all_traces(rng, factor=1.01)
-    one, both = measure(Sweeps(tuple(good))), measure(Sweeps((*good, *moved)))
+    one, both = reduce(Sweeps(tuple(good))), reduce(Sweeps((*good, *moved)))
     assert both.rows[0].std > 5 * one.rows[0].std
     assert any("standard deviations apart at the same current" in note for note in both.notes)
     assert any("standard deviations are wider by" in note for note in both.notes)
@@ -151,20 +150,20 @@ def test_a_factor_of_root_two_between_files_or_harmonics_is_an_error() -> None:
         (2.0, "a factor 2, as between"),
     ):
         with pytest.raises(DataError) as caught:
-            measure(Sweeps((*all_traces(rng), *all_traces(rng, source="b.csv", factor=factor))))
+            reduce(Sweeps((*all_traces(rng), *all_traces(rng, source="b.csv", factor=factor))))
         assert words in str(caught.value)
     traces = [trace(rng, current, harmonics=(1, 2, 3), up=up) for current in CURRENTS for up in (True, False)]
-    measure(Sweeps(tuple(traces)))
+    reduce(Sweeps(tuple(traces)))
     third = [
         Trace(t.label, t.experiment, t.current, t.field, {**t.voltages, 3: math.sqrt(2) * t.voltages[3]}, 0, t.source)
         for t in traces
     ]
     with pytest.raises(DataError, match=r"R3 from V1 .* a factor sqrt\(2\)"):
-        measure(Sweeps(tuple(third)))
+        reduce(Sweeps(tuple(third)))
 
 
 def test_a_harmonic_that_was_not_measured_is_told() -> None:
-    measured = measure(Sweeps(tuple(all_traces(np.random.default_rng(1), harmonics=(1,)))))
+    measured = reduce(Sweeps(tuple(all_traces(np.random.default_rng(1), harmonics=(1,)))))
     assert {row.harmonic for row in measured.rows} == {1}
     assert any("V2 was not measured, so that nothing is known of R2" in note for note in measured.notes)
 
@@ -173,14 +172,14 @@ def test_files_in_other_units_and_swapped_harmonics_are_errors() -> None:
     rng = np.random.default_rng(8)
     usual, small = all_traces(rng), all_traces(rng, source="b.csv", factor=1e-3)
     with pytest.raises(DataError, match=r"R1 of b.csv is 0.001 times that of a.csv: a power of ten; look at the units"):
-        measure(Sweeps((*usual, *small)))
+        reduce(Sweeps((*usual, *small)))
     swapped = [dataclasses.replace(each, voltages={1: each.voltages[2], 2: each.voltages[1]}) for each in usual]
     with pytest.raises(DataError, match=r"V1 grows with the current to the power 1.9\d, V2 to 0.9\d, expected 1 and 2"):
-        measure(Sweeps(tuple(swapped)))
+        reduce(Sweeps(tuple(swapped)))
 
 
 def test_switching_fields_come_back_with_bars_that_noise_widens() -> None:
-    clear = measure(Sweeps((trace(np.random.default_rng(9), 1e-3), trace(np.random.default_rng(9), 1e-3, up=False))))
+    clear = reduce(Sweeps((trace(np.random.default_rng(9), 1e-3), trace(np.random.default_rng(9), 1e-3, up=False))))
     (first, std), (second, _) = clear.sweeps[0].switching_fields or ()
     # Between 14 and 16 and between 34 and 36 mT: points are 2 mT apart, sqrt(12) is that of a uniform distribution.
     assert (first, second) == pytest.approx((15e-3, 35e-3)) and std == pytest.approx(2e-3 / math.sqrt(12))
@@ -190,7 +189,7 @@ def test_switching_fields_come_back_with_bars_that_noise_widens() -> None:
 def test_the_shipped_sweeps_hold_their_truth(device: Device) -> None:
     """chi2 of all rows against what they were made of: 8 rows, below 26 with a probability of 0.999."""
     measured = lockin.load("slachter2010-sweeps", device)
-    text = sweepfile.shipped()["slachter2010-sweeps"].with_suffix(".truth.json").read_text(encoding="utf-8")
+    text = experiment_file.shipped()["slachter2010-sweeps"].with_suffix(".truth.json").read_text(encoding="utf-8")
     truth = json.loads(text)["signals"]
     pulls = np.array(
         [(row.value - truth[row.experiment][f"R{row.harmonic}"][row.part]) / row.std for row in measured.rows]
@@ -206,7 +205,7 @@ def test_the_command_writes_table_signals_numbers_and_picture(tmp_path: Path, de
     place(tmp_path)
     names = [str(tmp_path / name) for name in ("out.csv", "out.json", "out.png")]
     options = [each for pair in zip(("--csv", "--json", "--picture"), names, strict=True) for each in pair]
-    done = CliRunner().invoke(cli.app, ["sweeps", "slachter2010", str(tmp_path / "sweeps.toml"), *options])
+    done = CliRunner().invoke(app.app, ["sweeps", "slachter2010", str(tmp_path / "sweeps.toml"), *options])
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0] == "thermal, a.csv" and lines[1].split() == HEADINGS and len(lines) > 12
@@ -221,7 +220,7 @@ def test_the_command_writes_table_signals_numbers_and_picture(tmp_path: Path, de
 
 def test_the_command_tells_all_faults_and_no_traceback(tmp_path: Path) -> None:
     place(tmp_path, HEAD.replace("phase = -90", "phase = 3").replace('"thermal"', '"thermall"'))
-    done = CliRunner().invoke(cli.app, ["sweeps", "slachter2010", str(tmp_path / "sweeps.toml")])
+    done = CliRunner().invoke(app.app, ["sweeps", "slachter2010", str(tmp_path / "sweeps.toml")])
     assert done.exit_code == 2 and "Traceback" not in done.output
     assert "did you mean 'thermal'" in done.stderr and "got 3, where harmonic 2" in done.stderr
 
@@ -229,7 +228,7 @@ def test_the_command_tells_all_faults_and_no_traceback(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- files
 
 HEADINGS = "mA rms field AP from [mT] to [mT] V1 in P [nV] P - AP [nV] V2 in P [nV] P - AP [nV]".split()
-DIRECTIONS = [colors.to_rgb(plotting._UP), colors.to_rgb(plotting._DOWN)]
+DIRECTIONS = [colors.to_rgb(figures._UP), colors.to_rgb(figures._DOWN)]
 
 HEAD = """
 current_is = "rms"
@@ -273,7 +272,7 @@ def place(folder: Path, toml: str = HEAD, table: str | bytes | None = None) -> P
 
 
 def test_a_file_of_several_currents_is_read(device: Device, tmp_path: Path) -> None:
-    sweeps = sweepfile.load(place(tmp_path), device)
+    sweeps = experiment_file.load(place(tmp_path), device)
     assert [round(each.current, 9) for each in sweeps.traces] == list(CURRENTS)
     measured = lockin.load(tmp_path / "sweeps.toml", device)
     assert len(measured.sweeps) == 6 and measured.rows[0].value == pytest.approx(expected("R1.baseline"), rel=1e-3)

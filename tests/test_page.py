@@ -21,7 +21,7 @@ from thermospin.inference import uncertainty
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.result import FitResult
-from thermospin.report import html as page
+from thermospin.report import html
 
 NAMES = ("zeta", "Py.S_s")
 MATRIX = np.array([[1.0, 0.3e5], [0.2, 1.0e5], [0.5, -0.4e5]])
@@ -51,11 +51,11 @@ def written(result: FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("page")
     device = load("slachter2010")
     (folder / "data.csv").write_text("experiment\n")
-    page.write(
+    html.write(
         folder / "fit.html",
         result,
         [dataclasses.replace(device, name="<script>alert(1)</script>")],
-        page.Findings(profile=uncertainty.profile(result), budget=uncertainty.budget(result)),
+        html.Findings(profile=uncertainty.profile(result), budget=uncertainty.budget(result)),
         sources=[folder / "data.csv", "slachter2010"],
         command="thermospin fit 'a & b'",
         notes=["5 < 6"],
@@ -118,13 +118,13 @@ def test_the_page_is_whole_and_needs_nothing_else(written: Path) -> None:
 def test_a_fit_that_did_not_converge_says_so_at_the_top(result: FitResult, written: Path, tmp_path: Path) -> None:
     assert "not to be trusted" not in written.read_text(encoding="utf-8")
     failed = dataclasses.replace(result, converged=False, message="stopped short")
-    page.write(tmp_path / "fit.html", failed, [])
+    html.write(tmp_path / "fit.html", failed, [])
     text = (tmp_path / "fit.html").read_text(encoding="utf-8")
     assert "The fit did not converge: stopped short." in text
 
 
 def test_the_csv_has_units_and_every_number(result: FitResult, tmp_path: Path) -> None:
-    page.write_csv(tmp_path / "fit.csv", result)
+    html.write_csv(tmp_path / "fit.csv", result)
     rows = list(csv.reader((tmp_path / "fit.csv").read_text(encoding="utf-8").splitlines()))
     assert rows[0][:3] == ["Signal", "Measured", "Std"] and rows[1][1] == "V/A^n"
     assert rows[2][0] == "thermal R2.spin" and float(rows[2][1]) == 1.3 and float(rows[2][3]) == 0.05

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from thermospin.data.rows import Row
-from thermospin.inference import nuts as chains
-from thermospin.inference import posterior
+from thermospin.inference import nuts, posterior
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import Misfit, Prior
 from thermospin.inference.parameters import Parameter
@@ -126,7 +125,7 @@ def test_chains_that_were_stopped_go_on_to_the_same_draws(tmp_path: Path, monkey
     options: dict[str, Any] = {"draws": 60, "warmup": 50}
     emulator = posterior.emulate(fitted())
     whole = posterior.sample(fitted(), emulator=emulator, **options)
-    path, written, write = tmp_path / "chains", [0], chains.write_arrays
+    path, written, write = tmp_path / "chains", [0], nuts.write_arrays
 
     def stopped(*arguments: Any) -> None:
         write(*arguments)
@@ -134,7 +133,7 @@ def test_chains_that_were_stopped_go_on_to_the_same_draws(tmp_path: Path, monkey
         if written[0] == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(chains, "write_arrays", stopped)
+    monkeypatch.setattr(nuts, "write_arrays", stopped)
     told: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         posterior.sample(fitted(), emulator=emulator, keep=path, **options)

@@ -12,13 +12,12 @@ import pytest
 from helpers import devices
 from helpers.problems import PATCHES, Block, patchwork
 from thermospin import grid as grids
-from thermospin import model as models
-from thermospin import operators
-from thermospin.accuracy import adapt as refine
+from thermospin import model, operators
+from thermospin.accuracy import adapt
 from thermospin.base import quadrature
 from thermospin.base.lines import graded_lines
 from thermospin.operators import Discretisation
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 NM = 1e-9
 
@@ -97,7 +96,7 @@ def test_lines_go_where_the_indicator_is_and_stay_on_faces(order, cells):
     found = [np.full(len(lines) - 1, 1e-6) for lines in grid.lines]
     place = int(np.argmax(np.diff(grid.lines[0])))
     found[0][place] = 1.0
-    new = refine.redistributed(device.features, grid, found, cells)
+    new = adapt.redistributed(device.features, grid, found, cells)
     assert 0.4 * cells < new.cells <= cells
     for axis in range(3):
         assert np.isin(device.features.faces(axis), new.lines[axis]).all()
@@ -106,7 +105,7 @@ def test_lines_go_where_the_indicator_is_and_stay_on_faces(order, cells):
         for low, high in itertools.pairwise(faces):
             inside = widths[(new.lines[axis][:-1] >= low) & (new.lines[axis][1:] <= high)]
             ratio = inside[1:] / inside[:-1]
-            assert np.all(np.maximum(ratio, 1 / ratio) < 1.5 * (1 + refine.GROWTH[order]))
+            assert np.all(np.maximum(ratio, 1 / ratio) < 1.5 * (1 + adapt.GROWTH[order]))
     widths, middles = np.diff(new.lines[0]), (new.lines[0][1:] + new.lines[0][:-1]) / 2
     spiked = (middles > grid.lines[0][place]) & (middles < grid.lines[0][place + 1])
     assert np.sum(spiked) >= 4 and np.sum(~spiked) < 3 * len(grid.lines[0])
@@ -117,7 +116,7 @@ def test_what_no_signal_needs_is_still_refined_in_the_end():
     grid = grids.choose(device.features, 2, 150)
     found = [np.zeros(len(lines) - 1) for lines in grid.lines]
     found[0][0] = 1.0
-    new = refine.redistributed(device.features, grid, found, 20_000)
+    new = adapt.redistributed(device.features, grid, found, 20_000)
     assert 2_000 < new.cells <= 20_000, "cells shrink by a bounded factor at a time"
     assert len(new.lines[1]) > len(grid.lines[1])
 
@@ -133,7 +132,7 @@ def stack():
 
 @pytest.fixture(scope="module")
 def adapted(stack):
-    return refine.adapt(stack, cells=40, order=2)
+    return adapt.adapt(stack, cells=40, order=2)
 
 
 def test_a_grid_for_a_layered_bar_has_its_lines_along_it(stack, adapted):
@@ -145,8 +144,8 @@ def test_a_grid_for_a_layered_bar_has_its_lines_along_it(stack, adapted):
 def test_its_signals_are_better_than_on_the_grid_of_the_rule_with_more_cells(stack, adapted):
     exact = devices.bar_signals(stack)
     (name,) = stack.experiments
-    rule = models.build(stack, cells=120, order=2)
-    plain = signals.measure(rule)
+    rule = model.build(stack, cells=120, order=2)
+    plain = evaluate.measure(rule)
     assert rule.cells > 2 * adapted.model.cells
     for harmonic, part in (("R1", "spin"), ("R2", "spin"), ("R2", "baseline")):
         value = exact[harmonic][part]
@@ -156,7 +155,7 @@ def test_its_signals_are_better_than_on_the_grid_of_the_rule_with_more_cells(sta
 
 
 def test_a_tolerance_is_met_and_true(stack):
-    result = refine.adapt(stack, tolerance=0.01, order=3)
+    result = adapt.adapt(stack, tolerance=0.01, order=3)
     exact = devices.bar_signals(stack)
     (name,) = stack.experiments
     assert result.met and not result.rests
@@ -172,8 +171,8 @@ def test_a_tolerance_is_met_and_true(stack):
 
 
 def test_a_tolerance_out_of_reach_is_said_to_be_missed(stack, monkeypatch):
-    monkeypatch.setattr(refine, "MOST_UNKNOWNS", 1000)
-    result = refine.adapt(stack, tolerance=1e-6, order=2)
+    monkeypatch.setattr(adapt, "MOST_UNKNOWNS", 1000)
+    result = adapt.adapt(stack, tolerance=1e-6, order=2)
     assert not result.met and result.model.unknowns < 1000
     assert result.path[-1].worst[1] > 1e-6
 
@@ -181,7 +180,7 @@ def test_a_tolerance_out_of_reach_is_said_to_be_missed(stack, monkeypatch):
 def test_a_signal_that_is_not_there_takes_no_lines(stack):
     """Without polarisation and S_s there is no spin signal: what is left of it is rounding."""
     plain = devices.with_materials(stack, Fe={"P": 0.0, "S_s": 0.0}, Ni={"P": 0.0, "S_s": 0.0})
-    result = refine.adapt(plain, cells=40, order=2)
+    result = adapt.adapt(plain, cells=40, order=2)
     (name,) = plain.experiments
     assert set(result.rests) == {f"{name} R1.spin", f"{name} R2.spin"}
     assert any("R1.spin did not choose" in line for line in result.words())
@@ -190,8 +189,8 @@ def test_a_signal_that_is_not_there_takes_no_lines(stack):
 def test_states_without_an_antiparallel_one_are_served_each_by_itself(stack):
     (experiment,) = stack.experiments.values()
     other = dataclasses.replace(experiment, states={"up": {}, "down": {"F2": -1}})
-    assert refine.parts_of(other, 1) == ["R1.up", "R1.down"]
-    assert refine.parts_of(experiment, 2) == ["R1.baseline", "R1.spin", "R2.baseline", "R2.spin"]
+    assert adapt.parts_of(other, 1) == ["R1.up", "R1.down"]
+    assert adapt.parts_of(experiment, 2) == ["R1.baseline", "R1.spin", "R2.baseline", "R2.spin"]
 
 
 @pytest.mark.parametrize(
@@ -206,4 +205,4 @@ def test_states_without_an_antiparallel_one_are_served_each_by_itself(stack):
 )
 def test_what_makes_no_sense_is_refused(stack, arguments, text):
     with pytest.raises(ValueError, match=text):
-        refine.adapt(stack, **arguments)
+        adapt.adapt(stack, **arguments)

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from thermospin.data import experiment_file as sweepfile
-from thermospin.data import regression
+from thermospin.data import experiment_file, regression
 from thermospin.data.switching import Levels
 
 CURRENTS = (0.5e-3, 0.75e-3, 1.0e-3, 1.25e-3, 1.5e-3)
@@ -21,7 +20,7 @@ def test_the_terms_of_each_harmonic_are_the_fourier_components_of_the_polynomial
     current, t = 1.3, np.arange(4096) / 4096 * 2 * np.pi
     i = math.sqrt(2) * current * np.sin(t)
     for power in (1, 2, 3, 4):
-        for n, phase in sweepfile.PHASES.items():
+        for n, phase in experiment_file.PHASES.items():
             reference = np.sin(n * t + np.radians(phase))
             measured = math.sqrt(2) * np.mean(i**power * reference)
             # Means over equal steps are exact for trigonometric polynomials of a degree below their number.
@@ -66,7 +65,7 @@ def pulls(count: int, nonlinear: float, size: float | None, noise: float = NOISE
     out = []
     for seed in range(count):
         rng = np.random.default_rng(seed)
-        R3, R4 = sweepfile.NONLINEAR * rng.standard_normal(2) if size is None else (size, size)
+        R3, R4 = experiment_file.NONLINEAR * rng.standard_normal(2) if size is None else (size, size)
         names, values, covariance, _ = regression.regress(levels(rng, R3, R4, noise=noise), nonlinear)
         found = dict(zip(names, zip(values, np.sqrt(np.diag(covariance)), strict=True), strict=True))
         wanted = [(n, part) for n in (1, 2) for part in ("baseline", "spin")]
@@ -77,7 +76,7 @@ def pulls(count: int, nonlinear: float, size: float | None, noise: float = NOISE
 @pytest.mark.parametrize("noise", [NOISE, 100 * NOISE])
 def test_bars_hold_whatever_r3_and_r4_are_within_what_is_allowed(noise: float) -> None:
     """200 data sets: the spread of pulls is known to 1/sqrt(400) = 5 %, and Birge's factor widens bars by a few."""
-    found = pulls(200, sweepfile.NONLINEAR, None, noise)
+    found = pulls(200, experiment_file.NONLINEAR, None, noise)
     assert np.all(np.abs(np.std(found, axis=0) - 1) < 0.25), np.std(found, axis=0)
     assert np.all(np.abs(np.mean(found, axis=0)) < 4 / math.sqrt(200))
 
@@ -85,7 +84,7 @@ def test_bars_hold_whatever_r3_and_r4_are_within_what_is_allowed(noise: float) -
 def test_to_leave_out_what_is_too_small_to_be_seen_would_bias() -> None:
     """R4 of half a percent is lost in this noise, and R2 is off by several of the bars that take it for 0."""
     noise, size = 2e-8, 0.005
-    assert np.all(np.abs(np.mean(pulls(100, sweepfile.NONLINEAR, size, noise), axis=0)) < 0.75)
+    assert np.all(np.abs(np.mean(pulls(100, experiment_file.NONLINEAR, size, noise), axis=0)) < 0.75)
     assert np.max(np.abs(np.mean(pulls(100, 0.0, size, noise), axis=0))) > 3
 
 

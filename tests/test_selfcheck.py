@@ -8,16 +8,14 @@ import pytest
 
 from helpers import devices
 from thermospin import model as models
-from thermospin.accuracy import error_bars as accuracy
-from thermospin.accuracy import self_check as selfcheck
-from thermospin.signals import evaluate as signals
-from thermospin.signals import ladders as harmonics
+from thermospin.accuracy import error_bars, self_check
+from thermospin.signals import evaluate, ladders
 
 
 @pytest.fixture(scope="module")
-def found() -> selfcheck.SelfCheck:
+def found() -> self_check.SelfCheck:
     device = devices.lateral("thermal")
-    return selfcheck.self_check(models.build(device, cells=250, order=2))
+    return self_check.self_check(models.build(device, cells=250, order=2))
 
 
 def test_reciprocity_holds_to_the_error_of_the_fields(found):
@@ -30,13 +28,13 @@ def test_reciprocity_holds_to_the_error_of_the_fields(found):
 def test_reciprocity_sees_a_probe_that_is_not_the_adjoint_s(monkeypatch):
     """The control: what is read is a thousandth more than what the adjoint was driven by."""
     made = models.build(devices.lateral("thermal"), cells=250, order=2)
-    fields = signals.evaluate(made, {}, [("thermal", "R1.P")]).fields["thermal"]
+    fields = evaluate.evaluate(made, {}, [("thermal", "R1.P")]).fields["thermal"]
     experiment = made.device.experiments["thermal"]
-    ports = harmonics.ports_of(made, experiment)
+    ports = ladders.ports_of(made, experiment)
     wrong = dataclasses.replace(ports, probe=1.001 * ports.probe)
-    monkeypatch.setattr(harmonics, "ports_of", lambda model, experiment: wrong)
-    found = selfcheck._exchange(made, experiment, fields)
-    assert found == pytest.approx(1e-3, rel=2e-3) and found > selfcheck.RECIPROCITY
+    monkeypatch.setattr(ladders, "ports_of", lambda model, experiment: wrong)
+    found = self_check._exchange(made, experiment, fields)
+    assert found == pytest.approx(1e-3, rel=2e-3) and found > self_check.RECIPROCITY
 
 
 def test_a_fault_of_reciprocity_is_told_and_fails(found):
@@ -64,9 +62,9 @@ def test_it_says_in_words_how_good_every_signal_is(found):
     ],
 )
 def test_the_verdict_goes_by_the_error_bars(found, relative, passed, text):
-    errors = accuracy.Errors(
-        grid=accuracy._each(lambda value: relative * abs(value), [found.signals.experiments]),
-        solver=accuracy._each(lambda value: 0.0, [found.signals.experiments]),
+    errors = error_bars.Errors(
+        grid=error_bars._each(lambda value: relative * abs(value), [found.signals.experiments]),
+        solver=error_bars._each(lambda value: 0.0, [found.signals.experiments]),
         limit=found.signals.errors.limit,
         limit_error=found.signals.errors.limit_error,
     )
@@ -77,7 +75,7 @@ def test_the_verdict_goes_by_the_error_bars(found, relative, passed, text):
 
 def test_a_signal_that_is_zero_is_not_judged(found):
     parts = {"thermal": {"R1": {"P": 1.0, "AP": 1.0, "baseline": 1.0, "spin": 0.0}}}
-    ten = accuracy._each(lambda value: 0.01, [parts])
-    errors = signals.Errors(grid=ten, solver=ten, limit=ten, limit_error=ten)
+    ten = error_bars._each(lambda value: 0.01, [parts])
+    errors = evaluate.Errors(grid=ten, solver=ten, limit=ten, limit_error=ten)
     made = dataclasses.replace(found, signals=dataclasses.replace(found.signals, experiments=parts, errors=errors))
     assert made.passed and "R1.spin" not in "\n".join(made.words())

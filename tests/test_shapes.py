@@ -12,11 +12,10 @@ from helpers.devices import MATERIALS, VALVE
 from thermospin import inverse
 from thermospin.accuracy.sensitivity import sensitivity
 from thermospin.data.rows import Row
-from thermospin.device import reader as devicefile
+from thermospin.device import reader
 from thermospin.inference import uncertainty
 from thermospin.model import Model
-from thermospin.signals import dimension_slopes as shapes
-from thermospin.signals import evaluate as signals
+from thermospin.signals import dimension_slopes, evaluate
 
 TIGHT = 1e-12
 WANTED = [(e, f"R{n}.{part}") for e in ("local", "across") for n in (1, 2) for part in ("baseline", "spin")]
@@ -24,11 +23,11 @@ WANTED = [(e, f"R{n}.{part}") for e in ("local", "across") for n in (1, 2) for p
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=2)
+    return evaluate.build(reader.read(VALVE, "valve.toml"), cells=300, order=2)
 
 
 def values(model: Model, **lengths: float) -> np.ndarray:
-    return signals.evaluate(model.moved(lengths), {}, WANTED, tolerance=TIGHT).values
+    return evaluate.evaluate(model.moved(lengths), {}, WANTED, tolerance=TIGHT).values
 
 
 def central(model: Model, name: str, relative: float) -> np.ndarray:
@@ -43,7 +42,7 @@ def test_derivatives_are_those_of_the_moving_grid(model: Model, name: str) -> No
 
     That scale is not the slope, which may cancel, but signal/dimension. The solver's is 1e-12/h^1.
     """
-    found = signals.evaluate(model, {}, WANTED, [name], tolerance=TIGHT)
+    found = evaluate.evaluate(model, {}, WANTED, [name], tolerance=TIGHT)
     expected = (4 * central(model, name, 1e-2) - central(model, name, 2e-2)) / 3
     scale = np.abs(found.values) / model.device.lengths()[name]
     assert np.all(np.abs(found.jacobian[:, 0] - expected) < 1e-6 * np.maximum(scale, np.abs(expected)))
@@ -52,9 +51,9 @@ def test_derivatives_are_those_of_the_moving_grid(model: Model, name: str) -> No
 
 def test_a_port_that_grows_unevenly_matters(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: without what the contacts' vectors change by, the derivative is off."""
-    right = signals.evaluate(model, {}, WANTED, ["width"], tolerance=TIGHT).jacobian[:, 0]
-    monkeypatch.setattr(shapes, "_add_ports", lambda *_: None)
-    wrong = signals.evaluate(model, {}, WANTED, ["width"], tolerance=TIGHT).jacobian[:, 0]
+    right = evaluate.evaluate(model, {}, WANTED, ["width"], tolerance=TIGHT).jacobian[:, 0]
+    monkeypatch.setattr(dimension_slopes, "_add_ports", lambda *_: None)
+    wrong = evaluate.evaluate(model, {}, WANTED, ["width"], tolerance=TIGHT).jacobian[:, 0]
     assert np.max(np.abs(wrong / right - 1)) > 1e-3
 
 
@@ -97,9 +96,9 @@ voltage = ["in", "out"]
 states = { P = {}, AP = {} }
 """
     text += MATERIALS.replace('S = "10 uV/K"', "S = 0")
-    model = signals.build(devicefile.read(text, "wire.toml"), cells=200, order=2)
+    model = evaluate.build(reader.read(text, "wire.toml"), cells=200, order=2)
     names = ["length", "width", "height", "Cu.sigma"]
-    found = signals.evaluate(model, {}, [("main", "R1.P")], names, tolerance=TIGHT)
+    found = evaluate.evaluate(model, {}, [("main", "R1.P")], names, tolerance=TIGHT)
     assert found.values[0] == pytest.approx(200e-9 / (3e7 * 30e-9 * 20e-9), rel=1e-9)
     own = np.array([model.device.numbers()[name] for name in names])
     assert found.jacobian[0] * own / found.values[0] == pytest.approx([1, -1, -1, -1], rel=1e-8)
@@ -110,8 +109,8 @@ def test_a_move_is_undone_and_compiles_nothing(model: Model, caplog: pytest.LogC
     values(model, gap=61e-9)  # whatever there is to compile
     with jax.log_compiles(), caplog.at_level("WARNING"):
         there = model.moved({"gap": 75e-9})
-        after = signals.evaluate(there, {}, WANTED, tolerance=TIGHT).values
-        back = signals.evaluate(there.moved({"gap": 60e-9}), {}, WANTED, tolerance=TIGHT).values
+        after = evaluate.evaluate(there, {}, WANTED, tolerance=TIGHT).values
+        back = evaluate.evaluate(there.moved({"gap": 60e-9}), {}, WANTED, tolerance=TIGHT).values
     assert not [r for r in caplog.records if "Compiling" in r.getMessage()]
     assert np.max(np.abs(after / before - 1)) > 0.01
     assert back == pytest.approx(before, rel=1e-9)
@@ -124,8 +123,8 @@ def test_the_motion_of_the_grid_does_not_leak_into_derivatives() -> None:
     A signal's relative error e changes by about e when a length doubles, so the elasticity by about e; ten times that
     is allowed. Of signals that both grids know to 5 %.
     """
-    device = devicefile.read(VALVE, "valve.toml")
-    own, fine = (sensitivity(signals.build(device, cells=cells, order=2), tolerance=1e-10) for cells in (300, 2400))
+    device = reader.read(VALVE, "valve.toml")
+    own, fine = (sensitivity(evaluate.build(device, cells=cells, order=2), tolerance=1e-10) for cells in (300, 2400))
     error = np.abs(own.values / fine.values - 1)
     known = error < 0.05
     assert known.sum() >= 4
@@ -136,33 +135,33 @@ def test_the_motion_of_the_grid_does_not_leak_into_derivatives() -> None:
 
 
 def test_faces_may_not_pass_each_other() -> None:
-    model = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
+    model = evaluate.build(reader.read(VALVE, "valve.toml"), cells=300, order=1)
     with pytest.raises(ValueError, match="at width = 0.001 nm|faces across y meet|expected low < high"):
         model.moved({"width": -1e-9})
     crossing = VALVE.replace('edge = "width / 2 + rim"', 'edge = "lead - 30 + rim"')
-    model = signals.build(devicefile.read(crossing, "valve.toml"), cells=300, order=1)
+    model = evaluate.build(reader.read(crossing, "valve.toml"), cells=300, order=1)
     with pytest.raises(ValueError, match="at width = 60 nm faces across y meet or pass each other"):
         model.moved({"width": 60e-9})
 
 
 def test_values_on_a_grid_for_other_dimensions_are_refused() -> None:
-    model = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
+    model = evaluate.build(reader.read(VALVE, "valve.toml"), cells=300, order=1)
     with pytest.raises(ValueError, match="gap: is a dimension, which moves the grid; JAX cannot trace it"):
-        jax.eval_shape(lambda gap: signals.predict(model, {"gap": gap}), 60e-9)
-    assert jax.eval_shape(lambda zeta: signals.predict(model, {"zeta": zeta, "gap": 60e-9}), 1.0), "its own is allowed"
+        jax.eval_shape(lambda gap: evaluate.predict(model, {"gap": gap}), 60e-9)
+    assert jax.eval_shape(lambda zeta: evaluate.predict(model, {"zeta": zeta, "gap": 60e-9}), 1.0), "its own is allowed"
     with pytest.raises(ValueError, match="gap: got 70 nm, but the grid was built for 60 nm; move it with model.moved"):
-        signals.evaluate(model, {"gap": 70e-9}, WANTED)
+        evaluate.evaluate(model, {"gap": 70e-9}, WANTED)
     with pytest.raises(ValueError, match="parameter 'gpa' does not exist; did you mean 'gap'"):
-        signals.evaluate(model, {}, WANTED, ["gpa"])
+        evaluate.evaluate(model, {}, WANTED, ["gpa"])
 
 
 def test_a_fit_finds_a_dimension_again() -> None:
     """Data made at gap = 66 nm and zeta = 1.3 on the grid of the fit, moved there: the minimiser's error is left."""
-    device = devicefile.read(VALVE, "valve.toml")
-    model = signals.build(device, cells=300, order=1)
+    device = reader.read(VALVE, "valve.toml")
+    model = evaluate.build(device, cells=300, order=1)
     truth = dataclasses.replace(device.moved({"gap": 66e-9}), zeta=1.3)
     made = model.moved({"gap": 66e-9})
-    found = signals.evaluate(made, {"zeta": 1.3}, WANTED, tolerance=TIGHT).values
+    found = evaluate.evaluate(made, {"zeta": 1.3}, WANTED, tolerance=TIGHT).values
     rows = [Row(e, s, float(v), 0.01 * abs(float(v))) for (e, s), v in zip(WANTED, found, strict=True)]
     result = inverse.fit(model, rows, free=["gap", "zeta"], grid_errors=False)
     assert result.converged
@@ -191,12 +190,12 @@ def test_a_table_of_sensitivities_has_every_parameter_once(model: Model, tmp_pat
 
 def test_a_suggested_device_is_what_a_fit_with_it_gives() -> None:
     """Standard deviations of a fit of both devices, to the minimiser's error; the numbers of the second are exact."""
-    device = devicefile.read(VALVE, "valve.toml")
-    model = signals.build(device, cells=300, order=1)
+    device = reader.read(VALVE, "valve.toml")
+    model = evaluate.build(device, cells=300, order=1)
     free = ["zeta", "Fe.S_s"]
 
     def rows(of: Model, name: str, stds: np.ndarray | None = None) -> list[Row]:
-        found = signals.evaluate(of, {}, WANTED, tolerance=TIGHT).values
+        found = evaluate.evaluate(of, {}, WANTED, tolerance=TIGHT).values
         stds = 0.05 * np.abs(found) if stds is None else stds
         return [
             Row(e, s, float(v), float(std), device=name) for (e, s), v, std in zip(WANTED, found, stds, strict=True)

@@ -17,8 +17,8 @@ from scipy.sparse import csr_array, random_array
 from helpers import traffic
 from helpers.devices import bar
 from thermospin.linear.sparse import Rows
-from thermospin.parallel import sharding as sharded
-from thermospin.signals import evaluate as signals
+from thermospin.parallel import sharding
+from thermospin.signals import evaluate
 
 #: Runs in a process of its own, whose JAX has eight devices: a valve, levels split down to 200 nodes.
 RUN = """
@@ -189,7 +189,7 @@ def test_fewer_cells_than_devices_is_told() -> None:
     system = SimpleNamespace(disc=SimpleNamespace(order=2))
     mesh = SimpleNamespace(shape={"members": 1, "slabs": 4})
     with pytest.raises(ValueError, match="a grid of 3 cells along its longest axis cannot be split over 4 devices"):
-        sharded.shard(system, (5, 7, 3), mesh)  # type: ignore[arg-type]
+        sharding.shard(system, (5, 7, 3), mesh)  # type: ignore[arg-type]
 
 
 def test_sets_are_shared_out_along_the_second_axis(found: dict[str, Any]) -> None:
@@ -201,14 +201,14 @@ def test_sets_are_shared_out_along_the_second_axis(found: dict[str, Any]) -> Non
 
 def test_a_device_of_metal_alone_has_no_other_nodes() -> None:
     """Which leaves a row that is empty; on a mesh of one device, as groups of one have it."""
-    model = signals.build(bar(), cells=60, order=1)
+    model = evaluate.build(bar(), cells=60, order=1)
     (system,) = model.systems.values()
     assert model.disc.nodes_T == model.disc.nodes_V
-    shards = sharded.shard(system, [len(nodes) for nodes in model.grid.nodes], sharded.mesh_of(1))
+    shards = sharding.shard(system, [len(nodes) for nodes in model.grid.nodes], sharding.mesh_of(1))
     systems = {name: dataclasses.replace(system, shards=shards) for name in model.systems}
     split = dataclasses.replace(model, systems=systems)
     wanted = [("pillar", "R1.spin"), ("pillar", "R2.P")]
-    one, other = (signals.evaluate(each, {}, wanted, ["Fe.P"]) for each in (model, split))
+    one, other = (evaluate.evaluate(each, {}, wanted, ["Fe.P"]) for each in (model, split))
     np.testing.assert_allclose(other.values, one.values, rtol=1e-9)
     assert abs(one.values[0]) > 0
 
@@ -220,15 +220,15 @@ def test_more_devices_than_there_are_is_told(found: dict[str, Any]) -> None:
 def test_a_matrix_comes_back_from_its_rows() -> None:
     rng = np.random.default_rng(0)
     matrix = csr_array(random_array((40, 30), density=0.2, rng=rng, format="csr"))
-    found = sharded.csr_of(Rows.of(matrix, dtype=float), 30)
+    found = sharding.csr_of(Rows.of(matrix, dtype=float), 30)
     np.testing.assert_array_equal(found.toarray(), matrix.toarray())
 
 
 def test_a_halo_brings_what_is_wanted_from_where_it_is() -> None:
     """Four devices with three nodes each in a row; each wants the neighbours' nearest ones."""
-    places = sharded.Places.of(np.repeat(np.arange(4), 3), 4)
+    places = sharding.Places.of(np.repeat(np.arange(4), 3), 4)
     wanted = [np.array([3]), np.array([2, 6]), np.array([5, 9]), np.array([8])]
-    halo, at = sharded.halo_of(places, wanted)
+    halo, at = sharding.halo_of(places, wanted)
     assert halo.needed == 6 and halo.size == 2
     assert {pair for way in halo.ways for pair in way} == {(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)}
     values = places.stacked(np.arange(12.0))

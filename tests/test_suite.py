@@ -12,7 +12,7 @@ import pytest
 from helpers import bad_solves
 from helpers.suite import CASES, drive_and_probe, joule_and_change, relative_residual
 from thermospin import solve
-from thermospin.geometry import boxes as layout
+from thermospin.geometry import boxes
 from thermospin.signals import diagnosis
 
 TOLERANCE = 1e-10
@@ -117,7 +117,7 @@ def test_wires_that_come_close_do_not_touch(name, kept, pieces):
     cells = plan.metal & (plan.owner != names.index(kept))
     if name == "close-wires":
         cells &= plan.owner != names.index("post")
-    assert layout.label(cells)[1] == pieces
+    assert boxes.label(cells)[1] == pieces
 
 
 def test_no_bad_solve_is_reported_good():

@@ -187,8 +187,8 @@ def test_a_measurement_does_not_refine_the_grid() -> None:
 def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     """A bar of two contacts, R1 = L/(sigma A): its length moved by 10 % moves R1 by 10 %, its thickness by -10 %."""
     from thermospin.device import device as devices
-    from thermospin.device import reader as devicefile
-    from thermospin.signals import evaluate as signals
+    from thermospin.device import reader
+    from thermospin.signals import evaluate
 
     text = """
     length_unit = "nm"
@@ -209,8 +209,8 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     voltage = ["a", "b"]
     states = { P = {} }
     """
-    device = devicefile.read(text, "bar")
-    model = signals.build(device, cells=20, order=1)
+    device = reader.read(text, "bar")
+    model = evaluate.build(device, cells=20, order=1)
     resistance = 300e-9 / (device.materials["Cu"].sigma * 50e-9 * 40e-9)
     data = [Row("bar", "R1.P", resistance, 0.01 * resistance)]
     result = inverse.fit(model, data, free=["Cu.sigma"], grid_errors=False)

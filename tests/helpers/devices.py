@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from thermospin import analytic
-from thermospin.device import reader as devicefile
+from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
 from thermospin.device.parts import Experiment
@@ -173,7 +173,7 @@ states = { P = {} }
 
 def read(text: str) -> Device:
     """The device of a text."""
-    return devicefile.read(text, "text")
+    return reader.read(text, "text")
 
 
 def bar() -> Device:

@@ -24,7 +24,7 @@ from thermospin import grid as grids
 from thermospin import model as models
 from thermospin import operators
 from thermospin.base.lines import merge_close
-from thermospin.device import reader as devicefile
+from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid
@@ -65,7 +65,7 @@ class Case:
     @functools.cached_property
     def device(self) -> Device:
         """The device of the text."""
-        return devicefile.read(self.text, self.name)
+        return reader.read(self.text, self.name)
 
     @property
     def experiment(self) -> Experiment:

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 from thermospin.base.units import readable
-from thermospin.data import experiment_file as sweepfile
-from thermospin.data import regression, switching
+from thermospin.data import experiment_file, regression, switching
 from thermospin.data.experiment_file import FACTORS, SAME, Sweeps, Trace, root_of_two
 from thermospin.data.rows import DataError, Row
 from thermospin.data.switching import Levels, Switch
@@ -127,15 +126,15 @@ def load(path: str | Path, device: Device) -> Measured:
     Raises:
       DataError: with all faults; no sweep that switches is one.
     """
-    sweeps = sweepfile.load(path, device)
+    sweeps = experiment_file.load(path, device)
     try:
-        return measure(sweeps)
+        return reduce(sweeps)
     except DataError as error:
         raise DataError(f"{path}: {fault}" for fault in error.faults) from None
 
 
-def measure(measured: Sweeps) -> Measured:
-    """Levels of every sweep and the signals behind them.
+def reduce(measured: Sweeps) -> Measured:
+    """Reduce sweeps to their levels and the signals behind them.
 
     The gain is one number for all signals, known to `gain_std`: it correlates them.
 

@@ -584,7 +584,7 @@ def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
     """Every field sweep with its two levels, less the parallel one and the drift; a panel for each current.
 
     Args:
-      sweeps: from `lockin.measure`; one without levels is drawn grey, less its median.
+      sweeps: from `lockin.reduce`; one without levels is drawn grey, less its median.
       path: where to write the picture.
     """
     rows = list(dict.fromkeys((each.trace.experiment, n) for each in sweeps for n in sorted(each.trace.voltages)))
