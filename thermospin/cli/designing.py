@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,8 @@ from thermospin.cli import runtime
 from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, DevicesOption, OrderOption
 
 if TYPE_CHECKING:
-    from thermospin.designs.search import Design
+    from thermospin.designs.search import Design, Objective
+    from thermospin.designs.topology import Form
     from thermospin.device.device import Device
 
 
@@ -90,7 +92,9 @@ def design(
         asked, fit = Objective.parse(objective, loaded), None
         if form is not None:
             grid = cells, order, devices
-            _free_form(text, loaded, asked, form, tile, smallest, steps, folder, grid, Path(device).parent, speaks)
+            shape = _free_form(loaded, asked, form, tile, smallest, steps, grid, folder / "journal.jsonl")
+            if speaks:
+                _write_form(shape, form, text, Path(device).parent, folder)
             return
         if data is not None:
             from thermospin.data.rows import load as load_data
@@ -118,64 +122,64 @@ def design(
             _write_design(found, text, Path(device).parent, folder)
 
 
-def _write_design(found: Design, text: str, source: Path, folder: Path) -> None:
-    """Write the files of a design and print its summary."""
-    from thermospin.base.files import atomic_file, write_json
-    from thermospin.device import gds
-    from thermospin.device.edit import with_lengths, with_place
-    from thermospin.report.design_figures import design_picture
-
-    with atomic_file(folder / "device.toml") as file:
-        lengths = {name: found.device.lengths()[name] for name in found.vary}
-        file.write(with_place(with_lengths(text, lengths), source, folder).encode())
-    gds.write(found.device, folder / "layout.gds")
-    write_json(folder / "design.json", found.to_json())
-    design_picture(found, folder / "history.png")
-    for line in found.words():
-        typer.echo(line)
-    typer.echo(f"{folder} has device.toml, layout.gds, design.json and history.png.")
-
-
 def _free_form(
-    text: str,
     device: Device,
-    objective: Any,
+    objective: Objective,
     form: str,
     tile: str | None,
     feature: float | None,
     steps: int,
-    folder: Path,
     grid: tuple[int | None, int, int],
-    source: Path,
-    speaks: bool,
-) -> None:
-    """Design the form of one solid, and write its files."""
-    from thermospin.base.files import atomic_file, write_json
+    journal: Path,
+) -> Form:
+    """Design the form of one solid."""
     from thermospin.base.units import parse
     from thermospin.designs.topology import free_form
-    from thermospin.device import gds
-    from thermospin.device.edit import with_form, with_place
-    from thermospin.report.design_figures import form_picture
 
     if feature is None:
         raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
     size = feature / 2 if tile is None else parse(tile, "length", key="--tile")
     cells, order, devices = grid
     with runtime.Progress() as progress:
-        found = free_form(
+        return free_form(
             device, objective, form, tile=size, feature=feature, steps=steps, cells=cells, order=order,
-            devices=devices, journal=folder / "journal.jsonl", progress=progress,
+            devices=devices, journal=journal, progress=progress,
         )  # fmt: skip
-    if not speaks:
-        return
+
+
+def _write_design(found: Design, text: str, source: Path, folder: Path) -> None:
+    """Write the files of a design by dimensions."""
+    from thermospin.device.edit import with_lengths
+    from thermospin.report.design_figures import design_picture
+
+    lengths = {name: found.device.lengths()[name] for name in found.vary}
+    _write_folder(found, with_lengths(text, lengths), source, folder, design_picture, "history.png")
+
+
+def _write_form(found: Form, form: str, text: str, source: Path, folder: Path) -> None:
+    """Write the files of a design by form."""
+    from thermospin.device.edit import with_form
+    from thermospin.report.design_figures import form_picture
+
+    _write_folder(found, with_form(text, form, found.pieces), source, folder, form_picture, "form.png")
+
+
+def _write_folder(
+    found: Design | Form, text: str, source: Path, folder: Path, draw: Callable[[Any, Path], object], picture: str
+) -> None:
+    """Write a device file, its layout, the numbers and a picture, and print the summary."""
+    from thermospin.base.files import atomic_file, write_json
+    from thermospin.device import gds
+    from thermospin.device.edit import with_place
+
     with atomic_file(folder / "device.toml") as file:
-        file.write(with_place(with_form(text, form, found.pieces), source, folder).encode())
+        file.write(with_place(text, source, folder).encode())
     gds.write(found.device, folder / "layout.gds")
     write_json(folder / "design.json", found.to_json())
-    form_picture(found, folder / "form.png")
+    draw(found, folder / picture)
     for line in found.words():
         typer.echo(line)
-    typer.echo(f"{folder} has device.toml, layout.gds, design.json and form.png.")
+    typer.echo(f"{folder} has device.toml, layout.gds, design.json and {picture}.")
 
 
 def _limits(current: str | None, temperature: str | None, density: str | None) -> Any:

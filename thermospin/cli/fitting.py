@@ -24,6 +24,7 @@ from thermospin.cli.options import (
 
 if TYPE_CHECKING:
     from thermospin.device.device import Device
+    from thermospin.studies import Study
 
 
 def fit(
@@ -117,7 +118,6 @@ def fit(
             json = report = None
         runtime.start_jax()
         from thermospin import studies
-        from thermospin.base.files import write_json
 
         extras = studies.Extras(
             profile=profile,
@@ -137,15 +137,22 @@ def fit(
                 journal=journal,
                 progress=progress,
             )
-        if json is not None:
-            write_json(json, found.to_json())
-        for line in found.words():
-            typer.echo(line)
-        if report is not None:
-            found.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
-            typer.echo(f"The page is {report}, its numbers {report.with_suffix('.csv')}.")
+        _write_study(found, json, report)
         runtime.finish(found.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
         runtime.finish(found.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
+
+
+def _write_study(found: Study, json: Path | None, report: Path | None) -> None:
+    """Print what a fit found, and write its files."""
+    from thermospin.base.files import write_json
+
+    if json is not None:
+        write_json(json, found.to_json())
+    for line in found.words():
+        typer.echo(line)
+    if report is not None:
+        found.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
+        typer.echo(f"The page is {report}, its numbers {report.with_suffix('.csv')}.")
 
 
 def _device_and_data(text: str) -> tuple[str, list[str]]:
