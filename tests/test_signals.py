@@ -26,6 +26,7 @@ from helpers import devices, elements
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import NotConverged
 from thermospin.device.parts import Experiment
+from thermospin.geometry.boxes import Layout
 from thermospin.model import Model
 from thermospin.signals import diagnosis
 from thermospin.signals import evaluate as signals
@@ -523,7 +524,7 @@ def test_the_state_that_failed_is_named_and_diagnosed_with_its_own_signs(thermal
 
 
 def test_metals_that_meet_in_an_edge_are_told_beside_the_cause(thermal, monkeypatch):
-    monkeypatch.setattr(diagnosis, "_edge_pairs", lambda plan: [(0, 1)])
+    monkeypatch.setattr(Layout, "edge_pairs", lambda plan: [(0, 1)])
     with pytest.raises(NotConverged, match="(?m)^also: solids 'base' and 'strip': metals that meet in an edge"):
         measure(thermal, max_steps=1)
 
