@@ -16,7 +16,7 @@ def too_wide(text: str) -> Iterator[int]:
     """Yield the numbers of the lines of prose that are too wide."""
     code = False
     for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith(("```", "$$")):
+        if line.lstrip().startswith("```") or line.count("$$") == 1:
             code = not code
         elif not code and len(line) > WIDTH and not line.startswith("|") and "](" not in line:
             yield number
