@@ -108,6 +108,6 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_contributing_prints_the_order() -> None:
-    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     places = [text.find(f"| `{name}") for name in ORDER]
     assert -1 not in places and places == sorted(places)
