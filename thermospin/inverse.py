@@ -260,7 +260,7 @@ def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
 
 
 def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
-    """What the answers of a model depend on, as text: devices, grids and which signals, not what was measured."""
+    """Describe what the answers of a model depend on: devices, grids and which signals, not what was measured."""
     lines = [[axis.tolist() for axis in each.grid.lines] for each in models]
     wanted = [(row.device, row.experiment, row.signal) for row in rows]
     return repr((__version__, [each.device for each in models], lines, [each.grid.order for each in models], wanted))

@@ -78,12 +78,12 @@ class Model:
 
     @property
     def constitution(self) -> Constitution:
-        """What of the device the map from parameters to coefficients needs."""
+        """The map from parameters to coefficients of this device."""
         metals = tuple(self.device.materials[material].is_metal for material, _ in self.device.domains)
         return Constitution(self.device.domains, metals, self.device.bath)
 
     def outdated(self, parameters: Parameters) -> bool:
-        """Whether a preconditioner for these parameters would be another one; those left out are the device's own."""
+        """Return True if a preconditioner for these parameters would differ; those left out are the device's own."""
         wanted = {**self.parameters, **parameters}
         return any(
             float(wanted[name]) != value for name, value in self.built_for.items() if QUANTITIES[key_of(name)].conducts

@@ -226,7 +226,7 @@ def _between(
 
 
 def cut_geometry(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array, csr_array]:
-    """What cut cells contribute: between neighbouring nodes along x and y, to the segments along z, and to volumes.
+    """Weigh cut cells: between neighbouring nodes along x and y, in the segments along z, and in volumes.
 
     The first two are on the grid of nodes as if it were one of order 1: a row for each pair of neighbours, with the
     cross-section over half their distance [m] by domain. The others are as in `geometry`.
@@ -274,7 +274,7 @@ def cut_geometry(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_ar
 
 
 def geometry(grid: Grid, label: np.ndarray, labels: int) -> tuple[list[csr_array], csr_array]:
-    """What the cells of each label contribute to the weights of segments and nodes of the whole tensor grid.
+    """Sum the cells of each label into the weights of segments and nodes of the whole tensor grid.
 
     Args:
       grid: the grid.
@@ -533,7 +533,7 @@ def _weights(axis: Axis) -> list[float]:
 
 
 def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names domains columns"]:
-    """What v.A u is made of, column by column: v.A u = sum over names and domains of this times `coefficients`' table.
+    """Split v.A u by column: v.A u = sum over names and domains of this times `coefficients`' table.
 
     A is linear in the table, so that one pass over the segments gives the product and all its derivatives. Ordered as
     `COEFFICIENTS`.
@@ -547,7 +547,7 @@ Entries = tuple[dict[str, Array], ...]
 
 
 def power_entries(disc: Discretisation, v: Fields, u: Fields) -> tuple[Entries, Float[Array, "nodes_V columns"]]:
-    """What `power` sums over segments and nodes, the latter for the relaxation, before the geometry weighs it."""
+    """Return what `power` sums over segments and nodes, the latter for the relaxation, before weights."""
     (v_up, v_down, _), (u_up, u_down, _) = split(disc, v), split(disc, u)
 
     def along(axis: Axis) -> dict[str, Array]:
@@ -559,12 +559,12 @@ def power_entries(disc: Discretisation, v: Fields, u: Fields) -> tuple[Entries, 
 
 
 def joule_power(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Float[Array, "names domains columns"]:
-    """What l.q(u, v) times the bath temperature is made of (l is `test`), as `power` does it: Joule heat by T of l."""
+    """Split l.q(u, v) times the bath temperature (l is `test`) as `power` does: Joule heat by T of l."""
     return _by_name(disc, joule_entries(disc, test, u, v))
 
 
 def joule_entries(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Entries:
-    """What `joule_power` sums over segments, before the geometry weighs it."""
+    """Return what `joule_power` sums over segments, before the geometry weighs it."""
     weight = split(disc, test)[2]
 
     def along(axis: Axis) -> dict[str, Array]:
@@ -595,7 +595,7 @@ def _by_name(disc: Discretisation, entries: Entries, relaxation: Array | None = 
 def surplus_power(
     disc: Discretisation, law: Coefficients, v: Fields, u: Fields
 ) -> tuple[Float[Array, "segments columns"], ...]:
-    """What the highest polynomials contribute to v.A u on each segment, for each axis.
+    """Return what the highest polynomials contribute to v.A u on each segment, for each axis.
 
     Along a segment a gradient is a polynomial of degree p - 1. Its highest part is c P_(p-1), P the Legendre
     polynomial, of which the integral of the square is 2/(2p - 1): what is found is that times c_v.G c_u, which says how

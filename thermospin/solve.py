@@ -68,7 +68,7 @@ class System(eqx.Module):
     beside: bool = eqx.field(static=True, default=False)
 
     def everywhere(self, done: Bool[Array, ""]) -> Bool[Array, ""]:
-        """Whether all members are done: a message may wait for every device, so that all take as many steps."""
+        """Return True once all members are done: a message may wait for every device, so all take as many steps."""
         return lax.pmin(done.astype(int), MEMBERS) > 0 if self.beside else done
 
     def total(self, values: Array) -> Array:
@@ -315,7 +315,7 @@ def pcg(
         return jax.tree.map(lambda r, s: r * s, r, scale)
 
     def norms(r: Nodal) -> Array:
-        """Of the scaled residual and of itself, in one sum over devices."""
+        """Return the norms of the scaled residual and of the residual itself, in one sum over devices."""
         return jnp.sqrt(system.total(jnp.stack([_share(each, each) for each in (scaled(r), r)])))
 
     given = _free(system, operators.nodal(system.disc, b))

@@ -46,7 +46,7 @@ class GridChoice:
 
     @property
     def adapted(self) -> bool:
-        """Whether the signals choose the grid."""
+        """True if the signals choose the grid."""
         return self.cells is not None or self.tolerance is not None
 
 

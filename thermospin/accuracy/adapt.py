@@ -101,7 +101,7 @@ class Adapted:
     met: bool
 
     def to_json(self) -> dict[str, Any]:
-        """What `Signals.to_json` gives, and the path."""
+        """Return what `Signals.to_json` returns, and the path."""
         path = [{"cells": each.cells, "unknowns": each.unknowns, "wall_s": each.wall_s} for each in self.path]
         return self.signals.to_json() | {"path": path}
 
@@ -203,7 +203,7 @@ def parts_of(experiment: Experiment, highest: int) -> list[str]:
 def indicators(
     model: Model, evaluation: signals.Evaluation, wanted: Sequence[tuple[str, str]], parameters: Parameters
 ) -> tuple[list[np.ndarray], dict[str, float]]:
-    """What each slab of cells across x, y and z contributes to the relative errors of the signals, up to a factor.
+    """Estimate what each slab of cells across x, y and z adds to the relative errors of the signals, up to a factor.
 
     The sum over k of l_(n-k).A u_k with the highest polynomials of both fields along the axis (`surplus_power`), its
     absolute value summed over the segments of a slab, divided by the signal, and summed over the signals. Signals that

@@ -60,7 +60,7 @@ class Tail:
 
 
 def tail(values: Sequence[float]) -> Tail:
-    """What is left of a sequence of values at the orders 1, 2, ... p on the same grid lines.
+    """Bound what follows a sequence of values at the orders 1, 2, ... p on the same grid lines.
 
     If errors fall like p^-s the last difference d is followed by d rho/(1 - rho), rho = ((p - 1)/p)^s. The bound takes
     the slowest that was seen; where differences fall more slowly yet, or are large, it says that nothing is known.

@@ -36,7 +36,7 @@ class SelfCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether reciprocity holds and some signal is resolved."""
+        """True if reciprocity holds and some signal is resolved."""
         resolved = any(each < UNRESOLVED for each in self._relative().values())
         return resolved and all(each <= RECIPROCITY for each in self.reciprocity.values())
 

@@ -32,7 +32,7 @@ def bounds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
 
 
 def ties(texts: Iterable[str]) -> list[Tie]:
-    """Of texts "NAME = FACTOR * OTHER" or "NAME = OTHER".
+    """Parse texts "NAME = FACTOR * OTHER" or "NAME = OTHER".
 
     Raises:
       ValueError: every text that is none, one line each.
@@ -53,7 +53,7 @@ def ties(texts: Iterable[str]) -> list[Tie]:
 
 
 def dimensions(texts: Iterable[str]) -> list[LooseFace]:
-    """Of texts "AXIS = COORDINATE +- STD" or "DEVICE:AXIS = COORDINATE +- STD".
+    """Parse texts "AXIS = COORDINATE +- STD" or "DEVICE:AXIS = COORDINATE +- STD".
 
     Raises:
       ValueError: every text that is none, one line each.

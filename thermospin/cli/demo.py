@@ -147,7 +147,7 @@ def table(rows: tuple[Row, ...], before: dict[tuple[str, str], float], after: di
 
 
 def hot_spot(heat: signals.NodalFields, device: Device, result: FitResult) -> str:
-    """How hot FM1 is at the map's current, for comparison with the paper's about 40 K."""
+    """Describe how hot FM1 is at the map's current, for comparison with the paper's about 40 K."""
     (x0, x1), (y0, y1), (z0, z1) = device.solid("FM1").box
     inside = np.ix_((heat.x >= x0) & (heat.x <= x1), (heat.y >= y0) & (heat.y <= y1), (heat.z >= z0) & (heat.z <= z1))
     hottest = float(np.nanmax(heat.T[inside]))

@@ -269,7 +269,7 @@ def _unit(unit: str, kind: str, key: str) -> float:
 
 
 def _readings(unit: str, expected: str) -> dict[str, float]:
-    """What a text in brackets is as a unit, by kind; empty for other text."""
+    """Read a text in brackets as a unit, by kind; empty for other text."""
     found = {}
     # The letter in "X1 (A)" is as likely to be a name as an ampere, and T a temperature.
     for kind in REACH if unit not in ("A", "T") else (expected,):
@@ -281,7 +281,7 @@ def _readings(unit: str, expected: str) -> dict[str, float]:
 
 
 def _misread(key: str, column: _Column, values: np.ndarray, recorded: str | None, source: str) -> list[str]:
-    """What says that a column is not what it is said to be: the unit in the file itself, and its size."""
+    """List signs that a column is not what the file says: the unit in the data itself, and its size."""
     kind, faults = _kind(key), []
     if np.any(np.isinf(values)):
         return [f"{source}: column '{column.column}' has infinite numbers, expected finite ones"]
@@ -349,7 +349,7 @@ def _twice(traces: Sequence[Trace]) -> list[str]:
 
 
 def root_of_two(ratio: float) -> str:
-    """What a ratio near a power of sqrt(2) suggests, for messages; nothing for another one."""
+    """Say what a ratio near a power of sqrt(2) suggests, for messages; empty for another ratio."""
     for power, words in ((0.5, "sqrt(2)"), (1.0, "2")):
         for factor in (2**power, 2**-power):
             if abs(abs(ratio) / factor - 1) < 0.03:
@@ -358,7 +358,7 @@ def root_of_two(ratio: float) -> str:
 
 
 def _implausible(field: np.ndarray, voltages: Mapping[int, np.ndarray]) -> list[str]:
-    """What is wrong with a trace as a whole."""
+    """List what is wrong with a trace as a whole."""
     if len(field) < switching.LEAST_IN_ALL:
         return [f"{len(field)} points with numbers, at least {switching.LEAST_IN_ALL} are needed"]
     if np.max(field) == np.min(field):

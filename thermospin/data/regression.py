@@ -28,7 +28,7 @@ Level = tuple[int, float, Levels]
 
 
 def terms(harmonic: int, current: float) -> dict[int, float]:
-    """What R1 to R4 add to the rms voltage of a harmonic at an rms current [A^n]."""
+    """Return what R1 to R4 add to the rms voltage of a harmonic at an rms current [A^n]."""
     if harmonic == 1:
         return {1: current, 3: 1.5 * current**3}
     if harmonic == 2:

@@ -122,7 +122,7 @@ class Objective:
 
     @property
     def wanted(self) -> list[Pair]:
-        """What it needs."""
+        """Quantities that it needs."""
         return [pair for pair in (self.signal, self.other) if pair is not None]
 
     def of(self, values: np.ndarray, jacobian: np.ndarray) -> tuple[float, np.ndarray]:
@@ -602,7 +602,7 @@ class Task:
 
     @property
     def wanted(self) -> list[Pair]:
-        """What the objective needs, then what else is limited."""
+        """Quantities of the objective, then others that are limited."""
         own = self.objective.wanted
         return own + [pair for pair in self.limits if pair not in own]
 
@@ -694,7 +694,7 @@ def _features(device: Device, names: Sequence[str]) -> list[tuple[str, np.ndarra
         return np.array([slopes.get(name, 0.0) for name in names])
 
     def open_between(a: Solid, b: Solid, axis: int) -> bool:
-        """Whether they face each other along an axis with nothing in the middle."""
+        """Return True if they face each other along an axis with nothing in the middle."""
         sides = [(max(a.box[k][0], b.box[k][0]), min(a.box[k][1], b.box[k][1])) for k in range(3)]
         middle = [(low + high) / 2 for low, high in sides]
         facing = all(low < high for k, (low, high) in enumerate(sides) if k != axis)

@@ -146,7 +146,7 @@ class Canvas:
 
 
 def _reaches(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:
-    """Whether a piece of metal has a contact."""
+    """Return True if a piece of metal has a contact."""
     names = {solids[i].name for i in piece} | {solids[i].name.partition("/")[0] for i in piece}
     return any(contact.solid in names for contact in device.contacts)
 

@@ -98,7 +98,7 @@ def _value(text: str, kind: str) -> float:
 
 
 def wanted_of(device: Device, harmonics: int = 2) -> list[tuple[str, str]]:
-    """All signals of all experiments up to a harmonic."""
+    """List all signals of all experiments up to a harmonic."""
     out = []
     for name, experiment in device.experiments.items():
         for number in range(1, harmonics + 1):

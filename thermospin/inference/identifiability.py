@@ -44,7 +44,7 @@ class Identifiability:
 
     @property
     def relative_stds(self) -> np.ndarray:
-        """Of each combination, 1/s, infinite where the data see nothing (names,) [1]."""
+        """Standard deviation of each combination, 1/s, infinite where the data see nothing (names,) [1]."""
         with np.errstate(divide="ignore"):
             return 1 / self.singular_values
 
@@ -97,7 +97,7 @@ def identifiability(
     values: Mapping[str, float],
     at: np.ndarray | None = None,
 ) -> Identifiability:
-    """What the data, and priors, fix at some values of the parameters, before or after a fit.
+    """Find what the data and priors fix at some values of the parameters, before or after a fit.
 
     Args:
       jacobian: d signal/d parameter in SI units (rows, parameters).
@@ -120,7 +120,9 @@ def identifiability(
 def moves(
     jacobian: np.ndarray, misfit: Misfit | Sequence[Row], values: Mapping[str, float], at: np.ndarray | None = None
 ) -> np.ndarray:
-    """How far an error of each row moves each parameter, (J' C^-1 J + priors)^-1 J' C^-1, SI units (parameters, rows).
+    """Return how far an error of each row moves each parameter (parameters, rows), SI units.
+
+    (J' C^-1 J + priors)^-1 J' C^-1
 
     Args:
       jacobian, misfit, values, at: as for `identifiability`.

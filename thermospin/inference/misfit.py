@@ -125,7 +125,7 @@ class Problem:
 
     @property
     def size(self) -> int:
-        """How many questions are best asked at a time."""
+        """Number of evaluations that are best run at a time."""
         return 1 if self.copies is None else self.copies.size
 
     def copy(self, solver: Solver | None, name: str = "") -> Problem:
@@ -201,7 +201,7 @@ class Objective:
         return self._misfit.residuals(self.values, self.values_at(x))
 
     def gain(self, x: np.ndarray, bounds: np.ndarray) -> float:
-        """What a Gauss-Newton step would lower chi2 by: the square of the residuals' part within the range of J.
+        """Predict what a Gauss-Newton step lowers chi2 by: the square of the residuals' part within the range of J.
 
         Parameters that press against a bound (2, free) do not count. Source: Bates and Watts, Technometrics 23, 179
         (1981), the relative offset criterion.

@@ -54,7 +54,7 @@ class Parameter:
 
     @property
     def kind(self) -> Quantity:
-        """How it is varied."""
+        """Row of `quantities` that says how it is varied."""
         return QUANTITIES[self.key]
 
     @property

@@ -125,7 +125,7 @@ class Predictor:
 
     @property
     def _known(self) -> bool:
-        """Whether the model had a solution before: a failure is then one of the values."""
+        """True if the model had a solution before: a failure is then one of the values."""
         return self._lenient or self.fields is not None
 
     def _moved(self, parameters: Mapping[str, float]) -> bool:
@@ -163,7 +163,7 @@ class Predictor:
         self._model = self._unmoved = made.on_devices(before.devices, before.members)
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """All that the next call depends on: numbers that JSON can hold, and the fields that it starts from."""
+        """Return all that the next call depends on: numbers that JSON can hold, and the fields that it starts from."""
         ladders = [] if self._start is None else [(name, each) for name, each in self._start.items()]
         vectors = [vector for _, each in ladders for ladder in each for vector in (*ladder.u, *ladder.l)]
         return {
@@ -320,7 +320,7 @@ class Copies:
 
     @functools.cached_property
     def size(self) -> int:
-        """How many are asked at a time; 1 if nothing is gained by more."""
+        """Number of copies that run at a time; 1 if nothing is gained by more."""
         return min(self._most, *(tasks.capacity(each) for each in self._models))
 
     def of(self, name: str, solver: solve.Solver | None) -> Predict:
@@ -488,7 +488,7 @@ class State:
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """What goes wrong with a file, with its name and what that means."""
+    """Name the file in errors of writing it, and say that it can be resumed."""
     try:
         yield
     except OSError as error:
@@ -497,7 +497,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _first_process() -> bool:
-    """Whether this process writes: all that solve together come to the same answers."""
+    """Return True if this process writes: all that solve together come to the same answers."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 

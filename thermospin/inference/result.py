@@ -102,7 +102,7 @@ class FitResult:
 
     @property
     def grid_shares(self) -> np.ndarray:
-        """How much of the variance of each parameter comes from the error bars of the grid (names,) [1].
+        """Part of the variance of each parameter that comes from the error bars of the grid (names,) [1].
 
         NaN for an infinite variance.
         """
@@ -335,7 +335,7 @@ def _signals(result: FitResult) -> list[str]:
 
 
 def _limits(result: FitResult) -> list[str]:
-    """What the grid limits, not the experiment."""
+    """List what the grid limits, not the experiment."""
     shares = zip(result.names, result.grid_shares, strict=True)
     found = [f"{name} ({percent(share)} of its variance)" for name, share in shares if share > 0.5]
     if not found:

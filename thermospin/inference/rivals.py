@@ -81,7 +81,7 @@ class Comparison:
         return lines
 
     def verdict(self) -> list[str]:
-        """What to make of it, and what depends on which model is right."""
+        """Say which model the data prefer, and what depends on which is right."""
         best = min(self.results, key=lambda label: self.results[label].aic)
         gaps = {label: each.aic - self.results[best].aic for label, each in self.results.items() if label != best}
         even = [label for label, gap in gaps.items() if gap < NOTHING]

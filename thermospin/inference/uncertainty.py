@@ -181,7 +181,7 @@ def _held(objective: Any, x: np.ndarray, bounds: np.ndarray, place: int) -> tupl
 
 
 def _crossing(x: np.ndarray, tau: np.ndarray, target: float, value: Any) -> float:
-    """Where tau reaches the target; infinite where it does not."""
+    """Find where tau reaches the target; infinite where it does not."""
     # tau may fall back where a profile is not convex: the first crossing from the middle counts.
     middle = int(np.argmin(np.abs(tau)))
     side = np.arange(middle, len(x)) if target > 0 else np.arange(middle, -1, -1)
@@ -222,7 +222,7 @@ class Budget:
 
     @property
     def shares(self) -> np.ndarray:
-        """Of the whole variance of each parameter (sources, names) [1]."""
+        """Part of the whole variance of each parameter (sources, names) [1]."""
         return self.variances / np.sum(self.variances, axis=0)
 
     @property
@@ -259,7 +259,7 @@ def budget(
     *,
     progress: Progress | None = None,
 ) -> Budget:
-    """Where the variance of fitted parameters comes from: each signal's noise, the grid, priors, what was held fixed.
+    """Split the variance of fitted parameters by source: each signal's noise, the grid, priors, what was held fixed.
 
     Args:
       result: of a fit.
@@ -389,14 +389,14 @@ class Suggestions:
         return list(self.lines)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """All of them."""
+        """Return all of them as plain numbers."""
         return [
             dataclasses.asdict(each) | {"std": each.std if math.isfinite(each.std) else None} for each in self.found
         ]
 
 
 def suggest(result: FitResult) -> list[Suggestion]:
-    """What would help most, the best first: each signal measured anew, once as well and at twice the current.
+    """List what would help most, the best first: each signal measured again, once as well and at twice the current.
 
     At twice the current the noise of R_n is 2^n times smaller; error bars of the grid stay as they are.
     """
@@ -413,7 +413,7 @@ def suggest(result: FitResult) -> list[Suggestion]:
 def suggest_others(
     result: FitResult, dimensions: Sequence[str] = (), contacts: bool = False, progress: Progress | None = None
 ) -> list[Suggestion]:
-    """What other devices and other contacts would help, the best first.
+    """List other devices and other contacts that would help, the best first.
 
     A device that is the same but for one dimension, at either end of its range, with the same signals measured to the
     same standard deviations; and, with contacts, the signals of each experiment between every other pair of contacts,
@@ -507,7 +507,7 @@ class _More:
 
 
 def _suggestion(result: FitResult, what: str, more: _More) -> Suggestion:
-    """What the parameters are known to with more rows: generalised least squares with the priors of the fit."""
+    """Predict what more rows fix the parameters to: generalised least squares with the priors of the fit."""
     assert result.sensitivity is not None
     covariance = result.identifiability.covariance()
     sizes = np.array(result.identifiability.sizes)

@@ -233,7 +233,7 @@ class _Lines:
 
     @property
     def done(self) -> bool:
-        """Whether spacings no longer matter."""
+        """True if spacings no longer matter."""
         return self.target > 4 * self.extent
 
     def die(self, graph: Graph) -> None:

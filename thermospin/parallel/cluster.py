@@ -78,7 +78,7 @@ def batch(
 
 
 def _share(command: Sequence[str]) -> str:
-    """What each process of an ensemble runs: its share of the sets, on its own GPU, into a file of its own."""
+    """Write what each process of an ensemble runs: its share of the sets, on its own GPU, into a separate file."""
     words = list(command)
     at = words.index("--out") + 1 if "--out" in words[:-1] else 0
     if not at:
@@ -110,7 +110,7 @@ def join() -> tuple[int, int]:
 
 
 def misconfigured(environment: Mapping[str, str], platforms: str) -> list[str]:
-    """What is wrong with how a job was started, in words.
+    """List what is wrong with how a job was started, in words.
 
     Args:
       environment: variables of the process.

@@ -54,7 +54,7 @@ class Halo(eqx.Module):
 
     @staticmethod
     def messages(halos: Sequence[Halo]) -> list[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:
-        """What goes the same way goes together: ways of each message, and which halos have which of theirs in it."""
+        """Merge messages that go the same way: ways of each, and which halos have which of theirs in it."""
         out = []
         for offset in sorted({offset for halo in halos for offset in halo.offsets}):
             own = [(k, halo.offsets.index(offset)) for k, halo in enumerate(halos) if offset in halo.offsets]
@@ -464,7 +464,7 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
 
 
 def on_mesh(values: Any, where: NamedSharding) -> Array:
-    """What every process has, on the devices of all; `device_put` would have them compare it first."""
+    """Place what every process has on all devices; `device_put` would have them compare it first."""
     if where.is_fully_addressable:
         return jax.device_put(values, where)
     return jax.make_array_from_callback(values.shape, where, lambda part: values[part])

@@ -64,7 +64,7 @@ PATIENCE = 5.0
 
 
 def _room(model: Shardable, split: int) -> float:
-    """How many solves, each split over so many devices, these have memory for; the same in all processes."""
+    """Return how many solves, each split over `split` devices, there is memory for; the same in all processes."""
     own = jax.local_devices()
     stats = own[0].memory_stats() if own[0].platform != "cpu" else None
     if stats:
@@ -77,7 +77,7 @@ def _room(model: Shardable, split: int) -> float:
 
 
 def capacity(model: Shardable) -> int:
-    """How many tasks side by side the model's devices have memory for, at most `MOST` in each group of them.
+    """Return how many concurrent tasks there is memory for, at most `MOST` in each group of devices.
 
     One on a lone CPU, which gains less from it than from starts from the fields before.
     """

@@ -30,7 +30,7 @@ class Slice:
     cells: np.ndarray
 
     def interesting(self, share: float) -> Extent:
-        """Where the field exceeds a share of its greatest magnitude, with a margin, not too long and narrow."""
+        """Find where the field exceeds a share of its greatest magnitude, with a margin, not too long and narrow."""
         size = np.where(np.isfinite(self.values), np.abs(self.values), 0.0)
         corner = np.max([size[1:, 1:], size[1:, :-1], size[:-1, 1:], size[:-1, :-1]], axis=0)
         large = self.cells & (corner >= share * np.max(corner[self.cells], initial=0.0))

@@ -113,7 +113,7 @@ CAUSES = {
 
 
 def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], ground: str) -> list[str]:
-    """What makes a problem unsolvable, or its answer one of the grid, one line each.
+    """List what makes a problem unsolvable, or its answer one of the grid, one line each.
 
     A `Device` has refused solids that do not hang together and its own values outside the model. What is judged here
     are other values, the connections that they make (a conductivity of zero, a channel that P = 1 closes), a ground
@@ -481,7 +481,7 @@ def _of_run(run: _Run, model: Model, law: Coefficients, ground: str) -> tuple[st
 
 
 def _falling(left: float | None, run: _Run) -> str | None:
-    """Whether a few more iterations would have done; `left` is the relative residual if there is no history."""
+    """Return True if a few more iterations would do; `left` is the relative residual if there is no history."""
     done, last = run.iterations, run.history[-1] if run.history else left
     if not done:
         return None
@@ -502,7 +502,7 @@ def _falling(left: float | None, run: _Run) -> str | None:
 def _extremes(
     model: Model, values: Mapping[str, float], field: str, density: np.ndarray, solids: Sequence[str]
 ) -> list[tuple[float, str, str]]:
-    """What is extreme where the residual is: (by how much over its limit, cause, detail), the most extreme first.
+    """List what is extreme where the residual is: (by how much over its limit, cause, detail), most extreme first.
 
     Only what couples to the field counts; without a place, all solids do.
     """

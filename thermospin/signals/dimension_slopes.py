@@ -168,7 +168,7 @@ DIFFERENCE = 1e-11
 
 
 def of(model: Model, names: Sequence[str]) -> Blocks | Motions:
-    """What `slopes` needs of a model's grid for the derivatives by some dimensions."""
+    """Prepare what `slopes` needs of a model's grid for the derivatives by some dimensions."""
     return Motions.of(model, names) if model.grid.prisms else Blocks.of(model)
 
 

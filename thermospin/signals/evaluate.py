@@ -486,7 +486,7 @@ def measure(
     tolerance: float = solve.TOLERANCE,
     max_steps: int = solve.MAX_STEPS,
 ) -> Signals:
-    """All signals of all experiments of a device, as plain numbers.
+    """Compute all signals of all experiments of a device, as plain numbers.
 
     Args:
       device: a device (solved on the default grid) or a model from `build`.

@@ -126,7 +126,7 @@ def _changed(form: Callable[..., Vector], states: States, *factors: Triple) -> V
 
 
 def _pairs(total: int, low: int, high: int) -> list[tuple[int, int]]:
-    """All i <= j with i + j = total, both from low to high."""
+    """List all i <= j with i + j = total, both from low to high."""
     return [(i, total - i) for i in range(low, total // 2 + 1) if total - i <= high]
 
 
@@ -138,7 +138,7 @@ def _twice(i: int, j: int) -> int:
 
 
 def _heat_and_back(bound: Callable[[Any], Any], zeta: Array, ladder: Any) -> tuple[Vector, Vector]:
-    """What drives the next u_n, and what drives the next l_(n-1), n > 1.
+    """Return what drives the next u_n, and what drives the next l_(n-1), n > 1.
 
     Args:
       bound: makes of a form one of the ladder's fields alone.
@@ -297,12 +297,12 @@ class Moments(eqx.Module):
 
 
 def _power_terms(rungs: int, harmonics: int) -> list[tuple[int, int]]:
-    """All (n, k) of the terms l_(n-k).A u_k."""
+    """List all (n, k) of the terms l_(n-k).A u_k."""
     return [(n, k) for n in range(1, harmonics + 1) for k in range(max(1, n - rungs + 1), min(n, rungs) + 1)]
 
 
 def _heat_terms(rungs: int, harmonics: int) -> list[tuple[int, int, int, int]]:
-    """All (n, k, i, j) of the terms l_(n-k).q(u_i, u_j), i <= j."""
+    """List all (n, k, i, j) of the terms l_(n-k).q(u_i, u_j), i <= j."""
     return [
         (n, k, i, j)
         for n in range(1, harmonics + 1)
@@ -339,7 +339,7 @@ def moments(
     harmonics: int,
     forms: tuple[Callable[..., Any], Callable[..., Any]] = (_power, _joule_power),
 ) -> tuple[Moments, ...]:
-    """Of the first state, with its table; of each other state for the difference, with the tables (change, other).
+    """Return moments of the first state, and of the difference to each other one, with tables (change, other).
 
     Args:
       forms: what makes the products l.A u and l.q(u, u) by what the law is linear in.
@@ -410,7 +410,7 @@ def contributions(
     number: int,
     domain: np.ndarray,
 ) -> Float[np.ndarray, "harmonics kinds blocks"]:
-    """What blocks contribute to the functional, without its ends, from moments (names, kinds, blocks, terms) of them.
+    """Sum what blocks contribute to the functional, without its ends, from their moments (names, kinds, blocks, terms).
 
     Args:
       part: the moments of a state.
