@@ -36,7 +36,7 @@ jax.config.update("jax_enable_x64", True)
 from thermospin import model, solve
 from thermospin.device import reader
 from thermospin.linear import multigrid
-from thermospin.parallel import sharding
+from thermospin.parallel import partition, sharding
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -69,7 +69,7 @@ def predicted(unknowns: float, devices: int, moved: float) -> float:
     exchanged = 0.0 if devices == 1 else 2 * 3 * plane * 8.0  # both sides; about three planes' worth over all levels
     link = NEAR if devices <= 8 else FAR
     first, other = (2 * (2 * steps + 2) for steps in multigrid.SMOOTHING_STEPS)  # to both sides
-    levels = np.ceil(np.log(unknowns * NODES / sharding.TOGETHER) / np.log(SHRINK))
+    levels = np.ceil(np.log(unknowns * NODES / partition.TOGETHER) / np.log(SHRINK))
     count = 2 + first + other * (levels - 1) + 2 + SUMS * (1 + np.log2(devices))
     messages = 0.0 if devices == 1 else LATENCY * count
     return share * moved / MEMORY + exchanged / link + messages
@@ -81,9 +81,9 @@ def latency(devices: int, length: int = 1000, times: int = 300) -> float:
     ways = [(k, k + 1) for k in range(devices - 1)]
 
     def run(x: jax.Array) -> jax.Array:
-        return lax.fori_loop(0, times, lambda _, x: x + lax.ppermute(x, solve.SLABS, ways), x)
+        return lax.fori_loop(0, times, lambda _, x: x + lax.ppermute(x, sharding.SLABS, ways), x)
 
-    whole = PartitionSpec(solve.SLABS)
+    whole = PartitionSpec(sharding.SLABS)
     sent = jax.jit(jax.shard_map(run, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False))
     x = jnp.zeros((devices, length))
     sent(x).block_until_ready()

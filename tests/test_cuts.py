@@ -11,10 +11,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import spsolve
 
 from thermospin import grid as grids
-from thermospin import operators
 from thermospin.base import quadrature
 from thermospin.device import reader
 from thermospin.geometry.outlines import Regions
+from thermospin.geometry.weights import sections
 from thermospin.grid import Grid, Prism
 from thermospin.model import on_grid
 from thermospin.signals import evaluate
@@ -44,10 +44,10 @@ def conduction(grid: Grid) -> tuple[csr_array, np.ndarray]:
 
     Put together by hand from the weights, segment by segment: D' W D between p + 1 nodes, or two in cut cells.
     """
-    sections, volume = operators.sections(grid, 1)
+    segments, volume = sections(grid, 1)
     shape = [len(nodes) for nodes in grid.nodes]
     total = csr_array((math.prod(shape), math.prod(shape)))
-    for number, section in enumerate(sections):
+    for number, section in enumerate(segments):
         axis, order = (number, grid.order) if number < 3 else (number - 3, 1)
         _, weights, slope = quadrature.gauss_lobatto(order)
         own = (slope.T * weights) @ slope
@@ -118,7 +118,7 @@ def test_shares_by_area_alone_do_not_pass(order: int, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_volumes_of_cut_cells_add_up(order: int) -> None:
     grid = wire_grid(0.3, order)
-    volume = operators.sections(grid, 1)[1].sum()
+    volume = sections(grid, 1)[1].sum()
     assert volume == pytest.approx(600e-9 * WIDTH * THICKNESS, rel=1e-8)
     assert grid.cut.any() and 0 < np.count_nonzero(grid.domain >= 0) < grid.domain.size
 

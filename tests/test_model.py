@@ -174,7 +174,7 @@ import thermospin
 for name in thermospin.__all__:
     getattr(thermospin, name)
 from thermospin import analytic, grid, inverse, model, operators, solve
-from thermospin.linear import multigrid
+from thermospin.linear import coarsening, multigrid
 from thermospin.signals import evaluate as signals
 after = values()
 try:

@@ -17,8 +17,8 @@ from scipy.linalg import eigh
 
 from helpers.problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
 from thermospin import analytic, operators, solve
-from thermospin.linear import multigrid
-from thermospin.linear.multigrid import Graph, Hierarchy
+from thermospin.linear import coarsening, multigrid
+from thermospin.linear.coarsening import Graph, Hierarchy
 from thermospin.solve import Preconditioner, System
 
 SINGLE = 1e-5
@@ -42,7 +42,7 @@ def held_nodes(block: Block) -> np.ndarray:
 
 def prepared(block: Block, coarsest: int, monkeypatch: pytest.MonkeyPatch, materials=None, earlier=None):
     """Preconditioner with levels down to `coarsest` unknowns for each field, and the system with it."""
-    monkeypatch.setattr(multigrid, "COARSEST", coarsest)
+    monkeypatch.setattr(coarsening, "COARSEST", coarsest)
     law = block.law if materials is None else block.law_of(materials)
     held_V = held_nodes(block)
     made = solve.prepare(block.grid, block.disc, law, held_V, earlier)
@@ -77,7 +77,7 @@ def cycle_matrix(hierarchy: Hierarchy, held: np.ndarray, fields: int) -> np.ndar
     """The cycle as a matrix in the order of `matrix_of`."""
     n = len(held)
     identity = jnp.eye(fields * n, dtype=jnp.float32).reshape(fields, n, fields * n).swapaxes(0, 1)
-    columns = cycle(hierarchy.mg, multigrid.hold(hierarchy, held), identity)
+    columns = cycle(hierarchy.mg, coarsening.hold(hierarchy, held), identity)
     return np.asarray(columns, float).swapaxes(0, 1).reshape(fields * n, fields * n)
 
 
@@ -136,9 +136,9 @@ def path(conductance: np.ndarray) -> tuple[Graph, list[np.ndarray]]:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_chain_ends_as_its_series_connection_and_voltage_divider(seed, monkeypatch):
     """One field, conductances over eight decades: exact up to round-off and to the rounding of weights."""
-    monkeypatch.setattr(multigrid, "COARSEST", 2)
+    monkeypatch.setattr(coarsening, "COARSEST", 2)
     c = 10 ** np.random.default_rng(seed).uniform(-4, 4, (1, 20))
-    made = multigrid.build(*path(c))
+    made = coarsening.build(*path(c))
     assert len(made.kept[-1]) == 2 and len(made.mg.levels) >= 3
     series = 1 / np.sum(1 / c)
     assert made.coarsest == pytest.approx(series * np.array([[1, -1], [-1, 1]]), rel=1e-12)
@@ -154,10 +154,10 @@ def test_two_channels_of_a_chain_are_exact_in_energy(monkeypatch):
     Interpolation goes by the sum of the channels, so that each of them alone is above its series connection, and both
     in step are on it.
     """
-    monkeypatch.setattr(multigrid, "COARSEST", 4)
+    monkeypatch.setattr(coarsening, "COARSEST", 4)
     c = 10 ** np.random.default_rng(5).uniform(-2, 2, (2, 12))
     graph, positions = path(c)
-    made = multigrid.build(graph, positions)
+    made = coarsening.build(graph, positions)
     assert made.coarsest.shape == (4, 4)
     total = c.sum(axis=0)
     series = 1 / np.sum(1 / total)
@@ -192,7 +192,7 @@ def test_coarse_conductances_of_a_ladder():
     rung of 8 goes left by the mean of 1/4 and 1/2, so 3, and right by 5. The weights differ by 1/4: 8/16 is added along
     x, half of it in each rail. Masses go by the weights: 4 in parts of 1 and 3, 6 in two of 3.
     """
-    made = multigrid.build(LADDER, [np.arange(3.0), np.arange(2.0), np.zeros(1)], MIDDLE_LEAVES)
+    made = coarsening.build(LADDER, [np.arange(3.0), np.arange(2.0), np.zeros(1)], MIDDLE_LEAVES)
     assert made.kept[0].tolist() == [0, 2, 3, 5]
     first, second, left, right = 3 / 4 + 1 / 4, 1 + 1 / 4, 1 + 3, 1 + 5
     expected = np.array(
@@ -214,7 +214,7 @@ def test_without_a_level_the_matrix_is_that_of_the_graph():
     double = dataclasses.replace(LADDER, conductance=np.concatenate([LADDER.conductance, [np.arange(1.0, 8.0)]]))
     positions = [np.arange(3.0), np.arange(2.0), np.zeros(1)]
     for graph in (LADDER, double):
-        made = multigrid.build(graph, positions)
+        made = coarsening.build(graph, positions)
         assert len(made.mg.levels) == 0
         assert made.coarsest == pytest.approx(matrix_of(graph), rel=1e-14)
 
@@ -281,7 +281,7 @@ def test_coarse_matrices_bound_the_energy_of_interpolated_fields(contrast, monke
         graph = dataclasses.replace(graph, mass=0 * graph.mass)
         fields = len(graph.conductance)
         matrices = [
-            multigrid.build(graph, block.grid.nodes, hierarchy.plan[:count]).coarsest
+            coarsening.build(graph, block.grid.nodes, hierarchy.plan[:count]).coarsest
             for count in range(len(hierarchy.plan) + 1)
         ]
         assert len(matrices) >= 3
@@ -323,7 +323,7 @@ def test_either_of_two_contacts_may_be_held_with_the_same_levels(monkeypatch):
     block = patchwork(2)
     left = held_nodes(block)
     right = block.face_weights(RIGHT).ravel()[block.disc.index_V] > 0
-    monkeypatch.setattr(multigrid, "COARSEST", 30)
+    monkeypatch.setattr(coarsening, "COARSEST", 30)
     made = solve.prepare(block.grid, block.disc, block.law, left | right)
     graph = solve.low_order_graphs(block.grid, block.disc, block.law, left | right)[0]
     for held in (left, right):
@@ -472,8 +472,8 @@ def thin_cells(thickness: float) -> Block:
 def test_thin_cells_in_a_part_of_the_grid_are_coarsened_along_their_short_side(monkeypatch):
     """Aspect 1000 in two of 42 columns. Measured 14 without thin cells, 19 with them; 79 where all may leave."""
     counts = {}
-    for thickness, strong in ((1e-8, multigrid.STRONG), (1e-11, multigrid.STRONG), (1e-11, 0.0)):
-        monkeypatch.setattr(multigrid, "STRONG", strong)
+    for thickness, strong in ((1e-8, coarsening.STRONG), (1e-11, coarsening.STRONG), (1e-11, 0.0)):
+        monkeypatch.setattr(coarsening, "STRONG", strong)
         block = thin_cells(thickness)
         _, system = prepared(block, 100, monkeypatch)
         counts[thickness, strong > 0] = iterations(block, system, (1, 0, None))
@@ -534,7 +534,7 @@ def test_a_plan_of_the_same_law_gives_the_same_levels(monkeypatch):
 
 def test_a_problem_smaller_than_the_dense_solve_needs_no_level(monkeypatch):
     block = patchwork(1)
-    _, system = prepared(block, multigrid.COARSEST, monkeypatch)
+    _, system = prepared(block, coarsening.COARSEST, monkeypatch)
     assert all(len(mg.levels) == 0 for mg in system.mg)
     u, stats = solve.solve(system, block.law, block.drive(PATCH_PORT, J=(1e10, 1e10)))
     assert bool(stats.converged[0])

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array, random_array
 from helpers import traffic
 from helpers.devices import bar
 from thermospin.linear.sparse import Rows
-from thermospin.parallel import sharding
+from thermospin.parallel import partition, sharding
 from thermospin.signals import evaluate
 
 #: Runs in a process of its own, whose JAX has eight devices: a valve, levels split down to 200 nodes.
@@ -32,11 +32,11 @@ from helpers.devices import VALVE
 from helpers import traffic
 from thermospin.device import reader as devicefile
 from thermospin.inference import ensembles as ensemble
-from thermospin.parallel import sharding as sharded
+from thermospin.parallel import partition
 from thermospin.signals import evaluate as signals
 from thermospin.model import _law
 import jax.numpy as jnp
-sharded.TOGETHER = 200
+partition.TOGETHER = 200
 one_state = VALVE.replace(", AP = { F2 = -1 }", "")
 model = signals.build(devicefile.read(one_state, "valve.toml"), cells=4000, order=1)
 wanted, names = [("local", "R1.P"), ("local", "R2.P")], ["Fe.S_s", "gap"]
@@ -82,9 +82,9 @@ sys.path.insert(0, "tests")
 from helpers.devices import VALVE
 from thermospin import model, solve
 from thermospin.device import reader as devicefile
-from thermospin.parallel import sharding as sharded
+from thermospin.parallel import partition
 from thermospin.signals import evaluate as signals
-sharded.TOGETHER = 200
+partition.TOGETHER = 200
 made = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
 made = made if count == 1 else made.on_devices(count)
 law = model._law(made.disc, made.constitution, {name: jnp.asarray(value) for name, value in made.parameters.items()})
@@ -189,7 +189,7 @@ def test_fewer_cells_than_devices_is_told() -> None:
     system = SimpleNamespace(disc=SimpleNamespace(order=2))
     mesh = SimpleNamespace(shape={"members": 1, "slabs": 4})
     with pytest.raises(ValueError, match="a grid of 3 cells along its longest axis cannot be split over 4 devices"):
-        sharding.shard(system, (5, 7, 3), mesh)  # type: ignore[arg-type]
+        partition.shard(system, (5, 7, 3), mesh)  # type: ignore[arg-type]
 
 
 def test_sets_are_shared_out_along_the_second_axis(found: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ def test_a_device_of_metal_alone_has_no_other_nodes() -> None:
     model = evaluate.build(bar(), cells=60, order=1)
     (system,) = model.systems.values()
     assert model.disc.nodes_T == model.disc.nodes_V
-    shards = sharding.shard(system, [len(nodes) for nodes in model.grid.nodes], sharding.mesh_of(1))
+    shards = partition.shard(system, [len(nodes) for nodes in model.grid.nodes], sharding.mesh_of(1))
     systems = {name: dataclasses.replace(system, shards=shards) for name in model.systems}
     split = dataclasses.replace(model, systems=systems)
     wanted = [("pillar", "R1.spin"), ("pillar", "R2.P")]
@@ -220,15 +220,15 @@ def test_more_devices_than_there_are_is_told(found: dict[str, Any]) -> None:
 def test_a_matrix_comes_back_from_its_rows() -> None:
     rng = np.random.default_rng(0)
     matrix = csr_array(random_array((40, 30), density=0.2, rng=rng, format="csr"))
-    found = sharding.csr_of(Rows.of(matrix, dtype=float), 30)
+    found = Rows.of(matrix, dtype=float).matrix(30)
     np.testing.assert_array_equal(found.toarray(), matrix.toarray())
 
 
 def test_a_halo_brings_what_is_wanted_from_where_it_is() -> None:
     """Four devices with three nodes each in a row; each wants the neighbours' nearest ones."""
-    places = sharding.Places.of(np.repeat(np.arange(4), 3), 4)
+    places = partition.Places.of(np.repeat(np.arange(4), 3), 4)
     wanted = [np.array([3]), np.array([2, 6]), np.array([5, 9]), np.array([8])]
-    halo, at = sharding.halo_of(places, wanted)
+    halo, at = partition.halo_of(places, wanted)
     assert halo.needed == 6 and halo.size == 2
     assert {pair for way in halo.ways for pair in way} == {(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)}
     values = places.stacked(np.arange(12.0))

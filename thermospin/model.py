@@ -21,7 +21,8 @@ from thermospin.base.errors import InputError
 from thermospin.device.device import Device
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
-from thermospin.parallel import sharding as sharded
+from thermospin.parallel.partition import shard
+from thermospin.parallel.sharding import mesh_of
 from thermospin.quantities import MATERIAL, QUANTITIES, key_of
 from thermospin.solve import Preconditioner, System
 
@@ -107,8 +108,8 @@ class Model:
         grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
         systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
         if self.devices * self.members > 1:
-            shape, mesh = [len(nodes) for nodes in self.grid.nodes], sharded.mesh_of(self.devices, self.members)
-            systems = tuple(dataclasses.replace(each, shards=sharded.shard(each, shape, mesh)) for each in systems)
+            shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.devices, self.members)
+            systems = tuple(dataclasses.replace(system, shards=shard(system, shape, mesh)) for system in systems)
         return dataclasses.replace(
             self, systems=dict(zip(grounds, systems, strict=True)), built_for=values, preconditioner=made
         )

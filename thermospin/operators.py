@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -27,10 +26,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy import ndimage
 from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
+from thermospin.geometry.weights import live_pairs, sections
 from thermospin.grid import Grid
 from thermospin.linear.sparse import Rows, take
 
@@ -128,14 +127,6 @@ class Law(eqx.Module):
     TT: Float[Array, " segments"]
     joule_TT: Float[Array, " metal"]
 
-    def __getitem__(self, name: str) -> Array:
-        """An entry by its name in `COEFFICIENTS`."""
-        if name in ("uu", "dd"):
-            return self.V[:, int(name == "dd")]
-        if name in ("uT", "dT"):
-            return self.VT[:, int(name == "dT")]
-        return {"TT": self.TT, "joule_TT": self.joule_TT}[name]
-
 
 class Coefficients(eqx.Module):
     """The constitutive law summed onto segments and nodes, for one set of parameters and one magnetic state.
@@ -175,7 +166,7 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
 
     made = [(axis, grid.order, section) for axis, section in enumerate(weights[:3])]
     made += [
-        (axis, 1, _between(section, axis, grid, metal, nodes_V, nodes_T)) for axis, section in enumerate(weights[3:])
+        (axis, 1, live_pairs(section, axis, grid, metal, nodes_V, nodes_T)) for axis, section in enumerate(weights[3:])
     ]
     axes = [_axis(*each, metal, number, len(index_V), len(index_T)) for each in made]
     return Discretisation(
@@ -192,136 +183,6 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
 def _any(weights: csr_array, domains: np.ndarray) -> np.ndarray:
     """Marks the rows with a weight in one of the domains."""
     return np.asarray(weights[:, np.flatnonzero(domains)].sum(axis=1)).ravel() > 0
-
-
-def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
-    """The weights of segments and nodes of the whole tensor grid, by domain.
-
-    Returns:
-      for each axis cross-section over half the length [m] (segments, domains); where cells are cut the same for pairs
-      of neighbours along x and along y; and volume [m^3] (nodes, domains).
-    """
-    if not grid.prisms:
-        return geometry(grid, grid.domain, domains)
-    found, volume = geometry(grid, np.where(grid.cut, -1, grid.domain), domains)
-    if not grid.cuts:
-        return found, volume
-    *short, up, more = cut_geometry(grid, domains)
-    return [*found[:2], found[2] + up, *short], volume + more
-
-
-def _between(
-    section: csr_array, axis: int, grid: Grid, metal: np.ndarray, nodes_V: np.ndarray, nodes_T: np.ndarray
-) -> csr_array:
-    """Weights of pairs of neighbours of which both ends are nodes: slivers too thin to make a node carry nothing."""
-    shape = [len(nodes) for nodes in grid.nodes]
-    entries = section.tocoo()
-    place = list(np.unravel_index(entries.row, [n - (k == axis) for k, n in enumerate(shape)]))
-    tail = np.ravel_multi_index(place, shape)
-    place[axis] = place[axis] + 1
-    head = np.ravel_multi_index(place, shape)
-    live = np.where(metal[entries.col], nodes_V[tail] & nodes_V[head], nodes_T[tail] & nodes_T[head])
-    kept = entries.data[live], (entries.row[live], entries.col[live])
-    return csr_array(kept, shape=section.shape)
-
-
-def cut_geometry(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array, csr_array]:
-    """Weigh cut cells: between neighbouring nodes along x and y, in the segments along z, and in volumes.
-
-    The first two are on the grid of nodes as if it were one of order 1: a row for each pair of neighbours, with the
-    cross-section over half their distance [m] by domain. The others are as in `geometry`.
-    """
-    counts = [len(nodes) for nodes in grid.nodes]
-    up, z = grid.shares(2), np.diff(grid.lines[2])
-    shapes = [
-        (counts[0] - 1, counts[1], counts[2]),
-        (counts[0], counts[1] - 1, counts[2]),
-        (counts[0], counts[1], len(z)),
-        (counts[0], counts[1], counts[2]),
-    ]
-    found: list[list[tuple[np.ndarray, np.ndarray, int]]] = [[], [], [], []]
-    for cut in grid.cuts:
-        layers = np.arange(*cut.span)
-        nodes = np.arange(grid.order * cut.span[0], grid.order * cut.span[1] + 1)
-        shares = up[nodes][:, layers].sum(axis=1)  # length along z of each node
-        steps = [np.diff(each) for each in grid.nodes[:2]]
-        first = grid.order * cut.place
-        for kind, (values, third, weights) in enumerate(
-            (
-                (cut.along_x, nodes, shares),
-                (cut.along_y, nodes, shares),
-                (cut.area, layers, 2 / z[layers]),
-                (cut.area, nodes, shares),
-            )
-        ):
-            i = first[:, 0, None, None] + np.arange(values.shape[1])[None, :, None]
-            j = first[:, 1, None, None] + np.arange(values.shape[2])[None, None, :]
-            if kind < 2:
-                values = values * 2 / steps[kind][(i, j)[kind]]
-            rows = np.ravel_multi_index(
-                np.broadcast_arrays(i[..., None], j[..., None], third[None, None, None]), shapes[kind]
-            )
-            entries = values[..., None] * weights
-            keep = entries > 0
-            found[kind].append((rows[keep], entries[keep], cut.domain))
-    matrices = []
-    for parts, shape in zip(found, shapes, strict=True):
-        rows = np.concatenate([rows for rows, _, _ in parts] or [np.zeros(0, int)])
-        values = np.concatenate([values for _, values, _ in parts] or [np.zeros(0)])
-        columns = np.concatenate([np.full(len(rows), domain) for rows, _, domain in parts] or [np.zeros(0, int)])
-        matrices.append(csr_array((values, (rows, columns)), shape=(math.prod(shape), domains)))
-    return matrices[0], matrices[1], matrices[2], matrices[3]
-
-
-def geometry(grid: Grid, label: np.ndarray, labels: int) -> tuple[list[csr_array], csr_array]:
-    """Sum the cells of each label into the weights of segments and nodes of the whole tensor grid.
-
-    Args:
-      grid: the grid.
-      label: of each cell (nx, ny, nz), -1 for none.
-      labels: how many there are.
-    Returns:
-      for each axis cross-section over half the length [m] (segments, labels), and volume [m^3] (nodes, labels).
-    """
-    shares = [grid.shares(axis) for axis in range(3)]
-    counts = [len(nodes) for nodes in grid.nodes]
-    found: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], [], []]
-    # One at a time: a tensor grid of all of them would be the largest array there is.
-    for number, box in enumerate(ndimage.find_objects(label + 1, max_label=labels)):
-        if box is None:
-            for each in found:
-                each.append((np.zeros(0, int), np.zeros(0)))
-            continue
-        here = (label[box] == number).astype(float)
-        first = [grid.order * part.start for part in box]
-        own = [
-            share[start : grid.order * part.stop + 1, part]
-            for share, start, part in zip(shares, first, box, strict=True)
-        ]
-        for kind in range(4):  # 3: the volume
-            values = here
-            for axis in range(3):
-                if axis != kind:
-                    values = _contract(own[axis], values, axis)
-            corner, shape = list(first), list(counts)
-            if kind < 3:
-                width = np.diff(grid.lines[kind])[box[kind]]
-                values = values * (2 / np.expand_dims(width, [other for other in range(3) if other != kind]))
-                corner[kind], shape[kind] = box[kind].start, label.shape[kind]
-            place = np.nonzero(values)
-            rows = np.ravel_multi_index([k + start for k, start in zip(place, corner, strict=True)], shape)
-            found[kind].append((rows, values[place]))
-    matrices = []
-    for kind, parts in enumerate(found):
-        shape = [label.shape[axis] if axis == kind else count for axis, count in enumerate(counts)]
-        columns = np.repeat(np.arange(labels), [len(rows) for rows, _ in parts])
-        rows, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-        matrices.append(csr_array((values, (rows, columns)), shape=(math.prod(shape), labels)))
-    return matrices[:3], matrices[3]
-
-
-def _contract(matrix: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
-    return np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
 
 
 def _axis(

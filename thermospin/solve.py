@@ -16,21 +16,35 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from thermospin import operators
 from thermospin.base.errors import NotConverged
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.grid import Grid
-from thermospin.linear import multigrid
+from thermospin.linear import coarsening, multigrid
 from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 
 #: Default bound on the true relative residual.
 TOLERANCE = 1e-9
-#: Names of the mesh axes: the one that a grid is split along, and the one that parameter sets are shared out along.
-SLABS, MEMBERS = "slabs", "members"
 #: Default bound on the number of iterations.
 MAX_STEPS = 400
+
+
+class Across(Protocol):
+    """What accelerators that hold a part of a system each tell each other; see `parallel.sharding`."""
+
+    def sum(self, values: Array) -> Array:
+        """Return the sum over all parts."""
+        ...
+
+    def max(self, values: Array) -> Array:
+        """Return the maximum over all parts."""
+        ...
+
+    def all(self, done: Bool[Array, ""]) -> Bool[Array, ""]:
+        """Return True once every system that is solved at the same time is done."""
+        ...
 
 
 class Shards(Protocol):
@@ -54,9 +68,8 @@ class System(eqx.Module):
       free: whether each entry of a field vector is unknown; if not, it is held at zero (unknowns,).
       mg: multigrid levels of the potentials and of the temperature, shared by all systems of a device.
       held: what of them depends on the held nodes.
-      shards: the same split over several devices, which then solve it; see `sharded`.
-      split: whether this is a device's share of it.
-      beside: whether other members solve it for other parameters at the same time.
+      shards: the same system split over accelerators, which then solve it.
+      across: in the part of one accelerator, the way to the others.
     """
 
     disc: Discretisation
@@ -64,24 +77,18 @@ class System(eqx.Module):
     mg: tuple[multigrid.Multigrid, multigrid.Multigrid]
     held: tuple[multigrid.Held, multigrid.Held]
     shards: Shards | None = None
-    split: bool = eqx.field(static=True, default=False)
-    beside: bool = eqx.field(static=True, default=False)
+    across: Across | None = eqx.field(static=True, default=None)
 
-    def everywhere(self, done: Bool[Array, ""]) -> Bool[Array, ""]:
-        """Return True once all members are done: a message may wait for every device, so all take as many steps."""
-        return lax.pmin(done.astype(int), MEMBERS) > 0 if self.beside else done
-
-    def total(self, values: Array) -> Array:
-        """Sums of all devices' shares."""
-        return lax.psum(values, SLABS) if self.split else values
+    def sum(self, values: Array) -> Array:
+        """Return the sum over the parts of the system."""
+        return values if self.across is None else self.across.sum(values)
 
 
 class Stats(eqx.Module):
     """How a solve went, per column.
 
-    Of the solve that was asked for. A derivative needs another one, with the transposed operator if it is a reverse
-    one, of which JAX returns nothing but the solution: where that one fails the derivative is NaN. The adjoint fields
-    of `signals.evaluate` are solved for like any others, and their residuals reported.
+    Covers the forward solve only. The solve behind a derivative reports nothing; if it fails, the derivative is NaN.
+    The adjoint fields of `signals.evaluate` are solved for like any others, and their residuals reported.
 
     Attributes:
       iterations: conjugate gradient steps until the column was done.
@@ -140,7 +147,7 @@ def require_converged(
 
 def low_order_graphs(
     grid: Grid, disc: Discretisation, law: Coefficients, contact_V: np.ndarray
-) -> tuple[multigrid.Graph, multigrid.Graph]:
+) -> tuple[coarsening.Graph, coarsening.Graph]:
     """The low-order scheme on the same nodes: the two potentials as one graph, and the temperature.
 
     Same cross-sections as the order-p operator, but each segment's D' W D replaced by the two-point differences between
@@ -158,7 +165,7 @@ def low_order_graphs(
 
 def _graph(
     disc: Discretisation, law: Coefficients, of_V: bool, lines: tuple[np.ndarray, ...], kind: np.ndarray
-) -> multigrid.Graph:
+) -> coarsening.Graph:
     tails, heads, axes, values = [], [], [], []
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         reference = gauss_lobatto(axis.order)[0]
@@ -177,7 +184,7 @@ def _graph(
         )
         tail, head, along = tail[first], head[first], along[first]
         conductance = np.stack([np.bincount(number, each, len(pair)) for each in conductance])
-    return multigrid.Graph(
+    return coarsening.Graph(
         lines=np.stack(lines).astype(np.int32),
         tail=tail,
         head=head,
@@ -192,8 +199,8 @@ def _graph(
 class Preconditioner:
     """The multigrid of a device: potentials and temperature apart, for some values of its parameters."""
 
-    potentials: multigrid.Hierarchy
-    heat: multigrid.Hierarchy
+    potentials: coarsening.Hierarchy
+    heat: coarsening.Hierarchy
 
     @property
     def operator_complexity(self) -> float:
@@ -217,31 +224,22 @@ def prepare(
     """
     graphs = low_order_graphs(grid, disc, law, contact_V)
     plans = (None, None) if earlier is None else (earlier.potentials.plan, earlier.heat.plan)
-    made = [multigrid.build(graph, grid.nodes, plan) for graph, plan in zip(graphs, plans, strict=True)]
+    made = [coarsening.build(graph, grid.nodes, plan) for graph, plan in zip(graphs, plans, strict=True)]
     return Preconditioner(made[0], made[1])
 
 
 def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tuple[System, ...]:
     """The systems with V_up = V_down = 0 on each `held_V` (and T = 0 on the bath nodes of the discretisation)."""
-    heat = multigrid.hold(made.heat, disc.held_T)
+    heat = coarsening.hold(made.heat, disc.held_T)
     return tuple(
         System(
             disc,
             jax.device_put(~np.concatenate([held, held, disc.held_T])),
             (made.potentials.mg, made.heat.mg),
-            (multigrid.hold(made.potentials, held), heat),
+            (coarsening.hold(made.potentials, held), heat),
         )
         for held in held_V
     )
-
-
-def after(x: Array, done: Array) -> Array:
-    """The same values, not known before `done` is: devices must send their messages in one order.
-
-    Messages that do not depend on each other could be sent in another order by every device, and wait for each other
-    for ever; virtual devices, which share threads, do so.
-    """
-    return x + 0 * done.ravel()[0].astype(x.dtype)
 
 
 def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None = None) -> Nodal:
@@ -281,21 +279,43 @@ def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
     return operators.joined(_matvec(system, law, operators.nodal(system.disc, u)))
 
 
-def _share(a: Nodal, b: Nodal) -> Float[Array, " columns"]:
-    """A device's share of a.b."""
+def _part(a: Nodal, b: Nodal) -> Float[Array, " columns"]:
+    """Return a.b of this accelerator's part."""
     return jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0)
 
 
 def _dot(system: System, a: Nodal, b: Nodal) -> Float[Array, " columns"]:
-    return system.total(_share(a, b))
+    return system.sum(_part(a, b))
 
 
-def on_devices(
-    system: System, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array
-) -> tuple[Fields, Stats]:
-    """`pcg`, on as many devices as the system is split over."""
-    run = functools.partial(pcg, system) if system.shards is None else system.shards.pcg
-    return run(law, b, x0, tolerance, max_steps)
+class _State(NamedTuple):
+    """The state of conjugate gradients; columns that are done stand still.
+
+    Attributes:
+      x: solution so far.
+      residual: of x, by recursion, or true after a check.
+      direction: of the last step.
+      rz: residual times preconditioned residual of the last step, 0 after a check, from which directions start again.
+      error: norm of the scaled residual, which the tolerance bounds.
+      size: norm of the residual itself, which scales the preconditioner.
+      start_error: the error of the start.
+      check: whether the next pass computes the true residual in place of a step.
+      done: whether all columns are below the tolerance by a true residual, or the steps are used up.
+      iterations: steps of each column.
+      steps: steps taken.
+    """
+
+    x: Nodal
+    residual: Nodal
+    direction: Nodal
+    rz: Float[Array, " columns"]
+    error: Float[Array, " columns"]
+    size: Float[Array, " columns"]
+    start_error: Float[Array, " columns"]
+    check: Bool[Array, ""]
+    done: Bool[Array, ""]
+    iterations: Int[Array, " columns"]
+    steps: Int[Array, ""]
 
 
 # Traced once, though a differentiable solve holds it twice.
@@ -303,68 +323,89 @@ def on_devices(
 def pcg(
     system: System, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array
 ) -> tuple[Fields, Stats]:
-    """Solves A x = b column by column; columns that are done stand still.
+    """Solve A x = b column by column; columns that are done stand still.
 
     The right-hand sides are scaled to norm one first, so that a column of 1e-30 is solved like any other; a column of
     zeros is answered by zeros.
     """
-    # Where a device has fewer nodes than another there are empty rows.
+    across = system.across
+    # Where an accelerator has fewer nodes than another there are empty rows.
     scale = jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), operators.diagonal(system.disc, law))
 
-    def scaled(r: Nodal) -> Nodal:
-        return jax.tree.map(lambda r, s: r * s, r, scale)
+    def squares(r: Nodal) -> list[Array]:
+        """Return this part of the squared norms of the scaled residual and of the residual itself."""
+        scaled = jax.tree.map(lambda r, s: r * s, r, scale)
+        return [_part(scaled, scaled), _part(r, r)]
 
     def norms(r: Nodal) -> Array:
-        """Return the norms of the scaled residual and of the residual itself, in one sum over devices."""
-        return jnp.sqrt(system.total(jnp.stack([_share(each, each) for each in (scaled(r), r)])))
+        return jnp.sqrt(system.sum(jnp.stack(squares(r))))
 
-    given = _free(system, operators.nodal(system.disc, b))
-    peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled(given)])
-    peak = lax.pmax(peak, SLABS) if system.split else peak
-    peak = jnp.where(peak > 0, peak, 1.0)
-    total = peak * norms(jax.tree.map(lambda r: r / peak, given))[0]
-    total = jnp.where(total > 0, total, 1.0)
-    given = jax.tree.map(lambda r: r / total, given)
+    given, total = _unit(system, operators.nodal(system.disc, b), scale, norms)
     start = jax.tree.map(lambda x: x / total, _free(system, operators.nodal(system.disc, x0)))
 
-    def body(carry):
+    def advance(state: _State) -> _State:
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
         # which they start again if it is not: one program with one operator and one preconditioner in it.
-        x, r, p, rz, error, size, begun, check, _, count, steps = carry
+        x, r, p, check = state.x, state.residual, state.direction, state.check
+        error, size = state.error, state.size
         z = lax.cond(check, lambda r, _: r, lambda r, size: precondition(system, r, size), r, size)
-        if system.split:
-            # The norms of r with r.z, in one sum over devices: known an iteration later than on one device.
-            fresh, *squares = system.total(jnp.stack([_share(r, z), *(_share(each, each) for each in (scaled(r), r))]))
-            error, size = (
-                jnp.where(check, old, jnp.sqrt(new)) for old, new in zip((error, size), squares, strict=True)
-            )
-        else:
+        if across is None:
             fresh = _dot(system, r, z)
+        else:
+            # The norms of r with r.z, in one message: known an iteration later than on one accelerator.
+            fresh, *known = across.sum(jnp.stack([_part(r, z), *squares(r)]))
+            error, size = (jnp.where(check, old, jnp.sqrt(new)) for old, new in zip((error, size), known, strict=True))
         active = error > tolerance
-        turn = jnp.where(active & (rz > 0), fresh / jnp.where(rz > 0, rz, 1.0), 0.0)
+        turn = jnp.where(active & (state.rz > 0), fresh / jnp.where(state.rz > 0, state.rz, 1.0), 0.0)
         p = jax.tree.map(lambda z, p: z + turn * p, z, p)
         Av = _matvec(system, law, jax.tree.map(lambda x, p: jnp.where(check, x, p), x, p))
         curvature = _dot(system, p, Av)
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
         x = jax.tree.map(lambda x, p: x + alpha * p, x, p)
         r = jax.tree.map(lambda r, b, Av: jnp.where(check, b - Av, r - alpha * Av), r, given, Av)
-        if system.split:
-            error, size = lax.cond(check, lambda r, *_: tuple(norms(r)), lambda _, *known: known, r, error, size)
-        else:
+        if across is None:
             error, size = norms(r)
-        begun = jnp.where(steps + ~check == 0, error, begun)
-        steps += ~check
-        pause = system.everywhere(jnp.all(error <= tolerance) | (steps >= max_steps))
-        rz = jnp.where(check, 0.0, fresh)
-        return x, r, p, rz, error, size, begun, ~check & pause, check & pause, count + (active & ~check), steps
+        else:
+            error, size = lax.cond(check, lambda r, *_: tuple(norms(r)), lambda _, *known: known, r, error, size)
+        start_error = jnp.where(state.steps + ~check == 0, error, state.start_error)
+        steps = state.steps + ~check
+        pause = jnp.all(error <= tolerance) | (steps >= max_steps)
+        if across is not None:
+            pause = across.all(pause)
+        rz, iterations = jnp.where(check, 0.0, fresh), state.iterations + (active & ~check)
+        return _State(x, r, p, rz, error, size, start_error, ~check & pause, check & pause, iterations, steps)
 
-    unknown = jnp.full(b.shape[1], jnp.inf)
-    zeros = jnp.zeros(b.shape[1])
-    nothing = jax.tree.map(jnp.zeros_like, given)
-    flags = jnp.array(True), jnp.array(False)
-    begin = (start, given, nothing, zeros, unknown, zeros, unknown, *flags, zeros.astype(int), 0)
-    x, _, _, _, residual, _, begun, _, _, count, _ = lax.while_loop(lambda carry: ~carry[8], body, begin)
-    return operators.joined(x) * total, Stats(count, residual, begun, residual <= tolerance)
+    unknown, zeros = jnp.full(b.shape[1], jnp.inf), jnp.zeros(b.shape[1])
+    begin = _State(
+        x=start,
+        residual=given,
+        direction=jax.tree.map(jnp.zeros_like, given),
+        rz=zeros,
+        error=unknown,
+        size=zeros,
+        start_error=unknown,
+        check=jnp.array(True),
+        done=jnp.array(False),
+        iterations=zeros.astype(int),
+        steps=jnp.array(0),
+    )
+    end = lax.while_loop(lambda state: ~state.done, advance, begin)
+    converged = end.error <= tolerance
+    return operators.joined(end.x) * total, Stats(end.iterations, end.error, end.start_error, converged)
+
+
+def _unit(
+    system: System, b: Nodal, scale: Nodal, norms: Callable[[Nodal], Array]
+) -> tuple[Nodal, Float[Array, " columns"]]:
+    """Return b on the free nodes over its scaled norm, and that norm; in two steps, so that no square overflows."""
+    given = _free(system, b)
+    scaled = jax.tree.map(lambda r, s: r * s, given, scale)
+    peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled])
+    peak = peak if system.across is None else system.across.max(peak)
+    peak = jnp.where(peak > 0, peak, 1.0)
+    total = peak * norms(jax.tree.map(lambda r: r / peak, given))[0]
+    total = jnp.where(total > 0, total, 1.0)
+    return jax.tree.map(lambda r: r / total, given), total
 
 
 def solve(
@@ -399,10 +440,16 @@ def solve(
     return solver(request)
 
 
-def answer(request: SolveRequest) -> tuple[Fields, Stats]:
-    """The solution, NaN in columns that did not converge; not differentiable."""
+def iterate(request: SolveRequest) -> tuple[Fields, Stats]:
+    """Run `pcg` on all accelerators that the system is split over; return the last iterate, converged or not."""
     system, law, b, *rest = request
-    x, stats = on_devices(system, law, jnp.where(system.free[:, None], b, 0.0), *rest)
+    run = functools.partial(pcg, system) if system.shards is None else system.shards.pcg
+    return run(law, jnp.where(system.free[:, None], b, 0.0), *rest)
+
+
+def answer(request: SolveRequest) -> tuple[Fields, Stats]:
+    """Return the solution, NaN in columns that did not converge; not differentiable."""
+    x, stats = iterate(request)
     return jnp.where(stats.converged, x, jnp.nan), stats
 
 
@@ -411,11 +458,12 @@ def _solve(request: SolveRequest) -> tuple[Fields, Stats]:
     system, law = request.system, request.law
     forward = request._replace(law=lax.stop_gradient(law))
 
-    def run(operator, rhs):
-        del operator  # the same A for the solve and its transpose: it is symmetric
+    # The operator that JAX hands in is the same A for the solve and its transpose: it is symmetric.
+    def run(operator: Callable[[Fields], Fields], rhs: Fields) -> tuple[Fields, Stats]:
+        del operator
         return answer(forward._replace(b=rhs))
 
-    def run_transposed(operator, rhs):
+    def run_transposed(operator: Callable[[Fields], Fields], rhs: Fields) -> tuple[Fields, Stats]:
         del operator
         return answer(forward._replace(b=rhs, guess=jnp.zeros_like(rhs)))
 

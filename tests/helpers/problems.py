@@ -18,7 +18,7 @@ from jax import Array
 from thermospin import analytic, operators, solve
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.grid import Grid
-from thermospin.linear import multigrid
+from thermospin.linear import coarsening
 
 T0 = 300.0
 
@@ -74,13 +74,13 @@ class Block:
         self.law = self.law_of(materials)
         held_V = self._any(ground).ravel()[self.disc.index_V]
         # Small problems: two levels, a large dense solve at the end, so that there is little to compile.
-        coarsest = multigrid.COARSEST
-        multigrid.COARSEST = min(self.disc.nodes_V, self.disc.nodes_T // 2, 1500)
+        coarsest = coarsening.COARSEST
+        coarsening.COARSEST = min(self.disc.nodes_V, self.disc.nodes_T // 2, 1500)
         try:
             made = solve.prepare(self.grid, self.disc, self.law, held_V)
             (self.system,) = solve.hold(self.disc, made, held_V)
         finally:
-            multigrid.COARSEST = coarsest
+            coarsening.COARSEST = coarsest
 
     def law_of(self, materials: Sequence[analytic.Layer]) -> operators.Coefficients:
         """Coefficients for these materials on this grid."""

@@ -10,8 +10,7 @@ from typing import Any
 
 from thermospin.base.errors import InputError
 from thermospin.linear import multigrid
-from thermospin.parallel.sharding import Halo, Shards
-from thermospin.solve import SLABS
+from thermospin.parallel.sharding import SLABS, Halo, Shards
 
 #: What messages are called in the text of a program.
 KINDS = ("collective-permute", "all-reduce", "all-gather", "all-to-all")
@@ -126,6 +125,6 @@ def exchanges(shards: Shards) -> list[Exchange]:
         found.append(halos(f"level {number}: down", 1, [each.restriction.halo for each in levels], widths))
         found.append(halos(f"level {number}: up", 1, [each.interpolation.halo for each in levels], widths))
     devices = shards.mesh.shape[SLABS]
-    padded = max(mg.tail.own[0].size * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
+    padded = max(mg.tail.nodes[0].size * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
     nodes = sum(mg.tail.place.shape[-1] * 4 * fields for mg, fields in zip(mgs, (2, 1), strict=True))
     return [*found, Exchange("coarse levels, there and back", 2, 1, (devices - 1) * padded, nodes)]

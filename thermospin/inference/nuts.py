@@ -21,7 +21,7 @@ import numpy as np
 from thermospin.base.errors import InputError
 from thermospin.base.files import read_arrays, write_arrays
 from thermospin.model import Progress
-from thermospin.solve import MEMBERS
+from thermospin.parallel.sharding import MEMBERS
 
 
 def require_numpyro() -> None:

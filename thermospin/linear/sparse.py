@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+from numpy.typing import DTypeLike
 from scipy.sparse import csr_array
 
 
@@ -47,7 +48,7 @@ class Rows(eqx.Module):
       rest: the further entries of the long rows.
       place: row of `rest` that belongs to each row, one past its end where there is none.
       unit: of the weights.
-      halo: what brings in the values of other devices that columns are numbered for; None where there is one device.
+      halo: what brings in the values of other accelerators that columns are numbered for; None on one accelerator.
     """
 
     index: tuple[Int[Array, " rows"], ...]
@@ -58,47 +59,99 @@ class Rows(eqx.Module):
     halo: Halo | None = None
 
     @classmethod
-    def of(cls, matrix: csr_array, *, dtype: type = np.float32, unit: float = 1.0, width: int | None = None) -> Rows:
-        """From a sparse matrix; a complex entry a + ib stands for a block, see `weight`.
+    def of(cls, matrix: csr_array, *, dtype: DTypeLike = np.float32, unit: float = 1.0) -> Rows:
+        """Return the rows of a sparse matrix; a complex entry a + ib stands for a block, see `weight`.
 
         Args:
           matrix: the matrix.
           dtype: of the weights.
           unit: of the entries of the matrix.
-          width: entries before long rows go on elsewhere; None: what makes the fewest gathers.
         """
-        count = np.diff(matrix.indptr)
-        rows, longest = len(count), int(count.max(initial=0))
+        rows = cls.stacked([matrix], dtype=dtype, unit=unit)
+        return jax.tree.map(lambda part: jax.device_put(part[0]), rows)
+
+    @classmethod
+    def stacked(
+        cls,
+        matrices: Sequence[csr_array],
+        *,
+        dtype: DTypeLike = np.float32,
+        unit: float = 1.0,
+        halo: Halo | None = None,
+        width: int | None = None,
+    ) -> Rows:
+        """Return the rows of matrices of one shape, in arrays on the host with a leading axis of matrices.
+
+        Args:
+          matrices: real or complex, see `of`.
+          dtype: of the weights.
+          unit: of the entries of the matrices.
+          halo: for the columns.
+          width: entries before long rows go on in `rest`; None: the width with the fewest gathers.
+        """
+        counts = [np.diff(matrix.indptr) for matrix in matrices]
+        rows, paired = matrices[0].shape[0], np.iscomplexobj(matrices[0].data)
+        longest = max(int(count.max(initial=0)) for count in counts)
         if width is None:
-            # Each column costs all rows, and so does looking up what long rows have besides.
+            # Each column costs all rows, and so does looking up the rest of long rows.
+            total = np.concatenate(counts)
             gathers = [
-                rows * k + (longest > k) * (rows + (longest - k) * np.sum(count > k)) for k in range(longest + 1)
+                rows * k + (longest > k) * (rows + (longest - k) * np.sum(total > k) / len(counts))
+                for k in range(longest + 1)
             ]
             width = int(np.argmin(gathers))
         width = max(width, 1)
-        index, weight = [], []
-        for k in range(width):
-            here = np.flatnonzero(count > k)
-            entry = matrix.indptr[here] + k
-            column, value = np.zeros(rows, np.int32), np.zeros(rows, matrix.dtype)
-            column[here], value[here] = matrix.indices[entry], matrix.data[entry]
-            parts = (value.real, value.imag) if np.iscomplexobj(value) else (value,)
-            index.append(jax.device_put(column))
-            weight.append(tuple(jax.device_put(part.astype(dtype)) for part in parts))
-        long = np.flatnonzero(count > width)
-        if len(long) == 0:
-            return cls(tuple(index), tuple(weight), None, None, unit)
-        place = np.full(rows, len(long), np.int32)
-        place[long] = np.arange(len(long))
-        length = count[long] - width
-        pointer = np.append(0, np.cumsum(length))
-        entry = np.repeat(matrix.indptr[long] + width - pointer[:-1], length) + np.arange(pointer[-1])
-        rest = csr_array((matrix.data[entry], matrix.indices[entry], pointer), shape=(len(long), matrix.shape[1]))
-        more = cls.of(rest, dtype=dtype, unit=unit, width=longest - width)
-        return cls(tuple(index), tuple(weight), more, jax.device_put(place), unit)
+        index = np.zeros((width, len(matrices), rows), np.int32)
+        value = np.zeros((width, len(matrices), rows), complex if paired else float)
+        for number, (matrix, count) in enumerate(zip(matrices, counts, strict=True)):
+            for k in range(width):
+                here = np.flatnonzero(count > k)
+                entry = matrix.indptr[here] + k
+                index[k, number, here], value[k, number, here] = matrix.indices[entry], matrix.data[entry]
+        weight = tuple(
+            tuple(part.astype(dtype) for part in ((column.real, column.imag) if paired else (column,)))
+            for column in value
+        )
+        long = [np.flatnonzero(count > width) for count in counts]
+        most = max(map(len, long))
+        if most == 0:
+            return cls(tuple(index), weight, None, None, unit, halo)
+        place = np.full((len(matrices), rows), most, np.int32)
+        rest = []
+        for number, (matrix, count, these) in enumerate(zip(matrices, counts, long, strict=True)):
+            place[number, these] = np.arange(len(these))
+            length = np.zeros(most, int)
+            length[: len(these)] = count[these] - width
+            pointer = np.append(0, np.cumsum(length))
+            first = matrix.indptr[these] + width - pointer[: len(these)]
+            entry = np.repeat(first, length[: len(these)]) + np.arange(pointer[-1])
+            kept = matrix.data[entry], matrix.indices[entry], pointer
+            rest.append(csr_array(kept, shape=(most, matrix.shape[1])))
+        more = cls.stacked(rest, dtype=dtype, unit=unit, width=longest - width)
+        return cls(tuple(index), weight, more, place, unit, halo)  # type: ignore[arg-type]
+
+    def matrix(self, columns: int) -> csr_array:
+        """Return the matrix that this was made of, in its unit and precision; pairs as complex numbers."""
+        entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+        def collect(part: Rows, number: np.ndarray) -> None:
+            for index, weights in zip(part.index, part.weight, strict=True):
+                value = np.asarray(weights[0]).astype(float)
+                if len(weights) > 1:
+                    value = value + 1j * np.asarray(weights[1]).astype(float)
+                keep = value != 0
+                entries.append((number[keep], np.asarray(index)[keep], value[keep]))
+            if part.rest is not None and part.place is not None:
+                place = np.asarray(part.place)
+                long = np.flatnonzero(place < part.rest.size)
+                collect(part.rest, number[long[np.argsort(place[long])]])
+
+        collect(self, np.arange(self.size))
+        row, column, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+        return csr_array((value, (row, column)), shape=(self.size, columns))
 
     def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
-        """The matrix times values."""
+        """Return the matrix times values."""
         return multiply([self], [x])[0]
 
     def _multiply(self, x: Array) -> Array:
@@ -106,7 +159,7 @@ class Rows(eqx.Module):
         for index, weights in zip(self.index, self.weight, strict=True):
             y = take(x, index)
             # By lax, whose functions are traced in a fraction of the time of indexing.
-            a, *second = (lax.expand_dims(lax.convert_element_type(each, x.dtype), (1, 2)) for each in weights)
+            a, *second = (lax.expand_dims(lax.convert_element_type(part, x.dtype), (1, 2)) for part in weights)
             if second:
                 out = out + (a + second[0]) * y + (a - second[0]) * lax.rev(y, (1,))
             else:
@@ -122,13 +175,13 @@ class Rows(eqx.Module):
         return len(self.index[0])
 
     def multiply_transposed(self, y: Float[Array, "rows fields columns"], columns: int) -> Array:
-        """The transpose, of `columns` rows, times values: for few columns, as it adds them one after another."""
+        """Return the transpose, of `columns` rows, times values; for few columns, as it adds them sequentially."""
         shape = jax.ShapeDtypeStruct((columns, *y.shape[1:]), y.dtype)
         return jax.linear_transpose(self.multiply, shape)(y)[0]
 
 
 def multiply(matrices: Sequence[Rows], xs: Sequence[Array]) -> list[Array]:
-    """Matrices times values, each its own; on many devices what they need from others comes in shared messages."""
+    """Return each matrix times its values; values from other accelerators come in messages that matrices share."""
     xs = [x if matrix.unit == 1.0 else matrix.unit * x for matrix, x in zip(matrices, xs, strict=True)]
     if matrices[0].halo is not None:
         xs = matrices[0].halo.extend([matrix.halo for matrix in matrices if matrix.halo is not None], xs)

@@ -25,8 +25,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from thermospin import solve
 from thermospin.operators import Fields
-from thermospin.parallel import sharding as sharded
-from thermospin.solve import MEMBERS, Solver, SolveRequest, Stats, System
+from thermospin.parallel.sharding import MEMBERS, on_mesh
+from thermospin.solve import Solver, SolveRequest, Stats, System
 
 T = TypeVar("T")
 
@@ -221,7 +221,7 @@ def _together(requests: Sequence[SolveRequest], size: int) -> list[tuple[Fields,
         if mesh is None:
             return whole
         spread = NamedSharding(mesh, PartitionSpec(MEMBERS))
-        return sharded.on_mesh(whole, spread) if whole.is_fully_addressable else jax.device_put(whole, spread)
+        return on_mesh(whole, spread) if whole.is_fully_addressable else jax.device_put(whole, spread)
 
     # Also if it is one system for all: one program for both, and no slower on a CPU. Not in the program, which with an
     # argument for each array of each worker would take minutes to compile.

@@ -176,8 +176,8 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
     keep = [np.asarray(law.relaxation) != 0]
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         nodes = np.asarray(axis.nodes_V)
-        for key, offset in (("uu", 0), ("dd", n)):
-            conducts = np.asarray(segments[key]) != 0  # NaN counts as a connection: it is told by its name
+        for conductance, offset in zip(np.asarray(segments.V).T, (0, n), strict=True):
+            conducts = conductance != 0  # NaN counts as a connection: it is reported by its name
             for local in range(axis.order):
                 tails.append(nodes[local] + offset)
                 heads.append(nodes[local + 1] + offset)
@@ -208,7 +208,7 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
         for local in range(axis.order):
             tails.append(nodes[local])
             heads.append(nodes[local + 1])
-            keep.append(np.asarray(segments["TT"]) != 0)
+            keep.append(np.asarray(segments.TT) != 0)
     if where := named(_without(tails, heads, keep, disc.held_T), metal=False):
         found.append(("no bath", f"{where}: no way for the heat to a bath, the temperature has no fixed point"))
     return found
@@ -296,8 +296,9 @@ def _conduction_diagonal(disc: Discretisation, law: Coefficients) -> tuple[np.nd
         _, weights, derivative = gauss_lobatto(axis.order)
         own = weights @ derivative**2  # of each node of a segment
         slots_V, slots_T = np.asarray(axis.slots_V), np.asarray(axis.slots_T)
-        for part, key, slots in ((up, "uu", slots_V), (down, "dd", slots_V), (heat, "TT", slots_T)):
-            part += np.outer(own, np.asarray(segments[key])).ravel()[slots].sum(axis=0)
+        (uu, dd), TT = np.asarray(segments.V).T, np.asarray(segments.TT)
+        for part, values, slots in ((up, uu, slots_V), (down, dd, slots_V), (heat, TT, slots_T)):
+            part += np.outer(own, values).ravel()[slots].sum(axis=0)
     return up, down, heat
 
 
@@ -313,7 +314,8 @@ def round_off(disc: Discretisation, law: Coefficients, fields: np.ndarray) -> np
         slope = np.abs(derivative)
         nodes_V, nodes_T = np.asarray(axis.nodes_V), np.asarray(axis.nodes_T)
         slots_V, slots_T = np.asarray(axis.slots_V), np.asarray(axis.slots_T)
-        uu, dd, uT, dT, TT = (np.abs(np.asarray(segments[key])) for key in ("uu", "dd", "uT", "dT", "TT"))
+        (uu, dd), (uT, dT) = (np.abs(np.asarray(part)).T for part in (segments.V, segments.VT))
+        TT = np.abs(np.asarray(segments.TT))
         metal = len(uu)
         g_up, g_down, g_heat = slope @ up[nodes_V], slope @ down[nodes_V], slope @ heat[nodes_T]
         flux = [uu * g_up + uT * g_heat[:, :metal], dd * g_down + dT * g_heat[:, :metal], TT * g_heat]

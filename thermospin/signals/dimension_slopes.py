@@ -25,6 +25,7 @@ from scipy.sparse import hstack
 
 from thermospin import operators
 from thermospin.device.parts import Experiment
+from thermospin.geometry import weights
 from thermospin.geometry.boxes import Face, Layout
 from thermospin.model import Model, Parameters
 from thermospin.signals import ladders as harmonics
@@ -73,7 +74,7 @@ class Blocks:
         used = used[used >= 0]
         domain = np.zeros(len(used), int)
         domain[label[label >= 0]] = grid.domain[label >= 0]
-        sections, volume = operators.geometry(grid, label, len(used))
+        sections, volume = weights.whole_cells(grid, label, len(used))
         return cls(
             domain=domain,
             interval=np.stack(np.unravel_index(used, shape), axis=1),
@@ -132,7 +133,7 @@ class Motions:
             ends = []
             for step in (DIFFERENCE, -DIFFERENCE):
                 device, grid = model.moved_grid({name: value + step})
-                sections, volumes = operators.sections(grid, domains)
+                sections, volumes = weights.sections(grid, domains)
                 faces = {each: face.weights(grid).ravel() for each, face in device.contact_faces().items()}
                 ends.append((sections, volumes, {each: area / area.sum() for each, area in faces.items()}))
             for number, axis in enumerate(disc.axes):

@@ -27,6 +27,7 @@ from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.model import Model, Parameters, Progress, build
 from thermospin.operators import Coefficients
+from thermospin.parallel.sharding import after
 from thermospin.quantities import response_unit
 from thermospin.signals import diagnosis
 from thermospin.signals import dimension_slopes as shapes
@@ -42,7 +43,7 @@ from thermospin.signals.ladders import (
     signs_of,
     solve_ladders,
 )
-from thermospin.solve import System
+from thermospin.solve import SolveRequest, System
 
 __all__ = [
     "Errors",
@@ -86,9 +87,9 @@ def predict(
     out = {}
     for name, experiment in model.device.experiments.items():
         rows = _responses(model, experiment, harmonics, tolerance)(values)
-        if model.systems[experiment.current[1]].shards is not None:  # one experiment after the other, see `solve.after`
+        if model.systems[experiment.current[1]].shards is not None:  # experiments in one order, see `after`
             done = jax.lax.stop_gradient(jnp.nan_to_num(rows))
-            values = {each: solve.after(value, done) for each, value in values.items()}
+            values = {key: after(value, done) for key, value in values.items()}
         out[name] = {f"R{n}": readings(experiment, rows, n) for n in range(1, harmonics + 1)}
     return out
 
@@ -209,7 +210,7 @@ class _Watched:
     ) -> str:
         """Why a column failed. Its last iterate is not kept, which would cost memory always: it is made once more."""
         guess = jnp.zeros_like(b) if x0 is None else x0
-        x, left = _unfinished(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(self._max_steps))
+        x, left = _unfinished(SolveRequest(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(self._max_steps)))
         problem = (self._model, self._parameters, self.experiment.states[state], self.experiment.current[1])
         found = diagnosis.diagnose(
             *problem,
@@ -250,12 +251,11 @@ def _rehearsal(
 
 
 @eqx.filter_jit
-def _unfinished(
-    system: System, law: Coefficients, b: Array, guess: Array, tolerance: Array, max_steps: Array
-) -> tuple[Array, Array]:
-    """The last iterate and its residual, converged or not."""
-    x, _ = solve.on_devices(system, law, b, guess, tolerance, max_steps)
-    return x, jnp.where(system.free[:, None], b, 0.0) - solve.matvec(system, law, x)
+def _unfinished(request: SolveRequest) -> tuple[Array, Array]:
+    """Return the last iterate and its residual, converged or not."""
+    x, _ = solve.iterate(request)
+    system = request.system
+    return x, jnp.where(system.free[:, None], request.b, 0.0) - solve.matvec(system, request.law, x)
 
 
 @dataclasses.dataclass(frozen=True)

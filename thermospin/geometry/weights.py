@@ -1,0 +1,142 @@
+"""Weights of a tensor grid: cross-sections of its segments and volumes of its nodes, by domain.
+
+A segment is one cell's worth of one grid line. Its weight is the cross-section around the line, summed over the cells
+that share it, over half its length, as a gradient is taken with respect to [-1, 1] (docs/theory.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+from scipy.sparse import csr_array
+
+from thermospin.grid import Grid
+
+
+def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
+    """Return the weights of segments and nodes of the whole tensor grid, by domain.
+
+    Returns:
+      for each axis cross-section over half the length [m] (segments, domains); where cells are cut the same for pairs
+      of neighbours along x and along y; and volume [m^3] (nodes, domains).
+    """
+    if not grid.prisms:
+        return whole_cells(grid, grid.domain, domains)
+    segments, volume = whole_cells(grid, np.where(grid.cut, -1, grid.domain), domains)
+    if not grid.cuts:
+        return segments, volume
+    along_x, along_y, up, cut_volume = cut_cells(grid, domains)
+    return [*segments[:2], segments[2] + up, along_x, along_y], volume + cut_volume
+
+
+def live_pairs(
+    section: csr_array, axis: int, grid: Grid, metal: np.ndarray, nodes_V: np.ndarray, nodes_T: np.ndarray
+) -> csr_array:
+    """Return the weights of pairs of neighbours that are both nodes: slivers too thin to make a node carry nothing."""
+    shape = [len(nodes) for nodes in grid.nodes]
+    entries = section.tocoo()
+    place = list(np.unravel_index(entries.row, [n - (k == axis) for k, n in enumerate(shape)]))
+    tail = np.ravel_multi_index(place, shape)
+    place[axis] = place[axis] + 1
+    head = np.ravel_multi_index(place, shape)
+    live = np.where(metal[entries.col], nodes_V[tail] & nodes_V[head], nodes_T[tail] & nodes_T[head])
+    kept = entries.data[live], (entries.row[live], entries.col[live])
+    return csr_array(kept, shape=section.shape)
+
+
+def cut_cells(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array, csr_array]:
+    """Weigh cut cells: between neighbouring nodes along x and y, in the segments along z, and in volumes.
+
+    The first two are on the grid of nodes as if it were one of order 1: a row for each pair of neighbours, with the
+    cross-section over half their distance [m] by domain. The others are as in `whole_cells`.
+    """
+    x, y, z = (len(nodes) for nodes in grid.nodes)
+    up, heights = grid.shares(2), np.diff(grid.lines[2])
+    shapes = [(x - 1, y, z), (x, y - 1, z), (x, y, len(heights)), (x, y, z)]
+    entries: list[list[tuple[np.ndarray, np.ndarray, int]]] = [[], [], [], []]
+    for cut in grid.cuts:
+        layers = np.arange(*cut.span)
+        nodes = np.arange(grid.order * cut.span[0], grid.order * cut.span[1] + 1)
+        lengths = up[nodes][:, layers].sum(axis=1)  # along z, of each node
+        steps = [np.diff(coordinates) for coordinates in grid.nodes[:2]]
+        first = grid.order * cut.place
+        for kind, (values, planes, weights) in enumerate(
+            (
+                (cut.along_x, nodes, lengths),
+                (cut.along_y, nodes, lengths),
+                (cut.area, layers, 2 / heights[layers]),
+                (cut.area, nodes, lengths),
+            )
+        ):
+            i = first[:, 0, None, None] + np.arange(values.shape[1])[None, :, None]
+            j = first[:, 1, None, None] + np.arange(values.shape[2])[None, None, :]
+            if kind < 2:
+                values = values * 2 / steps[kind][(i, j)[kind]]
+            places = np.broadcast_arrays(i[..., None], j[..., None], planes[None, None, None])
+            rows, weighted = np.ravel_multi_index(places, shapes[kind]), values[..., None] * weights
+            keep = weighted > 0
+            entries[kind].append((rows[keep], weighted[keep], cut.domain))
+    along_x, along_y, area, volume = (
+        _matrix(parts, math.prod(shape), domains) for parts, shape in zip(entries, shapes, strict=True)
+    )
+    return along_x, along_y, area, volume
+
+
+def whole_cells(grid: Grid, label: np.ndarray, labels: int) -> tuple[list[csr_array], csr_array]:
+    """Sum the cells of each label into the weights of segments and nodes of the whole tensor grid.
+
+    Args:
+      grid: the grid.
+      label: of each cell (nx, ny, nz), -1 for none.
+      labels: how many there are.
+    Returns:
+      for each axis cross-section over half the length [m] (segments, labels), and volume [m^3] (nodes, labels).
+    """
+    shares = [grid.shares(axis) for axis in range(3)]
+    counts = [len(nodes) for nodes in grid.nodes]
+    # Of segments along x, y and z, then of nodes.
+    shapes = [[label.shape[k] if k == axis else count for k, count in enumerate(counts)] for axis in range(4)]
+    entries: list[list[tuple[np.ndarray, np.ndarray, int]]] = [[], [], [], []]
+    # One label at a time: a tensor grid of all of them would be the largest array there is.
+    for number, box in enumerate(ndimage.find_objects(label + 1, max_label=labels)):
+        if box is None:
+            continue
+        inside = (label[box] == number).astype(float)
+        first = [grid.order * part.start for part in box]
+        spread = [
+            share[start : grid.order * part.stop + 1, part]
+            for share, start, part in zip(shares, first, box, strict=True)
+        ]
+
+        def add(kind: int, values: np.ndarray, corner: list[int], number: int = number) -> None:
+            place = np.nonzero(values)
+            rows = np.ravel_multi_index([k + start for k, start in zip(place, corner, strict=True)], shapes[kind])
+            entries[kind].append((rows, values[place], number))
+
+        for axis in range(3):
+            others = [other for other in range(3) if other != axis]
+            values = _spread(inside, spread, others)
+            width = np.diff(grid.lines[axis])[box[axis]]
+            corner = [box[k].start if k == axis else start for k, start in enumerate(first)]
+            add(axis, values * (2 / np.expand_dims(width, others)), corner)
+        add(3, _spread(inside, spread, [0, 1, 2]), first)
+    *segments, volume = (_matrix(parts, math.prod(shape), labels) for parts, shape in zip(entries, shapes, strict=True))
+    return segments, volume
+
+
+def _spread(values: np.ndarray, shares: Sequence[np.ndarray], axes: Sequence[int]) -> np.ndarray:
+    """Return values of cells spread over nodes along some axes, with the shares (nodes, cells) of each axis."""
+    for axis in axes:
+        values = np.moveaxis(np.tensordot(shares[axis], values, axes=(1, axis)), 0, axis)
+    return values
+
+
+def _matrix(parts: Sequence[tuple[np.ndarray, np.ndarray, int]], size: int, columns: int) -> csr_array:
+    """Return the matrix of parts (rows, values, column); entries of one place are added."""
+    column = np.repeat([number for _, _, number in parts], [len(rows) for rows, _, _ in parts]).astype(int)
+    rows = np.concatenate([np.zeros(0, int), *(rows for rows, _, _ in parts)])
+    values = np.concatenate([np.zeros(0), *(values for _, values, _ in parts)])
+    return csr_array((values, (rows, column)), shape=(size, columns))
