@@ -5,6 +5,9 @@ This module knows segments and nodes as `thermospin.operators` has them; it know
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
@@ -19,22 +22,25 @@ def assemble(disc: operators.Discretisation, law: operators.Coefficients) -> spa
     stiffness = derivative.T * weights @ derivative
     i, j = np.nonzero(stiffness)
 
-    def block(name: str, row_nodes: str, column_nodes: str) -> sparse.csr_matrix:
+    def block(entry: Callable[[operators.Law], Any], row_nodes: str, column_nodes: str) -> sparse.csr_matrix:
         shape = tuple(disc.nodes_V if nodes == "nodes_V" else disc.nodes_T for nodes in (row_nodes, column_nodes))
         total = sparse.csr_matrix(shape)
         for axis, segments in zip(disc.axes, law.segments, strict=True):
-            value = np.asarray(segments[name])[1:]  # segment 0 is a dummy
+            value = np.asarray(entry(segments))[1:]  # segment 0 is a dummy
             rows, columns = (np.asarray(getattr(axis, n))[:, 1 : len(value) + 1] for n in (row_nodes, column_nodes))
             entries = stiffness[i, j][:, None] * value
             total += sparse.coo_matrix((entries.ravel(), (rows[i].ravel(), columns[j].ravel())), shape).tocsr()
         return total
 
     mass = sparse.diags_array(np.asarray(law.relaxation), format="csr")
-    up_heat, down_heat = block("uT", "nodes_V", "nodes_T"), block("dT", "nodes_V", "nodes_T")
+    up_heat, down_heat = (
+        block(lambda law: law.VT[:, 0], "nodes_V", "nodes_T"),
+        block(lambda law: law.VT[:, 1], "nodes_V", "nodes_T"),
+    )
     rows = [
-        [block("uu", "nodes_V", "nodes_V") + mass, -mass, up_heat],
-        [-mass, block("dd", "nodes_V", "nodes_V") + mass, down_heat],
-        [up_heat.T, down_heat.T, block("TT", "nodes_T", "nodes_T")],
+        [block(lambda law: law.V[:, 0], "nodes_V", "nodes_V") + mass, -mass, up_heat],
+        [-mass, block(lambda law: law.V[:, 1], "nodes_V", "nodes_V") + mass, down_heat],
+        [up_heat.T, down_heat.T, block(lambda law: law.TT, "nodes_T", "nodes_T")],
     ]
     return sparse.csr_matrix(sparse.block_array(rows, format="csr"))
 

@@ -29,11 +29,12 @@ from thermospin import grid
 from thermospin import model as models
 from thermospin.accuracy import adapt, error_bars
 from thermospin.base import files
+from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.grid import Grid
 from thermospin.signals import evaluate
-from thermospin.signals.evaluate import Signals
+from thermospin.signals.results import Signals
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -47,8 +48,8 @@ def row(kind: str, found: Signals, wanted: list[tuple[str, str]], **times: float
     assert found.errors is not None
     values = {}
     for name, signal in wanted:
-        harmonic, _, part = signal.partition(".")
-        limit, error = (each[name][harmonic][part] for each in (found.errors.limit, found.errors.limit_error))
+        parsed = SignalName.parse(name, signal)
+        limit, error = found.errors.limit[parsed], found.errors.limit_error[parsed]
         key = f"{name[:4]}.{signal}"
         values[key] = {"value": found[name, signal], "bar": found.error(name, signal), "limit": limit, "error": error}
     return {"kind": kind, "order": found.order, "cells": found.cells, "unknowns": found.unknowns, **times} | values

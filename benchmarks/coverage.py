@@ -26,6 +26,7 @@ from thermospin.base import files
 from thermospin.data.rows import Row
 from thermospin.device import reader
 from thermospin.device.device import Device
+from thermospin.model import build
 from thermospin.signals import evaluate
 
 FREE = ("zeta", "Py.S_s", "Py.P", "Cu.lambda_sf")
@@ -113,9 +114,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rng = np.random.default_rng(20261125)
     valves = [device(name) for name in DISTANCES]
-    models = [evaluate.build(each, cells=arguments.cells, order=arguments.order) for each in valves]
+    models = [build(each, cells=arguments.cells, order=arguments.order) for each in valves]
     cells = int(arguments.finer * arguments.cells)
-    finer = [evaluate.build(each, cells=cells, order=min(arguments.order + 1, 3)) for each in valves]
+    finer = [build(each, cells=cells, order=min(arguments.order + 1, 3)) for each in valves]
     wanted = [(each.name, *signal) for each in valves for signal in SIGNALS]
     size = ", ".join(f"{each.grid.cells} cells, {each.unknowns} unknowns" for each in models)
     print(f"fits at order {arguments.order}: {size}; data: {', '.join(f'{each.unknowns} unknowns' for each in finer)}")

@@ -57,7 +57,9 @@ from thermospin import grid, inverse, model, operators, solve
 from thermospin.data import rows as data
 from thermospin.device import parts, reader
 from thermospin.signals import evaluate as signals
-from thermospin.signals import ladders as harmonics
+from thermospin.signals import functional
+from thermospin.signals.ladders import Solve, solve_ladders
+from thermospin.signals.results import nested
 
 DEVICE = "slachter2010"
 TOLERANCE = 1e-10
@@ -201,7 +203,7 @@ class Remote:
 
 
 class Rival:
-    """Solves by a rival for `harmonics.solve_ladders`; counts its time without the way between processes."""
+    """Solves by a rival for `ladders.solve_ladders`; counts its time without the way between processes."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.remote = case, Remote(case)
@@ -229,7 +231,7 @@ class Rival:
         self.setups += 1
 
     def __call__(self, *arguments: Any) -> jax.Array:
-        """The fields for some right-hand sides; the arguments are those of `harmonics.Solve`."""
+        """The fields for some right-hand sides; the arguments are those of `ladders.Solve`."""
         system, law, b, _ = arguments[-4:]
         began = time.perf_counter()
         self.prepare(system, law)
@@ -270,15 +272,14 @@ def run_rival(case: Case) -> Iterator[dict[str, Any]]:
     parameters = {name: jnp.asarray(value) for name, value in problem.parameters.items()}
     thermal = next(iter(problem.device.experiments.values()))
 
-    def whole(run: harmonics.Solve) -> dict[str, Any]:
+    def whole(run: Solve) -> dict[str, Any]:
         found = {}
-        for name, experiment in problem.device.experiments.items():
-            ladders = harmonics.solve_ladders(problem, experiment, parameters, 1, run)
-            rows = np.asarray(harmonics.Functional.of(problem, experiment).values(parameters, ladders, 2))
-            found[name] = {
-                f"R{n}": {k: float(v) for k, v in harmonics.readings(experiment, rows, n).items()} for n in (1, 2)
-            }
-        return found
+        for of_experiment in problem.problems.values():
+            ladders = solve_ladders(of_experiment, parameters, 1, run)
+            rows = np.asarray(functional.values(of_experiment, parameters, ladders, 2))
+            readings = functional.readings(of_experiment.experiment, rows, 2)
+            found |= {name: float(value) for name, value in readings.items()}
+        return nested(found)
 
     rival = Rival(case)
     try:

@@ -36,12 +36,12 @@ jax.config.update("jax_enable_x64", True)
 from thermospin import model, solve
 from thermospin.device import reader
 from thermospin.linear import multigrid
+from thermospin.model import build
 from thermospin.parallel import partition, sharding
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers import traffic
-from thermospin.signals import evaluate
 
 #: Of a GPU: bandwidth of its memory [B/s], a link within a node and between nodes [B/s], latency of a message [s].
 MEMORY, NEAR, FAR, LATENCY = 2.5e12, 300e9, 40e9, 10e-6
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     options = parser.parse_args()
     loaded = reader.load(options.device)
-    whole = evaluate.build(loaded, cells=options.cells, order=options.order)
+    whole = build(loaded, cells=options.cells, order=options.order)
     contact = next(iter(loaded.experiments.values())).current
     b = jnp.asarray(whole.ports[contact[0]])[:, None]
     law = model._law(whole.disc, whole.constitution, {k: jnp.asarray(v) for k, v in whole.parameters.items()})

@@ -17,6 +17,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from thermospin.device import reader
+from thermospin.model import build
 from thermospin.signals import evaluate
 
 #: Slopes below this matter to nobody: a percent of the dimension is a thousandth of the signal.
@@ -36,7 +37,7 @@ def main() -> None:
     slopes = []
     cells = None
     for _ in range(2):
-        model = evaluate.build(loaded, cells=cells, order=options.order)
+        model = build(loaded, cells=cells, order=options.order)
         found = evaluate.evaluate(model, {}, wanted, names)
         scale = np.array([loaded.dimensions[name].value for name in names]) / found.values[:, None]
         slopes.append(found.jacobian * scale)

@@ -18,6 +18,7 @@ jax.config.update("jax_enable_x64", True)
 
 from thermospin.data import rows
 from thermospin.device import reader
+from thermospin.model import build
 from thermospin.signals import evaluate
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     loaded = reader.load("slachter2010")
-    model = evaluate.build(loaded, cells=options.cells)
+    model = build(loaded, cells=options.cells)
     wanted = [(row.experiment, row.signal) for row in rows.load("slachter2010", loaded)]
     parameters = model.parameters
     names = list(parameters)

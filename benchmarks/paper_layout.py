@@ -27,6 +27,7 @@ from scipy import optimize
 from thermospin.designs import search
 from thermospin.device import reader
 from thermospin.device.device import Device
+from thermospin.model import build
 from thermospin.signals import evaluate
 
 ZETA, CURRENT = 3.2, 1.5e-3 * 2**0.5
@@ -46,7 +47,7 @@ GRADIENT, SHARE = 50e6, 0.04
 
 def looks(found: Device, cells: int) -> tuple[float, float]:
     """Mean gradient of T across the FM1/Cu contact [K/m] at the paper's current, and the copper's share of it."""
-    model = evaluate.build(found, cells=cells, order=2)
+    model = build(found, cells=cells, order=2)
     fields = evaluate.fields(model, "thermal", "P", CURRENT, model.parameters | {"zeta": ZETA})
     (x0, x1), (y0, y1), (z0, z1) = found.solid("Cu_on_FM1").box
     inside = [
@@ -90,7 +91,7 @@ def main() -> None:
             priors[:, 0] if not start else np.clip(priors[:, 0] + priors[:, 1] * rng.normal(size=len(names)), low, high)
         )
         made = shipped.moved(dict(zip(names, first, strict=True)))
-        predict = search._Predict(evaluate.build(made, cells=options.cells, order=2), list(TARGETS), None)
+        predict = search._Predict(build(made, cells=options.cells, order=2), list(TARGETS), None)
         known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
         began = time.monotonic()
 

@@ -25,6 +25,7 @@ from thermospin.data.rows import Row
 from thermospin.device.reader import load
 from thermospin.inference import posterior, uncertainty
 from thermospin.inference.result import FitResult
+from thermospin.model import build
 from thermospin.signals import evaluate
 
 
@@ -45,7 +46,7 @@ def on_device(arguments: argparse.Namespace) -> None:
     """A shipped or given device with its data."""
     loaded = load(arguments.device)
     rows = data.load(arguments.data, loaded)
-    model = evaluate.build(loaded, cells=arguments.cells, order=arguments.order)
+    model = build(loaded, cells=arguments.cells, order=arguments.order)
     began = time.perf_counter()
     result = inverse.fit(model, rows)
     fitted = time.perf_counter() - began
@@ -68,7 +69,7 @@ def on_device(arguments: argparse.Namespace) -> None:
 def itself() -> None:
     """A small spin valve: its own signals, differentiated through the solver, against its emulator."""
     valve = device("near")
-    model = evaluate.build(valve, cells=200, order=1)
+    model = build(valve, cells=200, order=1)
     truth = {name: value for name, value in valve.parameters().items() if name in FREE[:3]}
     values = evaluate.evaluate(model, truth, SIGNALS, ()).values
     rng = np.random.default_rng(0)

@@ -31,7 +31,7 @@ import numpy as np
 
 from thermospin import solve
 from thermospin.device import reader
-from thermospin.model import Model
+from thermospin.model import Model, build
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate, ladders
 
@@ -51,18 +51,17 @@ def timed(run: Callable[[], Any], repeat: int = 3) -> tuple[float, float, Any]:
 
 def questions(model: Model, count: int) -> list[solve.SolveRequest]:
     """So many solves, each with another polarisation."""
-    experiment = next(iter(model.device.experiments.values()))
-    ports = ladders.ports_of(model, experiment)
-    b = jnp.stack([ports.drive, ports.probe], axis=1)
-    signs = ladders.signs_of(model, experiment, next(iter(experiment.states)))
+    whole = next(iter(model.problems.values()))
+    problem = whole.in_state(next(iter(whole.experiment.states)))
+    b = jnp.stack([problem.ports.drive, problem.ports.probe], axis=1)
     magnet = next(name for name in model.parameters if name.endswith(".S_s"))
     out = []
     for k in range(count):
         values = {name: jnp.asarray(value) for name, value in model.parameters.items()}
         values[magnet.replace(".S_s", ".P")] *= 1 + 0.01 * k
-        (law,) = ladders.laws(model.disc, model.constitution, signs, values)
+        law = ladders.laws(problem, values).first
         limits = jnp.asarray(1e-9), jnp.asarray(solve.MAX_STEPS)
-        out.append(solve.SolveRequest(model.systems[experiment.current[1]], law, b, jnp.zeros_like(b), *limits))
+        out.append(solve.SolveRequest(problem.system, law, b, jnp.zeros_like(b), *limits))
     return out
 
 
@@ -91,7 +90,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--devices", type=int, default=1)
     options = parser.parse_args()
-    model = evaluate.build(reader.load("slachter2010"), cells=options.cells, order=options.order)
+    model = build(reader.load("slachter2010"), cells=options.cells, order=options.order)
     unknowns = model.unknowns
     print(f"slachter2010: {unknowns} unknowns, order {options.order}, {jax.default_backend()}, {os.cpu_count()} cores")
     alone, first, expected = timed(lambda: [solve._solve(each) for each in questions(model, max(options.sizes))])

@@ -19,14 +19,15 @@ from thermospin.data.rows import Row
 from thermospin.device import reader
 from thermospin.inference import posterior, uncertainty
 from thermospin.inference.predictors import Journal
-from thermospin.model import Model
+from thermospin.model import Model, build
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate
+from thermospin.signals.results import Evaluation
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return evaluate.build(reader.read(VALVE, "valve.toml"), cells=150, order=1)
+    return build(reader.read(VALVE, "valve.toml"), cells=150, order=1)
 
 
 #: Lanes, the same everywhere: one program.
@@ -34,7 +35,7 @@ SIZE = 3
 WANTED = [("local", "R1.spin"), ("local", "R2.P")]
 
 
-def evaluated(model: Model, P: float, solver: solve.Solver | None, **options: object) -> evaluate.Evaluation:
+def evaluated(model: Model, P: float, solver: solve.Solver | None, **options: object) -> Evaluation:
     return evaluate.evaluate(model, {"Fe.P": P}, WANTED, ["Fe.P", "gap"], solver=solver, **options)  # type: ignore[arg-type]
 
 
@@ -91,7 +92,7 @@ def test_a_failed_solve_is_that_of_its_task_alone(model: Model) -> None:
     chores: list[Callable[[solve.Solver | None], object]] = [failing, functools.partial(evaluated, model, 0.3)]
     words, good = tasks.run_batched(chores, SIZE)
     assert "no convergence in 2 iterations" in str(words)
-    assert isinstance(good, evaluate.Evaluation) and np.all(np.isfinite(good.values))
+    assert isinstance(good, Evaluation) and np.all(np.isfinite(good.values))
 
 
 def test_results_come_in_order_and_as_soon_as_they_are_known() -> None:

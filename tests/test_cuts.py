@@ -16,7 +16,7 @@ from thermospin.device import reader
 from thermospin.geometry.outlines import Regions
 from thermospin.geometry.weights import sections
 from thermospin.grid import Grid, Prism
-from thermospin.model import on_grid
+from thermospin.model import build, on_grid
 from thermospin.signals import evaluate
 
 WIDTH, THICKNESS = 60e-9, 20e-9
@@ -180,7 +180,7 @@ WANTED = [("e", "R1.P"), ("e", "R2.P"), ("e", "R2.spin")]
 def test_derivatives_by_dimensions_of_polygons() -> None:
     """Against differences of signals with steps of 0.01 nm: the weights are differentiated with a tenth of that."""
     device = reader.read(BENT, "bent.toml")
-    model = evaluate.build(device, cells=150, order=1)
+    model = build(device, cells=150, order=1)
     assert len(model.grid.cuts) > 1
     names = list(device.dimensions)
     found = evaluate.evaluate(model, {}, WANTED, names, tolerance=1e-12)

@@ -18,6 +18,7 @@ from thermospin.designs.search import DENSEST, HOTTEST, Limits, Objective
 from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
 from thermospin.inference import predictors
+from thermospin.model import build
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate
 
@@ -68,7 +69,7 @@ def valve() -> Device:
 
 def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
-    model = evaluate.build(valve, cells=150, order=1)
+    model = build(valve, cells=150, order=1)
     objective = Objective.parse(f"local R2.spin / local {HOTTEST}", valve)
     predict = search._Predict(model, search.Task(objective, (), {}, None, None))
     names = ["gap", "width", "height"]
@@ -85,7 +86,7 @@ def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
 @pytest.mark.slow
 def test_the_density_of_a_straight_wire_is_current_over_cross_section(wire: Device) -> None:
     """Of the narrow part, 200 nm of 30 x 20 nm: the even current, and what its start adds, some percent."""
-    model = evaluate.build(wire, cells=300, order=2)
+    model = build(wire, cells=300, order=2)
     predict = search._Predict(model, search.Task(Objective(("main", DENSEST)), (), {}, None, None))
     values, slopes = predict(wire.numbers(), ["width", "height"])
     even = 1 / (30e-9 * 20e-9)
@@ -113,7 +114,7 @@ def test_a_standard_error_as_an_objective(valve: Device, unchecked: None, tmp_pa
     options = {"cells": 200, "order": 1, "fit": fit, "steps": 4}
     found = search.design(valve, "1 / std Fe.S_s", ["gap", "width"], **options)
     assert found.steps[-1].objective > 1.05 * found.steps[0].objective
-    model = evaluate.build(valve, cells=200, order=1)
+    model = build(valve, cells=200, order=1)
     jacobian = evaluate.evaluate(model, {}, [(r.experiment, r.signal) for r in rows], fit.free).jacobian
     assert found.steps[0].objective == pytest.approx(1 / fit.std(jacobian, "Fe.S_s"), rel=1e-4)
 
@@ -167,7 +168,7 @@ def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, un
         search.design(valve, "local R1.spin", ["gap", "width"], robust=stds, cells=150, order=1, steps=1)
         for stds in (0.0, 1.0)
     )
-    model = evaluate.build(valve, cells=150, order=1)
+    model = build(valve, cells=150, order=1)
     slope = evaluate.evaluate(model, {}, [("local", "R1.spin")], ["gap", "width"])
     stds = np.array([4e-9, 3e-9])
     spread = np.linalg.norm(slope.jacobian[0] / slope.values[0] * stds)

@@ -296,7 +296,8 @@ def dense_longdouble(block) -> np.ndarray:
         A[np.ix_([i, i + n], [i, i + n])] += g * np.array([[1, -1], [-1, 1]])
     for axis, law in zip(disc.axes, block.law.segments, strict=True):
         nodes_T, nodes_V = np.asarray(axis.nodes_T), np.asarray(axis.nodes_V)
-        value = {key: np.asarray(law[key], np.longdouble) for key in ("uu", "dd", "uT", "dT", "TT")}
+        V, VT = np.asarray(law.V, np.longdouble), np.asarray(law.VT, np.longdouble)
+        value = {"uu": V[:, 0], "dd": V[:, 1], "uT": VT[:, 0], "dT": VT[:, 1], "TT": np.asarray(law.TT, np.longdouble)}
         for s in range(1, nodes_T.shape[1]):
             T = nodes_T[:, s] + 2 * n
             A[np.ix_(T, T)] += value["TT"][s] * local

@@ -15,6 +15,7 @@ from thermospin.cli import app
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.inference import ensembles
+from thermospin.model import build
 from thermospin.signals import evaluate
 
 
@@ -53,7 +54,7 @@ def test_processes_share_the_sets_and_a_stopped_run_goes_on(
     valve: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two shares are the whole; a third run answers from the journal alone; P = 2 has no solution and stops nothing."""
-    model = evaluate.build(valve, cells=150, order=1)
+    model = build(valve, cells=150, order=1)
     sets = [{"Fe.P": P, "gap": gap} for P, gap in ((0.3, 25e-9), (2.0, 25e-9), (0.3, 30e-9), (0.5, 25e-9))]
     wanted = [("local", "R1.P"), ("local", "R1.spin")]
     calls: list[int] = []
@@ -87,7 +88,7 @@ def test_sets_side_by_side_have_the_values_of_each_alone(tmp_path: Path) -> None
     else is in the program. Sets with another gap have grids of their own.
     """
     one_state = reader.read(VALVE.replace(", AP = { F2 = -1 }", ""), "valve.toml")
-    model = evaluate.build(one_state, cells=150, order=1)
+    model = build(one_state, cells=150, order=1)
     sets = [{"Fe.P": P, "zeta": zeta} for P, zeta in ((0.3, 1.0), (0.5, 1.0), (2.0, 1.0), (0.3, 2.0), (0.4, 1.0))]
     sets.append({"Fe.P": 0.4, "zeta": 1.0, "gap": 50e-9})
     wanted = [("local", "R1.P"), ("local", "R2.P")]

@@ -24,7 +24,9 @@ from thermospin.data.rows import Row
 from thermospin.inference import predictors
 from thermospin.model import Model, build
 from thermospin.signals import evaluate as signals
-from thermospin.signals import ladders as harmonics
+from thermospin.signals import functional, ladders, solving
+from thermospin.signals.ladders import Ladder
+from thermospin.signals.results import Evaluation
 
 SIGNALS = [("thermal", "R1.baseline"), ("thermal", "R1.spin"), ("thermal", "R2.baseline"), ("thermal", "R2.spin")]
 
@@ -66,33 +68,25 @@ def targets(text: str) -> set[str]:
     return set(found)
 
 
-def laws(model: Model, parameters: dict[str, Any]) -> tuple[Any, ...]:
-    return harmonics.laws(model.disc, model.constitution, harmonics.signs_of(model, experiment(model)), parameters)
-
-
-def experiment(model: Model) -> Any:
-    return model.device.experiments["thermal"]
-
-
-def no_ladders(model: Model, rungs: int) -> tuple[harmonics.Ladder, ...]:
+def no_ladders(model: Model, rungs: int) -> tuple[Ladder, ...]:
     """Ladders of two states, filled with ones."""
     fields = tuple(jnp.ones(model.unknowns) for _ in range(rungs))
-    return (harmonics.Ladder(fields, fields),) * 2
+    return (Ladder(fields, fields),) * 2
 
 
 def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
     """Every jitted function and arguments for it."""
-    parameters = signals._filled(model, None)
-    law, _ = laws(model, parameters)
+    parameters, problem = model.completed(None), model.problems["thermal"]
+    law = ladders.laws(problem, parameters).first
     system = model.systems["2"]
     b = jnp.ones((model.unknowns, 2))
+    request = solve.SolveRequest(system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400))
     u = b[:, 0]
-    ladders = no_ladders(model, 2)
-    functional = harmonics.Functional.of(model, experiment(model))
-    moments = harmonics.moments(functional.disc, functional.ports, ladders, 2)
+    fields = no_ladders(model, 2)
+    moments = functional.moments(problem.disc, problem.ports, fields, 2)
 
-    def values(functional: Any, parameters: Any, ladders: Any) -> Any:
-        return functional.values(parameters, ladders, 2)
+    def values(problem: Any, parameters: Any, fields: Any) -> Any:
+        return functional.values(problem, parameters, fields, 2)
 
     def predict(disc: Any, systems: Any, ports: Any, parameters: Any) -> Any:
         return signals.predict(dataclasses.replace(model, disc=disc, systems=systems, ports=ports), parameters)
@@ -108,17 +102,17 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
     whole = (model.disc, model.systems, model.ports, parameters)
     return {
-        "_solve": (solve._solve, solve.SolveRequest(system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400))),
-        "_unfinished": (signals._unfinished, system, law, b, b, jnp.asarray(1e-9), jnp.asarray(400)),
-        "_apply": (harmonics._apply, model.disc, law, u),
-        "joule": (harmonics.joule, model.disc, law, u, u),
-        "_joule_transposed": (harmonics._joule_transposed, model.disc, law, u, u),
-        "_power": (harmonics._power, model.disc, u, u),
-        "_joule_power": (harmonics._joule_power, model.disc, u, u, u),
-        "laws": (harmonics.laws, model.disc, model.constitution, functional.signs, parameters),
-        "_contract": (harmonics._contract, model.constitution, functional.signs, parameters, moments),
-        "_slopes": (harmonics._slopes, model.constitution, functional.signs, parameters, moments),
-        "values": (values, functional, parameters, ladders),
+        "_solve": (solve._solve, request),
+        "_unfinished": (solving._unfinished, request),
+        "_apply": (ladders._apply, model.disc, law, u),
+        "joule": (ladders.joule, model.disc, law, u, u),
+        "_joule_transposed": (ladders._joule_transposed, model.disc, law, u, u),
+        "_power": (functional._power, model.disc, u, u),
+        "_joule_power": (functional._joule_power, model.disc, u, u, u),
+        "laws": (ladders._laws, model.disc, model.constitution, problem.signs, parameters),
+        "_contract": (functional._contract, model.constitution, problem.signs, parameters, moments),
+        "_slopes": (functional._slopes, model.constitution, problem.signs, parameters, moments),
+        "values": (values, problem, parameters, fields),
         "predict": (predict, *whole),
         "predict, forward": (forward, *whole),
         "predict, reverse": (reverse, *whole),
@@ -177,20 +171,23 @@ def moved(model: Model, factor: float) -> dict[str, float]:
 
 def with_states(model: Model, **states: dict[str, int]) -> Model:
     """The same discrete problem, the magnets reversed in another way."""
-    changed = dataclasses.replace(experiment(model), states=states)
+    changed = dataclasses.replace(model.device.experiments["thermal"], states=states)
     return dataclasses.replace(model, device=dataclasses.replace(model.device, experiments={"thermal": changed}))
 
 
 def test_a_solve_with_other_numbers_compiles_nothing(thermal):
-    laws_ = [laws(thermal, signals._filled(thermal, moved(thermal, factor)))[0] for factor in (1.0, 1.02)]
+    laws = [
+        ladders.laws(thermal.problems["thermal"], thermal.completed(moved(thermal, factor))).first
+        for factor in (1.0, 1.02)
+    ]
     b = jnp.stack([thermal.ports["1"], thermal.ports["4"]], axis=1)
     other = 2 * b
-    u, _ = solve.solve(thermal.systems["2"], laws_[0], b)
+    u, _ = solve.solve(thermal.systems["2"], laws[0], b)
 
     found = []
 
     def again() -> None:
-        found.append(solve.solve(thermal.systems["2"], laws_[1], other, x0=u, tolerance=1e-6, max_steps=77)[1])
+        found.append(solve.solve(thermal.systems["2"], laws[1], other, x0=u, tolerance=1e-6, max_steps=77)[1])
 
     assert compilations(again) == 0
     assert np.all(found[0].converged) and int(np.max(found[0].iterations)) > 0
@@ -229,10 +226,10 @@ def test_values_gradients_and_harmonics_share_their_programs(thermal):
 
 
 def test_a_rehearsal_leaves_the_solver_to_compile_and_little_else(thermal, monkeypatch):
-    monkeypatch.setattr(signals, "_rehearsed", set())
-    values = signals._filled(thermal, None)
+    monkeypatch.setattr(solving, "_rehearsed", set())
+    values, problem = thermal.completed(None), thermal.problems["thermal"]
     jax.clear_caches()
-    rehearse = functools.partial(signals._rehearsal, thermal, experiment(thermal), values, 2, 2, slopes=True)
+    rehearse = functools.partial(solving.rehearsal, thermal, problem, values, 2, 2, slopes=True)
     made = compilations(rehearse())
     assert rehearse() is None, "once is enough"
     after = compilations(lambda: signals.evaluate(thermal, {}, SIGNALS, ["zeta"]))
@@ -274,10 +271,10 @@ class Watched:
 
     def __init__(self, model: Model, monkeypatch: pytest.MonkeyPatch, **bounds: Any) -> None:
         self.told: list[str] = []
-        self.evaluations: list[signals.Evaluation] = []
+        self.evaluations: list[Evaluation] = []
         self.model, plain = model, signals.evaluate
 
-        def evaluate(*args: Any, **kwargs: Any) -> signals.Evaluation:
+        def evaluate(*args: Any, **kwargs: Any) -> Evaluation:
             self.evaluations.append(plain(*args, **kwargs, **bounds))
             return self.evaluations[-1]
 

@@ -21,7 +21,7 @@ from thermospin.data.rows import Row
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Tie
 from thermospin.inference.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, corrected, tied
-from thermospin.model import Model, Progress
+from thermospin.model import Model, Progress, build
 from thermospin.signals import evaluate as signals
 
 
@@ -272,7 +272,7 @@ def asked(model: Model, path: Path, stop: int | None = None, told: Progress | No
 @pytest.fixture(scope="module")
 def valve() -> Model:
     """In one state; whose wire ends at -rim, which passes the electrodes' -width / 2."""
-    return signals.build(
+    return build(
         devicefile.read(VALVE.replace("-width / 4", "-rim").replace(", AP = { F2 = -1 }", ""), "valve.toml"),
         cells=150,
         order=1,

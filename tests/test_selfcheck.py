@@ -8,8 +8,10 @@ import pytest
 
 from helpers import devices
 from thermospin import model as models
-from thermospin.accuracy import error_bars, self_check
-from thermospin.signals import evaluate, ladders
+from thermospin.accuracy import self_check
+from thermospin.base.names import SignalName
+from thermospin.signals import evaluate
+from thermospin.signals.results import Errors
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +27,13 @@ def test_reciprocity_holds_to_the_error_of_the_fields(found):
     assert found.passed
 
 
-def test_reciprocity_sees_a_probe_that_is_not_the_adjoint_s(monkeypatch):
+def test_reciprocity_sees_a_probe_that_is_not_the_adjoint_s():
     """The control: what is read is a thousandth more than what the adjoint was driven by."""
     made = models.build(devices.lateral("thermal"), cells=250, order=2)
     fields = evaluate.evaluate(made, {}, [("thermal", "R1.P")]).fields["thermal"]
-    experiment = made.device.experiments["thermal"]
-    ports = ladders.ports_of(made, experiment)
-    wrong = dataclasses.replace(ports, probe=1.001 * ports.probe)
-    monkeypatch.setattr(ladders, "ports_of", lambda model, experiment: wrong)
-    found = self_check._exchange(made, experiment, fields)
+    problem = made.problems["thermal"]
+    wrong = dataclasses.replace(problem.ports, plus=1.001 * problem.ports.plus, minus=1.001 * problem.ports.minus)
+    found = self_check._exchange(problem._replace(ports=wrong), fields)
     assert found == pytest.approx(1e-3, rel=2e-3) and found > self_check.RECIPROCITY
 
 
@@ -62,9 +62,9 @@ def test_it_says_in_words_how_good_every_signal_is(found):
     ],
 )
 def test_the_verdict_goes_by_the_error_bars(found, relative, passed, text):
-    errors = error_bars.Errors(
-        grid=error_bars._each(lambda value: relative * abs(value), [found.signals.experiments]),
-        solver=error_bars._each(lambda value: 0.0, [found.signals.experiments]),
+    errors = Errors(
+        grid={name: relative * abs(value) for name, value in found.signals.values.items()},
+        solver=dict.fromkeys(found.signals.values, 0.0),
         limit=found.signals.errors.limit,
         limit_error=found.signals.errors.limit_error,
     )
@@ -74,8 +74,8 @@ def test_the_verdict_goes_by_the_error_bars(found, relative, passed, text):
 
 
 def test_a_signal_that_is_zero_is_not_judged(found):
-    parts = {"thermal": {"R1": {"P": 1.0, "AP": 1.0, "baseline": 1.0, "spin": 0.0}}}
-    ten = error_bars._each(lambda value: 0.01, [parts])
-    errors = evaluate.Errors(grid=ten, solver=ten, limit=ten, limit_error=ten)
-    made = dataclasses.replace(found, signals=dataclasses.replace(found.signals, experiments=parts, errors=errors))
+    values = {SignalName("thermal", 1, part): part != "spin" for part in ("P", "AP", "baseline", "spin")}
+    ten = dict.fromkeys(values, 0.01)
+    errors = Errors(grid=ten, solver=ten, limit=ten, limit_error=ten)
+    made = dataclasses.replace(found, signals=dataclasses.replace(found.signals, values=values, errors=errors))
     assert made.passed and "R1.spin" not in "\n".join(made.words())

@@ -14,7 +14,7 @@ from thermospin.accuracy.sensitivity import sensitivity
 from thermospin.data.rows import Row
 from thermospin.device import reader
 from thermospin.inference import uncertainty
-from thermospin.model import Model
+from thermospin.model import Model, build
 from thermospin.signals import dimension_slopes, evaluate
 
 TIGHT = 1e-12
@@ -23,7 +23,7 @@ WANTED = [(e, f"R{n}.{part}") for e in ("local", "across") for n in (1, 2) for p
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return evaluate.build(reader.read(VALVE, "valve.toml"), cells=300, order=2)
+    return build(reader.read(VALVE, "valve.toml"), cells=300, order=2)
 
 
 def values(model: Model, **lengths: float) -> np.ndarray:
@@ -96,7 +96,7 @@ voltage = ["in", "out"]
 states = { P = {}, AP = {} }
 """
     text += MATERIALS.replace('S = "10 uV/K"', "S = 0")
-    model = evaluate.build(reader.read(text, "wire.toml"), cells=200, order=2)
+    model = build(reader.read(text, "wire.toml"), cells=200, order=2)
     names = ["length", "width", "height", "Cu.sigma"]
     found = evaluate.evaluate(model, {}, [("main", "R1.P")], names, tolerance=TIGHT)
     assert found.values[0] == pytest.approx(200e-9 / (3e7 * 30e-9 * 20e-9), rel=1e-9)
@@ -124,7 +124,7 @@ def test_the_motion_of_the_grid_does_not_leak_into_derivatives() -> None:
     is allowed. Of signals that both grids know to 5 %.
     """
     device = reader.read(VALVE, "valve.toml")
-    own, fine = (sensitivity(evaluate.build(device, cells=cells, order=2), tolerance=1e-10) for cells in (300, 2400))
+    own, fine = (sensitivity(build(device, cells=cells, order=2), tolerance=1e-10) for cells in (300, 2400))
     error = np.abs(own.values / fine.values - 1)
     known = error < 0.05
     assert known.sum() >= 4
@@ -135,17 +135,17 @@ def test_the_motion_of_the_grid_does_not_leak_into_derivatives() -> None:
 
 
 def test_faces_may_not_pass_each_other() -> None:
-    model = evaluate.build(reader.read(VALVE, "valve.toml"), cells=300, order=1)
+    model = build(reader.read(VALVE, "valve.toml"), cells=300, order=1)
     with pytest.raises(ValueError, match="at width = 0.001 nm|faces across y meet|expected low < high"):
         model.moved({"width": -1e-9})
     crossing = VALVE.replace('edge = "width / 2 + rim"', 'edge = "lead - 30 + rim"')
-    model = evaluate.build(reader.read(crossing, "valve.toml"), cells=300, order=1)
+    model = build(reader.read(crossing, "valve.toml"), cells=300, order=1)
     with pytest.raises(ValueError, match="at width = 60 nm faces across y meet or pass each other"):
         model.moved({"width": 60e-9})
 
 
 def test_values_on_a_grid_for_other_dimensions_are_refused() -> None:
-    model = evaluate.build(reader.read(VALVE, "valve.toml"), cells=300, order=1)
+    model = build(reader.read(VALVE, "valve.toml"), cells=300, order=1)
     with pytest.raises(ValueError, match="gap: is a dimension, which moves the grid; JAX cannot trace it"):
         jax.eval_shape(lambda gap: evaluate.predict(model, {"gap": gap}), 60e-9)
     assert jax.eval_shape(lambda zeta: evaluate.predict(model, {"zeta": zeta, "gap": 60e-9}), 1.0), "its own is allowed"
@@ -158,7 +158,7 @@ def test_values_on_a_grid_for_other_dimensions_are_refused() -> None:
 def test_a_fit_finds_a_dimension_again() -> None:
     """Data made at gap = 66 nm and zeta = 1.3 on the grid of the fit, moved there: the minimiser's error is left."""
     device = reader.read(VALVE, "valve.toml")
-    model = evaluate.build(device, cells=300, order=1)
+    model = build(device, cells=300, order=1)
     truth = dataclasses.replace(device.moved({"gap": 66e-9}), zeta=1.3)
     made = model.moved({"gap": 66e-9})
     found = evaluate.evaluate(made, {"zeta": 1.3}, WANTED, tolerance=TIGHT).values
@@ -191,7 +191,7 @@ def test_a_table_of_sensitivities_has_every_parameter_once(model: Model, tmp_pat
 def test_a_suggested_device_is_what_a_fit_with_it_gives() -> None:
     """Standard deviations of a fit of both devices, to the minimiser's error; the numbers of the second are exact."""
     device = reader.read(VALVE, "valve.toml")
-    model = evaluate.build(device, cells=300, order=1)
+    model = build(device, cells=300, order=1)
     free = ["zeta", "Fe.S_s"]
 
     def rows(of: Model, name: str, stds: np.ndarray | None = None) -> list[Row]:

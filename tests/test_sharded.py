@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, random_array
 from helpers import traffic
 from helpers.devices import bar
 from thermospin.linear.sparse import Rows
+from thermospin.model import build
 from thermospin.parallel import partition, sharding
 from thermospin.signals import evaluate
 
@@ -34,11 +35,11 @@ from thermospin.device import reader as devicefile
 from thermospin.inference import ensembles as ensemble
 from thermospin.parallel import partition
 from thermospin.signals import evaluate as signals
-from thermospin.model import _law
+from thermospin.model import _law, build
 import jax.numpy as jnp
 partition.TOGETHER = 200
 one_state = VALVE.replace(", AP = { F2 = -1 }", "")
-model = signals.build(devicefile.read(one_state, "valve.toml"), cells=4000, order=1)
+model = build(devicefile.read(one_state, "valve.toml"), cells=4000, order=1)
 wanted, names = [("local", "R1.P"), ("local", "R2.P")], ["Fe.S_s", "gap"]
 out = {"nodes": model.disc.nodes_T}
 for count in map(int, sys.argv[1:]):
@@ -85,7 +86,7 @@ from thermospin.device import reader as devicefile
 from thermospin.parallel import partition
 from thermospin.signals import evaluate as signals
 partition.TOGETHER = 200
-made = signals.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
+made = model.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
 made = made if count == 1 else made.on_devices(count)
 law = model._law(made.disc, made.constitution, {name: jnp.asarray(value) for name, value in made.parameters.items()})
 ground, system = next(iter(made.systems.items()))
@@ -201,7 +202,7 @@ def test_sets_are_shared_out_along_the_second_axis(found: dict[str, Any]) -> Non
 
 def test_a_device_of_metal_alone_has_no_other_nodes() -> None:
     """Which leaves a row that is empty; on a mesh of one device, as groups of one have it."""
-    model = evaluate.build(bar(), cells=60, order=1)
+    model = build(bar(), cells=60, order=1)
     (system,) = model.systems.values()
     assert model.disc.nodes_T == model.disc.nodes_V
     shards = partition.shard(system, [len(nodes) for nodes in model.grid.nodes], sharding.mesh_of(1))

@@ -28,9 +28,9 @@ from thermospin.base.errors import NotConverged
 from thermospin.device.parts import Experiment
 from thermospin.geometry.boxes import Layout
 from thermospin.model import Model
-from thermospin.signals import diagnosis
-from thermospin.signals import evaluate as signals
-from thermospin.signals.evaluate import Evaluation, evaluate, fields, measure, predict
+from thermospin.signals import diagnosis, solving
+from thermospin.signals.evaluate import evaluate, fields, measure, predict
+from thermospin.signals.results import Evaluation
 
 TIGHT = 2e-11
 """Tolerance of solves where fields have to be good to 6e-10."""
@@ -97,7 +97,7 @@ def harmonics(thermal) -> Mapping[str, Mapping[str, float]]:
 def jacobian(thermal) -> Evaluation:
     """With all fields solved to the tolerance."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signals, "LOOSER", 1.0)
+        patch.setattr(solving, "LOOSER", 1.0)
         return evaluate(thermal, {}, SIGNALS, list(thermal.parameters))
 
 
@@ -443,7 +443,7 @@ def test_a_jacobian_takes_twice_the_solves_of_the_values(thermal, jacobian):
 def test_derivatives_are_as_good_as_the_fields_that_enter_them_alone(thermal, jacobian):
     """A hundred times the tolerance for u_2 and l_1; values do not feel it, as the functional is stationary."""
     found = evaluate(thermal, {}, SIGNALS, list(thermal.parameters))
-    allowed = solve.TOLERANCE * signals.LOOSER
+    allowed = solve.TOLERANCE * solving.LOOSER
     residual = np.array(found.relative_residual).reshape(2, 2, 2)  # states, rungs, columns
     assert residual[:, 0].max() <= solve.TOLERANCE < residual[:, 1].min() <= residual[:, 1].max() <= allowed
     steps = np.array(found.iterations).reshape(2, 2, 2)
@@ -504,13 +504,13 @@ def test_a_solve_that_cannot_succeed_names_the_field_the_solid_and_the_number(th
 def test_the_state_that_failed_is_named_and_diagnosed_with_its_own_signs(thermal, monkeypatch):
     """The second solve of an experiment is the change to the state AP."""
     seen = []
-    plain = solve.solve
+    plain = solve.solve_request
 
-    def second_fails(*args, **kwargs):
+    def second_fails(request, solver):
         seen.append(1)
-        return plain(*args, **kwargs | ({"max_steps": 2} if len(seen) == 2 else {}))
+        return plain(request._replace(max_steps=jnp.asarray(2)) if len(seen) == 2 else request, solver)
 
-    monkeypatch.setattr(solve, "solve", second_fails)
+    monkeypatch.setattr(solve, "solve_request", second_fails)
     asked = []
     monkeypatch.setattr(
         diagnosis, "diagnose", lambda *args, **known: asked.append((args, known)) or SimpleNamespace(detail="")

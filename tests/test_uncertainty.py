@@ -17,6 +17,7 @@ from thermospin.inference.misfit import Misfit, Prior
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult
+from thermospin.model import build
 
 NAMES = ("a.S", "b.S")
 MATRIX = np.array([[1.0, 0.3], [0.2, 1.0], [0.5, -0.4], [1.0, 1.0]])
@@ -188,7 +189,6 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     """A bar of two contacts, R1 = L/(sigma A): its length moved by 10 % moves R1 by 10 %, its thickness by -10 %."""
     from thermospin.device import device as devices
     from thermospin.device import reader
-    from thermospin.signals import evaluate
 
     text = """
     length_unit = "nm"
@@ -210,7 +210,7 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     states = { P = {} }
     """
     device = reader.read(text, "bar")
-    model = evaluate.build(device, cells=20, order=1)
+    model = build(device, cells=20, order=1)
     resistance = 300e-9 / (device.materials["Cu"].sigma * 50e-9 * 40e-9)
     data = [Row("bar", "R1.P", resistance, 0.01 * resistance)]
     result = inverse.fit(model, data, free=["Cu.sigma"], grid_errors=False)

@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from thermospin.inverse import fit as fit
     from thermospin.model import Model as Model
     from thermospin.model import build as build
-    from thermospin.signals.evaluate import Errors as Errors
-    from thermospin.signals.evaluate import NodalFields as NodalFields
-    from thermospin.signals.evaluate import Signals as Signals
     from thermospin.signals.evaluate import evaluate as evaluate
     from thermospin.signals.evaluate import fields as fields
     from thermospin.signals.evaluate import measure as measure
     from thermospin.signals.evaluate import predict as predict
+    from thermospin.signals.results import Errors as Errors
+    from thermospin.signals.results import NodalFields as NodalFields
+    from thermospin.signals.results import Signals as Signals
     from thermospin.studies import Extras as Extras
     from thermospin.studies import FitOptions as FitOptions
     from thermospin.studies import GridChoice as GridChoice
@@ -90,9 +90,9 @@ _HOME = {
     "self_check": "accuracy.self_check",
     "Sensitivity": "accuracy.sensitivity",
     "sensitivity": "accuracy.sensitivity",
-    "Errors": "signals.evaluate",
-    "NodalFields": "signals.evaluate",
-    "Signals": "signals.evaluate",
+    "Errors": "signals.results",
+    "NodalFields": "signals.results",
+    "Signals": "signals.results",
     "evaluate": "signals.evaluate",
     "fields": "signals.evaluate",
     "measure": "signals.evaluate",

@@ -58,12 +58,12 @@ def fit(
     deviations of the data, as if those of different signals were independent.
 
     Args:
-      device: its own values are the start; a model from `signals.build` is used as it is (cells and order do nothing).
+      device: its own values are the start; a model from `model.build` is used as it is (cells and order do nothing).
         Of several, told apart by their names, a free parameter is one for all that have it ("Py.S_s"), or that of
         one device ("wide:zeta"), which goes before; what is not free keeps the value of each device.
       rows: measured signals; of several devices, `Row.device` says whose.
       free: names such as "Py.S_s", "zeta", or a dimension of the device; None: what `choose` finds.
-      cells, order: of the grid, as for `signals.build`.
+      cells, order: of the grid, as for `model.build`.
       progress: is told what goes on.
       method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.
       bounds: {name: (lower, upper)} in SI units, in place of the defaults and of the ranges of dimensions;

@@ -6,7 +6,9 @@ This module brings device, grid, operator and solver together; it knows no harmo
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -18,7 +20,9 @@ from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.device.device import Device
+from thermospin.device.parts import Experiment
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
@@ -26,10 +30,51 @@ from thermospin.parallel.sharding import mesh_of
 from thermospin.quantities import MATERIAL, QUANTITIES, key_of
 from thermospin.solve import Preconditioner, System
 
-Scalar = float | Float[Array, ""]
+Scalar = float | Float[Array, ""] | Float[np.ndarray, ""]
 #: Values of everything that can be fitted, by name ("Py.S_s", "zeta"), in SI units: see `Device.parameters`.
 Parameters = Mapping[str, Scalar]
 Progress = Callable[[str], None]
+#: +1 or -1 for every magnet of a device, as arrays: other states are not another program.
+Signs = dict[str, Float[np.ndarray, ""]]
+
+
+class Ports(eqx.Module):
+    """Drive per ampere of an experiment, and the two ends of its voltage probe."""
+
+    drive: Float[Array, " unknowns"]
+    plus: Float[Array, " unknowns"]
+    minus: Float[Array, " unknowns"]
+
+    @property
+    def probe(self) -> Float[Array, " unknowns"]:
+        """The vector w of the voltage w.u."""
+        return self.plus - self.minus
+
+
+class ExperimentProblem(NamedTuple):
+    """The discrete problem of one experiment: all that its fields and signals follow from, besides parameters.
+
+    Attributes:
+      experiment: contacts and magnetic states.
+      disc: segments and weights of the operator.
+      system: the problem with V_up = V_down = 0 on the ground.
+      ports: drive and probe.
+      constitution: the map from parameters to coefficients.
+      signs: of the magnets in each state.
+    """
+
+    experiment: Experiment
+    disc: Discretisation
+    system: System
+    ports: Ports
+    constitution: Constitution
+    signs: tuple[Signs, ...]
+
+    def in_state(self, state: str) -> ExperimentProblem:
+        """Return the problem of one state alone."""
+        place = list(self.experiment.states).index(state)
+        one = dataclasses.replace(self.experiment, states={state: self.experiment.states[state]})
+        return self._replace(experiment=one, signs=(self.signs[place],))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,6 +127,45 @@ class Model:
         """The map from parameters to coefficients of this device."""
         metals = tuple(self.device.materials[material].is_metal for material, _ in self.device.domains)
         return Constitution(self.device.domains, metals, self.device.bath)
+
+    @functools.cached_property
+    def problems(self) -> Mapping[str, ExperimentProblem]:
+        """The problem of each experiment."""
+        return {experiment.name: self._problem(experiment) for experiment in self.device.experiments.values()}
+
+    def _problem(self, experiment: Experiment) -> ExperimentProblem:
+        source, ground = experiment.current
+        ports = Ports(*(self.ports[name] for name in (source, *experiment.voltage)))
+        # Arrays of numpy: JAX's would belong to the trace that happens to ask first.
+        signs = tuple(
+            {name: np.asarray(state.get(name, 1), float) for name in self.device.magnets}
+            for state in experiment.states.values()
+        )
+        return ExperimentProblem(experiment, self.disc, self.systems[ground], ports, self.constitution, signs)
+
+    def completed(self, parameters: Parameters | None) -> dict[str, Any]:
+        """Return values of all parameters as arrays; those left out are the device's own.
+
+        Args:
+          parameters: values by name; dimensions may be there with the value that the grid was built for.
+        Raises:
+          InputError: a name that does not exist, or a dimension that the grid was not built for.
+        """
+        given, known, lengths = dict(parameters or {}), self.parameters, self.device.lengths()
+        for name in [name for name in lengths if name in given]:
+            length, value = lengths[name], given.pop(name)
+            if isinstance(value, jax.core.Tracer):
+                raise InputError(f"{name}: is a dimension, which moves the grid; JAX cannot trace it, `evaluate` can")
+            if abs(float(value) - length) > 1e-9 * abs(length):
+                raise InputError(
+                    f"{name}: got {1e9 * float(value):g} nm, but the grid was built for {1e9 * length:g} nm; "
+                    "move it with model.moved(dimensions)"
+                )
+        faults = [f"parameter '{name}' does not exist; {nearest(name, known)}" for name in given if name not in known]
+        if faults:
+            raise InputError("\n".join(faults))
+        # As arrays: custom_jvp wants tangents of the type of the values.
+        return {name: jnp.asarray(given.get(name, value), float) for name, value in known.items()}
 
     def outdated(self, parameters: Parameters) -> bool:
         """Return True if a preconditioner for these parameters would differ; those left out are the device's own."""

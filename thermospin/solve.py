@@ -435,7 +435,12 @@ def solve(
     guess = jnp.zeros_like(b) if x0 is None else lax.stop_gradient(x0)
     # Numbers as arrays: another tolerance or another guess is not another program.
     request = SolveRequest(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(max_steps))
-    if solver is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((law, b))):
+    return solve_request(request, solver)
+
+
+def solve_request(request: SolveRequest, solver: Solver | None = None) -> tuple[Fields, Stats]:
+    """Solve as `solve` does, arguments in one."""
+    if solver is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((request.law, request.b))):
         return _solve(request)
     return solver(request)
 

@@ -28,10 +28,11 @@ from thermospin.base.names import SignalName
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid
-from thermospin.model import Model, Parameters, Progress
+from thermospin.model import ExperimentProblem, Model, Parameters, Progress
 from thermospin.signals import evaluate as signals
-from thermospin.signals import ladders as harmonics
-from thermospin.signals.evaluate import Signals
+from thermospin.signals.functional import readings
+from thermospin.signals.ladders import Ladder, laws
+from thermospin.signals.results import Evaluation, Signals
 
 #: Factor by which cells may grow from one to the next, less one. Towards edges where fields are singular the best grid
 #: is geometric, and the more so the higher the order.
@@ -201,7 +202,7 @@ def parts_of(experiment: Experiment, highest: int) -> list[str]:
 
 
 def indicators(
-    model: Model, evaluation: signals.Evaluation, wanted: Sequence[tuple[str, str]], parameters: Parameters
+    model: Model, evaluation: Evaluation, wanted: Sequence[tuple[str, str]], parameters: Parameters
 ) -> tuple[list[np.ndarray], dict[str, float]]:
     """Estimate what each slab of cells across x, y and z adds to the relative errors of the signals, up to a factor.
 
@@ -223,12 +224,9 @@ def indicators(
     rests: dict[str, float] = {}
     for name, ladders in evaluation.fields.items():
         experiment = model.device.experiments[name]
-        rows = _rows(model, experiment, ladders, parameters)
+        rows = _rows(model.problems[name], ladders, model.completed(parameters))
         for signal, value in ((signal, value) for signal, value in values.items() if signal.experiment == name):
-            found = [
-                harmonics.readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal.part]
-                for axis in range(3)
-            ]
+            found = [readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal] for axis in range(3)]
             sizes = [np.bincount(slabs[a], np.abs(found[a]), len(total[a])) for a in range(3)]
             whole = sum(float(each.sum()) for each in sizes)
             if whole > REST * abs(value) or not value:
@@ -246,16 +244,15 @@ def _worst(found: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, floa
 
 
 def _rows(
-    model: Model, experiment: Experiment, ladders: Sequence[harmonics.Ladder], parameters: Parameters
+    problem: ExperimentProblem, ladders: Sequence[Ladder], parameters: Parameters
 ) -> list[list[list[np.ndarray]]]:
     """For each state (the first, then first minus other) and axis the contributions to R_n by segment."""
-    values = {name: parameters.get(name, value) for name, value in model.parameters.items()}
-    law, *others = harmonics.laws(model.disc, model.constitution, harmonics.signs_of(model, experiment), values)
+    law, others = laws(problem, parameters)
 
     def of_state(law: operators.Coefficients, u: Sequence[jax.Array], l: Sequence[jax.Array]) -> list[list[np.ndarray]]:  # noqa: E741
         out: list[list[np.ndarray]] = [[], [], []]
         for n in range(1, len(u) + 1):
-            terms = [_surplus(model.disc, law, l[n - k][:, None], u[k - 1][:, None]) for k in range(1, n + 1)]
+            terms = [_surplus(problem.disc, law, l[n - k][:, None], u[k - 1][:, None]) for k in range(1, n + 1)]
             for axis in range(3):
                 out[axis].append(np.sum([np.asarray(term[axis])[:, 0] for term in terms], axis=0))
         return out

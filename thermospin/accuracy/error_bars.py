@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from thermospin import solve
+from thermospin.base.names import SignalName
 from thermospin.model import Model, Parameters, Progress
-from thermospin.signals.evaluate import Errors, Parts, Signals, measure
+from thermospin.signals.evaluate import measure
+from thermospin.signals.results import Errors, Signals
 
 #: Exponent of errors ~ p^-s at a re-entrant edge of one material, lambda = 2/3; what is still to come is guessed by it.
 EXPONENT = 8 / 3
@@ -114,13 +116,8 @@ def assess(
         return result
     if progress is not None:
         progress(f"{model.device.name}: the same on other grid lines, for the error bars")
-    harmonics = max(int(name[1]) for each in found.experiments.values() for name in each)
-    moved = measure(other, parameters, harmonics=harmonics, progress=progress, tolerance=tolerance)
-
-    def both(bar: float, here: float, there: float) -> float:
-        return bar + CUT * abs(here - there)
-
-    grid = _each(both, [result.errors.grid, found.experiments, moved.experiments])
+    moved = measure(other, parameters, harmonics=found.harmonics, progress=progress, tolerance=tolerance)
+    grid = {name: bar + CUT * abs(found.values[name] - moved.values[name]) for name, bar in result.errors.grid.items()}
     return dataclasses.replace(result, errors=dataclasses.replace(result.errors, grid=grid))
 
 
@@ -134,12 +131,11 @@ def at_orders(
 ) -> list[Signals]:
     """The same signals on the same grid lines at the orders 1, 2 and, if that is the model's, 3; see `assess`."""
     own = model.grid.order
-    harmonics = max(int(name[1]) for each in found.experiments.values() for name in each)
 
     def at(other: Model) -> Signals:
         if progress is not None:
             progress(f"{model.device.name}: the same at order {other.grid.order}, for the error bars")
-        return measure(other, parameters, harmonics=harmonics, progress=progress, tolerance=tolerance)
+        return measure(other, parameters, harmonics=found.harmonics, progress=progress, tolerance=tolerance)
 
     # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
     # in turn: messages must be sent in one order.
@@ -187,42 +183,26 @@ def error(values: Sequence[float], order: int) -> float:
 
 
 def with_errors(found: Signals, by_order: Sequence[Signals]) -> Signals:
-    """Signals with the error bars that `at_orders` leads to."""
-    trees = [each.experiments for each in by_order]
-    return dataclasses.replace(
-        found,
-        errors=Errors(
-            grid=_each(lambda *values: error(values, found.order), trees),
-            solver=_solver_errors(found),
-            limit=_each(lambda *values: tail(values).limit, trees),
-            limit_error=_each(lambda *values: tail(values).limit_error, trees),
-        ),
+    """Return signals with the error bars that `at_orders` leads to."""
+    sequences = {name: [signals.values[name] for signals in by_order] for name in found.values}
+    tails = {name: tail(values) for name, values in sequences.items()}
+    errors = Errors(
+        grid={name: error(values, found.order) for name, values in sequences.items()},
+        solver=_solver_errors(found),
+        limit={name: tail_of.limit for name, tail_of in tails.items()},
+        limit_error={name: tail_of.limit_error for name, tail_of in tails.items()},
     )
+    return dataclasses.replace(found, errors=errors)
 
 
-def _solver_errors(found: Signals) -> Parts:
-    """Bounds, in units of the largest state: the relative residual for stationary harmonics, more for the others."""
+def _solver_errors(found: Signals) -> dict[SignalName, float]:
+    """Return bounds in units of the largest state: the relative residual where stationary, more for other harmonics."""
     residual = max(found.relative_residual, default=0.0)
-    harmonics = {name for each in found.experiments.values() for name in each}
-    stationary = (len(harmonics) + 1) // 2
+    stationary = (found.harmonics + 1) // 2
+    largest: dict[tuple[str, int], float] = {}
+    for name, value in found.values.items():
+        largest[name[:2]] = max(largest.get(name[:2], 0.0), abs(value))
     return {
-        name: {
-            harmonic: dict.fromkeys(
-                parts,
-                max(map(abs, parts.values())) * residual * (1.0 if int(harmonic[1]) <= stationary else AMPLIFICATION),
-            )
-            for harmonic, parts in each.items()
-        }
-        for name, each in found.experiments.items()
-    }
-
-
-def _each(form: Callable[..., float], trees: Sequence[Parts]) -> Parts:
-    """form(value, ...) for every signal of trees of the same experiments, harmonics and parts."""
-    return {
-        name: {
-            harmonic: {part: form(*(tree[name][harmonic][part] for tree in trees)) for part in parts}
-            for harmonic, parts in each.items()
-        }
-        for name, each in trees[0].items()
+        name: largest[name[:2]] * residual * (1.0 if name.harmonic <= stationary else AMPLIFICATION)
+        for name in found.values
     }

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from thermospin.accuracy import error_bars as accuracy
 from thermospin.base.text import percent
-from thermospin.device.parts import Experiment
-from thermospin.model import Model, Progress
+from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.signals import evaluate as signals
-from thermospin.signals import ladders as harmonics
-from thermospin.signals.evaluate import Signals
 from thermospin.signals.ladders import Ladder
+from thermospin.signals.results import Signals
 
 #: Readings are right to the relative residual, 1e-9, times the root of a condition number (below 1e3) and their own
 #: cancellation; an exchange that changes R1 by more is a fault.
@@ -43,10 +41,8 @@ class SelfCheck:
     def _relative(self) -> dict[str, float]:
         """Error bar of each signal in units of the signal."""
         return {
-            f"{name} {harmonic}.{part}": self.signals.error(name, f"{harmonic}.{part}") / abs(value)
-            for name, each in self.signals.experiments.items()
-            for harmonic, parts in each.items()
-            for part, value in parts.items()
+            str(name): self.signals.error(name.experiment, name.signal) / abs(value)
+            for name, value in self.signals.values.items()
             if value
         }
 
@@ -105,13 +101,13 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     evaluation = signals.evaluate(model, {}, wanted, progress=progress)
     found = signals.measure(model, start=evaluation.fields, progress=progress)
     found = dataclasses.replace(found, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual)
-    reciprocity = {name: _exchange(model, each, evaluation.fields[name]) for name, each in experiments.items()}
+    reciprocity = {name: _exchange(problem, evaluation.fields[name]) for name, problem in model.problems.items()}
     return SelfCheck(accuracy.assess(model, found, progress=progress), reciprocity)
 
 
-def _exchange(model: Model, experiment: Experiment, ladders: Sequence[Ladder]) -> float:
-    """Largest relative difference between the two readings of R1 over the states."""
-    ports, largest = harmonics.ports_of(model, experiment), 0.0
+def _exchange(problem: ExperimentProblem, ladders: Sequence[Ladder]) -> float:
+    """Return the largest relative difference between the two readings of R1 over the states."""
+    ports, largest = problem.ports, 0.0
     for number, ladder in enumerate(ladders):
         u, l = (ladder.u[0], ladder.l[0])  # noqa: E741  the names of the theory page
         if number:

@@ -104,7 +104,7 @@ def sensitivity(
     """Derivatives of all signals by all material values, zeta and dimensions, from one set of solves and adjoints.
 
     Args:
-      model: from `signals.build`.
+      model: from `model.build`.
       parameters: values by name; those left out are the device's own.
       harmonics: highest harmonic, 1 to 4.
       progress: is told what goes on.

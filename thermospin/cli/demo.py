@@ -27,6 +27,7 @@ from thermospin.model import Constitution, Model, Progress, build
 from thermospin.quantities import response_unit
 from thermospin.report import figures as plotting
 from thermospin.signals import evaluate as signals
+from thermospin.signals.results import NodalFields
 
 #: Largest current of the paper's sweeps, peak [A]: 1.5 mA rms.
 CURRENT = 1.5e-3 * np.sqrt(2)
@@ -120,7 +121,7 @@ def run_demo(
 
 def _fields(
     model: Model, experiment: str, fitted: dict[str, float], result: FitResult, out: Path, progress: Progress | None
-) -> signals.NodalFields:
+) -> NodalFields:
     found = signals.fields(model, experiment, "P", MAP_CURRENT, fitted, start=result.fields, progress=progress)
     export.write_vtr(out / f"{experiment}_P.vtr", found, {"domain": model.grid.domain})
     return found
@@ -146,7 +147,7 @@ def table(rows: tuple[Row, ...], before: dict[tuple[str, str], float], after: di
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
-def hot_spot(heat: signals.NodalFields, device: Device, result: FitResult) -> str:
+def hot_spot(heat: NodalFields, device: Device, result: FitResult) -> str:
     """Describe how hot FM1 is at the map's current, for comparison with the paper's about 40 K."""
     (x0, x1), (y0, y1), (z0, z1) = device.solid("FM1").box
     inside = np.ix_((heat.x >= x0) & (heat.x <= x1), (heat.y >= y0) & (heat.y <= y1), (heat.z >= z0) & (heat.z <= z1))

@@ -107,7 +107,8 @@ def _on_fixed_grid(
     device: Device, order: int, harmonics: int, errors: bool, shards: int, progress: runtime.Progress
 ) -> dict[str, Any]:
     """Measure the signals on the grid of the fixed rule."""
-    from thermospin.signals.evaluate import build, measure
+    from thermospin.model import build
+    from thermospin.signals.evaluate import measure
 
     model = build(device, order=order, progress=progress)
     model = model if shards == 1 else model.on_devices(shards)
@@ -176,7 +177,7 @@ def sensitivity(
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
         from thermospin.base.files import write_json
-        from thermospin.signals.evaluate import build
+        from thermospin.model import build
 
         for axis in range(3):
             loaded.face_slopes(axis)  # refused before any work is done
@@ -227,7 +228,7 @@ def ensemble(
             raise InputError(f"--split: got {split}, expected a divisor of --devices, which is {devices}")
         runtime.require_writable(out)
         runtime.start_jax()
-        from thermospin.signals.evaluate import build
+        from thermospin.model import build
 
         wanted = ensembles.wanted_of(loaded, harmonics)
         names = list(dict.fromkeys(name for values in found for name in values))

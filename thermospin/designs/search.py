@@ -47,7 +47,7 @@ from thermospin.device.device import Device
 from thermospin.device.parts import Experiment, Solid
 from thermospin.grid import AXES
 from thermospin.inference.predictors import RESIDUAL, Journal, Predict, Predictor
-from thermospin.model import Model, Parameters, Progress
+from thermospin.model import Model, Parameters, Ports, Progress, build
 from thermospin.parallel import tasks
 from thermospin.quantities import QUANTITIES, key_of, quantity, response_unit
 from thermospin.signals import dimension_slopes as shapes
@@ -298,20 +298,22 @@ def hottest(
         return value, np.zeros(0)
     probe = np.zeros(disc.unknowns)
     probe[node] = 1.0
-    ports = {**model.ports, HOTTEST: jnp.asarray(probe), "": jnp.zeros(disc.unknowns)}
-    name, signs = next(iter(experiment.states.items()))
-    pointed = dataclasses.replace(model, ports=ports)
-    own = dataclasses.replace(experiment, voltage=(HOTTEST, ""), states={name: signs})
+    whole = model.problems[experiment.name]
+    problem = whole.in_state(next(iter(experiment.states)))
+    # A probe that is no contact: its vector does not change with any dimension.
+    pointed = dataclasses.replace(problem.experiment, voltage=(HOTTEST, ""))
+    ports = Ports(whole.ports.drive, jnp.asarray(probe), jnp.zeros(disc.unknowns))
+    problem = problem._replace(experiment=pointed, ports=ports)
     values = {each: jnp.asarray(parameters[each], float) for each in model.parameters}
 
-    def run(state: str, rung: int, system: Any, law: Any, b: Any, x0: Any) -> Any:
-        x, stats = solve.solve(system, law, b, x0=x0, tolerance=RESIDUAL)
-        solve.require_converged(stats, f"{model.device.name}, {own.name}, {HOTTEST}", RESIDUAL, None)
+    def run(state: str, rung: int, system: Any, law: Any, b: Any, guess: Any) -> Any:
+        x, stats = solve.solve(system, law, b, x0=guess, tolerance=RESIDUAL)
+        solve.require_converged(stats, f"{model.device.name}, {experiment.name}, {HOTTEST}", RESIDUAL, None)
         return x
 
     start = Ladder(ladder.u[:2], (jnp.zeros(disc.unknowns),) * 2)
-    ladders = solve_ladders(pointed, own, values, 2, run, [start])
-    return value, shapes.slopes(pointed, shapes.of(model, names), own, values, ladders, names)[0, 1]
+    ladders = solve_ladders(problem, values, 2, run, [start])
+    return value, shapes.slopes(model, shapes.of(model, names), problem, values, ladders, names)[0, 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -494,7 +496,7 @@ def design(
       steps: so many devices at most (with `robust` two evaluations each), from each start.
       starts: the device and others, spread over the ranges: an objective may have several maxima. They are worked on
         side by side, see `parallel.tasks`; the one that ends highest counts.
-      cells, order: of the grids on the way, as for `signals.build`; the start and the end are computed once more, at
+      cells, order: of the grids on the way, as for `model.build`; the start and the end are computed once more, at
         one order more and with twice the cells.
       devices: how many solve together, see `Model.on_devices`.
       journal: file that keeps every evaluation, from which a design that was interrupted goes on.
@@ -597,7 +599,7 @@ class Task:
 
     def model(self, device: Device, grid: tuple[int | None, int]) -> Model:
         """A device on the way, on a grid of so many cells and that order."""
-        made = signals.build(device, cells=grid[0], order=grid[1], progress=self.progress)
+        made = build(device, cells=grid[0], order=grid[1], progress=self.progress)
         return tasks.split_for(made, self.starts, self.devices)
 
     @property
@@ -812,7 +814,7 @@ def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:
     objective, names, progress = task.objective, task.names, task.progress
     if progress is not None:
         progress(f"once more at order {order}")
-    model = signals.build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
+    model = build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
     measured = accuracy.assess(model, signals.measure(model, progress=progress), progress=progress)
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
     found, jacobian = _Predict(model, task)(device.numbers(), names if np.any(stds) else ())

@@ -38,9 +38,8 @@ from thermospin.device.parts import Solid, plan_of
 from thermospin.geometry import boxes as layout
 from thermospin.geometry.outlines import outline_of
 from thermospin.inference.predictors import Journal, Predict, Predictor
-from thermospin.model import Progress
+from thermospin.model import Progress, build
 from thermospin.quantities import response_unit
-from thermospin.signals import evaluate as signals
 
 #: Conductivity of a tile without metal, as a part of the metal's: nothing that counts, and the matrix stays regular.
 FLOOR = 1e-4
@@ -264,7 +263,7 @@ def free_form(
       tile: size of the tiles [m].
       feature: smallest feature and gap of the form [m], at least a tile.
       steps: evaluations.
-      cells, order: of the grid, as for `signals.build`; start and end are computed once more at one order more.
+      cells, order: of the grid, as for `model.build`; start and end are computed once more at one order more.
       devices: how many solve together, see `Model.on_devices`.
       journal: file that keeps every evaluation, from which a form that was interrupted goes on.
       progress: is told what goes on.
@@ -277,7 +276,7 @@ def free_form(
     if any(not signal.startswith("R") for _, signal in objective.wanted):
         raise InputError(f"objective: got {objective}, expected one of signals; a free form has no limits and no std")
     canvas = Canvas.of(device, solid, tile)
-    model = signals.build(canvas.device, cells=cells, order=order, progress=progress).on_devices(devices)
+    model = build(canvas.device, cells=cells, order=order, progress=progress).on_devices(devices)
     metal = device.materials[canvas.solid.material]
     used = np.flatnonzero(canvas.tiles.ravel() != "")
     keys = [(canvas.tiles.ravel()[k], key) for k in used for key in ("sigma", "kappa")]

@@ -30,11 +30,12 @@ from thermospin.base.errors import FileError, InputError, NotConverged
 from thermospin.base.files import read_arrays, write_arrays
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Tie
-from thermospin.model import Model, Progress
+from thermospin.model import Model, Progress, build
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate as signals
 from thermospin.signals.diagnosis import value_faults
 from thermospin.signals.ladders import Ladder
+from thermospin.signals.results import Evaluation
 
 #: Relative residual of the solves in a fit: signals are right to its square, derivatives to itself.
 RESIDUAL = 1e-7
@@ -159,7 +160,7 @@ class Predictor:
 
     def _remake(self, device: Device, cells: int) -> None:
         before, self._remade = self._unmoved, (device.lengths(), cells)
-        made = signals.build(device, cells=cells, order=before.grid.order)
+        made = build(device, cells=cells, order=before.grid.order)
         self._model = self._unmoved = made.on_devices(before.devices, before.members)
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -192,7 +193,7 @@ class Predictor:
         found = {name: tuple(Ladder(some(n), some(m)) for n, m in each) for name, each in numbers["ladders"]}
         self.fields = self._start = found or None
 
-    def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> signals.Evaluation | None:
+    def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> Evaluation | None:
         """None if a solve fails, with a new preconditioner too."""
         for last in (not self._model.outdated(parameters), True):
             try:

@@ -27,8 +27,8 @@ from thermospin import operators
 from thermospin.device.parts import Experiment
 from thermospin.geometry import weights
 from thermospin.geometry.boxes import Face, Layout
-from thermospin.model import Model, Parameters
-from thermospin.signals import ladders as harmonics
+from thermospin.model import ExperimentProblem, Model, Parameters
+from thermospin.signals.functional import contributions, moments
 from thermospin.signals.ladders import Ladder
 
 _power_entries = eqx.filter_jit(operators.power_entries)
@@ -216,7 +216,7 @@ def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.
 def slopes(
     model: Model,
     blocks: Blocks | Motions,
-    experiment: Experiment,
+    problem: ExperimentProblem,
     parameters: Parameters,
     ladders: Sequence[Ladder],
     names: Sequence[str],
@@ -226,7 +226,7 @@ def slopes(
     Args:
       model: on a grid whose lines move along.
       blocks: `of(model, names)`.
-      experiment: whose fields they are.
+      problem: of the experiment whose fields they are.
       parameters: values by name, all of them.
       ladders: its fields, as many rungs as harmonics.
       names: of dimensions.
@@ -243,12 +243,12 @@ def slopes(
 
         return sums
 
-    ports = harmonics.ports_of(model, experiment)
-    signs = harmonics.signs_of(model, experiment)
-    moments = harmonics.moments(disc, ports, tuple(ladders), harmonic, (form(_power_entries), form(_joule_entries)))
+    experiment = problem.experiment
+    forms = form(_power_entries), form(_joule_entries)
+    parts = moments(disc, problem.ports, tuple(ladders), harmonic, forms)
     logs = [  # for each state (harmonics, 4, blocks): what each block contributes
-        np.asarray(harmonics.contributions(model.constitution, signs, dict(parameters), each, number, blocks.domain))
-        for number, each in enumerate(moments)
+        np.asarray(contributions(problem, dict(parameters), part, number, blocks.domain))
+        for number, part in enumerate(parts)
     ]
     if isinstance(blocks, Motions):
         return _by_motion(blocks, logs, experiment, ladders, disc.nodes_V)
