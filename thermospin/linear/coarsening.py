@@ -343,15 +343,15 @@ def _eliminate(graph: Graph, axis: int, up: np.ndarray, down: np.ndarray) -> tup
     e = np.flatnonzero(rest & ~touched)
     number = leavers.source[0]  # of nodes that stay
     edges.add(number[graph.tail[e]], number[graph.head[e]], graph.axis[e].astype(np.int32), c[:, e])
-    series += _lump(graph, np.flatnonzero(rest & touched), leavers, edges)
+    series = _lump(graph, np.flatnonzero(rest & touched), leavers, edges, series)
     node = np.flatnonzero(leavers.two_sided)
     edges.add(leavers.source[1, node], leavers.source[0, node], axis, series[:, node])
     interpolation = leavers.interpolation()
     return leavers.stays, interpolation, edges.graph(graph, leavers.stays, interpolation.T @ graph.mass)
 
 
-def _lump(graph: Graph, e: np.ndarray, leavers: _Leavers, edges: _Edges) -> np.ndarray:
-    """Hand edges of nodes that leave to their sources; return what that misses of the energy, by node (fields, nodes).
+def _lump(graph: Graph, e: np.ndarray, leavers: _Leavers, edges: _Edges, series: np.ndarray) -> np.ndarray:
+    """Hand edges of nodes that leave to their sources; return conductances along the axis with the energy it misses.
 
     They go to the sources on each side that both ends have, in proportion to the mean weight.
     """
@@ -373,13 +373,13 @@ def _lump(graph: Graph, e: np.ndarray, leavers: _Leavers, edges: _Edges) -> np.n
         edges.add(source[side, tail[k]], source[1 - side, head[k]], along[k], c[:, k])
     # Where the weights of the ends differ by d, the interpolated difference along the edge also has d times the
     # difference of the sources: c d^2 more energy there, half of it at each end that has two sources.
-    missed = np.zeros((len(c), graph.size))
+    series = series.copy()
     for node, other in ((tail, head), (head, tail)):
         k = np.flatnonzero(two_sided[node] & leaves[other] & ~across)
         difference = np.where(two_sided[other[k]], 0.5, 1.0) * (weight[0, node[k]] - weight[0, other[k]]) ** 2
-        for energy, values in zip(missed, c[:, k], strict=True):
+        for energy, values in zip(series, c[:, k], strict=True):
             energy += np.bincount(node[k], values * difference, graph.size)
-    return missed
+    return series
 
 
 def _level(graph: Graph, interpolation: csr_array) -> Level:
