@@ -77,7 +77,7 @@ def itself() -> None:
         Row(experiment, signal, float(value * (1 + 0.05 * rng.standard_normal())), float(0.05 * abs(value)))
         for (experiment, signal), value in zip(SIGNALS, values, strict=True)
     ]
-    result = inverse.fit(model, rows, free=FREE[:3], grid_errors=False)
+    result = inverse.fit(model, rows, free=FREE[:3], options=inverse.FitOptions(grid_errors=False))
 
     def predicted(values: dict) -> object:
         import jax.numpy as jnp

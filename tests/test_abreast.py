@@ -163,8 +163,8 @@ def test_starts_profiles_and_emulators_go_side_by_side(
 
     Solves are right to 1e-7, R1 and R2 to its square; minimisers end where chi2 changes by less than 1e-5.
     """
-    options = {"free": ["Fe.P", "zeta"], "grid_errors": False}
-    one_by_one = inverse.fit(model, rows, starts=3, **options)  # type: ignore[arg-type]
+    free, options = ["Fe.P", "zeta"], inverse.FitOptions(grid_errors=False, starts=3)
+    one_by_one = inverse.fit(model, rows, free, options)
     straight = uncertainty.profile(one_by_one)
     polynomial = posterior.emulate(one_by_one)
 
@@ -172,7 +172,7 @@ def test_starts_profiles_and_emulators_go_side_by_side(
     sizes: list[int] = []
     true = tasks._together
     monkeypatch.setattr(tasks, "_together", lambda asked, size: (sizes.append(len(asked)), true(asked, size))[1])
-    together = inverse.fit(model, rows, starts=3, journal=tmp_path / "journal", **options)  # type: ignore[arg-type]
+    together = inverse.fit(model, rows, free, options, journal=tmp_path / "journal")
     assert sizes.count(3) >= 8 and len(together.minima) == len(one_by_one.minima) >= 1
     for name, each in together.parameters.items():
         assert abs(each.value - one_by_one.parameters[name].value) < 1e-3 * each.std
@@ -190,9 +190,9 @@ def test_starts_profiles_and_emulators_go_side_by_side(
 
         monkeypatch.setattr(Journal, "_append", stopped)
         with pytest.raises(KeyboardInterrupt):
-            inverse.fit(model, rows, starts=3, journal=path, **options)  # type: ignore[arg-type]
+            inverse.fit(model, rows, free, options, journal=path)
         monkeypatch.setattr(Journal, "_append", append)
-        again = inverse.fit(model, rows, starts=3, journal=path, **options)  # type: ignore[arg-type]
+        again = inverse.fit(model, rows, free, options, journal=path)
         assert sorted(path.read_bytes().splitlines()) == sorted((tmp_path / "journal").read_bytes().splitlines())
         assert again.to_json() == together.to_json()
 

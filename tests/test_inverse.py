@@ -633,12 +633,13 @@ class Solver:
         self.refreshed: list[int] | None = None
         #: What signals are too large by, at order 2; four times as much at order 1.
         self.off = off
-        monkeypatch.setattr(inverse, "build", self.build)
+        monkeypatch.setattr("thermospin.model.build", self.build)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
         monkeypatch.setattr(error_bars, "companions", self.companions)
 
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
         model = types.SimpleNamespace(device=device, devices=1, grid=types.SimpleNamespace(order=order, prisms=()))
+        model.on_devices = lambda devices: model
         model.outdated = lambda parameters: self.refreshed is not None
         model.refreshed = lambda parameters: self.refreshed.append(order) or model
         return model
@@ -711,7 +712,7 @@ def test_the_error_bars_of_the_grid_widen_the_standard_deviations(monkeypatch: p
     share = np.sum(weights * (bar * measured / total) ** 2) / np.sum(weights)
     assert result.grid_shares[0] == pytest.approx(share, rel=1e-3) and 0 < share < 1
     assert result.to_json()["grid_shares"] == {"zeta": pytest.approx(share, rel=1e-3)}
-    exact = inverse.fit(device, data, free=["zeta"], grid_errors=False)
+    exact = inverse.fit(device, data, free=["zeta"], options=inverse.FitOptions(grid_errors=False))
     assert exact.grid_stds is None and exact.parameters["zeta"].std < result.parameters["zeta"].std
     assert "grid" not in exact.report()
 
@@ -730,7 +731,10 @@ def test_a_fit_takes_names_bounds_and_a_method(monkeypatch: pytest.MonkeyPatch) 
     solver = Solver(monkeypatch)
     device = load("slachter2010")
     result = inverse.fit(
-        device, rows(*ALL), free=["zeta"], bounds={"zeta": (0.5, 1.5)}, method="adam", grid_errors=False
+        device,
+        rows(*ALL),
+        free=["zeta"],
+        options=inverse.FitOptions(bounds={"zeta": (0.5, 1.5)}, method="adam", grid_errors=False),
     )
     assert {call[0] for call in solver.calls} == {2}  # without error bars nothing but the model
     assert result.method == "adam" and result.names == ("zeta",) and result.left_out == {}
@@ -741,7 +745,7 @@ def test_a_solve_that_fails_shortens_the_step_but_not_at_the_start(monkeypatch: 
     device, data = load("slachter2010"), rows(*ALL)
     solver = Solver(monkeypatch)
     solver.fails = lambda number: number in (2, 3)
-    result = inverse.fit(device, data, free=["zeta", "Py.S_s"], grid_errors=False)
+    result = inverse.fit(device, data, free=["zeta", "Py.S_s"], options=inverse.FitOptions(grid_errors=False))
     assert result.converged and result.parameters["zeta"].value == pytest.approx(3.2 / 1.025, rel=1e-4)
     assert len(solver.calls) > 5
     solver.calls.clear()
@@ -795,11 +799,11 @@ def test_the_verb_refuses_what_does_not_exist(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ValueError, match="free: got 'Py.Ss'; did you mean 'Py.S_s'"):
         inverse.fit(device, data, free=["Py.Ss"])
     with pytest.raises(ValueError, match="bounds: got 'Zeta'; did you mean 'zeta'"):
-        inverse.fit(device, data, bounds={"Zeta": (0, 1)})
+        inverse.fit(device, data, options=inverse.FitOptions(bounds={"Zeta": (0, 1)}))
     with pytest.raises(ValueError, match="bounds: got 'Py.P'; expected one of: zeta"):
-        inverse.fit(device, data, free=["zeta"], bounds={"Py.P": (0, 0.5)})
+        inverse.fit(device, data, free=["zeta"], options=inverse.FitOptions(bounds={"Py.P": (0, 0.5)}))
     with pytest.raises(ValueError, match="method: got 'adams'; did you mean 'adam'"):
-        inverse.fit(device, data, method="adams")
+        inverse.fit(device, data, options=inverse.FitOptions(method="adams"))
     with pytest.raises(ValueError, match="no measured rows"):
         inverse.fit(device, ())
     with pytest.raises(ValueError, match="no parameter to fit"):
@@ -851,7 +855,7 @@ def test_a_tie_takes_a_parameter_along(monkeypatch: pytest.MonkeyPatch) -> None:
         for row in data
     ]
     devices[1] = dataclasses.replace(devices[1], zeta=7.0)
-    result = inverse.fit(devices, half, free=["zeta", "Py.S_s"], ties=[tie])
+    result = inverse.fit(devices, half, free=["zeta", "Py.S_s"], options=inverse.FitOptions(ties=[tie]))
     assert result.parameters["zeta"].value == pytest.approx(3.2, rel=1e-4)
     assert "tied: wide:zeta = 0.5 * zeta = 1.6" in result.report()
 
@@ -882,7 +886,7 @@ def test_bad_wishes_for_several_devices_are_refused(
     if changes.pop("stranger", False):
         data = (dataclasses.replace(data[0], device="narrow"), *data)
     with pytest.raises(ValueError, match=words):
-        inverse.fit(devices, data, **changes)
+        inverse.fit(devices, data, changes.pop("free"), inverse.FitOptions(**changes))
 
 
 def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
@@ -898,7 +902,7 @@ def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
 
         return predict
 
-    found = inverse._at_start(2, [of("other", 1.0)], of("own", 2.0), {}, ["zeta"], beside=False)
+    found = inverse._at_start(2, [of("other", 1.0)], of("own", 2.0), {}, ["zeta"], parallel=False)
     assert [float(each[0]) for each in found] == [1.0, 2.0] and told == ["own", "own", "other", "other"]
 
 

@@ -163,7 +163,7 @@ def test_a_fit_finds_a_dimension_again() -> None:
     made = model.moved({"gap": 66e-9})
     found = evaluate.evaluate(made, {"zeta": 1.3}, WANTED, tolerance=TIGHT).values
     rows = [Row(e, s, float(v), 0.01 * abs(float(v))) for (e, s), v in zip(WANTED, found, strict=True)]
-    result = inverse.fit(model, rows, free=["gap", "zeta"], grid_errors=False)
+    result = inverse.fit(model, rows, free=["gap", "zeta"], options=inverse.FitOptions(grid_errors=False))
     assert result.converged
     assert result.parameters["gap"].value == pytest.approx(truth.lengths()["gap"], rel=1e-3)
     assert result.parameters["zeta"].value == pytest.approx(1.3, rel=1e-3)
@@ -201,12 +201,17 @@ def test_a_suggested_device_is_what_a_fit_with_it_gives() -> None:
             Row(e, s, float(v), float(std), device=name) for (e, s), v, std in zip(WANTED, found, stds, strict=True)
         ]
 
-    result = inverse.fit(model, rows(model, ""), free=free, grid_errors=False)
+    result = inverse.fit(model, rows(model, ""), free=free, options=inverse.FitOptions(grid_errors=False))
     found = {each.what: each for each in uncertainty.suggest_others(result, ["gap"], contacts=True)}
     moved = model.moved({"gap": 90e-9})
     far = dataclasses.replace(moved, device=dataclasses.replace(moved.device, name="far"))
     stds = np.array([row.std for row in result.rows])
-    both = inverse.fit([model, far], [*rows(model, "valve"), *rows(far, "far", stds)], free=free, grid_errors=False)
+    both = inverse.fit(
+        [model, far],
+        [*rows(model, "valve"), *rows(far, "far", stds)],
+        free=free,
+        options=inverse.FitOptions(grid_errors=False),
+    )
     own = found["a device with gap = 90 nm"]
     for name in free:
         assert own.stds[name] == pytest.approx(both.parameters[name].std, rel=1e-3)

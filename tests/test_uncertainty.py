@@ -213,7 +213,7 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     model = build(device, cells=20, order=1)
     resistance = 300e-9 / (device.materials["Cu"].sigma * 50e-9 * 40e-9)
     data = [Row("bar", "R1.P", resistance, 0.01 * resistance)]
-    result = inverse.fit(model, data, free=["Cu.sigma"], grid_errors=False)
+    result = inverse.fit(model, data, free=["Cu.sigma"], options=inverse.FitOptions(grid_errors=False))
     moves = [
         devices.LooseFace(0, 300e-9, 30e-9),
         devices.LooseFace(2, 40e-9, 4e-9),

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from thermospin.inference.result import FitResult as FitResult
     from thermospin.inference.uncertainty import budget as budget
     from thermospin.inference.uncertainty import profile as profile
+    from thermospin.inverse import FitOptions as FitOptions
     from thermospin.inverse import fit as fit
+    from thermospin.model import GridOptions as GridOptions
     from thermospin.model import Model as Model
     from thermospin.model import build as build
     from thermospin.signals.evaluate import evaluate as evaluate
@@ -58,7 +60,6 @@ if TYPE_CHECKING:
     from thermospin.signals.results import NodalFields as NodalFields
     from thermospin.signals.results import Signals as Signals
     from thermospin.studies import Extras as Extras
-    from thermospin.studies import FitOptions as FitOptions
     from thermospin.studies import GridChoice as GridChoice
     from thermospin.studies import Study as Study
     from thermospin.studies import study as study
@@ -113,7 +114,8 @@ _HOME = {
     "study": "studies",
     "Study": "studies",
     "GridChoice": "studies",
-    "FitOptions": "studies",
+    "FitOptions": "inverse",
+    "GridOptions": "model",
     "Extras": "studies",
 }
 

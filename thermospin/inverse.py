@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,193 +27,278 @@ from thermospin.inference.misfit import Misfit, Prior
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import RESIDUAL, Copies, Joint, Journal, Predict, Predictor, corrected, tied
 from thermospin.inference.result import FitResult
-from thermospin.model import Model, Progress, build
+from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
 from thermospin.solve import Solver
 
 
-def fit(
-    device: Device | Model | Sequence[Device | Model],
-    rows: Sequence[Row],
-    *,
-    free: Sequence[str] | None = None,
-    cells: int | None = None,
-    order: int = 2,
-    progress: Progress | None = None,
-    method: str = "least_squares",
-    bounds: Mapping[str, tuple[float, float]] | None = None,
-    priors: Mapping[str, Prior | tuple[float, float]] | None = None,
-    ties: Sequence[Tie] = (),
-    correlation: np.ndarray | None = None,
-    starts: int = 1,
-    rescaled: bool = False,
-    grid_errors: bool = True,
-    journal: str | Path | None = None,
-) -> FitResult:
-    """Fits parameters of one device, or of several, to measured signals, with the error bars of the grid.
+@dataclass(frozen=True)
+class FitOptions:
+    """How parameters are fitted.
 
-    The data are fitted with elements of first order, which is cheap, each signal corrected by a factor for what it is
-    wrong by at the start, and from there with those of the model. What the orders differ by at the start gives the
-    error bars of the signals (`error_bars.tail`), relative to the signal; these are added in quadrature to the standard
-    deviations of the data, as if those of different signals were independent.
-
-    Args:
-      device: its own values are the start; a model from `model.build` is used as it is (cells and order do nothing).
-        Of several, told apart by their names, a free parameter is one for all that have it ("Py.S_s"), or that of
-        one device ("wide:zeta"), which goes before; what is not free keeps the value of each device.
-      rows: measured signals; of several devices, `Row.device` says whose.
-      free: names such as "Py.S_s", "zeta", or a dimension of the device; None: what `choose` finds.
-      cells, order: of the grid, as for `model.build`.
-      progress: is told what goes on.
+    Attributes:
       method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.
       bounds: {name: (lower, upper)} in SI units, in place of the defaults and of the ranges of dimensions;
         those of a parameter that `choose` leaves out do nothing.
       priors: {name: Prior or (mean, std)} of free parameters in SI units: what is known of them besides the data.
       ties: parameters that follow free ones, value = factor * value of the other.
-      correlation: of the rows (rows, rows); None: independent.
-      starts: so many starts of the cheap stage, see `scattered`.
+      starts: number of starts of the low-order stage, see `inference.minimisers.scattered`.
       rescaled: multiply the covariance by the reduced chi2.
       grid_errors: False: take the model for exact, and fit on it alone.
-      journal: file that keeps every evaluation, from which a fit that was interrupted goes on; see `Journal`.
+    """
+
+    method: str = "least_squares"
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    priors: Mapping[str, Prior | tuple[float, float]] = field(default_factory=dict)
+    ties: Sequence[Tie] = ()
+    starts: int = 1
+    rescaled: bool = False
+    grid_errors: bool = True
+
+
+def fit(
+    device: Device | Model | Sequence[Device | Model],
+    rows: Sequence[Row],
+    free: Sequence[str] | None = None,
+    options: FitOptions | None = None,
+    *,
+    correlation: np.ndarray | None = None,
+    grid: GridOptions | None = None,
+    journal: str | Path | None = None,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Fit parameters of one device, or of several, to measured signals, with the error bars of the grid.
+
+    The data are fitted with elements of first order, which is cheap, each signal corrected by a factor for its error
+    at the start, and from there with those of the model. The differences between the orders at the start give the
+    error bars of the signals (`error_bars.tail`), relative to the signal; these are added in quadrature to the standard
+    deviations of the data, as if those of different signals were independent.
+
+    Args:
+      device: its own values are the start; a model from `build` is used as it is (`grid` does nothing). Of several,
+        told apart by their names, a free "Py.S_s" is shared by all devices that have it; "wide:zeta" belongs to one
+        device and takes precedence; what is not free keeps the value of each device.
+      rows: measured signals; of several devices, `Row.device` says whose.
+      free: names such as "Py.S_s", "zeta", or a dimension of the device; None: those that `choose` finds.
+      options: method, bounds, priors and so on.
+      correlation: of the rows (rows, rows); None: independent.
+      grid: where a device is given; None: the default grid.
+      journal: file that keeps every evaluation, from which a fit that was interrupted resumes; see `Journal`.
+      progress: callback for messages.
     Raises:
-      ValueError: no rows, a name that does not exist, bounds that exclude the start.
+      InputError: no rows, a name that does not exist, bounds that exclude the start.
       NotConverged: a solve did not converge at the start; further on the step is shortened instead.
     """
+    options, rows = options or FitOptions(), tuple(rows)
     given = [device] if isinstance(device, Device | Model) else list(device)
-    devices = [each.device if isinstance(each, Model) else each for each in given]
-    rows, bounds = tuple(rows), dict(bounds or {})
-    known_priors = {
-        name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in (priors or {}).items()
-    }
+    devices = [part.device if isinstance(part, Model) else part for part in given]
+    priors = {name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in options.priors.items()}
+    _check(devices, rows, free, options, priors)
     parameters = joint_parameters(devices, free or ())
-    if method not in MINIMISERS:
-        raise InputError(f"method: got '{method}'; {nearest(method, MINIMISERS)}")
-    known = known_parameters(devices)
-    require_known("free", free or (), known)
-    require_known("bounds", bounds, known if free is None else free)
-    require_known("priors", known_priors, known if free is None else free)
-    _check_ties(ties, free, known)
-    _check_priors(known_priors)
-    check_rows(rows, ["zeta"] if free is None else list(free), rescaled)
-    _check_devices(devices, rows)
-    models = [
-        each if isinstance(each, Model) else build(each, cells=cells, order=order, progress=progress) for each in given
-    ]
-    own = models[0].grid.order
+    grid = grid or GridOptions()
+    models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
     kept = None if journal is None else Journal(Path(journal), _problem(models, rows))
     if kept is not None and progress is not None and len(kept):
         progress(f"{journal}: {len(kept)} evaluations are there already")
-
-    def bare_of(models: Sequence[Model], lenient: bool = False, solver: Solver | None = None) -> Predictor | Joint:
-        lenient = lenient or (kept is not None and len(kept) > 0)
-        if len(models) == 1:
-            return Predictor(models[0], rows, RESIDUAL, progress, lenient=lenient, solver=solver)
-        places = [np.flatnonzero([row.device == each.device.name for row in rows]) for each in models]
-        parts = [
-            (
-                each.device.name,
-                each.device.numbers(),
-                place,
-                Predictor(each, [rows[i] for i in place], RESIDUAL, progress, lenient=lenient, solver=solver),
-            )
-            for each, place in zip(models, places, strict=True)
-        ]
-        return Joint(parts, len(rows))
-
-    def whole_of(bare: Predictor | Joint, order: int, name: str | None = None) -> Predict:
-        """With ties, and the journal."""
-        whole = tied(bare, ties)
-        label = f"order {order}, {name}" if name else f"order {order}"
-        return whole if kept is None else kept.keep(whole, label, () if name == "" else bare.parts)
-
-    def copy_of(models: Sequence[Model], name: str, solver: Solver | None) -> Predict:
-        return whole_of(bare_of(models, True, solver), models[0].grid.order, name)
-
-    bare = bare_of(models)
-    last = whole_of(bare, own)
-    stages: list[Predict] = [last]
-    first = Copies(models, copy_of, starts)
-    grid_stds, wider, wider_correlation = None, list(rows), correlation
-    if grid_errors:
-        companions = list(zip(*map(error_bars.companions, models), strict=True))
-        others = [whole_of(bare_of(each), each[0].grid.order) for each in companions]
-        beside = all(each.devices == 1 for each in models)  # messages must be sent in one order
-        values = _at_start(own, others, last, parameters, list(free or ["zeta"]), beside)
-        grid_stds = _grid_stds(own, values, rows)
-        moved = [error_bars.elsewhere(each) for each in models]
-        if any(moved):
-            there, _ = bare_of([other or each for other, each in zip(moved, models, strict=True)])(parameters, ())
-            grid_stds = grid_stds + error_bars.CUT * np.abs(there - values[own - 1])
-        wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
-        if correlation is not None:
-            shares = np.array([row.std for row in rows]) / np.array([row.std for row in wider])
-            wider_correlation = np.asarray(correlation, float) * shares[:, None] * shares
-            np.fill_diagonal(wider_correlation, 1.0)
-        if own > 1:
-            low, high = values[0], values[own - 1]
-            stages.insert(0, corrected(others[0], low, high))
-            first = Copies(companions[0], lambda each, *how: corrected(copy_of(each, *how), low, high), starts)
-    misfit = Misfit(wider, wider_correlation, known_priors)
+    answers = _Answers(tuple(models), rows, tuple(options.ties), kept, progress)
+    stages = _stages(answers, parameters, list(free or ["zeta"]), options)
+    wider, wider_correlation = _widened(rows, correlation, stages.grid_stds)
+    misfit = Misfit(wider, wider_correlation, priors)
     if free is None:
-        choice = choose(stages[0], misfit, parameters, _magnetic(devices))
+        choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices))
     else:
         choice = Choice(tuple(free), {})
-    limits = _ranges(devices) | bounds
-    varied = [Parameter(name, parameters[name], limits.get(name)) for name in choice.free]
-    fixed = {name: value for name, value in parameters.items() if name not in choice.free}
+    limits = _ranges(devices) | dict(options.bounds)
     result = minimise(
-        MINIMISERS[method],
-        stages,
+        MINIMISERS[options.method],
+        stages.predictors,
         misfit,
-        varied,
-        fixed,
-        rescaled=rescaled,
-        starts=starts,
-        copies=first,
+        [Parameter(name, parameters[name], limits.get(name)) for name in choice.free],
+        {name: value for name, value in parameters.items() if name not in choice.free},
+        rescaled=options.rescaled,
+        starts=options.starts,
+        copies=stages.copies,
         progress=progress,
         tolerance=FIT_TOLERANCE,
+    )
+    most = tasks.MOST * max(model.devices for model in models)
+    problem = replace(
+        result.problem,
+        models=tuple(models),
+        of=lambda others: tied(answers.of(others), answers.ties),
+        copies=Copies(models, answers.copy, most),
     )
     return replace(
         result,
         rows=rows,
         correlation_of_data=correlation,
-        ties=tuple((tie.name, tie.factor, tie.source) for tie in ties),
-        grid_stds=grid_stds,
+        ties=tuple((tie.name, tie.factor, tie.source) for tie in options.ties),
+        grid_stds=stages.grid_stds,
         left_out=choice.left_out,
-        fields=bare.fields,
-        problem=replace(
-            result.problem,
-            models=tuple(models),
-            of=lambda others: tied(bare_of(others), ties),
-            copies=Copies(models, copy_of, tasks.MOST * max(each.devices for each in models)),
-        ),
+        fields=stages.last.fields,
+        problem=problem,
     )
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """Predictors of the rows of a fit on any models of its devices.
+
+    Attributes:
+      models: of the devices, in the same order.
+      rows: of all of them.
+      ties: parameters that follow others.
+      journal: that keeps evaluations, None for none.
+      progress: callback for messages.
+    """
+
+    models: tuple[Model, ...]
+    rows: tuple[Row, ...]
+    ties: tuple[Tie, ...]
+    journal: Journal | None
+    progress: Progress | None
+
+    @property
+    def order(self) -> int:
+        """Order of the elements of the models."""
+        return self.models[0].grid.order
+
+    def of(self, models: Sequence[Model], lenient: bool = False, solver: Solver | None = None) -> Predictor | Joint:
+        """Return a predictor of all rows, without ties and journal."""
+        lenient = lenient or (self.journal is not None and len(self.journal) > 0)
+
+        def predictor(model: Model, rows: Sequence[Row]) -> Predictor:
+            return Predictor(model, rows, RESIDUAL, self.progress, lenient=lenient, solver=solver)
+
+        if len(models) == 1:
+            return predictor(models[0], self.rows)
+        parts = []
+        for model in models:
+            place = np.flatnonzero([row.device == model.device.name for row in self.rows])
+            rows = [self.rows[i] for i in place]
+            parts.append((model.device.name, model.device.numbers(), place, predictor(model, rows)))
+        return Joint(parts, len(self.rows))
+
+    def kept(self, bare: Predictor | Joint, order: int, name: str | None = None) -> Predict:
+        """Return a predictor with ties and journal.
+
+        Args:
+          name: in the journal, of one of several copies; "" for one that is asked only once.
+        """
+        whole = tied(bare, self.ties)
+        label = f"order {order}, {name}" if name else f"order {order}"
+        return whole if self.journal is None else self.journal.keep(whole, label, () if name == "" else bare.parts)
+
+    def copy(self, models: Sequence[Model], name: str, solver: Solver | None) -> Predict:
+        """Return a copy for a task that runs concurrently; see `Copies`."""
+        return self.kept(self.of(models, True, solver), models[0].grid.order, name)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Stages of a fit.
+
+    Attributes:
+      predictors: low order first, if there is one.
+      copies: of the first stage.
+      last: the last stage, without ties and journal.
+      grid_stds: error bars of the grid for each row, None if they are not asked for.
+    """
+
+    predictors: list[Predict]
+    copies: Copies
+    last: Predictor | Joint
+    grid_stds: np.ndarray | None
+
+
+def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[str], options: FitOptions) -> _Stages:
+    """Return the stages, low order corrected by the values at the start, and the error bars of the grid there."""
+    models, order = answers.models, answers.order
+    bare = answers.of(models)
+    last = answers.kept(bare, order)
+    copies = Copies(models, answers.copy, options.starts)
+    if not options.grid_errors:
+        return _Stages([last], copies, bare, None)
+    companions = list(zip(*map(error_bars.companions, models), strict=True))
+    others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
+    parallel = all(model.devices == 1 for model in models)  # messages must be sent in one order
+    values = _at_start(order, others, last, parameters, names, parallel)
+    grid_stds = _grid_stds(order, values, answers.rows)
+    moved = [error_bars.elsewhere(model) for model in models]
+    if any(moved):
+        elsewhere = [other or model for other, model in zip(moved, models, strict=True)]
+        there, _ = answers.of(elsewhere)(parameters, ())
+        grid_stds = grid_stds + error_bars.CUT * np.abs(there - values[order - 1])
+    if order == 1:
+        return _Stages([last], copies, bare, grid_stds)
+    low, high = values[0], values[order - 1]
+
+    def copy(members: Sequence[Model], name: str, solver: Solver | None) -> Predict:
+        return corrected(answers.copy(members, name, solver), low, high)
+
+    stages = [corrected(others[0], low, high), last]
+    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds)
+
+
+def _widened(
+    rows: Sequence[Row], correlation: np.ndarray | None, grid_stds: np.ndarray | None
+) -> tuple[list[Row], np.ndarray | None]:
+    """Return the data with the error bars of the grid, those of different rows taken for independent."""
+    if grid_stds is None:
+        return list(rows), correlation
+    wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
+    if correlation is None:
+        return wider, None
+    shares = np.array([row.std for row in rows]) / np.array([row.std for row in wider])
+    wider_correlation = np.asarray(correlation, float) * shares[:, None] * shares
+    np.fill_diagonal(wider_correlation, 1.0)
+    return wider, wider_correlation
+
+
+def _check(
+    devices: Sequence[Device],
+    rows: Sequence[Row],
+    free: Sequence[str] | None,
+    options: FitOptions,
+    priors: Mapping[str, Prior],
+) -> None:
+    """Refuse names that do not exist and rows that cannot be fitted."""
+    if options.method not in MINIMISERS:
+        raise InputError(f"method: got '{options.method}'; {nearest(options.method, MINIMISERS)}")
+    known = known_parameters(devices)
+    require_known("free", free or (), known)
+    require_known("bounds", options.bounds, known if free is None else free)
+    require_known("priors", priors, known if free is None else free)
+    _check_ties(options.ties, free, known)
+    _check_priors(priors)
+    check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
+    _check_devices(devices, rows)
+
+
 def joint_parameters(devices: Sequence[Device], free: Sequence[str]) -> dict[str, float]:
-    """Values at the start: one for all devices where they agree or where it is free, else each device's own."""
+    """Return values at the start: one for all devices where they agree or it is free, else one for each device."""
     shared = {name: value for name, value in known_parameters(devices).items() if OF not in name}
     out = dict(shared)
     if len(devices) > 1:
         for device in devices:
             for name, value in device.numbers().items():
-                own = f"{device.name}{OF}{name}"
-                if own in free or (value != shared[name] and name not in free):
-                    out[own] = value
+                of_device = f"{device.name}{OF}{name}"
+                if of_device in free or (value != shared[name] and name not in free):
+                    out[of_device] = value
     return out
 
 
 def _ranges(devices: Sequence[Device]) -> dict[str, tuple[float, float]]:
-    """Ranges of the dimensions that have one, by each name that a fit may use."""
+    """Return the ranges of the dimensions that have one, by each name that a fit may use."""
     out: dict[str, tuple[float, float]] = {}
     for device in reversed(devices):
-        own = {name: each.range for name, each in device.dimensions.items() if each.range is not None}
-        out |= own | {f"{device.name}{OF}{name}": each for name, each in own.items()}
+        known = {name: dimension.range for name, dimension in device.dimensions.items() if dimension.range is not None}
+        out |= known | {f"{device.name}{OF}{name}": limits for name, limits in known.items()}
     return out
 
 
 def _magnetic(devices: Sequence[Device]) -> list[str]:
-    used = [(each, solid.material) for each in devices for solid in each.solids]
+    used = [(device, solid.material) for device in devices for solid in device.solids]
     return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
 
 
@@ -246,7 +331,7 @@ def _check_priors(priors: Mapping[str, Prior]) -> None:
 
 
 def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
-    names = [each.name for each in devices]
+    names = [device.name for device in devices]
     if len(devices) == 1:
         names.append("")
     faults = [f"device: '{name}' is there more than once" for name, times in Counter(names).items() if times > 1]
@@ -261,36 +346,44 @@ def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
 
 def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
     """Describe what the answers of a model depend on: devices, grids and which signals, not what was measured."""
-    lines = [[axis.tolist() for axis in each.grid.lines] for each in models]
+    lines = [[axis.tolist() for axis in model.grid.lines] for model in models]
     wanted = [(row.device, row.experiment, row.signal) for row in rows]
-    return repr((__version__, [each.device for each in models], lines, [each.grid.order for each in models], wanted))
+    devices, orders = [model.device for model in models], [model.grid.order for model in models]
+    return repr((__version__, devices, lines, orders, wanted))
 
 
 def _at_start(
     order: int,
     others: Sequence[Predict],
-    own: Predict,
+    last: Predict,
     parameters: Mapping[str, float],
     names: Sequence[str],
-    beside: bool,
+    parallel: bool,
 ) -> list[np.ndarray]:
-    """Values of the rows at the start at the orders 1, 2, ...; `order` is that of `own`, others may go on beside it."""
+    """Return values of the rows at the start at the orders 1, 2, ...
+
+    Args:
+      order: of the last stage.
+      others: predictors of the other orders.
+      last: predictor of the last stage, whose derivatives by `names` are wanted soon.
+      parallel: whether the others may run while it does.
+    """
     with ThreadPoolExecutor(1) as pool:
-        # Beside the others: most of the time is compilation, which is hardly parallel.
-        mine = pool.submit(own, parameters, names)
-        if not beside:
-            mine.result()
-        values = [each(parameters, ())[0] for each in others]
-    values.insert(order - 1, mine.result()[0])
+        # While the others run: most of the time is compilation, which is hardly parallel.
+        running = pool.submit(last, parameters, names)
+        if not parallel:
+            running.result()
+        values = [predict(parameters, ())[0] for predict in others]
+    values.insert(order - 1, running.result()[0])
     return values
 
 
 def _grid_stds(order: int, values: Sequence[np.ndarray], rows: Sequence[Row]) -> np.ndarray:
-    """Error bars of the grid for each row [V/A^n], from the values at the orders 1, 2, ... at the start.
+    """Return error bars of the grid for each row [V/A^n], from the values at the orders 1, 2, ... at the start.
 
     In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
     the signal is proportional to, and with it the error.
     """
-    errors = [error_bars.error(each, order) for each in zip(*values, strict=True)]
+    errors = [error_bars.error(sequence, order) for sequence in zip(*values, strict=True)]
     scale = [max(abs(row.value) / abs(at), 1.0) if at else 1.0 for row, at in zip(rows, values[order - 1], strict=True)]
     return np.array(errors) * np.array(scale)

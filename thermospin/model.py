@@ -322,6 +322,25 @@ def _law(disc: Discretisation, constitution: Constitution, parameters: Parameter
     return operators.coefficients(disc, constitution.table(parameters, {}), constitution.bath)
 
 
+@dataclasses.dataclass(frozen=True)
+class GridOptions:
+    """A grid by the fixed rule, see `build`.
+
+    Attributes:
+      cells: budget of grid cells; None: the program's default.
+      order: polynomial order 1, 2 or 3.
+      shards: accelerators that a solve is split over.
+    """
+
+    cells: int | None = None
+    order: int = 2
+    shards: int = 1
+
+    def build(self, device: Device, progress: Progress | None = None) -> Model:
+        """Return the discrete problem of a device."""
+        return build(device, cells=self.cells, order=self.order, progress=progress).on_devices(self.shards)
+
+
 def build(device: Device, *, cells: int | None = None, order: int = 2, progress: Progress | None = None) -> Model:
     """The discrete problem of a device.
 

@@ -11,14 +11,14 @@ from typing import Any
 from thermospin.accuracy.adapt import adapt
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
-from thermospin.device.device import Device, LooseFace, Tie
+from thermospin.device.device import Device, LooseFace
 from thermospin.device.reader import load
 from thermospin.inference import uncertainty
 from thermospin.inference.posterior import sample
 from thermospin.inference.result import FitResult
 from thermospin.inference.rivals import Comparison, rival
-from thermospin.inverse import fit
-from thermospin.model import Model, Progress, build
+from thermospin.inverse import FitOptions, fit
+from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import html
 from thermospin.report.html import Findings
 
@@ -48,18 +48,6 @@ class GridChoice:
     def adapted(self) -> bool:
         """True if the signals choose the grid."""
         return self.cells is not None or self.tolerance is not None
-
-
-@dataclasses.dataclass(frozen=True)
-class FitOptions:
-    """How parameters are fitted; see `inverse.fit`, whose arguments these are."""
-
-    method: str = "least_squares"
-    bounds: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
-    priors: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
-    ties: Sequence[Tie] = ()
-    starts: int = 1
-    rescaled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,20 +167,16 @@ def study(
     given = inputs
 
     def fitted(models: Sequence[Device | Model], keep: str | Path | None) -> FitResult:
+        order = grid.order or (ADAPTED_ORDER if grid.adapted else ORDER)
         return fit(
             models,
             given.rows,
-            free=free or None,
-            order=grid.order or (ADAPTED_ORDER if grid.adapted else ORDER),
-            method=options.method,
-            starts=options.starts,
-            rescaled=options.rescaled,
+            free or None,
+            options,
             correlation=given.correlation,
+            grid=GridOptions(order=order),
             journal=keep,
             progress=progress,
-            priors=options.priors,
-            bounds=options.bounds,
-            ties=options.ties,
         )
 
     result = fitted(models or inputs.devices, journal)
@@ -214,8 +198,8 @@ def _models(
     if not grid.adapted:
         if grid.shards == 1:
             return [], [], True
-        made = [build(device, order=grid.order or ORDER, progress=progress) for device in devices]
-        return [model.on_devices(grid.shards) for model in made], [], True
+        fixed = GridOptions(order=grid.order or ORDER, shards=grid.shards)
+        return [fixed.build(device, progress) for device in devices], [], True
     models, notes, met = [], [], True
     for device in devices:
         signals = [(row.experiment, row.signal) for row in rows if row.device in ("", device.name)]

@@ -118,6 +118,7 @@ def fit(
             json = report = None
         runtime.start_jax()
         from thermospin import studies
+        from thermospin.inverse import FitOptions
 
         extras = studies.Extras(
             profile=profile,
@@ -132,7 +133,7 @@ def fit(
                 inputs,
                 free=free,
                 grid=studies.GridChoice(cells, wish, order, split),
-                options=studies.FitOptions(method, starts=starts, rescaled=rescaled, **known),
+                options=FitOptions(method, starts=starts, rescaled=rescaled, **known),
                 extras=extras,
                 journal=journal,
                 progress=progress,
