@@ -97,7 +97,7 @@ def main() -> None:
     alone /= max(options.sizes)
     print(f"alone: {1e3 * alone:.0f} ms, {[int(stats.iterations.max()) for _, stats in expected]} iterations")
     print("lanes  devices  first    ms/solve  / alone   bytes/unknown    off by")
-    made = model if options.devices == 1 else model.on_devices(1, options.devices)
+    made = model if options.devices == 1 else model.sharded(1, options.devices)
     for size in options.sizes:
         asked = questions(made, size)
         took, more, found = timed(functools.partial(tasks._together, asked, size))

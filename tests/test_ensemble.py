@@ -124,6 +124,8 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
     assert other.exit_code == 2 and "expected the journal of this fit" in other.stderr
     assert Path("out.csv").read_text() == before, "another run's results are not overwritten"
     uneven = CliRunner().invoke(app.app, [*command, "--devices", "4", "--split", "3"])
-    assert uneven.exit_code == 2 and "--split: got 3, expected a divisor of --devices, which is 4" in uneven.stderr
+    assert (
+        uneven.exit_code == 2 and "--shards: got 3, expected a divisor of --accelerators, which is 4" in uneven.stderr
+    )
     wrong = CliRunner().invoke(app.app, [*command, "--part", "two"])
     assert wrong.exit_code == 2 and '--part: got "two", expected such as 2/8' in wrong.stderr

@@ -638,8 +638,8 @@ class Solver:
         monkeypatch.setattr(error_bars, "companions", self.companions)
 
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
-        model = types.SimpleNamespace(device=device, devices=1, grid=types.SimpleNamespace(order=order, prisms=()))
-        model.on_devices = lambda devices: model
+        model = types.SimpleNamespace(device=device, shards=1, grid=types.SimpleNamespace(order=order, prisms=()))
+        model.sharded = lambda shards: model
         model.outdated = lambda parameters: self.refreshed is not None
         model.refreshed = lambda parameters: self.refreshed.append(order) or model
         return model

@@ -1,6 +1,6 @@
 """A device as a discrete problem: ports, held nodes, laws and grids; and whole bars against their closed form.
 
-Bars are those of devices.py: the exact solution is `analytic.layered_stack`, itself checked against the differential
+Bars are those of helpers/devices.py: the exact solution is `analytic.layered_stack`, itself checked against the differential
 equations in test_analytic.py.
 """
 

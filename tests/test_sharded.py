@@ -43,7 +43,7 @@ model = build(devicefile.read(one_state, "valve.toml"), cells=4000, order=1)
 wanted, names = [("local", "R1.P"), ("local", "R2.P")], ["Fe.S_s", "gap"]
 out = {"nodes": model.disc.nodes_T}
 for count in map(int, sys.argv[1:]):
-    made = model if count == 1 else model.on_devices(count)
+    made = model if count == 1 else model.sharded(count)
     found = signals.evaluate(made, {}, wanted, names, tolerance=1e-10)
     out[str(count)] = {
         "values": found.values.tolist(), "jacobian": found.jacobian.tolist(), "iterations": found.iterations
@@ -59,10 +59,10 @@ for count in map(int, sys.argv[1:]):
         out["program"] = {kind: [each.count, each.bytes] for kind, each in traffic.of_loop(text, 8).items()}
 sets = [{"Fe.P": 0.3}, {"Fe.P": 0.4, "gap": 40e-9}]
 for shape in ([1, 1], [2, 2])[: 2 if 8 in map(int, sys.argv[1:]) else 0]:
-    found = ensemble.run(model.on_devices(*shape), sets, wanted, at_once=1)
+    found = ensemble.run(model.sharded(*shape), sets, wanted, at_once=1)
     out["ensemble of " + str(shape)] = [each.values.tolist() for each in found]
 try:
-    model.on_devices(9)
+    model.sharded(9)
 except ValueError as error:
     out["too many"] = str(error)
 print(json.dumps(out))
@@ -87,7 +87,7 @@ from thermospin.parallel import partition
 from thermospin.signals import evaluate as signals
 partition.TOGETHER = 200
 made = model.build(devicefile.read(VALVE, "valve.toml"), cells=300, order=1)
-made = made if count == 1 else made.on_devices(count)
+made = made if count == 1 else made.sharded(count)
 law = model._law(made.disc, made.constitution, {name: jnp.asarray(value) for name, value in made.parameters.items()})
 ground, system = next(iter(made.systems.items()))
 b = jnp.asarray(next(port for name, port in made.ports.items() if name != ground))[:, None]

@@ -121,7 +121,7 @@ def fit(
         progress=progress,
         tolerance=FIT_TOLERANCE,
     )
-    most = tasks.MOST * max(model.devices for model in models)
+    most = tasks.MOST * max(model.shards for model in models)
     problem = replace(
         result.problem,
         models=tuple(models),
@@ -221,7 +221,7 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
         return _Stages([last], copies, bare, None)
     companions = list(zip(*map(error_bars.companions, models), strict=True))
     others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
-    parallel = all(model.devices == 1 for model in models)  # messages must be sent in one order
+    parallel = all(model.shards == 1 for model in models)  # messages must be sent in one order
     values = _at_start(order, others, last, parameters, names, parallel)
     grid_stds = _grid_stds(order, values, answers.rows)
     moved = [error_bars.elsewhere(model) for model in models]

@@ -93,8 +93,8 @@ class Model:
         current I into it is I w, so that reciprocity is exact.
       built_for: parameters of the preconditioner.
       preconditioner: multigrid that the systems share.
-      devices, members: how many solve it together, and how many such groups there are for parameter sets side by side;
-        see `sharded`.
+      shards, members: number of accelerators that a solve is split over, and number of such groups, which solve for
+        different parameter sets at the same time; see `parallel.sharding`.
     """
 
     device: Device
@@ -104,7 +104,7 @@ class Model:
     ports: Mapping[str, Float[Array, " unknowns"]]
     built_for: Mapping[str, float] = dataclasses.field(default_factory=dict)
     preconditioner: Preconditioner | None = None
-    devices: int = 1
+    shards: int = 1
     members: int = 1
 
     @property
@@ -191,29 +191,30 @@ class Model:
         made = solve.prepare(self.grid, self.disc, law, contact_V, self.preconditioner)
         grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
         systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
-        if self.devices * self.members > 1:
-            shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.devices, self.members)
+        if self.shards * self.members > 1:
+            shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)
             systems = tuple(dataclasses.replace(system, shards=shard(system, shape, mesh)) for system in systems)
         return dataclasses.replace(
             self, systems=dict(zip(grounds, systems, strict=True)), built_for=values, preconditioner=made
         )
 
-    def on_devices(self, devices: int, members: int = 1) -> Model:
-        """The same problem, solved by so many devices together; values stay the same, to round-off.
+    def sharded(self, shards: int, members: int = 1) -> Model:
+        """Return the same problem, its solves split over accelerators; values stay the same, to round-off.
 
         Args:
-          members: how many such groups there are, among which `ensemble` shares out parameter sets.
+          shards: accelerators that share a solve.
+          members: number of such groups, among which `ensemble` distributes parameter sets.
         Raises:
-          ValueError: JAX has fewer devices, or the grid has too few planes for them.
+          InputError: JAX has fewer accelerators, or the grid has too few planes for them.
         """
-        if (devices, members) == (self.devices, self.members):
+        if (shards, members) == (self.shards, self.members):
             return self
-        return dataclasses.replace(self, devices=devices, members=members).refreshed(self.built_for)
+        return dataclasses.replace(self, shards=shards, members=members).refreshed(self.built_for)
 
     def with_grid(self, grid: Grid, device: Device | None = None, progress: Progress | None = None) -> Model:
-        """The device, or another one, on another grid, solved by as many devices."""
+        """Return the device, or another one, on another grid, split over as many accelerators."""
         made = on_grid(self.device if device is None else device, grid, progress=progress)
-        return made.on_devices(self.devices, self.members)
+        return made.sharded(self.shards, self.members)
 
     def moved(self, lengths: Mapping[str, float], progress: Progress | None = None) -> Model:
         """The same problem with other values of some of the device's dimensions, on grid lines that move along.
@@ -231,7 +232,7 @@ class Model:
         device, grid = self.moved_grid(lengths)
         like = self.preconditioner if grid.has_nodes_of(self.grid) else None
         made = on_grid(device, grid, progress=progress, like=like)
-        return made.on_devices(self.devices, self.members)
+        return made.sharded(self.shards, self.members)
 
     def moved_grid(self, lengths: Mapping[str, float]) -> tuple[Device, Grid]:
         """The moved device and the grid that has moved along, as for `moved`."""
@@ -338,7 +339,7 @@ class GridOptions:
 
     def build(self, device: Device, progress: Progress | None = None) -> Model:
         """Return the discrete problem of a device."""
-        return build(device, cells=self.cells, order=self.order, progress=progress).on_devices(self.shards)
+        return build(device, cells=self.cells, order=self.order, progress=progress).sharded(self.shards)
 
 
 def build(device: Device, *, cells: int | None = None, order: int = 2, progress: Progress | None = None) -> Model:

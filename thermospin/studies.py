@@ -209,7 +209,7 @@ def _models(
             tolerance=grid.tolerance,
             order=grid.order or ADAPTED_ORDER,
             wanted=list(dict.fromkeys(signals)),
-            devices=grid.shards,
+            shards=grid.shards,
             progress=progress,
         )
         notes += adapted.words()

@@ -127,7 +127,7 @@ def adapt(
     wanted: Sequence[tuple[str, str]] | None = None,
     harmonics: int = 2,
     parameters: Parameters | None = None,
-    devices: int = 1,
+    shards: int = 1,
     progress: Progress | None = None,
 ) -> Adapted:
     """Signals on a grid whose lines are where they matter most for these signals.
@@ -143,7 +143,7 @@ def adapt(
       wanted: signals that the grid is for, such as ("thermal", "R2.spin"); None: baseline and spin part of all.
       harmonics: highest harmonic that is computed.
       parameters: values by name; those left out are the device's own.
-      devices: how many solve together, see `Model.on_devices`; grids with too few cells for them are left to one.
+      shards: accelerators that share a solve, see `Model.sharded`; grids with too few cells for them are left to one.
       progress: is told what goes on.
     Raises:
       ValueError: neither or both of budget and tolerance, one that is out of range, or a budget below one cell between
@@ -163,8 +163,8 @@ def adapt(
     grid = grids.choose(features, order, int(budgets.pop(0)))
     while True:
         began = time.monotonic()
-        enough = max(len(lines) for lines in grid.lines) > devices
-        model = models.on_grid(device, grid, progress=progress).on_devices(devices if enough else 1)
+        enough = max(len(lines) for lines in grid.lines) > shards
+        model = models.on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
         fields, worst = None, None
         if budgets or tolerance is not None:  # another grid may follow
             evaluation = signals.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)

@@ -139,7 +139,7 @@ def at_orders(
 
     # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
     # in turn: messages must be sent in one order.
-    with ThreadPoolExecutor(1 if model.devices > 1 else None) as pool:
+    with ThreadPoolExecutor(1 if model.shards > 1 else None) as pool:
         out = list(pool.map(at, companions(model)))
     out.insert(own - 1, found)
     return out

@@ -10,7 +10,7 @@ import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime
-from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, DevicesOption, OrderOption
+from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, OrderOption, ShardsOption
 
 if TYPE_CHECKING:
     from thermospin.designs.search import Design, Objective
@@ -57,16 +57,16 @@ def design(
     tile: Annotated[
         str | None, typer.Option(metavar="LENGTH", help="Size of the tiles of a form; default: half the feature.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="So many devices at most.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Most designs to evaluate.")] = 50,
     starts: Annotated[
-        int, typer.Option(min=1, help="From so many devices, spread over the ranges; the best end counts.")
+        int, typer.Option(min=1, help="Number of starting devices, spread over the ranges; the best end counts.")
     ] = 1,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for the design; default: NAME-design.")
     ] = None,
     cells: CellsOption = None,
     order: OrderOption = 2,
-    devices: DevicesOption = 1,
+    shards: ShardsOption = 1,
     cluster: ClusterOption = False,
 ) -> None:
     """A better device: named dimensions, within their ranges, that make a signal as large as it can be.
@@ -91,7 +91,7 @@ def design(
 
         asked, fit = Objective.parse(objective, loaded), None
         if form is not None:
-            grid = cells, order, devices
+            grid = cells, order, shards
             shape = _free_form(loaded, asked, form, tile, smallest, steps, grid, folder / "journal.jsonl")
             if speaks:
                 _write_form(shape, form, text, Path(device).parent, folder)
@@ -114,7 +114,7 @@ def design(
                 starts=starts,
                 cells=cells,
                 order=order,
-                devices=devices,
+                shards=shards,
                 journal=folder / "journal.jsonl",
                 progress=progress,
             )
@@ -139,11 +139,11 @@ def _free_form(
     if feature is None:
         raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
     size = feature / 2 if tile is None else parse(tile, "length", key="--tile")
-    cells, order, devices = grid
+    cells, order, shards = grid
     with runtime.Progress() as progress:
         return free_form(
             device, objective, form, tile=size, feature=feature, steps=steps, cells=cells, order=order,
-            devices=devices, journal=journal, progress=progress,
+            shards=shards, journal=journal, progress=progress,
         )  # fmt: skip
 
 

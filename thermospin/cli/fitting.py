@@ -16,8 +16,8 @@ from thermospin.cli.options import (
     AdaptedOrderOption,
     ClusterOption,
     DeviceArgument,
-    DevicesOption,
     JsonOption,
+    ShardsOption,
     ToleranceOption,
     parse_tolerance,
 )
@@ -91,7 +91,7 @@ def fit(
         Path | None,
         typer.Option(metavar="FILE", help="Keep every evaluation there; run again, the fit goes on from it."),
     ] = None,
-    split: DevicesOption = 1,
+    shards: ShardsOption = 1,
     cluster: ClusterOption = False,
     json: JsonOption = None,
 ) -> None:
@@ -132,7 +132,7 @@ def fit(
             found = studies.study(
                 inputs,
                 free=free,
-                grid=studies.GridChoice(cells, wish, order, split),
+                grid=studies.GridChoice(cells, wish, order, shards),
                 options=FitOptions(method, starts=starts, rescaled=rescaled, **known),
                 extras=extras,
                 journal=journal,

@@ -15,11 +15,9 @@ DeviceArgument = Annotated[
     typer.Argument(metavar="DEVICE", help="Device file (TOML), or the name of a shipped device such as slachter2010."),
 ]
 CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
-DevicesOption = Annotated[
+ShardsOption = Annotated[
     int,
-    typer.Option(
-        "--devices", min=1, help="Split the solves over so many devices (GPUs; on a CPU: its virtual devices)."
-    ),
+    typer.Option("--shards", "--devices", min=1, help="GPUs to split the solves over; on a CPU: its virtual devices."),
 ]
 ClusterOption = Annotated[
     bool, typer.Option("--cluster", help="One of several processes that a scheduler has started; see `slurm`.")

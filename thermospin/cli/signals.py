@@ -16,9 +16,9 @@ from thermospin.cli.options import (
     CellsOption,
     ClusterOption,
     DeviceArgument,
-    DevicesOption,
     JsonOption,
     OrderOption,
+    ShardsOption,
     ToleranceOption,
     parse_tolerance,
 )
@@ -45,7 +45,7 @@ def signals(
     extrapolate: Annotated[
         bool, typer.Option(help="Print what the orders lead to, where that is safe; needs order 3.")
     ] = False,
-    devices: DevicesOption = 1,
+    shards: ShardsOption = 1,
     cluster: ClusterOption = False,
     json: JsonOption = None,
 ) -> None:
@@ -56,7 +56,7 @@ def signals(
 
         wish = parse_tolerance(cells, tolerance)
         adapted = cells is not None or wish is not None
-        _require_compatible(adapted, extrapolate, order, errors, devices)
+        _require_compatible(adapted, extrapolate, order, errors, shards)
         loaded = require_experiments(load(device), device)
         runtime.require_writable(json)
         if not runtime.join_cluster(cluster):
@@ -75,13 +75,13 @@ def signals(
                     tolerance=wish,
                     order=order,
                     harmonics=harmonics,
-                    devices=devices,
+                    shards=shards,
                     progress=progress,
                 )
                 result, met = found.to_json(), found.met
                 notes = found.words()
             else:
-                result = _on_fixed_grid(loaded, order, harmonics, errors, devices, progress)
+                result = _on_fixed_grid(loaded, order, harmonics, errors, shards, progress)
         if json is not None:
             write_json(json, result)
         _print_signals(result, extrapolate)
@@ -91,7 +91,7 @@ def signals(
         runtime.finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
 
 
-def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bool, devices: int) -> None:
+def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bool, shards: int) -> None:
     """Refuse options of `signals` that exclude each other."""
     if extrapolate and (order != 3 or not errors):
         raise InputError(
@@ -99,8 +99,8 @@ def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bo
         )
     if adapted and not errors:
         raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
-    if adapted and devices > 1:
-        raise InputError("--devices goes with the grid of the fixed rule only: without --cells and --tolerance")
+    if adapted and shards > 1:
+        raise InputError("--shards goes with the grid of the fixed rule only: without --cells and --tolerance")
 
 
 def _on_fixed_grid(
@@ -111,7 +111,7 @@ def _on_fixed_grid(
     from thermospin.signals.evaluate import measure
 
     model = build(device, order=order, progress=progress)
-    model = model if shards == 1 else model.on_devices(shards)
+    model = model if shards == 1 else model.sharded(shards)
     measured = measure(model, harmonics=harmonics, progress=progress)
     if errors:
         from thermospin.accuracy.error_bars import assess
@@ -207,8 +207,10 @@ def ensemble(
     cells: CellsOption = None,
     order: OrderOption = 2,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
-    devices: Annotated[int, typer.Option(min=1, help="Share out the sets among so many devices (GPUs).")] = 1,
-    split: Annotated[int, typer.Option(min=1, help="Split each solve over so many of these devices.")] = 1,
+    accelerators: Annotated[
+        int, typer.Option("--accelerators", "--devices", min=1, help="GPUs to distribute the sets over.")
+    ] = 1,
+    shards: Annotated[int, typer.Option("--shards", "--split", min=1, help="GPUs that share each solve.")] = 1,
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Sets side by side in one program; default: what memory allows.")
     ] = None,
@@ -224,8 +226,8 @@ def ensemble(
         numbers = part.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
             raise InputError(f'--part: got "{part}", expected such as 2/8')
-        if devices % split:
-            raise InputError(f"--split: got {split}, expected a divisor of --devices, which is {devices}")
+        if accelerators % shards:
+            raise InputError(f"--shards: got {shards}, expected a divisor of --accelerators, which is {accelerators}")
         runtime.require_writable(out)
         runtime.start_jax()
         from thermospin.model import build
@@ -235,7 +237,7 @@ def ensemble(
         with runtime.Progress() as progress:
             model = build(loaded, cells=cells, order=order, progress=progress)
             members = ensembles.run(
-                model.on_devices(split, devices // split),
+                model.sharded(shards, accelerators // shards),
                 found,
                 wanted,
                 part=(int(numbers[0]), int(numbers[1])),

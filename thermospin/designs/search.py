@@ -478,7 +478,7 @@ def design(
     starts: int = 1,
     cells: int | None = None,
     order: int = 2,
-    devices: int = 1,
+    shards: int = 1,
     journal: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Design:
@@ -498,7 +498,7 @@ def design(
         side by side, see `parallel.tasks`; the one that ends highest counts.
       cells, order: of the grids on the way, as for `model.build`; the start and the end are computed once more, at
         one order more and with twice the cells.
-      devices: how many solve together, see `Model.on_devices`.
+      shards: accelerators that share a solve, see `Model.sharded`.
       journal: file that keeps every evaluation, from which a design that was interrupted goes on.
       progress: is told what goes on.
     Raises:
@@ -524,7 +524,7 @@ def design(
         )
     asked = repr((device, str(objective), names, cells, order, *((most, fit) if most or fit else ())))
     kept = None if journal is None else Journal(Path(journal), asked)
-    task = Task(objective, tuple(names), most, fit, progress, devices, starts)
+    task = Task(objective, tuple(names), most, fit, progress, shards, starts)
 
     def way(start: Device, solver: solve.Solver | None) -> tuple[Device, str, list[Step]] | None:
         """From a start to the best device, what ended it, and all devices on the way; None where there is no way."""
@@ -593,14 +593,14 @@ class Task:
     limits: Mapping[Pair, float]
     fit: Fit | None
     progress: Progress | None
-    devices: int = 1
+    shards: int = 1
     starts: int = 1
     solver: solve.Solver | None = None
 
     def model(self, device: Device, grid: tuple[int | None, int]) -> Model:
         """A device on the way, on a grid of so many cells and that order."""
         made = build(device, cells=grid[0], order=grid[1], progress=self.progress)
-        return tasks.split_for(made, self.starts, self.devices)
+        return tasks.split_for(made, self.starts, self.shards)
 
     @property
     def wanted(self) -> list[Pair]:
@@ -814,7 +814,7 @@ def checked(device: Device, task: Task, cells: int | None, order: int) -> Check:
     objective, names, progress = task.objective, task.names, task.progress
     if progress is not None:
         progress(f"once more at order {order}")
-    model = build(device, cells=cells, order=order, progress=progress).on_devices(task.devices)
+    model = build(device, cells=cells, order=order, progress=progress).sharded(task.shards)
     measured = accuracy.assess(model, signals.measure(model, progress=progress), progress=progress)
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
     found, jacobian = _Predict(model, task)(device.numbers(), names if np.any(stds) else ())

@@ -250,7 +250,7 @@ def free_form(
     steps: int = 40,
     cells: int | None = None,
     order: int = 1,
-    devices: int = 1,
+    shards: int = 1,
     journal: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Form:
@@ -264,7 +264,7 @@ def free_form(
       feature: smallest feature and gap of the form [m], at least a tile.
       steps: evaluations.
       cells, order: of the grid, as for `model.build`; start and end are computed once more at one order more.
-      devices: how many solve together, see `Model.on_devices`.
+      shards: accelerators that share a solve, see `Model.sharded`.
       journal: file that keeps every evaluation, from which a form that was interrupted goes on.
       progress: is told what goes on.
     Raises:
@@ -276,7 +276,7 @@ def free_form(
     if any(not signal.startswith("R") for _, signal in objective.wanted):
         raise InputError(f"objective: got {objective}, expected one of signals; a free form has no limits and no std")
     canvas = Canvas.of(device, solid, tile)
-    model = build(canvas.device, cells=cells, order=order, progress=progress).on_devices(devices)
+    model = build(canvas.device, cells=cells, order=order, progress=progress).sharded(shards)
     metal = device.materials[canvas.solid.material]
     used = np.flatnonzero(canvas.tiles.ravel() != "")
     keys = [(canvas.tiles.ravel()[k], key) for k in used for key in ("sigma", "kappa")]
@@ -329,6 +329,6 @@ def free_form(
             f"the form with the largest {objective} is no device: {error.faults[0]}; choose an objective that needs "
             "the metal, such as one over another"
         ) from None
-    task = Task(objective, (), {}, None, progress, devices)
+    task = Task(objective, (), {}, None, progress, shards)
     start, end = (checked(each, task, cells, min(order + 1, 3)) for each in (device, made))
     return Form(made, device, objective, canvas, density, tuple(history), start, end)

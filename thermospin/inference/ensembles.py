@@ -119,7 +119,7 @@ def run(
     """The signals of parameter sets, in their order, as they are found.
 
     Args:
-      model: of the device, on its devices: `Model.on_devices(devices, members)`. Dimensions move its grid.
+      model: of the device, on its devices: `Model.sharded(devices, members)`. Dimensions move its grid.
       sets: values that differ from the device's own, by name, SI.
       wanted: signals such as ("thermal", "R2.spin").
       part: (k, n): every n-th set from the k-th on, for one of n processes.

@@ -161,7 +161,7 @@ class Predictor:
     def _remake(self, device: Device, cells: int) -> None:
         before, self._remade = self._unmoved, (device.lengths(), cells)
         made = build(device, cells=cells, order=before.grid.order)
-        self._model = self._unmoved = made.on_devices(before.devices, before.members)
+        self._model = self._unmoved = made.sharded(before.shards, before.members)
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Return all that the next call depends on: numbers that JSON can hold, and the fields that it starts from."""

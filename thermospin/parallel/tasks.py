@@ -1,4 +1,4 @@
-"""Tasks side by side: what they solve at the same time is solved in one program, shared out among groups of devices.
+"""Run tasks concurrently and batch their linear solves into one program, distributed over groups of accelerators.
 
 A task is ordinary code: a search, a fit from another start, a device with other dimensions. Each runs in a worker, a
 thread that runs only while no other does, until it asks for a solve; when all workers wait, their solves are answered
@@ -39,62 +39,65 @@ class Shardable(Protocol):
         """Number of unknowns."""
 
     @property
-    def devices(self) -> int:
+    def shards(self) -> int:
         """Accelerators that share a solve."""
 
     @property
     def members(self) -> int:
         """Groups of them, which solve for different parameters."""
 
-    def on_devices(self, devices: int, members: int = 1) -> Self:
+    def sharded(self, shards: int, members: int = 1) -> Self:
         """Split it otherwise."""
 
 
 M = TypeVar("M", bound=Shardable)
 
-#: Bytes per unknown that a further solve in a program takes: some 550 of temporaries were measured
-#: (benchmarks/side_by_side.py), and its system, coefficients, right-hand sides and solutions are stacked.
+#: Memory per unknown of each extra solve in a batch [B]: 550 of temporaries (benchmarks/side_by_side.py), the rest for
+#: stacked systems, coefficients, right-hand sides and solutions.
 PER_SOLVE = 1100
-#: Part of the free memory that solves side by side may take.
+#: Part of the free memory that a batch of solves may take.
 SHARE = 0.5
-#: More solves side by side than this gain nothing.
+#: A larger batch than this gains nothing.
 MOST = 16
 #: Seconds that a worker has to end when it is stopped.
 PATIENCE = 5.0
 
 
 def _room(model: Shardable, split: int) -> float:
-    """Return how many solves, each split over `split` devices, there is memory for; the same in all processes."""
-    own = jax.local_devices()
-    stats = own[0].memory_stats() if own[0].platform != "cpu" else None
+    """Return how many solves, each split over `split` accelerators, memory holds; the same in all processes."""
+    local = jax.local_devices()
+    stats = local[0].memory_stats() if local[0].platform != "cpu" else None
     if stats:
         free = stats["bytes_limit"] - stats["bytes_in_use"]
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(own)
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(local)
     if jax.process_count() > 1:
         free = int(np.min(multihost_utils.process_allgather(np.array(free))))
     return SHARE * free * split / (PER_SOLVE * model.unknowns)
 
 
 def capacity(model: Shardable) -> int:
-    """Return how many concurrent tasks there is memory for, at most `MOST` in each group of devices.
+    """Return how many concurrent tasks there is memory for, at most `MOST` in each group of accelerators.
 
-    One on a lone CPU, which gains less from it than from starts from the fields before.
+    1 on a single CPU, where warm starts save more than batching.
     """
     if model.members == 1 and jax.local_devices()[0].platform == "cpu":
         return 1
-    return model.members * int(np.clip(_room(model, model.devices), 1, MOST))
+    return model.members * int(np.clip(_room(model, model.shards), 1, MOST))
 
 
-def split_for(model: M, tasks: int, devices: int | None = None) -> M:
-    """The model on its devices, or so many, in as many groups as there are tasks for, each of which solves on its own.
+def split_for(model: M, tasks: int, shards: int | None = None) -> M:
+    """Split the accelerators into groups, one task each; a group is as small as memory allows.
 
-    A group has as few devices as hold a solve.
+    Args:
+      model: what they solve.
+      tasks: number of tasks; more groups are not made.
+      shards: accelerators in all; None: those of the model.
     """
-    devices = model.devices * model.members if devices is None else devices
-    splits = [n for n in range(1, devices + 1) if devices % n == 0 and devices // n <= tasks]
-    split = next((n for n in splits if _room(model, n) >= 1), devices)
-    return model.on_devices(split, devices // split)
+    shards = model.shards * model.members if shards is None else shards
+    splits = [n for n in range(1, shards + 1) if shards % n == 0 and shards // n <= tasks]
+    split = next((n for n in splits if _room(model, n) >= 1), shards)
+    return model.sharded(split, shards // split)
 
 
 def run_batched(tasks: Iterable[Callable[[Solver | None], T]], size: int, solver: Solver | None = None) -> Iterator[T]:
@@ -118,10 +121,10 @@ def run_batched(tasks: Iterable[Callable[[Solver | None], T]], size: int, solver
             asking = [worker for worker in workers if not worker.done]
             if len(asking) < size and (begun := next(rest, None)) is not None:
                 workers.append(_Worker(begun))
-                workers[-1].go_on(None)
+                workers[-1].resume(None)
             elif asking:
                 for worker, answer in zip(asking, _answers([worker.request for worker in asking], size), strict=True):
-                    worker.go_on(answer)
+                    worker.resume(answer)
             else:
                 return
     finally:
@@ -134,12 +137,12 @@ class _Stopped(BaseException):
 
 
 class _Worker(Generic[T]):
-    """A task in a thread that runs only while somebody waits in `go_on`: a coroutine with an ordinary stack.
+    """A task in a thread that runs only while the main thread waits in `resume`: a coroutine with an ordinary stack.
 
     Attributes:
-      request: what it asks.
+      request: the solve that it waits for.
       done: whether it has ended.
-      result: what it returned.
+      result: the value that the task returned.
     """
 
     request: SolveRequest
@@ -153,8 +156,8 @@ class _Worker(Generic[T]):
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def go_on(self, answer: Any) -> None:
-        """Until its next request or its end, with the answer to the last request; raises what the task raises."""
+    def resume(self, answer: Any) -> None:
+        """Run until its next request or its end, with the answer to the last request; raise what the task raises."""
         self._answer = answer
         self._turn.release()
         self._back.acquire()
@@ -162,7 +165,7 @@ class _Worker(Generic[T]):
             raise self._error
 
     def stop(self) -> None:
-        """Ends it at the request that it waits with; one that runs, as somebody was interrupted, at its next."""
+        """End it at the request that it waits for; one that still runs, after an interrupt, at its next."""
         self._stop = True
         self._turn.release()
         self._thread.join(PATIENCE)
@@ -174,7 +177,7 @@ class _Worker(Generic[T]):
                 self.result = self._task(self._ask)
         except _Stopped:
             pass
-        except BaseException as error:  # told to whoever waits
+        except BaseException as error:  # raised in `resume`
             self._error = error
         self.done = True
         self._back.release()
@@ -189,14 +192,14 @@ class _Worker(Generic[T]):
 
 
 def _answers(requests: Sequence[SolveRequest], size: int) -> list[tuple[Fields, Stats]]:
-    """Solves all of them: those of one form in one program, filled up to a multiple of `size`."""
-    found: list[tuple[Fields, Stats] | None] = [None] * len(requests)
-    forms = [_form(each) for each in requests]
+    """Solve all of them: those of one form in one program, filled up to a multiple of `size`."""
+    answers: list[tuple[Fields, Stats] | None] = [None] * len(requests)
+    forms = [_form(request) for request in requests]
     for form in forms:
-        alike = [k for k, other in enumerate(forms) if other == form and found[k] is None]
+        alike = [k for k, other in enumerate(forms) if other == form and answers[k] is None]
         for k, answer in zip(alike, _together([requests[k] for k in alike], size) if alike else (), strict=True):
-            found[k] = answer
-    return found  # type: ignore[return-value]
+            answers[k] = answer
+    return answers  # type: ignore[return-value]
 
 
 def _form(request: SolveRequest) -> Any:
@@ -223,22 +226,22 @@ def _together(requests: Sequence[SolveRequest], size: int) -> list[tuple[Fields,
         spread = NamedSharding(mesh, PartitionSpec(MEMBERS))
         return on_mesh(whole, spread) if whole.is_fully_addressable else jax.device_put(whole, spread)
 
-    # Also if it is one system for all: one program for both, and no slower on a CPU. Not in the program, which with an
-    # argument for each array of each worker would take minutes to compile.
-    whole = [each._replace(system=needed(each.system)) for each in filled]
-    found = _program(jax.tree.map(stacked, *whole), len(whole))
+    # Stacked even if all have one system: one program for both cases, and no slower on a CPU. Stacked outside of the
+    # program, which with an argument for each array of each worker would take minutes to compile.
+    whole = [request._replace(system=needed(request.system)) for request in filled]
+    answers = _program(jax.tree.map(stacked, *whole), len(whole))
     if mesh is not None:
-        found = jax.tree.map(lambda leaf: leaf.addressable_data(0), found)
-    return found[: len(requests)]
+        answers = jax.tree.map(lambda leaf: leaf.addressable_data(0), answers)
+    return answers[: len(requests)]
 
 
 @eqx.filter_jit
 def _program(requests: SolveRequest, count: int) -> list[tuple[Fields, Stats]]:
-    """The answers to so many requests, stacked."""
+    """Return the answers to `count` stacked requests."""
     arrays, static = eqx.partition(requests, eqx.is_array)
     shards = requests.system.shards
     along = None if shards is None else MEMBERS
-    found = jax.vmap(lambda each: solve.answer(eqx.combine(each, static)), spmd_axis_name=along)(arrays)
+    answers = jax.vmap(lambda request: solve.answer(eqx.combine(request, static)), spmd_axis_name=along)(arrays)
     if shards is not None:
-        found = jax.lax.with_sharding_constraint(found, NamedSharding(shards.mesh, PartitionSpec()))
-    return [jax.tree.map(lambda leaf, k=k: leaf[k], found) for k in range(count)]
+        answers = jax.lax.with_sharding_constraint(answers, NamedSharding(shards.mesh, PartitionSpec()))
+    return [jax.tree.map(lambda leaf, k=k: leaf[k], answers) for k in range(count)]

@@ -164,7 +164,7 @@ def rehearsal(
     model: Model, problem: ExperimentProblem, values: dict[str, Any], rungs: int, harmonics: int, *, slopes: bool
 ) -> Callable[[], object] | None:
     """Return a dry run of everything but the solves, to compile it while the solver compiles; None if already done."""
-    sizes = model.disc.nodes_V, model.disc.nodes_T, model.grid.order, model.devices, model.members
+    sizes = model.disc.nodes_V, model.disc.nodes_T, model.grid.order, model.shards, model.members
     key = (sizes, model.constitution, rungs, slopes)
     if key in _rehearsed or model.unknowns > _REHEARSED_UNKNOWNS:
         return None

@@ -1,6 +1,6 @@
 """What a solve on several devices costs: iterations, time, bytes exchanged against those needed, and reductions.
 
-    python benchmarks/devices.py [--cells 8000] [--order 2] [--devices 1 2 4 8]
+    python benchmarks/sharding.py [--cells 8000] [--order 2] [--devices 1 2 4 8]
 
 On a CPU the devices are virtual (XLA_FLAGS is set here) and share the cores: times say what the split program costs,
 not what more hardware gains. Messages, sums and bytes are read from the compiled program: of one iteration with one
@@ -122,7 +122,7 @@ def main() -> None:
     heads = ("devices", 7), ("its", 4), ("first", 6), ("ms/it", 6), ("ratio", 6), ("model", 6), ("off by", 8)
     heads += ("messages", 9), ("sums", 5), ("halo", 9), ("needed", 9), ("ratio", 6), ("coarse", 9)
     print(" ".join(f"{text:>{width}}" for text, width in heads))
-    models = {n: whole if n == 1 else whole.on_devices(n) for n in dict.fromkeys([1, *options.devices])}
+    models = {n: whole if n == 1 else whole.sharded(n) for n in dict.fromkeys([1, *options.devices])}
     systems = {n: made.systems[contact[1]] for n, made in models.items()}
     firsts, stats, values, best = {}, {}, {}, {}
     for n, system in systems.items():
