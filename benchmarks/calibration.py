@@ -5,8 +5,8 @@
 For each device two grids of the rule, a coarse one and one with three times as many cells, and two that the signals
 choose, starting from the coarse one: with three and with eight times as many. On each all signals are computed at the
 orders 1, 2 and 3. What the orders on the last grid lead to is the truth; a bar is judged where the truth is known to a
-quarter of it or of the error. The layered bars of tests/helpers/devices.py count with their closed form instead. Signals that
-are zero but for the solver's error are left out. --from judges what --json wrote.
+quarter of it or of the error. The layered bars of tests/helpers/devices.py count with their closed form
+instead. Signals that are zero but for the solver's error are left out. --from judges what --json wrote.
 """
 
 from __future__ import annotations

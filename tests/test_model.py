@@ -1,7 +1,7 @@
 """A device as a discrete problem: ports, held nodes, laws and grids; and whole bars against their closed form.
 
-Bars are those of helpers/devices.py: the exact solution is `analytic.layered_stack`, itself checked against the differential
-equations in test_analytic.py.
+Bars are those of helpers/devices.py: the exact solution is `analytic.layered_stack`, itself checked against the
+differential equations in test_analytic.py.
 """
 
 from __future__ import annotations
