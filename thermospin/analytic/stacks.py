@@ -1,0 +1,334 @@
+"""Stacks of layers, solved exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from thermospin.analytic.materials import Num, dressed
+from thermospin.base.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One uniform layer of a stack; sigma = 0 carries heat only (then P, S, S_s and lambda_sf mean nothing).
+
+    length [m], sigma [S/m], P [1], S, S_s [V/K], kappa at zero gradient of V [W/(m K)], lambda_sf [m],
+    heat: uniform heat source [W/m^3].
+    """
+
+    length: float
+    kappa: float
+    sigma: float = 0.0
+    P: float = 0.0
+    S: float = 0.0
+    S_s: float = 0.0
+    lambda_sf: float = 1.0
+    heat: float = 0.0
+
+    @classmethod
+    def of(cls, material: Any, length: float, *, sign: int = 1, heat: float = 0.0) -> Layer:
+        """A layer of a material (anything with the attributes); sign = -1 reverses its magnet (P and S_s)."""
+        if not material.sigma:
+            return cls(length=length, kappa=material.kappa, heat=heat)
+        return cls(
+            length=length,
+            sigma=material.sigma,
+            P=sign * material.P,
+            S=material.S,
+            S_s=sign * material.S_s,
+            kappa=material.kappa,
+            lambda_sf=material.lambda_sf,
+            heat=heat,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class End:
+    """What is held at one end of a stack: V or J for each channel (up, down), and T or Q; J and Q point along +x.
+
+    At an end of a heat-only layer V and J mean nothing.
+    """
+
+    V: tuple[float, float] | None = None
+    J: tuple[float, float] | None = None
+    T: float | None = None
+    Q: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.V is None) == (self.J is None) or (self.T is None) == (self.Q is None):
+            raise InputError(f"an End holds one of V and J, and one of T and Q; got {self}")
+
+    @classmethod
+    def grounded(cls) -> End:
+        """V_up = V_down = 0 and T = bath."""
+        return cls(V=(0.0, 0.0), T=0.0)
+
+    @classmethod
+    def current(cls, J: float = 0.0, *, T: float = 0.0) -> End:
+        """Current density J [A/m^2] along +x, half in each channel, and T held; J = 0 is a voltage contact."""
+        return cls(J=(J / 2, J / 2), T=T)
+
+    @classmethod
+    def insulated(cls) -> End:
+        """No current in either channel and no heat."""
+        return cls(J=(0.0, 0.0), Q=0.0)
+
+    def homogeneous(self) -> End:
+        """The same kind of end with nothing driven: the boundary condition of every higher harmonic."""
+        return End(
+            V=None if self.V is None else (0.0, 0.0),
+            J=None if self.J is None else (0.0, 0.0),
+            T=None if self.T is None else 0.0,
+            Q=None if self.Q is None else 0.0,
+        )
+
+
+V_UP, V_DOWN, T, J_UP, J_DOWN, Q = range(6)
+
+
+class _Source(NamedTuple):
+    """Heat source c0 + c1 e + c2 f + c3 e^2 + c4 f^2 with e = exp(-x/lambda), f = exp(-(L-x)/lambda)."""
+
+    constant: float = 0.0
+    e: float = 0.0
+    f: float = 0.0
+    ee: float = 0.0
+    ff: float = 0.0
+
+
+class _LayerModes:
+    """General solution of one metal layer: six amplitudes a, b (V_s = a e + b f), J, U = Q - S T0 J, mean V, T."""
+
+    def __init__(self, layer: Layer, T0: float):
+        self.layer, self.T0 = layer, T0
+        self.metal = layer.sigma != 0
+        if self.metal:
+            d = dressed(layer.sigma, layer.P, layer.S, layer.S_s, layer.kappa, layer.lambda_sf, T0)
+            self.k, self.kappa, self.R = 1 / d.lambda_sf, d.kappa, 4 * d.R / d.lambda_sf
+            self.c = layer.S_s / d.kappa
+        else:
+            self.kappa = layer.kappa
+        self.size = 6 if self.metal else 2
+
+    def units(self, length: float) -> np.ndarray:
+        """Natural sizes of the amplitudes in a stack of that length: 1 K, 0.1 mV and the currents they drive."""
+        if not self.metal:
+            return np.array([self.kappa / length, 1.0])
+        v = 1e-4
+        return np.array([v, v, self.layer.sigma * v / length, self.kappa / length, v, 1.0])
+
+    def expand(self, V_s: Num, dV_s: Num, U: Num, int_U: Num, J: Num, mean: Num, T_const: Num, x: Num) -> np.ndarray:
+        """The six fields at x from V_s, its derivative, U and its integral, J and the two constants."""
+        m, T0 = self.layer, self.T0
+        j = (self.c * U - dV_s) / self.R
+        temp = T_const - int_U / self.kappa + T0 * self.c * (self.c * int_U - V_s) / self.R
+        v = mean - J * x / m.sigma - m.S * temp
+        rows = np.broadcast_arrays(
+            v + (1 - m.P) / 2 * V_s,
+            v - (1 + m.P) / 2 * V_s,
+            temp,
+            (1 + m.P) / 2 * J + j,
+            (1 - m.P) / 2 * J - j,
+            U + m.S * T0 * J,
+            x,
+        )
+        return np.stack(rows[:-1])
+
+    def exponentials(self, x: Num) -> tuple[Num, Num]:
+        return np.exp(-self.k * x), np.exp(-self.k * (self.layer.length - x))
+
+    def basis(self, x: Num) -> np.ndarray:
+        """Fields per unit amplitude, shape (size, 6, ...)."""
+        x = np.asarray(x, dtype=float)
+        zero, one = np.zeros_like(x), np.ones_like(x)
+        if not self.metal:
+            return np.stack(
+                [
+                    np.stack([zero, zero, -x / self.kappa, zero, zero, one]),
+                    np.stack([zero, zero, one, zero, zero, zero]),
+                ]
+            )
+        e, f = self.exponentials(x)
+        return np.stack(
+            [
+                self.expand(e, -self.k * e, zero, zero, zero, zero, zero, x),
+                self.expand(f, self.k * f, zero, zero, zero, zero, zero, x),
+                self.expand(zero, zero, zero, zero, one, zero, zero, x),
+                self.expand(zero, zero, one, x, zero, zero, zero, x),
+                self.expand(zero, zero, zero, zero, zero, one, zero, x),
+                self.expand(zero, zero, zero, zero, zero, zero, one, x),
+            ]
+        )
+
+    def particular(self, x: Num, s: _Source) -> np.ndarray:
+        """One solution with the heat source s, from V_s'' = k^2 V_s + c s."""
+        x = np.asarray(x, dtype=float)
+        if not self.metal:
+            zero = np.zeros_like(x)
+            return np.stack([zero, zero, -s.constant * x**2 / (2 * self.kappa), zero, zero, s.constant * x])
+        k, y = self.k, self.layer.length - x
+        e, f = self.exponentials(x)
+        U = s.constant * x + (-s.e * e + s.f * f) / k + (-s.ee * e**2 + s.ff * f**2) / (2 * k)
+        int_U = s.constant * x**2 / 2 + (s.e * e + s.f * f) / k**2 + (s.ee * e**2 + s.ff * f**2) / (4 * k**2)
+        V_s = self.c * (
+            -s.constant / k**2 - (s.e * x * e + s.f * y * f) / (2 * k) + (s.ee * e**2 + s.ff * f**2) / (3 * k**2)
+        )
+        dV_s = self.c * (
+            (-s.e * (1 - k * x) * e + s.f * (1 - k * y) * f) / (2 * k) + 2 * (-s.ee * e**2 + s.ff * f**2) / (3 * k)
+        )
+        return self.expand(V_s, dV_s, U, int_U, 0.0, 0.0, 0.0, x)
+
+    def joule(self, amplitudes: np.ndarray) -> _Source:
+        """Joule heat of a solution without heat source: sum J_s^2/sigma_s = J^2/sigma + 4 j^2/(sigma (1-P^2))."""
+        if not self.metal:
+            return _Source()
+        m = self.layer
+        a, b, J, U = amplitudes[:4]
+        r = 4 / (m.sigma * (1 - m.P**2))
+        j0, ja, jb = self.c * U / self.R, self.k * a / self.R, -self.k * b / self.R
+        constant = J**2 / m.sigma + r * (j0**2 + 2 * ja * jb * np.exp(-self.k * m.length))
+        return _Source(constant, 2 * r * j0 * ja, 2 * r * j0 * jb, r * ja**2, r * jb**2)
+
+
+class LayeredSolution:
+    """Fields of a stack of layers; x runs from 0 at its left end. Built by `layered_stack`."""
+
+    def __init__(self, modes: Sequence[_LayerModes], ends: tuple[End, End], sources: Sequence[_Source]):
+        self._modes, self._ends, self._sources = list(modes), ends, list(sources)
+        self.edges = np.concatenate([[0.0], np.cumsum([m.layer.length for m in modes])])
+        """coordinates of the two ends and of every interface [m]"""
+        self._amplitudes = self._solve()
+
+    def _conditions(self, end: End, fields: np.ndarray, metal: bool) -> tuple[list[np.ndarray], list[float]]:
+        """Rows of `fields` that an end holds, and their values."""
+        rows: list[np.ndarray] = []
+        values: list[float] = []
+        if metal and end.V is not None:
+            rows, values = [fields[V_UP], fields[V_DOWN]], list(end.V)
+        elif metal and end.J is not None:
+            rows, values = [fields[J_UP], fields[J_DOWN]], list(end.J)
+        if end.T is not None:
+            return [*rows, fields[T]], [*values, end.T]
+        return [*rows, fields[Q]], [*values, float(end.Q or 0.0)]
+
+    def _solve(self) -> list[np.ndarray]:
+        offset = np.concatenate([[0], np.cumsum([m.size for m in self._modes])])
+        n, rows, rhs = int(offset[-1]), [], []
+
+        def side(i: int, x: float) -> tuple[np.ndarray, np.ndarray]:
+            """(6, n) dependence of the fields of layer i at local x on all amplitudes, and their fixed part (6,)."""
+            matrix = np.zeros((6, n))
+            matrix[:, offset[i] : offset[i + 1]] = self._modes[i].basis(x).T
+            return matrix, self._modes[i].particular(x, self._sources[i])
+
+        def hold(i: int, x: float, end: End) -> None:
+            matrix, fixed = side(i, x)
+            metal = self._modes[i].metal
+            new, values = self._conditions(end, matrix, metal)
+            known, _ = self._conditions(end, fixed, metal)
+            rows.extend(new)
+            rhs.extend(np.asarray(values) - np.asarray(known))
+
+        hold(0, 0.0, self._ends[0])
+        for i in range(len(self._modes) - 1):
+            left, right = self._modes[i], self._modes[i + 1]
+            (ml, fl), (mr, fr) = side(i, left.layer.length), side(i + 1, 0.0)
+            which = [T, Q]
+            if left.metal and right.metal:
+                which = list(range(6))
+            elif left.metal or right.metal:
+                m, f = (ml, fl) if left.metal else (mr, fr)
+                rows.extend(m[[J_UP, J_DOWN]])
+                rhs.extend(-f[[J_UP, J_DOWN]])
+            rows.extend((ml - mr)[which])
+            rhs.extend((fr - fl)[which])
+        hold(len(self._modes) - 1, self._modes[-1].layer.length, self._ends[1])
+
+        # Volts, kelvins and amperes per square metre meet here: natural units first, then an even size of the rows.
+        columns = np.concatenate([m.units(self.edges[-1]) for m in self._modes])
+        matrix, vector = np.array(rows) * columns, np.array(rhs)
+        weights = 1 / np.abs(matrix).max(axis=1)
+        matrix, vector = matrix * weights[:, None], vector * weights
+        if np.linalg.cond(matrix) > 1e13:
+            raise InputError("the stack is not determined: hold V at one end at least (and T at one end)")
+        y = np.linalg.solve(matrix, vector)
+        y = columns * (y + np.linalg.solve(matrix, vector - matrix @ y))
+        return [y[offset[i] : offset[i + 1]] for i in range(len(self._modes))]
+
+    def fields(self, x: Num) -> np.ndarray:
+        """V_up, V_down [V], T [K], J_up, J_down [A/m^2], Q [W/m^2] at x [m], shape (6, *x.shape).
+
+        Potentials and currents are zero in heat-only layers. An x on an interface belongs to the layer on its right.
+        """
+        x = np.asarray(x, dtype=float)
+        total = self.edges[-1]
+        if np.any((x < -1e-9 * total) | (x > total * (1 + 1e-9))):
+            raise InputError(f"x lies outside the stack [0, {total:g}] m")
+        which = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, len(self._modes) - 1)
+        out = np.zeros((6, *x.shape))
+        for i, (m, s, amplitudes) in enumerate(zip(self._modes, self._sources, self._amplitudes, strict=True)):
+            here = which == i
+            local = x[here] - self.edges[i]
+            out[:, here] = np.tensordot(amplitudes, m.basis(local), 1) + m.particular(local, s)
+        return out
+
+    def V_up(self, x: Num) -> np.ndarray:
+        """Potential of the up channel [V]."""
+        return self.fields(x)[V_UP]
+
+    def V_down(self, x: Num) -> np.ndarray:
+        """Potential of the down channel [V]."""
+        return self.fields(x)[V_DOWN]
+
+    def V_c(self, x: Num) -> np.ndarray:
+        """Mean potential (V_up + V_down)/2 [V], what a contact reads."""
+        return self.fields(x)[[V_UP, V_DOWN]].mean(axis=0)
+
+    def V_s(self, x: Num) -> np.ndarray:
+        """Spin accumulation V_up - V_down [V]."""
+        f = self.fields(x)
+        return f[V_UP] - f[V_DOWN]
+
+    def T(self, x: Num) -> np.ndarray:
+        """Temperature rise [K]."""
+        return self.fields(x)[T]
+
+    def second_harmonic(self, zeta: float = 1.0) -> LayeredSolution:
+        """The response to zeta times the Joule heat of this solution, ends held at zero: u_2 of docs/theory.md.
+
+        If this is the response u_1 to a current I, then fields to second order are u_1 + u_2 (both for that I).
+        """
+        if any(s != _Source() for s in self._sources):
+            raise InputError("second_harmonic starts from a stack without heat sources (Layer.heat = 0)")
+        sources = [_Source(*(zeta * np.array(m.joule(a)))) for m, a in zip(self._modes, self._amplitudes, strict=True)]
+        left, right = self._ends
+        return LayeredSolution(self._modes, (left.homogeneous(), right.homogeneous()), sources)
+
+
+def layered_stack(layers: Sequence[Layer], left: End, right: End, *, T0: float) -> LayeredSolution:
+    """Charge, spin and heat transport through a stack of layers of equal cross-section, solved exactly.
+
+    In each layer, with j the spin current and U = Q - S T0 J,
+
+        J' = 0,  U' = heat,  V_s' = -R j + c U,  j' = -g V_s,  kappa_open T' = -U + T0 S_s j,
+        R = 4(1+e)/(sigma (1-P^2)),  c = S_s/kappa_open,  e as in `dressed`,
+        mean V: (1+P)/2 V_up + (1-P)/2 V_down = const - J x/sigma - S T,
+
+    whose solutions are exponentials and polynomials; V_up, V_down, T, J_up, J_down and Q are continuous at every
+    interface. The amplitudes come from one dense linear system: exact to round-off (about 1e-12).
+
+    Args:
+      layers: from left to right; conducting layers that heat-only layers separate each need a held V of their own,
+        so a heat-only layer can only be the first or the last ones of the stack.
+      left, right: what is held at the two ends.
+      T0: bath temperature [K]; must be positive where S or S_s act on heat, 0 switches the Peltier effects off.
+    Returns:
+      a LayeredSolution: `.fields(x)`, `.V_up(x)`, ..., `.second_harmonic(zeta)`.
+    Source: derived from Slachter et al. 2010, eq. 1-4, without Joule heat; see docs/theory.md.
+    """
+    sources = [_Source(layer.heat) for layer in layers]
+    return LayeredSolution([_LayerModes(layer, T0) for layer in layers], (left, right), sources)
