@@ -24,7 +24,7 @@ from thermospin.data.lockin import reduce
 from thermospin.data.rows import DataError
 from thermospin.device.device import Device
 from thermospin.device.reader import load
-from thermospin.report import figures
+from thermospin.report import style
 
 TRUTH = {
     "P": {"R1": 2.0, "R2": -24.0, "R3": -4000.0, "R4": 3e5},
@@ -228,7 +228,7 @@ def test_the_command_tells_all_faults_and_no_traceback(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------- files
 
 HEADINGS = "mA rms field AP from [mT] to [mT] V1 in P [nV] P - AP [nV] V2 in P [nV] P - AP [nV]".split()
-DIRECTIONS = [colors.to_rgb(figures._UP), colors.to_rgb(figures._DOWN)]
+DIRECTIONS = [colors.to_rgb(style.UP), colors.to_rgb(style.DOWN)]
 
 HEAD = """
 current_is = "rms"

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from thermospin.device import device as dv
 from thermospin.device import parts, reader
 from thermospin.device.materials import Material
-from thermospin.report import figures
+from thermospin.report import device_figures, field_figures, fit_figures, sweep_figures
 from thermospin.report.slices import slice_at
-from thermospin.report.views import Plan
+from thermospin.report.views import Views
 
 NM = 1e-9
 PY = Material("Py", sigma=4.32e6, P=0.25, S=-20e-6, S_s=-3.8e-6, kappa=30.0, lambda_sf=5 * NM)
@@ -68,7 +68,7 @@ def fields_on(device: dv.Device, cells: int = 12) -> SimpleNamespace:
     lines = [np.union1d(line, rng.uniform(line[0], line[-1], cells)) for line in layout.lines]
     middles = [(line[1:] + line[:-1]) / 2 for line in lines]
     owner = layout.owner[np.ix_(*(np.searchsorted(e, m) - 1 for e, m in zip(layout.lines, middles, strict=True)))]
-    plan = Plan(device)
+    plan = Views(device)
 
     def live(kept: np.ndarray) -> np.ndarray:
         cell = np.pad(kept[owner], 1)
@@ -106,7 +106,7 @@ DEVICES = {
 @pytest.mark.parametrize("name", DEVICES)
 def test_every_device_has_a_picture(name, tmp_path):
     device = DEVICES[name]()
-    figure = figures.device_picture(device, tmp_path / "a.png")
+    figure = device_figures.device_picture(device, tmp_path / "a.png")
     check_picture(figure, tmp_path / "a.png", axes=4)
     written = [text.get_text() for ax in figure.axes for text in ax.texts]
     for contact in device.contacts:
@@ -117,14 +117,14 @@ def test_every_device_has_a_picture(name, tmp_path):
 
 def test_magnets_are_named_and_the_zoom_is_on_the_small_contacts():
     device = reader.load("slachter2010")
-    (x, y), axis, position = Plan(device).focus()
+    (x, y), axis, position = Views(device).focus()
     assert -150 * NM < x[0] < -40 * NM and 140 * NM < x[1] < 300 * NM
     assert y[0] > -200 * NM and y[1] < 250 * NM
     assert axis == 1 and abs(position) < 15 * NM, "the section runs along the copper, through both ferromagnets"
 
 
 def test_magnets_are_labelled(tmp_path):
-    figure = figures.device_picture(reader.load("slachter2010"), tmp_path / "a.png")
+    figure = device_figures.device_picture(reader.load("slachter2010"), tmp_path / "a.png")
     written = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert written.count("FM1") >= 2 and written.count("FM2") >= 2  # from above and in the section
 
@@ -136,7 +136,7 @@ def test_views_show_the_last_solid_of_an_overlap():
         solid("lid", "oxide", None, (0, 50), (0, 100), (20, 30)),
         contacts=(parts.Contact("end", "slab", "x-"),),
     )
-    plan = Plan(device)
+    plan = Views(device)
     middle = np.array([50.5]) * NM
     assert plan.cut(2, 10 * NM).at(middle, middle) == 1
     assert plan.from_above().at(middle, middle) == 1
@@ -153,9 +153,9 @@ def test_maps_are_drawn(make_device, with_device, tmp_path):
     device = make_device()
     fields = fields_on(device)
     shown = device if with_device else None
-    figure = figures.temperature_map(fields, 10 * NM, 2e-3, tmp_path / "T.png", shown)
+    figure = field_figures.temperature_map(fields, 10 * NM, 2e-3, tmp_path / "T.png", shown)
     check_picture(figure, tmp_path / "T.png", axes=1)
-    figure = figures.spin_map(fields, 10 * NM, 2e-3, tmp_path / "S.png", shown)
+    figure = field_figures.spin_map(fields, 10 * NM, 2e-3, tmp_path / "S.png", shown)
     check_picture(figure, tmp_path / "S.png", axes=1)
     assert "2 mA" in figure.axes[0].get_title(loc="left") and "10 nm" in figure.axes[0].get_title(loc="left")
 
@@ -164,12 +164,12 @@ def test_maps_take_an_extent_and_a_scale(tmp_path):
     fields = fields_on(pillar())
     extent = ((-100 * NM, 50 * NM), (-50 * NM, 50 * NM))
     for scale in ("linear", "symlog"):
-        figure = figures.spin_map(fields, 30 * NM, 1e-3, tmp_path / "S.png", extent=extent, scale=scale)
+        figure = field_figures.spin_map(fields, 30 * NM, 1e-3, tmp_path / "S.png", extent=extent, scale=scale)
         np.testing.assert_allclose(figure.axes[0].get_xlim(), (-100, 50))
         colours = figure.axes[0].images[0].norm
         assert colours.vmin == -colours.vmax, "white is zero"
     with pytest.raises(ValueError, match="scale is 'log'"):
-        figures.spin_map(fields, 30 * NM, 1e-3, tmp_path / "S.png", scale="log")
+        field_figures.spin_map(fields, 30 * NM, 1e-3, tmp_path / "S.png", scale="log")
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0])
@@ -177,8 +177,8 @@ def test_a_constant_field_is_drawn(value, tmp_path):
     fields = fields_on(bar())
     fields.T = np.full_like(fields.T, value)
     fields.V_up = fields.V_down
-    figures.temperature_map(fields, 10 * NM, 1e-3, tmp_path / "T.png")
-    figures.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png")
+    field_figures.temperature_map(fields, 10 * NM, 1e-3, tmp_path / "T.png")
+    field_figures.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png")
     for name in ("T.png", "S.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
@@ -186,17 +186,17 @@ def test_a_constant_field_is_drawn(value, tmp_path):
 def test_a_plane_without_data_says_where_there_is_some(tmp_path):
     fields = fields_on(pillar())
     with pytest.raises(ValueError, match=r"Plane z = 1e-06 m misses the grid, which spans \(-3e-07, 2.25e-07\) m"):
-        figures.temperature_map(fields, 1000 * NM, 1e-3, tmp_path / "T.png")
+        field_figures.temperature_map(fields, 1000 * NM, 1e-3, tmp_path / "T.png")
     with pytest.raises(ValueError, match=r"holds no spin accumulation; it lives in \(0, 2.25e-07\) m"):
-        figures.spin_map(fields, -100 * NM, 1e-3, tmp_path / "S.png")
+        field_figures.spin_map(fields, -100 * NM, 1e-3, tmp_path / "S.png")
     with pytest.raises(ValueError, match="it is NaN everywhere"):
         fields.T = np.full_like(fields.T, np.nan)
-        figures.temperature_map(fields, 0.0, 1e-3, tmp_path / "T.png")
+        field_figures.temperature_map(fields, 0.0, 1e-3, tmp_path / "T.png")
     with pytest.raises(ValueError, match="in metres"):
-        figures.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png", extent=((700 * NM, 800 * NM), (0, NM)))
+        field_figures.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png", extent=((700 * NM, 800 * NM), (0, NM)))
     with pytest.raises(ValueError, match="no spin accumulation within the extent"):
         beside = ((-600 * NM, 600 * NM), (150 * NM, 400 * NM))
-        figures.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png", extent=beside)
+        field_figures.spin_map(fields, 10 * NM, 1e-3, tmp_path / "S.png", extent=beside)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,7 +226,7 @@ def test_a_void_between_two_bodies_stays_empty_only_a_device_can_tell():
     x, y, z = np.array([0, 40, 60, 100]) * NM, np.array([0, 20]) * NM, np.array([-10, 0, 10]) * NM
     T = np.ones((4, 2, 3))
     fields = SimpleNamespace(x=x, y=y, z=z, V_up=T, V_down=T, T=T)
-    plan = Plan(device)
+    plan = Views(device)
     assert slice_at("T", T, fields, 5 * NM).cells[:, 0].tolist() == [True, True, True]
     sliced = slice_at("T", T, fields, 5 * NM, plan.cut(2, 5 * NM), plan.domain >= 0)
     assert sliced.cells[:, 0].tolist() == [True, False, True]
@@ -234,13 +234,20 @@ def test_a_void_between_two_bodies_stays_empty_only_a_device_can_tell():
 
 def test_r2s_reaches_the_papers_70_nV_at_its_largest_current(tmp_path):
     """Derived: 15.6 nV/mA^2 times (1.5 mA sqrt 2)^2 = 70.2 nV; with the rms current squared it would be 35 nV."""
-    figure = figures.r2s_current({"a": -18e-3, "b": -5e-3}, tmp_path / "a.png", measured_std=1e-3)
+    figure = sweep_figures.r2s_current(
+        {"a": -18e-3, "b": -5e-3},
+        tmp_path / "a.png",
+        -15.6e-3,
+        current_rms=1.5e-3,
+        label="measured (A)",
+        measured_std=1e-3,
+    )
     check_picture(figure, tmp_path / "a.png", axes=1)
     ax = figure.axes[0]
-    line = next(line for line in ax.lines if str(line.get_label()).startswith("measured (Slachter 2010)"))
+    line = next(line for line in ax.lines if str(line.get_label()).startswith("measured (A)"))
     assert line.get_xdata()[-1] == pytest.approx(4.5) and line.get_ydata()[-1] == pytest.approx(-70.2)
     assert any("\N{MINUS SIGN}18 nV/mA²" in str(line.get_label()) for line in ax.lines)
-    figure = figures.r2s_current(-18e-3, tmp_path / "a.png", -10e-3)
+    figure = sweep_figures.r2s_current(-18e-3, tmp_path / "a.png", -10e-3, current_rms=1.5e-3)
     line = next(line for line in figure.axes[0].lines if str(line.get_label()).startswith("measured"))
     assert line.get_ydata()[-1] == pytest.approx(-45)
 
@@ -254,7 +261,7 @@ def test_interface_profile_shows_the_error(tmp_path):
 
     V_s, exact = split(x), split(x_exact)
     path = tmp_path / "a.png"
-    figure = figures.interface_profile(
+    figure = field_figures.interface_profile(
         x, V_s / 2 + 1e-9, -V_s / 2, x_exact, exact / 2, -exact / 2, path, slopes=(1.0, 0.0), sides=("Py", "Cu")
     )
     check_picture(figure, path, axes=3)
@@ -262,7 +269,7 @@ def test_interface_profile_shows_the_error(tmp_path):
     np.testing.assert_allclose(errors, 1.0, rtol=1e-9)
     assert "nV" in figure.axes[2].get_ylabel()
     with pytest.raises(ValueError, match="computed profile has shapes"):
-        figures.interface_profile(x, V_s[1:], V_s, x_exact, exact, exact, path)
+        field_figures.interface_profile(x, V_s[1:], V_s, x_exact, exact, exact, path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,7 +290,7 @@ ROWS = [
 
 
 def test_fit_picture_shows_pulls_and_readings(tmp_path):
-    figure = figures.fit_picture(ROWS, [-7.0, -18e-3, 10e-3], [-7.69, -15.6e-3, 9.5e-3], tmp_path / "a.png")
+    figure = fit_figures.fit_picture(ROWS, [-7.0, -18e-3, 10e-3], [-7.69, -15.6e-3, 9.5e-3], tmp_path / "a.png")
     check_picture(figure, tmp_path / "a.png", axes=2)
     pulls = figure.axes[1].lines[1].get_xdata()
     np.testing.assert_allclose(pulls, [0, 0, 1], atol=1e-9)
@@ -296,32 +303,32 @@ def test_fit_picture_shows_pulls_and_readings(tmp_path):
 @pytest.mark.parametrize("before", [[1e4, -18e-3, 10e-3], [1e4, 1.0, -3.0], [np.nan, -18e-3, 0.0]])
 def test_fit_picture_stands_a_wild_start(before, tmp_path):
     rows = [*ROWS, Row("thermal", 1, "spin", 0.0, 1e-6)]
-    figure = figures.fit_picture(rows, [*before, 1e-6], [-7.69, -15.6e-3, 9e-3, 0.0], tmp_path / "a.png")
+    figure = fit_figures.fit_picture(rows, [*before, 1e-6], [-7.69, -15.6e-3, 9e-3, 0.0], tmp_path / "a.png")
     check_picture(figure, tmp_path / "a.png", axes=2)
 
 
 def test_fit_picture_refuses_what_does_not_fit_together(tmp_path):
     with pytest.raises(ValueError, match="no rows"):
-        figures.fit_picture([], [], [], tmp_path / "a.png")
+        fit_figures.fit_picture([], [], [], tmp_path / "a.png")
     with pytest.raises(ValueError, match="3 rows, but 2 values before and 3 after"):
-        figures.fit_picture(ROWS, [1.0, 2.0], [1.0, 2.0, 3.0], tmp_path / "a.png")
+        fit_figures.fit_picture(ROWS, [1.0, 2.0], [1.0, 2.0, 3.0], tmp_path / "a.png")
 
 
 def test_a_place_or_kind_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(OSError, match="there is no folder"):
-        figures.device_picture(bar(), tmp_path / "nowhere" / "a.png")
+        device_figures.device_picture(bar(), tmp_path / "nowhere" / "a.png")
     with pytest.raises(ValueError, match=r"kind '\.doc'"):
-        figures.device_picture(bar(), tmp_path / "a.doc")
+        device_figures.device_picture(bar(), tmp_path / "a.doc")
     assert list(tmp_path.iterdir()) == []
-    figures.r2s_current(-18e-3, tmp_path / "a.pdf")
+    sweep_figures.r2s_current(-18e-3, tmp_path / "a.pdf", -10e-3, current_rms=1.5e-3)
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_drawing_needs_no_display_and_changes_no_settings(tmp_path):
     code = (
         "import matplotlib, sys; before = matplotlib.rcParams.copy(); "
-        "from thermospin.report import figures as plotting; "
-        "plotting.r2s_current(-0.018, sys.argv[1]); assert matplotlib.rcParams.copy() == before; "
+        "from thermospin.report.sweep_figures import r2s_current; "
+        "r2s_current(-0.018, sys.argv[1], -0.0156, current_rms=1.5e-3); assert matplotlib.rcParams.copy() == before; "
         "assert 'matplotlib.pyplot' not in sys.modules; assert 'jax' not in sys.modules"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "MPLBACKEND")}

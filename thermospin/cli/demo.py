@@ -25,7 +25,11 @@ from thermospin.grid import Grid
 from thermospin.inference.result import FitResult
 from thermospin.model import Constitution, Model, Progress, build
 from thermospin.quantities import response_unit
-from thermospin.report import figures as plotting
+from thermospin.report.device_figures import device_picture
+from thermospin.report.field_figures import interface_profile as draw_interface
+from thermospin.report.field_figures import spin_map, temperature_map
+from thermospin.report.fit_figures import fit_picture
+from thermospin.report.sweep_figures import r2s_current
 from thermospin.signals import evaluate as signals
 from thermospin.signals.results import NodalFields
 
@@ -38,6 +42,8 @@ MAP_CURRENT, MAP_HEIGHT = 2e-3, 10e-9
 GRADIENT = -50e6
 
 #: What the paper's own model gives (Slachter et al. 2010): zeta = 1 for R2.baseline, and zeta = 3.2 and S_s fitted to
+#: Largest current of the paper's sweeps, rms [A].
+SWEEP_CURRENT_RMS = 1.5e-3
 #: R2.spin; the other signals at the parameters of its table. No number of the layout is fitted here.
 PAPER_MODEL = {
     ("thermal", "R1.baseline"): 95e-6,
@@ -79,7 +85,7 @@ def run_demo(
     device = load(name)
     rows = data.load(name, device)
     tell("drawing the device")
-    plotting.device_picture(device, out / "device.png")
+    device_picture(device, out / "device.png")
 
     with ThreadPoolExecutor(1) as pool:
         # Beside the fit, whose compilation leaves a core half idle.
@@ -93,18 +99,25 @@ def run_demo(
     measured = signals.measure(model, fitted, progress=progress, start=result.fields)
     export.write_json(out / "signals.json", measured.to_json())
 
-    plotting.fit_picture(rows, list(result.before), list(result.after), out / "fit.png")
+    fit_picture(rows, list(result.before), list(result.after), out / "fit.png")
     after = dict(zip([(row.experiment, row.signal) for row in rows], result.after, strict=True))
     before = dict(zip([(row.experiment, row.signal) for row in rows], result.before, strict=True))
     spin = ("thermal", "R2.spin")
-    std = next(row.std for row in rows if (row.experiment, row.signal) == spin)
+    seen = next(row for row in rows if (row.experiment, row.signal) == spin)
     curves = {"model, paper's parameters, ζ = 3.2": 3.2 * before[spin], "model, fitted": after[spin]}
-    plotting.r2s_current(curves, out / "fig4b_r2s.png", measured_std=std)
+    r2s_current(
+        curves,
+        out / "fig4b_r2s.png",
+        seen.value,
+        current_rms=SWEEP_CURRENT_RMS,
+        label="measured (Slachter 2010)",
+        measured_std=seen.std,
+    )
     heat = _fields(model, "thermal", fitted, result, out, progress)
     spins = _fields(model, "electrical", fitted, result, out, progress)
     tell("drawing the maps")
-    plotting.temperature_map(heat, MAP_HEIGHT, MAP_CURRENT, out / "fig5b_temperature.png", device)
-    plotting.spin_map(spins, MAP_HEIGHT, MAP_CURRENT, out / "fig5d_spin.png", device)
+    temperature_map(heat, MAP_HEIGHT, MAP_CURRENT, out / "fig5b_temperature.png", device)
+    spin_map(spins, MAP_HEIGHT, MAP_CURRENT, out / "fig5d_spin.png", device)
 
     text = "\n\n".join(
         [
@@ -180,7 +193,7 @@ def interface_figure(device: Device, profile: tuple[np.ndarray, np.ndarray, np.n
         [V_up[x == 0.0], V_down[x == 0.0]]
     )  # the closed form has V_c = 0 at the interface, the bar a ground
     slopes = (-F.S * GRADIENT, -N.S * GRADIENT * F.kappa / N.kappa)
-    plotting.interface_profile(
+    draw_interface(
         x, V_up - offset, V_down - offset, fine, exact.V_up, exact.V_down, path, slopes=slopes, sides=("Py", "Cu")
     )
 

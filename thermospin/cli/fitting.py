@@ -227,6 +227,6 @@ def sweeps(
         if json is not None:
             write_json(json, measured.to_json())
         if picture is not None:
-            from thermospin.report.figures import sweeps_picture
+            from thermospin.report.sweep_figures import sweeps_picture
 
             sweeps_picture(measured.sweeps, picture)

@@ -305,7 +305,7 @@ def check(
             f"{memory:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
         )
         if picture is not None:
-            from thermospin.report.figures import device_picture
+            from thermospin.report.device_figures import device_picture
 
             device_picture(loaded, picture)
         typer.echo("No faults.")

@@ -11,7 +11,7 @@ from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
 
 from thermospin.geometry.outlines import outline_of
-from thermospin.report.figures import PathLike, save_figure, styled
+from thermospin.report.style import PathLike, save_figure, styled
 
 if TYPE_CHECKING:
     from thermospin.accuracy.sensitivity import Sensitivity

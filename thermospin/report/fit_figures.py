@@ -1,23 +1,28 @@
-"""Pictures of what a fit found: correlations, profiles, draws of a posterior, and where the variance comes from."""
+"""Pictures of a fit: data and model, correlations, profiles, draws of a posterior, and sources of the variance."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from thermospin.base.errors import InputError
 from thermospin.quantities import shown
-from thermospin.report.figures import PathLike, save_figure, styled
+from thermospin.report.style import DOWN, INK, PLAIN, UP, PathLike, number, save_figure, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from thermospin.data.rows import Row
     from thermospin.inference.posterior import Posterior
     from thermospin.inference.result import FitResult
     from thermospin.inference.uncertainty import Budget, Profile
 
-_INK, _MAIN, _OTHER = "#222222", "#0072B2", "#D55E00"
+_MAIN, _OTHER = DOWN, UP
 #: Told apart by every kind of colour vision (Okabe and Ito), then greys.
 _SOURCES = (
     "#0072B2",
@@ -40,6 +45,122 @@ def _label(name: str) -> str:
     return f"{name} [{unit}]" if unit else name
 
 
+_PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
+
+
+def _reading(value: float, std: float, harmonic: int) -> str:
+    """Write a signal as people do: per mA to the power of the harmonic beyond the first, which is a resistance."""
+    value, std = (number * (1.0 if harmonic == 1 else 1e-3**harmonic) for number in (value, std))
+    size = max(abs(value), abs(std))
+    factor, prefix = next(((f, p) for f, p in _PREFIXES if size * f >= 1), _PREFIXES[-1])
+    unit = f"{prefix}Ω" if harmonic == 1 else f"{prefix}V/mA" + {2: "²", 3: "³", 4: "⁴"}.get(harmonic, f"^{harmonic}")
+    return f"{number(value * factor)} ± {std * factor:.2g} {unit}"
+
+
+@styled
+def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[float], path: PathLike) -> Figure:
+    """Draw measured values with their standard deviations against the model before and after a fit, and the pulls.
+
+    Pulls are (model - measured)/std. A row whose `polarity_known` is false is compared by magnitude.
+
+    Args:
+      rows: measured signals; values and standard deviations in V/A^harmonic.
+      before, after: signals of the model for each row at the start and at the end of the fit, same units and order.
+      path: where to write the picture.
+    Raises:
+      InputError: no rows, or another number of values.
+    """
+    count = len(rows)
+    if count == 0:
+        raise InputError("There are no rows to draw: the fit had no data.")
+    if not len(before) == len(after) == count:
+        raise InputError(f"There are {count} rows, but {len(before)} values before and {len(after)} after the fit.")
+    value, std = np.array([row.value for row in rows], float), np.array([row.std for row in rows], float)
+    unsigned = np.array([not row.polarity_known for row in rows])
+    start, end = (np.asarray(numbers, dtype=float) for numbers in (before, after))
+    value, start, end = (np.where(unsigned, np.abs(numbers), numbers) for numbers in (value, start, end))
+
+    figure = Figure(figsize=(8.6, 1.75 + 0.42 * count), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1])
+    _draw_ratios(left, value, std, start, end)
+    left.set(ylim=(count - 0.5, -0.5))
+    names = [f"R{row.harmonic} {row.part}" for row in rows]
+    names = [f"|{name}|" if flag else name for name, flag in zip(names, unsigned, strict=True)]
+    left.set_yticks(
+        range(count),
+        [
+            f"{row.experiment}, {name}\n{_reading(v, s, row.harmonic)}"
+            for row, name, v, s in zip(rows, names, value, std, strict=True)
+        ],
+    )
+    pulls = [(model - value) / std for model in (start, end)]
+    _draw_pulls(right, pulls)
+    for ax in (left, right):
+        ax.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
+        ax.tick_params(axis="y", length=0)
+    chi2 = [float(np.sum(pull**2)) for pull in pulls]
+    right.set_title(f"$\\chi^2$: {number(chi2[0], 3)} before, {number(chi2[1], 3)} after", loc="right", fontsize=9)
+    handles, texts = left.get_legend_handles_labels()
+    figure.legend([handles[-1], *handles[:-1]], [texts[-1], *texts[:-1]], loc="outside upper left", ncols=3)
+    return save_figure(figure, path)
+
+
+_BEFORE: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "s",
+    "color": DOWN,
+    "markerfacecolor": "white",
+    "markersize": 6,
+}
+_AFTER: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": UP, "markersize": 5.5, "zorder": 3}
+
+
+def _draw_ratios(ax: Axes, value: np.ndarray, std: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
+    """Draw measured and modelled values over the measured ones."""
+    scale, place = np.where(value == 0, std, value), np.arange(len(value))
+    ax.errorbar(
+        value / scale, place, xerr=std / np.abs(scale), color=INK, fmt="|", markersize=11, capsize=3.5, label="measured"
+    )
+    ax.plot(start / scale, place, label="model before", **_BEFORE)
+    ax.plot(end / scale, place, label="model after", **_AFTER)
+    ax.set(xlabel="value / measured value [1]")
+    ratios = np.concatenate([start / scale, end / scale, 1 - std / np.abs(scale), 1 + std / np.abs(scale)])
+    ratios = ratios[np.isfinite(ratios)]
+    if np.max(np.abs(ratios), initial=1.0) > 5:
+        # Logarithmic where all have the sign of the measurement, else linear about zero.
+        if ratios.min() > 0:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            ax.set_xscale("symlog", linthresh=2, linscale=1.2)
+        ax.xaxis.set_major_formatter(PLAIN)
+        ax.relim()
+        ax.autoscale(axis="x")
+    ax.axvline(1, color=INK, linewidth=0.6)
+
+
+def _draw_pulls(ax: Axes, pulls: Sequence[np.ndarray]) -> None:
+    """Draw pulls before and after."""
+    for pull, style in zip(pulls, (_BEFORE, _AFTER), strict=True):
+        ax.plot(pull, np.arange(len(pull)), **style)
+    sizes = np.abs(np.concatenate(pulls))
+    widest = float(np.max(sizes[np.isfinite(sizes)], initial=3.0))
+    ax.axvspan(-2, 2, color=INK, alpha=0.07, linewidth=0)
+    ax.axvspan(-1, 1, color=INK, alpha=0.09, linewidth=0)
+    ax.axvline(0, color=INK, linewidth=0.6)
+    if widest > 12:
+        ax.set_xscale("symlog", linthresh=3, linscale=1.2)
+        ax.set_xlim(-2 * widest, 2 * widest)
+        decades = math.ceil(math.log10(2 * widest))
+        ticks = [10.0**k for k in (range(decades) if decades < 4 else range(1, decades, 2))][-4:]
+        ax.set_xticks([-tick for tick in reversed(ticks)] + [0.0, *ticks])
+        ax.xaxis.set_major_formatter(PLAIN)
+    else:
+        ax.set_xlim(-1.15 * widest, 1.15 * widest)
+    ax.set_xlabel("pull, (model \N{MINUS SIGN} measured)/std [1]")
+
+
 @styled
 def correlation_picture(result: FitResult, path: PathLike) -> Figure:
     """Correlations of the fitted parameters; empty where one has no variance."""
@@ -50,7 +171,7 @@ def correlation_picture(result: FitResult, path: PathLike) -> Figure:
     image = ax.imshow(np.nan_to_num(matrix), vmin=-1, vmax=1, cmap="RdBu_r")
     for i, line in enumerate(matrix):
         for j, value in enumerate(line):
-            colour = "white" if abs(value) > 0.6 else _INK
+            colour = "white" if abs(value) > 0.6 else INK
             ax.text(j, i, f"{value:+.2f}" if np.isfinite(value) else "-", ha="center", va="center", color=colour)
     ax.set_xticks(range(len(names)), names, rotation=35, ha="right")
     ax.set_yticks(range(len(names)), names)
@@ -77,7 +198,7 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
         ax.plot(each.values / size, each.tau, "o-", color=_MAIN, markersize=3.5, label="profile")
         for tau, style in ((1.0, "-"), (1.96, ":")):
             for sign in (-1, 1):
-                ax.axhline(sign * tau, color=_INK, linewidth=0.5, linestyle=style, alpha=0.6)
+                ax.axhline(sign * tau, color=INK, linewidth=0.5, linestyle=style, alpha=0.6)
         ax.set(xlabel=_label(each.name), ylim=(-3, 3))
         ax.xaxis.set_major_locator(MaxNLocator(4))
     axes[0, 0].set_ylabel("$\\tau$, signed root of $\\Delta\\chi^2$ [1]")
@@ -102,7 +223,7 @@ def posterior_picture(found: Posterior, path: PathLike) -> Figure:
             if i == j:
                 ax.hist(x, bins=40, color=_MAIN, alpha=0.75, density=True)
                 for end in found.interval()[:, j] / shown(names[j])[1]:
-                    ax.axvline(end, color=_INK, linewidth=0.8, linestyle=":")
+                    ax.axvline(end, color=INK, linewidth=0.8, linestyle=":")
                 ax.set_yticks([])
             else:
                 y = draws[:, i] / shown(names[i])[1]

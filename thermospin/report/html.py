@@ -26,8 +26,9 @@ from thermospin.inference import result as report
 from thermospin.inference import uncertainty
 from thermospin.inference.result import FitResult
 from thermospin.quantities import quantity, response_unit, shown
-from thermospin.report import figures as plotting
 from thermospin.report import fit_figures
+from thermospin.report.device_figures import device_picture
+from thermospin.report.sweep_figures import sweeps_picture
 
 if TYPE_CHECKING:
     from thermospin.data.lockin import Measured
@@ -172,7 +173,9 @@ def _data(result: FitResult) -> Section:
             marked.append(table[-1])
     caption = "Measured signals (bars: standard deviation and grid) and the model before and after; pulls beside them."
     wider = [dataclasses.replace(row, std=math.hypot(row.std, bar)) for row, bar in zip(result.rows, grid, strict=True)]
-    figure = _figure(lambda path: plotting.fit_picture(wider, list(result.before), list(result.after), path), caption)
+    figure = _figure(
+        lambda path: fit_figures.fit_picture(wider, list(result.before), list(result.after), path), caption
+    )
     source = "standard deviations of the data and error bars of the grid" if result.grid_stds is not None else "std"
     texts = [f"Pull: (model − measured)/std, with the {source}."]
     return Section("Data and fit", texts, table, figures=[figure], marked=marked)
@@ -183,7 +186,7 @@ def _raw(sweeps: Sequence[Measured]) -> list[Section]:
     for each in sweeps:
         clear = sum(sweep.switch is not None and not sweep.borrowed for sweep in each.sweeps)
         caption = "Field sweeps less their parallel level and drift; dashed: switching fields of the other sweeps."
-        figure = _figure(lambda path, own=each: plotting.sweeps_picture(own.sweeps, path), caption)  # type: ignore[misc]
+        figure = _figure(lambda path, own=each: sweeps_picture(own.sweeps, path), caption)  # type: ignore[misc]
         texts = [f"{clear} of {len(each.sweeps)} sweeps show a clear switch of their own."]
         higher = [
             f"{row.label} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
@@ -278,7 +281,7 @@ def _criticism(result: FitResult) -> Section:
 
 def _device(device: Device) -> Section:
     caption = "The device as it was computed."
-    figure = _figure(lambda path: plotting.device_picture(device, path), caption, kind="png")
+    figure = _figure(lambda path: device_picture(device, path), caption, kind="png")
     return Section(f"Device {device.name}", figures=[figure])
 
 

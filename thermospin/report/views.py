@@ -122,7 +122,7 @@ class _Meeting(NamedTuple):
         return float(np.max(self.high - self.low))
 
 
-class Plan:
+class Views:
     """Views of a device.
 
     Attributes:

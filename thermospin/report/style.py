@@ -1,0 +1,131 @@
+"""The style of all pictures, and how they are written.
+
+Every drawing function takes plain data and a path, writes the picture there (PNG, or the format of the path's ending)
+and returns the matplotlib `Figure`. Arguments are in SI units, axes in the units people read. Uses `Figure` objects and
+never pyplot, so that it needs no display and imports fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import matplotlib
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from thermospin.base.errors import InputError
+from thermospin.base.files import atomic_file
+from thermospin.report.views import Extent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PathLike = str | os.PathLike[str]
+Side = Literal["left", "center", "right"]
+
+#: Nanometres per metre.
+NM = 1e9
+INK = "#222222"
+#: Vermilion and blue of Okabe and Ito: told apart by every kind of colour vision.
+UP, DOWN = "#D55E00", "#0072B2"
+DASHED = (0, (3, 2))
+#: Colours of known metals, and of ferromagnets in order.
+COLOURS = {"Py": "#4477AA", "Cu": "#CC7A4B", "Au": "#F0CF65", "Ag": "#C9D3DC", "Al": "#B5C4D8", "Pt": "#8F7FA8"}
+MAGNETIC = ("#4477AA", "#66CCEE", "#332288", "#44AA99", "#117733")
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.labelsize": 9.5,
+    "axes.titlesize": 9.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "lines.linewidth": 1.6,
+    "mathtext.fontset": "dejavusans",
+    "savefig.dpi": 150,
+}
+
+
+Plot = TypeVar("Plot", bound=Callable[..., Figure])
+
+
+def styled(draw: Plot) -> Plot:
+    """Draw in the style of this program, whatever that of the user is."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Figure:
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def save_figure(figure: Figure, path: PathLike) -> Figure:
+    """Write a figure, whole or not at all, in the format of the path's ending; return it."""
+    kind = Path(path).suffix[1:].lower() or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise InputError(f"No pictures of the kind '.{kind}' ({path}); use .png, or one of {', '.join(sorted(known))}.")
+    with atomic_file(path) as file:
+        # "tight" so that no label is cut where equal scales make the axes other than the layout had planned.
+        figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.06)
+    return figure
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Write up to `digits` digits with a true minus sign, and powers of ten as such."""
+    text = f"{value:.{digits}g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        text = rf"${mantissa} \times 10^{{{int(exponent)}}}$"
+    return text if "$" in text else text.replace("-", "\N{MINUS SIGN}")
+
+
+PLAIN = FuncFormatter(lambda value, _: number(value))
+
+
+def colours_of(count: int) -> list[str]:
+    """Return colours for `count` curves."""
+    colours = [UP, DOWN, "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+    return [colours[i % len(colours)] for i in range(count)]
+
+
+def outline(ax: Axes, segments: np.ndarray, **style: Any) -> None:
+    """Draw segments (count, 2, 2) [m]."""
+    lines = LineCollection(list(segments * NM), color=INK, capstyle="projecting", **style)
+    ax.add_collection(lines, autolim=False)
+
+
+def stretch_of(extent: Extent) -> float:
+    """Return the factor on the vertical scale: 1 where equal scales can show the extent, else to five halves."""
+    wide, high = (side[1] - side[0] for side in extent)
+    return 1.0 if wide < 5 * high and high < 5 * wide else wide / high * (0.4 if wide > high else 2.5)
+
+
+def shape_of(extent: Extent) -> float:
+    """Return the height of the picture of an extent over its width."""
+    wide, high = (side[1] - side[0] for side in extent)
+    return stretch_of(extent) * high / wide
+
+
+def frame(ax: Axes, extent: Extent, labels: tuple[str, str], title: str = "", where: Side = "center") -> None:
+    """Set limits, labels, scales and title of axes in nm."""
+    ax.set(xlim=np.array(extent[0]) * NM, ylim=np.array(extent[1]) * NM)
+    ax.set(xlabel=f"${labels[0]}$ [nm]", ylabel=f"${labels[1]}$ [nm]")
+    stretch = stretch_of(extent)
+    ax.set_aspect(stretch)
+    if stretch != 1.0:
+        label, factor = (labels[1], stretch) if stretch > 1 else (labels[0], 1 / stretch)
+        title += (", " if title else "") + f"${label}$ stretched {number(factor, 2)} times"
+    ax.set_title(title, loc=where)
