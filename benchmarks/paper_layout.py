@@ -24,7 +24,8 @@ jax.config.update("jax_enable_x64", True)
 
 from scipy import optimize
 
-from thermospin.designs import search
+from thermospin.designs.objective import HOTTEST
+from thermospin.designs.predictor import DesignPredictor
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.model import build
@@ -39,7 +40,7 @@ TARGETS = {
     ("thermal", "R2.spin"): (-15.6e-3 / ZETA, 0.05 * 15.6e-3 / ZETA),
     ("thermal", "R1.baseline"): (95e-6, 50e-6),
     ("thermal", "R1.spin"): (-45e-6, 50e-6),
-    ("thermal", search.HOTTEST): (40.0 / (ZETA * CURRENT**2), 4.0 / (ZETA * CURRENT**2)),
+    ("thermal", HOTTEST): (40.0 / (ZETA * CURRENT**2), 4.0 / (ZETA * CURRENT**2)),
 }
 #: Printed values besides: the gradient of the temperature in FM1 under the copper, and what goes through the copper.
 GRADIENT, SHARE = 50e6, 0.04
@@ -91,7 +92,7 @@ def main() -> None:
             priors[:, 0] if not start else np.clip(priors[:, 0] + priors[:, 1] * rng.normal(size=len(names)), low, high)
         )
         made = shipped.moved(dict(zip(names, first, strict=True)))
-        predict = search._Predict(build(made, cells=options.cells, order=2), list(TARGETS), None)
+        predict = DesignPredictor(build(made, cells=options.cells, order=2), list(TARGETS))
         known: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
         began = time.monotonic()
 

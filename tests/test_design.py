@@ -13,12 +13,16 @@ from typer.testing import CliRunner
 from helpers.devices import MATERIALS, VALVE
 from thermospin.cli import app
 from thermospin.data.rows import Row
-from thermospin.designs import search
-from thermospin.designs.search import DENSEST, HOTTEST, Limits, Objective
+from thermospin.designs import limits, search
+from thermospin.designs.checks import DesignCheck
+from thermospin.designs.limits import SLACK, Limits
+from thermospin.designs.objective import DENSEST, HOTTEST, Objective, StandardErrorFit
+from thermospin.designs.predictor import DesignPredictor
+from thermospin.designs.search import Search
 from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
 from thermospin.inference import predictors
-from thermospin.model import build
+from thermospin.model import GridOptions, build
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate
 
@@ -71,7 +75,7 @@ def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
     model = build(valve, cells=150, order=1)
     objective = Objective.parse(f"local R2.spin / local {HOTTEST}", valve)
-    predict = search._Predict(model, search.Task(objective, (), {}, None, None))
+    predict = DesignPredictor(model, objective.wanted)
     names = ["gap", "width", "height"]
     values, jacobian = predict(valve.numbers(), names)
     assert values[1] > 0
@@ -87,7 +91,7 @@ def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
 def test_the_density_of_a_straight_wire_is_current_over_cross_section(wire: Device) -> None:
     """Of the narrow part, 200 nm of 30 x 20 nm: the even current, and what its start adds, some percent."""
     model = build(wire, cells=300, order=2)
-    predict = search._Predict(model, search.Task(Objective(("main", DENSEST)), (), {}, None, None))
+    predict = DesignPredictor(model, [("main", DENSEST)])
     values, slopes = predict(wire.numbers(), ["width", "height"])
     even = 1 / (30e-9 * 20e-9)
     assert even < values[0] < 1.05 * even
@@ -100,7 +104,7 @@ def test_a_standard_error_is_that_of_the_normal_equations() -> None:
     rng = np.random.default_rng(0)
     rows = tuple(Row("e", "R1.P", 0.0, std) for std in (0.1, 0.2, 0.5, 1.0))
     jacobian = rng.normal(size=(4, 3)) * (1, 1e6, 1e-9)
-    fit = search.Fit(rows, ("a", "b", "c"))
+    fit = StandardErrorFit(rows, ("a", "b", "c"))
     covariance = np.linalg.inv(jacobian.T @ np.diag([row.std**-2 for row in rows]) @ jacobian)
     for k, name in enumerate(fit.free):
         assert fit.std(jacobian, name) == pytest.approx(np.sqrt(covariance[k, k]), rel=1e-9)
@@ -110,9 +114,9 @@ def test_a_standard_error_is_that_of_the_normal_equations() -> None:
 def test_a_standard_error_as_an_objective(valve: Device, unchecked: None, tmp_path: Path) -> None:
     """It falls, and is what the fit of the same data says at the start."""
     rows = tuple(Row("local", f"R2.{part}", 1.0, std) for part, std in (("baseline", 1e3), ("spin", 10.0)))
-    fit = search.Fit(rows, ("zeta", "Fe.S_s"))
-    options = {"cells": 200, "order": 1, "fit": fit, "steps": 4}
-    found = search.design(valve, "1 / std Fe.S_s", ["gap", "width"], **options)
+    fit = StandardErrorFit(rows, ("zeta", "Fe.S_s"))
+    grid = GridOptions(cells=200, order=1)
+    found = search.design(valve, "1 / std Fe.S_s", ["gap", "width"], fit=fit, search=Search(4), grid=grid)
     assert found.steps[-1].objective > 1.05 * found.steps[0].objective
     model = build(valve, cells=200, order=1)
     jacobian = evaluate.evaluate(model, {}, [(r.experiment, r.signal) for r in rows], fit.free).jacobian
@@ -120,7 +124,9 @@ def test_a_standard_error_as_an_objective(valve: Device, unchecked: None, tmp_pa
 
 
 def test_a_standard_error_needs_a_fit(valve: Device) -> None:
-    fit = search.Fit((Row("local", "R2.spin", 1.0, 1.0), Row("local", "R2.baseline", 1.0, 1.0)), ("zeta", "Fe.S_s"))
+    fit = StandardErrorFit(
+        (Row("local", "R2.spin", 1.0, 1.0), Row("local", "R2.baseline", 1.0, 1.0)), ("zeta", "Fe.S_s")
+    )
     with pytest.raises(ValueError, match="the standard error of Fe.S_s needs the data of a fit"):
         search.design(valve, "1 / std Fe.S_s", ["gap"])
     with pytest.raises(ValueError, match="free: Fe.P is not there, its standard error would be 0"):
@@ -129,21 +135,21 @@ def test_a_standard_error_needs_a_fit(valve: Device) -> None:
 
 def test_limits_hold_for_the_design(wire: Device, unchecked: None) -> None:
     """The voltage of a wire grows as it gets narrower, until the density is as large as allowed, to SLSQP's 1e-3."""
-    limits = Limits(1e-3, density=2e12)
-    found = search.design(wire, "main R1.P", ["width"], limits=limits, cells=200, order=1, steps=15)
-    best = max((s for s in found.steps if s.excess <= 1 + search.SLACK), key=lambda s: s.objective)
+    wish = {"search": Search(15), "grid": GridOptions(cells=200, order=1)}
+    found = search.design(wire, "main R1.P", ["width"], limits=Limits(1e-3, density=2e12), **wish)
+    best = max((s for s in found.steps if s.excess <= 1 + SLACK), key=lambda s: s.objective)
     assert best.lengths == {"width": pytest.approx(found.device.lengths()["width"])}
-    assert 0.97 < best.excess <= 1 + search.SLACK
+    assert 0.97 < best.excess <= 1 + SLACK
     # j = I/(width height) but for the funnel: 25 nm, to its few percent.
     assert best.lengths["width"] == pytest.approx(1e-3 / 2e12 / 20e-9, rel=0.06)
-    free = search.design(wire, "main R1.P", ["width"], cells=200, order=1, steps=15)
+    free = search.design(wire, "main R1.P", ["width"], **wish)
     assert free.device.lengths()["width"] < 0.8 * best.lengths["width"], "negative control: without the limit"
 
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start and end are not computed once more, which takes longer than a short way."""
-    nothing = search.Check({}, (1.0, 0.0), float("nan"))
+    nothing = DesignCheck({}, (1.0, 0.0), float("nan"))
     monkeypatch.setattr(search, "checked", lambda *_: nothing)
 
 
@@ -152,7 +158,7 @@ def test_starts_side_by_side_find_the_same_highest(
 ) -> None:
     """A wire has one maximum: long and narrow; three starts, two at a time."""
     monkeypatch.setattr(tasks, "capacity", lambda _: 2)
-    found = search.design(wire, "main R1.P", starts=3, cells=60, order=1, steps=12)
+    found = search.design(wire, "main R1.P", search=Search(12, starts=3), grid=GridOptions(cells=60, order=1))
     assert len(found.tops) == 3
     for top in found.tops:
         assert top.lengths == {"length": pytest.approx(240e-9), "width": pytest.approx(15e-9)}
@@ -165,7 +171,13 @@ def test_starts_side_by_side_find_the_same_highest(
 
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:
     plain, robust = (
-        search.design(valve, "local R1.spin", ["gap", "width"], robust=stds, cells=150, order=1, steps=1)
+        search.design(
+            valve,
+            "local R1.spin",
+            ["gap", "width"],
+            search=Search(steps=1, robust=stds),
+            grid=GridOptions(cells=150, order=1),
+        )
         for stds in (0.0, 1.0)
     )
     model = build(valve, cells=150, order=1)
@@ -181,7 +193,8 @@ def test_a_design_goes_on_where_it_was_stopped(
     valve: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(journal: Path, steps: int) -> search.Design:
-        return search.design(valve, "local R1.spin", cells=100, order=1, steps=steps, journal=journal)
+        grid = GridOptions(cells=100, order=1)
+        return search.design(valve, "local R1.spin", search=Search(steps), grid=grid, journal=journal)
 
     whole = run(tmp_path / "whole.jsonl", 4)
     run(tmp_path / "parts.jsonl", 2)
@@ -200,7 +213,8 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
     wire: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Limits are not in the question that a journal answers: the first grid is the same, the second is another one."""
-    monkeypatch.setattr(search, "STRETCH", 1.1)
+    for module in (limits, search):
+        monkeypatch.setattr(module, "STRETCH", 1.1)
     labels: list[list[str]] = []
     keep = predictors.Journal.keep
     monkeypatch.setattr(
@@ -211,7 +225,14 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
     for feature in (28e-9, 20e-9):
         labels.append([])
         journal = tmp_path / f"{feature}.jsonl"
-        search.design(wire, "main R1.P", feature=feature, cells=60, order=1, steps=8, journal=journal)
+        search.design(
+            wire,
+            "main R1.P",
+            limits=Limits(feature=feature),
+            search=Search(8),
+            grid=GridOptions(cells=60, order=1),
+            journal=journal,
+        )
     assert labels[0][0] == labels[1][0]
     assert labels[0][1] != labels[1][1]
 
@@ -225,8 +246,8 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
         ("local R2.spn", {}, "did you mean 'spin'"),
         ("local R2.spin", {"vary": ["gpa"]}, "did you mean 'gap'"),
         ("local R2.spin", {"vary": ["height"]}, "height has no range"),
-        ("local R2.spin", {"feature": 50e-9}, "feature: 'left' along y is 40 nm already"),
-        ("local R2.spin", {"robust": -1.0}, "robust: got -1"),
+        ("local R2.spin", {"limits": Limits(feature=50e-9)}, "feature: 'left' along y is 40 nm already"),
+        ("local R2.spin", {"search": Search(robust=-1.0)}, "robust: got -1"),
     ],
 )
 def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options: dict, words: str) -> None:
@@ -238,8 +259,10 @@ def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:
     text = WIRE.replace(", range = [150, 240]", "").replace(", range = [15, 60]", "")
     with pytest.raises(ValueError, match="no dimension has no range|has no range"):
         search.design(reader.read(text, "wire.toml"), "main R1.P")
+    with pytest.raises(ValueError, match="temperature and density are meant at a current"):
+        Limits(density=1e12)
     with pytest.raises(ValueError, match="none of length has a std"):
-        search.design(wire, "main R1.P", ["length"], robust=1.0)
+        search.design(wire, "main R1.P", ["length"], search=Search(robust=1.0))
 
 
 def test_a_file_keeps_all_but_the_values_of_its_dimensions() -> None:

@@ -10,12 +10,14 @@ import pytest
 
 from helpers.devices import MATERIALS
 from thermospin.base import polygons
-from thermospin.designs import search, topology
-from thermospin.designs.search import Objective
+from thermospin.designs import topology
+from thermospin.designs.checks import DesignCheck
+from thermospin.designs.objective import Objective
 from thermospin.designs.topology import Canvas
 from thermospin.device import edit, reader
 from thermospin.device.device import Device
 from thermospin.geometry.outlines import outline_of
+from thermospin.model import GridOptions
 from thermospin.signals import evaluate
 
 PLATE = (
@@ -104,9 +106,10 @@ def test_the_form_of_least_resistance_is_the_whole_canvas(
     plate: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From half of it everywhere; the journal answers what was asked before."""
-    monkeypatch.setattr(topology, "checked", lambda *_: search.Check({}, (1.0, 0.0), float("nan")))
+    monkeypatch.setattr(topology, "checked", lambda *_: DesignCheck({}, (1.0, 0.0), float("nan")))
     objective = Objective.parse("1 / e R1.P", plate)
-    options = {"tile": 20e-9, "feature": 20e-9, "cells": 60, "journal": tmp_path / "journal.jsonl"}
+    options = {"tile": 20e-9, "feature": 20e-9, "journal": tmp_path / "journal.jsonl"}
+    options["grid"] = GridOptions(cells=60, order=1)
     found = topology.free_form(plate, objective, "canvas", steps=8, **options)
     assert np.all(found.density > 0.99) and found.history[-1] > 5 * found.history[0]
     assert [each.box for each in found.pieces] == [plate.solid("canvas").box]

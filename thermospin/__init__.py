@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from thermospin.data.rows import load as load_data
     from thermospin.data.sources import Inputs as Inputs
     from thermospin.data.sources import read_sources as read_sources
+    from thermospin.designs.limits import Limits as Limits
+    from thermospin.designs.objective import Objective as Objective
+    from thermospin.designs.objective import StandardErrorFit as StandardErrorFit
+    from thermospin.designs.search import Design as Design
+    from thermospin.designs.search import Search as Search
     from thermospin.designs.search import design as design
+    from thermospin.designs.topology import Form as Form
+    from thermospin.designs.topology import free_form as free_form
     from thermospin.device.device import Device as Device
     from thermospin.device.device import DeviceError as DeviceError
     from thermospin.device.device import Tie as Tie
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from thermospin.model import GridOptions as GridOptions
     from thermospin.model import Model as Model
     from thermospin.model import build as build
+    from thermospin.report.design_files import write_design as write_design
     from thermospin.signals.evaluate import evaluate as evaluate
     from thermospin.signals.evaluate import fields as fields
     from thermospin.signals.evaluate import measure as measure
@@ -111,6 +119,14 @@ _HOME = {
     "sample": "inference.posterior",
     "ensemble": "inference.ensembles:run",
     "design": "designs.search",
+    "Design": "designs.search",
+    "Search": "designs.search",
+    "Limits": "designs.limits",
+    "Objective": "designs.objective",
+    "StandardErrorFit": "designs.objective",
+    "free_form": "designs.topology",
+    "Form": "designs.topology",
+    "write_design": "report.design_files",
     "study": "studies",
     "Study": "studies",
     "GridChoice": "studies",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +12,11 @@ from thermospin.cli import runtime
 from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, OrderOption, ShardsOption
 
 if TYPE_CHECKING:
-    from thermospin.designs.search import Design, Objective
-    from thermospin.designs.topology import Form
-    from thermospin.device.device import Device
+    from thermospin.designs.limits import Limits
+
+
+#: Name of the journal in the folder of a design.
+JOURNAL = "journal.jsonl"
 
 
 def design(
@@ -80,119 +81,55 @@ def design(
 
         text, source = text_of(device)
         loaded = require_experiments(read(text, source, Path(device).parent), device)
-        smallest = None if feature is None else parse(feature, "length", key="--feature")
-        limits = _limits(current, max_temperature, max_density)
+        limits = _limits(feature, current, max_temperature, max_density)
+        size = None if tile is None else parse(tile, "length", key="--tile")
+        if form is not None and limits.feature is None:
+            raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
         folder = out if out is not None else Path(f"{loaded.name}-design")
         runtime.require_folder(folder)
         speaks = runtime.join_cluster(cluster)
         runtime.start_jax()
-        from thermospin.designs.search import Fit, Objective
+        from thermospin.data.rows import load as load_data
+        from thermospin.designs.objective import Objective, StandardErrorFit
+        from thermospin.designs.search import Design, Search
         from thermospin.designs.search import design as run_design
+        from thermospin.designs.topology import Form, free_form
+        from thermospin.model import GridOptions
+        from thermospin.report.design_files import write_design
 
-        asked, fit = Objective.parse(objective, loaded), None
-        if form is not None:
-            grid = cells, order, shards
-            shape = _free_form(loaded, asked, form, tile, smallest, steps, grid, folder / "journal.jsonl")
-            if speaks:
-                _write_form(shape, form, text, Path(device).parent, folder)
-            return
-        if data is not None:
-            from thermospin.data.rows import load as load_data
-
-            own = [name for kind, name in asked.wanted if kind == "std"]
-            fit = Fit(load_data(data, loaded), tuple(free or dict.fromkeys(["zeta", *own])))
+        asked, grid, journal = Objective.parse(objective, loaded), GridOptions(cells, order, shards), folder / JOURNAL
+        found: Design | Form
         with runtime.Progress() as progress:
-            found = run_design(
-                loaded,
-                asked,
-                vary or None,
-                feature=smallest,
-                robust=robust,
-                limits=limits,
-                fit=fit,
-                steps=steps,
-                starts=starts,
-                cells=cells,
-                order=order,
-                shards=shards,
-                journal=folder / "journal.jsonl",
-                progress=progress,
-            )
+            if form is not None:
+                least = limits.feature or 0.0
+                found = free_form(
+                    loaded, asked, form, tile=size or least / 2, feature=least, steps=steps, grid=grid,
+                    journal=journal, progress=progress,
+                )  # fmt: skip
+            else:
+                free = free or list(dict.fromkeys(["zeta", *(name for kind, name in asked.wanted if kind == "std")]))
+                fit = None if data is None else StandardErrorFit(load_data(data, loaded), tuple(free))
+                search = Search(steps, starts, robust)
+                found = run_design(
+                    loaded, asked, vary or None, limits=limits, fit=fit, search=search, grid=grid, journal=journal,
+                    progress=progress,
+                )  # fmt: skip
         if speaks:
-            _write_design(found, text, Path(device).parent, folder)
+            *files, picture = write_design(found, folder, text, Path(device).parent)
+            typer.echo("\n".join([*found.words(), f"{folder} has {', '.join(files)} and {picture}."]))
 
 
-def _free_form(
-    device: Device,
-    objective: Objective,
-    form: str,
-    tile: str | None,
-    feature: float | None,
-    steps: int,
-    grid: tuple[int | None, int, int],
-    journal: Path,
-) -> Form:
-    """Design the form of one solid."""
-    from thermospin.base.units import parse
-    from thermospin.designs.topology import free_form
-
-    if feature is None:
-        raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
-    size = feature / 2 if tile is None else parse(tile, "length", key="--tile")
-    cells, order, shards = grid
-    with runtime.Progress() as progress:
-        return free_form(
-            device, objective, form, tile=size, feature=feature, steps=steps, cells=cells, order=order,
-            shards=shards, journal=journal, progress=progress,
-        )  # fmt: skip
-
-
-def _write_design(found: Design, text: str, source: Path, folder: Path) -> None:
-    """Write the files of a design by dimensions."""
-    from thermospin.device.edit import with_lengths
-    from thermospin.report.design_figures import design_picture
-
-    lengths = {name: found.device.lengths()[name] for name in found.vary}
-    _write_folder(found, with_lengths(text, lengths), source, folder, design_picture, "history.png")
-
-
-def _write_form(found: Form, form: str, text: str, source: Path, folder: Path) -> None:
-    """Write the files of a design by form."""
-    from thermospin.device.edit import with_form
-    from thermospin.report.design_figures import form_picture
-
-    _write_folder(found, with_form(text, form, found.pieces), source, folder, form_picture, "form.png")
-
-
-def _write_folder(
-    found: Design | Form, text: str, source: Path, folder: Path, draw: Callable[[Any, Path], object], picture: str
-) -> None:
-    """Write a device file, its layout, the numbers and a picture, and print the summary."""
-    from thermospin.base.files import atomic_file, write_json
-    from thermospin.device import gds
-    from thermospin.device.edit import with_place
-
-    with atomic_file(folder / "device.toml") as file:
-        file.write(with_place(text, source, folder).encode())
-    gds.write(found.device, folder / "layout.gds")
-    write_json(folder / "design.json", found.to_json())
-    draw(found, folder / picture)
-    for line in found.words():
-        typer.echo(line)
-    typer.echo(f"{folder} has device.toml, layout.gds, design.json and {picture}.")
-
-
-def _limits(current: str | None, temperature: str | None, density: str | None) -> Any:
+def _limits(feature: str | None, current: str | None, temperature: str | None, density: str | None) -> Limits:
     """Parse the limits of a design from texts."""
     from thermospin.base.units import parse
-    from thermospin.designs.search import Limits
+    from thermospin.designs.limits import Limits
 
-    if temperature is None and density is None:
-        return None
-    if current is None:
+    if current is None and (temperature is not None or density is not None):
         raise InputError('--current: is what limits are meant at, and is missing; give such as --current "2 mA"')
-    return Limits(
-        parse(current, "current", key="--current"),
-        None if temperature is None else parse(temperature, "temperature", key="--max-temperature"),
-        None if density is None else parse(density, "current_density", key="--max-density"),
+    given = (
+        (current, "current", "--current"),
+        (temperature, "temperature", "--max-temperature"),
+        (density, "current_density", "--max-density"),
+        (feature, "length", "--feature"),
     )
+    return Limits(*(None if text is None else parse(text, kind, key=option) for text, kind, option in given))

@@ -32,13 +32,14 @@ from thermospin.base.names import nearest
 from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.data.rows import Row
-from thermospin.designs.search import Check, Objective, Task, checked
+from thermospin.designs.checks import DesignCheck, DesignTask, checked
+from thermospin.designs.objective import Objective
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.parts import Solid, plan_of
-from thermospin.geometry import boxes as layout
+from thermospin.geometry import boxes
 from thermospin.geometry.outlines import outline_of
 from thermospin.inference.predictors import Journal, Predict, Predictor
-from thermospin.model import Progress, build
+from thermospin.model import GridOptions, Progress
 from thermospin.quantities import response_unit
 
 #: Conductivity of a tile without metal, as a part of the metal's: nothing that counts, and the matrix stays regular.
@@ -70,10 +71,10 @@ class Canvas:
 
     @classmethod
     def of(cls, device: Device, name: str, tile: float) -> Canvas:
-        """Cuts a solid into tiles of about that size [m].
+        """Cut a solid into tiles of about that size [m].
 
         Raises:
-          ValueError: no solid of that name, no box of metal, or far too many tiles.
+          InputError: no solid of that name, no box of metal, or far too many tiles.
         """
         known = {solid.name: solid for solid in device.solids}
         if name not in known:
@@ -99,27 +100,27 @@ class Canvas:
         ]
         at = device.solids.index(solid)
         # Named dimensions would move some tiles and not others: they stay as they are.
-        plain = [dataclasses.replace(each, coordinates={}, corners=()) for each in device.solids]
+        plain = [dataclasses.replace(part, coordinates={}, corners=()) for part in device.solids]
         solids = [*plain[:at], *made, *plain[at + 1 :]]
         gone = plan_of(solids, [True] * len(solids)).overwritten()
-        own = {each.material: dataclasses.replace(metal, name=each.material) for each in made}
-        kept = [each for k, each in enumerate(solids) if k not in gone]
-        used = {each.material for each in kept}
-        cut = dataclasses.replace(device, solids=tuple(kept), materials={**device.materials, **own}, dimensions={})
+        of_tiles = {part.material: dataclasses.replace(metal, name=part.material) for part in made}
+        kept = [part for k, part in enumerate(solids) if k not in gone]
+        used = {part.material for part in kept}
+        cut = dataclasses.replace(device, solids=tuple(kept), materials={**device.materials, **of_tiles}, dimensions={})
         names = np.where(np.isin(tiles, sorted(used)), tiles, "")
         return cls(cut, names, x, y, solid)
 
     def made(self, filled: np.ndarray, name: str | None = None) -> Device:
-        """The device with polygons of metal where tiles are filled; islands that touch no other solid are left out.
+        """Return the device with polygons of metal where tiles are filled; islands without a contact are left out.
 
         Args:
           filled: booleans (nx, ny).
           name: of the device, None: as before.
         """
-        labels, count = layout.label((filled & (self.tiles != ""))[:, :, None])
+        labels, count = boxes.label((filled & (self.tiles != ""))[:, :, None])
         mine = f"{self.solid.name}~"
-        at = next(i for i, each in enumerate(self.device.solids) if each.name.startswith(mine))
-        rest = [each for each in self.device.solids if not each.name.startswith(mine)]
+        at = next(i for i, solid in enumerate(self.device.solids) if solid.name.startswith(mine))
+        rest = [solid for solid in self.device.solids if not solid.name.startswith(mine)]
         pieces = []
         for number in range(1, count + 1):
             places = np.argwhere(labels[:, :, 0] == number)
@@ -136,11 +137,11 @@ class Canvas:
             for k, (outline, box) in enumerate(pieces, 1)
         ]  # fmt: skip
         solids = [*rest[:at], *named, *rest[at:]]
-        materials = {name: each for name, each in self.device.materials.items() if "~" not in name}
-        plan = plan_of(solids, [materials[each.material].is_metal for each in solids])
+        materials = {key: material for key, material in self.device.materials.items() if "~" not in key}
+        plan = plan_of(solids, [materials[solid.material].is_metal for solid in solids])
         whole = [piece for piece in plan.pieces(metal=True).members.values() if _reaches(self.device, solids, piece)]
         home = {i for piece in whole for i in piece}
-        keep = [each for i, each in enumerate(solids) if each not in named or i in home]
+        keep = [solid for i, solid in enumerate(solids) if solid not in named or i in home]
         return dataclasses.replace(self.device, name=name or self.device.name, solids=tuple(keep), materials=materials)
 
 
@@ -151,7 +152,7 @@ def _reaches(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:
 
 
 def smoothed(canvas: Canvas, feature: float) -> np.ndarray:
-    """Matrix of the filter: weights that fall linearly with the distance of middles, to zero at half a feature.
+    """Return the matrix of the filter: weights fall linearly with the distance of middles, to zero at half a feature.
 
     Two filtered edges cannot be nearer than about the feature, whatever the densities.
 
@@ -167,20 +168,20 @@ def smoothed(canvas: Canvas, feature: float) -> np.ndarray:
     return weight / weight.sum(axis=1, keepdims=True)
 
 
-def projected(filtered: Any, sharpness: float) -> Any:
-    """Densities pushed to 0 and 1, smoothly: (tanh(b/2) + tanh(b (r - 1/2))) / (2 tanh(b/2))."""
+def projected(filtered: jax.Array, sharpness: float) -> jax.Array:
+    """Push densities to 0 and 1, smoothly: (tanh(b/2) + tanh(b (r - 1/2))) / (2 tanh(b/2))."""
     half = math.tanh(sharpness / 2)
     return (half + jnp.tanh(sharpness * (filtered - 0.5))) / (2 * half)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Form:
-    """A free form that has been found.
+    """A free form.
 
     Attributes:
       device: with the form as polygons.
       before: the device it was made from, the whole canvas of metal.
-      objective: what was maximised.
+      objective: the maximised quantity.
       canvas: tiles.
       density: of each tile after filter and projection (nx, ny).
       history: exp of the objective at each step.
@@ -193,15 +194,15 @@ class Form:
     canvas: Canvas
     density: np.ndarray
     history: tuple[float, ...]
-    start: Check
-    end: Check
+    start: DesignCheck
+    end: DesignCheck
 
     @property
     def pieces(self) -> list[Solid]:
         """The solids that the canvas became."""
         known = {solid.name for solid in self.before.solids}
-        own = self.canvas.solid.name
-        return [each for each in self.device.solids if each.name == own or each.name not in known]
+        canvas = self.canvas.solid.name
+        return [solid for solid in self.device.solids if solid.name == canvas or solid.name not in known]
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -210,13 +211,13 @@ class Form:
         return b / a, b / a * math.hypot(bar_a / a, bar_b / b)
 
     def words(self) -> list[str]:
-        """Signals before and after, and the gain."""
+        """Return signals before and after, and the gain, line by line."""
         table = [["signal", "whole canvas", "form"]]
         for pair in self.objective.wanted:
             unit = response_unit(pair[1][1])
             ends = (self.start.signals[pair], self.end.signals[pair])
             table.append([" ".join(pair), *(readable(value, unit, bar) for value, bar in ends)])
-        filled = sum(abs(float(polygons.area(outline_of(each)))) for each in self.pieces)
+        filled = sum(abs(float(polygons.area(outline_of(piece)))) for piece in self.pieces)
         grey = np.mean((self.density > 0.1) & (self.density < 0.9))
         return [
             *columns(table, "lrr"),
@@ -225,7 +226,7 @@ class Form:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries."""
+        """Return plain numbers, lists and dictionaries."""
         return {
             "objective": str(self.objective),
             "gain": list(self.gain),
@@ -248,70 +249,87 @@ def free_form(
     tile: float,
     feature: float,
     steps: int = 40,
-    cells: int | None = None,
-    order: int = 1,
-    shards: int = 1,
+    grid: GridOptions | None = None,
     journal: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Form:
-    """Finds where one box should have metal.
+    """Find where one box should have metal.
 
     Args:
-      device: whose solid it is; its named dimensions stay as they are.
+      device: with the solid; its named dimensions stay as they are.
       objective: of signals.
       solid: name of the box, the canvas; solids after it in the device overwrite it as ever.
       tile: size of the tiles [m].
       feature: smallest feature and gap of the form [m], at least a tile.
       steps: evaluations.
-      cells, order: of the grid, as for `model.build`; start and end are computed once more at one order more.
-      shards: accelerators that share a solve, see `Model.sharded`.
-      journal: file that keeps every evaluation, from which a form that was interrupted goes on.
-      progress: is told what goes on.
+      grid: of the evaluations, by default of order 1; start and end are computed once more at one order more.
+      journal: file that keeps every evaluation, from which a form that was interrupted resumes.
+      progress: callback for messages.
     Raises:
-      ValueError: see `Canvas.of`; a feature smaller than a tile; an objective of more than signals.
+      InputError: see `Canvas.of`; a feature smaller than a tile; an objective of more than signals.
       NotConverged: a solve did not converge.
     """
     if feature < tile * (1 - 1e-9):
         raise InputError(f"feature: got {1e9 * feature:g} nm, expected a tile of {1e9 * tile:g} nm or more")
     if any(not signal.startswith("R") for _, signal in objective.wanted):
         raise InputError(f"objective: got {objective}, expected one of signals; a free form has no limits and no std")
+    grid = grid or GridOptions(order=1)
     canvas = Canvas.of(device, solid, tile)
-    model = build(canvas.device, cells=cells, order=order, progress=progress).sharded(shards)
-    metal = device.materials[canvas.solid.material]
-    used = np.flatnonzero(canvas.tiles.ravel() != "")
-    keys = [(canvas.tiles.ravel()[k], key) for k in used for key in ("sigma", "kappa")]
-    names = [f"{name}.{key}" for name, key in keys]
-    matrix = smoothed(canvas, feature)
-
-    def conduct(raw: Any, sharpness: float) -> Any:
-        r = projected(jnp.asarray(matrix) @ raw, sharpness)
-        return FLOOR + (1 - FLOOR) * r**PENALTY
-
     rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in objective.wanted]
-    bare = Predictor(model, rows, progress=progress)
+    bare = Predictor(grid.build(canvas.device, progress), rows, progress=progress)
     predict: Predict = bare
     if journal is not None:
-        asked = repr((device, str(objective), solid, tile, feature, cells, order))
+        asked = repr((device, str(objective), solid, tile, feature, grid.cells, grid.order))
         predict = Journal(Path(journal), asked).keep(bare, "form", bare.parts)
+    density, history = _ascend(canvas, objective, smoothed(canvas, feature), predict, steps, progress)
+    try:
+        made = canvas.made(density > 0.5)
+    except DeviceError as error:
+        raise InputError(
+            f"the form with the largest {objective} is no device: {error.faults[0]}; choose an objective that needs "
+            "the metal, such as one over another"
+        ) from None
+    task = DesignTask(objective, (), {}, grid=grid, progress=progress)
+    finer = dataclasses.replace(grid, order=min(grid.order + 1, 3))
+    start, end = (checked(part, task, finer) for part in (device, made))
+    return Form(made, device, objective, canvas, density, history, start, end)
+
+
+def _ascend(
+    canvas: Canvas,
+    objective: Objective,
+    smoothing: np.ndarray,
+    predict: Predict,
+    steps: int,
+    progress: Progress | None,
+) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Return densities after filter and projection (nx, ny) of the best sharp form, and the objective at each step."""
+    metal = canvas.device.materials[canvas.solid.material]
+    used = np.flatnonzero(canvas.tiles.ravel() != "")
+    tiles = canvas.tiles.ravel()
+    names = [f"{tiles[k]}.{key}" for k in used for key in ("sigma", "kappa")]
+    full = np.tile([metal.sigma, metal.kappa], len(used))
+    matrix = jnp.asarray(smoothing)
+
+    def conduct(raw: jax.Array, sharpness: float) -> jax.Array:
+        r = projected(matrix @ raw, sharpness)
+        return FLOOR + (1 - FLOOR) * r**PENALTY
+
     raw = jnp.full(canvas.tiles.size, 0.5)
     optimiser = optax.adam(RATE)
     state = optimiser.init(raw)
     history: list[float] = []
-    best: tuple[float, Any, float] = (-math.inf, raw, 1.0)
+    best: tuple[float, jax.Array, float] = (-math.inf, raw, 1.0)
     for number in range(steps):
         sharpness = SHARPEST ** min(1.0, number / max(1, 0.8 * (steps - 1)))
         share, back = jax.vjp(lambda values, b=sharpness: conduct(values, b), raw)
-        part = np.asarray(share)
-        values: dict[str, float] = {}
-        for k in used:
-            name = canvas.tiles.ravel()[k]
-            values |= {f"{name}.sigma": metal.sigma * part[k], f"{name}.kappa": metal.kappa * part[k]}
-        value, slope = objective.of(*predict(canvas.device.parameters() | values, names))
+        values = full * np.repeat(np.asarray(share)[used], 2)
+        numbers = canvas.device.parameters() | dict(zip(names, map(float, values), strict=True))
+        value, slope = objective.evaluate(*predict(numbers, names))
         if not math.isfinite(value):
             raise NotConverged(f"form {number + 1} of {steps}: no convergence with the metal as it is spread there")
         by_share = np.zeros(canvas.tiles.size)
-        for column, (_, key) in enumerate(keys):
-            by_share[used[column // 2]] += slope[column] * getattr(metal, key)
+        by_share[used] = (slope * full).reshape(-1, 2).sum(axis=1)
         history.append(math.exp(value))
         if progress is not None:
             progress(f"form {number + 1} of {steps}: {objective} = {history[-1]:.5g}")
@@ -321,14 +339,4 @@ def free_form(
         updates, state = optimiser.update(-gradient / max(float(jnp.abs(gradient).max()), 1e-300), state, raw)
         raw = jnp.clip(optax.apply_updates(raw, updates), 0.0, 1.0)
     _, raw, sharpness = best if math.isfinite(best[0]) else (0.0, raw, SHARPEST)
-    density = np.asarray(projected(jnp.asarray(matrix) @ raw, sharpness)).reshape(canvas.tiles.shape)
-    try:
-        made = canvas.made(density > 0.5)
-    except DeviceError as error:
-        raise InputError(
-            f"the form with the largest {objective} is no device: {error.faults[0]}; choose an objective that needs "
-            "the metal, such as one over another"
-        ) from None
-    task = Task(objective, (), {}, None, progress, shards)
-    start, end = (checked(each, task, cells, min(order + 1, 3)) for each in (device, made))
-    return Form(made, device, objective, canvas, density, tuple(history), start, end)
+    return np.asarray(projected(matrix @ raw, sharpness)).reshape(canvas.tiles.shape), tuple(history)

@@ -1,0 +1,128 @@
+"""Objectives of a design: signals, ratios of them, a temperature, a current density, or a standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from thermospin.base.errors import InputError
+from thermospin.base.names import SignalName, nearest
+from thermospin.data.rows import Row
+from thermospin.device.device import Device
+from thermospin.quantities import QUANTITIES, key_of, response_unit
+
+#: Quantities besides signals: the temperature rise of the hottest point, second harmonic [K/A^2]; the largest root mean
+#: square of the current density in a block between neighbouring faces, per current [1/m^2]; and the standard error of a
+#: parameter, pairs such as ("std", "Py.S_s").
+HOTTEST, DENSEST, STD = "hottest", "densest", "std"
+
+Pair = tuple[str, str]
+_SIGNAL = re.compile(rf"\s*\|?\s*(?:(std)\s+([\w.:]+)|([\w-]+)\s+(R[1-4]\.\w+|{HOTTEST}|{DENSEST}))\s*\|?\s*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """ln|signal|, ln|signal / other| or ln|1 / other|.
+
+    Attributes:
+      signal, other: pairs such as ("thermal", "R2.spin"), ("thermal", "hottest") or ("std", "Py.S_s"); no signal: 1; no
+        other: the signal alone.
+    """
+
+    signal: Pair | None
+    other: Pair | None = None
+
+    @classmethod
+    def parse(cls, text: str, device: Device) -> Objective:
+        """Parse "thermal R2.spin", "thermal R2.spin / thermal R2.baseline", "1 / std Py.S_s" and so on.
+
+        Raises:
+          InputError: it is none of them, or the device has no such experiment.
+        """
+        parts = text.split("/")
+        inverse = len(parts) == 2 and parts[0].strip() == "1"
+        matches = [_SIGNAL.fullmatch(part) for part in parts[inverse:]]
+        if len(parts) > 2 or not all(matches):
+            raise InputError(
+                f'objective: got "{text}", expected a signal such as "thermal R2.spin", one over another such as '
+                f'"thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal {HOTTEST}", or "1 / std Py.S_s"'
+            )
+        pairs = [(match[1] or match[3], match[2] or match[4]) for match in matches if match]
+        for name, signal in pairs:
+            if name == STD:
+                if signal not in device.parameters():
+                    raise InputError(f"objective: got parameter '{signal}'; {nearest(signal, device.parameters())}")
+                continue
+            if name not in device.experiments:
+                raise InputError(f"objective: got experiment '{name}'; {nearest(name, device.experiments)}")
+            if signal not in (HOTTEST, DENSEST):
+                part, known = SignalName.parse(name, signal).part, device.experiments[name].parts
+                if part not in known:
+                    raise InputError(f"objective: got signal '{signal}'; {nearest(part, known)}")
+        first = None if inverse else pairs[0]
+        return cls(first, pairs[1 - inverse] if len(pairs) > 1 - inverse else None)
+
+    @property
+    def wanted(self) -> list[Pair]:
+        """Quantities that it needs."""
+        return [pair for pair in (self.signal, self.other) if pair is not None]
+
+    def evaluate(self, values: np.ndarray, jacobian: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return its value and derivative from those of `wanted`, the first entries of `values`, and their Jacobian."""
+        signs = np.array([1.0] * (self.signal is not None) + [-1.0] * (self.other is not None))
+        values, jacobian = values[: len(signs)], jacobian[: len(signs)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(signs @ np.log(np.abs(values))), signs @ (jacobian / values[:, None])
+
+    def __str__(self) -> str:
+        return " / ".join(["1"] * (self.signal is None) + [f"|{' '.join(pair)}|" for pair in self.wanted])
+
+
+@dataclasses.dataclass(frozen=True)
+class StandardErrorFit:
+    """The fit that a standard error belongs to.
+
+    Attributes:
+      rows: its data, of which the standard deviations count.
+      free: its parameters.
+    """
+
+    rows: tuple[Row, ...]
+    free: tuple[str, ...]
+
+    def std(self, jacobian: np.ndarray, name: str) -> float:
+        """Return the standard error of a parameter, (J' C^-1 J)^-1/2, J the derivatives of the data."""
+        scale = np.abs(jacobian).max(axis=0)
+        weighted = jacobian / scale / np.array([row.std for row in self.rows])[:, None]
+        _, upper = np.linalg.qr(weighted)
+        unit = np.zeros(len(self.free))
+        unit[self.free.index(name)] = 1.0
+        return float(np.linalg.norm(np.linalg.solve(upper.T, unit)) / scale[self.free.index(name)])
+
+
+def require_fit(fit: StandardErrorFit | None, names: Sequence[str], device: Device) -> None:
+    """Refuse the standard errors of parameters that a fit does not have."""
+    if fit is None or not fit.rows:
+        raise InputError(
+            f"objective: the standard error of {names[0]} needs the data of a fit, of which the stds count"
+        )
+    faults = [
+        f"free: got '{name}'; {nearest(name, device.parameters())}"
+        for name in fit.free
+        if name not in device.parameters()
+    ]
+    faults += [f"free: {name} is not there, its standard error would be 0" for name in names if name not in fit.free]
+    if len(fit.rows) < len(fit.free):
+        faults.append(f"free: {len(fit.free)} parameters and {len(fit.rows)} rows of data, expected no more than these")
+    if faults:
+        raise InputError("\n".join(faults))
+
+
+def unit_of(pair: Pair) -> str:
+    """Return the SI unit of a quantity."""
+    if pair[0] == STD:
+        return QUANTITIES[key_of(pair[1])].unit if "." in pair[1] else ""
+    return {HOTTEST: "K/A^2", DENSEST: "1/m^2"}.get(pair[1]) or response_unit(pair[1][1])
