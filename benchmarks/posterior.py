@@ -23,7 +23,7 @@ from thermospin import inverse
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.device.reader import load
-from thermospin.inference import posterior, uncertainty
+from thermospin.inference import posterior, profiles
 from thermospin.inference.result import FitResult
 from thermospin.model import build
 from thermospin.signals import evaluate
@@ -31,11 +31,11 @@ from thermospin.signals import evaluate
 
 def compare(result: FitResult, draws: posterior.Posterior) -> None:
     """Half-widths of 68 % by each road, in units of the covariance's standard deviation."""
-    profiles = {each.name: each for each in uncertainty.profile(result)}
+    limits = {profile.name: profile for profile in profiles.profile(result)}
     print(f"{'parameter':<14} {'std':>11} {'profile':>15} {'posterior':>15} {'R-hat':>7} {'draws':>6}")
     low, high = draws.interval()
     for k, (name, each) in enumerate(result.parameters.items()):
-        ends = np.array(profiles[name].limits["68 %"]) - each.value
+        ends = np.array(limits[name].limits["68 %"]) - each.value
         drawn = np.array([low[k], high[k]]) - each.value
         text = [f"{a / each.std:+.2f} {b / each.std:+.2f}" for a, b in (ends, drawn)]
         state = f"{draws.r_hat[k]:>7.4f} {draws.effective[k]:>6.0f}"

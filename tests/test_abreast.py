@@ -17,8 +17,8 @@ from thermospin import inverse, solve
 from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device import reader
-from thermospin.inference import posterior, uncertainty
-from thermospin.inference.predictors import Journal
+from thermospin.inference import posterior, profiles
+from thermospin.inference.journal import Journal
 from thermospin.model import Model, build
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate
@@ -165,7 +165,7 @@ def test_starts_profiles_and_emulators_go_side_by_side(
     """
     free, options = ["Fe.P", "zeta"], inverse.FitOptions(grid_errors=False, starts=3)
     one_by_one = inverse.fit(model, rows, free, options)
-    straight = uncertainty.profile(one_by_one)
+    straight = profiles.profile(one_by_one)
     polynomial = posterior.emulate(one_by_one)
 
     monkeypatch.setattr(tasks, "capacity", lambda _: SIZE)
@@ -196,7 +196,7 @@ def test_starts_profiles_and_emulators_go_side_by_side(
         assert sorted(path.read_bytes().splitlines()) == sorted((tmp_path / "journal").read_bytes().splitlines())
         assert again.to_json() == together.to_json()
 
-    for one, other in zip(straight, uncertainty.profile(together), strict=True):
+    for one, other in zip(straight, profiles.profile(together), strict=True):
         assert one.name == other.name
         np.testing.assert_allclose(other.limits["95 %"], one.limits["95 %"], rtol=1e-3)
     beside = posterior.emulate(together)

@@ -21,7 +21,7 @@ from thermospin.designs.predictor import DesignPredictor
 from thermospin.designs.search import Search
 from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
-from thermospin.inference import predictors
+from thermospin.inference import journal as journals
 from thermospin.model import GridOptions, build
 from thermospin.parallel import tasks
 from thermospin.signals import evaluate
@@ -216,9 +216,9 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
     for module in (limits, search):
         monkeypatch.setattr(module, "STRETCH", 1.1)
     labels: list[list[str]] = []
-    keep = predictors.Journal.keep
+    keep = journals.Journal.keep
     monkeypatch.setattr(
-        predictors.Journal,
+        journals.Journal,
         "keep",
         lambda self, predict, label, parts: labels[-1].append(label) or keep(self, predict, label),
     )

@@ -779,7 +779,7 @@ def test_a_slow_preconditioner_is_replaced_and_the_next_one_judged_by_itself(mon
         predict(device.parameters(), ["zeta"])
         made.append(len(solver.refreshed))
     assert made == [0, 0, 0, 1, 1, 1, 1, 2, 2]
-    assert told[0].endswith("building the preconditioner anew, 2.7 iterations a decade where it began with 2.0")
+    assert told[0].endswith("rebuilding the preconditioner, 2.7 iterations a decade where it began with 2.0")
 
 
 def test_an_unphysical_trial_is_no_solution(monkeypatch: pytest.MonkeyPatch) -> None:

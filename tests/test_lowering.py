@@ -299,7 +299,7 @@ def test_a_preconditioner_is_built_anew_once_when_a_parameter_has_moved_by_ten(
     assert watched.told == []
     rates = []
     assert compilations(lambda: rates.extend(watched(**{name: f * wanted}) for f in (1.0, 1.01, 1.02, 0.97))) == 0
-    assert len(watched.told) == 1 and "building the preconditioner anew" in watched.told[0]
+    assert len(watched.told) == 1 and "rebuilding the preconditioner" in watched.told[0]
     assert rates[0] > predictors.AGED * young
     assert max(rates[1:]) < rates[0] / predictors.AGED, rates
     assert watched.evaluations[-1].values == pytest.approx(

@@ -17,7 +17,7 @@ import pytest
 from thermospin.data import lockin
 from thermospin.data.rows import Row
 from thermospin.device.reader import load
-from thermospin.inference import uncertainty
+from thermospin.inference import budget, profiles
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.result import FitResult
@@ -55,7 +55,7 @@ def written(result: FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path
         folder / "fit.html",
         result,
         [dataclasses.replace(device, name="<script>alert(1)</script>")],
-        html.Findings(profile=uncertainty.profile(result), budget=uncertainty.budget(result)),
+        html.Findings(profile=profiles.profile(result), budget=budget.budget(result)),
         sources=[folder / "data.csv", "slachter2010"],
         command="thermospin fit 'a & b'",
         notes=["5 < 6"],

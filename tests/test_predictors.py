@@ -20,7 +20,9 @@ from helpers.devices import VALVE
 from thermospin.data.rows import Row
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Tie
-from thermospin.inference.predictors import RESIDUAL, Joint, Journal, Predict, Predictor, corrected, tied
+from thermospin.inference.combinators import Joint, corrected, tied
+from thermospin.inference.journal import Journal
+from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
 from thermospin.model import Model, Progress, build
 from thermospin.signals import evaluate as signals
 
@@ -184,7 +186,7 @@ KILLED = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import numpy as np
-from thermospin.inference.predictors import Journal
+from thermospin.inference.journal import Journal
 
 path, kills = Path(sys.argv[1]), 0
 
@@ -283,8 +285,8 @@ def valve() -> Model:
 def straight(valve: Model, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     told: list[str] = []
     found = asked(valve, tmp_path_factory.mktemp("straight") / "j.jsonl", told=told.append)
-    assert any("building the preconditioner anew" in text for text in told)
-    assert any("the grid is made anew" in text for text in told)
+    assert any("rebuilding the preconditioner" in text for text in told)
+    assert any("the grid is rebuilt" in text for text in told)
     return found
 
 

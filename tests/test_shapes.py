@@ -13,7 +13,7 @@ from thermospin import inverse
 from thermospin.accuracy.sensitivity import sensitivity
 from thermospin.data.rows import Row
 from thermospin.device import reader
-from thermospin.inference import uncertainty
+from thermospin.inference import suggestions
 from thermospin.model import Model, build
 from thermospin.signals import dimension_slopes, evaluate
 
@@ -202,7 +202,7 @@ def test_a_suggested_device_is_what_a_fit_with_it_gives() -> None:
         ]
 
     result = inverse.fit(model, rows(model, ""), free=free, options=inverse.FitOptions(grid_errors=False))
-    found = {each.what: each for each in uncertainty.suggest_others(result, ["gap"], contacts=True)}
+    found = {each.what: each for each in suggestions.suggest_others(result, ["gap"], contacts=True)}
     moved = model.moved({"gap": 90e-9})
     far = dataclasses.replace(moved, device=dataclasses.replace(moved.device, name="far"))
     stds = np.array([row.std for row in result.rows])
@@ -219,8 +219,8 @@ def test_a_suggested_device_is_what_a_fit_with_it_gives() -> None:
     # Two gaps, and of each experiment's four signals those between the two other pairs of its three contacts.
     assert len(found) == 2 + 2 * 4 * 2
     assert all(each.gain >= 1 for each in found.values())
-    words = uncertainty.Suggestions.of(result, list(found.values())).words()
+    words = suggestions.Suggestions.of(result, list(found.values())).words()
     assert any("a device with gap" in line for line in words)
     for names, text in ((["gpa"], "did you mean 'gap'"), (["width"], "has no range")):
         with pytest.raises(ValueError, match=text):
-            uncertainty.suggest_others(result, names)
+            suggestions.suggest_others(result, names)

@@ -11,7 +11,7 @@ import pytest
 
 from thermospin import inverse
 from thermospin.data.rows import Row
-from thermospin.inference import uncertainty
+from thermospin.inference import budget, profiles, suggestions
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import Misfit, Prior
 from thermospin.inference.parameters import Parameter
@@ -46,7 +46,7 @@ def fitted(rows: Sequence[Row] = ROWS, q: float = 2.0, **options: object) -> Fit
 
 def test_the_profile_of_a_linear_model_is_the_covariance() -> None:
     result = fitted()
-    for each in uncertainty.profile(result):
+    for each in profiles.profile(result):
         own = result.parameters[each.name]
         # tau = (value - best)/std exactly; the fit ends within 1e-4 std of its minimum.
         np.testing.assert_allclose(each.tau, (each.values - own.value) / own.std, atol=1e-3)
@@ -66,12 +66,12 @@ def squares(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.n
 def test_the_profile_of_a_square_has_the_limits_of_the_square() -> None:
     """R = 4 +- 1 and R = a^2: tau = a^2 - 4; a is between sqrt(3) and sqrt(5), and sqrt(2.04) and sqrt(5.96)."""
     result = minimise(LeastSquares(), [squares], [Row("x", "R1.P", 4.0, 1.0)], [Parameter("a.S", 1.0)])
-    (found,) = uncertainty.profile(result)
+    (found,) = profiles.profile(result)
     # Interpolation between steps of 0.7: the fourth-order error of a smooth monotone curve, measured 2e-3.
     assert found.limits["68 %"] == pytest.approx((math.sqrt(3), math.sqrt(5)), rel=5e-3)
     low, high = math.sqrt(4 - 1.959964), math.sqrt(4 + 1.959964)
     assert found.limits["95 %"] == pytest.approx((low, high), rel=5e-3)
-    assert found.straight > uncertainty.STRAIGHT and "no parabola" in found.words()[-1]
+    assert found.straight > profiles.STRAIGHT and "no parabola" in found.words()[-1]
     # A parabola would say 2 +- 0.25, which is not it.
     assert abs(found.limits["68 %"][0] - 1.75) > 0.01
 
@@ -79,7 +79,7 @@ def test_the_profile_of_a_square_has_the_limits_of_the_square() -> None:
 def test_a_limit_beyond_a_bound_is_open() -> None:
     start = Parameter("a.S", 1.0, (0.5, 3.0))
     result = minimise(LeastSquares(), [squares], [Row("x", "R1.P", 1.0, 1.0)], [start])
-    (found,) = uncertainty.profile(result)
+    (found,) = profiles.profile(result)
     assert found.limits["95 %"][0] == -math.inf and "open to" in "".join(found.words())
     assert found.limits["95 %"][1] == pytest.approx(math.sqrt(2.959964), rel=5e-3)
 
@@ -92,14 +92,14 @@ def test_a_lower_minimum_on_the_way_is_told() -> None:
     data = [Row("x", "R1.P", 1.0, 0.6), Row("x", "R1.AP", 1.0, 2.0)]
     wrong = minimise(LeastSquares(), [two], data, [Parameter("a.S", -1.3, (-3.0, 3.0))])
     assert wrong.parameters["a.S"].value < 0
-    (found,) = uncertainty.profile(wrong)
+    (found,) = profiles.profile(wrong)
     assert found.lower is not None and found.lower[1]["a.S"] > 0
     assert any("lower minimum" in line for line in found.words())
 
 
 def test_a_name_that_was_not_fitted_is_refused() -> None:
     with pytest.raises(ValueError, match="'c' was not fitted; expected one of a.S, b.S"):
-        uncertainty.profile(fitted(), ["c"])
+        profiles.profile(fitted(), ["c"])
 
 
 # ------------------------------------------------------------------------------------------- budget
@@ -107,7 +107,7 @@ def test_a_name_that_was_not_fitted_is_refused() -> None:
 
 def test_the_sources_of_a_budget_add_up_and_are_what_refits_show() -> None:
     result = fitted()
-    found = uncertainty.budget(result, {"q.kappa": 0.5})
+    found = budget.budget(result, {"q.kappa": 0.5})
     assert len(found.sources) == 5 and found.fitted == 4
     np.testing.assert_allclose(np.sum(found.variances[:4], axis=0), np.diag(result.covariance), rtol=1e-9)
     # One row moved by its std, and the held number by its own: the squares of how far a refit moves. It is linear.
@@ -129,17 +129,17 @@ def test_a_budget_holds_priors_and_correlated_noise() -> None:
     result = dataclasses.replace(
         fitted(correlation=correlation, priors={"a.S": Prior(1.0, 0.1)}), correlation_of_data=correlation
     )
-    found = uncertainty.budget(result, {"q.kappa": 0.0})
+    found = budget.budget(result, {"q.kappa": 0.0})
     assert found.sources == ("noise of the data", "priors")
     np.testing.assert_allclose(np.sum(found.variances, axis=0), np.diag(result.covariance), rtol=1e-9)
     assert np.all(found.variances[0] > 0) and found.variances[1, 0] > 0
 
 
 def test_a_budget_has_usual_standard_deviations_and_refuses_strangers() -> None:
-    found = uncertainty.budget(fitted())
+    found = budget.budget(fitted())
     assert found.sources[-1] == "q.kappa held at 2 W/(m K) +- 20 %"
     with pytest.raises(ValueError, match="z.kappa was not held fixed"):
-        uncertainty.budget(fitted(), {"z.kappa": 1.0})
+        budget.budget(fitted(), {"z.kappa": 1.0})
 
 
 # ------------------------------------------------------------------------------------------- what next
@@ -147,7 +147,7 @@ def test_a_budget_has_usual_standard_deviations_and_refuses_strangers() -> None:
 
 def test_a_suggestion_is_what_a_fit_with_the_measurement_gives() -> None:
     result = fitted()
-    found = uncertainty.suggest(result)
+    found = suggestions.suggest(result)
     assert len(found) == 8 and found == sorted(found, key=lambda each: -each.gain)
     for each in found:
         assert each.gain > 1
@@ -163,11 +163,11 @@ def test_a_suggestion_is_what_a_fit_with_the_measurement_gives() -> None:
             [model], [*ROWS, more], [Parameter(name, 1.0) for name in NAMES], {"q.kappa": 2.0}  # type: ignore[list-item]
         )  # fmt: skip
         rows = [dataclasses.replace(row, signal=f"R1.{k}") for k, row in enumerate(ROWS)]
-        named = {each.what: each for each in uncertainty.suggest(fitted(rows))}
+        named = {each.what: each for each in suggestions.suggest(fitted(rows))}
         own = named[f"x R1.3 {words}"]
         for name in NAMES:
             assert own.stds[name] == pytest.approx(refit.parameters[name].std, rel=1e-9)
-    assert ranked and "would take the std of" in uncertainty.suggestion_words(result, found)[0]
+    assert ranked and "would take the std of" in suggestions.suggestion_words(result, found)[0]
 
 
 def test_a_measurement_does_not_refine_the_grid() -> None:
@@ -175,9 +175,9 @@ def test_a_measurement_does_not_refine_the_grid() -> None:
     grid = 100 * np.array(STDS)
     wider = [dataclasses.replace(row, std=math.hypot(row.std, bar)) for row, bar in zip(ROWS, grid, strict=True)]
     result = dataclasses.replace(fitted(wider), rows=ROWS, grid_stds=grid)
-    found = uncertainty.suggest(result)
+    found = suggestions.suggest(result)
     assert all(1 <= each.gain < 1.0001 for each in found)
-    assert uncertainty.suggestion_words(result, found) == [
+    assert suggestions.suggestion_words(result, found) == [
         "no signal of these, measured anew, would help by more than 2 %"
     ]
 
@@ -218,7 +218,7 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
         devices.LooseFace(0, 300e-9, 30e-9),
         devices.LooseFace(2, 40e-9, 4e-9),
     ]
-    found = uncertainty.budget(result, {name: 0.0 for name in result.problem.fixed}, moves)
+    found = budget.budget(result, {name: 0.0 for name in result.problem.fixed}, moves)
     sigma = result.parameters["Cu.sigma"].value
     assert sigma == pytest.approx(device.materials["Cu"].sigma, rel=1e-4)
     # sigma = L/(R A): linear in L; 1/(1 - t) and 1/(1 + t) differ by 2 t/(1 - t^2) for t = 0.1.
@@ -232,4 +232,4 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
         (devices.LooseFace(0, 300e-9, 1e-9, "other"), "expected one of bar"),
     ):
         with pytest.raises(ValueError, match=words):
-            uncertainty.budget(result, {}, [wrong])
+            budget.budget(result, {}, [wrong])

@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from thermospin.device.parts import HeatSink as HeatSink
     from thermospin.device.parts import Solid as Solid
     from thermospin.device.reader import load as load
+    from thermospin.inference.budget import budget as budget
     from thermospin.inference.ensembles import run as ensemble
     from thermospin.inference.misfit import Prior as Prior
     from thermospin.inference.posterior import sample as sample
+    from thermospin.inference.profiles import profile as profile
     from thermospin.inference.result import FitResult as FitResult
-    from thermospin.inference.uncertainty import budget as budget
-    from thermospin.inference.uncertainty import profile as profile
     from thermospin.inverse import FitOptions as FitOptions
     from thermospin.inverse import fit as fit
     from thermospin.model import GridOptions as GridOptions
@@ -114,8 +114,8 @@ _HOME = {
     "read_sources": "data.sources",
     "Tie": "device.device",
     "Prior": "inference.misfit",
-    "profile": "inference.uncertainty",
-    "budget": "inference.uncertainty",
+    "profile": "inference.profiles",
+    "budget": "inference.budget",
     "sample": "inference.posterior",
     "ensemble": "inference.ensembles:run",
     "design": "designs.search",

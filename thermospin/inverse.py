@@ -21,11 +21,13 @@ from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Tie, known_parameters
+from thermospin.inference.combinators import Copies, Joint, corrected, tied
 from thermospin.inference.identifiability import Choice, choose
+from thermospin.inference.journal import Journal
 from thermospin.inference.minimisers import FIT_TOLERANCE, MINIMISERS, check_rows, minimise
 from thermospin.inference.misfit import Misfit, Prior
 from thermospin.inference.parameters import Parameter
-from thermospin.inference.predictors import RESIDUAL, Copies, Joint, Journal, Predict, Predictor, corrected, tied
+from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
 from thermospin.inference.result import FitResult
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks

@@ -13,10 +13,12 @@ from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
 from thermospin.device.device import Device, LooseFace
 from thermospin.device.reader import load
-from thermospin.inference import uncertainty
+from thermospin.inference.budget import budget
 from thermospin.inference.posterior import sample
+from thermospin.inference.profiles import profile
 from thermospin.inference.result import FitResult
 from thermospin.inference.rivals import Comparison, rival
+from thermospin.inference.suggestions import Suggestions, suggest_others
 from thermospin.inverse import FitOptions, fit
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import html
@@ -220,17 +222,17 @@ def _models(
 
 def _findings(result: FitResult, extras: Extras, progress: Progress | None) -> Findings:
     """Find what is asked for besides the fit, rivals apart."""
-    fixed = all(math.isfinite(each.std) for each in result.parameters.values())
-    profile = tuple(uncertainty.profile(result, progress=progress)) if extras.profile else ()
+    fixed = all(math.isfinite(parameter.std) for parameter in result.parameters.values())
+    profiles = tuple(profile(result, progress=progress)) if extras.profile else ()
     posterior = sample(result, extras.posterior, progress=progress) if extras.posterior else None
-    budget = suggestions = None
+    shares = suggestions = None
     if fixed and (extras.budget or extras.dimensions):
-        budget = uncertainty.budget(result, dimensions=extras.dimensions, progress=progress)
+        shares = budget(result, dimensions=extras.dimensions, progress=progress)
     if extras.suggest:
         names = [name for name in extras.suggest if name != CONTACTS]
-        tried = uncertainty.suggest_others(result, names, len(names) < len(extras.suggest), progress)
-        suggestions = uncertainty.Suggestions.of(result, tried)
-    return Findings(profile, posterior, budget, suggestions)
+        tried = suggest_others(result, names, len(names) < len(extras.suggest), progress)
+        suggestions = Suggestions.of(result, tried)
+    return Findings(profiles, posterior, shares, suggestions)
 
 
 def rival_devices(texts: Sequence[str], devices: Sequence[Device]) -> dict[str, list[Device]]:

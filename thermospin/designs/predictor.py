@@ -80,7 +80,7 @@ class DesignPredictor:
                 return values, jacobian
             for place, (name, signal) in enumerate(self._wanted):
                 if signal == HOTTEST:
-                    model, ladder = self._signals.model, self._signals.fields[name][0]
+                    model, ladder = self._signals.model, (self._signals.fields or {})[name][0]
                     values[place], jacobian[place] = hottest(model, name, parameters, ladder, names)
         by_differences = [k for k, (name, signal) in enumerate(self._wanted) if name == STD or signal == DENSEST]
         if by_differences:
@@ -113,7 +113,7 @@ class DesignPredictor:
             if name == STD and self._data is not None and self._fit is not None:
                 out.append(self._fit.std(self._data(parameters, self._fit.free)[1], signal))
             elif signal == DENSEST and self._signals is not None:
-                out.append(densest(self._signals.model, name, parameters, self._signals.fields[name][0]))
+                out.append(densest(self._signals.model, name, parameters, (self._signals.fields or {})[name][0]))
         return np.array(out)
 
 

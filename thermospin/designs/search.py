@@ -40,7 +40,8 @@ from thermospin.designs.checks import DesignCheck, DesignTask, checked
 from thermospin.designs.limits import SLACK, STRETCH, Limits, face_limits, stretch
 from thermospin.designs.objective import DENSEST, STD, Objective, Pair, StandardErrorFit, require_fit, unit_of
 from thermospin.device.device import Device
-from thermospin.inference.predictors import Journal, Predict
+from thermospin.inference.journal import Journal
+from thermospin.inference.predictors import Predict
 from thermospin.model import GridOptions, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import quantity

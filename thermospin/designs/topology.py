@@ -38,7 +38,8 @@ from thermospin.device.device import Device, DeviceError
 from thermospin.device.parts import Solid, plan_of
 from thermospin.geometry import boxes
 from thermospin.geometry.outlines import outline_of
-from thermospin.inference.predictors import Journal, Predict, Predictor
+from thermospin.inference.journal import Journal
+from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import GridOptions, Progress
 from thermospin.quantities import response_unit
 

@@ -22,7 +22,8 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
-from thermospin.inference.predictors import Journal, Predict, Predictor
+from thermospin.inference.journal import Journal
+from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import kind_of

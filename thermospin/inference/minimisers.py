@@ -15,10 +15,11 @@ from scipy.stats import qmc
 
 from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
+from thermospin.inference.combinators import Copies
 from thermospin.inference.identifiability import identifiability, moves
 from thermospin.inference.misfit import Misfit, Objective, Problem, pressed, pulls
 from thermospin.inference.parameters import Parameter
-from thermospin.inference.predictors import Copies, Predict
+from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult, Fitted
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -227,30 +228,30 @@ def minimise(
     Raises:
       ValueError: no rows, no parameters, or no solution at the start.
     """
-    check_rows(rows.rows if isinstance(rows, Misfit) else rows, [each.name for each in free], rescaled)
+    check_rows(rows.rows if isinstance(rows, Misfit) else rows, [parameter.name for parameter in free], rescaled)
     misfit = rows if isinstance(rows, Misfit) else Misfit(rows)
-    x = first = np.array([each.internal(each.start) for each in free])
-    bounds = np.array([[each.internal(each.lower), each.internal(each.upper)] for each in free]).T
+    bounds = np.array([[parameter.internal(end) for end in (parameter.lower, parameter.upper)] for parameter in free]).T
     evaluations = 0
+
+    def count(number: int, chi2: float, values: Mapping[str, float]) -> None:
+        nonlocal evaluations
+        evaluations += 1
+        if progress is not None:
+            numbers = ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
+            result = f"chi2 = {chi2:.4g}" if math.isfinite(chi2) else "no solution"
+            progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {result} at {numbers}")
+
+    x = first = np.array([parameter.internal(parameter.start) for parameter in free])
+    start = dict(fixed or {}) | {parameter.name: parameter.start for parameter in free}
+    before: np.ndarray | None = None
     minima: list[tuple[float, dict[str, float]]] = []
-    start = dict(fixed or {}) | {each.name: each.start for each in free}
-    before = None
     for number, predict in enumerate(stages, 1):
         last = number == len(stages)
         if last and number > 1:
             before = np.asarray(predict(start, ())[0], float)
-
-        def count(chi2: float, values: Mapping[str, float], number: int = number) -> None:
-            nonlocal evaluations
-            evaluations += 1
-            if progress is not None:
-                numbers = ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
-                found = f"chi2 = {chi2:.4g}" if math.isfinite(chi2) else "no solution"
-                progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {found} at {numbers}")
-
-        objective = Objective(predict, misfit, free, fixed or {}, count)
+        objective = Objective(predict, misfit, free, fixed or {}, functools.partial(count, number))
         if number > 1 and not np.all(np.isfinite(objective.residuals(x))):
-            x = first  # the cheaper model led astray
+            x = first  # the low-order model led astray
         if not np.all(np.isfinite(objective.residuals(x))):
             where = ", ".join(f"{k} = {quantity(k, v)}" for k, v in objective.values_at(x).items())
             raise InputError(f"the model has no solution at the start of stage {number}: {where}; start elsewhere")
@@ -260,72 +261,106 @@ def minimise(
         if number == 1 and starts > 1:
             minima, x = _lowest(minimiser, objective, scattered(free, starts), bounds, copies)
         x, converged, message = minimiser.minimise(objective, x, bounds, wanted)
-    objective.evaluate(x)
     assert before is not None
-    values = objective.values_at(x)
-    chi2 = float(np.sum(objective.residuals(x) ** 2))
-    gain = objective.gain(x, bounds)
+    end = _End(objective, x, bounds, before, converged, message, evaluations, tuple(minima))
+    return _result(minimiser, end, rescaled)
+
+
+class _End(NamedTuple):
+    """The end of a minimisation.
+
+    Attributes:
+      objective: of the last stage.
+      x: internal coordinates.
+      bounds: of the coordinates (2, n).
+      before: model values at the start.
+      converged, message: of the minimiser.
+      evaluations: in all.
+      minima: of many starts.
+    """
+
+    objective: Objective
+    x: np.ndarray
+    bounds: np.ndarray
+    before: np.ndarray
+    converged: bool
+    message: str
+    evaluations: int
+    minima: tuple[tuple[float, dict[str, float]], ...]
+
+
+def _result(minimiser: Minimiser, end: _End, rescaled: bool) -> FitResult:
+    """Return parameters, their covariance and all statistics."""
+    objective, converged, message = end.objective, end.converged, end.message
+    objective.evaluate(end.x)
+    misfit, free, values = objective.misfit, objective.free, objective.values_at(end.x)
+    chi2 = float(np.sum(objective.residuals(end.x) ** 2))
+    gain = objective.gain(end.x, end.bounds)
     spare = len(misfit.rows) + len(misfit.priors) - len(free)
     if converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(spare, 1)):
         # Steps get short at the edge of where the model has a solution, which an optimiser takes for a minimum.
         converged, message = False, f"stopped short of a minimum, a step promises to lower chi2 by {gain:.2g}"
-    found = identifiability(objective.sensitivity, misfit, values, objective.values)
-    covariance = found.covariance() * (chi2 / spare if rescaled else 1.0)
-    stds = np.sqrt(np.diag(covariance))
+    known = identifiability(objective.sensitivity, misfit, values, objective.values)
+    covariance = known.covariance() * (chi2 / spare if rescaled else 1.0)
     parameters = {
-        each.name: Fitted(
-            values[each.name], float(std), each.unit, each.start, each.lower, each.upper, each.pinned(values[each.name])
+        parameter.name: Fitted(
+            values[parameter.name],
+            float(std),
+            parameter.unit,
+            parameter.start,
+            parameter.lower,
+            parameter.upper,
+            parameter.pinned(values[parameter.name]),
         )
-        for each, std in zip(free, stds, strict=True)
+        for parameter, std in zip(free, np.sqrt(np.diag(covariance)), strict=True)
     }
     return FitResult(
         parameters=parameters,
         covariance=covariance,
         rescaled=rescaled,
         rows=misfit.rows,
-        before=before,
+        before=end.before,
         after=objective.values,
         pulls=pulls(objective.values, misfit.rows),
         chi2=chi2,
-        evaluations=evaluations,
+        evaluations=end.evaluations,
         converged=converged and math.isfinite(chi2),
         message=message,
         method=minimiser.name,
-        identifiability=found,
+        identifiability=known,
         sensitivity=objective.sensitivity,
-        problem=Problem(stages[-1], misfit, tuple(free), dict(fixed or {})),
+        problem=Problem(objective.predict, misfit, objective.free, objective.fixed),
         moves=moves(objective.sensitivity, misfit, values, objective.values),
         priors={name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values},
-        minima=tuple(minima),
+        minima=end.minima,
     )
 
 
 def _lowest(
     minimiser: Minimiser, objective: Objective, starts: Sequence[np.ndarray], bounds: np.ndarray, copies: Copies | None
 ) -> tuple[list[tuple[float, dict[str, float]]], np.ndarray]:
-    """The minima from many starts, the lowest first, each once, and the coordinates of the lowest."""
+    """Return the distinct minima from many starts, the lowest first, and the coordinates of the lowest."""
     size = 1 if copies is None else copies.size
 
     def end(number: int, solver: Solver | None) -> tuple[float, np.ndarray] | None:
-        x, own = starts[number], objective
+        x, copied = starts[number], objective
         if copies is not None and size > 1:
-            own = objective.of(copies.of(f"start {number + 1}", solver))
-        if not np.all(np.isfinite(own.residuals(x))):
+            copied = objective.with_predict(copies.of(f"start {number + 1}", solver))
+        if not np.all(np.isfinite(copied.residuals(x))):
             return None
-        x, converged, _ = minimiser.minimise(own, x, bounds, COARSE_TOLERANCE)
-        return (float(np.sum(own.residuals(x) ** 2)), x) if converged else None
+        x, converged, _ = minimiser.minimise(copied, x, bounds, COARSE_TOLERANCE)
+        return (float(np.sum(copied.residuals(x) ** 2)), x) if converged else None
 
     ends = tasks.run_batched((functools.partial(end, number) for number in range(len(starts))), size)
-    found = [each for each in ends if each is not None]
-    if not found:
+    minima = sorted((minimum for minimum in ends if minimum is not None), key=lambda minimum: minimum[0])
+    if not minima:
         return [], starts[0]
-    found.sort(key=lambda pair: pair[0])
     distinct: list[tuple[float, np.ndarray]] = []
-    for chi2, x in found:
+    for chi2, x in minima:
         # Apart: a tenth in any coordinate, which are logarithms or in units of the start.
         if all(np.max(np.abs(x - other)) > 0.1 for _, other in distinct):
             distinct.append((chi2, x))
-    return [(chi2, objective.values_at(x)) for chi2, x in distinct], found[0][1]
+    return [(chi2, objective.values_at(x)) for chi2, x in distinct], minima[0][1]
 
 
 def check_rows(rows: Sequence[Row], free: Sequence[str], rescaled: bool) -> None:

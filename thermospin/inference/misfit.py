@@ -21,8 +21,9 @@ from scipy import linalg
 
 from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
+from thermospin.inference.combinators import Copies
 from thermospin.inference.parameters import AT_BOUND, Parameter
-from thermospin.inference.predictors import Copies, Predict
+from thermospin.inference.predictors import Predict
 from thermospin.model import Model
 from thermospin.solve import Solver
 
@@ -165,40 +166,40 @@ class Objective:
         fixed: Mapping[str, float],
         notify: Callable[[float, Mapping[str, float]], None],
     ) -> None:
-        self._misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
-        self._predict, self._free, self._fixed, self._notify = predict, free, dict(fixed), notify
+        self.misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+        self.predict, self.free, self.fixed, self._notify = predict, tuple(free), dict(fixed), notify
         self._point: np.ndarray | None = None
 
-    def of(self, predict: Predict) -> Objective:
-        """The same of another model."""
-        return Objective(predict, self._misfit, self._free, self._fixed, self._notify)
+    def with_predict(self, predict: Predict) -> Objective:
+        """Return the objective of another model."""
+        return Objective(predict, self.misfit, self.free, self.fixed, self._notify)
 
     def values_at(self, x: np.ndarray) -> dict[str, float]:
-        """Free parameters at x, in SI units."""
-        return {each.name: each.value(float(xi)) for each, xi in zip(self._free, x, strict=True)}
+        """Return the free parameters at x, in SI units."""
+        return {parameter.name: parameter.value(float(xi)) for parameter, xi in zip(self.free, x, strict=True)}
 
     def evaluate(self, x: np.ndarray) -> None:
-        """Computes `values` (rows,) and `sensitivity` (rows, free), both in SI units, if they are not there already."""
+        """Compute `values` (rows,) and `sensitivity` (rows, free), both in SI units, if they are not there already."""
         if self._point is not None and np.array_equal(x, self._point):
             return
-        names = [each.name for each in self._free]
+        names = [parameter.name for parameter in self.free]
         parameters = self.values_at(x)
-        values, sensitivity = self._predict(self._fixed | parameters, names)
+        values, sensitivity = self.predict(self.fixed | parameters, names)
         self.values, self.sensitivity = np.asarray(values, float), np.asarray(sensitivity, float)
         if not np.all(np.isfinite(self.sensitivity)):
-            self.values = np.full(len(self._misfit.rows), math.nan)
+            self.values = np.full(len(self.misfit.rows), math.nan)
         self._point = np.array(x)
         with np.errstate(over="ignore"):
             chi2 = float(np.sum(self.residuals(x) ** 2))
         if math.isinf(chi2):
             # Beyond what a float holds, which no optimiser can compare: as good as no solution.
-            self.values, chi2 = np.full(len(self._misfit.rows), math.nan), math.nan
+            self.values, chi2 = np.full(len(self.misfit.rows), math.nan), math.nan
         self._notify(chi2, parameters)
 
     def residuals(self, x: np.ndarray) -> np.ndarray:
         """See `Misfit.residuals`."""
         self.evaluate(x)
-        return self._misfit.residuals(self.values, self.values_at(x))
+        return self.misfit.residuals(self.values, self.values_at(x))
 
     def gain(self, x: np.ndarray, bounds: np.ndarray) -> float:
         """Predict what a Gauss-Newton step lowers chi2 by: the square of the residuals' part within the range of J.
@@ -214,8 +215,8 @@ class Objective:
     def jacobian(self, x: np.ndarray) -> np.ndarray:
         """d residuals/d x (residuals, free)."""
         self.evaluate(x)
-        slopes = np.array([each.slope(float(xi)) for each, xi in zip(self._free, x, strict=True)])
-        return self._misfit.jacobian(self.values, self.sensitivity, [each.name for each in self._free]) * slopes
+        slopes = np.array([each.slope(float(xi)) for each, xi in zip(self.free, x, strict=True)])
+        return self.misfit.jacobian(self.values, self.sensitivity, [parameter.name for parameter in self.free]) * slopes
 
 
 def pressed(x: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:

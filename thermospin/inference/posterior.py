@@ -26,8 +26,8 @@ from scipy.stats import chi2, qmc
 from thermospin.base.errors import InputError
 from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.nuts import draw, require_numpyro
+from thermospin.inference.profiles import in_coordinates
 from thermospin.inference.result import FitResult
-from thermospin.inference.uncertainty import in_coordinates
 from thermospin.model import Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import quantity

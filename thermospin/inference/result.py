@@ -72,7 +72,7 @@ class FitResult:
       method: "least_squares" or "adam".
       identifiability: what the data fix, at the end.
       left_out: candidates of `choose` that were not fitted, and why.
-      problem: what was minimised (`inverse.Problem`), for `uncertainty` and `posterior`.
+      problem: what was minimised (`inverse.Problem`), for profiles, budgets and posteriors.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
 

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from thermospin.data.rows import Row
+    from thermospin.inference.budget import Budget
     from thermospin.inference.posterior import Posterior
+    from thermospin.inference.profiles import Profile
     from thermospin.inference.result import FitResult
-    from thermospin.inference.uncertainty import Budget, Profile
 
 _MAIN, _OTHER = DOWN, UP
 #: Told apart by every kind of colour vision (Okabe and Ito), then greys.

@@ -23,8 +23,8 @@ from thermospin.base.files import atomic_file
 from thermospin.base.text import percent
 from thermospin.base.units import readable, readable_unit
 from thermospin.inference import result as report
-from thermospin.inference import uncertainty
 from thermospin.inference.result import FitResult
+from thermospin.inference.suggestions import Suggestions
 from thermospin.quantities import quantity, response_unit, shown
 from thermospin.report import fit_figures
 from thermospin.report.device_figures import device_picture
@@ -33,9 +33,10 @@ from thermospin.report.sweep_figures import sweeps_picture
 if TYPE_CHECKING:
     from thermospin.data.lockin import Measured
     from thermospin.device.device import Device
+    from thermospin.inference.budget import Budget
     from thermospin.inference.posterior import Posterior
+    from thermospin.inference.profiles import Profile
     from thermospin.inference.rivals import Comparison
-    from thermospin.inference.uncertainty import Budget, Profile, Suggestions
 
 #: Pulls beyond this are named.
 LARGE_PULL = 2.0
@@ -110,7 +111,7 @@ def write(
         *_posterior(result, findings.posterior),
         *_budget(findings.budget),
         *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
-        _next(uncertainty.Suggestions.of(result, most=3) if suggestions is None else suggestions),
+        _next(Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),
         *(_device(each) for each in devices),
         _provenance(result, sources, command, grids, notes),

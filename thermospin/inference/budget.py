@@ -1,0 +1,165 @@
+"""Error budgets: the sources of the variance of fitted parameters.
+
+Linear theory: an error e of the data moves the parameters by M e with M = (J' C^-1 J)^-1 J' C^-1, an error dq of a
+number that was held fixed by -M (dR/dq) dq.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thermospin.base.errors import InputError
+from thermospin.base.text import columns, percent
+from thermospin.device.device import OF, LooseFace, stretched
+from thermospin.inference.misfit import Problem
+from thermospin.inference.result import FitResult
+from thermospin.model import Progress
+from thermospin.quantities import QUANTITIES, key_of, quantity
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Variance of each fitted parameter by source.
+
+    Attributes:
+      names: of the fitted parameters.
+      sources: such as "noise of thermal R2.spin", "grid", "Au.kappa +- 20 %".
+      variances: (sources, names), SI units squared.
+      fitted: index of the first source that the standard deviations of the fit do not contain.
+      asked: index of the first dimension.
+    """
+
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    variances: np.ndarray
+    fitted: int
+    asked: int
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Part of the whole variance of each parameter (sources, names) [1]."""
+        return self.variances / np.sum(self.variances, axis=0)
+
+    @property
+    def stds(self) -> np.ndarray:
+        """Standard deviations with all sources (names,), SI units."""
+        return np.sqrt(np.sum(self.variances, axis=0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain numbers, lists and dictionaries."""
+        return {
+            "stds": dict(zip(self.names, map(float, self.stds), strict=True)),
+            "shares": {
+                source: dict(zip(self.names, map(float, line), strict=True))
+                for source, line in zip(self.sources, self.shares, strict=True)
+            },
+        }
+
+    def words(self, smallest: float = 0.01) -> list[str]:
+        """Return a table of dimensions and of sources with at least a smallest share, the largest first."""
+        largest = np.max(self.shares, axis=1)
+        order = [i for i in np.argsort(-largest) if largest[i] >= smallest or i >= self.asked]
+        lines = [["share of the variance", *self.names]]
+        lines += [[self.sources[i], *(percent(float(share)) for share in self.shares[i])] for i in order]
+        lines.append(
+            ["std with all of it", *(quantity(n, float(s)) for n, s in zip(self.names, self.stds, strict=True))]
+        )
+        return columns(lines, "l" + "r" * len(self.names))
+
+
+def budget(
+    result: FitResult,
+    stds: Mapping[str, float] | None = None,
+    dimensions: Sequence[LooseFace] = (),
+    *,
+    progress: Progress | None = None,
+) -> Budget:
+    """Split the variance of fitted parameters by source: noise of each signal, grid, priors, numbers held fixed.
+
+    Args:
+      result: of a fit.
+      stds: of numbers that were held fixed, SI units, in place of `Quantity.usual_std` and of the stds of the device's
+        dimensions; 0 leaves one out.
+      dimensions: faces that are not known exactly; each costs two evaluations, the grid lines moving along.
+      progress: callback for messages.
+    Raises:
+      InputError: a name that was not held fixed, or data that leave a parameter open.
+    """
+    problem: Problem = result.problem
+    given = dict(stds or {})
+    unknown = [name for name in given if name not in problem.fixed]
+    if unknown:
+        raise InputError(f"budget: {', '.join(unknown)} was not held fixed in this fit")
+    if not np.all(np.isfinite(result.covariance)):
+        raise InputError("budget: the data leave a parameter open, whose variance has no sources")
+    usual = {name: QUANTITIES[key_of(name)].usual_std * abs(value) for name, value in problem.fixed.items()} | {
+        name: std for name, std in _lengths(problem).items() if name in problem.fixed
+    }
+    fixed = {name: given.get(name, std) for name, std in usual.items()}
+    fixed = {name: std for name, std in fixed.items() if std > 0}
+    if progress is not None:
+        progress(f"derivatives by {len(fixed)} numbers that were held fixed")
+    values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
+    slopes = problem.predict(values, list(fixed))[1] if fixed else np.zeros((len(result.rows), 0))
+    assert result.moves is not None
+    sources, lines = [], []
+    noise = np.array([row.std for row in result.rows])
+    if result.correlation_of_data is None:
+        sources += [f"noise of {row.label} {row.signal}" for row in result.rows]
+        lines += list((result.moves * noise).T ** 2)
+    else:
+        # Common noise of correlated data belongs to none of them.
+        scaled = result.moves * noise
+        sources.append("noise of the data")
+        lines.append(np.einsum("pi,ij,pj->p", scaled, result.correlation_of_data, scaled))
+    if result.grid_stds is not None:
+        sources.append("grid")
+        lines.append(result.moves**2 @ result.grid_stds**2)
+    whole = np.diag(result.identifiability.covariance())
+    if result.priors:
+        sources.append("priors")
+        lines.append(np.maximum(whole - np.sum(lines, axis=0), 0.0))
+    inside = len(sources)
+    for k, (name, std) in enumerate(fixed.items()):
+        value = problem.fixed[name]
+        margin = quantity(name, std) if key_of(name) == "length" else percent(std / abs(value))
+        sources.append(f"{name} held at {quantity(name, value)} +- {margin}")
+        lines.append((result.moves @ slopes[:, k] * std) ** 2)
+    for face in dimensions:
+        low, high = (_moved(problem, face, sign, values, progress) for sign in (-1, 1))
+        of = f"{face.device}: " if face.device else ""
+        sources.append(f"{of}{'xyz'[face.axis]} = {1e9 * face.at:g} nm +- {1e9 * face.std:g} nm")
+        lines.append((result.moves @ (high - low) / 2) ** 2)
+    return Budget(result.names, tuple(sources), np.array(lines), inside, inside + len(fixed))
+
+
+def _lengths(problem: Problem) -> dict[str, float]:
+    """Return standard deviations of dimensions that have one, by each name that they may have."""
+    out: dict[str, float] = {}
+    for model in problem.models:
+        for name, dimension in model.device.dimensions.items():
+            if dimension.std is not None:
+                out |= {name: dimension.std, f"{model.device.name}{OF}{name}": dimension.std}
+    return out
+
+
+def _moved(
+    problem: Problem, face: LooseFace, sign: int, values: Mapping[str, float], progress: Progress | None
+) -> np.ndarray:
+    """Return the signals with a face moved by its standard deviation, on grid lines that move along."""
+    models = list(problem.models)
+    names = [model.device.name for model in models]
+    if problem.of is None or (face.device not in names and (face.device or len(models) != 1)):
+        raise InputError(f"budget: got a dimension of device '{face.device}', expected one of {', '.join(names)}")
+    place = names.index(face.device) if face.device else 0
+    by = sign * face.std
+    device, below = stretched(models[place].device, face.axis, face.at, by)
+    if progress is not None:
+        progress(f"{'xyz'[face.axis]} = {1e9 * face.at:g} nm moved by {1e9 * by:+g} nm")
+    model = models[place]
+    models[place] = model.with_grid(model.grid.stretched(face.axis, below, face.at, by), device)
+    return problem.of(models)(values, ())[0]

@@ -1,0 +1,125 @@
+"""Predictors made of others: several devices, parameters that follow others, corrected low orders, and copies."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thermospin import solve
+from thermospin.device.device import OF, Tie
+from thermospin.inference.predictors import Predict, Predictor
+from thermospin.model import Model
+from thermospin.parallel import tasks
+
+#: A low-order model is corrected by a factor, where it is off by less than this factor.
+SIMILAR = 2.0
+
+
+def corrected(low_order: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
+    """Return a low-order model rescaled to agree with the high-order model at the start, where they are similar.
+
+    The high-order model then begins close to its own minimum, as in space mapping.
+    Source: Bandler et al., IEEE Trans. Microw. Theory Tech. 42, 2536 (1994).
+    """
+    ratio = np.divide(high, low, out=np.ones_like(high), where=low != 0)
+    ratio = np.where((ratio > 1 / SIMILAR) & (ratio < SIMILAR), ratio, 1.0)
+
+    def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        values, jacobian = low_order(parameters, names)
+        return ratio * values, ratio[:, None] * jacobian
+
+    return predict
+
+
+def tied(predict: Predict, ties: Sequence[Tie]) -> Predict:
+    """Return a model with parameters that follow others; d/d source includes those that follow it."""
+    if not ties:
+        return predict
+
+    def followed(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        parameters = dict(parameters) | {tie.name: tie.factor * parameters[tie.source] for tie in ties}
+        along = [tie for tie in ties if tie.source in names]
+        values, jacobian = predict(parameters, [*names, *(tie.name for tie in along)])
+        total = np.array(jacobian[:, : len(names)])
+        for k, tie in enumerate(along, len(names)):
+            total[:, list(names).index(tie.source)] += tie.factor * jacobian[:, k]
+        return values, total
+
+    return followed
+
+
+class Joint:
+    """Several devices in one: rows of all of them, one parameter for those that share its name.
+
+    A parameter "wide:zeta" belongs to the device "wide" and takes precedence over "zeta".
+
+    Args:
+      parts: for each device its name, its values, the places of its rows in the whole, and its model.
+      rows: number of rows in all.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Mapping[str, float], np.ndarray, Predict]], rows: int) -> None:
+        self._parts, self._rows = tuple(parts), rows
+
+    def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and Jacobian; all NaN where one of the devices has no solution."""
+        values, jacobian = np.full(self._rows, math.nan), np.zeros((self._rows, len(names)))
+        for device, numbers, places, predict in self._parts:
+            key = {name: f"{device}{OF}{name}" for name in numbers}
+            known = {name: parameters.get(key[name], parameters.get(name, value)) for name, value in numbers.items()}
+            # The name by which each number of this device is asked for: with the device's name first.
+            asked = {name: full for name in numbers for full in (key[name], name) if full in names}
+            asked = {name: key[name] if key[name] in parameters else full for name, full in asked.items()}
+            asked = {name: full for name, full in asked.items() if full in names}
+            values[places], slopes = predict(known, list(asked))
+            for column, full in enumerate(asked.values()):
+                jacobian[places, list(names).index(full)] = slopes[:, column]
+        if not np.all(np.isfinite(values)):
+            return np.full(self._rows, math.nan), np.full(jacobian.shape, math.nan)
+        return values, jacobian
+
+    @property
+    def fields(self) -> Any:
+        """None: fields belong to one device."""
+        return None
+
+    @property
+    def parts(self) -> tuple[Predictor, ...]:
+        """Those of the devices."""
+        return tuple(part for _, _, _, part in self._parts if isinstance(part, Predictor))
+
+
+#: Makes a predictor of models: (models, name in journals, solver).
+CopyOf = Callable[[Sequence[Model], str, solve.Solver | None], Predict]
+
+
+class Copies:
+    """Copies of a predictor for tasks that run concurrently, see `parallel.tasks`.
+
+    Each copy has separate fields and a separate preconditioner, so that its answers do not depend on the others.
+
+    Args:
+      models: of the devices; accelerators that share a solve are distributed among tasks.
+      predict: makes a copy.
+      most: largest number of tasks.
+    """
+
+    def __init__(self, models: Sequence[Model], predict: CopyOf, most: int) -> None:
+        self._given, self._predict, self._most = tuple(models), predict, most
+
+    @functools.cached_property
+    def _models(self) -> tuple[Model, ...]:
+        return tuple(tasks.split_for(model, self._most) for model in self._given)
+
+    @functools.cached_property
+    def size(self) -> int:
+        """Number of copies that run concurrently; 1 if more gain nothing."""
+        return min(self._most, *(tasks.capacity(model) for model in self._models))
+
+    def of(self, name: str, solver: solve.Solver | None) -> Predict:
+        """Return a copy whose solves `solver` answers; one that is asked more than once needs a name in journals."""
+        return self._predict(self._models, name, solver)

@@ -1,0 +1,229 @@
+"""Answers of predictors on disk, so that interrupted work resumes where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from thermospin.base.errors import FileError, InputError
+from thermospin.base.files import read_arrays, write_arrays
+from thermospin.inference.predictors import Predict, Predictor
+
+
+class Journal:
+    """Answers of a model on disk, one line of JSON each: the same question is answered from there.
+
+    A fit asks the same questions in the same order when it is run again, so that one that was stopped, at whatever
+    moment, resumes with the first question that it had no answer to. Lines are only ever added, each with a checksum;
+    one that was not written to its end is dropped, and nothing before it is touched.
+
+    Args:
+      path: of the file; made if it does not exist.
+      problem: text that identifies device, grid, data and program; a journal of another problem is refused.
+    Raises:
+      InputError: the file is no journal, or that of another problem, or a line of it is damaged.
+      OSError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._known: dict[str, Any] = {}
+        self._problem = _digest(problem)
+        first = {"thermospin journal": self._problem}
+        try:
+            lines = path.read_bytes().split(b"\n") if path.exists() else []
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+        whole, torn = lines[:-1], lines[-1:] and lines[-1]
+        entries = [_entry(line) for line in whole]
+        begun = torn and not entries and json.dumps(first).encode().startswith(torn)
+        if entries and entries[0] != first or (torn and not entries and not begun):
+            other = bool(entries) and isinstance(entries[0], dict) and list(entries[0]) == list(first)
+            got = "that of another device, grid, data or version" if other else "a file of another kind"
+            raise InputError(f"{path}: got {got}, expected the journal of this fit; give another file, or remove it")
+        for number, entry in enumerate(entries[1:], 2):
+            sound = isinstance(entry, dict) and {"key", "values", "jacobian", "sum"} <= set(entry)
+            if not sound or entry["sum"] != _checksum(entry):
+                raise InputError(
+                    f"{path}, line {number}: is damaged; take that line out to lose one evaluation, or the file to "
+                    "begin anew"
+                )
+            self._known[entry["key"]] = entry
+        if torn and _first_process():
+            with _named(path):
+                os.truncate(path, sum(len(line) + 1 for line in whole))
+        if not entries:
+            self._append(first)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def keep(self, predict: Predict, label: str, parts: Sequence[Predictor] = ()) -> Predict:
+        """Return the same model, whose answers are kept; `label` distinguishes models.
+
+        The state of its `parts` is kept, too, in a folder next to the journal: a run that resumes then has every bit of
+        one that was not stopped. Without that folder it starts from other fields, and its answers are right to the
+        solver's tolerance.
+        """
+        place = self._path.with_name(f"{self._path.name}.fields") / f"{_digest(label)[:16]}.npz"
+        state = StateFile(place, self._problem, parts)
+        fresh = bool(parts)
+
+        def remembered(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal fresh
+            known = self.answer(label, parameters, names)
+            if known is None and fresh:
+                fresh = False
+                # A run that was stopped between writing the two files has the last answer in the state alone.
+                left = state.restore({*self._known, _key(label, parameters, names)})
+                if left is not None and left["key"] not in self._known:
+                    known = self._add(left)
+            if known is not None:
+                return known
+            entry = _entry_of(label, parameters, names, predict(parameters, names))
+            if parts:
+                state.keep(entry)
+            return self._add(entry)
+
+        return remembered
+
+    def answer(
+        self, label: str, parameters: Mapping[str, float], names: Sequence[str] = ()
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return values and Jacobian, if they are known."""
+        known = self._known.get(_key(label, parameters, names))
+        return None if known is None else _arrays(known)
+
+    def add(
+        self,
+        label: str,
+        parameters: Mapping[str, float],
+        names: Sequence[str],
+        answer: tuple[np.ndarray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Write an answer down; return it as it will be read again."""
+        return self._add(_entry_of(label, parameters, names, answer))
+
+    def _add(self, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        self._append(entry | {"sum": _checksum(entry)})
+        self._known[entry["key"]] = entry
+        return _arrays(entry)
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        if not _first_process():
+            return
+        line = (json.dumps(entry) + "\n").encode()
+        with self._lock, _named(self._path), self._path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                # Earlier lines stay as they are.
+                os.truncate(self._path, end)
+                raise
+
+
+class StateFile:
+    """The states of predictors, in a file that is replaced as a whole after every answer.
+
+    Args:
+      path: of the file; its folder is made when it is needed.
+      problem: text that identifies the problem of the answers.
+      parts: the predictors.
+    """
+
+    def __init__(self, path: Path, problem: str, parts: Sequence[Predictor]) -> None:
+        self._path, self._problem, self._parts = path, problem, tuple(parts)
+
+    def keep(self, entry: Mapping[str, Any]) -> None:
+        """Write the states after this answer, and the answer."""
+        if not _first_process():
+            return
+        states = [part.state() for part in self._parts]
+        sizes = [(numbers, len(vectors)) for numbers, vectors in states]
+        head = {"problem": self._problem, "entry": entry, "states": sizes}
+        with _named(self._path):
+            self._path.parent.mkdir(exist_ok=True)
+            write_arrays(self._path, head, [vector for _, vectors in states for vector in vectors])
+
+    def restore(self, after: Collection[str]) -> dict[str, Any] | None:
+        """Give the predictors their states; return the answer after which they were written.
+
+        None unless the state file is intact, belongs to this problem, and follows one of these questions: a stale state
+        may outlive its journal.
+        """
+        try:
+            for left in self._path.parent.glob(f".{self._path.name}.*.part"):  # of a run that was killed
+                left.unlink()
+            head, arrays = read_arrays(self._path)
+        except (OSError, ValueError):
+            return None
+        vectors = iter(arrays)
+        if head["problem"] != self._problem or head["entry"]["key"] not in after:
+            return None
+        for part, (numbers, count) in zip(self._parts, head["states"], strict=True):
+            part.restore(numbers, list(itertools.islice(vectors, count)))
+        return head["entry"]
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in errors of writing it, and say that it can be resumed."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or getattr(error.__cause__, "strerror", None) or error
+        raise FileError(f"{path}: cannot be written: {why}; what it has is kept, run again to go on") from None
+
+
+def _first_process() -> bool:
+    """Return True if this process writes: all that solve together come to the same answers."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _key(label: str, parameters: Mapping[str, float], names: Sequence[str]) -> str:
+    return _digest(json.dumps([label, sorted(parameters.items()), list(names)]))
+
+
+def _entry_of(
+    label: str,
+    parameters: Mapping[str, float],
+    names: Sequence[str],
+    answer: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Any]:
+    values, jacobian = (np.asarray(part).tolist() for part in answer)
+    return {"key": _key(label, parameters, names), "values": values, "jacobian": jacobian}
+
+
+def _arrays(entry: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    values, jacobian = (np.array(entry[name], float) for name in ("values", "jacobian"))
+    return values, jacobian.reshape(len(values), jacobian.size // max(len(values), 1))
+
+
+def _checksum(entry: Mapping[str, Any]) -> str:
+    parts = [entry["key"], entry["values"], entry["jacobian"]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _entry(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -1,0 +1,190 @@
+"""Profile likelihoods: confidence limits where the model is not linear.
+
+The profile of a parameter is the least chi2 with that parameter held; its signed square root, tau, is a straight line
+where the model is linear, and then says what the covariance says.
+Source: Bates and Watts, Nonlinear Regression Analysis (1988), chapter 6.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+from scipy.interpolate import PchipInterpolator
+
+from thermospin.base.errors import InputError
+from thermospin.base.text import percent
+from thermospin.inference.misfit import Problem
+from thermospin.inference.result import FitResult
+from thermospin.model import Progress
+from thermospin.parallel import tasks
+from thermospin.quantities import quantity
+from thermospin.solve import Solver
+
+#: tau at the limits of intervals that hold 68.3 and 95 %.
+LIMITS = {"68 %": 1.0, "95 %": 1.959964}
+#: Steps of a profile in standard deviations of the linear theory, and its largest distance.
+STEP, FARTHEST = 0.7, 6.0
+#: Below this departure of tau from a straight line the covariance is trusted.
+STRAIGHT = 0.1
+#: chi2 below that of the fit by more than this is a new minimum.
+LOWER = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """The profile likelihood of one parameter.
+
+    Attributes:
+      name: of the parameter.
+      values: at which it was held, rising, SI units (points,).
+      tau: signed root of the rise of chi2 there (points,).
+      limits: of the intervals `LIMITS`, SI units; infinite, or the bound, where tau does not get there.
+      straight: largest departure of tau from (value - best)/std of the linear theory within two of these, relative.
+      lower: chi2 and parameters of a lower minimum met on the way, else None.
+    """
+
+    name: str
+    values: np.ndarray
+    tau: np.ndarray
+    limits: Mapping[str, tuple[float, float]]
+    straight: float
+    lower: tuple[float, Mapping[str, float]] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain numbers, lists and dictionaries."""
+        return dataclasses.asdict(self) | {"values": self.values.tolist(), "tau": self.tau.tolist()}
+
+    def words(self) -> list[str]:
+        """Return limits, and whether the covariance can be trusted, line by line."""
+        lines = []
+        for part, (low, high) in self.limits.items():
+            ends = [quantity(self.name, end) if math.isfinite(end) else "open" for end in (low, high)]
+            lines.append(f"{self.name}: {ends[0]} to {ends[1]} ({part})")
+        if self.straight > STRAIGHT:
+            lines.append(
+                f"{self.name}: chi2 is no parabola, off by {percent(self.straight)}: use these limits, not std"
+            )
+        if self.lower is not None:
+            chi2, values = self.lower
+            where = ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
+            lines.append(
+                f"{self.name}: the profile came by a lower minimum, chi2 = {chi2:.4g} at {where}: fit again there"
+            )
+        return lines
+
+
+def profile(
+    result: FitResult, names: Sequence[str] | None = None, *, progress: Progress | None = None
+) -> list[Profile]:
+    """Return profile likelihoods of fitted parameters.
+
+    Args:
+      result: of a fit; its standard deviations set the steps.
+      names: parameters; None: all that the data fix.
+      progress: callback for messages.
+    Raises:
+      InputError: a name that was not fitted.
+    """
+    problem: Problem = result.problem
+    names = (
+        [name for name, fitted in result.parameters.items() if math.isfinite(fitted.std)] if names is None else names
+    )
+    for name in names:
+        if name not in result.parameters:
+            raise InputError(f"profile: '{name}' was not fitted; expected one of {', '.join(result.parameters)}")
+
+    def profile_of(name: str, solver: Solver | None) -> Profile:
+        return _profile(problem.copy(solver, f"profile of {name}"), result, name, progress)
+
+    return list(tasks.run_batched((functools.partial(profile_of, name) for name in names), problem.size))
+
+
+def _profile(problem: Problem, result: FitResult, name: str, progress: Progress | None) -> Profile:
+    place = [parameter.name for parameter in problem.free].index(name)
+    objective, bounds = problem.objective(), problem.bounds
+    best = problem.coordinates(result.parameters)
+    covariance = in_coordinates(problem, result.covariance, best)
+    std = math.sqrt(covariance[place, place])
+    others = np.arange(len(best)) != place
+    slope = covariance[others, place] / covariance[place, place]
+    least = float(np.sum(objective.residuals(best) ** 2))
+    points = {0.0: (best[place], 0.0)}
+    lower: tuple[float, Mapping[str, float]] | None = None
+    for sign in (-1.0, 1.0):
+        near, at = best, 0.0
+        while at < FARTHEST:
+            at += STEP
+            held = float(np.clip(best[place] + sign * at * std, *bounds[:, place]))
+            start = np.array(near)
+            start[others] += slope * (held - near[place])
+            start[place] = held
+            end = _held(objective, np.clip(start, *bounds), bounds, place)
+            if end is None:
+                break
+            chi2, near = end
+            if chi2 < least - LOWER and (lower is None or chi2 < lower[0]):
+                lower = chi2, objective.values_at(near)
+            tau = sign * math.sqrt(max(chi2 - least, 0.0))
+            points[sign * at] = held, tau
+            if progress is not None:
+                progress(f"profile of {name}: tau = {tau:+.2f} at {quantity(name, problem.free[place].value(held))}")
+            if abs(tau) > LIMITS["95 %"] or held in bounds[:, place]:
+                break
+    steps = np.array(sorted(points))
+    x, tau = np.array([points[step] for step in steps]).T
+    within = (np.abs(steps) <= 2.1) & (steps != 0)
+    straight = float(np.max(np.abs(tau[within] * std / (x[within] - best[place]) - 1))) if np.any(within) else math.nan
+    value = problem.free[place].value
+    limits = {part: tuple(_crossing(x, tau, side * size, value) for side in (-1, 1)) for part, size in LIMITS.items()}
+    return Profile(name, np.array([value(at) for at in x]), tau, limits, straight, lower)  # type: ignore[arg-type]
+
+
+def _held(objective: Any, x: np.ndarray, bounds: np.ndarray, place: int) -> tuple[float, np.ndarray] | None:
+    """Return the least chi2 with one coordinate held, and its place; None where the model has no solution."""
+    others = np.arange(len(x)) != place
+
+    def whole(free: np.ndarray) -> np.ndarray:
+        point = np.array(x)
+        point[others] = free
+        return point
+
+    if not np.all(np.isfinite(objective.residuals(x))):
+        return None
+    if np.any(others):
+        minimum = optimize.least_squares(
+            lambda free: objective.residuals(whole(free)),
+            x[others],
+            lambda free: objective.jacobian(whole(free))[:, others],
+            bounds=(bounds[0][others], bounds[1][others]),
+            x_scale="jac",
+            ftol=1e-6,
+            xtol=1e-6,
+            max_nfev=20,
+        )
+        x = whole(minimum.x)
+    return float(np.sum(objective.residuals(x) ** 2)), x
+
+
+def _crossing(x: np.ndarray, tau: np.ndarray, target: float, value: Any) -> float:
+    """Return the value at which tau reaches the target; infinite where it does not."""
+    # tau may fall back where a profile is not convex: the first crossing from the middle counts.
+    middle = int(np.argmin(np.abs(tau)))
+    side = np.arange(middle, len(x)) if target > 0 else np.arange(middle, -1, -1)
+    there = np.flatnonzero(np.sign(target) * tau[side] >= abs(target))
+    if len(there) == 0:
+        return math.copysign(math.inf, target)
+    rising = np.maximum.accumulate(np.abs(tau[side][: there[0] + 1]))
+    keep = np.concatenate([[True], np.diff(rising) > 0])
+    return float(value(float(PchipInterpolator(rising[keep], x[side][: there[0] + 1][keep])(abs(target)))))
+
+
+def in_coordinates(problem: Problem, covariance: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return a covariance of SI values as one of internal coordinates."""
+    slopes = np.array([parameter.slope(float(xi)) for parameter, xi in zip(problem.free, x, strict=True)])
+    return covariance / slopes[:, None] / slopes

@@ -1,0 +1,220 @@
+"""Measurements and devices that would fix parameters better.
+
+Linear theory: a new measurement of a signal with derivatives j and standard deviation s makes the covariance
+(C_p^-1 + j j'/s^2)^-1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
+from thermospin.inference.misfit import Problem
+from thermospin.inference.predictors import RESIDUAL
+from thermospin.inference.result import FitResult
+from thermospin.model import Model, Progress
+from thermospin.quantities import quantity
+from thermospin.signals.evaluate import evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A measurement that could be added.
+
+    Attributes:
+      what: a description.
+      std: its standard deviation [V/A^n], NaN where it is several signals.
+      stds: of each parameter with it, SI units.
+      gain: factor by which the best-served parameter's standard deviation falls.
+    """
+
+    what: str
+    std: float
+    stds: Mapping[str, float]
+    gain: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestions:
+    """Measurements that would help, the best first.
+
+    Attributes:
+      found: the measurements.
+      lines: the best few in words.
+    """
+
+    found: tuple[Suggestion, ...]
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(cls, result: FitResult, others: Sequence[Suggestion] = (), most: int = 8) -> Suggestions:
+        """Return those of `suggest` and others, the best few in words."""
+        found = sorted([*suggest(result), *others], key=lambda suggestion: -suggestion.gain)
+        return cls(tuple(found), tuple(suggestion_words(result, found, most)))
+
+    def words(self) -> list[str]:
+        """Return the best few."""
+        return list(self.lines)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return all of them as plain numbers."""
+        return [dataclasses.asdict(one) | {"std": one.std if math.isfinite(one.std) else None} for one in self.found]
+
+
+def suggest(result: FitResult) -> list[Suggestion]:
+    """List each signal measured again, as well as before and at twice the current, the best first.
+
+    At twice the current the noise of R_n is 2^n times smaller; error bars of the grid stay as they are.
+    """
+    if result.sensitivity is None or not np.all(np.isfinite(result.covariance)):
+        return []
+    bars, out = _bars(result), []
+    for k, row in enumerate(result.rows):
+        for words, noise in (("again", row.std), ("at twice the current", row.std / 2**row.harmonic)):
+            more = _More(result.sensitivity[k : k + 1], np.array([noise]), bars[k : k + 1], np.array([k]))
+            out.append(_suggestion(result, f"{row.label} {row.signal} {words}", more))
+    return sorted(out, key=lambda suggestion: -suggestion.gain)
+
+
+def suggest_others(
+    result: FitResult, dimensions: Sequence[str] = (), contacts: bool = False, progress: Progress | None = None
+) -> list[Suggestion]:
+    """List other devices and other contacts that would help, the best first.
+
+    A device that is the same but for one dimension, at either end of its range, with the same signals measured to the
+    same standard deviations; and, with contacts, the signals of each experiment between every other pair of contacts,
+    with the standard deviations of its own pair. An evaluation each. The relative error of the grid is the one of the
+    fitted signal of the same name: no measurement helps against it.
+
+    Args:
+      result: of a fit of one device.
+      dimensions: with a range each; one that was fitted is of no use, as another device has another one.
+      contacts: whether to try other pairs.
+      progress: callback for messages.
+    Raises:
+      InputError: a fit of several devices, or a dimension that does not exist, has no range or was fitted.
+    """
+    problem: Problem = result.problem
+    if len(problem.models) != 1:
+        raise InputError("suggestions of other devices and contacts are for a fit of one device")
+    (model,) = problem.models
+    faults = []
+    for name in dimensions:
+        if name not in model.device.dimensions:
+            faults.append(f"suggest: got '{name}'; {nearest(name, [*model.device.dimensions, 'contacts'])}")
+        elif model.device.dimensions[name].range is None or name in result.parameters:
+            why = "was fitted" if name in result.parameters else "has no range"
+            faults.append(f"suggest: dimension '{name}' {why}, expected one with a range that was held fixed")
+    if faults:
+        raise InputError("\n".join(faults))
+    if result.sensitivity is None or not np.all(np.isfinite(result.covariance)):
+        return []
+    values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
+    noise, every, out = np.array([row.std for row in result.rows]), np.arange(len(result.rows)), []
+    for name in dimensions:
+        ends = model.device.dimensions[name].range or (math.nan, math.nan)
+        for end in (end for end in ends if not math.isclose(end, values[name], rel_tol=1e-6)):
+            if progress is not None:
+                progress(f"a device with {name} = {1e9 * end:g} nm")
+            moved, lines = problem.predict(values | {name: end}, result.names)
+            if np.all(np.isfinite(moved)):  # else no grid of this one can follow
+                bars = _bars(result) * moved / result.after
+                more = _More(lines, noise, bars, every)
+                out.append(_suggestion(result, f"a device with {name} = {1e9 * end:g} nm", more))
+    return sorted(out + (_other_contacts(result, model, values, progress) if contacts else []), key=lambda x: -x.gain)
+
+
+def _other_contacts(
+    result: FitResult, model: Model, values: Mapping[str, float], progress: Progress | None
+) -> list[Suggestion]:
+    """Return signals between contacts that were not measured."""
+    places = {(row.experiment, row.signal): k for k, row in enumerate(result.rows)}
+    out = []
+    for experiment in model.device.experiments.values():
+        signals_of = [signal for name, signal in places if name == experiment.name]
+        for plus, minus in itertools.combinations([contact.name for contact in model.device.contacts], 2):
+            if {plus, minus} == set(experiment.voltage) or not signals_of:
+                continue
+            if progress is not None:
+                progress(f"{experiment.name}, voltage between {plus} and {minus}")
+            other = dataclasses.replace(experiment, voltage=(plus, minus))
+            device = dataclasses.replace(model.device, experiments={experiment.name: other})
+            wanted = [(experiment.name, signal) for signal in signals_of]
+            evaluation = evaluate(
+                dataclasses.replace(model, device=device), values, wanted, result.names, tolerance=RESIDUAL
+            )
+            for pair, value, line in zip(wanted, evaluation.values, evaluation.jacobian, strict=True):
+                k = places[pair]
+                std, bar = result.rows[k].std, _bars(result)[k] * value / result.after[k]
+                more = _More(line[None], np.array([std]), np.array([bar]), np.array([k]))
+                out.append(_suggestion(result, f"{experiment.name} {pair[1]} between {plus} and {minus}", more))
+    return out
+
+
+def _bars(result: FitResult) -> np.ndarray:
+    return np.zeros(len(result.rows)) if result.grid_stds is None else np.asarray(result.grid_stds)
+
+
+@dataclasses.dataclass(frozen=True)
+class _More:
+    """Rows that could be added.
+
+    Attributes:
+      lines: of the Jacobian (more, parameters).
+      noise: standard deviations (more,).
+      bars: error bars of the grid, with the sign that they have against that of their siblings (more,).
+      siblings: the row each shares its relative error of the grid with (more,): a measurement does not refine it.
+    """
+
+    lines: np.ndarray
+    noise: np.ndarray
+    bars: np.ndarray
+    siblings: np.ndarray
+
+
+def _suggestion(result: FitResult, what: str, more: _More) -> Suggestion:
+    """Predict what more rows fix the parameters to: generalised least squares with the priors of the fit."""
+    assert result.sensitivity is not None
+    covariance = result.identifiability.covariance()
+    sizes = np.array(result.identifiability.sizes)
+    before, old = np.sqrt(np.diag(covariance)), result.sensitivity * sizes
+    noise, bars = np.array([row.std for row in result.rows]), _bars(result)
+    data = np.diag(noise**2 + bars**2)
+    if result.correlation_of_data is not None:
+        # Noise is correlated as it was measured; of magnitudes, as the model has the signs.
+        blind = np.array([not row.polarity_known for row in result.rows])
+        turn = np.where(blind, np.sign(result.after) * np.sign([row.value for row in result.rows]), 1.0)
+        data = np.outer(turn * noise, turn * noise) * result.correlation_of_data + np.diag(bars**2)
+    across = np.zeros((len(result.rows), len(more.noise)))
+    across[more.siblings, np.arange(len(more.noise))] = bars[more.siblings] * more.bars
+    shared = more.siblings[:, None] == more.siblings
+    added = np.diag(more.noise**2) + np.where(shared, np.outer(more.bars, more.bars), 0.0)
+    whole, lines = np.block([[data, across], [across.T, added]]), np.vstack([old, more.lines * sizes])
+    # The weight of the priors.
+    weight = np.linalg.inv(covariance / sizes[:, None] / sizes) - old.T @ np.linalg.solve(data, old)
+    after = sizes * np.sqrt(np.diag(np.linalg.inv(weight + lines.T @ np.linalg.solve(whole, lines))))
+    stds = dict(zip(result.names, np.abs(after).tolist(), strict=True))
+    std = float(more.noise[0]) if len(more.noise) == 1 else math.nan
+    return Suggestion(what, std, stds, float(np.max(before / np.abs(after))))
+
+
+def suggestion_words(result: FitResult, found: Sequence[Suggestion], most: int = 3) -> list[str]:
+    """Return the best few, with their effect on each parameter that they help."""
+    lines = []
+    before = dict(zip(result.names, np.sqrt(np.diag(result.identifiability.covariance())).tolist(), strict=True))
+    for suggestion in found[:most]:
+        changes = [
+            f"{name} from {quantity(name, before[name])} to {quantity(name, after)}"
+            for name, after in suggestion.stds.items()
+            if after < 0.98 * before[name]
+        ]
+        if changes:
+            lines.append(f"measuring {suggestion.what} would take the std of {', '.join(changes)}")
+    return lines or ["no signal of these, measured anew, would help by more than 2 %"]
