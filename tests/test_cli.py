@@ -41,6 +41,13 @@ GOOD = {
 FITTED = {"parameters": {"zeta": {"value": 3.2, "std": 0.1, "unit": ""}}, "chi2": 1.0, "converged": True}
 
 
+class Named(str):
+    """A model that is its name."""
+
+    def sharded(self, shards: int) -> Named:
+        return self
+
+
 class Stub:
     """The heavy verbs: they note that they were called, and return or raise what they are told."""
 
@@ -50,10 +57,11 @@ class Stub:
         self.fitted: Any = FITTED
         self.met = True
 
-    def build(self, device: Any, *, order: int, progress: Any) -> str:
+    def build(self, device: Any, *, cells: Any, order: int, progress: Any) -> Named:
+        assert cells is None
         self.calls.append(("build", device.name, order))
         progress("building")
-        return "model"
+        return Named("model")
 
     def measure(self, model: str, *, harmonics: int, progress: Any) -> Any:
         self.calls.append(("measure", model, harmonics))
@@ -66,13 +74,17 @@ class Stub:
     def adapt(self, device: Any, *, progress: Any, **wish: Any) -> Any:
         self.calls.append(("adapt", device.name, {name: value for name, value in wish.items() if value is not None}))
         return types.SimpleNamespace(
-            to_json=lambda: self._give(self.signals), met=self.met, model="adapted", words=lambda: ["grid 1: small"]
+            to_json=lambda: self._give(self.signals),
+            met=self.met,
+            model="adapted",
+            signals=None,
+            words=lambda: ["grid 1: small"],
         )
 
-    def fit(self, devices: Any, rows: Any, *, free: Any, progress: Any, order: Any, **options: Any) -> Any:
-        (*names,) = (getattr(each, "name", each) for each in devices)
-        self.calls.append(("fit", *names, len(rows), free, order))
-        self.rows, self.options = rows, options
+    def fit(self, devices: Any, rows: Any, free: Any, options: Any, *, grid: Any, progress: Any, **more: Any) -> Any:
+        (*names,) = (getattr(device, "name", device) for device in devices)
+        self.calls.append(("fit", *names, len(rows), free, grid.order))
+        self.rows, self.options, self.more = rows, options, more
         return types.SimpleNamespace(
             to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1", parameters={}
         )
@@ -91,17 +103,11 @@ class Stub:
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     verbs = Stub()
-    for module, names in {
-        "signals.evaluate": ["build", "measure"],
-        "accuracy.error_bars": ["assess"],
-        "accuracy.adapt": ["adapt"],
-        "cli.demo": ["run_demo"],
-    }.items():
-        fake = types.ModuleType(f"thermospin.{module}")
-        for name in names:
-            setattr(fake, name, getattr(verbs, name))
-        monkeypatch.setitem(sys.modules, f"thermospin.{module}", fake)
-    for name in ("adapt", "build", "fit"):
+    fake = types.ModuleType("thermospin.cli.demo")
+    fake.run_demo = verbs.run_demo  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "thermospin.cli.demo", fake)
+    monkeypatch.setattr("thermospin.model.build", verbs.build)
+    for name in ("adapt", "assess", "fit", "measure"):
         monkeypatch.setattr(studies, name, getattr(verbs, name))
     monkeypatch.setattr(runtime, "start_jax", lambda: None)
     return verbs
@@ -164,7 +170,7 @@ def test_a_budget_or_a_tolerance_has_the_signals_choose_the_grid(
 ) -> None:
     result = run("signals", "slachter2010", option, value)
     assert result.exit_code == 0, result.output
-    assert stub.calls == [("adapt", "slachter2010", {**wish, "order": 3, "harmonics": 2, "devices": 1})]
+    assert stub.calls == [("adapt", "slachter2010", {**wish, "order": 3, "harmonics": 2, "shards": 1})]
     assert "grid 1: small" in result.stdout
 
 
@@ -214,11 +220,11 @@ def test_a_fit_takes_other_devices_priors_bounds_ties_and_a_method(stub: Stub, t
     assert result.exit_code == 0, result.output
     assert stub.calls == [("fit", "slachter2010", "far", 7, ["far:zeta", "Py.S_s"], 2)]
     assert [row.device for row in stub.rows] == ["slachter2010"] * 6 + ["far"]
-    assert stub.options["priors"] == {"Py.S_s": (-3e-6, 1e-6)} and stub.options["bounds"] == {"far:zeta": (0.5, 2.0)}
-    (tie,) = stub.options["ties"]
+    assert stub.options.priors == {"Py.S_s": (-3e-6, 1e-6)} and stub.options.bounds == {"far:zeta": (0.5, 2.0)}
+    (tie,) = stub.options.ties
     assert (tie.name, tie.source, tie.factor) == ("zeta", "far:zeta", 1.0)
-    assert (stub.options["method"], stub.options["starts"], stub.options["rescaled"]) == ("lbfgs", 4, True)
-    assert stub.options["journal"] == tmp_path / "j.jsonl" and stub.options["correlation"] is None
+    assert (stub.options.method, stub.options.starts, stub.options.rescaled) == ("lbfgs", 4, True)
+    assert stub.more["journal"] == tmp_path / "j.jsonl" and stub.more["correlation"] is None
 
 
 @pytest.mark.parametrize(
@@ -392,7 +398,7 @@ def test_sweeps_prints_levels_and_signals_and_writes_files(tmp_path: Path) -> No
 def test_a_fit_takes_sweeps_with_their_correlation(stub: Stub) -> None:
     result = run("fit", "slachter2010", "slachter2010-sweeps", "--free", "zeta")
     assert result.exit_code == 0, result.output
-    assert len(stub.rows) == 8 and stub.options["correlation"].shape == (8, 8)
+    assert len(stub.rows) == 8 and stub.more["correlation"].shape == (8, 8)
     both = run("fit", "slachter2010", "slachter2010-sweeps", "slachter2010", "--free", "zeta")
     assert both.exit_code == 0, both.output
-    assert stub.options["correlation"].shape == (14, 14) and stub.options["correlation"][8, 9] == 0
+    assert stub.more["correlation"].shape == (14, 14) and stub.more["correlation"][8, 9] == 0

@@ -67,9 +67,13 @@ if TYPE_CHECKING:
     from thermospin.signals.results import Errors as Errors
     from thermospin.signals.results import NodalFields as NodalFields
     from thermospin.signals.results import Signals as Signals
+    from thermospin.studies import Check as Check
+    from thermospin.studies import Computed as Computed
     from thermospin.studies import Extras as Extras
     from thermospin.studies import GridChoice as GridChoice
     from thermospin.studies import Study as Study
+    from thermospin.studies import check as check
+    from thermospin.studies import compute as compute
     from thermospin.studies import study as study
 
     __all__ = ["load_data", "ensemble"]
@@ -127,6 +131,10 @@ _HOME = {
     "free_form": "designs.topology",
     "Form": "designs.topology",
     "write_design": "report.design_files",
+    "check": "studies",
+    "Check": "studies",
+    "compute": "studies",
+    "Computed": "studies",
     "study": "studies",
     "Study": "studies",
     "GridChoice": "studies",

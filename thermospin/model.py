@@ -337,6 +337,10 @@ class GridOptions:
     order: int = 2
     shards: int = 1
 
+    def grid(self, device: Device) -> Grid:
+        """Return the grid of a device."""
+        return grids.choose(device.features, self.order, self.cells)
+
     def build(self, device: Device, progress: Progress | None = None) -> Model:
         """Return the discrete problem of a device."""
         return build(device, cells=self.cells, order=self.order, progress=progress).sharded(self.shards)

@@ -1,4 +1,7 @@
-"""Study a device and its data in one verb: grid, fit, profiles, posterior, budget, suggestions, rivals and page."""
+"""Verbs that do a whole job: check a device, compute its signals, study it with its data.
+
+`study` is grid, fit, profiles, posterior, budget, suggestions, rivals and page in one.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from thermospin.accuracy.adapt import adapt
+from thermospin.accuracy.adapt import Adapted, adapt
+from thermospin.accuracy.error_bars import assess
+from thermospin.accuracy.self_check import SelfCheck, self_check
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
+from thermospin.device.cost import Cost, cost
 from thermospin.device.device import Device, LooseFace
 from thermospin.device.reader import load
 from thermospin.inference.budget import budget
@@ -22,7 +28,10 @@ from thermospin.inference.suggestions import Suggestions, suggest_others
 from thermospin.inverse import FitOptions, fit
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import html
+from thermospin.report.device_text import describe
 from thermospin.report.html import Findings
+from thermospin.signals.evaluate import measure
+from thermospin.signals.results import Signals
 
 #: Order of the elements on the grid of the fixed rule, and on a grid that the signals choose.
 ORDER, ADAPTED_ORDER = 2, 3
@@ -130,6 +139,112 @@ class Study:
             sweeps=self.inputs.sweeps,
         )
         html.write_csv(Path(path).with_suffix(".csv"), self.fit)
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A device that was checked.
+
+    Attributes:
+      description: materials, contacts, experiments, and a map.
+      cost: size, memory and time of its signals.
+      self_check: whether the numbers can be trusted, if it was solved.
+    """
+
+    description: str
+    cost: Cost
+    self_check: SelfCheck | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True unless the self-check failed."""
+        return self.self_check is None or self.self_check.passed
+
+
+def check(
+    device: Device, grid: GridOptions | None = None, *, solve: bool = False, progress: Progress | None = None
+) -> Check:
+    """Describe a device and the cost of its signals; with `solve`, tell whether they can be trusted.
+
+    Args:
+      device: the device.
+      grid: of the signals.
+      solve: solve it too, see `accuracy.self_check`.
+      progress: callback for messages.
+    Raises:
+      InputError: faces that no grid of that many cells can have.
+      NotConverged: a solve missed its tolerance.
+    """
+    grid = grid or GridOptions(order=ADAPTED_ORDER)
+    checked = Check(describe(device), cost(device, grid.grid(device)))
+    if not solve:
+        return checked
+    return dataclasses.replace(checked, self_check=self_check(grid.build(device, progress), progress=progress))
+
+
+@dataclasses.dataclass(frozen=True)
+class Computed:
+    """The signals of a device.
+
+    Attributes:
+      signals: of all experiments.
+      adapted: the path to the grid, where the signals chose it.
+    """
+
+    signals: Signals
+    adapted: Adapted | None = None
+
+    @property
+    def met(self) -> bool:
+        """True unless a tolerance was asked for and missed."""
+        return self.adapted is None or self.adapted.met
+
+    @property
+    def notes(self) -> list[str]:
+        """The path to the grid, line by line."""
+        return [] if self.adapted is None else self.adapted.words()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the dictionary of the file that `thermospin signals --json` writes."""
+        return self.signals.to_json() if self.adapted is None else self.adapted.to_json()
+
+
+def compute(
+    device: Device,
+    grid: GridChoice | None = None,
+    *,
+    harmonics: int = 2,
+    errors: bool = True,
+    progress: Progress | None = None,
+) -> Computed:
+    """Compute the signals of all experiments of a device, with error bars, on a grid that is chosen for them.
+
+    Args:
+      device: the device.
+      grid: how the grid is chosen; None: the fixed rule at order 3.
+      harmonics: highest harmonic, 1 to 4.
+      errors: error bars, for which it is solved at lower orders too; always there where the signals choose the grid.
+      progress: callback for messages.
+    Raises:
+      InputError: faces that no grid of that many cells can have.
+      NotConverged: a solve missed its tolerance.
+    """
+    grid = grid or GridChoice()
+    order = grid.order or ADAPTED_ORDER
+    if grid.adapted:
+        adapted = adapt(
+            device,
+            cells=grid.cells,
+            tolerance=grid.tolerance,
+            order=order,
+            harmonics=harmonics,
+            shards=grid.shards,
+            progress=progress,
+        )
+        return Computed(adapted.signals, adapted)
+    model = GridOptions(order=order, shards=grid.shards).build(device, progress)
+    measured = measure(model, harmonics=harmonics, progress=progress)
+    return Computed(assess(model, measured, progress=progress) if errors else measured)
 
 
 def study(

@@ -13,6 +13,11 @@ from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, O
 
 if TYPE_CHECKING:
     from thermospin.designs.limits import Limits
+    from thermospin.designs.objective import Objective, StandardErrorFit
+    from thermospin.designs.search import Design, Search
+    from thermospin.designs.topology import Form
+    from thermospin.device.device import Device
+    from thermospin.model import GridOptions
 
 
 #: Name of the journal in the folder of a design.
@@ -89,34 +94,89 @@ def design(
         runtime.require_folder(folder)
         speaks = runtime.join_cluster(cluster)
         runtime.start_jax()
-        from thermospin.data.rows import load as load_data
-        from thermospin.designs.objective import Objective, StandardErrorFit
-        from thermospin.designs.search import Design, Search
-        from thermospin.designs.search import design as run_design
-        from thermospin.designs.topology import Form, free_form
+        from thermospin.designs.objective import Objective
+        from thermospin.designs.search import Search
         from thermospin.model import GridOptions
         from thermospin.report.design_files import write_design
 
-        asked, grid, journal = Objective.parse(objective, loaded), GridOptions(cells, order, shards), folder / JOURNAL
-        found: Design | Form
-        with runtime.Progress() as progress:
-            if form is not None:
-                least = limits.feature or 0.0
-                found = free_form(
-                    loaded, asked, form, tile=size or least / 2, feature=least, steps=steps, grid=grid,
-                    journal=journal, progress=progress,
-                )  # fmt: skip
-            else:
-                free = free or list(dict.fromkeys(["zeta", *(name for kind, name in asked.wanted if kind == "std")]))
-                fit = None if data is None else StandardErrorFit(load_data(data, loaded), tuple(free))
-                search = Search(steps, starts, robust)
-                found = run_design(
-                    loaded, asked, vary or None, limits=limits, fit=fit, search=search, grid=grid, journal=journal,
-                    progress=progress,
-                )  # fmt: skip
+        asked = Objective.parse(objective, loaded)
+        grid, journal = GridOptions(cells, order, shards), folder / JOURNAL
+        if form is not None:
+            found = _by_form(loaded, asked, form, (limits.feature, size), steps, grid, journal)
+        else:
+            fit = _standard_error_fit(data, free or [], asked, loaded)
+            found = _by_dimensions(loaded, asked, vary, limits, fit, Search(steps, starts, robust), grid, journal)
         if speaks:
             *files, picture = write_design(found, folder, text, Path(device).parent)
             typer.echo("\n".join([*found.words(), f"{folder} has {', '.join(files)} and {picture}."]))
+
+
+def _by_form(
+    device: Device,
+    objective: Objective,
+    solid: str,
+    sizes: tuple[float | None, float | None],
+    steps: int,
+    grid: GridOptions,
+    journal: Path,
+) -> Design | Form:
+    """Design the form of one solid, of a smallest feature in tiles of a size, by default half the feature."""
+    from thermospin.designs.topology import free_form
+
+    feature = sizes[0] or 0.0
+    tile = sizes[1] or feature / 2
+    with runtime.Progress() as progress:
+        return free_form(
+            device,
+            objective,
+            solid,
+            tile=tile,
+            feature=feature,
+            steps=steps,
+            grid=grid,
+            journal=journal,
+            progress=progress,
+        )
+
+
+def _by_dimensions(
+    device: Device,
+    objective: Objective,
+    vary: list[str] | None,
+    limits: Limits,
+    fit: StandardErrorFit | None,
+    search: Search,
+    grid: GridOptions,
+    journal: Path,
+) -> Design | Form:
+    """Design dimensions."""
+    from thermospin.designs.search import design
+
+    with runtime.Progress() as progress:
+        return design(
+            device,
+            objective,
+            vary or None,
+            limits=limits,
+            fit=fit,
+            search=search,
+            grid=grid,
+            journal=journal,
+            progress=progress,
+        )
+
+
+def _standard_error_fit(
+    data: str | None, free: list[str], objective: Objective, device: Device
+) -> StandardErrorFit | None:
+    """Return the fit of the standard errors in an objective."""
+    from thermospin.data.rows import load
+    from thermospin.designs.objective import STD, StandardErrorFit
+
+    if data is None:
+        return None
+    names = [name for kind, name in objective.wanted if kind == STD]
+    return StandardErrorFit(load(data, device), tuple(free or dict.fromkeys(["zeta", *names])))
 
 
 def _limits(feature: str | None, current: str | None, temperature: str | None, density: str | None) -> Limits:

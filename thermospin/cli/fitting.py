@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -102,16 +102,10 @@ def fit(
 
         wish = parse_tolerance(cells, tolerance)
         inputs = read_sources([(device, data), *(_device_and_data(text) for text in also or ())])
-        _require_parameters(free or [], inputs.devices)
-        _require_suggestions(suggest or [], inputs.devices)
-        known: dict[str, Any] = {
-            "priors": assignments.priors(prior or ()),
-            "bounds": assignments.bounds(bounds or ()),
-            "ties": assignments.ties(tie or ()),
-        }
+        _require_known(free or [], suggest or [], inputs.devices)
+        known = assignments.bounds(bounds or ()), assignments.priors(prior or ()), assignments.ties(tie or ())
         moved = assignments.dimensions(dimension or ())
-        for path in (json, journal, report):
-            runtime.require_writable(path)
+        runtime.require_writable(json, journal, report)
         if posterior:
             _require_numpyro()
         if not runtime.join_cluster(cluster):
@@ -133,7 +127,7 @@ def fit(
                 inputs,
                 free=free,
                 grid=studies.GridChoice(cells, wish, order, shards),
-                options=FitOptions(method, starts=starts, rescaled=rescaled, **known),
+                options=FitOptions(method, *known, starts, rescaled),
                 extras=extras,
                 journal=journal,
                 progress=progress,
@@ -171,25 +165,18 @@ def _require_numpyro() -> None:
         raise InputError("--posterior: needs numpyro, which is not installed: pip install 'thermospin[posterior]'")
 
 
-def _require_parameters(names: list[str], devices: Sequence[Device]) -> None:
-    from thermospin.base.names import nearest
+def _require_known(free: list[str], suggest: list[str], devices: Sequence[Device]) -> None:
+    """Refuse names of --free and --suggest that do not exist."""
+    from thermospin.base.names import unknown
     from thermospin.device.device import known_parameters
 
-    known = known_parameters(devices)
-    faults = [f"--free: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
+    faults = unknown("--free", free, known_parameters(devices))
+    if suggest and len(devices) > 1:
+        faults.append("--suggest is for a fit of one device")
+    else:
+        faults += unknown("--suggest", suggest, [*devices[0].dimensions, "contacts"])
     if faults:
         raise InputError("\n".join(faults))
-
-
-def _require_suggestions(names: list[str], devices: Sequence[Device]) -> None:
-    from thermospin.base.names import nearest
-
-    known = [*devices[0].dimensions, "contacts"]
-    unknown = [f"--suggest: got '{name}'; {nearest(name, known)}" for name in names if name not in known]
-    if names and len(devices) > 1:
-        unknown = ["--suggest is for a fit of one device"]
-    if unknown:
-        raise InputError("\n".join(unknown))
 
 
 def sweeps(
@@ -212,8 +199,7 @@ def sweeps(
         from thermospin.device.reader import load
 
         loaded = require_experiments(load(device), device)
-        for path in (csv, picture, json):
-            runtime.require_writable(path)
+        runtime.require_writable(csv, picture, json)
         measured = lockin.load(file, loaded)
         for line in measured.words():
             typer.echo(line)

@@ -120,16 +120,17 @@ def _try_to_write(folder: Path) -> None:
         pass
 
 
-def require_writable(path: Path | None) -> None:
-    """Refuse a place for a file that cannot be written, before any work is done for it."""
-    if path is None:
-        return
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: cannot be written: it is not a regular file")
-    try:
-        _try_to_write(path.resolve().parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {path.resolve().parent}: {error.strerror}") from None
+def require_writable(*paths: Path | None) -> None:
+    """Refuse places for files that cannot be written, before any work is done for them."""
+    for path in paths:
+        if path is None:
+            continue
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be written: it is not a regular file")
+        try:
+            _try_to_write(path.resolve().parent)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {path.resolve().parent}: {error.strerror}") from None
 
 
 def require_folder(path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,15 +22,7 @@ from thermospin.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from thermospin.device.device import Device
-    from thermospin.inference.ensembles import Member
-
-#: Rough, for `check`: one solve per unknown on two cores, the compilation before the first one [s], and peak memory
-#: as on the shipped device (1.07 GB for 288,497 unknowns, 1.85 GB for 1,018,663), compiler included.
-SECONDS_PER_UNKNOWN = 2e-6
-SECONDS_TO_COMPILE = 15.0
-BYTES_AT_REST = 700 * 2**20
-BYTES_PER_UNKNOWN = 1100
+    pass
 
 
 def signals(
@@ -63,32 +53,19 @@ def signals(
             json = None
         runtime.start_jax()
         from thermospin.base.files import write_json
+        from thermospin.studies import GridChoice, compute
 
-        notes, met = [], True
+        grid = GridChoice(cells, wish, order, shards)
         with runtime.Progress() as progress:
-            if adapted:
-                from thermospin.accuracy.adapt import adapt
-
-                found = adapt(
-                    loaded,
-                    cells=cells,
-                    tolerance=wish,
-                    order=order,
-                    harmonics=harmonics,
-                    shards=shards,
-                    progress=progress,
-                )
-                result, met = found.to_json(), found.met
-                notes = found.words()
-            else:
-                result = _on_fixed_grid(loaded, order, harmonics, errors, shards, progress)
+            found = compute(loaded, grid, harmonics=harmonics, errors=errors, progress=progress)
+        result = found.to_json()
         if json is not None:
             write_json(json, result)
         _print_signals(result, extrapolate)
-        for line in notes:
+        for line in found.notes:
             typer.echo(line)
         runtime.finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
-        runtime.finish(met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        runtime.finish(found.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
 
 
 def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bool, shards: int) -> None:
@@ -101,23 +78,6 @@ def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bo
         raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
     if adapted and shards > 1:
         raise InputError("--shards goes with the grid of the fixed rule only: without --cells and --tolerance")
-
-
-def _on_fixed_grid(
-    device: Device, order: int, harmonics: int, errors: bool, shards: int, progress: runtime.Progress
-) -> dict[str, Any]:
-    """Measure the signals on the grid of the fixed rule."""
-    from thermospin.model import build
-    from thermospin.signals.evaluate import measure
-
-    model = build(device, order=order, progress=progress)
-    model = model if shards == 1 else model.sharded(shards)
-    measured = measure(model, harmonics=harmonics, progress=progress)
-    if errors:
-        from thermospin.accuracy.error_bars import assess
-
-        measured = assess(model, measured, progress=progress)
-    return measured.to_json()
 
 
 def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
@@ -172,8 +132,7 @@ def sensitivity(
         from thermospin.device.reader import load
 
         loaded = require_experiments(load(device), device)
-        for path in (picture, json):
-            runtime.require_writable(path)
+        runtime.require_writable(picture, json)
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
         from thermospin.base.files import write_json
@@ -211,9 +170,7 @@ def ensemble(
         int, typer.Option("--accelerators", "--devices", min=1, help="GPUs to distribute the sets over.")
     ] = 1,
     shards: Annotated[int, typer.Option("--shards", "--split", min=1, help="GPUs that share each solve.")] = 1,
-    at_once: Annotated[
-        int | None, typer.Option(min=1, help="Sets side by side in one program; default: what memory allows.")
-    ] = None,
+    at_once: Annotated[int | None, typer.Option(min=1, help="Sets in one batch; default: what memory allows.")] = None,
 ) -> None:
     """Signals of many parameter sets. Stopped and run again in the same way, it goes on where it was."""
     with runtime.exit_codes():
@@ -233,7 +190,6 @@ def ensemble(
         from thermospin.model import build
 
         wanted = ensembles.wanted_of(loaded, harmonics)
-        names = list(dict.fromkeys(name for values in found for name in values))
         with runtime.Progress() as progress:
             model = build(loaded, cells=cells, order=order, progress=progress)
             members = ensembles.run(
@@ -245,34 +201,9 @@ def ensemble(
                 journal=out.with_name(out.name + ".journal"),
                 progress=progress,
             )
-            first = next(members, None)  # a journal of another run is refused before anything is overwritten
-            members = itertools.chain([first] if first else [], members)
-            missing = _write_members(out, loaded.numbers(), names, wanted, members)
+            missing = ensembles.write(out, loaded, found, wanted, members)
         typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run goes on from.")
         runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
-
-
-def _write_members(
-    out: Path,
-    values_of_device: Mapping[str, float],
-    names: Sequence[str],
-    wanted: Sequence[tuple[str, ...]],
-    members: Iterable[Member],
-) -> int:
-    """Write a row for each parameter set, and return the number of sets without a solution."""
-    import csv
-
-    missing = 0
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
-        for member in members:
-            values = [f"{float(value)!r}" if value == value else "" for value in member.values]
-            missing += "" in values
-            given = [repr(float(member.parameters.get(name, values_of_device[name]))) for name in names]
-            writer.writerow([member.number, *given, *values])
-            file.flush()
-    return missing
 
 
 def check(
@@ -291,19 +222,12 @@ def check(
 
         loaded = require_experiments(load(device), device) if solve else load(device)
         runtime.require_writable(picture)
+        from thermospin.device.cost import cost
         from thermospin.grid import choose
-        from thermospin.report import device_text as overview
+        from thermospin.report.device_text import describe
 
         grid = choose(loaded.features, order, cells)
-        unknowns = grid.unknowns([loaded.materials[material].is_metal for material, _ in loaded.domains])
-        typer.echo(overview.describe(loaded))
-        solves = 2 * sum(len(experiment.states) for experiment in loaded.experiments.values())
-        memory = (BYTES_AT_REST + unknowns * BYTES_PER_UNKNOWN) / 2**20
-        seconds = SECONDS_TO_COMPILE + solves * unknowns * SECONDS_PER_UNKNOWN
-        typer.echo(
-            f"Cost at order {order}: {grid.cells:,} cells, {unknowns:,} unknowns, about "
-            f"{memory:,.0f} MiB, about {seconds:.0f} s for the signals on two cores"
-        )
+        typer.echo(f"{describe(loaded)}\n{cost(loaded, grid)}")
         if picture is not None:
             from thermospin.report.device_figures import device_picture
 

@@ -1,4 +1,4 @@
-"""Many parameter sets of one device: signals of each, kept as they come, on as many devices and processes as there are.
+"""Many parameter sets of one device: signals of each, kept as they come, on any number of accelerators and processes.
 
 Sets are independent. They are solved concurrently, distributed along the second axis of the mesh (`parallel.tasks`), or
 on a single CPU sequentially, each from the fields of the one before: give them in an order in which neighbours are
@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import functools
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Member:
 
     Attributes:
       number: of its row, from 1.
-      parameters: what differs from the device's own values, SI.
+      parameters: values that differ from those of the device, SI.
       values: [V/A^n] in the order of the wanted signals; NaN where there is no solution.
     """
 
@@ -52,9 +53,9 @@ class SetError(InputError):
 
 
 def read(path: str | Path, device: Device) -> list[dict[str, float]]:
-    """Parameter sets of a CSV file: a column for each parameter or dimension, a row for each set.
+    """Read parameter sets from a CSV file: a column for each parameter or dimension, a row for each set.
 
-    Numbers are in SI units; text has a unit, such as "-3.8 uV/K". Empty cells are the device's own values.
+    Numbers are in SI units; text has a unit, such as "-3.8 uV/K". Empty cells are values of the device.
 
     Raises:
       SetError: with all faults of the file.
@@ -68,26 +69,26 @@ def read(path: str | Path, device: Device) -> list[dict[str, float]]:
         raise SetError(f"{path}: got {len(lines)} lines, expected a header of parameter names and at least one set")
     known = device.numbers()
     names = [name.strip() for name in lines[0]]
-    found = [f"{path}: column '{name}' is no parameter; {nearest(name, known)}" for name in names if name not in known]
-    found += [
+    faults = [f"{path}: column '{name}' is no parameter; {nearest(name, known)}" for name in names if name not in known]
+    faults += [
         f"{path}: column '{name}' is there more than once" for name in dict.fromkeys(names) if names.count(name) > 1
     ]
     sets: list[dict[str, float]] = []
     for number, line in enumerate(lines[1:], 1):
-        own: dict[str, float] = {}
+        values: dict[str, float] = {}
         if len(line) != len(names):
-            found.append(f"{path}: set {number} has {len(line)} cells, expected {len(names)}")
+            faults.append(f"{path}: set {number} has {len(line)} cells, expected {len(names)}")
             continue
         for name, cell in zip(names, line, strict=True):
             if not cell.strip():
                 continue
             try:
-                own[name] = _value(cell.strip(), kind_of(name))
+                values[name] = _value(cell.strip(), kind_of(name))
             except units.UnitError as why:
-                found.append(f"{path}: set {number}, {name}: {why}")
-        sets.append(own)
-    if found:
-        raise SetError("\n".join(found))
+                faults.append(f"{path}: set {number}, {name}: {why}")
+        sets.append(values)
+    if faults:
+        raise SetError("\n".join(faults))
     return sets
 
 
@@ -117,18 +118,18 @@ def run(
     journal: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Member]:
-    """The signals of parameter sets, in their order, as they are found.
+    """Yield the signals of parameter sets, in their order, as they are found.
 
     Args:
-      model: of the device, on its devices: `Model.sharded(devices, members)`. Dimensions move its grid.
-      sets: values that differ from the device's own, by name, SI.
+      model: of the device, on accelerators: `Model.sharded(shards, members)`. Dimensions move its grid.
+      sets: values that differ from those of the device, by name, SI.
       wanted: signals such as ("thermal", "R2.spin").
       part: (k, n): every n-th set from the k-th on, for one of n processes.
-      at_once: sets that each group of devices solves side by side; None: see `parallel.tasks.capacity`.
-      journal: file that keeps what was found, from which a run that was stopped goes on.
-      progress: is told what goes on.
+      at_once: sets that each group of accelerators solves in one batch; None: see `parallel.tasks.capacity`.
+      journal: file that keeps every member, from which a run that was stopped resumes.
+      progress: callback for messages.
     Raises:
-      ValueError: a part that is none; a journal of another problem.
+      InputError: a part that is none; a journal of another problem.
     """
     k, n = part
     if not 1 <= k <= n:
@@ -136,9 +137,9 @@ def run(
     lines = [line.tolist() for line in model.grid.lines]
     asked = repr((model.device, lines, model.grid.order, list(wanted)))
     kept = None if journal is None else Journal(Path(journal), asked)
-    own = model.device.numbers()
+    numbers = model.device.numbers()
     rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in wanted]
-    mine = [(number, dict(each)) for number, each in enumerate(sets, 1)][k - 1 :: n]
+    mine = [(number, dict(values)) for number, values in enumerate(sets, 1)][k - 1 :: n]
     size = min(model.members * at_once if at_once else tasks.capacity(model), max(len(mine), 1))
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
     bare = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True)
@@ -146,14 +147,47 @@ def run(
     def keeping(predict: Predictor, parts: Sequence[Predictor] = ()) -> Predict:
         return predict if kept is None else kept.keep(predict, LABEL, parts)
 
-    one_by_one = keeping(bare, bare.parts)
+    in_turn = keeping(bare, bare.parts)
 
     def one(place: int, solver: solve.Solver | None) -> Member:
         number, given = mine[place]
         if progress is not None:
             progress(f"set {place + 1} of {len(mine)}")
-        # One after another each starts from the fields of the one before; side by side none knows of the others.
-        predict = one_by_one if size == 1 else keeping(bare.fork(solver))
-        return Member(number, given, predict(own | given, ())[0])
+        # In turn each starts from the fields of the one before; in a batch none knows of the others.
+        predict = in_turn if size == 1 else keeping(bare.fork(solver))
+        return Member(number, given, predict(numbers | given, ())[0])
 
     yield from tasks.run_batched((functools.partial(one, place) for place in range(len(mine))), size)
+
+
+def write(
+    path: str | Path,
+    device: Device,
+    sets: Sequence[Mapping[str, float]],
+    wanted: Sequence[tuple[str, str]],
+    members: Iterator[Member],
+) -> int:
+    """Write a row for each member as it comes: its number, its parameters and its signals, SI units.
+
+    Args:
+      path: of the CSV file. It is opened once the first member is there: a run that is refused overwrites nothing.
+      device: whose values stand where a set has none.
+      sets: all sets, whose names are the columns.
+      wanted: signals of the members.
+      members: from `run`.
+    Returns:
+      number of sets without a solution, whose cells are empty.
+    """
+    names = list(dict.fromkeys(name for values in sets for name in values))
+    numbers, missing = device.numbers(), 0
+    first = next(members, None)
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
+        for member in itertools.chain([] if first is None else [first], members):
+            values = [f"{float(value)!r}" if value == value else "" for value in member.values]
+            missing += "" in values
+            given = [repr(float(member.parameters.get(name, numbers[name]))) for name in names]
+            writer.writerow([member.number, *given, *values])
+            file.flush()
+    return missing
