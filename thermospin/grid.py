@@ -104,7 +104,7 @@ class Grid:
                     (start[:, None] + ends[:-1] * width[:, None], start[:, None] + ends[1:] * width[:, None])
                     for start, width in ((x0, dx), (y0, dy))
                 ]
-                boxes = *(each[:, :, None] for each in sides[0]), *(each[:, None, :] for each in sides[1])
+                boxes = *(side[:, :, None] for side in sides[0]), *(side[:, None, :] for side in sides[1])
                 total = np.zeros((len(place), len(ends) - 1, len(ends) - 1, 2, 2))
                 for outline, own in parts:
                     if own == domain:
@@ -113,12 +113,12 @@ class Grid:
                 along_x = np.einsum("is,jtb,nstab->nij", slopes, values, total) / dx[:, None, None]
                 along_y = np.einsum("isa,jt,nstab->nij", values, slopes, total) / dy[:, None, None]
                 size = SLIVER * (dx * dy)[:, None, None]
-                for each, least in (
+                for part, least in (
                     (area, size),
                     (along_x, size / dx.reshape(-1, 1, 1)),
                     (along_y, size / dy.reshape(-1, 1, 1)),
                 ):
-                    each[each < least / 10] = 0.0
+                    part[part < least / 10] = 0.0
                 found.append(Cut(domain, place, (first, last), area, along_x, along_y))
         return found
 
@@ -167,7 +167,7 @@ class Grid:
         moved = np.where(share == 1.0, lines + by, lines + by * share)
         if self.prisms:
             raise InputError("a grid with prisms cannot be stretched; name the face's position as a dimension instead")
-        x, y, z = (moved if k == axis else each for k, each in enumerate(self.lines))
+        x, y, z = (moved if k == axis else line for k, line in enumerate(self.lines))
         return dataclasses.replace(self, lines=(x, y, z))
 
     def unknowns(self, metals: Sequence[bool]) -> int:

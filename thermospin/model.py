@@ -242,7 +242,7 @@ class Model:
             before, slopes = self.device.face_slopes(axis)
             after = device.features.faces(axis)
             change = {name: value - self.device.dimensions[name].value for name, value in device.lengths().items()}
-            expected = before + np.array([sum(f * change[name] for name, f in each.items()) for each in slopes])
+            expected = before + np.array([sum(f * change[name] for name, f in slope.items()) for slope in slopes])
             if len(after) != len(expected) or np.any(np.diff(expected) <= 0):
                 where = ", ".join(f"{name} = {1e9 * value:g} nm" for name, value in lengths.items())
                 raise InputError(

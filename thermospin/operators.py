@@ -168,7 +168,7 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
     made += [
         (axis, 1, live_pairs(section, axis, grid, metal, nodes_V, nodes_T)) for axis, section in enumerate(weights[3:])
     ]
-    axes = [_axis(*each, metal, number, len(index_V), len(index_T)) for each in made]
+    axes = [_axis(*kind, metal, number, len(index_V), len(index_T)) for kind in made]
     return Discretisation(
         axes=tuple(axes),
         volume=Rows.of(volume[index_V], dtype=float),
@@ -314,7 +314,7 @@ def _along(axis: Axis, matrix: np.ndarray, x: Nodal) -> Gradient:
     on_steps = matrix @ np.tri(matrix.shape[1], matrix.shape[1] - 1, -1)
 
     def of(values: Array, nodes: Array) -> tuple[Array, ...]:
-        local = [take(values, each) for each in nodes]
+        local = [take(values, places) for places in nodes]
         return _combine(on_steps, [after - before for before, after in itertools.pairwise(local)])
 
     return Gradient(of(x.V, axis.nodes_V), of(x.T, axis.nodes_V), of(x.T, axis.nodes_T[:, axis.metal :]))
@@ -384,7 +384,7 @@ def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fiel
     heat = jnp.zeros((disc.nodes_V, u.shape[1]), u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         density = joule_density(segments, gradient(disc, axis, u), gradient(disc, axis, v))
-        heat += _gather([w * each for w, each in zip(_weights(axis), density, strict=True)], axis.slots_V)
+        heat += _gather([w * flux for w, flux in zip(_weights(axis), density, strict=True)], axis.slots_V)
     potentials, rest = (jnp.zeros((n, u.shape[1]), u.dtype) for n in (2 * disc.nodes_V, disc.nodes_T - disc.nodes_V))
     return jnp.concatenate([potentials, heat / law.bath, rest])
 
@@ -447,9 +447,9 @@ def _by_name(disc: Discretisation, entries: Entries, relaxation: Array | None = 
     out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, columns), entries[0]["uu"].dtype))
     if relaxation is not None:
         out["relaxation"] = _by_domain(disc, disc.volume, [relaxation])[:, 0]
-    for axis, each in zip(disc.axes, entries, strict=True):
-        sums = _by_domain(disc, axis.geometry, list(each.values()))
-        out |= {name: out[name] + sums[:, k] for k, name in enumerate(each)}
+    for axis, entry in zip(disc.axes, entries, strict=True):
+        sums = _by_domain(disc, axis.geometry, list(entry.values()))
+        out |= {name: out[name] + sums[:, k] for k, name in enumerate(entry)}
     return jnp.stack([out[name] for name in COEFFICIENTS])
 
 
@@ -485,12 +485,12 @@ def _entries(axis: Axis, g: Gradient, h: Gradient) -> dict[str, Array]:
 
 def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
     """Quadrature over a segment."""
-    return functools.reduce(jnp.add, [w * each for w, each in zip(_weights(axis), values, strict=True)])
+    return functools.reduce(jnp.add, [w * value for w, value in zip(_weights(axis), values, strict=True)])
 
 
 def _by_domain(disc: Discretisation, rows: Rows, values: Sequence[Float[Array, "rows columns"]]) -> Array:
     """Sums values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
-    padded = [jnp.pad(each, ((0, rows.size - len(each)), (0, 0))) for each in values]
+    padded = [jnp.pad(value, ((0, rows.size - len(value)), (0, 0))) for value in values]
     return rows.multiply_transposed(jnp.stack(padded, axis=1), disc.domains)
 
 

@@ -177,13 +177,13 @@ def _graph(
             heads.append(nodes[local + 1, 1:])
             axes.append(np.full(nodes.shape[1] - 1, axis.direction, np.int8))
             values.append(conductance[:, 1:] / (reference[local + 1] - reference[local]))
-    tail, head, along, conductance = (np.concatenate(each, axis=-1) for each in (tails, heads, axes, values))
+    tail, head, along, conductance = (np.concatenate(part, axis=-1) for part in (tails, heads, axes, values))
     if len(disc.axes) > 3:  # two nodes beside a cut cell are neighbours in both kinds of segments
         pair, first, number = np.unique(
             tail.astype(np.int64) * len(kind) + head, return_index=True, return_inverse=True
         )
         tail, head, along = tail[first], head[first], along[first]
-        conductance = np.stack([np.bincount(number, each, len(pair)) for each in conductance])
+        conductance = np.stack([np.bincount(number, part, len(pair)) for part in conductance])
     return coarsening.Graph(
         lines=np.stack(lines).astype(np.int32),
         tail=tail,

@@ -103,7 +103,7 @@ class Adapted:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `Signals.to_json` returns, and the path."""
-        path = [{"cells": each.cells, "unknowns": each.unknowns, "wall_s": each.wall_s} for each in self.path]
+        path = [{"cells": step.cells, "unknowns": step.unknowns, "wall_s": step.wall_s} for step in self.path]
         return self.signals.to_json() | {"path": path}
 
     def words(self) -> list[str]:
@@ -153,7 +153,9 @@ def adapt(
     _require_sensible(cells, tolerance, order)
     features, values = device.features, dict(parameters or {})
     if wanted is None:
-        wanted = [(name, part) for name, each in device.experiments.items() for part in parts_of(each, harmonics)]
+        wanted = [
+            (name, part) for name, experiment in device.experiments.items() for part in parts_of(experiment, harmonics)
+        ]
     harmonics = max(harmonics, *(SignalName.parse(*pair).harmonic for pair in wanted))
     coarsest = grids.at_coarseness(features, order, 1e6).cells
     if cells is not None and cells < coarsest:
@@ -173,7 +175,7 @@ def adapt(
         if not budgets:
             result = signals.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
             result = accuracy.assess(model, result, values, progress=progress)
-            worst = _worst(result, [each for each in wanted if " ".join(each) not in rests] or wanted)
+            worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in rests] or wanted)
         path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
         if progress is not None:
             progress(f"{device.name}: {path[-1]}")
@@ -228,18 +230,18 @@ def indicators(
         for signal, value in ((signal, value) for signal, value in values.items() if signal.experiment == name):
             found = [readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal] for axis in range(3)]
             sizes = [np.bincount(slabs[a], np.abs(found[a]), len(total[a])) for a in range(3)]
-            whole = sum(float(each.sum()) for each in sizes)
+            whole = sum(float(size.sum()) for size in sizes)
             if whole > REST * abs(value) or not value:
                 rests[str(signal)] = float(whole / abs(value)) if value else math.inf
             weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
-            total = [before + weight * each for before, each in zip(total, sizes, strict=True)]
+            total = [before + weight * size for before, size in zip(total, sizes, strict=True)]
     return total, rests
 
 
 def _worst(found: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
     """The signal with the largest relative error bar, and that bar."""
-    relative = {" ".join(each): found.error(*each) / max(abs(found[each]), 1e-300) for each in wanted}
-    name = max(relative, key=lambda each: relative[each])
+    relative = {" ".join(pair): found.error(*pair) / max(abs(found[pair]), 1e-300) for pair in wanted}
+    name = max(relative, key=lambda signal: relative[signal])
     return name, relative[name]
 
 
@@ -323,7 +325,7 @@ def redistributed(features: Features, grid: Grid, found: Sequence[np.ndarray], c
     metals[list(features.domains)] = features.metals
     costs = _costs(grid, metals)
     even = UNSEEN * sum(map(np.sum, found)) / sum(map(np.sum, costs))
-    found = [each + even * cost for each, cost in zip(found, costs, strict=True)]
+    found = [size + even * cost for size, cost in zip(found, costs, strict=True)]
 
     def at(log_level: float) -> Grid:
         lines = _lines(features, grid, found, costs, float(np.exp(log_level)))

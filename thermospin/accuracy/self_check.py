@@ -35,8 +35,8 @@ class SelfCheck:
     @property
     def passed(self) -> bool:
         """True if reciprocity holds and some signal is resolved."""
-        resolved = any(each < UNRESOLVED for each in self._relative().values())
-        return resolved and all(each <= RECIPROCITY for each in self.reciprocity.values())
+        resolved = any(error < UNRESOLVED for error in self._relative().values())
+        return resolved and all(difference <= RECIPROCITY for difference in self.reciprocity.values())
 
     def _relative(self) -> dict[str, float]:
         """Error bar of each signal in units of the signal."""
@@ -72,7 +72,7 @@ class SelfCheck:
     def _verdict(self, relative: Mapping[str, float]) -> str:
         if not self.passed:
             return "Verdict: these numbers can NOT be trusted."
-        rough = [name for name, each in relative.items() if each >= GOOD]
+        rough = [name for name, error in relative.items() if error >= GOOD]
         if not rough:
             return "Verdict: all numbers can be trusted within their error bars."
         return (
@@ -97,7 +97,7 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     Source: Buttiker, IBM J. Res. Dev. 32, 317 (1988).
     """
     experiments = model.device.experiments
-    wanted = [(name, f"R2.{next(iter(each.states))}") for name, each in experiments.items()]
+    wanted = [(name, f"R2.{next(iter(experiment.states))}") for name, experiment in experiments.items()]
     evaluation = signals.evaluate(model, {}, wanted, progress=progress)
     found = signals.measure(model, start=evaluation.fields, progress=progress)
     found = dataclasses.replace(found, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual)

@@ -94,7 +94,7 @@ def write_arrays(path: str | os.PathLike[str], head: Any, arrays: Iterable[np.nd
       OSError: see `atomic_file`.
     """
     content = io.BytesIO()
-    numbered: dict[str, Any] = {f"v{k}": each for k, each in enumerate(arrays)}
+    numbered: dict[str, Any] = {f"v{k}": array for k, array in enumerate(arrays)}
     np.savez(content, head=np.array(json.dumps(head)), **numbered)
     with atomic_file(path) as file:
         file.write(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())

@@ -40,7 +40,7 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
     xp = polygon.__array_namespace__()
     # Turned over, a polygon keeps its inside.
     sign = xp.sign(area(polygon))
-    x0, x1, y0, y1 = (each[..., None] for each in xp.broadcast_arrays(x0, x1, y0, y1))
+    x0, x1, y0, y1 = (coordinate[..., None] for coordinate in xp.broadcast_arrays(x0, x1, y0, y1))
     after = xp.roll(polygon, -1, axis=0)
     a, b = (polygon[:, 0] - x0) / (x1 - x0), (after[:, 0] - x0) / (x1 - x0)
     c, d = (polygon[:, 1] - y0) / (y1 - y0), (after[:, 1] - y0) / (y1 - y0)
@@ -60,9 +60,9 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
             x, y = u + t * du, xp.clip(v + t * dv, 0.0, 1.0)
             weight = (high - low) / 2 * du
             below = weight * (y - y * y / 2), weight * (y * y / 2)
-            for k, each in enumerate((below[0] * (1 - x), below[1] * (1 - x), below[0] * x, below[1] * x)):
-                total[k] = total[k] + each
-    found = xp.stack([each.sum(axis=-1) for each in total], axis=-1)
+            for k, part in enumerate((below[0] * (1 - x), below[1] * (1 - x), below[0] * x, below[1] * x)):
+                total[k] = total[k] + part
+    found = xp.stack([part.sum(axis=-1) for part in total], axis=-1)
     found = -sign * ((x1 - x0) * (y1 - y0)) * found
     return found.reshape(*found.shape[:-1], 2, 2)
 
@@ -160,10 +160,10 @@ def boolean(
 
     # In nanometres, around the first vertex: the library works on whole multiples of the precision.
     origin: np.ndarray = (first or second)[0][0] if (first or second) else np.zeros(2)
-    one, other = ([_scaled(each, origin) for each in group] for group in (first, second))
+    one, other = ([_scaled(shape, origin) for shape in group] for group in (first, second))
     made = gdstk.boolean(one, other, operation, precision=1e9 * QUANTUM)
-    found = [np.asarray(each.points) * 1e-9 + origin for each in made]
-    return [each for each in found if abs(area(each)) > least]
+    found = [np.asarray(polygon.points) * 1e-9 + origin for polygon in made]
+    return [part for part in found if abs(area(part)) > least]
 
 
 def _scaled(polygon: np.ndarray, origin: np.ndarray) -> Any:
@@ -180,7 +180,7 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
     origin = polygon[0]
     scaled = _scaled(polygon, origin)
     made = gdstk.offset(scaled, 1e9 * distance, join="miter", tolerance=4, precision=1e9 * QUANTUM)
-    return [np.asarray(each.points) * 1e-9 + origin for each in made]
+    return [np.asarray(polygon.points) * 1e-9 + origin for polygon in made]
 
 
 def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
@@ -188,7 +188,7 @@ def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
     p, q = first, np.roll(first, -1, axis=0)
     along = q - p
     length = np.linalg.norm(along, axis=1)
-    along, p, length = (each[length > TOUCH] for each in (along, p, length))
+    along, p, length = (part[length > TOUCH] for part in (along, p, length))
     along = along / length[:, None]
     total = 0.0
     for r, s in zip(second, np.roll(second, -1, axis=0), strict=True):

@@ -103,7 +103,7 @@ def tidy(number: float) -> float:
 def readable_unit(value: float, unit: str) -> tuple[str, float]:
     """Return the unit that a signal of this size is printed in, and its size in the SI unit."""
     units = READABLE.get(unit, ((unit, 1.0),))
-    return next((each for each in units if abs(value) >= each[1]), units[-1] if value else units[0])
+    return next((unit for unit in units if abs(value) >= unit[1]), units[-1] if value else units[0])
 
 
 def readable(value: float | None, unit: str, *errors: float) -> str:

@@ -94,7 +94,7 @@ def run_demo(
         model = build(device, cells=cells, order=order, progress=progress)
         result = inverse.fit(model, rows, progress=progress)
     interface_figure(device, profile.result(), out / "fig2_interface.png")
-    fitted = {each: parameter.value for each, parameter in result.parameters.items()}
+    fitted = {name: parameter.value for name, parameter in result.parameters.items()}
     export.write_json(out / "fit.json", result.to_json())
     measured = signals.measure(model, fitted, progress=progress, start=result.fields)
     export.write_json(out / "signals.json", measured.to_json())

@@ -140,7 +140,7 @@ def load(path: str | Path, device: Device) -> Sweeps:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        near = [each.name for each in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        near = [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         near += shipped()
         raise DataError([f"{path}: no such file; {nearest(path.name, near)}"]) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
@@ -202,8 +202,8 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     database = path.suffix in (".db", ".sqlite")
     table = read_database(path, sweep.run, names, HARMONICS) if database else read_csv(path, names)
     values = {key: scales[key] * table.columns[key] for key in wanted}
-    for key, each in values.items():
-        faults += _misread(key, wanted[key], each, table.units.get(key), source)
+    for key, value in values.items():
+        faults += _misread(key, wanted[key], value, table.units.get(key), source)
     if faults:
         raise DataError(faults)
     to_rms = {"rms": 1.0, "peak": math.sqrt(0.5)}
@@ -220,7 +220,7 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
             faults.append(f"{label}: {missing} of {len(whole)} points have no number, at most half may be missing")
             continue
         named = dict(zip(wanted, numbers[:, whole], strict=True))
-        voltages = {HARMONICS[key]: voltage_factor * each for key, each in named.items() if key in HARMONICS}
+        voltages = {HARMONICS[key]: voltage_factor * part for key, part in named.items() if key in HARMONICS}
         faults += [f"{label}: {fault}" for fault in _implausible(named["field"], voltages)]
         out.append(Trace(label, sweep.experiment, current, named["field"], voltages, missing, source))
     if faults:
@@ -339,10 +339,10 @@ def _twice(traces: Sequence[Trace]) -> list[str]:
     seen: dict[tuple[int, bytes], str] = {}
     faults = []
     for trace in traces:
-        for n, each in trace.voltages.items():
+        for n, voltage in trace.voltages.items():
             # A record of round numbers at low resolution may repeat; noise does not.
-            key = n, each.tobytes()
-            if key in seen and len(np.unique(each)) > switching.LEAST_IN_ALL:
+            key = n, voltage.tobytes()
+            if key in seen and len(np.unique(voltage)) > switching.LEAST_IN_ALL:
                 faults.append(f"{trace.label}: V{n} holds the very numbers of {seen[key]}; is a file there twice?")
             seen.setdefault(key, trace.label)
     return faults
@@ -365,7 +365,7 @@ def _implausible(field: np.ndarray, voltages: Mapping[int, np.ndarray]) -> list[
         return [f"the field is {field[0]:g} T at every point, expected a sweep"]
     often = max(4, len(field) // 10)
     if len(switching.branches(field)) > often:
-        smooth = [n for n, each in voltages.items() if len(switching.branches(each)) in (1, 2)]
+        smooth = [n for n, voltage in voltages.items() if len(switching.branches(voltage)) in (1, 2)]
         hint = f"; V{smooth[0]} goes one way: are the columns swapped?" if smooth else ""
         return [f"the field turns {len(switching.branches(field)) - 1} times, expected a sweep{hint}"]
     return []

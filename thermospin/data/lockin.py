@@ -91,27 +91,27 @@ class Measured:
             "higher": [_row_json(row) for row in self.higher],
             "sweeps": [
                 {
-                    "label": each.label,
-                    "experiment": each.trace.experiment,
-                    "current_rms": each.trace.current,
-                    "clear": each.switch is not None and not each.borrowed,
-                    "used": each.switch is not None,
-                    "why": each.why,
-                    "switching_fields": each.switching_fields,
+                    "label": sweep.label,
+                    "experiment": sweep.trace.experiment,
+                    "current_rms": sweep.trace.current,
+                    "clear": sweep.switch is not None and not sweep.borrowed,
+                    "used": sweep.switch is not None,
+                    "why": sweep.why,
+                    "switching_fields": sweep.switching_fields,
                     "levels": {
                         f"V{n}": {"P": level.P, "AP": level.AP, "covariance": level.covariance.tolist()}
                         | {"outliers": level.outliers, "noise": level.noise}
-                        for n, level in each.levels.items()
+                        for n, level in sweep.levels.items()
                     },
                 }
-                for each in self.sweeps
+                for sweep in self.sweeps
             ],
             "notes": list(self.notes),
         }
 
     def words(self) -> list[str]:
         """A table of the sweeps of each file, a line for each signal and each note."""
-        files = dict.fromkeys((each.trace.experiment, each.trace.source) for each in self.sweeps)
+        files = dict.fromkeys((sweep.trace.experiment, sweep.trace.source) for sweep in self.sweeps)
         lines = [line for file in files for line in _listed(*file, self.sweeps)]
         lines += [
             f"{row.experiment} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
@@ -151,15 +151,15 @@ def reduce(measured: Sweeps) -> Measured:
     blocks: list[np.ndarray] = []
     faults: list[str] = []
     for experiment in dict.fromkeys(trace.experiment for trace in traces):
-        own = [each for each in sweeps if each.trace.experiment == experiment and each.switch is not None]
+        own = [sweep for sweep in sweeps if sweep.trace.experiment == experiment and sweep.switch is not None]
         if not own:
-            reasons = [f"{each.label}: {each.why}" for each in sweeps if each.trace.experiment == experiment]
+            reasons = [f"{sweep.label}: {sweep.why}" for sweep in sweeps if sweep.trace.experiment == experiment]
             listed = "; ".join(reasons[:3]) if reasons else "the field never goes one way for long enough"
             faults.append(f"experiment '{experiment}': no sweep switches clearly: {listed}")
             continue
         faults += _contradictions(experiment, own)
         names, values, covariance, said = regression.regress(_data(own), measured.nonlinear)
-        missing = [n for n in HANDED if not any(n in each.levels for each in own)]
+        missing = [n for n in HANDED if not any(n in sweep.levels for sweep in own)]
         said += [f"V{n} was not measured, so that nothing is known of R{n}" for n in missing]
         notes += [f"experiment '{experiment}': {text}" for text in said]
         notes += _repeats(own)
@@ -193,11 +193,11 @@ def reduce(measured: Sweeps) -> Measured:
 def _sweeps(trace: Trace) -> list[Sweep]:
     out = []
     for part in switching.branches(trace.field):
-        voltages = {n: each[part] for n, each in trace.voltages.items()}
+        voltages = {n: voltage[part] for n, voltage in trace.voltages.items()}
         field = trace.field[part]
         rising = bool(field[-1] > field[0])
         switch, why = switching.find(list(voltages.values()))
-        found = {} if switch is None else {n: switching.levels(each, switch) for n, each in voltages.items()}
+        found = {} if switch is None else {n: switching.levels(voltage, switch) for n, voltage in voltages.items()}
         flat = [n for n, level in found.items() if level.noise == 0]
         if flat and switch is not None:
             switch, why, found = None, f"V{flat[0]} has no noise at all, so that its levels have no error bars", {}
@@ -231,14 +231,14 @@ def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
         if sweep.switch is not None or not clear or len(field) < switching.LEAST_IN_ALL:
             out.append(sweep)
             continue
-        pairs = np.array([each.switching_fields for each in own or clear])
+        pairs = np.array([other.switching_fields for other in own or clear])
         first, second = where = _together(pairs[:, 0]), _together(pairs[:, 1])
         sign = 1.0 if sweep.rising else -1.0
-        switch = Switch(*(int(np.sum(sign * field < sign * each)) for each, _ in (first, second)))
+        switch = Switch(*(int(np.sum(sign * field < sign * field_at)) for field_at, _ in (first, second)))
         if min(switch.first, switch.end - switch.first, len(field) - switch.end) < switching.LEAST:
             out.append(sweep)
             continue
-        found = {n: switching.levels(each[sweep.part], switch) for n, each in sweep.trace.voltages.items()}
+        found = {n: switching.levels(voltage[sweep.part], switch) for n, voltage in sweep.trace.voltages.items()}
         missed = _missed(found, sweep.trace.current, own)
         if missed or any(level.noise == 0 for level in found.values()):
             out.append(dataclasses.replace(sweep, why=f"{sweep.why}{missed}"))
@@ -272,13 +272,13 @@ def _missed(found: Mapping[int, Levels], current: float, clear: Sequence[Sweep])
 
 
 def _left_out(traces: Sequence[Trace], sweeps: Sequence[Sweep]) -> list[str]:
-    notes = [f"{each.label} is not used: {each.why}" for each in sweeps if each.switch is None]
-    borrowed = sum(each.borrowed for each in sweeps)
+    notes = [f"{sweep.label} is not used: {sweep.why}" for sweep in sweeps if sweep.switch is None]
+    borrowed = sum(sweep.borrowed for sweep in sweeps)
     if borrowed:
         count = f"{borrowed} of {len(sweeps)} sweeps show no clear step of their own"
         notes.append(f"{count}: taken at the switching fields of the others")
-    notes += [f"{each.label}: {each.missing} points without a number left out" for each in traces if each.missing]
-    lost = [sum(level.outliers for level in each.levels.values()) for each in sweeps]
+    notes += [f"{trace.label}: {trace.missing} points without a number left out" for trace in traces if trace.missing]
+    lost = [sum(level.outliers for level in sweep.levels.values()) for sweep in sweeps]
     if any(lost):
         notes.append(f"{sum(lost)} outliers left out, in {sum(map(bool, lost))} of {len(sweeps)} sweeps")
     return notes
@@ -287,9 +287,9 @@ def _left_out(traces: Sequence[Trace], sweeps: Sequence[Sweep]) -> list[str]:
 def _data(sweeps: Sequence[Sweep], *harmonics: int) -> list[regression.Level]:
     """Levels of some harmonics, of all unless told."""
     return [
-        (n, each.trace.current, level)
-        for each in sweeps
-        for n, level in each.levels.items()
+        (n, sweep.trace.current, level)
+        for sweep in sweeps
+        for n, level in sweep.levels.items()
         if n in harmonics or not harmonics
     ]
 
@@ -356,7 +356,7 @@ def _swapped(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
     """Voltages that grow with the wrong power of the current."""
     powers = {}
     for n in (1, 2):
-        found = sorted((each.trace.current, abs(each.levels[n].P)) for each in sweeps if n in each.levels)
+        found = sorted((sweep.trace.current, abs(sweep.levels[n].P)) for sweep in sweeps if n in sweep.levels)
         if len(found) > 1 and found[-1][0] > 1.2 * found[0][0] and found[0][1] > 0:
             (low, small), (high, large) = found[0], found[-1]
             powers[n] = math.log(large / small) / math.log(high / low) if large > 0 else 0.0
@@ -379,20 +379,20 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 def _listed(experiment: str, source: str, sweeps: Sequence[Sweep]) -> list[str]:
     """Table of the sweeps of a file, the switching fields of others in brackets."""
-    own = [each for each in sweeps if (each.trace.experiment, each.trace.source) == (experiment, source)]
-    harmonics = sorted({n for each in own for n in each.trace.voltages})
+    own = [sweep for sweep in sweeps if (sweep.trace.experiment, sweep.trace.source) == (experiment, source)]
+    harmonics = sorted({n for sweep in own for n in sweep.trace.voltages})
     head = ["mA rms", "field", "AP from [mT]", "to [mT]"]
     head += [title for n in harmonics for title in (f"V{n} in P [nV]", "P - AP [nV]")]
     table = [head]
-    for each in own:
-        cells = [f"{1e3 * each.trace.current:.4g}", "up" if each.rising else "down"]
-        if each.switching_fields is None:
-            table.append([*cells, f"not used: {each.why}"])
+    for sweep in own:
+        cells = [f"{1e3 * sweep.trace.current:.4g}", "up" if sweep.rising else "down"]
+        if sweep.switching_fields is None:
+            table.append([*cells, f"not used: {sweep.why}"])
             continue
-        fields = [_plus_minus(1e3 * value, 1e3 * std) for value, std in each.switching_fields]
-        cells += [f"({text})" if each.borrowed else text for text in fields]
+        fields = [_plus_minus(1e3 * value, 1e3 * std) for value, std in sweep.switching_fields]
+        cells += [f"({text})" if sweep.borrowed else text for text in fields]
         for n in harmonics:
-            level = each.levels[n]
+            level = sweep.levels[n]
             step = level.P - level.AP
             cells.append(_plus_minus(1e9 * level.P, 1e9 * math.sqrt(level.covariance[0, 0])))
             cells.append(_plus_minus(1e9 * step, 1e9 * abs(step / level.step_over_std) if step else 0.0))

@@ -91,11 +91,11 @@ def _allowance(
     out = {}
     for n in extra:
         own = 2 * measured.index(n - 2)
-        current = max(each for m, each, _ in data if m == n - 2)
+        current = max(part for m, part, _ in data if m == n - 2)
         factors = terms(n - 2, current)
         # A spin signal that is lost in the noise is known to be no larger than that.
         size = np.abs(signals[own : own + 2]) + np.sqrt(np.diag(covariance)[own : own + 2])
-        baseline, spin = (float(each) for each in nonlinear * size * factors[n - 2] / factors[n])
+        baseline, spin = (float(part) for part in nonlinear * size * factors[n - 2] / factors[n])
         out[n] = baseline, spin
     return out
 
@@ -132,7 +132,7 @@ def solve(
         design.append(whiten @ np.block([[line, np.zeros(k)], [np.zeros(k), line]]))
         target.append(whiten @ np.array([level.P, level.AP]))
     for n, (baseline, spin) in (widths or {}).items():
-        unit = np.array([float(each == n) for each in orders])
+        unit = np.array([float(order == n) for order in orders])
         design.append(np.array([[*unit / 2 / baseline, *unit / 2 / baseline], [*unit / spin, *-unit / spin]]))
         target.append(np.zeros(2))
     matrix, vector = np.concatenate(design), np.concatenate(target)

@@ -96,7 +96,7 @@ def load(path: str | Path, device: Device) -> tuple[Row, ...]:
     try:
         return read(Path(path).read_text(encoding="utf-8-sig"), str(path), device)
     except FileNotFoundError:
-        near = [each.name for each in Path(path).parent.glob("*.csv")] if Path(path).parent.is_dir() else []
+        near = [file.name for file in Path(path).parent.glob("*.csv")] if Path(path).parent.is_dir() else []
         allowed = [*near, *names] if not Path(path).suffix else near
         raise DataError([f"{path}: no such file; {nearest(Path(path).name, allowed)}"]) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -170,7 +170,7 @@ def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults
                 f"line {number}, signal: got '{signal}'; expected {' or '.join(HARMONICS)}, a dot, and {_parts()}"
             )
         elif experiment is not None and part not in (*PARTS, *experiment.states):
-            allowed = [f"{harmonic}.{each}" for each in (*PARTS, *experiment.states)]
+            allowed = [f"{harmonic}.{part}" for part in (*PARTS, *experiment.states)]
             faults.append(f"line {number}, signal: got '{signal}'; {nearest(signal, allowed)}")
         elif experiment is not None and part in PARTS and not experiment.has_spin_part:
             faults.append(

@@ -94,7 +94,7 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]]) -> Inputs:
         correlation=correlation,
         notes=tuple(note for measured in sweeps for note in measured.notes),
         sweeps=tuple(sweeps),
-        sources=tuple(str(each) for device, data in sources for each in (device, *data)),
+        sources=tuple(str(part) for device, data in sources for part in (device, *data)),
     )
 
 

@@ -110,7 +110,7 @@ def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
 def _polished(traces: Sequence[np.ndarray], switch: Switch) -> Switch:
     """The most likely places by all traces together, near those that one of them shows best."""
     for _ in range(5):
-        first, end = (int(np.argmax(each)) for each in likelihood(traces, switch))
+        first, end = (int(np.argmax(part)) for part in likelihood(traces, switch))
         if (first, end) == (switch.first, switch.end) or end - first < LEAST:
             break
         switch = Switch(first, end)

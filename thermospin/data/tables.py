@@ -52,7 +52,7 @@ def read_csv(path: Path, wanted: Mapping[str, str]) -> Table:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        near = [each.name for each in path.parent.glob("*.csv")] if path.parent.is_dir() else []
+        near = [file.name for file in path.parent.glob("*.csv")] if path.parent.is_dir() else []
         raise DataError([f"{path.name}: no such file beside the experiment file; {nearest(name, near)}"]) from None
     except OSError as error:
         raise DataError([f"{name}: cannot be read: {error.strerror}"]) from None
@@ -95,7 +95,7 @@ def read_csv(path: Path, wanted: Mapping[str, str]) -> Table:
         raise DataError(_first(faults))
     named = {key: _UNIT.fullmatch(column) for key, column in wanted.items()}
     return Table(
-        {key: np.array(each) for key, each in numbers.items()},
+        {key: np.array(number) for key, number in numbers.items()},
         {key: match[1] for key, match in named.items() if match is not None},
     )
 
@@ -133,7 +133,7 @@ def read_database(path: Path, run: int | None, wanted: Mapping[str, str], togeth
     """
     name = path.name
     if not path.is_file():
-        near = [each.name for each in path.parent.glob("*.db")] if path.parent.is_dir() else []
+        near = [file.name for file in path.parent.glob("*.db")] if path.parent.is_dir() else []
         raise DataError([f"{name}: no such file beside the experiment file; {nearest(name, near)}"])
     try:
         with closing(_open(path)) as connection:
@@ -152,7 +152,7 @@ def read_database(path: Path, run: int | None, wanted: Mapping[str, str], togeth
             ]
             if faults:
                 raise DataError(faults)
-            chosen = ", ".join(_quoted(each) for each in wanted.values())
+            chosen = ", ".join(_quoted(name) for name in wanted.values())
             rows = connection.execute(f"SELECT {chosen} FROM {table}").fetchall()
             units = _units(connection, run)
     except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -169,14 +169,14 @@ def read_database(path: Path, run: int | None, wanted: Mapping[str, str], togeth
     for key in measured:
         here = [i for i, cell in enumerate(cells[key]) if cell is not None]
         found[key] = _joined(cells[key], here)
-        for other in (each for each in wanted if each not in measured):
+        for other in (name for name in wanted if name not in measured):
             own = _joined(cells[other], here)
             if len(own) != len(found[key]) or (
                 other in found and not np.array_equal(own, found[other], equal_nan=True)
             ):
                 raise DataError([f"{name}, run {run}: {key} and {measured[0]} were not taken at the same points"])
             found[other] = own
-    return Table(found, {key: units[each] for key, each in wanted.items() if units.get(each)})
+    return Table(found, {key: units[name] for key, name in wanted.items() if units.get(name)})
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -104,7 +104,7 @@ class Device:
 
     def lengths(self) -> dict[str, float]:
         """Return values of the named dimensions [m]."""
-        return {name: each.value for name, each in self.dimensions.items()}
+        return {name: dimension.value for name, dimension in self.dimensions.items()}
 
     def numbers(self) -> dict[str, float]:
         """Return parameters and dimensions: every name that a fit may free."""
@@ -127,7 +127,9 @@ class Device:
             return dataclasses.replace(
                 self,
                 solids=tuple(solid.moved(values) for solid in self.solids),
-                dimensions={n: dataclasses.replace(each, value=values[n]) for n, each in self.dimensions.items()},
+                dimensions={
+                    n: dataclasses.replace(dimension, value=values[n]) for n, dimension in self.dimensions.items()
+                },
             )
         except DeviceError as error:
             where = ", ".join(f"{name} = {1e9 * value:g} nm" for name, value in lengths.items())
@@ -160,7 +162,7 @@ class Device:
                     f"and move differently with {', '.join(sorted(moving))}; give both the same expression, or "
                     "put them apart"
                 )
-        return faces, [each[0] for each in found if each is not None]
+        return faces, [part[0] for part in found if part is not None]
 
     def solid(self, name: str) -> Solid:
         """Return the solid of that name; of a body, its first piece."""
@@ -206,7 +208,7 @@ class Device:
             lengths=tuple(material.lambda_sf for material in used),
             outlines=tuple(None if solid.outline is None else np.array(solid.outline) for solid in self.solids),
             prisms=prisms,
-            edges=tuple((each.straight_edges(0), each.straight_edges(1)) for each in self.solids),
+            edges=tuple((solid.straight_edges(0), solid.straight_edges(1)) for solid in self.solids),
             planes=tuple(
                 sorted({float(face.position) for face in self.contact_faces().values() if face.axis == axis})
                 if prisms
@@ -274,8 +276,8 @@ def stretched(device: Device, axis: int, at: float, by: float) -> tuple[Device, 
         coordinates = dict(solid.coordinates)
         if AXES[axis] in coordinates:
             first, second = (
-                dataclasses.replace(each, constant=each.constant + by) if end >= near else each
-                for each, end in zip(coordinates[AXES[axis]], solid.box[axis], strict=True)
+                dataclasses.replace(coordinate, constant=coordinate.constant + by) if end >= near else coordinate
+                for coordinate, end in zip(coordinates[AXES[axis]], solid.box[axis], strict=True)
             )
             coordinates[AXES[axis]] = first, second
         return dataclasses.replace(solid, box=box, coordinates=coordinates)  # type: ignore[arg-type]
@@ -315,5 +317,5 @@ def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
     for device in devices:
         known |= {name: value for name, value in device.numbers().items() if name not in known}
     if len(devices) > 1:
-        known |= {f"{each.name}{OF}{name}": value for each in devices for name, value in each.numbers().items()}
+        known |= {f"{device.name}{OF}{name}": value for device in devices for name, value in device.numbers().items()}
     return known

@@ -30,12 +30,12 @@ def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
         return int(found) if found == int(found) else found
 
     solids: Any = document["solids"]
-    at = next(i for i, each in enumerate(solids) if each["name"] == name)
+    at = next(i for i, solid in enumerate(solids) if solid["name"] == name)
     material = str(solids[at]["material"])
     made = tomlkit.aot()
-    for k, each in enumerate(solids):
+    for k, solid in enumerate(solids):
         if k != at:
-            made.append(each)
+            made.append(solid)
             continue
         for piece in pieces:
             table = tomlkit.table()

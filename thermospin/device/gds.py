@@ -58,7 +58,7 @@ class Drawing:
     @property
     def extent(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Extent of all polygons along x and y [m]."""
-        ends = np.concatenate([each for group in self.shapes.values() for each in group])
+        ends = np.concatenate([shape for group in self.shapes.values() for shape in group])
         (x0, y0), (x1, y1) = ends.min(axis=0).tolist(), ends.max(axis=0).tolist()
         return (x0, x1), (y0, y1)
 
@@ -93,9 +93,9 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         ) from None
     # Layout programs leave cells with data of their own in files, such as $$$CONTEXT_INFO$$$.
     cells = {
-        each.name: each for each in library.cells if isinstance(each, gdstk.Cell) and not each.name.startswith("$$$")
+        cell.name: cell for cell in library.cells if isinstance(cell, gdstk.Cell) and not cell.name.startswith("$$$")
     }
-    tops = [each.name for each in library.top_level() if each.name in cells]
+    tops = [cell.name for cell in library.top_level() if cell.name in cells]
     if cell is None and len(tops) != 1:
         why = (
             "there is no cell with anything in it"
@@ -129,8 +129,12 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     if found:
         raise LayoutError(found)
     labels = [
-        Label(each.text, (tidy(each.origin[0] * size), tidy(each.origin[1] * size)), (each.layer, each.texttype))
-        for each in chosen.get_labels()
+        Label(
+            label.text,
+            (tidy(label.origin[0] * size), tidy(label.origin[1] * size)),
+            (label.layer, label.texttype),
+        )
+        for label in chosen.get_labels()
     ]
     return Drawing(chosen.name, shapes, labels)
 

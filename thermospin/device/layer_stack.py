@@ -151,7 +151,7 @@ def _stray(
 ) -> list[str]:
     """Return layers without an entry, and entries without shapes."""
     used = {layer.layer for layer in stack} | set(ignored) | {mark.layer for mark in marks if mark.layer}
-    listed = ", ".join(f'"{layer_name(each)}"' for each in sorted(drawing.shapes)) or "none"
+    listed = ", ".join(f'"{layer_name(shape)}"' for shape in sorted(drawing.shapes)) or "none"
     found = []
     for layer in sorted(set(drawing.shapes) - used):
         count, place = len(drawing.shapes[layer]), drawing.shapes[layer][0].mean(axis=0)
@@ -159,7 +159,7 @@ def _stray(
             f"layer {layer_name(layer)} has {count} polygon{'s' * (count > 1)}, the first around {polygons.at(place)}, "
             f'but no entry in the stack; add one, or ignore = ["{layer_name(layer)}"]'
         )
-    for layer in dict.fromkeys(each.layer for each in stack):
+    for layer in dict.fromkeys(layer.layer for layer in stack):
         if not drawing.shapes.get(layer):
             found.append(
                 f"layer {layer_name(layer)} of the stack has no shapes in cell '{drawing.cell}', which has {listed}"
@@ -182,7 +182,7 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Join the polygons of one layer that touch; one that touches no other stays as it is."""
-    extents = np.array([[each.min(axis=0), each.max(axis=0)] for each in shapes]).reshape(-1, 2, 2)
+    extents = np.array([[shape.min(axis=0), shape.max(axis=0)] for shape in shapes]).reshape(-1, 2, 2)
     groups: list[list[int]] = []
     for i in range(len(shapes)):
         gap = np.maximum(extents[:, 0] - extents[i, 1], extents[i, 0] - extents[:, 1]).max(axis=1)
@@ -220,7 +220,7 @@ def _names(
     names = []
     for outline in outlines:
         inside = [
-            each.text for each in labels if each.text not in of_contacts and polygons.contains(outline, each.place)
+            label.text for label in labels if label.text not in of_contacts and polygons.contains(outline, label.place)
         ]
         number = 1
         while f"{base}{number}" in taken:
@@ -264,7 +264,7 @@ def _solids(
     several = len(made) > 1
     # Edges of slices are of our making, and so are those of a draped film over them: they need no grid lines.
     seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, outline.tolist())))] + list(below)
-    x, y = ((tuple(end for each in seen for end in each.straight_edges(k))) for k in range(2))
+    x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
     on_lines = ((), ()) if layer.sidewall_angle else (x, y)
     return [
         _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, on_lines=on_lines).moved(lengths)
@@ -302,7 +302,7 @@ def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tupl
     rest = [shape]
     out: list[tuple[np.ndarray, Coordinate | None]] = []
     # The highest first: what it holds up does not reach what is under it.
-    for solid in sorted(below, key=lambda each: -each.box[2][1]):
+    for solid in sorted(below, key=lambda solid: -solid.box[2][1]):
         under = [outline_of(solid)]
         if not rest or not _may_meet(shape, under[0]):
             continue
@@ -355,7 +355,7 @@ def _contact(
     pad: np.ndarray | None = None
     if mark.layer is not None:
         shapes = drawing.shapes.get(mark.layer, [])
-        chosen = shapes if place is None else [each for each in shapes if polygons.away(each, place) <= NEAR_LABEL]
+        chosen = shapes if place is None else [shape for shape in shapes if polygons.away(shape, place) <= NEAR_LABEL]
         if len(chosen) != 1:
             which = "" if place is None else f" at its label, {polygons.at(place)}"
             return None, [], f"layer {layer_name(mark.layer)} has {len(chosen)} polygons{which}, expected one"

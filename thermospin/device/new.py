@@ -165,7 +165,7 @@ def _layers(drawing: gds.Drawing) -> list[str]:
     """Return a table for each layer of a drawing, with blanks."""
     lines = []
     for layer, shapes in sorted(drawing.shapes.items()):
-        area = sum(abs(float(polygons.area(each))) for each in shapes)
+        area = sum(abs(float(polygons.area(shape))) for shape in shapes)
         low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
         lines += [
             "",

@@ -394,7 +394,7 @@ def connection_faults(
         to_ground = f"to contact '{ground}' on '{where[ground]}', where the current leaves and the potential is 0"
         reported: set[int] = set()
         roles = {source: "the current goes in at"}
-        roles |= {each: "the voltage is read at" for each in (plus, minus) if each not in (source, ground)}
+        roles |= {name: "the voltage is read at" for name in (plus, minus) if name not in (source, ground)}
         for contact, role in roles.items():
             if not reach[contact] <= grounded:
                 reported |= reach[contact]

@@ -262,7 +262,7 @@ class Regions(Plan):
             front = [self.parts[k].outline for k in closing if self.parts[k].layer == level - (not upper)]
             shapes = [self.parts[k].outline for k in own]
             free = polygons.boolean(shapes, front, "not") if shapes and front else shapes
-            area = float(sum(abs(polygons.area(each)) for each in free))
+            area = float(sum(abs(polygons.area(piece)) for piece in free))
             if own and area > 0:
                 return Patch(2, float(self.heights[level]), (), tuple(free), frozenset(own), area)
             return self._why(which, bool(own))

@@ -188,12 +188,22 @@ def scattered(free: Sequence[Parameter], starts: int) -> list[np.ndarray]:
 
     Around: logarithms within a factor of 3, artanh(P) within 1, linear ones from minus the value to three times it.
     """
-    first = np.array([each.internal(each.start) for each in free])
-    reach = np.array([{"log": math.log(3.0), "atanh": 1.0, "linear": 2.0}[each.kind.transform] for each in free])
-    lower = [each.internal(each.lower) if each.bounds else x - r for each, x, r in zip(free, first, reach, strict=True)]
-    upper = [each.internal(each.upper) if each.bounds else x + r for each, x, r in zip(free, first, reach, strict=True)]
-    low, high = (np.where(np.isfinite(each), each, first + sign * reach) for each, sign in ((lower, -1), (upper, 1)))
-    limits = np.array([[each.internal(each.lower), each.internal(each.upper)] for each in free]).T
+    first = np.array([parameter.internal(parameter.start) for parameter in free])
+    reach = np.array(
+        [{"log": math.log(3.0), "atanh": 1.0, "linear": 2.0}[parameter.kind.transform] for parameter in free]
+    )
+    lower = [
+        parameter.internal(parameter.lower) if parameter.bounds else x - r
+        for parameter, x, r in zip(free, first, reach, strict=True)
+    ]
+    upper = [
+        parameter.internal(parameter.upper) if parameter.bounds else x + r
+        for parameter, x, r in zip(free, first, reach, strict=True)
+    ]
+    low, high = (np.where(np.isfinite(part), part, first + sign * reach) for part, sign in ((lower, -1), (upper, 1)))
+    limits = np.array(
+        [[parameter.internal(parameter.lower), parameter.internal(parameter.upper)] for parameter in free]
+    ).T
     # The first point of the sequence is a corner.
     points = qmc.Sobol(len(free), scramble=False).random_base2((max(starts, 1) - 1).bit_length())[1:starts]
     return [first, *(np.clip(low + point * (high - low), *limits) for point in points)]

@@ -136,7 +136,9 @@ class Problem:
     @property
     def bounds(self) -> np.ndarray:
         """In internal coordinates (2, free)."""
-        return np.array([[each.internal(each.lower), each.internal(each.upper)] for each in self.free]).T
+        return np.array(
+            [[parameter.internal(parameter.lower), parameter.internal(parameter.upper)] for parameter in self.free]
+        ).T
 
     def objective(self, notify: Callable[[float, Mapping[str, float]], None] | None = None) -> Objective:
         """Residuals and their Jacobian."""
@@ -144,7 +146,12 @@ class Problem:
 
     def coordinates(self, values: Mapping[str, Any]) -> np.ndarray:
         """Internal coordinates of values, or of `FitResult.parameters`."""
-        return np.array([each.internal(getattr(values[each.name], "value", values[each.name])) for each in self.free])
+        return np.array(
+            [
+                parameter.internal(getattr(values[parameter.name], "value", values[parameter.name]))
+                for parameter in self.free
+            ]
+        )
 
 
 class Objective:
@@ -215,7 +222,7 @@ class Objective:
     def jacobian(self, x: np.ndarray) -> np.ndarray:
         """d residuals/d x (residuals, free)."""
         self.evaluate(x)
-        slopes = np.array([each.slope(float(xi)) for each, xi in zip(self.free, x, strict=True)])
+        slopes = np.array([parameter.slope(float(xi)) for parameter, xi in zip(self.free, x, strict=True)])
         return self.misfit.jacobian(self.values, self.sensitivity, [parameter.name for parameter in self.free]) * slopes
 
 

@@ -100,10 +100,10 @@ def draw(
         if progress is not None:
             progress(f"NUTS: {chains} chains, step {done} of {warmup} + {draws}")
         state, more = jax.device_get(run(state))
-        seen = [np.concatenate(each, axis=1) for each in zip(seen, more, strict=True)] if seen else list(more)
+        seen = [np.concatenate(part, axis=1) for part in zip(seen, more, strict=True)] if seen else list(more)
         if keep is not None:
             write_arrays(keep, asked, [*jax.tree.leaves(state), *seen])
-    return Drawn(*(each[:, warmup:total] for each in seen))
+    return Drawn(*(array[:, warmup:total] for array in seen))
 
 
 def _kept(path: Path, asked: str) -> list[np.ndarray] | None:

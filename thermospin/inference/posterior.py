@@ -202,7 +202,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
 
     def seen_at(points: Sequence[np.ndarray]) -> list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
         found = tasks.run_batched((functools.partial(at, z) for z in points), problem.size)
-        return [(z, each) for z, each in zip(points, found, strict=True) if each is not None]
+        return [(z, part) for z, part in zip(points, found, strict=True) if part is not None]
 
     alone = problem.objective()
     # Held-out points first: whatever is fitted, they judge it.
@@ -329,7 +329,7 @@ def sample(
     )
     z, steps = drawn.z, int(np.sum(drawn.steps))
     x = best + z @ scale.T
-    values = np.stack([np.vectorize(each.value)(x[..., k]) for k, each in enumerate(problem.free)], axis=-1)
+    values = np.stack([np.vectorize(parameter.value)(x[..., k]) for k, parameter in enumerate(problem.free)], axis=-1)
     return Posterior(
         result.names,
         values,
@@ -349,9 +349,11 @@ def _traced(problem: Problem, model: Callable[[Mapping[str, Any]], Any], x: Any)
     import jax.numpy as jnp
 
     values: dict[str, Any] = {}
-    for k, each in enumerate(problem.free):
-        kind = each.kind.transform
-        values[each.name] = jnp.exp(x[k]) if kind == "log" else jnp.tanh(x[k]) if kind == "atanh" else each.scale * x[k]
+    for k, parameter in enumerate(problem.free):
+        kind = parameter.kind.transform
+        values[parameter.name] = (
+            jnp.exp(x[k]) if kind == "log" else jnp.tanh(x[k]) if kind == "atanh" else parameter.scale * x[k]
+        )
     return traced_residuals(problem.misfit, model(dict(problem.fixed) | values), values)
 
 
@@ -369,12 +371,13 @@ def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) ->
 def agreement(result: FitResult, found: Posterior) -> list[str]:
     """Standard deviations by the covariance and by the posterior, and whether they agree within Monte Carlo error."""
     lines = []
-    for k, (name, each) in enumerate(result.parameters.items()):
+    for k, (name, parameter) in enumerate(result.parameters.items()):
         # The standard deviation of a standard deviation from so many draws of a Gaussian.
         error = 4 / math.sqrt(2 * found.effective[k])
-        ratio = found.stds[k] / each.std
+        ratio = found.stds[k] / parameter.std
         words = "agree" if abs(ratio - 1) <= error else "differ: the posterior is no Gaussian"
         lines.append(
-            f"{name}: std by covariance {quantity(name, each.std)}, of the posterior {ratio:.3f} times that, {words}"
+            f"{name}: std by covariance {quantity(name, parameter.std)}, "
+            f"of the posterior {ratio:.3f} times that, {words}"
         )
     return lines

@@ -179,7 +179,7 @@ class FitResult:
             )
         ]
         return {
-            "parameters": {name: dataclasses.asdict(each) for name, each in self.parameters.items()},
+            "parameters": {name: dataclasses.asdict(parameter) for name, parameter in self.parameters.items()},
             "correlation": correlation,
             "signals": listed,
             "chi2": self.chi2,
@@ -200,7 +200,7 @@ class FitResult:
             "left_out": dict(self.left_out),
             "priors": {name: {"mean": mean, "std": std} for name, (mean, std) in self.priors.items()},
             "ties": [{"name": name, "factor": factor, "source": source} for name, factor, source in self.ties],
-            "minima": [{"chi2": chi2, "parameters": dict(each)} for chi2, each in self.minima],
+            "minima": [{"chi2": chi2, "parameters": dict(values)} for chi2, values in self.minima],
             "correlation_of_data": None if self.correlation_of_data is None else self.correlation_of_data.tolist(),
             "grid_shares": dict(zip(self.names, map(float, self.grid_shares), strict=True)),
         }
@@ -262,15 +262,15 @@ def _statistics(result: FitResult) -> list[str]:
 
 
 def _variables(result: FitResult) -> list[str]:
-    lines = columns([_variable(name, each) for name, each in result.parameters.items()], "lrll")
-    for name, each in result.parameters.items():
-        if each.at_bound is not None:
-            bound = quantity(name, each.lower if each.at_bound == "lower" else each.upper)
+    lines = columns([_variable(name, parameter) for name, parameter in result.parameters.items()], "lrll")
+    for name, parameter in result.parameters.items():
+        if parameter.at_bound is not None:
+            bound = quantity(name, parameter.lower if parameter.at_bound == "lower" else parameter.upper)
             lines.append(
-                f"{name} is at its {each.at_bound} bound {bound}: its std is no error bar, "
+                f"{name} is at its {parameter.at_bound} bound {bound}: its std is no error bar, "
                 f"and the other stds hold as if it could pass the bound"
             )
-        if math.isinf(each.std):
+        if math.isinf(parameter.std):
             lines.append(f"{name} is not fixed by these data: its value depends on where the fit started")
         if name in result.priors:
             mean, std = result.priors[name]
@@ -280,8 +280,8 @@ def _variables(result: FitResult) -> list[str]:
         lines.append(f"tied: {name} = {factor:g} * {source}{value}")
     if len(result.minima) > 1:
         others = "; ".join(
-            f"chi2 = {chi2:.4g} at {', '.join(f'{name} = {quantity(name, value)}' for name, value in each.items())}"
-            for chi2, each in result.minima[1:]
+            f"chi2 = {chi2:.4g} at {', '.join(f'{name} = {quantity(name, value)}' for name, value in values.items())}"
+            for chi2, values in result.minima[1:]
         )
         lines.append(f"many starts led to {len(result.minima)} minima, on the first grid: besides this one {others}")
     return lines

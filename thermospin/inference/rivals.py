@@ -33,8 +33,10 @@ _STRETCH = re.compile(r"\s*([xyz])\s*=\s*(.+?)\s*([+-])\s*([\d.].*?)\s*")
 def wiedemann_franz(device: Device) -> Device:
     """The device with kappa = L0 sigma T of every metal, at the bath temperature."""
     changed = {
-        name: dataclasses.replace(each, kappa=LORENZ * each.sigma * device.bath) if each.is_metal else each
-        for name, each in device.materials.items()
+        name: dataclasses.replace(material, kappa=LORENZ * material.sigma * device.bath)
+        if material.is_metal
+        else material
+        for name, material in device.materials.items()
     }
     return dataclasses.replace(device, materials=changed)
 
@@ -66,24 +68,24 @@ class Comparison:
 
     def table(self) -> list[list[str]]:
         """Models side by side: chi2, Akaike's and the Bayesian criterion, parameters; the first line is a header."""
-        names = list(dict.fromkeys(name for each in self.results.values() for name in each.parameters))
-        best = min(each.aic for each in self.results.values())
+        names = list(dict.fromkeys(name for result in self.results.values() for name in result.parameters))
+        best = min(result.aic for result in self.results.values())
         lines = [["model", "chi2", "AIC", "less best", "BIC", *names]]
-        for label, each in self.results.items():
+        for label, result in self.results.items():
             cells = [
-                f"{quantity(name, each.parameters[name].value)} +- {quantity(name, each.parameters[name].std)}"
-                if name in each.parameters
+                f"{quantity(name, result.parameters[name].value)} +- {quantity(name, result.parameters[name].std)}"
+                if name in result.parameters
                 else ""
                 for name in names
             ]
-            numbers = [f"{each.chi2:.4g}", f"{each.aic:.4g}", f"{each.aic - best:.3g}", f"{each.bic:.4g}"]
+            numbers = [f"{result.chi2:.4g}", f"{result.aic:.4g}", f"{result.aic - best:.3g}", f"{result.bic:.4g}"]
             lines.append([label, *numbers, *cells])
         return lines
 
     def verdict(self) -> list[str]:
         """Say which model the data prefer, and what depends on which is right."""
         best = min(self.results, key=lambda label: self.results[label].aic)
-        gaps = {label: each.aic - self.results[best].aic for label, each in self.results.items() if label != best}
+        gaps = {label: result.aic - self.results[best].aic for label, result in self.results.items() if label != best}
         even = [label for label, gap in gaps.items() if gap < NOTHING]
         worse = [label for label, gap in gaps.items() if gap > MUCH]
         lines = [f"The data do not tell {best} from {', '.join(even)}."] if even else []
@@ -99,13 +101,13 @@ class Comparison:
         """chi2, criteria and parameters of each model."""
         return {
             label: {
-                "chi2": each.chi2,
-                "aic": each.aic,
-                "bic": each.bic,
-                "converged": each.converged,
-                "parameters": {name: dataclasses.asdict(own) for name, own in each.parameters.items()},
+                "chi2": result.chi2,
+                "aic": result.aic,
+                "bic": result.bic,
+                "converged": result.converged,
+                "parameters": {name: dataclasses.asdict(own) for name, own in result.parameters.items()},
             }
-            for label, each in self.results.items()
+            for label, result in self.results.items()
         }
 
 
@@ -113,9 +115,9 @@ def _shifts(results: Mapping[str, FitResult]) -> list[str]:
     """Parameters that depend on which model is right by more than their standard deviations."""
     lines = []
     first, *rest = results.items()
-    for label, each in rest:
+    for label, result in rest:
         for name, own in first[1].parameters.items():
-            other = each.parameters.get(name)
+            other = result.parameters.get(name)
             if other is not None and math.isfinite(own.std) and abs(other.value - own.value) > own.std:
                 shift = abs(other.value - own.value) / own.std
                 lines.append(f"{name} differs by {shift:.1f} of its standard deviations if {label} is right.")

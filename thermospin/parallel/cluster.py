@@ -164,10 +164,10 @@ def report(environment: Mapping[str, str] | None = None) -> tuple[list[str], boo
         f"{len(devices)} device{'s' * (len(devices) > 1)}, {len(jax.local_devices())} of this process, "
         f"{jax.process_count()} process{'es' * (jax.process_count() > 1)}, {os.cpu_count()} cores",
     ]
-    for each in jax.local_devices():
-        memory = (each.memory_stats() or {}).get("bytes_limit") if each.platform != "cpu" else None
+    for local_device in jax.local_devices():
+        memory = (local_device.memory_stats() or {}).get("bytes_limit") if local_device.platform != "cpu" else None
         size = f", {memory / 2**30:.0f} GiB" if memory else ""
-        lines.append(f"  {each.device_kind} ({each.platform} {each.id}){size}")
+        lines.append(f"  {local_device.device_kind} ({local_device.platform} {local_device.id}){size}")
     lines.append(f"64-bit numbers: {'yes' if jax.numpy.ones(1).dtype == 'float64' else 'no'}")
     lines.append(f"compiled programs are kept in: {jax.config.jax_compilation_cache_dir or 'memory only'}")  # type: ignore[attr-defined]
     lines += scaling()

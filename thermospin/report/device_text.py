@@ -58,17 +58,17 @@ def _dimensions(device: Device) -> Table:
     table = Table(title="Dimensions", title_justify="left")
     for column in ("name", "value \\[nm]", "std", "range", "moves", "note"):
         table.add_column(column, justify="right" if column in ("value \\[nm]", "std") else "left")
-    for name, each in device.dimensions.items():
+    for name, dimension in device.dimensions.items():
         moves = {
             "xyz"[axis] for solid in device.solids for axis in range(3) for end in solid.slopes(axis) if name in end
         }
         table.add_row(
             name,
-            f"{1e9 * each.value:.6g}",
-            "" if each.std is None else f"{1e9 * each.std:.4g}",
-            "" if each.range is None else f"{1e9 * each.range[0]:.6g} to {1e9 * each.range[1]:.6g}",
+            f"{1e9 * dimension.value:.6g}",
+            "" if dimension.std is None else f"{1e9 * dimension.std:.4g}",
+            "" if dimension.range is None else f"{1e9 * dimension.range[0]:.6g} to {1e9 * dimension.range[1]:.6g}",
             ", ".join(sorted(moves)),
-            escape(each.note),
+            escape(dimension.note),
         )
     return table
 

@@ -191,16 +191,16 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
-    for ax, each in zip(axes.flat, profiles, strict=False):
-        _, size = shown(each.name)
-        own = result.parameters[each.name]
+    for ax, profile in zip(axes.flat, profiles, strict=False):
+        _, size = shown(profile.name)
+        own = result.parameters[profile.name]
         ends = own.value + own.std * np.array([-2.4, 2.4])
         ax.plot(ends / size, [-2.4, 2.4], color="#999999", linestyle=(0, (4, 2)), linewidth=1.2, label="covariance")
-        ax.plot(each.values / size, each.tau, "o-", color=_MAIN, markersize=3.5, label="profile")
+        ax.plot(profile.values / size, profile.tau, "o-", color=_MAIN, markersize=3.5, label="profile")
         for tau, style in ((1.0, "-"), (1.96, ":")):
             for sign in (-1, 1):
                 ax.axhline(sign * tau, color=INK, linewidth=0.5, linestyle=style, alpha=0.6)
-        ax.set(xlabel=_label(each.name), ylim=(-3, 3))
+        ax.set(xlabel=_label(profile.name), ylim=(-3, 3))
         ax.xaxis.set_major_locator(MaxNLocator(4))
     axes[0, 0].set_ylabel("$\\tau$, signed root of $\\Delta\\chi^2$ [1]")
     axes[0, 0].legend(loc="upper left")

@@ -113,12 +113,12 @@ def write(
         *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
         _next(Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),
-        *(_device(each) for each in devices),
+        *(_device(device) for device in devices),
         _provenance(result, sources, command, grids, notes),
     ]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = (resources.files("thermospin") / "report" / "report.html.j2").read_text(encoding="utf-8")
-    names = ", ".join(each.name for each in devices)
+    names = ", ".join(device.name for device in devices)
     chi2 = f"chi2 = {result.chi2:.3g} for {len(result.rows)} signals and {len(result.parameters)} parameters"
     spread = "" if math.isnan(result.probability) else f", probability {result.probability:.2g}"
     text = environment.from_string(template).render(
@@ -126,7 +126,7 @@ def write(
         lead=f"{chi2}{spread}; {result.method.replace('_', ' ')}, {result.evaluations} evaluations.",
         converged=result.converged,
         message=result.message,
-        parameters=[_parameter(name, each) for name, each in result.parameters.items()],
+        parameters=[_parameter(name, parameter) for name, parameter in result.parameters.items()],
         sections=sections,
     )
     with atomic_file(path) as file:
@@ -146,8 +146,8 @@ def write_csv(path: str | Path, result: FitResult) -> None:
         writer.writerow([f"{row.label} {row.signal}", *map(repr, numbers)])
     writer.writerow([])
     writer.writerow(["Parameter", "Value", "Std", "Start", "Unit"])
-    for name, each in result.parameters.items():
-        writer.writerow([name, repr(each.value), repr(each.std), repr(each.start), each.unit])
+    for name, parameter in result.parameters.items():
+        writer.writerow([name, repr(parameter.value), repr(parameter.std), repr(parameter.start), parameter.unit])
     with atomic_file(path) as file:
         file.write(out.getvalue().encode("utf-8"))
 
@@ -199,9 +199,9 @@ def _raw(sweeps: Sequence[Measured]) -> list[Section]:
 
 def _correlations(result: FitResult) -> Section:
     table = [["parameter", "value", "std", "start", "bounds"]]
-    for name, each in result.parameters.items():
-        bounds = f"{quantity(name, each.lower)} to {quantity(name, each.upper)}"
-        cells = [quantity(name, number) for number in (each.value, each.std, each.start)]
+    for name, parameter in result.parameters.items():
+        bounds = f"{quantity(name, parameter.lower)} to {quantity(name, parameter.upper)}"
+        cells = [quantity(name, number) for number in (parameter.value, parameter.std, parameter.start)]
         table.append([name, *cells, bounds])
     items = [
         f"prior: {name} = {quantity(name, mean)} ± {quantity(name, std)}" for name, (mean, std) in result.priors.items()
@@ -221,7 +221,11 @@ def _profiles(result: FitResult, profiles: Sequence[Profile]) -> list[Section]:
         return []
     caption = "Solid lines: 68 %, dotted: 95 %. A profile on the dashed line says what the covariance says."
     figure = _figure(lambda path: fit_figures.profile_picture(result, profiles, path), caption)
-    return [Section("Profile likelihood", items=[line for each in profiles for line in each.words()], figures=[figure])]
+    return [
+        Section(
+            "Profile likelihood", items=[line for profile in profiles for line in profile.words()], figures=[figure]
+        )
+    ]
 
 
 def _posterior(result: FitResult, found: Posterior | None) -> list[Section]:
@@ -242,7 +246,7 @@ def _budget(budget: Budget | None) -> list[Section]:
     order = sorted(range(len(shares)), key=lambda i: -float(max(shares[i])))
     table = [["share of the variance", *budget.names]]
     table += [
-        [budget.sources[i], *(percent(float(each)) for each in shares[i])] for i in order if max(shares[i]) >= 0.005
+        [budget.sources[i], *(percent(float(share)) for share in shares[i])] for i in order if max(shares[i]) >= 0.005
     ]
     stds = [quantity(name, float(std)) for name, std in zip(budget.names, budget.stds, strict=True)]
     table.append(["std with all of it", *stds])
@@ -273,8 +277,8 @@ def _criticism(result: FitResult) -> Section:
     shares = zip(result.names, result.grid_shares, strict=True)
     items += [f"The grid makes {percent(share)} of the variance of {name}." for name, share in shares if share > 0.5]
     items += [
-        f"Another minimum: chi2 = {chi2:.4g} at {', '.join(f'{n} = {quantity(n, v)}' for n, v in each.items())}"
-        for chi2, each in result.minima[1:]
+        f"Another minimum: chi2 = {chi2:.4g} at {', '.join(f'{n} = {quantity(n, v)}' for n, v in values.items())}"
+        for chi2, values in result.minima[1:]
     ]
     texts = [f"AIC {result.aic:.4g}, BIC {result.bic:.4g}, {result.degrees_of_freedom} degrees of freedom."]
     return Section("Criticism", texts, items=items or ["No pull is beyond two standard deviations."])

@@ -222,8 +222,8 @@ class Views:
                     cover = [other.outline for other in plan.parts if other.layer == layer + 1]
                     for seen in polygons.boolean([outline], cover, "not"):
                         tops.append(Facet(on_paper(seen, top), part.solid, 1.0, True))
-            facets += [facet for _, facet in sorted(sides, key=lambda each: each[0])] + tops
-        return View(facets, stretch, *(on_paper(each, 0.0) for each in np.eye(2)))
+            facets += [facet for _, facet in sorted(sides, key=lambda side: side[0])] + tops
+        return View(facets, stretch, *(on_paper(direction, 0.0) for direction in np.eye(2)))
 
     def focus(self) -> Focus:
         """The region of the small contacts between ferromagnets and normal metals, and the section that crosses most.

@@ -93,8 +93,8 @@ class Blocks:
     ) -> Float[np.ndarray, "names 4 blocks"]:
         """Entries of one column weighed and summed over each block, by name and by `POWERS`."""
         out = np.zeros((len(operators.COEFFICIENTS), 4, len(self.domain)))
-        for kind, (matrix, each) in enumerate(zip(self.segments, entries, strict=True)):
-            for name, values in each.items():
+        for kind, (matrix, entry) in enumerate(zip(self.segments, entries, strict=True)):
+            for name, values in entry.items():
                 # The first segment is a dummy; those of metals come first.
                 of_live = np.asarray(values)[1:, 0]
                 out[operators.COEFFICIENTS.index(name), kind] = matrix[:, : len(of_live)] @ of_live
@@ -134,20 +134,20 @@ class Motions:
             for step in (DIFFERENCE, -DIFFERENCE):
                 device, grid = model.moved_grid({name: value + step})
                 sections, volumes = weights.sections(grid, domains)
-                faces = {each: face.weights(grid).ravel() for each, face in device.contact_faces().items()}
-                ends.append((sections, volumes, {each: area / area.sum() for each, area in faces.items()}))
+                faces = {contact: face.weights(grid).ravel() for contact, face in device.contact_faces().items()}
+                ends.append((sections, volumes, {contact: area / area.sum() for contact, area in faces.items()}))
             for number, axis in enumerate(disc.axes):
                 change = (ends[0][0][number] - ends[1][0][number]) / (2 * DIFFERENCE)
                 segments[number].append(change[_rows(model, axis)])
             volume.append(((ends[0][1] - ends[1][1]) / (2 * DIFFERENCE))[disc.index_V])
-            for each, slopes_of in ports.items():
-                slopes_of.append(((ends[0][2][each] - ends[1][2][each]) / (2 * DIFFERENCE))[disc.index_V])
+            for contact, slopes_of in ports.items():
+                slopes_of.append(((ends[0][2][contact] - ends[1][2][contact]) / (2 * DIFFERENCE))[disc.index_V])
         return cls(
             tuple(names),
             np.tile(np.arange(domains), len(names)),
-            tuple(hstack(each, format="csr").T.tocsr() for each in segments),
+            tuple(hstack(segment, format="csr").T.tocsr() for segment in segments),
             hstack(volume, format="csr").T.tocsr(),
-            {each: np.stack(found) for each, found in ports.items()},
+            {contact: np.stack(columns) for contact, columns in ports.items()},
         )
 
     def sums(
@@ -155,8 +155,8 @@ class Motions:
     ) -> Float[np.ndarray, "names 1 pairs"]:
         """Entries of one column weighed with the changes and summed, by name."""
         out = np.zeros((len(operators.COEFFICIENTS), 1, len(self.domain)))
-        for matrix, each in zip(self.segments, entries, strict=True):
-            for name, values in each.items():
+        for matrix, entry in zip(self.segments, entries, strict=True):
+            for name, values in entry.items():
                 of_live = np.asarray(values)[1:, 0]
                 out[operators.COEFFICIENTS.index(name), 0] += matrix[:, : len(of_live)] @ of_live
         if relaxation is not None:
@@ -252,7 +252,7 @@ def slopes(
     ]
     if isinstance(blocks, Motions):
         return _by_motion(blocks, logs, experiment, ladders, disc.nodes_V)
-    widths = [np.zeros((len(ladders), harmonic, len(each))) for each in blocks.widths]
+    widths = [np.zeros((len(ladders), harmonic, len(width))) for width in blocks.widths]
     for number, contribution in enumerate(logs):
         for axis in range(3):
             of_block = np.einsum("hkb,k->hb", contribution[:harmonic], POWERS[:, axis])
@@ -304,6 +304,6 @@ def _by_dimension(model: Model, widths: Sequence[np.ndarray], names: Sequence[st
     out = np.zeros((*widths[0].shape[:2], len(names)))
     for axis in range(3):
         moves = model.device.face_slopes(axis)[1]
-        motion = np.array([[each.get(name, 0.0) for name in names] for each in moves]).reshape(len(moves), len(names))
+        motion = np.array([[move.get(name, 0.0) for name in names] for move in moves]).reshape(len(moves), len(names))
         out += widths[axis] @ np.diff(motion, axis=0)
     return out
