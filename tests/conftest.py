@@ -9,6 +9,9 @@ import pytest
 from thermospin.cli.runtime import quickly
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+# What JAX would quietly widen or broadcast is a fault; tests of libraries that rely on it switch it off.
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 quickly()
 
 #: Files that take longest. Workers get files in this order: a long one that comes last would keep one of them alone.

@@ -313,7 +313,7 @@ def test_held_nodes_give_and_take_nothing(monkeypatch):
         assert np.all(np.diag(M)[~held] > 0)
     held = np.asarray(system.free) == 0
     r = jnp.asarray(np.random.default_rng(0).standard_normal((len(held), 2)))
-    r = jnp.where(system.free[:, None] > 0, r, 0.0)
+    r = jnp.where(system.free[:, None], r, 0.0)
     z = np.asarray(precondition(system, r))
     assert np.all(z[held] == 0) and np.all(np.abs(z).max(axis=0) > 0)
 

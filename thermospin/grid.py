@@ -89,7 +89,7 @@ class Grid:
         """The cells that prisms fill in part."""
         x, y, _ = self.lines
         ends, values, slopes = passages(self.order)
-        found = []
+        cuts = []
         for first, last, parts in _slabs(self.lines, self.prisms):
             covered = _covered(x, y, parts)
             cut = _is_cut(covered)
@@ -106,8 +106,8 @@ class Grid:
                 ]
                 boxes = *(side[:, :, None] for side in sides[0]), *(side[:, None, :] for side in sides[1])
                 total = np.zeros((len(place), len(ends) - 1, len(ends) - 1, 2, 2))
-                for outline, own in parts:
-                    if own == domain:
+                for outline, bounds in parts:
+                    if bounds == domain:
                         total += polygons.moments(outline, *boxes)
                 area = np.einsum("isa,jtb,nstab->nij", values, values, total)
                 along_x = np.einsum("is,jtb,nstab->nij", slopes, values, total) / dx[:, None, None]
@@ -119,8 +119,8 @@ class Grid:
                     (along_y, size / dy.reshape(-1, 1, 1)),
                 ):
                     part[part < least / 10] = 0.0
-                found.append(Cut(domain, place, (first, last), area, along_x, along_y))
-        return found
+                cuts.append(Cut(domain, place, (first, last), area, along_x, along_y))
+        return cuts
 
     def has_nodes_of(self, other: Grid) -> bool:
         """Return whether another grid of as many lines has the same nodes and neighbours, at other places."""
@@ -264,12 +264,12 @@ class Grid:
             )
         pieces = len(ends) - 1
         total = total.reshape(len(x) - 1, pieces, len(y) - 1, pieces, 2, 2)
-        found = np.einsum("isa,jtb,csdtab->cdij", values, values, total)
+        summed = np.einsum("isa,jtb,csdtab->cdij", values, values, total)
         weights = np.zeros([len(nodes) for nodes in self.nodes])
         plane = weights[:, :, self.order * self.line_index(2, position)]
         for i, j in np.ndindex(self.order + 1, self.order + 1):
             plane[i : i + self.order * (len(x) - 1) : self.order, j : j + self.order * (len(y) - 1) : self.order] += (
-                found[:, :, i, j]
+                summed[:, :, i, j]
             )
         weights[weights < SLIVER * weights.max()] = 0.0
         return weights
@@ -390,15 +390,15 @@ class Features:
 
         Along a slanted or round edge, as far as it reaches, half of the smallest side of its solid.
         """
-        found = []
+        intervals = []
         for i, outline in enumerate(self.outlines):
             if outline is None or axis == 2:
                 continue
             slanted = polygons.slanted_edges(outline)
             if len(slanted):
                 size = min(self._smallest_side(i), polygons.width(outline)) / 2
-                found.append((float(slanted[:, :, axis].min()), float(slanted[:, :, axis].max()), size))
-        spans = np.array(found).reshape(-1, 3)
+                intervals.append((float(slanted[:, :, axis].min()), float(slanted[:, :, axis].max()), size))
+        spans = np.array(intervals).reshape(-1, 3)
         return spans[:, 0], spans[:, 1], spans[:, 2]
 
     def gaps(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -407,7 +407,7 @@ class Features:
         In larger cells both would have nodes in common, which is a short circuit.
         """
         metals = {domain for domain, metal in zip(self.domains, self.metals, strict=True) if metal}
-        found = []
+        gaps = []
         for one, other in itertools.combinations([p for p in self.prisms if p.domain in metals], 2):
             low, high = max(one.heights[0], other.heights[0]), min(one.heights[1], other.heights[1])
             if (
@@ -423,8 +423,8 @@ class Features:
                 continue
             gap = polygons.distance(one.outline, other.outline)[0]
             if polygons.TOUCH < gap < reach:
-                found.append((*sorted((start[axis], stop[axis])), gap / 1.5))
-        spans = np.array(found).reshape(-1, 3)
+                gaps.append((*sorted((start[axis], stop[axis])), gap / 1.5))
+        spans = np.array(gaps).reshape(-1, 3)
         return spans[:, 0], spans[:, 1], spans[:, 2]
 
     def _edges(self, index: int, axis: int) -> Sequence[float]:

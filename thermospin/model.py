@@ -257,9 +257,9 @@ class Model:
 
 def _require_apart(device: Device, grid: Grid) -> None:
     """Refuses a grid on which metals on both sides of a gap have nodes in common, which makes a short circuit."""
-    found = device.layout().short_circuit(grid)
-    if found is not None:
-        place, gap, size = found
+    crossing = device.layout().short_circuit(grid)
+    if crossing is not None:
+        place, gap, size = crossing
         raise InputError(
             f"metals are {1e9 * gap:.3g} nm apart at {polygons.at(place)}, where cells of {1e9 * size:.3g} nm would "
             "short-circuit them; ask for more cells"

@@ -198,12 +198,12 @@ def _axis(
     """
     is_metal = np.diff(section[:, np.flatnonzero(metal)].indptr) > 0
     is_live = np.diff(section.indptr) > 0
-    found = np.concatenate([np.flatnonzero(is_metal), np.flatnonzero(is_live & ~is_metal)])
+    live = np.concatenate([np.flatnonzero(is_metal), np.flatnonzero(is_live & ~is_metal)])
     metal_count = int(is_metal.sum())
     shape = list(number.shape)
     shape[axis] = (shape[axis] - 1) // order
-    place = np.unravel_index(found, shape)
-    nodes = np.zeros((order + 1, len(found) + 1), dtype=np.int32)  # column 0: the dummy segment, node 0
+    place = np.unravel_index(live, shape)
+    nodes = np.zeros((order + 1, len(live) + 1), dtype=np.int32)  # column 0: the dummy segment, node 0
     for local in range(order + 1):
         where = list(place)
         where[axis] = order * place[axis] + local
@@ -220,7 +220,7 @@ def _axis(
     dummy = csr_array((1, section.shape[1]))
     return Axis(
         nodes_T=jax.device_put(nodes),
-        geometry=Rows.of(vstack([dummy, section[found]], format="csr"), dtype=float),
+        geometry=Rows.of(vstack([dummy, section[live]], format="csr"), dtype=float),
         slots_V=slots_of(nodes[:, : metal_count + 1], count_V),
         slots_T=slots_of(nodes, count_T),
         metal=metal_count + 1,
@@ -287,6 +287,14 @@ class Nodal(NamedTuple):
 
     V: Float[Array, "nodes_V 2 columns"]
     T: Float[Array, "nodes_T columns"]
+
+    def times(self, factors: Float[Array, " columns"]) -> Nodal:
+        """Return each column times a factor."""
+        return Nodal(self.V * factors[None, None], self.T * factors[None])
+
+    def over(self, divisors: Float[Array, " columns"]) -> Nodal:
+        """Return each column over a divisor."""
+        return Nodal(self.V / divisors[None, None], self.T / divisors[None])
 
 
 def nodal(disc: Discretisation, u: Fields) -> Nodal:
@@ -369,9 +377,9 @@ def diagonal(disc: Discretisation, law: Coefficients) -> Nodal:
     potentials, heat = jnp.stack([law.relaxation, law.relaxation], axis=1), jnp.zeros(disc.nodes_T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         _, weights, derivative = gauss_lobatto(axis.order)
-        own = weights @ derivative**2  # of D' W D
-        potentials += _gather([c * segments.V for c in own], axis.slots_V)
-        heat += _gather([c * segments.TT for c in own], axis.slots_T)
+        stiffness = weights @ derivative**2  # of D' W D
+        potentials += _gather([c * segments.V for c in stiffness], axis.slots_V)
+        heat += _gather([c * segments.TT for c in stiffness], axis.slots_T)
     return Nodal(potentials[:, :, None], heat[:, None])
 
 

@@ -254,11 +254,12 @@ def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None
     size = jnp.where(size > 0, size, 1.0)  # keeps tiny and huge residuals inside the range of single precision
 
     def turned(V: Array) -> Array:
-        return V * np.array([[1.0], [-1.0]]) + V[:, ::-1]
+        return V * jnp.array([1.0, -1.0], V.dtype)[None, :, None] + V[:, ::-1]
 
-    single = [(fields / size).astype(jnp.float32) for fields in (turned(r.V), r.T[:, None])]
-    V, T = (x.astype(size.dtype) * size for x in multigrid.cycles(system.mg, system.held, single))
-    return Nodal(turned(V), T[:, 0])
+    r = r.over(size)
+    single = [fields.astype(jnp.float32) for fields in (turned(r.V), r.T[:, None])]
+    V, T = (x.astype(size.dtype) for x in multigrid.cycles(system.mg, system.held, single))
+    return Nodal(turned(V), T[:, 0]).times(size)
 
 
 def _free(system: System, x: Nodal) -> Nodal:
@@ -341,7 +342,7 @@ def pcg(
         return jnp.sqrt(system.sum(jnp.stack(squares(r))))
 
     given, total = _unit(system, operators.nodal(system.disc, b), scale, norms)
-    start = jax.tree.map(lambda x: x / total, _free(system, operators.nodal(system.disc, x0)))
+    start = _free(system, operators.nodal(system.disc, x0)).over(total)
 
     def advance(state: _State) -> _State:
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
@@ -357,22 +358,22 @@ def pcg(
             error, size = (jnp.where(check, old, jnp.sqrt(new)) for old, new in zip((error, size), known, strict=True))
         active = error > tolerance
         turn = jnp.where(active & (state.rz > 0), fresh / jnp.where(state.rz > 0, state.rz, 1.0), 0.0)
-        p = jax.tree.map(lambda z, p: z + turn * p, z, p)
+        p = jax.tree.map(jnp.add, z, p.times(turn))
         Av = _matvec(system, law, jax.tree.map(lambda x, p: jnp.where(check, x, p), x, p))
         curvature = _dot(system, p, Av)
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-        x = jax.tree.map(lambda x, p: x + alpha * p, x, p)
-        r = jax.tree.map(lambda r, b, Av: jnp.where(check, b - Av, r - alpha * Av), r, given, Av)
+        x = jax.tree.map(jnp.add, x, p.times(alpha))
+        r = jax.tree.map(lambda r, b, Av, step: jnp.where(check, b - Av, r - step), r, given, Av, Av.times(alpha))
         if across is None:
             error, size = norms(r)
         else:
             error, size = lax.cond(check, lambda r, *_: tuple(norms(r)), lambda _, *known: known, r, error, size)
-        start_error = jnp.where(state.steps + ~check == 0, error, state.start_error)
-        steps = state.steps + ~check
+        steps = state.steps + jnp.where(check, 0, 1)
+        start_error = jnp.where(steps == 0, error, state.start_error)
         pause = jnp.all(error <= tolerance) | (steps >= max_steps)
         if across is not None:
             pause = across.all(pause)
-        rz, iterations = jnp.where(check, 0.0, fresh), state.iterations + (active & ~check)
+        rz, iterations = jnp.where(check, 0.0, fresh), state.iterations + jnp.where(active & ~check, 1, 0)
         return _State(x, r, p, rz, error, size, start_error, ~check & pause, check & pause, iterations, steps)
 
     unknown, zeros = jnp.full(b.shape[1], jnp.inf), jnp.zeros(b.shape[1])
@@ -391,7 +392,7 @@ def pcg(
     )
     end = lax.while_loop(lambda state: ~state.done, advance, begin)
     converged = end.error <= tolerance
-    return operators.joined(end.x) * total, Stats(end.iterations, end.error, end.start_error, converged)
+    return operators.joined(end.x.times(total)), Stats(end.iterations, end.error, end.start_error, converged)
 
 
 def _unit(
@@ -403,9 +404,9 @@ def _unit(
     peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled])
     peak = peak if system.across is None else system.across.max(peak)
     peak = jnp.where(peak > 0, peak, 1.0)
-    total = peak * norms(jax.tree.map(lambda r: r / peak, given))[0]
+    total = peak * norms(given.over(peak))[0]
     total = jnp.where(total > 0, total, 1.0)
-    return jax.tree.map(lambda r: r / total, given), total
+    return given.over(total), total
 
 
 def solve(
@@ -455,7 +456,7 @@ def iterate(request: SolveRequest) -> tuple[Fields, Stats]:
 def answer(request: SolveRequest) -> tuple[Fields, Stats]:
     """Return the solution, NaN in columns that did not converge; not differentiable."""
     x, stats = iterate(request)
-    return jnp.where(stats.converged, x, jnp.nan), stats
+    return jnp.where(stats.converged[None], x, jnp.nan), stats
 
 
 @eqx.filter_jit

@@ -108,16 +108,16 @@ class Study:
     def to_json(self) -> dict[str, Any]:
         """Return the dictionary of the file that `thermospin fit --json` writes."""
         return self.fit.to_json() | {
-            name: [part.to_json() for part in found] if isinstance(found, list) else found.to_json()
-            for name, found in self.findings.present().items()
+            name: [part.to_json() for part in finding] if isinstance(finding, list) else finding.to_json()
+            for name, finding in self.findings.present().items()
         }
 
     def words(self) -> list[str]:
         """Return the report of the fit and of everything besides, line by line."""
         lines = [self.fit.report()]
-        for title, found in self.findings.present().items():
+        for title, finding in self.findings.present().items():
             lines.append(f"[[{title.capitalize()}]]")
-            for part in found if isinstance(found, list) else [found]:
+            for part in finding if isinstance(finding, list) else [finding]:
                 lines += [f"    {line}" for line in part.words()]
         return [*lines, *self.notes]
 

@@ -170,7 +170,7 @@ def adapt(
         fields, worst = None, None
         if budgets or tolerance is not None:  # another grid may follow
             evaluation = signals.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)
-            found, rests = indicators(model, evaluation, wanted, values)
+            contributions, rests = indicators(model, evaluation, wanted, values)
             fields = evaluation.fields
         if not budgets:
             result = signals.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
@@ -184,9 +184,9 @@ def adapt(
             factor = float(np.clip(excess ** (1 / RATE), LEAST_GROWTH, MOST_GROWTH))
             if excess <= 1 or factor * model.unknowns > MOST_UNKNOWNS:
                 return Adapted(model, result, tuple(path), rests, met=excess <= 1)
-            grid = redistributed(features, grid, found, int(factor * grid.cells))
+            grid = redistributed(features, grid, contributions, int(factor * grid.cells))
         else:
-            grid = redistributed(features, grid, found, int(budgets.pop(0)))
+            grid = redistributed(features, grid, contributions, int(budgets.pop(0)))
 
 
 def _require_sensible(cells: int | None, tolerance: float | None, order: int) -> None:
@@ -228,8 +228,8 @@ def indicators(
         experiment = model.device.experiments[name]
         rows = _rows(model.problems[name], ladders, model.completed(parameters))
         for signal, value in ((signal, value) for signal, value in values.items() if signal.experiment == name):
-            found = [readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal] for axis in range(3)]
-            sizes = [np.bincount(slabs[a], np.abs(found[a]), len(total[a])) for a in range(3)]
+            parts = [readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal] for axis in range(3)]
+            sizes = [np.bincount(slabs[a], np.abs(parts[a]), len(total[a])) for a in range(3)]
             whole = sum(float(size.sum()) for size in sizes)
             if whole > REST * abs(value) or not value:
                 rests[str(signal)] = float(whole / abs(value)) if value else math.inf
@@ -238,9 +238,9 @@ def indicators(
     return total, rests
 
 
-def _worst(found: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
+def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
     """The signal with the largest relative error bar, and that bar."""
-    relative = {" ".join(pair): found.error(*pair) / max(abs(found[pair]), 1e-300) for pair in wanted}
+    relative = {" ".join(pair): signals.error(*pair) / max(abs(signals[pair]), 1e-300) for pair in wanted}
     name = max(relative, key=lambda signal: relative[signal])
     return name, relative[name]
 
@@ -286,7 +286,7 @@ def _costs(grid: Grid, metals: np.ndarray) -> list[np.ndarray]:
 
 
 def _lines(
-    features: Features, grid: Grid, found: Sequence[np.ndarray], costs: Sequence[np.ndarray], level: float
+    features: Features, grid: Grid, contributions: Sequence[np.ndarray], costs: Sequence[np.ndarray], level: float
 ) -> list[np.ndarray]:
     """Grid lines for which every slab contributes about `level` times its cost.
 
@@ -297,7 +297,7 @@ def _lines(
     out = []
     for axis, line in enumerate(grid.lines):
         faces, width = features.faces(axis), np.diff(line)
-        ratio = level * costs[axis] / np.maximum(found[axis], 1e-100)
+        ratio = level * costs[axis] / np.maximum(contributions[axis], 1e-100)
         smooth, singular = (
             width * np.clip(ratio**power, 1 / CHANGE, CHANGE) for power in (1 / max(2 * grid.order - 1, 1), 1.0)
         )
@@ -312,7 +312,7 @@ def _lines(
     return out
 
 
-def redistributed(features: Features, grid: Grid, found: Sequence[np.ndarray], cells: int) -> Grid:
+def redistributed(features: Features, grid: Grid, contributions: Sequence[np.ndarray], cells: int) -> Grid:
     """The grid of at most so many cells whose lines are where the indicators of another grid ask for them.
 
     Args:
@@ -324,14 +324,14 @@ def redistributed(features: Features, grid: Grid, found: Sequence[np.ndarray], c
     metals = np.zeros(max(features.domains) + 1, bool)
     metals[list(features.domains)] = features.metals
     costs = _costs(grid, metals)
-    even = UNSEEN * sum(map(np.sum, found)) / sum(map(np.sum, costs))
-    found = [size + even * cost for size, cost in zip(found, costs, strict=True)]
+    even = UNSEEN * sum(map(np.sum, contributions)) / sum(map(np.sum, costs))
+    contributions = [size + even * cost for size, cost in zip(contributions, costs, strict=True)]
 
     def at(log_level: float) -> Grid:
-        lines = _lines(features, grid, found, costs, float(np.exp(log_level)))
+        lines = _lines(features, grid, contributions, costs, float(np.exp(log_level)))
         return features.grid(lines, grid.order)
 
-    coarse = float(np.log(sum(map(np.sum, found)) / sum(map(np.sum, costs)))) + LEVELS
+    coarse = float(np.log(sum(map(np.sum, contributions)) / sum(map(np.sum, costs)))) + LEVELS
     fine = coarse - 2 * LEVELS
     while coarse - fine > 0.05:
         middle = (fine + coarse) / 2

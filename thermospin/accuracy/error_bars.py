@@ -91,7 +91,7 @@ def tail(values: Sequence[float]) -> Tail:
 
 def assess(
     model: Model,
-    found: Signals,
+    signals: Signals,
     parameters: Parameters | None = None,
     *,
     progress: Progress | None = None,
@@ -110,48 +110,50 @@ def assess(
     Raises:
       NotConverged: a solve missed its tolerance.
     """
-    result = with_errors(found, at_orders(model, found, parameters, progress=progress, tolerance=tolerance))
+    result = with_errors(signals, at_orders(model, signals, parameters, progress=progress, tolerance=tolerance))
     other = elsewhere(model)
     if other is None or result.errors is None:
         return result
     if progress is not None:
         progress(f"{model.device.name}: the same on other grid lines, for the error bars")
-    moved = measure(other, parameters, harmonics=found.harmonics, progress=progress, tolerance=tolerance)
-    grid = {name: bar + CUT * abs(found.values[name] - moved.values[name]) for name, bar in result.errors.grid.items()}
+    moved = measure(other, parameters, harmonics=signals.harmonics, progress=progress, tolerance=tolerance)
+    grid = {
+        name: bar + CUT * abs(signals.values[name] - moved.values[name]) for name, bar in result.errors.grid.items()
+    }
     return dataclasses.replace(result, errors=dataclasses.replace(result.errors, grid=grid))
 
 
 def at_orders(
     model: Model,
-    found: Signals,
+    signals: Signals,
     parameters: Parameters | None = None,
     *,
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> list[Signals]:
     """The same signals on the same grid lines at the orders 1, 2 and, if that is the model's, 3; see `assess`."""
-    own = model.grid.order
+    order = model.grid.order
 
     def at(other: Model) -> Signals:
         if progress is not None:
             progress(f"{model.device.name}: the same at order {other.grid.order}, for the error bars")
-        return measure(other, parameters, harmonics=found.harmonics, progress=progress, tolerance=tolerance)
+        return measure(other, parameters, harmonics=signals.harmonics, progress=progress, tolerance=tolerance)
 
     # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
     # in turn: messages must be sent in one order.
     with ThreadPoolExecutor(1 if model.shards > 1 else None) as pool:
         out = list(pool.map(at, companions(model)))
-    out.insert(own - 1, found)
+    out.insert(order - 1, signals)
     return out
 
 
 def companions(model: Model) -> list[Model]:
     """The same grid lines with elements of the orders below; for order 1 with those of order 2."""
-    own = model.grid.order
+    present = model.grid.order
     return [
         model.with_grid(dataclasses.replace(model.grid, order=order))
-        for order in range(1, max(own, 2) + 1)
-        if order != own
+        for order in range(1, max(present, 2) + 1)
+        if order != present
     ]
 
 
@@ -182,27 +184,27 @@ def error(values: Sequence[float], order: int) -> float:
     return tail(values).error + abs(values[-1] - values[order - 1])
 
 
-def with_errors(found: Signals, by_order: Sequence[Signals]) -> Signals:
+def with_errors(measured: Signals, by_order: Sequence[Signals]) -> Signals:
     """Return signals with the error bars that `at_orders` leads to."""
-    sequences = {name: [signals.values[name] for signals in by_order] for name in found.values}
+    sequences = {name: [signals.values[name] for signals in by_order] for name in measured.values}
     tails = {name: tail(values) for name, values in sequences.items()}
     errors = Errors(
-        grid={name: error(values, found.order) for name, values in sequences.items()},
-        solver=_solver_errors(found),
+        grid={name: error(values, measured.order) for name, values in sequences.items()},
+        solver=_solver_errors(measured),
         limit={name: tail_of.limit for name, tail_of in tails.items()},
         limit_error={name: tail_of.limit_error for name, tail_of in tails.items()},
     )
-    return dataclasses.replace(found, errors=errors)
+    return dataclasses.replace(measured, errors=errors)
 
 
-def _solver_errors(found: Signals) -> dict[SignalName, float]:
+def _solver_errors(signals: Signals) -> dict[SignalName, float]:
     """Return bounds in units of the largest state: the relative residual where stationary, more for other harmonics."""
-    residual = max(found.relative_residual, default=0.0)
-    stationary = (found.harmonics + 1) // 2
+    residual = max(signals.relative_residual, default=0.0)
+    stationary = (signals.harmonics + 1) // 2
     largest: dict[tuple[str, int], float] = {}
-    for name, value in found.values.items():
+    for name, value in signals.values.items():
         largest[name[:2]] = max(largest.get(name[:2], 0.0), abs(value))
     return {
         name: largest[name[:2]] * residual * (1.0 if name.harmonic <= stationary else AMPLIFICATION)
-        for name in found.values
+        for name in signals.values
     }

@@ -62,9 +62,9 @@ class SelfCheck:
             (GOOD, UNRESOLVED, "rough"),
             (UNRESOLVED, float("inf"), "NOT RESOLVED by this grid, not to be used"),
         ):
-            found = [name for name in reversed(worst_first) if low <= relative[name] < high]
-            if found:
-                listed = ", ".join(f"{name} to {percent(relative[name])}" for name in found)
+            chosen = [name for name in reversed(worst_first) if low <= relative[name] < high]
+            if chosen:
+                listed = ", ".join(f"{name} to {percent(relative[name])}" for name in chosen)
                 lines.append(f"Refinement, {meaning}: {listed}.")
         lines.append(self._verdict(relative))
         return lines
@@ -99,10 +99,12 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     experiments = model.device.experiments
     wanted = [(name, f"R2.{next(iter(experiment.states))}") for name, experiment in experiments.items()]
     evaluation = signals.evaluate(model, {}, wanted, progress=progress)
-    found = signals.measure(model, start=evaluation.fields, progress=progress)
-    found = dataclasses.replace(found, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual)
+    measured = signals.measure(model, start=evaluation.fields, progress=progress)
+    measured = dataclasses.replace(
+        measured, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual
+    )
     reciprocity = {name: _exchange(problem, evaluation.fields[name]) for name, problem in model.problems.items()}
-    return SelfCheck(accuracy.assess(model, found, progress=progress), reciprocity)
+    return SelfCheck(accuracy.assess(model, measured, progress=progress), reciprocity)
 
 
 def _exchange(problem: ExperimentProblem, ladders: Sequence[Ladder]) -> float:

@@ -62,8 +62,8 @@ class Sensitivity:
         lines = [["d ln(signal)", "", *(name for name, _ in self.signals)]]
         lines.append(["/ d ln(parameter)", "value", *(signal for _, signal in self.signals)])
         for name in self.order():
-            found = self.elasticities[:, names.index(name)]
-            cells = [f"{value:+.3f}" if math.isfinite(value) else "" for value in found]
+            elasticities = self.elasticities[:, names.index(name)]
+            cells = [f"{value:+.3f}" if math.isfinite(value) else "" for value in elasticities]
             lines.append([name, quantity(name, self.parameters[name]), *cells])
         out = columns(lines, "lr" + "r" * len(self.signals))
         if self.idle():
@@ -81,11 +81,11 @@ class Sensitivity:
                 out.setdefault(experiment, {})[signal] = dict(zip(self.parameters, map(float, line), strict=True))
             return out
 
-        own: dict[str, dict[str, float]] = {}
+        by_experiment: dict[str, dict[str, float]] = {}
         for (experiment, signal), value in zip(self.signals, self.values, strict=True):
-            own.setdefault(experiment, {})[signal] = float(value)
+            by_experiment.setdefault(experiment, {})[signal] = float(value)
         return {
-            "signals": own,
+            "signals": by_experiment,
             "parameters": dict(self.parameters),
             "dimensions": list(self.dimensions),
             "slopes": by_name(self.slopes),
@@ -117,5 +117,5 @@ def sensitivity(
     for name, experiment in model.device.experiments.items():
         wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in experiment.shown_parts]
     values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
-    found = signals.evaluate(model, values, wanted, list(values), progress=progress, tolerance=tolerance)
-    return Sensitivity(tuple(wanted), found.values, values, found.jacobian, tuple(model.device.dimensions))
+    evaluation = signals.evaluate(model, values, wanted, list(values), progress=progress, tolerance=tolerance)
+    return Sensitivity(tuple(wanted), evaluation.values, values, evaluation.jacobian, tuple(model.device.dimensions))

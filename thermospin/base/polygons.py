@@ -62,9 +62,9 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
             below = weight * (y - y * y / 2), weight * (y * y / 2)
             for k, part in enumerate((below[0] * (1 - x), below[1] * (1 - x), below[0] * x, below[1] * x)):
                 total[k] = total[k] + part
-    found = xp.stack([part.sum(axis=-1) for part in total], axis=-1)
-    found = -sign * ((x1 - x0) * (y1 - y0)) * found
-    return found.reshape(*found.shape[:-1], 2, 2)
+    sums = xp.stack([part.sum(axis=-1) for part in total], axis=-1)
+    sums = -sign * ((x1 - x0) * (y1 - y0)) * sums
+    return sums.reshape(*sums.shape[:-1], 2, 2)
 
 
 def fractions(polygon: Any, x: Any, y: Any) -> Any:
@@ -101,8 +101,8 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
     def side(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> np.ndarray:
         """Return twice the signed area of p q r; round-off counts as zero."""
-        found = (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (q[..., 1] - p[..., 1]) * (r[..., 0] - p[..., 0])
-        return np.where(np.abs(found) < 1e-12 * size**2, 0.0, found)
+        cross = (q[..., 0] - p[..., 0]) * (r[..., 1] - p[..., 1]) - (q[..., 1] - p[..., 1]) * (r[..., 0] - p[..., 0])
+        return np.where(np.abs(cross) < 1e-12 * size**2, 0.0, cross)
 
     for i in range(len(polygon) - 1):
         p, q, r, s = tail[i], head[i], tail[i + 1 :], head[i + 1 :]
@@ -162,8 +162,8 @@ def boolean(
     origin: np.ndarray = (first or second)[0][0] if (first or second) else np.zeros(2)
     one, other = ([_scaled(shape, origin) for shape in group] for group in (first, second))
     made = gdstk.boolean(one, other, operation, precision=1e9 * QUANTUM)
-    found = [np.asarray(polygon.points) * 1e-9 + origin for polygon in made]
-    return [part for part in found if abs(area(part)) > least]
+    outlines = [np.asarray(polygon.points) * 1e-9 + origin for polygon in made]
+    return [part for part in outlines if abs(area(part)) > least]
 
 
 def _scaled(polygon: np.ndarray, origin: np.ndarray) -> Any:

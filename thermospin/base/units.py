@@ -148,9 +148,9 @@ def _from_string(text: str, kind: str) -> float:
         return number
     import pint
 
-    found = _unit(unit)
+    known = _unit(unit)
     try:
-        result = float(_registry().Quantity(number, found).to(_unit(wanted) if wanted else "").magnitude)
+        result = float(_registry().Quantity(number, known).to(_unit(wanted) if wanted else "").magnitude)
     except pint.DimensionalityError:
         raise UnitError(_dimension(unit)) from None
     except (pint.PintError, ArithmeticError):
@@ -190,9 +190,9 @@ def _is_unit(text: str) -> bool:
 
 
 def _dimension(unit: str) -> str:
-    found = _unit(unit)
+    known = _unit(unit)
     for kind in KINDS.values():
-        if found.dimensionality == (_unit(kind.unit).dimensionality if kind.unit else {}):
+        if known.dimensionality == (_unit(kind.unit).dimensionality if kind.unit else {}):
             return f"which is {kind.label}"
     hint = ' ("mK" is a millikelvin, "m K" a metre kelvin)' if "mK" in unit else ""
     return f'which has the dimension of "{unit}"{hint}'

@@ -135,9 +135,9 @@ def run_demo(
 def _fields(
     model: Model, experiment: str, fitted: dict[str, float], result: FitResult, out: Path, progress: Progress | None
 ) -> NodalFields:
-    found = signals.fields(model, experiment, "P", MAP_CURRENT, fitted, start=result.fields, progress=progress)
-    export.write_vtr(out / f"{experiment}_P.vtr", found, {"domain": model.grid.domain})
-    return found
+    nodal = signals.fields(model, experiment, "P", MAP_CURRENT, fitted, start=result.fields, progress=progress)
+    export.write_vtr(out / f"{experiment}_P.vtr", nodal, {"domain": model.grid.domain})
+    return nodal
 
 
 def table(rows: tuple[Row, ...], before: dict[tuple[str, str], float], after: dict[tuple[str, str], float]) -> str:

@@ -102,13 +102,13 @@ def design(
         asked = Objective.parse(objective, loaded)
         grid, journal = GridOptions(cells, order, shards), folder / JOURNAL
         if form is not None:
-            found = _by_form(loaded, asked, form, (limits.feature, size), steps, grid, journal)
+            better = _by_form(loaded, asked, form, (limits.feature, size), steps, grid, journal)
         else:
             fit = _standard_error_fit(data, free or [], asked, loaded)
-            found = _by_dimensions(loaded, asked, vary, limits, fit, Search(steps, starts, robust), grid, journal)
+            better = _by_dimensions(loaded, asked, vary, limits, fit, Search(steps, starts, robust), grid, journal)
         if speaks:
-            *files, picture = write_design(found, folder, text, Path(device).parent)
-            typer.echo("\n".join([*found.words(), f"{folder} has {', '.join(files)} and {picture}."]))
+            *files, picture = write_design(better, folder, text, Path(device).parent)
+            typer.echo("\n".join([*better.words(), f"{folder} has {', '.join(files)} and {picture}."]))
 
 
 def _by_form(

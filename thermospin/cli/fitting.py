@@ -123,7 +123,7 @@ def fit(
             rivals=studies.rival_devices(rival or (), inputs.devices),
         )
         with runtime.Progress() as progress:
-            found = studies.study(
+            result = studies.study(
                 inputs,
                 free=free,
                 grid=studies.GridChoice(cells, wish, order, shards),
@@ -132,21 +132,21 @@ def fit(
                 journal=journal,
                 progress=progress,
             )
-        _write_study(found, json, report)
-        runtime.finish(found.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
-        runtime.finish(found.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
+        _write_study(result, json, report)
+        runtime.finish(result.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        runtime.finish(result.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
 
 
-def _write_study(found: Study, json: Path | None, report: Path | None) -> None:
+def _write_study(result: Study, json: Path | None, report: Path | None) -> None:
     """Print what a fit found, and write its files."""
     from thermospin.base.files import write_json
 
     if json is not None:
-        write_json(json, found.to_json())
-    for line in found.words():
+        write_json(json, result.to_json())
+    for line in result.words():
         typer.echo(line)
     if report is not None:
-        found.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
+        result.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
         typer.echo(f"The page is {report}, its numbers {report.with_suffix('.csv')}.")
 
 

@@ -57,15 +57,15 @@ def signals(
 
         grid = GridChoice(cells, wish, order, shards)
         with runtime.Progress() as progress:
-            found = compute(loaded, grid, harmonics=harmonics, errors=errors, progress=progress)
-        result = found.to_json()
+            computed = compute(loaded, grid, harmonics=harmonics, errors=errors, progress=progress)
+        result = computed.to_json()
         if json is not None:
             write_json(json, result)
         _print_signals(result, extrapolate)
-        for line in found.notes:
+        for line in computed.notes:
             typer.echo(line)
         runtime.finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
-        runtime.finish(found.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        runtime.finish(computed.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
 
 
 def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bool, shards: int) -> None:
@@ -141,17 +141,17 @@ def sensitivity(
         for axis in range(3):
             loaded.face_slopes(axis)  # refused before any work is done
         with runtime.Progress() as progress:
-            found = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
-        for line in found.words():
+            result = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
+        for line in result.words():
             typer.echo(line)
         if not loaded.dimensions:
             typer.echo("The device file names no dimensions; give it a table [dimensions] to see what they do.")
         if json is not None:
-            write_json(json, found.to_json())
+            write_json(json, result.to_json())
         if picture is not None:
             from thermospin.report.design_figures import sensitivity_picture
 
-            sensitivity_picture(found, picture)
+            sensitivity_picture(result, picture)
 
 
 def ensemble(
@@ -179,7 +179,7 @@ def ensemble(
         from thermospin.inference import ensembles
 
         loaded = require_experiments(load(device), device)
-        found = ensembles.read(sets, loaded)
+        given = ensembles.read(sets, loaded)
         numbers = part.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
             raise InputError(f'--part: got "{part}", expected such as 2/8')
@@ -194,14 +194,14 @@ def ensemble(
             model = build(loaded, cells=cells, order=order, progress=progress)
             members = ensembles.run(
                 model.sharded(shards, accelerators // shards),
-                found,
+                given,
                 wanted,
                 part=(int(numbers[0]), int(numbers[1])),
                 at_once=at_once,
                 journal=out.with_name(out.name + ".journal"),
                 progress=progress,
             )
-            missing = ensembles.write(out, loaded, found, wanted, members)
+            missing = ensembles.write(out, loaded, given, wanted, members)
         typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run goes on from.")
         runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
 

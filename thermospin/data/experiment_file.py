@@ -241,21 +241,21 @@ def _scale(key: str, column: _Column, place: str, faults: list[str]) -> float:
     if key not in HARMONICS:
         return factor
     n = HARMONICS[key]
-    own, other = PHASES[n], 180 - (-PHASES[n] % 360)
+    phase, other = PHASES[n], 180 - (-PHASES[n] % 360)
     if column.phase is None:
         faults.append(
-            f"{place}.phase: missing, expected the phase of the column in degrees, {own:g} (or {other:g}, for the "
+            f"{place}.phase: missing, expected the phase of the column in degrees, {phase:g} (or {other:g}, for the "
             f"opposite sign) against sin({'' if n == 1 else n}wt): {FACTORS}"
         )
         return factor
-    turned = (column.phase - own + 180) % 360 - 180
+    turned = (column.phase - phase + 180) % 360 - 180
     if abs(abs(turned) - 90) < 60 and abs(turned) not in (0.0, 180.0):
         faults.append(
             f"{place}.phase: got {column.phase:g}, where harmonic {n} of a polynomial in the current has no signal; "
-            f"expected {own:g} or {other:g}: {FACTORS}"
+            f"expected {phase:g} or {other:g}: {FACTORS}"
         )
     elif abs(turned) not in (0.0, 180.0):
-        faults.append(f"{place}.phase: got {column.phase:g}, expected {own:g} or {other:g}, rotate the data first")
+        faults.append(f"{place}.phase: got {column.phase:g}, expected {phase:g} or {other:g}, rotate the data first")
     return factor if abs(turned) < 90 else -factor
 
 
@@ -270,14 +270,14 @@ def _unit(unit: str, kind: str, key: str) -> float:
 
 def _readings(unit: str, expected: str) -> dict[str, float]:
     """Read a text in brackets as a unit, by kind; empty for other text."""
-    found = {}
+    readings = {}
     # The letter in "X1 (A)" is as likely to be a name as an ampere, and T a temperature.
     for kind in REACH if unit not in ("A", "T") else (expected,):
         try:
-            found[kind] = _unit(unit, kind, "")
+            readings[kind] = _unit(unit, kind, "")
         except units.UnitError:
             continue
-    return found
+    return readings
 
 
 def _misread(key: str, column: _Column, values: np.ndarray, recorded: str | None, source: str) -> list[str]:
@@ -285,8 +285,8 @@ def _misread(key: str, column: _Column, values: np.ndarray, recorded: str | None
     kind, faults = _kind(key), []
     if np.any(np.isinf(values)):
         return [f"{source}: column '{column.column}' has infinite numbers, expected finite ones"]
-    own = {} if recorded is None else _readings(recorded, kind)
-    if own and abs(own.get(kind, math.inf) / _unit(column.unit, kind, "") - 1) > 1e-6:
+    stated = {} if recorded is None else _readings(recorded, kind)
+    if stated and abs(stated.get(kind, math.inf) / _unit(column.unit, kind, "") - 1) > 1e-6:
         faults.append(
             f"{source}: column '{column.column}' for {key} is in \"{recorded}\" by the file itself, "
             f'unit = "{column.unit}" is stated; an amplifier before the lock-in is stated as gain = 100'
@@ -327,10 +327,10 @@ def _by_current(
             [f"{source}: the current changes {len(stretches) - 1} times in {len(current)} points: no sweeps"]
         )
     if stated is not None:
-        for _, found in stretches:
-            if abs(found / stated - 1) > SAME:
-                said = f"{1e3 * stated:.4g} mA (rms) is stated, the column has {1e3 * found:.4g} mA"
-                raise DataError([f"{source}: current = {said}{root_of_two(found / stated)}"])
+        for _, points in stretches:
+            if abs(points / stated - 1) > SAME:
+                said = f"{1e3 * stated:.4g} mA (rms) is stated, the column has {1e3 * points:.4g} mA"
+                raise DataError([f"{source}: current = {said}{root_of_two(points / stated)}"])
     return stretches
 
 

@@ -151,18 +151,18 @@ def reduce(measured: Sweeps) -> Measured:
     blocks: list[np.ndarray] = []
     faults: list[str] = []
     for experiment in dict.fromkeys(trace.experiment for trace in traces):
-        own = [sweep for sweep in sweeps if sweep.trace.experiment == experiment and sweep.switch is not None]
-        if not own:
+        used = [sweep for sweep in sweeps if sweep.trace.experiment == experiment and sweep.switch is not None]
+        if not used:
             reasons = [f"{sweep.label}: {sweep.why}" for sweep in sweeps if sweep.trace.experiment == experiment]
             listed = "; ".join(reasons[:3]) if reasons else "the field never goes one way for long enough"
             faults.append(f"experiment '{experiment}': no sweep switches clearly: {listed}")
             continue
-        faults += _contradictions(experiment, own)
-        names, values, covariance, said = regression.regress(_data(own), measured.nonlinear)
-        missing = [n for n in HANDED if not any(n in sweep.levels for sweep in own)]
+        faults += _contradictions(experiment, used)
+        names, values, covariance, said = regression.regress(_data(used), measured.nonlinear)
+        missing = [n for n in HANDED if not any(n in sweep.levels for sweep in used)]
         said += [f"V{n} was not measured, so that nothing is known of R{n}" for n in missing]
         notes += [f"experiment '{experiment}': {text}" for text in said]
-        notes += _repeats(own)
+        notes += _repeats(used)
         made = [
             Row(experiment, f"R{n}.{part}", float(value), float(std), polarity_known)
             for (n, part), value, std in zip(names, values, np.sqrt(np.diag(covariance)), strict=True)
@@ -197,12 +197,12 @@ def _sweeps(trace: Trace) -> list[Sweep]:
         field = trace.field[part]
         rising = bool(field[-1] > field[0])
         switch, why = switching.find(list(voltages.values()))
-        found = {} if switch is None else {n: switching.levels(voltage, switch) for n, voltage in voltages.items()}
-        flat = [n for n, level in found.items() if level.noise == 0]
+        levels = {} if switch is None else {n: switching.levels(voltage, switch) for n, voltage in voltages.items()}
+        flat = [n for n, level in levels.items() if level.noise == 0]
         if flat and switch is not None:
-            switch, why, found = None, f"V{flat[0]} has no noise at all, so that its levels have no error bars", {}
+            switch, why, levels = None, f"V{flat[0]} has no noise at all, so that its levels have no error bars", {}
         where = None if switch is None else _fields(field, list(voltages.values()), switch)
-        out.append(Sweep(trace, part, rising, switch, why, found, where))
+        out.append(Sweep(trace, part, rising, switch, why, levels, where))
     return out
 
 
@@ -225,25 +225,25 @@ def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
     """Sweeps without a clear step get the switching fields of clear ones in their direction; see above."""
     out = []
     for sweep in sweeps:
-        clear = [each for each in sweeps if each.switch is not None and each.rising == sweep.rising]
-        own = [each for each in clear if each.trace.experiment == sweep.trace.experiment]
+        clear = [one for one in sweeps if one.switch is not None and one.rising == sweep.rising]
+        same = [one for one in clear if one.trace.experiment == sweep.trace.experiment]
         field = sweep.trace.field[sweep.part]
         if sweep.switch is not None or not clear or len(field) < switching.LEAST_IN_ALL:
             out.append(sweep)
             continue
-        pairs = np.array([other.switching_fields for other in own or clear])
+        pairs = np.array([other.switching_fields for other in same or clear])
         first, second = where = _together(pairs[:, 0]), _together(pairs[:, 1])
         sign = 1.0 if sweep.rising else -1.0
         switch = Switch(*(int(np.sum(sign * field < sign * field_at)) for field_at, _ in (first, second)))
         if min(switch.first, switch.end - switch.first, len(field) - switch.end) < switching.LEAST:
             out.append(sweep)
             continue
-        found = {n: switching.levels(voltage[sweep.part], switch) for n, voltage in sweep.trace.voltages.items()}
-        missed = _missed(found, sweep.trace.current, own)
-        if missed or any(level.noise == 0 for level in found.values()):
+        levels = {n: switching.levels(voltage[sweep.part], switch) for n, voltage in sweep.trace.voltages.items()}
+        missed = _missed(levels, sweep.trace.current, same)
+        if missed or any(level.noise == 0 for level in levels.values()):
             out.append(dataclasses.replace(sweep, why=f"{sweep.why}{missed}"))
         else:
-            out.append(dataclasses.replace(sweep, switch=switch, levels=found, switching_fields=where, borrowed=True))
+            out.append(dataclasses.replace(sweep, switch=switch, levels=levels, switching_fields=where, borrowed=True))
     return tuple(out)
 
 
@@ -255,9 +255,9 @@ def _together(fields: np.ndarray) -> tuple[float, float]:
     return mean, math.sqrt(max(scatter, 1 / float(np.sum(weight))))
 
 
-def _missed(found: Mapping[int, Levels], current: float, clear: Sequence[Sweep]) -> str:
+def _missed(levels: Mapping[int, Levels], current: float, clear: Sequence[Sweep]) -> str:
     """Which step should be there and is not, judged by sweeps at other currents; nothing if none is missed."""
-    for n, level in found.items():
+    for n, level in levels.items():
         data = _data(clear, n)
         if not data or not level.step_over_std or n > 2:
             continue
@@ -319,14 +319,14 @@ def _contradictions(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
     for sweep in sweeps:
         by_file.setdefault(sweep.trace.source, []).append(sweep)
     for n in (1, 2):
-        found = {}
-        for file, own in by_file.items():
-            data = _data(own, n)
+        means = {}
+        for file, of_file in by_file.items():
+            data = _data(of_file, n)
             if data:
                 values, covariance, _ = regression.solve(data, [n])
-                found[file] = float(np.mean(values)), math.sqrt(max(covariance[0, 0], covariance[1, 1]))
-        for file, (value, std) in list(found.items())[1:]:
-            first, (reference, its_std) = next(iter(found.items()))
+                means[file] = float(np.mean(values)), math.sqrt(max(covariance[0, 0], covariance[1, 1]))
+        for file, (value, std) in list(means.items())[1:]:
+            first, (reference, its_std) = next(iter(means.items()))
             if abs(value - reference) <= DISAGREE * math.hypot(std, its_std) or not reference:
                 continue
             ratio = value / reference
@@ -356,9 +356,9 @@ def _swapped(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
     """Voltages that grow with the wrong power of the current."""
     powers = {}
     for n in (1, 2):
-        found = sorted((sweep.trace.current, abs(sweep.levels[n].P)) for sweep in sweeps if n in sweep.levels)
-        if len(found) > 1 and found[-1][0] > 1.2 * found[0][0] and found[0][1] > 0:
-            (low, small), (high, large) = found[0], found[-1]
+        levels = sorted((sweep.trace.current, abs(sweep.levels[n].P)) for sweep in sweeps if n in sweep.levels)
+        if len(levels) > 1 and levels[-1][0] > 1.2 * levels[0][0] and levels[0][1] > 0:
+            (low, small), (high, large) = levels[0], levels[-1]
             powers[n] = math.log(large / small) / math.log(high / low) if large > 0 else 0.0
     if len(powers) == 2 and abs(powers[1] - 2) < 0.3 and abs(powers[2] - 1) < 0.3:
         grown = f"V1 grows with the current to the power {powers[1]:.2f}, V2 to {powers[2]:.2f}"
@@ -379,12 +379,12 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 def _listed(experiment: str, source: str, sweeps: Sequence[Sweep]) -> list[str]:
     """Table of the sweeps of a file, the switching fields of others in brackets."""
-    own = [sweep for sweep in sweeps if (sweep.trace.experiment, sweep.trace.source) == (experiment, source)]
-    harmonics = sorted({n for sweep in own for n in sweep.trace.voltages})
+    listed = [sweep for sweep in sweeps if (sweep.trace.experiment, sweep.trace.source) == (experiment, source)]
+    harmonics = sorted({n for sweep in listed for n in sweep.trace.voltages})
     head = ["mA rms", "field", "AP from [mT]", "to [mT]"]
     head += [title for n in harmonics for title in (f"V{n} in P [nV]", "P - AP [nV]")]
     table = [head]
-    for sweep in own:
+    for sweep in listed:
         cells = [f"{1e3 * sweep.trace.current:.4g}", "up" if sweep.rising else "down"]
         if sweep.switching_fields is None:
             table.append([*cells, f"not used: {sweep.why}"])

@@ -90,11 +90,11 @@ def _allowance(
     signals, covariance = _signals(*solve(data, measured)[:2])
     out = {}
     for n in extra:
-        own = 2 * measured.index(n - 2)
+        place = 2 * measured.index(n - 2)
         current = max(part for m, part, _ in data if m == n - 2)
         factors = terms(n - 2, current)
         # A spin signal that is lost in the noise is known to be no larger than that.
-        size = np.abs(signals[own : own + 2]) + np.sqrt(np.diag(covariance)[own : own + 2])
+        size = np.abs(signals[place : place + 2]) + np.sqrt(np.diag(covariance)[place : place + 2])
         baseline, spin = (float(part) for part in nonlinear * size * factors[n - 2] / factors[n])
         out[n] = baseline, spin
     return out

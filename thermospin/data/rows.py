@@ -144,9 +144,9 @@ def _split(lines: list[str], faults: list[str]) -> tuple[list[tuple[int, dict[st
             faults.append(f"line {number}: column '{name}' is there {header.count(name)} times, expected once")
     missing = [name for name in COLUMNS if name not in header]
     if missing:
-        found = ", ".join(header)
+        columns = ", ".join(header)
         faults.append(
-            f"line {number}: column {' and '.join(missing)} missing; got {found}; expected {', '.join(COLUMNS)}"
+            f"line {number}: column {' and '.join(missing)} missing; got {columns}; expected {', '.join(COLUMNS)}"
         )
     rows = []
     for number, cells in table[1:]:

@@ -61,7 +61,7 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]]) -> Inputs:
       InputError: with the faults of all files.
     """
     devices: list[Device] = []
-    found: list[Row] = []
+    rows: list[Row] = []
     sweeps: list[Measured] = []
     blocks: list[tuple[int, np.ndarray | None]] = []
     faults: list[str] = []
@@ -79,7 +79,7 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]]) -> Inputs:
                 faults += error.faults
                 continue
             several = len(sources) > 1
-            found += [dataclasses.replace(row, device=device.name) if several else row for row in measured_rows]
+            rows += [dataclasses.replace(row, device=device.name) if several else row for row in measured_rows]
             blocks.append((len(measured_rows), None if measured is None else measured.correlation))
             if measured is not None:
                 sweeps.append(measured)
@@ -90,7 +90,7 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]]) -> Inputs:
         correlation = block_diag(*(np.eye(size) if block is None else block for size, block in blocks))
     return Inputs(
         devices=tuple(devices),
-        rows=tuple(found),
+        rows=tuple(rows),
         correlation=correlation,
         notes=tuple(note for measured in sweeps for note in measured.notes),
         sweeps=tuple(sweeps),

@@ -94,8 +94,8 @@ def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
         if switch is None:
             reasons.append("constant but for a drift")
             continue
-        found = levels(trace, switch)
-        size = abs(found.step_over_std)
+        fitted = levels(trace, switch)
+        size = abs(fitted.step_over_std)
         if alone > CLEAR**2 and gain - alone < SECOND:
             reasons.append("the signal steps once and does not come back: one of the magnets never switches")
         elif size < CLEAR or gain - alone < SECOND:
@@ -130,8 +130,8 @@ def levels(trace: np.ndarray, switch: Switch) -> Levels:
     design = np.stack([1 - inside, inside, time], axis=1)
     good = np.ones(n, bool)
     for _ in range(10):
-        found = np.linalg.lstsq(design[good], trace[good], rcond=None)[0]
-        residual = trace - design @ found
+        coefficients = np.linalg.lstsq(design[good], trace[good], rcond=None)[0]
+        residual = trace - design @ coefficients
         spread = _robust_std(residual[good])
         kept = np.abs(residual) <= OUTLIER * spread if spread > 0 else good
         # A side that would lose all its points is no outlier.
@@ -146,9 +146,9 @@ def levels(trace: np.ndarray, switch: Switch) -> Levels:
     inverse = np.linalg.inv(design[good].T @ design[good])
     covariance = noise**2 * (1 + correlation) / (1 - correlation) * inverse[:2, :2]
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    step = float(found[1] - found[0])
+    step = float(coefficients[1] - coefficients[0])
     size = step / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, step) if step else 0.0
-    P, AP, drift = map(float, found)
+    P, AP, drift = map(float, coefficients)
     return Levels(P, AP, covariance, drift, size, noise, correlation, int(n - np.sum(good)))
 
 
@@ -164,15 +164,15 @@ def likelihood(traces: Sequence[np.ndarray], switch: Switch) -> tuple[np.ndarray
     chi2[0, places[0].start : places[0].stop] = 0
     chi2[1, places[1].start : places[1].stop] = 0
     for trace in traces:
-        found = levels(trace, switch)
-        if found.noise == 0:
+        fitted = levels(trace, switch)
+        if fitted.noise == 0:
             continue
-        flat = trace - found.P - found.drift * np.linspace(-0.5, 0.5, n)
-        apart = flat - (found.AP - found.P)
+        flat = trace - fitted.P - fitted.drift * np.linspace(-0.5, 0.5, n)
+        apart = flat - (fitted.AP - fitted.P)
         # A spike beyond both levels speaks for neither.
-        limit = max(OUTLIER * found.noise, abs(found.AP - found.P)) ** 2
+        limit = max(OUTLIER * fitted.noise, abs(fitted.AP - fitted.P)) ** 2
         change = np.minimum(apart**2, limit) - np.minimum(flat**2, limit)
-        variance = found.noise**2 * (1 + found.correlation) / (1 - found.correlation)
+        variance = fitted.noise**2 * (1 + fitted.correlation) / (1 - fitted.correlation)
         sums = np.concatenate([[0.0], np.cumsum(change)[:-1]]) / variance
         # chi2 with the antiparallel state from first to end is the sum of `change` in between, plus a constant.
         chi2[0] -= sums

@@ -146,9 +146,9 @@ def read_database(path: Path, run: int | None, wanted: Mapping[str, str], togeth
             table = _quoted(str(runs[run]))
             known = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             faults = [
-                f"{name}, run {run}: parameter '{each}' for {key} is not there; {nearest(each, known)}"
-                for key, each in wanted.items()
-                if each not in known
+                f"{name}, run {run}: parameter '{wish}' for {key} is not there; {nearest(wish, known)}"
+                for key, wish in wanted.items()
+                if wish not in known
             ]
             if faults:
                 raise DataError(faults)
@@ -165,18 +165,18 @@ def read_database(path: Path, run: int | None, wanted: Mapping[str, str], togeth
         raise DataError([f"{name}, run {run}: a cell is neither a number nor an array of numbers: {error}"]) from None
     cells = dict(zip(wanted, columns, strict=True))
     measured = [key for key in together if key in wanted]
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for key in measured:
         here = [i for i, cell in enumerate(cells[key]) if cell is not None]
-        found[key] = _joined(cells[key], here)
+        arrays[key] = _joined(cells[key], here)
         for other in (name for name in wanted if name not in measured):
-            own = _joined(cells[other], here)
-            if len(own) != len(found[key]) or (
-                other in found and not np.array_equal(own, found[other], equal_nan=True)
+            joined = _joined(cells[other], here)
+            if len(joined) != len(arrays[key]) or (
+                other in arrays and not np.array_equal(joined, arrays[other], equal_nan=True)
             ):
                 raise DataError([f"{name}, run {run}: {key} and {measured[0]} were not taken at the same points"])
-            found[other] = own
-    return Table(found, {key: units[name] for key, name in wanted.items() if units.get(name)})
+            arrays[other] = joined
+    return Table(arrays, {key: units[name] for key, name in wanted.items() if units.get(name)})
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -66,22 +66,22 @@ class Device:
 
     def __post_init__(self) -> None:
         """Check everything."""
-        found = [text for text in (bath_fault(self.bath), zeta_fault(self.zeta)) if text]
-        found += dimension_faults(self.dimensions, self.solids)
+        all_faults = [text for text in (bath_fault(self.bath), zeta_fault(self.zeta)) if text]
+        all_faults += dimension_faults(self.dimensions, self.solids)
         used = {solid.material for solid in self.solids}
         for name in used & set(self.materials):
             fault = materials.thermoelectric_fault(self.materials[name].values(), self.bath)
             if fault:
-                found.append(f"material '{name}', {fault}")
-        found += faults(
+                all_faults.append(f"material '{name}', {fault}")
+        all_faults += faults(
             self.solids,
             self.contacts,
             self.heat_sinks,
             tuple(self.experiments.values()),
             {name: material.is_metal for name, material in self.materials.items()},
         )
-        if found:
-            raise DeviceError(found)
+        if all_faults:
+            raise DeviceError(all_faults)
 
     @property
     def domains(self) -> tuple[tuple[str, str | None], ...]:
@@ -142,7 +142,7 @@ class Device:
           ValueError: faces that coincide move differently, so that moving splits them.
         """
         faces = self.features.faces(axis)
-        found: list[tuple[dict[str, float], str] | None] = [None] * len(faces)
+        motions: list[tuple[dict[str, float], str] | None] = [None] * len(faces)
         # Ends of round solids are no faces, but for the outermost ones.
         rails = [(edge, slopes, solid.name) for solid in self.solids for edge, slopes in solid.rails(axis)]
         ends = [
@@ -152,9 +152,9 @@ class Device:
         ]
         for number, (edge, slopes, name) in enumerate(rails + ends):
             place = int(np.argmin(np.abs(faces - edge)))
-            known = found[place]
+            known = motions[place]
             if known is None:
-                found[place] = slopes, name
+                motions[place] = slopes, name
             elif known[0] != slopes and number < len(rails):
                 moving = {f"'{n}'" for n, _ in set(known[0].items()) ^ set(slopes.items())}
                 raise InputError(
@@ -162,12 +162,12 @@ class Device:
                     f"and move differently with {', '.join(sorted(moving))}; give both the same expression, or "
                     "put them apart"
                 )
-        return faces, [part[0] for part in found if part is not None]
+        return faces, [part[0] for part in motions if part is not None]
 
     def solid(self, name: str) -> Solid:
         """Return the solid of that name; of a body, its first piece."""
-        found = indices(self.solids, name)
-        return self.solids[found[0]] if found else _by_name(self.solids, name, "solid")
+        places = indices(self.solids, name)
+        return self.solids[places[0]] if places else _by_name(self.solids, name, "solid")
 
     def contact(self, name: str) -> Contact:
         """Return the contact of that name."""

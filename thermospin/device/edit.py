@@ -26,8 +26,8 @@ def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
     size = units.scale(unit, "length")
 
     def number(value: float) -> float | int:
-        found = units.tidy(round(value, 15) / size)
-        return int(found) if found == int(found) else found
+        tidied = units.tidy(round(value, 15) / size)
+        return int(tidied) if tidied == int(tidied) else tidied
 
     solids: Any = document["solids"]
     at = next(i for i, solid in enumerate(solids) if solid["name"] == name)

@@ -35,31 +35,31 @@ def zeta_fault(zeta: float) -> str | None:
 
 def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid]) -> list[str]:
     """Return what is wrong with dimensions, and with the coordinates that use them."""
-    found = []
+    faults = []
     for name, dimension in dimensions.items():
         if not name.isidentifier() or name == "zeta":
-            found.append(f"dimension '{name}': expected a name of letters, digits and _, other than zeta")
-        found += [f"dimension '{name}', {text}" for text in dimension.faults()]
+            faults.append(f"dimension '{name}': expected a name of letters, digits and _, other than zeta")
+        faults += [f"dimension '{name}', {text}" for text in dimension.faults()]
     used: set[str] = set()
     for solid in solids:
         names = {name for corner in solid.corners for end in corner for name, _ in end.factors}
         used |= names
-        found += unknown(f"solid '{solid.name}', polygon", sorted(names), dimensions, "dimension")
+        faults += unknown(f"solid '{solid.name}', polygon", sorted(names), dimensions, "dimension")
         for axis, ends in solid.coordinates.items():
             names = {name for end in ends for name, _ in end.factors}
             used |= names
-            found += unknown(f"solid '{solid.name}', box.{axis}", sorted(names), dimensions, "dimension")
+            faults += unknown(f"solid '{solid.name}', box.{axis}", sorted(names), dimensions, "dimension")
             if names <= set(dimensions):
                 values = {name: dimensions[name].value for name in names}
                 box = solid.box[AXES.index(axis)]
                 if any(
                     abs(end.at(values) - edge) > 1e-9 * abs(edge) + 1e-18 for end, edge in zip(ends, box, strict=True)
                 ):
-                    found.append(f"solid '{solid.name}', box.{axis}: its coordinates are not where its box is")
-    found += [
+                    faults.append(f"solid '{solid.name}', box.{axis}: its coordinates are not where its box is")
+    faults += [
         f"dimension '{name}': no coordinate uses it; use it, or take it out" for name in dimensions if name not in used
     ]
-    return found
+    return faults
 
 
 def faults(
@@ -79,57 +79,57 @@ def faults(
       unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
         one whose name is not known. What depends on them is not judged.
     """
-    found = _repeated_names(solids, contacts, experiments)
+    texts = _repeated_names(solids, contacts, experiments)
     if not solids and not unread:
-        found.append("solids: there is none, expected at least one")
+        texts.append("solids: there is none, expected at least one")
     sound, wrong = _sound_solids(solids, metal)
-    found += wrong
+    texts += wrong
     attached: list[Contact | HeatSink] = [*contacts, *heat_sinks]
     fits, misnamed = _known_attachments(attached, solids, sound, unread)
-    found += misnamed
+    texts += misnamed
     for sink, count in Counter(heat_sinks).items():
         if count > 1:
-            found.append(f"{_label(sink)}: given {count} times, expected once")
+            texts.append(f"{_label(sink)}: given {count} times, expected once")
     good, wrong = _experiment_faults(experiments, contacts, solids, unread)
-    found += wrong
+    texts += wrong
     if not sound:
-        return found
+        return texts
 
     plan = plan_of(sound, [bool(metal.get(solid.material)) for solid in sound])
-    found += _plan_faults(plan)
+    texts += _plan_faults(plan)
     faces = _free_faces(plan, sound, fits, metal)
-    found += faces.faults
+    texts += faces.faults
     whole = not unread and len(sound) == len(solids) and not misnamed and faces.complete
     if whole and all(metal.get(solid.material) is not None for solid in sound):
         paths = {e.name: (*e.current, *e.voltage) for e in good}
         where = {contact.name: contact.solid for contact in contacts}
-        found += connection_faults(plan, faces.contacts, faces.heat_sinks, paths, where)
-    return found
+        texts += connection_faults(plan, faces.contacts, faces.heat_sinks, paths, where)
+    return texts
 
 
 def _repeated_names(
     solids: Sequence[Solid], contacts: Sequence[Contact], experiments: Sequence[Experiment]
 ) -> list[str]:
-    found: list[str] = []
+    faults: list[str] = []
     for what, items in (("solid", solids), ("contact", contacts), ("experiment", experiments)):
         counts = Counter(item.name for item in items)
-        found += [f"{what} '{name}': the name is used {n} times, expected once" for name, n in counts.items() if n > 1]
-    return found
+        faults += [f"{what} '{name}': the name is used {n} times, expected once" for name, n in counts.items() if n > 1]
+    return faults
 
 
 def _sound_solids(solids: Sequence[Solid], metal: Mapping[str, bool | None]) -> tuple[list[Solid], list[str]]:
     """Return the solids that have a volume, and what is wrong with shapes and materials."""
-    sound, found = [], []
+    sound, faults = [], []
     for solid in solids:
         wrong = box_faults(solid.box)
         if solid.outline is not None:
             wrong = [text for text in wrong if text.startswith("box.z")]
             wrong += [f"polygon: {text}" for text in polygons.faults(np.array(solid.outline))]
-        found += [f"solid '{solid.name}', {text}" for text in wrong]
-        found += unknown(f"solid '{solid.name}', material", [solid.material], metal)
+        faults += [f"solid '{solid.name}', {text}" for text in wrong]
+        faults += unknown(f"solid '{solid.name}', material", [solid.material], metal)
         if not wrong:
             sound.append(solid)
-    return sound, found
+    return sound, faults
 
 
 def _known_attachments(
@@ -142,36 +142,36 @@ def _known_attachments(
     has_outlines = any(solid.outline is not None for solid in solids)
     names, known = (names_of(group) if has_outlines else [solid.name for solid in group] for group in (solids, sound))
     names += [name for name in unread if name]
-    fits, found = [], []
+    fits, faults = [], []
     for item in attached:
         wrong = [] if "" in unread else unknown(f"{_label(item)}, solid", [item.solid], names)
         if item.face not in FACES:
             wrong.append(f"{_label(item)}, face: got '{item.face}', expected one of: {', '.join(FACES)}")
-        found += wrong
+        faults += wrong
         if not wrong and item.solid in known:
             fits.append(item)
-    return fits, found
+    return fits, faults
 
 
 def _plan_faults(plan: Plan) -> list[str]:
     """Return solids of which nothing is left, metals that nearly touch, and bodies in loose pieces."""
     names = [solid.name for solid in plan.solids]
-    found = [
+    faults = [
         f"solid '{names[i]}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
         for i, by in plan.overwritten().items()
     ]
     for i, j, gap, place in plan.near_misses(LEAST_GAP):
         apart = f"are {1e9 * gap:.3g} nm apart" if gap > polygons.TOUCH else "meet in a corner or edge only"
-        found.append(
+        faults.append(
             f"solids '{names[i]}' and '{names[j]}': metals that {apart} at {polygons.at(place)}; make "
             f"them overlap, or move them {1e9 * LEAST_GAP:g} nm apart"
         )
     for body, place in plan.torn():
-        found.append(
+        faults.append(
             f"solid '{body}': its pieces do not hang together, one around {polygons.at(place)} is loose; a film "
             "that climbs a step must be thicker than the step is high"
         )
-    return found
+    return faults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,14 +196,14 @@ def _free_faces(
 ) -> _FreeFaces:
     contacts: dict[str, FreeFace] = {}
     heat_sinks: list[FreeFace] = []
-    found = []
+    faults = []
     complete = True
     for item in attached:
         which = indices(solids, item.solid)
         is_contact = isinstance(item, Contact)
         material = solids[which[0]].material
         if is_contact and metal.get(material) is False:
-            found.append(
+            faults.append(
                 f"{_label(item)}: no metal; '{item.solid}' is of '{material}', which carries heat "
                 "only; expected a solid whose material has sigma > 0"
             )
@@ -212,10 +212,10 @@ def _free_faces(
         face = plan.face(which, item.face, metal=is_contact)
         if isinstance(face, str):
             what = "no metal of its own at that face; it" if is_contact else "nothing to hold at that face; it"
-            found.append(f"{_label(item)}: {what} {face}")
+            faults.append(f"{_label(item)}: {what} {face}")
             complete = False
         elif isinstance(item, Contact):
-            found += [
+            faults += [
                 f"{_label(item)}: overlaps contact '{other}', a piece of plane belongs to both; "
                 "expected every contact on a face of its own"
                 for other, taken in contacts.items()
@@ -224,7 +224,7 @@ def _free_faces(
             contacts.setdefault(item.name, face)
         else:
             heat_sinks.append(face)
-    return _FreeFaces(contacts, heat_sinks, found, complete)
+    return _FreeFaces(contacts, heat_sinks, faults, complete)
 
 
 def _label(item: Contact | HeatSink) -> str:
@@ -242,7 +242,7 @@ def _experiment_faults(
     """Return the experiments whose contacts exist, and what is wrong with names and signs in experiments."""
     names = [contact.name for contact in contacts] + [name for name in unread if name]
     magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
-    good, found = [], []
+    good, faults = [], []
     for experiment in experiments:
         label = f"experiment '{experiment.name}'"
         missing = []
@@ -254,19 +254,19 @@ def _experiment_faults(
                 missing += unknown(f"{label}, {key}", dict.fromkeys(pair), names, "contact")
             if pair[0] == pair[1]:
                 missing.append(f"{label}, {key}: got contact '{pair[0]}' twice, expected two contacts, {words}")
-        found += missing
+        faults += missing
         if not missing:
             good.append(experiment)
         if not experiment.states:
-            found.append(
+            faults.append(
                 f"{label}, states: there is none, expected at least one, such as {{ P = {{}}, AP = {{ FM2 = -1 }} }}"
             )
         for state, signs in experiment.states.items():
             if state in RESERVED_STATES:
-                found.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
+                faults.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
             for magnet, sign in signs.items():
                 if not unread:
-                    found += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
+                    faults += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
                 if sign not in (-1, 1):
-                    found.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
-    return good, found
+                    faults.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
+    return good, faults

@@ -107,13 +107,13 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         raise LayoutError([f"{path}: there is no cell '{cell}'; it has {', '.join(cells) or 'none'}"])
     chosen = cells[tops[0] if cell is None else cell]
     size = library.unit
-    found: list[str] = []
+    faults: list[str] = []
     for line in chosen.get_paths():
         widths: Any = line.widths  # files hold paths of one kind only, whose widths need no argument
         if np.any(np.asarray(widths()) <= 0):
             start = np.asarray(line.spine())[0] * size
             kind = layer_name((line.layers[0], line.datatypes[0]))
-            found.append(
+            faults.append(
                 f"{path}: path on layer {kind} from {polygons.at(start)}: an open path without width has no inside; "
                 "give it a width, or draw a polygon"
             )
@@ -124,10 +124,10 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
             continue  # a path without width, reported above
         group = shapes.setdefault((polygon.layer, polygon.datatype), [])
         where = f"{path}: polygon {len(group)} on layer {layer_name((polygon.layer, polygon.datatype))}"
-        found += [f"{where}, around {polygons.at(points.mean(axis=0))}: {text}" for text in polygons.faults(points)]
+        faults += [f"{where}, around {polygons.at(points.mean(axis=0))}: {text}" for text in polygons.faults(points)]
         group.append(points)
-    if found:
-        raise LayoutError(found)
+    if faults:
+        raise LayoutError(faults)
     labels = [
         Label(
             label.text,

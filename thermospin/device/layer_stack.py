@@ -116,22 +116,22 @@ def build(
     Returns:
       solids, contacts, and what is wrong, one line each; with faults, what could be made.
     """
-    found = _stray(drawing, stack, ignored, marks)
+    texts = _stray(drawing, stack, ignored, marks)
     bodies: list[_Body] = []
     for layer in stack:
         shapes = drawing.shapes.get(layer.layer, [])
         if spacing is not None:
-            found += _off_grid(shapes, layer, spacing)
+            texts += _off_grid(shapes, layer, spacing)
         outlines = _clipped(_joined(shapes), window)
         if shapes and not outlines:
-            found.append(f"layer {layer_name(layer.layer)} ({layer.material}): all of it lies outside the window")
+            texts.append(f"layer {layer_name(layer.layer)} ({layer.material}): all of it lies outside the window")
         names = _names(
             outlines, layer, [label for label in drawing.labels if label.layer[0] == layer.layer[0]], bodies, marks
         )
         below = [*ground, *(solid for body in bodies for solid in body.solids)]
         for name, outline in zip(names, outlines, strict=True):
             solids, faults = _solids(name, outline, layer, below, window, lengths or {})
-            found += faults
+            texts += faults
             bodies.append(_Body(name, layer, outline, solids))
     solids = [solid for body in bodies for solid in body.solids]
     contacts = []
@@ -142,8 +142,8 @@ def build(
         if contact is not None:
             contacts.append(contact)
         if fault:
-            found.append(f"contact '{mark.name}': {fault}")
-    return solids, contacts, found
+            texts.append(f"contact '{mark.name}': {fault}")
+    return solids, contacts, texts
 
 
 def _stray(
@@ -152,32 +152,32 @@ def _stray(
     """Return layers without an entry, and entries without shapes."""
     used = {layer.layer for layer in stack} | set(ignored) | {mark.layer for mark in marks if mark.layer}
     listed = ", ".join(f'"{layer_name(shape)}"' for shape in sorted(drawing.shapes)) or "none"
-    found = []
+    faults = []
     for layer in sorted(set(drawing.shapes) - used):
         count, place = len(drawing.shapes[layer]), drawing.shapes[layer][0].mean(axis=0)
-        found.append(
+        faults.append(
             f"layer {layer_name(layer)} has {count} polygon{'s' * (count > 1)}, the first around {polygons.at(place)}, "
             f'but no entry in the stack; add one, or ignore = ["{layer_name(layer)}"]'
         )
     for layer in dict.fromkeys(layer.layer for layer in stack):
         if not drawing.shapes.get(layer):
-            found.append(
+            faults.append(
                 f"layer {layer_name(layer)} of the stack has no shapes in cell '{drawing.cell}', which has {listed}"
             )
-    return found
+    return faults
 
 
 def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> list[str]:
-    found = []
+    faults = []
     for number, shape in enumerate(shapes):
         off = np.abs(shape / spacing - np.round(shape / spacing)).max(axis=1) > 1e-6
         if off.any():
             k = int(np.argmax(off))
-            found.append(
+            faults.append(
                 f"polygon {number} on layer {layer_name(layer.layer)}: vertex {k} at {polygons.at(shape[k])} is off "
                 f"the grid of {1e9 * spacing:g} nm; move it, or take `grid` out of [layout]"
             )
-    return found
+    return faults
 
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -245,17 +245,17 @@ def _solids(
     lean = math.tan(math.radians(layer.sidewall_angle))
     thickness = layer.thickness
     made: list[tuple[np.ndarray, Coordinate, Coordinate]] = []
-    found: list[str] = []
+    faults: list[str] = []
     for k in range(slices):
         shrink = lean * thickness.at(lengths) * (k + 0.5) / slices
         shapes = _clipped(polygons.offset(outline, -shrink), window) if shrink else [outline]
         if not shapes:
-            found.append(f"'{name}': its side walls meet before its top; at {polygons.at(outline.mean(axis=0))}")
+            faults.append(f"'{name}': its side walls meet before its top; at {polygons.at(outline.mean(axis=0))}")
         low, high = (_scaled(thickness, part) for part in (k / slices, (k + 1) / slices))
         for shape in shapes:
             for piece, base in _bases(shape, layer, below):
                 if base is None:
-                    found.append(
+                    faults.append(
                         f"'{name}' on layer {layer_name(layer.layer)}: nothing lies below it at "
                         f"{polygons.at(piece.mean(axis=0))}; give the layer zmin, or a solid under it"
                     )
@@ -269,7 +269,7 @@ def _solids(
     return [
         _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, on_lines=on_lines).moved(lengths)
         for k, (piece, low, high) in enumerate(made, 1)
-    ], found
+    ], faults
 
 
 def _solid(
@@ -319,8 +319,10 @@ def _merged(pieces: Sequence[tuple[np.ndarray, Coordinate | None]]) -> list[tupl
     """Join pieces at one height that touch."""
     out: list[tuple[np.ndarray, Coordinate | None]] = []
     for base in dict.fromkeys(base for _, base in pieces):
-        own = [piece for piece, height in pieces if height == base]
-        out += [(piece, base) for piece in (own if len(own) == 1 else polygons.boolean(own, [], "or"))]
+        at_height = [piece for piece, height in pieces if height == base]
+        out += [
+            (piece, base) for piece in (at_height if len(at_height) == 1 else polygons.boolean(at_height, [], "or"))
+        ]
     return out
 
 
@@ -374,13 +376,13 @@ def _contact(
         near = ", which is outside the window" if outside else near
         return None, [], f"it is on air: at {polygons.at(place)} there is no metal of the stack{near}"
     # The last one made lies on top; a label on a separate layer means that layer.
-    own = [
+    candidates = [
         body
         for body in under
         if mark.label
         and any(label.text == mark.label and label.layer[0] == body.layer.layer[0] for label in drawing.labels)
     ]
-    body = (own or under)[-1]
+    body = (candidates or under)[-1]
     if pad is None:
         face = mark.face or nearest_face(body.outline, place)[0]
         return Contact(mark.name, body.name, face), [], None

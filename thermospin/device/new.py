@@ -185,12 +185,12 @@ def _contacts(drawing: gds.Drawing) -> list[str]:
     lines = []
     contacts = []
     for label in drawing.labels:
-        found = _end(label, drawing)
-        if found is None:
+        end = _end(label, drawing)
+        if end is None:
             lines.append(f"# label '{label.text}' at {polygons.at(label.place)} names the polygon that it is in")
             continue
         contacts.append(label.text)
-        lines += ["", "[[contacts]]", f'name = "{label.text}"', f'label = "{label.text}"', f'face = "{found}"']
+        lines += ["", "[[contacts]]", f'name = "{label.text}"', f'label = "{label.text}"', f'face = "{end}"']
     names = [*contacts, "?", "?", "?", "?"]
     lines += [
         "",

@@ -47,11 +47,11 @@ class Solid:
         """Return positions of the edges across an axis that grid lines are to lie on [m]."""
         if self.outline is None or axis == 2:
             return list(self.box[axis])
-        found = edges_across(np.array(self.outline), axis)
+        edges = edges_across(np.array(self.outline), axis)
         if self.on_lines is not None:
             wanted = np.append(self.on_lines[axis], np.inf)
-            found = found[np.abs(found[:, None] - wanted).min(axis=1) <= polygons.TOUCH]
-        return found.tolist()
+            edges = edges[np.abs(edges[:, None] - wanted).min(axis=1) <= polygons.TOUCH]
+        return edges.tolist()
 
     def moved(self, dimensions: Mapping[str, float]) -> Solid:
         """Return the same solid where its coordinates put it for these values of the dimensions [m]."""
@@ -140,8 +140,8 @@ class Experiment:
 
 def indices(solids: Sequence[Solid], name: str) -> list[int]:
     """Return the solid of that name, or the pieces "name/1", "name/2" of a body."""
-    own = [i for i, solid in enumerate(solids) if solid.name == name][:1]
-    return own or [i for i, solid in enumerate(solids) if solid.name.partition("/")[0] == name]
+    exact = [i for i, solid in enumerate(solids) if solid.name == name][:1]
+    return exact or [i for i, solid in enumerate(solids) if solid.name.partition("/")[0] == name]
 
 
 def plan_of(solids: Sequence[Solid], metal: Sequence[bool]) -> Plan:

@@ -151,8 +151,10 @@ def _read_dimensions(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
         made = Dimension(part.value.constant, part.std, part.range, part.note)
         draft.dimensions[name] = made
         if part.range and not part.range[0] <= made.value <= part.range[1]:
-            low, high, own = (f"{1e9 * length:g}" for length in (*part.range, made.value))
-            reader.faults.append(f"dimension '{name}', range: got {low} to {high} nm, expected one that holds {own} nm")
+            low, high, present = (f"{1e9 * length:g}" for length in (*part.range, made.value))
+            reader.faults.append(
+                f"dimension '{name}', range: got {low} to {high} nm, expected one that holds {present} nm"
+            )
     while waiting:
         ready = [name for name, table in waiting.items() if not (names_in(table["value"]) or set()) & set(waiting)]
         if not ready:
@@ -291,7 +293,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
     metal = _read_materials(reader.silent(), known, films, draft.bath)[1]  # their faults are reported with the others
-    solids, contacts, found = layer_stack.build(
+    solids, contacts, faults = layer_stack.build(
         drawing,
         layers,
         draft.solids,
@@ -302,7 +304,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         spacing=part.grid,
         lengths=draft.lengths(),
     )
-    reader.faults += [text if text.startswith("contact") else f"layout: {text}" for text in found]
+    reader.faults += [text if text.startswith("contact") else f"layout: {text}" for text in faults]
     draft.contacts += contacts
     draft.solids += [
         solid
@@ -310,7 +312,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         else dataclasses.replace(solid, coordinates={})
         for solid in solids
     ]
-    return not found
+    return not faults
 
 
 def _layers(

@@ -166,13 +166,13 @@ def _join(label: str, path: Iterable[int | str]) -> str:
 
 
 def _explain(error: Any) -> str:
-    kind, found = error["type"], error["input"]
+    kind, got = error["type"], error["input"]
     if kind == "missing":
-        if isinstance(found, list | tuple):
-            return f"got {list(found)!r}, expected a list of two"
+        if isinstance(got, list | tuple):
+            return f"got {list(got)!r}, expected a list of two"
         return "missing"
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    shown = repr(found) if len(repr(found)) <= 60 else repr(found)[:57] + "..."
+    shown = repr(got) if len(repr(got)) <= 60 else repr(got)[:57] + "..."
     expected = _EXPECTED.get(kind) or error.get("ctx", {}).get("expected")
     return f"got {shown}, expected {expected}" if expected else f"got {shown}; {error['msg'].lower()}"

@@ -89,8 +89,8 @@ class Face:
     def centre(self) -> tuple[float, float]:
         """The middle of a cell of it seen from above [m]."""
         places = {self.axis: self.position}
-        for axis, found in zip([k for k in range(3) if k != self.axis], np.nonzero(self.cells), strict=True):
-            cell = int(np.median(found))
+        for axis, cells in zip([k for k in range(3) if k != self.axis], np.nonzero(self.cells), strict=True):
+            cell = int(np.median(cells))
             places[axis] = float(self.lines[axis][cell] + self.lines[axis][cell + 1]) / 2
         return places[0], places[1]
 
@@ -175,8 +175,8 @@ class Plan(ABC):
 
     def names(self, indices: Iterable[int]) -> str:
         """Return names of solids, quoted, in the order of the file."""
-        found = [f"'{self.solids[i].name}'" for i in sorted({int(i) for i in indices}) if i >= 0]
-        return ", ".join(found) or "nothing"
+        quoted = [f"'{self.solids[i].name}'" for i in sorted({int(i) for i in indices}) if i >= 0]
+        return ", ".join(quoted) or "nothing"
 
     def named(self, indices: Iterable[int]) -> str:
         """Return the same with the word "solid" or "solids" before it."""
@@ -184,12 +184,12 @@ class Plan(ABC):
         return f"solids {text}" if ", " in text else f"solid {text}"
 
     def _nearest(self, index: int) -> str:
-        own = self.solids[index].box
+        box = self.solids[index].box
         best, text = np.inf, ""
         for solid in self.solids:
             if solid is self.solids[index]:
                 continue
-            gaps = [max(b[0] - a[1], a[0] - b[1], 0.0) for a, b in zip(own, solid.box, strict=True)]
+            gaps = [max(b[0] - a[1], a[0] - b[1], 0.0) for a, b in zip(box, solid.box, strict=True)]
             distance = float(np.linalg.norm(gaps))
             if distance < best:
                 along = " and ".join(
@@ -235,14 +235,14 @@ class Layout(Plan):
 
     def neighbours(self) -> set[tuple[int, int]]:
         """Return pairs of solids that share a piece of face, the earlier one first."""
-        found: set[tuple[int, int]] = set()
+        touching: set[tuple[int, int]] = set()
         for axis in range(3):
             owner = np.moveaxis(self.owner, axis, 0)
             first, second = owner[:-1], owner[1:]
             between = (first != second) & (first >= 0) & (second >= 0)
             pairs = np.unique(np.sort(np.stack([first[between], second[between]]), axis=0), axis=1)
-            found.update((int(a), int(b)) for a, b in pairs.T)
-        return found
+            touching.update((int(a), int(b)) for a, b in pairs.T)
+        return touching
 
     def alone(self) -> dict[int, str]:
         """Return solids that share no piece of face with another one, each with how far off the nearest is."""
@@ -269,14 +269,14 @@ class Layout(Plan):
         metal = np.pad(self.metal, 1)
         owner = np.pad(self.owner, 1, constant_values=-1)
         inner = [slice(0, -1), slice(1, None)]
-        found: set[tuple[int, int]] = set()
+        touching: set[tuple[int, int]] = set()
 
         def add(first: tuple[slice, ...], second: tuple[slice, ...], others: Iterable[tuple[slice, ...]]) -> None:
             only = metal[first] & metal[second]
             for other in others:
                 only &= ~metal[other]
             pairs = np.unique(np.stack([owner[first][only], owner[second][only]]), axis=1)
-            found.update((min(a, b), max(a, b)) for a, b in pairs.T.tolist())
+            touching.update((min(a, b), max(a, b)) for a, b in pairs.T.tolist())
 
         for axis in range(3):
             u, v = (other for other in range(3) if other != axis)
@@ -291,7 +291,7 @@ class Layout(Plan):
         corners = [tuple(inner[(bits >> k) & 1] for k in range(3)) for bits in range(8)]
         for bits in range(4):
             add(corners[bits], corners[7 - bits], [corners[k] for k in range(8) if k not in (bits, 7 - bits)])
-        return sorted(found)
+        return sorted(touching)
 
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
         """Return the faces' own lines and `owner`, which say all there is."""
@@ -311,19 +311,19 @@ class Layout(Plan):
         line = int(np.argmin(np.abs(self.lines[axis] - self.solids[index].box[axis][side[1] == "+"])))
         layer, front = (line - 1, line) if side[1] == "+" else (line, line - 1)
         behind = np.take(self.owner, layer, axis=axis)
-        own = behind == index
-        if not own.any():
+        of_solid = behind == index
+        if not of_solid.any():
             region = np.take(self.region(index), -1 if side[1] == "+" else 0, axis=axis)
             return f"is overwritten by {self.names(region.ravel())}"
-        free = own.copy()
+        free = of_solid.copy()
         if 0 <= front < self.owner.shape[axis]:
             closed = np.take(closed_by, front, axis=axis)
             free &= ~closed
             if not free.any():
-                cover = np.take(self.owner, front, axis=axis)[own]
+                cover = np.take(self.owner, front, axis=axis)[of_solid]
                 return f"is no end face: {self.names(cover)} lies in front of all of it"
         widths = [np.diff(self.lines[k]) for k in range(3) if k != axis]
-        box = np.zeros_like(own)
+        box = np.zeros_like(of_solid)
         box[tuple(part for k, part in enumerate(self._slices(index)) if k != axis)] = True
         return Face(axis, line, layer, free, box, float(np.outer(*widths)[free].sum()), self.lines)
 

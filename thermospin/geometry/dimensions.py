@@ -60,12 +60,12 @@ class Dimension:
 
     def faults(self) -> list[str]:
         """Return what is wrong with it."""
-        found = []
+        texts = []
         if not math.isfinite(self.value):
-            found.append(f"got {self.value:g} m, expected a finite length")
+            texts.append(f"got {self.value:g} m, expected a finite length")
         if self.std is not None and not self.std >= 0:
-            found.append(f"std: got {self.std:g} m, expected a length of 0 or more")
-        return found
+            texts.append(f"std: got {self.std:g} m, expected a length of 0 or more")
+        return texts
 
 
 def names_in(text: str) -> set[str] | None:

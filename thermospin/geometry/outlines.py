@@ -128,7 +128,7 @@ class Regions(Plan):
     @functools.cached_property
     def touching(self) -> list[tuple[int, int]]:
         """Pairs of parts that share a piece of face."""
-        found = []
+        pairs = []
         for a, b in self._near(polygons.TOUCH):
             one, other = self.parts[a], self.parts[b]
             if one.layer == other.layer:
@@ -138,19 +138,19 @@ class Regions(Plan):
                     polygons.boolean([one.outline], [other.outline], "and", polygons.TOUCH**2)
                 )
             if shared:
-                found.append((a, b))
-        return found
+                pairs.append((a, b))
+        return pairs
 
     def _near(self, reach: float) -> list[tuple[int, int]]:
         """Return pairs of parts in one layer or in neighbouring ones whose extents come within a distance [m]."""
         extents = np.array([part.extent for part in self.parts]).reshape(-1, 2, 2)
         layers = np.array([part.layer for part in self.parts])
-        found = []
+        pairs = []
         for a in range(len(self.parts)):
             gap = np.maximum(extents[a + 1 :, 0] - extents[a, 1], extents[a, 0] - extents[a + 1 :, 1]).max(axis=1)
             near = (gap <= reach) & (np.abs(layers[a + 1 :] - layers[a]) <= 1)
-            found += [(a, a + 1 + int(b)) for b in np.flatnonzero(near)]
-        return found
+            pairs += [(a, a + 1 + int(b)) for b in np.flatnonzero(near)]
+        return pairs
 
     def neighbours(self) -> set[tuple[int, int]]:
         """Return pairs of solids that share a piece of face, the earlier one first."""
@@ -174,11 +174,13 @@ class Regions(Plan):
         _, label = connected_components(links, directed=False)
         names = np.unique(label[counted])
         number = {int(name): k for k, name in enumerate(names, 1)}
-        labels = np.array([number[int(name)] if own else 0 for name, own in zip(label, counted, strict=True)], int)
+        labels = np.array(
+            [number[int(name)] if counts else 0 for name, counts in zip(label, counted, strict=True)], int
+        )
         members: dict[int, set[int]] = {k: set() for k in number.values()}
-        for part, own in zip(self.parts, labels, strict=True):
-            if own:
-                members[int(own)].add(part.solid)
+        for part, counts in zip(self.parts, labels, strict=True):
+            if counts:
+                members[int(counts)].add(part.solid)
 
         def of(face: Patch) -> set[int]:
             return {int(labels[part]) for part in face.parts} - {0}
@@ -192,7 +194,7 @@ class Regions(Plan):
           least: distance that counts as a gap [m].
         """
         touching = set(self.touching)
-        found: dict[tuple[int, int], tuple[int, int, float, np.ndarray]] = {}
+        misses: dict[tuple[int, int], tuple[int, int, float, np.ndarray]] = {}
         for a, b in self._near(least):
             one, other = self.parts[a], self.parts[b]
             if one.layer != other.layer or (a, b) in touching or self._body(one) == self._body(other):
@@ -210,9 +212,9 @@ class Regions(Plan):
             ):
                 continue  # metal is between them
             key = (one.solid, other.solid)
-            if key not in found or gap < found[key][2]:
-                found[key] = (one.solid, other.solid, gap, place)
-        return list(found.values())
+            if key not in misses or gap < misses[key][2]:
+                misses[key] = (one.solid, other.solid, gap, place)
+        return list(misses.values())
 
     def _body(self, part: Part) -> str:
         return self.solids[part.solid].name.partition("/")[0]
@@ -232,15 +234,15 @@ class Regions(Plan):
         tails, heads = np.array(pairs, int).reshape(-1, 2).T
         links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(len(bodies),) * 2)
         _, label = connected_components(links, directed=False)
-        found = []
+        parts_apart = []
         for body in dict.fromkeys(bodies.tolist()):
-            own = np.flatnonzero(bodies == body)
-            if not self.of_metal[self.parts[own[0]].solid]:
+            of_body = np.flatnonzero(bodies == body)
+            if not self.of_metal[self.parts[of_body[0]].solid]:
                 continue
-            if len({self.parts[k].solid for k in own}) > 1 and len(set(label[own].tolist())) > 1:
-                loose = own[label[own] != label[own[0]]][0]
-                found.append((body, self.parts[loose].outline.mean(axis=0)))
-        return found
+            if len({self.parts[k].solid for k in of_body}) > 1 and len(set(label[of_body].tolist())) > 1:
+                loose = of_body[label[of_body] != label[of_body[0]]][0]
+                parts_apart.append((body, self.parts[loose].outline.mean(axis=0)))
+        return parts_apart
 
     def face(self, which: Sequence[int], side: str, *, metal: bool) -> Patch | str:
         """Return the free part of an end face of solids, or why there is none.
@@ -258,20 +260,20 @@ class Regions(Plan):
         closing = [k for k, part in enumerate(self.parts) if not metal or self.of_metal[part.solid]]
         if axis == 2:
             level = int(np.argmin(np.abs(self.heights - position)))
-            own = [k for k in behind if self.parts[k].layer == level - upper]
+            touched = [k for k in behind if self.parts[k].layer == level - upper]
             front = [self.parts[k].outline for k in closing if self.parts[k].layer == level - (not upper)]
-            shapes = [self.parts[k].outline for k in own]
+            shapes = [self.parts[k].outline for k in touched]
             free = polygons.boolean(shapes, front, "not") if shapes and front else shapes
             area = float(sum(abs(polygons.area(piece)) for piece in free))
-            if own and area > 0:
-                return Patch(2, float(self.heights[level]), (), tuple(free), frozenset(own), area)
-            return self._why(which, bool(own))
-        own, rectangles = [], []
+            if touched and area > 0:
+                return Patch(2, float(self.heights[level]), (), tuple(free), frozenset(touched), area)
+            return self._why(which, bool(touched))
+        touched, rectangles = [], []
         for k in behind:
             part = self.parts[k]
             spans = _spans(part.outline, axis, position, upper)
             if spans:
-                own.append(k)
+                touched.append(k)
             for other in closing:
                 if other != k and self.parts[other].layer == part.layer:
                     for taken in _spans(self.parts[other].outline, axis, position, not upper):
@@ -279,9 +281,9 @@ class Regions(Plan):
             bottom, top = self.heights[part.layer], self.heights[part.layer + 1]
             rectangles += [(low, high, float(bottom), float(top)) for low, high in spans]
         if not rectangles:
-            return self._why(which, bool(own))
+            return self._why(which, bool(touched))
         area = sum((b - a) * (d - c) for a, b, c, d in rectangles)
-        return Patch(axis, float(position), tuple(rectangles), (), frozenset(own), area)
+        return Patch(axis, float(position), tuple(rectangles), (), frozenset(touched), area)
 
     def _why(self, which: Sequence[int], has_edge: bool) -> str:
         if has_edge:
@@ -318,10 +320,10 @@ class Regions(Plan):
         for layer, (low, high) in enumerate(itertools.pairwise(self.heights)):
             at = int(np.argmin(np.abs(z - low)))
             places = [cut.place for cut in grid.cuts if cut.span[0] <= at < cut.span[1]]
-            own = [p.outline for p in self.parts if p.layer == layer and self.of_metal[p.solid]]
-            if not places or not own:
+            metals = [p.outline for p in self.parts if p.layer == layer and self.of_metal[p.solid]]
+            if not places or not metals:
                 continue
-            metal = polygons.boolean(own, [], "or")
+            metal = polygons.boolean(metals, [], "or")
             cells = np.unique(np.concatenate(places), axis=0)
             corners = np.unique((cells[:, None] + np.array([(0, 0), (0, 1), (1, 0), (1, 1)])).reshape(-1, 2), axis=0)
             boxes = [tuple((line[k], line[k + 1]) for line, k in zip((x, y), cell, strict=True)) for cell in cells]
@@ -332,18 +334,18 @@ class Regions(Plan):
                     ends.append((line[k] - (below if k else 0.0), line[k] + above))
                 boxes.append(tuple(ends))
             for box in boxes:
-                found = self._parted(metal, box)
-                if found is not None:
-                    return found[0], found[1], max(high - low for low, high in box)
+                parted = self._parted(metal, box)
+                if parted is not None:
+                    return parted[0], parted[1], max(high - low for low, high in box)
         return None
 
     def _parted(
         self, metal: Sequence[np.ndarray], box: Sequence[tuple[float, float]]
     ) -> tuple[np.ndarray, float] | None:
         """Return where a rectangle holds pieces of metal that do not meet around it, and how far apart they are [m]."""
-        own = polygons.rectangle(*box)
-        size = np.ptp(own, axis=0)
-        pieces = polygons.boolean(metal, [own], "and", 1e-3 * float(size.prod()))
+        rectangle = polygons.rectangle(*box)
+        size = np.ptp(rectangle, axis=0)
+        pieces = polygons.boolean(metal, [rectangle], "and", 1e-3 * float(size.prod()))
         if len(pieces) < 2:
             return None
         wide = polygons.rectangle(*((low - 3 * s, high + 3 * s) for (low, high), s in zip(box, size, strict=True)))
@@ -360,15 +362,15 @@ class Regions(Plan):
 
     def from_above(self) -> list[tuple[int, np.ndarray]]:
         """Return what is seen of each solid from above: pairs of solid and polygon [m]."""
-        found: list[tuple[int, np.ndarray]] = []
+        visible: list[tuple[int, np.ndarray]] = []
         cover: list[np.ndarray] = []
         for layer in range(len(self.heights) - 2, -1, -1):
-            own = [part for part in self.parts if part.layer == layer]
-            for part in own:
+            in_layer = [part for part in self.parts if part.layer == layer]
+            for part in in_layer:
                 seen = polygons.boolean([part.outline], cover, "not") if cover else [part.outline]
-                found += [(part.solid, outline) for outline in seen]
-            cover = polygons.boolean([*cover, *(part.outline for part in own)], [], "or") if own else cover
-        return found
+                visible += [(part.solid, outline) for outline in seen]
+            cover = polygons.boolean([*cover, *(part.outline for part in in_layer)], [], "or") if in_layer else cover
+        return visible
 
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
         """Return lines along x, y and z [m] for pictures, and the solid in the middle of each cell, -1 for none."""

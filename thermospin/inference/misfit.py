@@ -62,14 +62,14 @@ class Misfit:
 
     def residuals(self, values: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
         """L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""
-        own = [(parameters[name] - prior.mean) / prior.std for name, prior in self._among(parameters)]
-        return np.concatenate([self._independent(pulls(values, self.rows)), own])
+        of_priors = [(parameters[name] - prior.mean) / prior.std for name, prior in self._among(parameters)]
+        return np.concatenate([self._independent(pulls(values, self.rows)), of_priors])
 
     def jacobian(self, values: np.ndarray, sensitivity: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """d residuals/d p in units of 1/p (rows + priors, names), from d value/d p (rows, names)."""
         scaled = (_signs(values, self.rows) / self._stds)[:, None] * sensitivity
-        own = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
-        return np.concatenate([self._independent(scaled), np.reshape(own, (len(own), len(names)))])
+        of_priors = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
+        return np.concatenate([self._independent(scaled), np.reshape(of_priors, (len(of_priors), len(names)))])
 
     def whitening(self) -> np.ndarray:
         """L^-1/std, which makes errors of the rows independent and of size 1 (rows, rows) [A^n/V]."""

@@ -110,7 +110,7 @@ def _kept(path: Path, asked: str) -> list[np.ndarray] | None:
     """The sampler's state and what was drawn; None if there is no file yet."""
     if not path.exists():
         return None
-    found, arrays = read_arrays(path)
-    if found != asked:
+    kept, arrays = read_arrays(path)
+    if kept != asked:
         raise InputError(f"{path}: got chains of another posterior, expected those of this one; give another file")
     return arrays

@@ -201,8 +201,8 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         return (residuals, objective.jacobian(x) @ scale) if np.all(np.isfinite(residuals)) else None
 
     def seen_at(points: Sequence[np.ndarray]) -> list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
-        found = tasks.run_batched((functools.partial(at, z) for z in points), problem.size)
-        return [(z, part) for z, part in zip(points, found, strict=True) if part is not None]
+        answers = tasks.run_batched((functools.partial(at, z) for z in points), problem.size)
+        return [(z, part) for z, part in zip(points, answers, strict=True) if part is not None]
 
     alone = problem.objective()
     # Held-out points first: whatever is fitted, they judge it.
@@ -220,7 +220,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
             seen += seen_at(more)
         coefficients = _hermite(seen, powers)
         emulator = Emulator(best, scale, powers, coefficients, math.nan, evaluations)
-        errors = [np.max(np.abs(emulator.residuals(z) - found[0])) for z, found in judges]
+        errors = [np.max(np.abs(emulator.residuals(z) - answer[0])) for z, answer in judges]
         worst = float(max(errors, default=math.inf))
         if worst <= LARGEST_ERROR:
             return dataclasses.replace(emulator, error=worst)
@@ -364,17 +364,17 @@ def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) ->
     if not all(row.polarity_known for row in misfit.rows):
         raise InputError("posterior: the model itself is sampled for data of known polarity alone; use the emulator")
     measured = np.array([row.value for row in misfit.rows])
-    own = [(values[name] - prior.mean) / prior.std for name, prior in misfit.priors.items() if name in values]
-    return jnp.concatenate([misfit.whitening() @ (signals - measured), jnp.array(own)])
+    of_priors = [(values[name] - prior.mean) / prior.std for name, prior in misfit.priors.items() if name in values]
+    return jnp.concatenate([misfit.whitening() @ (signals - measured), jnp.array(of_priors)])
 
 
-def agreement(result: FitResult, found: Posterior) -> list[str]:
+def agreement(result: FitResult, posterior: Posterior) -> list[str]:
     """Standard deviations by the covariance and by the posterior, and whether they agree within Monte Carlo error."""
     lines = []
     for k, (name, parameter) in enumerate(result.parameters.items()):
         # The standard deviation of a standard deviation from so many draws of a Gaussian.
-        error = 4 / math.sqrt(2 * found.effective[k])
-        ratio = found.stds[k] / parameter.std
+        error = 4 / math.sqrt(2 * posterior.effective[k])
+        ratio = posterior.stds[k] / parameter.std
         words = "agree" if abs(ratio - 1) <= error else "differ: the posterior is no Gaussian"
         lines.append(
             f"{name}: std by covariance {quantity(name, parameter.std)}, "

@@ -287,14 +287,14 @@ def _variables(result: FitResult) -> list[str]:
     return lines
 
 
-def _variable(name: str, each: Fitted) -> list[str]:
+def _variable(name: str, fitted: Fitted) -> list[str]:
     unit, size = shown(name)
-    relative = f" ({percent(each.std / abs(each.value))})" if each.value and math.isfinite(each.std) else ""
+    relative = f" ({percent(fitted.std / abs(fitted.value))})" if fitted.value and math.isfinite(fitted.std) else ""
     return [
         f"{name}:",
-        f"{each.value / size:.6g}",
-        f"+/- {each.std / size:.3g} {unit}".rstrip() + relative,
-        f"(init = {each.start / size:.6g})",
+        f"{fitted.value / size:.6g}",
+        f"+/- {fitted.std / size:.3g} {unit}".rstrip() + relative,
+        f"(init = {fitted.start / size:.6g})",
     ]
 
 
@@ -337,10 +337,10 @@ def _signals(result: FitResult) -> list[str]:
 def _limits(result: FitResult) -> list[str]:
     """List what the grid limits, not the experiment."""
     shares = zip(result.names, result.grid_shares, strict=True)
-    found = [f"{name} ({percent(share)} of its variance)" for name, share in shares if share > 0.5]
-    if not found:
+    limited = [f"{name} ({percent(share)} of its variance)" for name, share in shares if share > 0.5]
+    if not limited:
         return []
-    return [f"The grid, not the experiment, limits {', '.join(found)}: refine with --tolerance, --cells or --order 3"]
+    return [f"The grid, not the experiment, limits {', '.join(limited)}: refine with --tolerance, --cells or --order 3"]
 
 
 def _identifiability(result: FitResult) -> list[str]:

@@ -105,7 +105,7 @@ class Comparison:
                 "aic": result.aic,
                 "bic": result.bic,
                 "converged": result.converged,
-                "parameters": {name: dataclasses.asdict(own) for name, own in result.parameters.items()},
+                "parameters": {name: dataclasses.asdict(parameter) for name, parameter in result.parameters.items()},
             }
             for label, result in self.results.items()
         }
@@ -116,10 +116,14 @@ def _shifts(results: Mapping[str, FitResult]) -> list[str]:
     lines = []
     first, *rest = results.items()
     for label, result in rest:
-        for name, own in first[1].parameters.items():
+        for name, reference in first[1].parameters.items():
             other = result.parameters.get(name)
-            if other is not None and math.isfinite(own.std) and abs(other.value - own.value) > own.std:
-                shift = abs(other.value - own.value) / own.std
+            if (
+                other is not None
+                and math.isfinite(reference.std)
+                and abs(other.value - reference.value) > reference.std
+            ):
+                shift = abs(other.value - reference.value) / reference.std
                 lines.append(f"{name} differs by {shift:.1f} of its standard deviations if {label} is right.")
     return lines
 
@@ -163,6 +167,6 @@ def discrepancy(result: FitResult) -> Discrepancy:
         variance = std**2 + (math.exp(log_size) * model) ** 2
         return float(np.sum(square / variance + np.log(variance)))
 
-    found = optimize.minimize_scalar(cost, bounds=(math.log(1e-5), math.log(10.0)), method="bounded")
+    minimum = optimize.minimize_scalar(cost, bounds=(math.log(1e-5), math.log(10.0)), method="bounded")
     without = float(np.sum(square / std**2 + np.log(std**2)))
-    return Discrepancy(math.exp(float(found.x)), without - float(found.fun) - 2.0)
+    return Discrepancy(math.exp(float(minimum.x)), without - float(minimum.fun) - 2.0)

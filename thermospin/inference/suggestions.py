@@ -56,8 +56,8 @@ class Suggestions:
     @classmethod
     def of(cls, result: FitResult, others: Sequence[Suggestion] = (), most: int = 8) -> Suggestions:
         """Return those of `suggest` and others, the best few in words."""
-        found = sorted([*suggest(result), *others], key=lambda suggestion: -suggestion.gain)
-        return cls(tuple(found), tuple(suggestion_words(result, found, most)))
+        ranked = sorted([*suggest(result), *others], key=lambda suggestion: -suggestion.gain)
+        return cls(tuple(ranked), tuple(suggestion_words(result, ranked, most)))
 
     def words(self) -> list[str]:
         """Return the best few."""
@@ -205,11 +205,11 @@ def _suggestion(result: FitResult, what: str, more: _More) -> Suggestion:
     return Suggestion(what, std, stds, float(np.max(before / np.abs(after))))
 
 
-def suggestion_words(result: FitResult, found: Sequence[Suggestion], most: int = 3) -> list[str]:
+def suggestion_words(result: FitResult, suggestions: Sequence[Suggestion], most: int = 3) -> list[str]:
     """Return the best few, with their effect on each parameter that they help."""
     lines = []
     before = dict(zip(result.names, np.sqrt(np.diag(result.identifiability.covariance())).tolist(), strict=True))
-    for suggestion in found[:most]:
+    for suggestion in suggestions[:most]:
         changes = [
             f"{name} from {quantity(name, before[name])} to {quantity(name, after)}"
             for name, after in suggestion.stds.items()

@@ -75,6 +75,11 @@ class Multigrid(eqx.Module):
     tail: Tail | None = None
 
 
+def _at(free: Bool[Array, " nodes"], x: Values) -> Values:
+    """Return values at free nodes, zero elsewhere."""
+    return jnp.where(free[:, None, None], x, jnp.zeros((), x.dtype))
+
+
 def _blocks(entries: tuple[Array, Array | None], x: Values) -> Values:
     main, coupling = entries
     out = main[:, :, None] * x
@@ -117,7 +122,7 @@ def _smooth(levels: Sequence[tuple[Level, Array]], steps: int, first: int, begin
 def _next(level: Level, free: Array, i: Array | int, step: Values, r: Values) -> Values:
     """Return step i = 1, 2, ... of the smoother from the one before."""
     i = jnp.asarray(i, r.dtype)
-    fresh = free[:, None, None] * _solved(level.diagonal, r)
+    fresh = _at(free, _solved(level.diagonal, r))
     return jnp.where(i > 1, (2 * i - 3) / (2 * i + 1), 0.0) * step + (8 * i - 4) / (2 * i + 1) / 2 * fresh
 
 
@@ -145,7 +150,7 @@ def cycles(mgs: Sequence[Multigrid], helds: Sequence[Held], rs: Sequence[Values]
             for k, zero, (level, free) in zip(which, zeros, here, strict=True)
         ]
         smoothed = _smooth(here, SMOOTHING_STEPS[number > 0], 2, begin)
-        left = [free[:, None, None] * residual for (_, free), (_, residual, _) in zip(here, smoothed, strict=True)]
+        left = [_at(free, residual) for (_, free), (_, residual, _) in zip(here, smoothed, strict=True)]
         coarse = multiply([level.restriction for level, _ in here], left)
         for k, (x, residual, _), r in zip(which, smoothed, coarse, strict=True):
             stack[k].append((x, residual))
@@ -159,7 +164,7 @@ def cycles(mgs: Sequence[Multigrid], helds: Sequence[Held], rs: Sequence[Values]
         which, here = those_with(number)
         fine = multiply([level.interpolation for level, _ in here], [xs[k] for k in which])
         begin = [
-            (*stack[k][number], free[:, None, None] * correction)
+            (*stack[k][number], _at(free, correction))
             for k, (_, free), correction in zip(which, here, fine, strict=True)
         ]
         for k, (x, _, last) in zip(which, _smooth(here, SMOOTHING_STEPS[number > 0], 1, begin), strict=True):

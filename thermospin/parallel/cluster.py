@@ -116,33 +116,35 @@ def misconfigured(environment: Mapping[str, str], platforms: str) -> list[str]:
       environment: variables of the process.
       platforms: what JAX runs on, such as "cpu" or "gpu".
     """
-    found = []
+    faults = []
     on_node = _number(environment.get("SLURM_GPUS_ON_NODE"))
     tasks = _number(environment.get("SLURM_NTASKS_PER_NODE")) or _number(
         (environment.get("SLURM_STEP_TASKS_PER_NODE") or environment.get("SLURM_TASKS_PER_NODE", "")).split("(")[0]
     )
     if environment.get("SLURM_GPUS_PER_TASK") or "gpu" in environment.get("SLURM_TRES_PER_TASK", ""):
-        found.append(
+        faults.append(
             "--gpus-per-task hides the other GPUs of its node from each process, but JAX gives a process the GPU of "
             "its local number, which all but the first then do not find; use --gpus-per-node=N with --ntasks-per-node=N"
         )
     elif tasks == 1 and on_node is not None and on_node > 1:
-        found.append(
+        faults.append(
             f"one task on a node with {on_node} GPUs: JAX gives a task of Slurm one GPU, {on_node - 1} stand idle; use "
             f"--ntasks-per-node={on_node}"
         )
     if "SLURM_JOB_ID" in environment and "SLURM_STEP_NODELIST" not in environment:
-        found.append("in an allocation of Slurm, but not started by srun: processes will not find each other; use srun")
+        faults.append(
+            "in an allocation of Slurm, but not started by srun: processes will not find each other; use srun"
+        )
     if platforms == "cpu" and (on_node or environment.get("CUDA_VISIBLE_DEVICES")):
         why = (
             "JAX_PLATFORMS=cpu says so"
             if environment.get("JAX_PLATFORMS") == "cpu"
             else "pip install 'jax[cuda12]' brings what it needs for NVIDIA's"
         )
-        found.append(f"there is a GPU, but JAX runs on the CPU: {why}")
+        faults.append(f"there is a GPU, but JAX runs on the CPU: {why}")
     if environment.get("SLURM_CPUS_PER_TASK") == "1":
-        found.append("one core for each process: compilation takes long; use --cpus-per-task=4 or more")
-    return found
+        faults.append("one core for each process: compilation takes long; use --cpus-per-task=4 or more")
+    return faults
 
 
 def _number(text: str | None) -> int | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @styled
-def form_picture(found: Form, path: PathLike) -> Figure:
+def form_picture(form: Form, path: PathLike) -> Figure:
     """The densities of a free form with the polygons that they became, and how the objective went.
 
     Args:
@@ -29,27 +29,27 @@ def form_picture(found: Form, path: PathLike) -> Figure:
     """
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     ax, way = figure.subplots(1, 2, width_ratios=[1.5, 1])
-    canvas = found.canvas
+    canvas = form.canvas
     x, y = 1e9 * canvas.x, 1e9 * canvas.y
-    seen = np.ma.masked_where(canvas.tiles == "", found.density)
+    seen = np.ma.masked_where(canvas.tiles == "", form.density)
     image = ax.pcolormesh(x, y, seen.T, cmap="Greys", vmin=0, vmax=1)
-    for solid in found.before.solids:
+    for solid in form.before.solids:
         if solid.name != canvas.solid.name:
             ax.add_patch(Polygon(1e9 * outline_of(solid), fill=False, ec="#4477AA", lw=0.8, ls=(0, (3, 2))))
-    for piece in found.pieces:
+    for piece in form.pieces:
         ax.add_patch(Polygon(1e9 * outline_of(piece), fill=False, ec="#D55E00", lw=1.4))
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), aspect="equal", xlabel="$x$ [nm]", ylabel="$y$ [nm]")
     ax.set_title("a", loc="left", weight="bold")
     figure.colorbar(image, ax=ax, shrink=0.8, label="density")
-    way.plot(np.arange(1, len(found.history) + 1), found.history, color="#D55E00", marker=".", lw=1)
-    way.set(xlabel="evaluation", ylabel=f"{found.objective} [SI]", yscale="log")
+    way.plot(np.arange(1, len(form.history) + 1), form.history, color="#D55E00", marker=".", lw=1)
+    way.set(xlabel="evaluation", ylabel=f"{form.objective} [SI]", yscale="log")
     way.xaxis.set_major_locator(MaxNLocator(integer=True))
     way.set_title("b", loc="left", weight="bold")
     return save_figure(figure, path)
 
 
 @styled
-def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -> Figure:
+def sensitivity_picture(sensitivity: Sensitivity, path: PathLike, *, most: int = 40) -> Figure:
     """d ln(signal) / d ln(parameter) as a table of colours with its numbers, the strongest parameters on top.
 
     Args:
@@ -57,9 +57,9 @@ def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -
       path: where to write the picture.
       most: so many parameters at most.
     """
-    names, order = list(found.parameters), found.order()[:most]
-    table = found.elasticities[:, [names.index(name) for name in order]].T
-    figure = Figure(figsize=(2.4 + 0.85 * len(found.signals), 1.5 + 0.235 * len(order)), layout="constrained")
+    names, order = list(sensitivity.parameters), sensitivity.order()[:most]
+    table = sensitivity.elasticities[:, [names.index(name) for name in order]].T
+    figure = Figure(figsize=(2.4 + 0.85 * len(sensitivity.signals), 1.5 + 0.235 * len(order)), layout="constrained")
     ax = figure.subplots()
     # Linear up to 0.1 and logarithmic beyond: a sensitivity of 1 is usual, some signals are rests with far larger ones.
     scale = SymLogNorm(linthresh=0.1, linscale=0.5, vmin=-10, vmax=10)
@@ -68,10 +68,12 @@ def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -
         if np.isfinite(value) and abs(value) >= 0.005:
             colour = "white" if abs(value) > 3 else "black"
             ax.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=colour)
-    ax.set_xticks(range(len(found.signals)), [f"{name}\n{signal}" for name, signal in found.signals], fontsize=7.5)
+    ax.set_xticks(
+        range(len(sensitivity.signals)), [f"{name}\n{signal}" for name, signal in sensitivity.signals], fontsize=7.5
+    )
     ax.set_yticks(range(len(order)), order, fontsize=7.5)
     for label, name in zip(ax.get_yticklabels(), order, strict=True):
-        label.set_fontweight("bold" if name in found.dimensions else "normal")
+        label.set_fontweight("bold" if name in sensitivity.dimensions else "normal")
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.set_frame_on(False)
     bar = figure.colorbar(image, ax=ax, shrink=0.5, pad=0.02, ticks=[-10, -1, -0.1, 0, 0.1, 1, 10])
@@ -81,32 +83,32 @@ def sensitivity_picture(found: Sensitivity, path: PathLike, *, most: int = 40) -
 
 
 @styled
-def design_picture(found: Design, path: PathLike) -> Figure:
+def design_picture(design: Design, path: PathLike) -> Figure:
     """The way of a design: the objective, relative to the start, and every dimension within its range.
 
     Args:
       found: from `design.design`.
       path: where to write the picture.
     """
-    steps = np.arange(1, len(found.steps) + 1)
-    values = np.array([step.objective for step in found.steps])
-    grids = np.array([step.grid for step in found.steps])
-    figure = Figure(figsize=(7.0, 2.6 + 0.24 * len(found.vary)), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.6 + 0.24 * len(found.vary)))
+    steps = np.arange(1, len(design.steps) + 1)
+    values = np.array([step.objective for step in design.steps])
+    grids = np.array([step.grid for step in design.steps])
+    figure = Figure(figsize=(7.0, 2.6 + 0.24 * len(design.vary)), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.6 + 0.24 * len(design.vary)))
     for number in np.unique(grids):
         on = grids == number
         top.plot(steps[on], values[on] / values[0], "o-", markersize=4, linewidth=1.2, label=f"grid {number}")
     top.set_ylabel("objective / start")
-    top.set_title(str(found.objective))
+    top.set_title(str(design.objective))
     top.legend(loc="lower right", ncols=2)
-    ranges = [found.before.dimensions[name].range for name in found.vary]
+    ranges = [design.before.dimensions[name].range for name in design.vary]
     shares = [
-        [(step.lengths[name] - ends[0]) / (ends[1] - ends[0]) if ends else np.nan for step in found.steps]
-        for name, ends in zip(found.vary, ranges, strict=True)
+        [(step.lengths[name] - ends[0]) / (ends[1] - ends[0]) if ends else np.nan for step in design.steps]
+        for name, ends in zip(design.vary, ranges, strict=True)
     ]
     edges = np.arange(len(steps) + 1) + 0.5
     image = bottom.pcolormesh(edges, np.arange(len(shares) + 1) - 0.5, np.array(shares), cmap="viridis", vmin=0, vmax=1)
-    bottom.set_yticks(range(len(shares)), found.vary, fontsize=8)
+    bottom.set_yticks(range(len(shares)), design.vary, fontsize=8)
     bottom.invert_yaxis()
     bottom.set_xlabel("device")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -12,7 +12,7 @@ from thermospin.device.edit import with_form, with_lengths, with_place
 from thermospin.report.design_figures import design_picture, form_picture
 
 
-def write_design(found: Design | Form, folder: str | Path, text: str, place: str | Path) -> list[str]:
+def write_design(better: Design | Form, folder: str | Path, text: str, place: str | Path) -> list[str]:
     """Write device.toml, layout.gds, design.json, and history.png or form.png.
 
     Args:
@@ -26,17 +26,17 @@ def write_design(found: Design | Form, folder: str | Path, text: str, place: str
       OSError: a file cannot be written.
     """
     folder = Path(folder)
-    if isinstance(found, Form):
-        changed, picture = with_form(text, found.canvas.solid.name, found.pieces), "form.png"
+    if isinstance(better, Form):
+        changed, picture = with_form(text, better.canvas.solid.name, better.pieces), "form.png"
     else:
-        lengths = {name: found.device.lengths()[name] for name in found.vary}
+        lengths = {name: better.device.lengths()[name] for name in better.vary}
         changed, picture = with_lengths(text, lengths), "history.png"
     with atomic_file(folder / "device.toml") as file:
         file.write(with_place(changed, Path(place), folder).encode())
-    gds.write(found.device, folder / "layout.gds")
-    write_json(folder / "design.json", found.to_json())
-    if isinstance(found, Form):
-        form_picture(found, folder / picture)
+    gds.write(better.device, folder / "layout.gds")
+    write_json(folder / "design.json", better.to_json())
+    if isinstance(better, Form):
+        form_picture(better, folder / picture)
     else:
-        design_picture(found, folder / picture)
+        design_picture(better, folder / picture)
     return ["device.toml", "layout.gds", "design.json", picture]

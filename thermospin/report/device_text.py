@@ -75,13 +75,13 @@ def _dimensions(device: Device) -> Table:
 
 def _parting(device: Device) -> list[str]:
     """Return why derivatives by dimensions would be refused, one line per axis."""
-    found = []
+    letters = []
     for axis in range(3):
         try:
             device.face_slopes(axis)
         except ValueError as why:
-            found.append(str(why))
-    return found
+            letters.append(str(why))
+    return letters
 
 
 def _materials(device: Device) -> Table:

@@ -193,8 +193,8 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
         ax.set_axis_off()
     for ax, profile in zip(axes.flat, profiles, strict=False):
         _, size = shown(profile.name)
-        own = result.parameters[profile.name]
-        ends = own.value + own.std * np.array([-2.4, 2.4])
+        fitted = result.parameters[profile.name]
+        ends = fitted.value + fitted.std * np.array([-2.4, 2.4])
         ax.plot(ends / size, [-2.4, 2.4], color="#999999", linestyle=(0, (4, 2)), linewidth=1.2, label="covariance")
         ax.plot(profile.values / size, profile.tau, "o-", color=_MAIN, markersize=3.5, label="profile")
         for tau, style in ((1.0, "-"), (1.96, ":")):
@@ -208,9 +208,9 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
 
 
 @styled
-def posterior_picture(found: Posterior, path: PathLike) -> Figure:
+def posterior_picture(posterior: Posterior, path: PathLike) -> Figure:
     """Draws of each parameter, and of each pair."""
-    names, draws = found.names, found.draws.reshape(-1, len(found.names))
+    names, draws = posterior.names, posterior.draws.reshape(-1, len(posterior.names))
     n = len(names)
     figure = Figure(figsize=(1.0 + 1.75 * n, 0.8 + 1.65 * n), layout="constrained")
     axes = figure.subplots(n, n, squeeze=False)
@@ -223,7 +223,7 @@ def posterior_picture(found: Posterior, path: PathLike) -> Figure:
                 continue
             if i == j:
                 ax.hist(x, bins=40, color=_MAIN, alpha=0.75, density=True)
-                for end in found.interval()[:, j] / shown(names[j])[1]:
+                for end in posterior.interval()[:, j] / shown(names[j])[1]:
                     ax.axvline(end, color=INK, linewidth=0.8, linestyle=":")
                 ax.set_yticks([])
             else:

@@ -67,10 +67,10 @@ class Findings:
 
     def present(self) -> dict[str, Any]:
         """Return what there is, by its name, in the order of reports."""
-        found: dict[str, Any] = {"profile": list(self.profile)}
-        found |= {"posterior": self.posterior, "budget": self.budget}
-        found |= {"suggestions": self.suggestions, "rivals": self.rivals}
-        return {name: part for name, part in found.items() if part}
+        findings: dict[str, Any] = {"profile": list(self.profile)}
+        findings |= {"posterior": self.posterior, "budget": self.budget}
+        findings |= {"suggestions": self.suggestions, "rivals": self.rivals}
+        return {name: part for name, part in findings.items() if part}
 
 
 def write(
@@ -152,12 +152,12 @@ def write_csv(path: str | Path, result: FitResult) -> None:
         file.write(out.getvalue().encode("utf-8"))
 
 
-def _parameter(name: str, each: report.Fitted) -> dict[str, str]:
+def _parameter(name: str, fitted: report.Fitted) -> dict[str, str]:
     unit, size = shown(name)
-    std = f"{each.std / size:.2g}" if math.isfinite(each.std) else "not fixed"
-    digits = max(0, 2 - math.ceil(math.log10(each.std / size))) if 0 < each.std < math.inf else 4
-    note = f"at its {each.at_bound} bound: no error bar" if each.at_bound else ""
-    return {"name": name, "value": f"{each.value / size:.{min(digits, 8)}f} ± {std} {unit}".rstrip(), "note": note}
+    std = f"{fitted.std / size:.2g}" if math.isfinite(fitted.std) else "not fixed"
+    digits = max(0, 2 - math.ceil(math.log10(fitted.std / size))) if 0 < fitted.std < math.inf else 4
+    note = f"at its {fitted.at_bound} bound: no error bar" if fitted.at_bound else ""
+    return {"name": name, "value": f"{fitted.value / size:.{min(digits, 8)}f} ± {std} {unit}".rstrip(), "note": note}
 
 
 def _data(result: FitResult) -> Section:
@@ -184,16 +184,16 @@ def _data(result: FitResult) -> Section:
 
 def _raw(sweeps: Sequence[Measured]) -> list[Section]:
     out = []
-    for each in sweeps:
-        clear = sum(sweep.switch is not None and not sweep.borrowed for sweep in each.sweeps)
+    for raw in sweeps:
+        clear = sum(sweep.switch is not None and not sweep.borrowed for sweep in raw.sweeps)
         caption = "Field sweeps less their parallel level and drift; dashed: switching fields of the other sweeps."
-        figure = _figure(lambda path, own=each: sweeps_picture(own.sweeps, path), caption)  # type: ignore[misc]
-        texts = [f"{clear} of {len(each.sweeps)} sweeps show a clear switch of their own."]
+        figure = _figure(lambda path, part=raw: sweeps_picture(part.sweeps, path), caption)  # type: ignore[misc]
+        texts = [f"{clear} of {len(raw.sweeps)} sweeps show a clear switch of their own."]
         higher = [
             f"{row.label} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
-            for row in each.higher
+            for row in raw.higher
         ]
-        out.append(Section("Lock-in sweeps", texts, items=[*higher, *each.notes], figures=[figure]))
+        out.append(Section("Lock-in sweeps", texts, items=[*higher, *raw.notes], figures=[figure]))
     return out
 
 
@@ -228,15 +228,15 @@ def _profiles(result: FitResult, profiles: Sequence[Profile]) -> list[Section]:
     ]
 
 
-def _posterior(result: FitResult, found: Posterior | None) -> list[Section]:
-    if found is None:
+def _posterior(result: FitResult, posterior: Posterior | None) -> list[Section]:
+    if posterior is None:
         return []
     from thermospin.inference.posterior import agreement
 
     figure = _figure(
-        lambda path: fit_figures.posterior_picture(found, path), "Draws; dotted: ends of the 68 % interval."
+        lambda path: fit_figures.posterior_picture(posterior, path), "Draws; dotted: ends of the 68 % interval."
     )
-    return [Section("Posterior", items=[*found.words(), *agreement(result, found)], figures=[figure])]
+    return [Section("Posterior", items=[*posterior.words(), *agreement(result, posterior)], figures=[figure])]
 
 
 def _budget(budget: Budget | None) -> list[Section]:

@@ -255,15 +255,15 @@ class Views:
         return Focus((sides[0], sides[1]), axis, round(float(best.low[axis] + best.high[axis]) / 2, 12))
 
     def _meetings(self) -> list[_Meeting]:
-        found = []
+        meetings = []
         for i in np.nonzero(self.magnetic)[0]:
             for j in np.nonzero(self.metal & ~self.magnetic)[0]:
                 low = np.maximum(self._boxes[i, :, 0], self._boxes[j, :, 0])
                 high = np.minimum(self._boxes[i, :, 1], self._boxes[j, :, 1])
                 tolerance = 1e-9 * float(np.max(self._boxes[i, :, 1] - self._boxes[i, :, 0]))
                 if np.all(high - low > -tolerance) and np.sum(high - low > tolerance) >= 2:
-                    found.append(_Meeting(low, high))
-        return found
+                    meetings.append(_Meeting(low, high))
+        return meetings
 
     def section_extent(self, cut: Mosaic, along: tuple[float, float]) -> Extent:
         """Extent of a vertical section: its metal within `along`, some of what lies under that, and room above."""

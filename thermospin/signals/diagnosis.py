@@ -126,15 +126,15 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
       ground: the contact with V_up = V_down = 0.
     """
     values = {**model.parameters, **{name: float(value) for name, value in parameters.items()}}
-    found = value_faults(model.device, values)
-    found += [text for _, text in _loose(model, _law(model, values, signs), ground)]
+    texts = value_faults(model.device, values)
+    texts += [text for _, text in _loose(model, _law(model, values, signs), ground)]
     for first, second in model.device.layout().edge_pairs():
         names = [model.device.solids[i].name for i in (first, second)]
-        found.append(
+        texts.append(
             f"solids '{names[0]}' and '{names[1]}': metals that meet in an edge or a corner only, the current through "
             "it depends on the grid; make them overlap, or move them apart"
         )
-    return found
+    return texts
 
 
 def value_faults(device: Device, values: Mapping[str, float]) -> list[str]:
@@ -144,20 +144,20 @@ def value_faults(device: Device, values: Mapping[str, float]) -> list[str]:
 
 def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str, str]]:
     """Pairs (cause, text) of values outside the model."""
-    found = []
+    texts = []
     for name in dict.fromkeys(material for material, _ in device.domains):
         metal = device.materials[name].is_metal
         keys = MATERIAL if metal else HEAT_ONLY
-        own = {key: values[f"{name}.{key}"] for key in keys}
-        wrong = materials.value_faults(own)
+        given = {key: values[f"{name}.{key}"] for key in keys}
+        wrong = materials.value_faults(given)
         for text in wrong:
-            closes = text.startswith("P:") and math.isfinite(own["P"])
-            found.append(("not positive definite" if closes else "not finite", f"material '{name}', {text}"))
+            closes = text.startswith("P:") and math.isfinite(given["P"])
+            texts.append(("not positive definite" if closes else "not finite", f"material '{name}', {text}"))
         if metal and not wrong:
-            uphill = materials.thermoelectric_fault(own, device.bath)
+            uphill = materials.thermoelectric_fault(given, device.bath)
             if uphill:
-                found.append(("not positive definite", f"material '{name}', {uphill}"))
-    return found
+                texts.append(("not positive definite", f"material '{name}', {uphill}"))
+    return texts
 
 
 def _law(model: Model, values: Mapping[str, float], signs: Mapping[str, int]) -> Coefficients:
@@ -171,7 +171,7 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
     if ground not in model.ports:
         return [("floating", f"ground '{ground}': no such contact; {nearest(ground, model.ports)}")]
     disc, n = model.disc, model.disc.nodes_V
-    found = []
+    causes = []
     tails, heads = [np.arange(n)], [np.arange(n) + n]
     keep = [np.asarray(law.relaxation) != 0]
     for axis, segments in zip(disc.axes, law.segments, strict=True):
@@ -193,15 +193,15 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
 
     to_ground = f"to contact '{ground}', where the potential is 0"
     if where := named(loose[:n] & loose[n:], metal=True):
-        found.append(
+        causes.append(
             ("floating", f"{where}: no metal with sigma > 0 leads {to_ground}; the potential is undefined there")
         )
-    for channel, own, other in (("spin-up", loose[:n], loose[n:]), ("spin-down", loose[n:], loose[:n])):
-        if where := named(own & ~other, metal=True):
+    for channel, closed, other in (("spin-up", loose[:n], loose[n:]), ("spin-down", loose[n:], loose[:n])):
+        if where := named(closed & ~other, metal=True):
             text = (
                 f"{where}: the {channel} channel has no way {to_ground}: |P| = 1 closes it, and no spin relaxes into it"
             )
-            found.append(("floating", text))
+            causes.append(("floating", text))
     tails, heads, keep = [], [], []
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         nodes = np.asarray(axis.nodes_T)
@@ -210,8 +210,8 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
             heads.append(nodes[local + 1])
             keep.append(np.asarray(segments.TT) != 0)
     if where := named(_without(tails, heads, keep, disc.held_T), metal=False):
-        found.append(("no bath", f"{where}: no way for the heat to a bath, the temperature has no fixed point"))
-    return found
+        causes.append(("no bath", f"{where}: no way for the heat to a bath, the temperature has no fixed point"))
+    return causes
 
 
 def _without(
@@ -294,11 +294,11 @@ def _conduction_diagonal(disc: Discretisation, law: Coefficients) -> tuple[np.nd
     up, down, heat = np.zeros(disc.nodes_V), np.zeros(disc.nodes_V), np.zeros(disc.nodes_T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         _, weights, derivative = gauss_lobatto(axis.order)
-        own = weights @ derivative**2  # of each node of a segment
+        stiffness = weights @ derivative**2  # of each node of a segment
         slots_V, slots_T = np.asarray(axis.slots_V), np.asarray(axis.slots_T)
         (uu, dd), TT = np.asarray(segments.V).T, np.asarray(segments.TT)
         for part, values, slots in ((up, uu, slots_V), (down, dd, slots_V), (heat, TT, slots_T)):
-            part += np.outer(own, values).ravel()[slots].sum(axis=0)
+            part += np.outer(stiffness, values).ravel()[slots].sum(axis=0)
     return up, down, heat
 
 
@@ -512,11 +512,11 @@ def _extremes(
     chosen = [solid for solid in device.solids if solid.name in solids] or list(device.solids)
     materials = list(dict.fromkeys(solid.material for solid in chosen))
     metals = [name for name in materials if device.materials[name].is_metal]
-    found: list[tuple[float, str, str]] = []
+    extremes: list[tuple[float, str, str]] = []
 
     def add(excess: float, cause: str, detail: str) -> None:
         if excess > 1:
-            found.append((excess, cause, detail))
+            extremes.append((excess, cause, detail))
 
     for name in metals:
         sigma, P, S, S_s, kappa = (values[f"{name}.{key}"] for key in ("sigma", "P", "S", "S_s", "kappa"))
@@ -541,7 +541,7 @@ def _extremes(
             add(length / extent / RELAXATION, "long relaxation", long)
     text = f"cells of {' x '.join(f'{1e9 * side:.3g}' for side in sides)} nm, {aspect:.0f} times longer than thin"
     add(aspect / ASPECT, "aspect", text)
-    return sorted(found, reverse=True)
+    return sorted(extremes, reverse=True)
 
 
 def _contrast(model: Model, values: Mapping[str, float], key: str, names: set[str]) -> tuple[float, tuple[str, str]]:

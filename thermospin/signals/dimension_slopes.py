@@ -237,8 +237,8 @@ def slopes(
 
     def form(entries: Callable[..., Any]) -> Callable[..., np.ndarray]:
         def sums(_: operators.Discretisation, *fields: Array) -> np.ndarray:
-            found = entries(disc, *(field[:, None] for field in fields))
-            pair = found if isinstance(found[1], jax.Array) else (found, None)
+            terms = entries(disc, *(field[:, None] for field in fields))
+            pair = terms if isinstance(terms[1], jax.Array) else (terms, None)
             return blocks.sums(disc, *pair)
 
         return sums

@@ -143,7 +143,7 @@ def evaluate(
         dry_run = rehearsal(model, problems[longest], values, rungs[longest], highest[longest], slopes=bool(names))
     solves = Solves(model, values, options, dry_run)
     ladders: dict[str, tuple[Ladder, ...]] = {}
-    found: dict[SignalName, float] = {}
+    values_of: dict[SignalName, float] = {}
     slopes: dict[SignalName, list[float]] = {}
     for name, problem in problems.items():
         harmonics = highest[name]
@@ -157,13 +157,13 @@ def evaluate(
         if motions is not None:
             moved = dimension_slopes.slopes(model, motions, problem, values, fields_of, lengths)
             by_name = {**by_name, **{length: moved[..., k] for k, length in enumerate(lengths)}}
-        found |= readings(problem.experiment, np.asarray(rows), harmonics)
+        values_of |= readings(problem.experiment, np.asarray(rows), harmonics)
         columns = [readings(problem.experiment, np.asarray(by_name[key]), harmonics) for key in names]
         slopes |= {
             signal: [float(column[signal]) for column in columns] for signal in signals if signal.experiment == name
         }
     return Evaluation(
-        np.array([found[signal] for signal in signals], float),
+        np.array([values_of[signal] for signal in signals], float),
         np.array([slopes[signal] for signal in signals], float).reshape(len(signals), len(names)),
         ladders,
         tuple(solves.iterations),
@@ -229,17 +229,17 @@ def measure(
     rungs = (harmonics + 1) // 2
     dry_run = rehearsal(model, next(iter(model.problems.values())), values, rungs, harmonics, slopes=False)
     solves = Solves(model, values, SolveOptions(tolerance, max_steps, progress=progress), dry_run)
-    found: dict[SignalName, float] = {}
+    values_of: dict[SignalName, float] = {}
     for name, problem in model.problems.items():
         ladders = solves.ladders(problem, rungs, rungs, (start or {}).get(name))
         rows = np.asarray(functional.values(problem, values, ladders, harmonics))
-        found |= {signal: float(value) for signal, value in readings(problem.experiment, rows, harmonics).items()}
+        values_of |= {signal: float(value) for signal, value in readings(problem.experiment, rows, harmonics).items()}
     return Signals(
         device=model.device.name,
         cells=model.cells,
         unknowns=model.unknowns,
         order=model.grid.order,
-        values=found,
+        values=values_of,
         iterations=tuple(solves.iterations),
         relative_residual=tuple(solves.residuals),
         wall_s=time.monotonic() - began,
