@@ -1,4 +1,4 @@
-"""Many parameter sets: what a file may hold, shares of processes, and a run that goes on where it was stopped."""
+"""Many parameter sets: what a file may hold, shares of processes, and a run that resumes where it was stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models made of others: shared and separate parameters, ties, a correction, and a journal that a fit goes on from."""
+"""Models made of others: shared and separate parameters, ties, a correction, and a journal that a fit resumes from."""
 
 from __future__ import annotations
 
@@ -171,7 +171,9 @@ def test_a_full_disk_is_told_and_what_was_there_stays(tmp_path: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, limits[1]))
     try:
-        with pytest.raises(OSError, match=r"fit.jsonl: cannot be written: .*; what it has is kept, run again to go on"):
+        with pytest.raises(
+            OSError, match=r"fit.jsonl: cannot be written: .*; what it has is kept, run again to resume"
+        ):
             kept({"zeta": 2.0}, ["zeta"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -245,7 +247,7 @@ def test_a_terminated_command_says_that_it_can_go_on(tmp_path: Path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 143
-    assert ran.stderr.strip() == "terminated; a journal keeps what was computed, run the same command again to go on"
+    assert ran.stderr.strip() == "terminated; a journal keeps what was computed, run the same command again to resume"
 
 
 # ------------------------------------------------------------------------------------------- real solves, stopped

@@ -211,7 +211,9 @@ def test_the_solution_satisfies_the_equation_and_says_so():
     free = np.asarray(block.system.free)
     A = dense(block)
     residual = free * (np.asarray(b) - A @ np.asarray(u))[:, 0]
-    norm = np.linalg.norm(residual / np.sqrt(np.diag(A))) / np.linalg.norm(np.where(free, b[:, 0], 0.0) / np.sqrt(np.diag(A)))
+    norm = np.linalg.norm(residual / np.sqrt(np.diag(A))) / np.linalg.norm(
+        np.where(free, b[:, 0], 0.0) / np.sqrt(np.diag(A))
+    )
     assert bool(stats.converged[0]) and 0 < int(stats.iterations[0]) < 100
     assert float(stats.relative_residual[0]) <= 2e-11
     assert norm == pytest.approx(float(stats.relative_residual[0]), abs=1e-13, rel=0)

@@ -175,9 +175,9 @@ class Model:
         )
 
     def refreshed(self, parameters: Parameters) -> Model:
-        """The same problem with a preconditioner built for other parameters.
+        """Return the same problem with a preconditioner built for other parameters.
 
-        All arrays keep their shapes: nothing is compiled anew, and fields of the one are starts for the other.
+        All arrays keep their shapes: nothing is recompiled, and fields of the one are starts for the other.
 
         Args:
           parameters: values by name; those left out are the device's own.
@@ -217,15 +217,15 @@ class Model:
         return made.sharded(self.shards, self.members)
 
     def moved(self, lengths: Mapping[str, float], progress: Progress | None = None) -> Model:
-        """The same problem with other values of some of the device's dimensions, on grid lines that move along.
+        """Return the same problem with other values of some of the device's dimensions, on grid lines that move along.
 
         Between faces lines move in proportion, so that signals are smooth in the dimensions, and all arrays keep their
         shapes, unless the edge of a prism cuts other cells than before. What a grid resolves is stretched, too: far
-        away, build one anew.
+        away, rebuild it.
 
         Args:
           lengths: values by name [m]; dimensions left out stay.
-          progress: is told what goes on.
+          progress: callback for messages.
         Raises:
           ValueError: a dimension that does not exist, or faces that would meet or pass each other.
         """
@@ -235,7 +235,7 @@ class Model:
         return made.sharded(self.shards, self.members)
 
     def moved_grid(self, lengths: Mapping[str, float]) -> tuple[Device, Grid]:
-        """The moved device and the grid that has moved along, as for `moved`."""
+        """Return the moved device and the grid that has moved along, as for `moved`."""
         device = self.device.moved(lengths)
         lines = []
         for axis in range(3):
@@ -256,7 +256,7 @@ class Model:
 
 
 def _require_apart(device: Device, grid: Grid) -> None:
-    """Refuses a grid on which metals on both sides of a gap have nodes in common, which makes a short circuit."""
+    """Refuse a grid on which metals on both sides of a gap have nodes in common, which makes a short circuit."""
     crossing = device.layout().short_circuit(grid)
     if crossing is not None:
         place, gap, size = crossing
@@ -347,13 +347,13 @@ class GridOptions:
 
 
 def build(device: Device, *, cells: int | None = None, order: int = 2, progress: Progress | None = None) -> Model:
-    """The discrete problem of a device.
+    """Return the discrete problem of a device.
 
     Args:
       device: solids, materials, contacts, experiments.
       cells: budget of grid cells; None: the program's default.
       order: polynomial order 1, 2 or 3.
-      progress: is told what goes on.
+      progress: callback for messages.
     Raises:
       ValueError: JAX is in single precision, or the budget is too small for the device's faces.
     """
@@ -364,7 +364,7 @@ def build(device: Device, *, cells: int | None = None, order: int = 2, progress:
 def on_grid(
     device: Device, grid: Grid, *, progress: Progress | None = None, like: Preconditioner | None = None
 ) -> Model:
-    """The discrete problem of a device on a grid of one's own; see `build`.
+    """Return the discrete problem of a device on a given grid; see `build`.
 
     Args:
       like: a preconditioner for the same cells with other widths, whose arrays have the shapes that are wanted.

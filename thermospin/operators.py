@@ -181,14 +181,14 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisat
 
 
 def _any(weights: csr_array, domains: np.ndarray) -> np.ndarray:
-    """Marks the rows with a weight in one of the domains."""
+    """Mark the rows with a weight in one of the domains."""
     return np.asarray(weights[:, np.flatnonzero(domains)].sum(axis=1)).ravel() > 0
 
 
 def _axis(
     axis: int, order: int, section: csr_array, metal: np.ndarray, number: np.ndarray, count_V: int, count_T: int
 ) -> Axis:
-    """Lists the live segments of one axis and, for every node, the segments it is part of.
+    """List the live segments of one axis and, for every node, the segments it is part of.
 
     Args:
       axis: along which they lie.
@@ -230,7 +230,7 @@ def _axis(
 
 
 def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]], bath: float) -> Coefficients:
-    """Sums the constitutive law of each domain onto segments and nodes; linear in `table`.
+    """Sum the constitutive law of each domain onto segments and nodes; linear in `table`.
 
     Args:
       table: for each name in `COEFFICIENTS` its value in every domain, see `model.constitutive`.
@@ -252,7 +252,7 @@ def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]
 class Gradient(eqx.Module):
     """Derivative of the fields along each segment with respect to [-1, 1], or a flux: an array for each of its nodes.
 
-    Or what else a matrix makes of the nodes of a segment: an array for each of its rows.
+    Also used for any matrix applied to the nodal values of a segment, one array per row.
 
     Attributes:
       V: of V_up and V_down on the metal segments.
@@ -298,13 +298,13 @@ class Nodal(NamedTuple):
 
 
 def nodal(disc: Discretisation, u: Fields) -> Nodal:
-    """The nodal values of a field vector."""
+    """Return the nodal values of a field vector."""
     up, down, heat = split(disc, u)
     return Nodal(jnp.stack([up, down], axis=1), heat)
 
 
 def joined(x: Nodal) -> Fields:
-    """The field vector of nodal values."""
+    """Return the field vector of nodal values."""
     return jnp.concatenate([x.V[:, 0], x.V[:, 1], x.T])
 
 
@@ -314,7 +314,7 @@ def gradient(disc: Discretisation, axis: Axis, u: Fields) -> Gradient:
 
 
 def _along(axis: Axis, matrix: np.ndarray, x: Nodal) -> Gradient:
-    """A matrix (rows, p+1) whose rows sum to zero times the values of the fields at the nodes of each segment.
+    """Return a matrix (rows, p+1) whose rows sum to zero times the values of the fields at the nodes of each segment.
 
     It acts on the steps from node to node: differences of neighbouring values are nearly free of round-off, sums of
     products with the values themselves are not.
@@ -350,7 +350,7 @@ def _gather(local: Sequence[Array], slots: Array) -> Array:
 
 
 def apply(disc: Discretisation, law: Coefficients, u: Fields) -> Fields:
-    """A u: net current out of every node [A], and net heat out of every node over T0 [W/K]."""
+    """Return A u: net current out of every node [A], and net heat out of every node over T0 [W/K]."""
     return joined(apply_nodal(disc, law, nodal(disc, u)))
 
 
@@ -360,7 +360,7 @@ def apply_nodal(disc: Discretisation, law: Coefficients, x: Nodal) -> Nodal:
     The divergence of the flux of the gradient. G is constant along a segment, so D' W G D = G D' W D: the matrix of a
     segment comes first, which leaves one pass over the segments and less than half the time.
     """
-    # Reversed, not stacked: XLA gathers into memory for an array that is put together, and on the fly for others.
+    # Reverse instead of stacking: XLA materialises gathers from a concatenated array but fuses those from a plain one.
     out_V, out_T = law.relaxation[:, None, None] * (x.V - x.V[:, ::-1]), jnp.zeros_like(x.T)
     if disc.halo is not None:
         x = disc.halo.extend(x)
@@ -497,13 +497,13 @@ def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
 
 
 def _by_domain(disc: Discretisation, rows: Rows, values: Sequence[Float[Array, "rows columns"]]) -> Array:
-    """Sums values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
+    """Sum values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
     padded = [jnp.pad(value, ((0, rows.size - len(value)), (0, 0))) for value in values]
     return rows.multiply_transposed(jnp.stack(padded, axis=1), disc.domains)
 
 
 def _conduction(segments: Law, g: Gradient) -> Gradient:
-    """The part of `flux` that makes Joule heat: kappa/T0 replaced by sum_s sigma_s S_s'^2, on metal segments.
+    """Return the part of `flux` that makes Joule heat: kappa/T0 replaced by sum_s sigma_s S_s'^2, on metal segments.
 
     With -J_s = sigma_s (g_s + S_s' g_T), pairing g with this flux gives sum_s J_s^2 / sigma_s.
     """

@@ -25,7 +25,7 @@ class Quantity:
       transform: internal coordinate x of a value p in a fit: "linear" p/scale, "log" ln p, "atanh" artanh p.
       lower, upper: default bounds of a fit, SI units.
       typical: size that changes are measured by where the value is 0, SI units.
-      usual_std: relative standard deviation that a value held fixed is given where nobody says better.
+      usual_std: relative standard deviation of a value held fixed, unless another one is given.
       allows, expected: test of a finite value, and what messages say is expected.
       needed_by: bodies whose material has to give it: those that conduct charge ("metals"), or all of them; "none": 0
         where it is left out.

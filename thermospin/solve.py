@@ -126,7 +126,7 @@ class Solver(Protocol):
 def require_converged(
     stats: Stats, what: str, tolerance: float | None = None, because: Callable[[Stats, int], str] | None = None
 ) -> None:
-    """Raises `NotConverged` unless every column did.
+    """Raise `NotConverged` unless every column did.
 
     Args:
       stats: from `solve`.
@@ -148,7 +148,7 @@ def require_converged(
 def low_order_graphs(
     grid: Grid, disc: Discretisation, law: Coefficients, contact_V: np.ndarray
 ) -> tuple[coarsening.Graph, coarsening.Graph]:
-    """The low-order scheme on the same nodes: the two potentials as one graph, and the temperature.
+    """Return the low-order scheme on the same nodes: the two potentials as one graph, and the temperature.
 
     Same cross-sections as the order-p operator, but each segment's D' W D replaced by the two-point differences between
     consecutive nodes: in one dimension the eigenvalues of one against the other lie in [1, 4/3] for p = 2, and so do
@@ -178,7 +178,7 @@ def _graph(
             axes.append(np.full(nodes.shape[1] - 1, axis.direction, np.int8))
             values.append(conductance[:, 1:] / (reference[local + 1] - reference[local]))
     tail, head, along, conductance = (np.concatenate(part, axis=-1) for part in (tails, heads, axes, values))
-    if len(disc.axes) > 3:  # two nodes beside a cut cell are neighbours in both kinds of segments
+    if len(disc.axes) > 3:  # two nodes of a cut cell are neighbours in both kinds of segments
         pair, first, number = np.unique(
             tail.astype(np.int64) * len(kind) + head, return_index=True, return_inverse=True
         )
@@ -216,11 +216,11 @@ def prepare(
     contact_V: np.ndarray,
     earlier: Preconditioner | None = None,
 ) -> Preconditioner:
-    """Builds the multigrid for a law.
+    """Build the multigrid for a law.
 
     Args:
       contact_V: number of the contact that each V-node is on, 0 for none.
-      earlier: for another law on the same grid: the same nodes leave again, so that nothing is compiled anew.
+      earlier: for another law on the same grid: the same nodes leave again, so that nothing is recompiled.
     """
     graphs = low_order_graphs(grid, disc, law, contact_V)
     plans = (None, None) if earlier is None else (earlier.potentials.plan, earlier.heat.plan)
@@ -229,7 +229,7 @@ def prepare(
 
 
 def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tuple[System, ...]:
-    """The systems with V_up = V_down = 0 on each `held_V` (and T = 0 on the bath nodes of the discretisation)."""
+    """Return the systems with V_up = V_down = 0 on each `held_V`, and T = 0 on the bath nodes of the discretisation."""
     heat = coarsening.hold(made.heat, disc.held_T)
     return tuple(
         System(
@@ -263,7 +263,7 @@ def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None
 
 
 def _free(system: System, x: Nodal) -> Nodal:
-    """Zero at held nodes."""
+    """Return values that are zero at held nodes."""
     n = system.disc.nodes_V
     return Nodal(
         jnp.where(system.free[:n, None, None], x.V, 0.0),  # V_up and V_down are held together
@@ -276,7 +276,7 @@ def _matvec(system: System, law: Coefficients, x: Nodal) -> Nodal:
 
 
 def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
-    """A u on the free nodes, identity (zero in, zero out) on the held ones."""
+    """Return A u on the free nodes, identity (zero in, zero out) on the held ones."""
     return operators.joined(_matvec(system, law, operators.nodal(system.disc, u)))
 
 
@@ -419,7 +419,7 @@ def solve(
     max_steps: int = MAX_STEPS,
     solver: Solver | None = None,
 ) -> tuple[Fields, Stats]:
-    """Solves A u = b for all columns; differentiable in `law` and `b`, forward and reverse.
+    """Solve A u = b for all columns; differentiable in `law` and `b`, forward and reverse.
 
     Args:
       system: discretisation, held nodes and preconditioner.

@@ -122,7 +122,7 @@ class Study:
         return [*lines, *self.notes]
 
     def write_page(self, path: str | Path, command: str = "") -> None:
-        """Write a self-contained HTML page, and the signals and parameters as CSV beside it.
+        """Write a self-contained HTML page, and the signals and parameters as CSV next to it.
 
         Args:
           path: of the page.

@@ -51,7 +51,7 @@ RATE, LEAST_GROWTH, MOST_GROWTH = 1.2, 1.5, 4.0
 MOST_UNKNOWNS = 4_000_000
 #: What no indicator sees still counts for so much of an even share: grids get finer everywhere in the end.
 UNSEEN = 1e-3
-#: A cell becomes at most so many times smaller or larger from one grid to the next.
+#: Largest factor by which a cell becomes smaller or larger from one grid to the next.
 CHANGE = 32.0
 #: Range of the logarithm of the level within which a budget is looked for.
 LEVELS = 30.0
@@ -107,7 +107,7 @@ class Adapted:
         return self.signals.to_json() | {"path": path}
 
     def words(self) -> list[str]:
-        """The path, and what was left out, line by line."""
+        """Return the path, and what was left out, line by line."""
         lines = [f"grid {number}: {step}" for number, step in enumerate(self.path, 1)]
         for name, times in self.rests.items():
             lines.append(
@@ -130,7 +130,7 @@ def adapt(
     shards: int = 1,
     progress: Progress | None = None,
 ) -> Adapted:
-    """Signals on a grid whose lines are where they matter most for these signals.
+    """Compute signals on a grid whose lines are where they matter most for these signals.
 
     Solves on a coarse grid, puts the lines where the indicators ask for them, and solves again: with the whole budget,
     or with more and more cells until the error bars are within a tolerance.
@@ -144,7 +144,7 @@ def adapt(
       harmonics: highest harmonic that is computed.
       parameters: values by name; those left out are the device's own.
       shards: accelerators that share a solve, see `Model.sharded`; grids with too few cells for them are left to one.
-      progress: is told what goes on.
+      progress: callback for messages.
     Raises:
       ValueError: neither or both of budget and tolerance, one that is out of range, or a budget below one cell between
         neighbouring faces.
@@ -199,7 +199,7 @@ def _require_sensible(cells: int | None, tolerance: float | None, order: int) ->
 
 
 def parts_of(experiment: Experiment, highest: int) -> list[str]:
-    """Names of the signals that a grid serves: baseline and spin part where there are P and AP, else all states."""
+    """Return the signals that a grid serves: baseline and spin part where there are P and AP, else all states."""
     return [f"R{n}.{part}" for n in range(1, highest + 1) for part in experiment.shown_parts]
 
 
@@ -239,7 +239,7 @@ def indicators(
 
 
 def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
-    """The signal with the largest relative error bar, and that bar."""
+    """Return the signal with the largest relative error bar, and that bar."""
     relative = {" ".join(pair): signals.error(*pair) / max(abs(signals[pair]), 1e-300) for pair in wanted}
     name = max(relative, key=lambda signal: relative[signal])
     return name, relative[name]
@@ -248,7 +248,7 @@ def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, fl
 def _rows(
     problem: ExperimentProblem, ladders: Sequence[Ladder], parameters: Parameters
 ) -> list[list[list[np.ndarray]]]:
-    """For each state (the first, then first minus other) and axis the contributions to R_n by segment."""
+    """Return contributions to R_n by segment, for each state (the first, then first minus other) and axis."""
     law, others = laws(problem, parameters)
 
     def of_state(law: operators.Coefficients, u: Sequence[jax.Array], l: Sequence[jax.Array]) -> list[list[np.ndarray]]:  # noqa: E741
@@ -313,7 +313,7 @@ def _lines(
 
 
 def redistributed(features: Features, grid: Grid, contributions: Sequence[np.ndarray], cells: int) -> Grid:
-    """The grid of at most so many cells whose lines are where the indicators of another grid ask for them.
+    """Return the grid of at most `cells` cells whose lines lie where the indicators of another grid ask for them.
 
     Args:
       features: the device's faces; lines stay on all of them.

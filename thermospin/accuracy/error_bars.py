@@ -23,7 +23,7 @@ from thermospin.signals.results import Errors, Signals
 
 #: Exponent of errors ~ p^-s at a re-entrant edge of one material, lambda = 2/3; what is still to come is guessed by it.
 EXPONENT = 8 / 3
-#: What follows a difference of two orders is taken to be at most so many times that difference, as long as differences
+#: The changes beyond a difference of two orders are bounded by this multiple of that difference, as long as differences
 #: fall: what benchmarks/calibration.py asks for. Where lambda = 1/2 it is 1/3 at order 2 and 0.8 at order 3.
 REST = {2: 0.6, 3: 1.0}
 #: Of three orders the second difference is expected to be at most REST/SLOWNESS times the first; the bar grows beyond,
@@ -33,13 +33,13 @@ SLOWNESS = 3.0
 CROSSING = 0.01
 #: Of two orders the difference is expected to be at most this part of the signal; the bar grows with its square beyond.
 LARGE = 0.4
-#: Bars grow to so many times the signal at most: more is not meant by "not resolved".
+#: Bars grow to at most this multiple of the signal, which already means "not resolved".
 UNRESOLVED = 5.0
 #: Ratios of two differences between which a sequence is taken for asymptotic, and is extrapolated; LIMIT is the error
 #: of that in units of the last difference.
 ASYMPTOTIC = (0.1, 0.4)
 LIMIT = 0.35
-#: R2 is wrong by at most so many relative residuals, in units of its largest state (measured: up to 10).
+#: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10).
 AMPLIFICATION = 20.0
 
 #: Bound on the error of cut cells, in units of what other lines change: 9/7 if it fell like h^2 evenly.
@@ -97,7 +97,7 @@ def assess(
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> Signals:
-    """Signals with error bars: solves once more at the orders below (for order 1: at order 2).
+    """Return signals with error bars, from solves at the orders below (for order 1: at order 2).
 
     Where edges cut cells, once more on other lines: what these cells make wrong hardly depends on the order.
 
@@ -105,7 +105,7 @@ def assess(
       model: where the signals were computed.
       found: the signals.
       parameters: values by name that they were computed with; those left out are the device's own.
-      progress: is told what goes on.
+      progress: callback for messages.
       tolerance: of the solves.
     Raises:
       NotConverged: a solve missed its tolerance.
@@ -131,7 +131,7 @@ def at_orders(
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> list[Signals]:
-    """The same signals on the same grid lines at the orders 1, 2 and, if that is the model's, 3; see `assess`."""
+    """Return the same signals on the same grid lines at the orders 1, 2 and, if the model has it, 3; see `assess`."""
     order = model.grid.order
 
     def at(other: Model) -> Signals:
@@ -148,7 +148,7 @@ def at_orders(
 
 
 def companions(model: Model) -> list[Model]:
-    """The same grid lines with elements of the orders below; for order 1 with those of order 2."""
+    """Return the same grid lines with elements of the orders below; for order 1 with those of order 2."""
     present = model.grid.order
     return [
         model.with_grid(dataclasses.replace(model.grid, order=order))
@@ -158,7 +158,7 @@ def companions(model: Model) -> list[Model]:
 
 
 def elsewhere(model: Model) -> Model | None:
-    """The same device and order on about three quarters of the lines; None where no edge cuts a cell."""
+    """Return the same device and order on about three quarters of the lines; None where no edge cuts a cell."""
     grid = model.grid
     if not grid.prisms or not grid.cuts:
         return None
@@ -179,7 +179,7 @@ def elsewhere(model: Model) -> Model | None:
 
 
 def error(values: Sequence[float], order: int) -> float:
-    """Bound on the error of the value at an order, out of those at the orders 1 to `order`, at least to 2."""
+    """Return a bound on the error of the value at an order, from the values at the orders 1 to 2, or to `order`."""
     # Of order 1 the error is that of order 2 and the way to it.
     return tail(values).error + abs(values[-1] - values[order - 1])
 

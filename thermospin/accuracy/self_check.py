@@ -82,7 +82,7 @@ class SelfCheck:
 
 
 def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
-    """Solves a device, at the orders below too, and reads R1 of each experiment from both of its solutions.
+    """Solve a device, at the orders below too, and read R1 of each experiment from both of its solutions.
 
     R1 is what the probe reads of the response to the drive, w.u_1, and just as well what the current contacts read of
     the response to a current through the voltage contacts, b.l_0 (Onsager; all magnets reversed is the same as none
@@ -91,7 +91,7 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
 
     Args:
       model: what to check.
-      progress: is told what goes on.
+      progress: callback for messages.
     Raises:
       NotConverged: a solve missed its tolerance.
     Source: Buttiker, IBM J. Res. Dev. 32, 317 (1988).

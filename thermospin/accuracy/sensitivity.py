@@ -57,7 +57,7 @@ class Sensitivity:
         return [name for name, value in self.parameters.items() if value == 0]
 
     def words(self) -> list[str]:
-        """A table: a line for each parameter, a column for each signal."""
+        """Return a table: a line for each parameter, a column for each signal."""
         names = list(self.parameters)
         lines = [["d ln(signal)", "", *(name for name, _ in self.signals)]]
         lines.append(["/ d ln(parameter)", "value", *(signal for _, signal in self.signals)])
@@ -73,7 +73,7 @@ class Sensitivity:
         return out
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers and dictionaries: signals, parameters, slopes and elasticities by signal and parameter."""
+        """Return plain dictionaries: signals, parameters, slopes and elasticities by signal and parameter."""
 
         def by_name(table: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
             out: dict[str, dict[str, dict[str, float]]] = {}
@@ -107,7 +107,7 @@ def sensitivity(
       model: from `model.build`.
       parameters: values by name; those left out are the device's own.
       harmonics: highest harmonic, 1 to 4.
-      progress: is told what goes on.
+      progress: callback for messages.
       tolerance: bound on the relative residual of the solves.
     Raises:
       ValueError: see `signals.evaluate`.

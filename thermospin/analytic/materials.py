@@ -102,7 +102,7 @@ class Dressed(NamedTuple):
 
 
 def dressed(sigma: Num, P: Num, S: Num, S_s: Num, kappa: Num, lambda_sf: Num, T0: Num) -> Dressed:
-    """The constants that make the one-dimensional closed forms of this module exact.
+    """Return the constants that make the one-dimensional closed forms of this module exact.
 
     Eliminating T' from the spin equation by the heat current gives, in a uniform layer,
 
@@ -122,7 +122,7 @@ def dressed(sigma: Num, P: Num, S: Num, S_s: Num, kappa: Num, lambda_sf: Num, T0
 
 
 def onsager_matrix(sigma: float, P: float, S: float, S_s: float, kappa: float, T0: float) -> np.ndarray:
-    """The 3x3 matrix G of (J_up, J_down, Q/T0) = -G (grad V_up, grad V_down, grad T): symmetric (Onsager).
+    """Return the 3x3 matrix G of (J_up, J_down, Q/T0) = -G (grad V_up, grad V_down, grad T): symmetric (Onsager).
 
     Positive definite exactly when kappa_open > 0, that is T0 sigma (S^2 + (1-P^2)/4 S_s^2) < kappa.
     """

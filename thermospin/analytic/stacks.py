@@ -31,7 +31,7 @@ class Layer:
 
     @classmethod
     def of(cls, material: Any, length: float, *, sign: int = 1, heat: float = 0.0) -> Layer:
-        """A layer of a material (anything with the attributes); sign = -1 reverses its magnet (P and S_s)."""
+        """Return a layer of a material (anything with the attributes); sign = -1 reverses its magnet (P and S_s)."""
         if not material.sigma:
             return cls(length=length, kappa=material.kappa, heat=heat)
         return cls(
@@ -78,7 +78,7 @@ class End:
         return cls(J=(0.0, 0.0), Q=0.0)
 
     def homogeneous(self) -> End:
-        """The same kind of end with nothing driven: the boundary condition of every higher harmonic."""
+        """Return the same kind of end with nothing driven: the boundary condition of every higher harmonic."""
         return End(
             V=None if self.V is None else (0.0, 0.0),
             J=None if self.J is None else (0.0, 0.0),
@@ -122,7 +122,7 @@ class _LayerModes:
         return np.array([v, v, self.layer.sigma * v / length, self.kappa / length, v, 1.0])
 
     def expand(self, V_s: Num, dV_s: Num, U: Num, int_U: Num, J: Num, mean: Num, T_const: Num, x: Num) -> np.ndarray:
-        """The six fields at x from V_s, its derivative, U and its integral, J and the two constants."""
+        """Return the six fields at x from V_s, its derivative, U and its integral, J and the two constants."""
         m, T0 = self.layer, self.T0
         j = (self.c * U - dV_s) / self.R
         temp = T_const - int_U / self.kappa + T0 * self.c * (self.c * int_U - V_s) / self.R
@@ -298,7 +298,7 @@ class LayeredSolution:
         return self.fields(x)[T]
 
     def second_harmonic(self, zeta: float = 1.0) -> LayeredSolution:
-        """The response to zeta times the Joule heat of this solution, ends held at zero: u_2 of docs/theory.md.
+        """Return the response to zeta times the Joule heat of this solution, ends held at zero: u_2 of docs/theory.md.
 
         If this is the response u_1 to a current I, then fields to second order are u_1 + u_2 (both for that I).
         """
@@ -322,7 +322,7 @@ def layered_stack(layers: Sequence[Layer], left: End, right: End, *, T0: float) 
     interface. The amplitudes come from one dense linear system: exact to round-off (about 1e-12).
 
     Args:
-      layers: from left to right; conducting layers that heat-only layers separate each need a held V of their own,
+      layers: from left to right; conducting layers that heat-only layers separate each need a separate held V,
         so a heat-only layer can only be the first or the last ones of the stack.
       left, right: what is held at the two ends.
       T0: bath temperature [K]; must be positive where S or S_s act on heat, 0 switches the Peltier effects off.

@@ -1,6 +1,6 @@
 """Command line: reads files, calls the verbs of the library, prints tables, and turns errors into exit codes.
 
-0: what was asked for was computed and converged; 1: it was not (a solve or a fit did not converge); 2: bad input, told
+0: what was asked for was computed and converged; 1: it was not (a solve or a fit did not converge); 2: bad input, named
 line by line; 130: interrupted; 143: terminated (SIGTERM). Nothing heavy is imported before a command needs it, so that
 --help is instant.
 """

@@ -78,7 +78,7 @@ def dimensions(texts: Iterable[str]) -> list[LooseFace]:
 
 
 def _value(text: str, kind: str) -> float:
-    """With a unit, or a bare number in SI units."""
+    """Read a number with a unit, or a bare number in SI units."""
     try:
         return units.parse(float(text), kind)
     except units.UnitError:

@@ -73,13 +73,13 @@ FILES = (
 def run_demo(
     name: str, *, out: Path, cells: int | None = None, order: int = 2, progress: Progress | None = None
 ) -> str:
-    """Signals, fit, table, figures and fields of a shipped device, written into a folder; the report as text.
+    """Return signals, fit, table, figures and fields of a shipped device, written into a folder; the report as text.
 
     Args:
       name: a shipped device with shipped data.
       out: an existing folder.
       cells, order: of the grid, as for `model.build`.
-      progress: is told what goes on.
+      progress: callback for messages.
     """
     tell = progress or (lambda text: None)
     device = load(name)
@@ -176,7 +176,7 @@ def hot_spot(heat: NodalFields, device: Device, result: FitResult) -> str:
 
 
 def interface_figure(device: Device, profile: tuple[np.ndarray, np.ndarray, np.ndarray], path: Path) -> None:
-    """The paper's Fig. 2: thermal injection from Py into Cu at 50 K/um, solved on a bar and in closed form.
+    """Return the paper's Fig. 2: thermal injection from Py into Cu at 50 K/um, solved on a bar and in closed form.
 
     A bar of 120 nm of Py before 4 um of Cu, without current, the heat entering at the Py end.
 

@@ -40,7 +40,10 @@ def design(
         str | None, typer.Option(metavar="LENGTH", help='Nothing along x and y gets smaller, no gap either: "30 nm".')
     ] = None,
     robust: Annotated[
-        float, typer.Option(metavar="STDS", min=0, help="The worst device so many standard deviations away counts.")
+        float,
+        typer.Option(
+            metavar="STDS", min=0, help="Standard deviations of the dimensions; the worst device that far away counts."
+        ),
     ] = 0.0,
     current: Annotated[
         str | None, typer.Option(metavar="CURRENT", help='Amplitude that limits are meant at: "2 mA".')
@@ -77,7 +80,7 @@ def design(
 ) -> None:
     """A better device: named dimensions, within their ranges, that make a signal as large as it can be.
 
-    Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it goes on where it was.
+    Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it resumes where it was.
     """
     with runtime.exit_codes():
         from thermospin.base.units import parse

@@ -55,7 +55,7 @@ def fit(
         list[str] | None, typer.Option(metavar="NAME=[FACTOR*]OTHER", help='Follows another one: "Cu.S = 0.5 * Au.S".')
     ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="least_squares, lbfgs or adam.")] = "least_squares",
-    starts: Annotated[int, typer.Option(min=1, help="So many starts; other minima are told.")] = 1,
+    starts: Annotated[int, typer.Option(min=1, help="Number of starting points; other minima are reported.")] = 1,
     rescaled: Annotated[
         bool, typer.Option("--rescaled", help="Standard deviations times sqrt(reduced chi2): stds of data as weights.")
     ] = False,
@@ -89,7 +89,7 @@ def fit(
     ] = None,
     journal: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Keep every evaluation there; run again, the fit goes on from it."),
+        typer.Option(metavar="FILE", help="Keep every evaluation there; run again, the fit resumes from it."),
     ] = None,
     shards: ShardsOption = 1,
     cluster: ClusterOption = False,

@@ -30,7 +30,7 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except Terminated:
-        complain("terminated; a journal keeps what was computed, run the same command again to go on")
+        complain("terminated; a journal keeps what was computed, run the same command again to resume")
         raise typer.Exit(143) from None
     except KeyboardInterrupt:
         complain("interrupted")

@@ -172,7 +172,7 @@ def ensemble(
     shards: Annotated[int, typer.Option("--shards", "--split", min=1, help="GPUs that share each solve.")] = 1,
     at_once: Annotated[int | None, typer.Option(min=1, help="Sets in one batch; default: what memory allows.")] = None,
 ) -> None:
-    """Signals of many parameter sets. Stopped and run again in the same way, it goes on where it was."""
+    """Signals of many parameter sets. Stopped and run again in the same way, it resumes where it was."""
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
@@ -202,7 +202,7 @@ def ensemble(
                 progress=progress,
             )
             missing = ensembles.write(out, loaded, given, wanted, members)
-        typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run goes on from.")
+        typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run resumes from.")
         runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
 
 

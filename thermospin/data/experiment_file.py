@@ -23,7 +23,7 @@ from thermospin.data.tables import read_csv, read_database
 from thermospin.device.device import Device
 from thermospin.device.tables import Part, Reader, quantity
 
-#: What hangs on the convention.
+#: Quantities that depend on the convention.
 FACTORS = (
     "with the instantaneous current i = sqrt(2) I sin(wt), I its rms value, V = R1 i + R2 i^2 + R3 i^3 + R4 i^4 makes "
     "rms voltages V_1f = R1 I + 3/2 R3 I^3, V_2f = (R2 I^2 + 2 R4 I^4)/sqrt(2) at -90 degrees, V_3f = -R3 I^3/2; a "
@@ -128,10 +128,10 @@ class Sweeps:
 
 
 def load(path: str | Path, device: Device) -> Sweeps:
-    """The traces that an experiment file names.
+    """Return the traces that an experiment file names.
 
     Args:
-      path: of the TOML file, or the name of a shipped one; the files it names are looked for beside it.
+      path: of the TOML file, or the name of a shipped one; the files it names are looked for next to it.
       device: whose experiments they belong to.
     Raises:
       DataError: with all faults of all files.
@@ -172,7 +172,7 @@ def load(path: str | Path, device: Device) -> Sweeps:
 
 
 def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str) -> list[Trace]:
-    """The traces of one entry; a DataError has its faults."""
+    """Return the traces of one entry; a DataError has its faults."""
     faults: list[str] = []
     if sweep.experiment not in device.experiments:
         faults.append(f"{place}, experiment: got '{sweep.experiment}'; {nearest(sweep.experiment, device.experiments)}")

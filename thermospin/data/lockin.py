@@ -1,7 +1,7 @@
 """Lock-in sweeps to signals: P and AP levels of every sweep, and R1 to R4 behind them with their covariance.
 
 What contradicts itself is an error: files of one experiment whose R1 or R2 differ by sqrt(2), 2 or a power of ten, R3
-from V_1f at several currents against R3 from V_3f, V_1f that grows as I^2 beside V_2f that grows as I. What cannot be
+from V_1f at several currents against R3 from V_3f, V_1f that grows as I^2 next to V_2f that grows as I. What cannot be
 seen is a factor that all files share: a peak current taken for an rms one in every file is R1 too small by sqrt(2).
 
 A sweep whose step is lost in the noise is taken along at the switching fields of the clear ones in its direction: to
@@ -29,10 +29,10 @@ from thermospin.quantities import response_unit
 
 #: Harmonics that are handed to fits. Higher ones hold what the model has not: coefficients that depend on temperature.
 HANDED = (1, 2)
-#: A sweep that borrows its switching fields is left out if its step should be so many standard deviations and is not as
-#: large as it should be.
+#: A sweep that borrows its switching fields is left out if its step should be this many standard deviations and is not
+#: as large as it should be.
 EXPECTED = 8.0
-#: Levels at the same current, or R1 of two files, that differ by so many standard deviations disagree.
+#: Levels at the same current, or R1 of two files, that differ by this many standard deviations disagree.
 DISAGREE = 5.0
 
 
@@ -84,7 +84,7 @@ class Measured:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries."""
+        """Return plain numbers, lists and dictionaries."""
         return {
             "rows": [_row_json(row) for row in self.rows],
             "correlation": self.correlation.tolist(),
@@ -110,7 +110,7 @@ class Measured:
         }
 
     def words(self) -> list[str]:
-        """A table of the sweeps of each file, a line for each signal and each note."""
+        """Return a table of the sweeps of each file, a line for each signal and each note."""
         files = dict.fromkeys((sweep.trace.experiment, sweep.trace.source) for sweep in self.sweeps)
         lines = [line for file in files for line in _listed(*file, self.sweeps)]
         lines += [
@@ -121,7 +121,7 @@ class Measured:
 
 
 def load(path: str | Path, device: Device) -> Measured:
-    """The signals behind the sweeps that an experiment file names; see `sweepfile.load`.
+    """Return the signals behind the sweeps that an experiment file names; see `sweepfile.load`.
 
     Raises:
       DataError: with all faults; no sweep that switches is one.
@@ -285,7 +285,7 @@ def _left_out(traces: Sequence[Trace], sweeps: Sequence[Sweep]) -> list[str]:
 
 
 def _data(sweeps: Sequence[Sweep], *harmonics: int) -> list[regression.Level]:
-    """Levels of some harmonics, of all unless told."""
+    """Return levels of some harmonics, by default of all."""
     return [
         (n, sweep.trace.current, level)
         for sweep in sweeps

@@ -37,7 +37,7 @@ def terms(harmonic: int, current: float) -> dict[int, float]:
 
 
 def regress(data: Sequence[Level], nonlinear: float) -> tuple[list[tuple[int, str]], np.ndarray, np.ndarray, list[str]]:
-    """Signals behind levels.
+    """Return signals behind levels.
 
     Args:
       data: levels of one experiment.
@@ -148,7 +148,7 @@ def solve(
 
 
 def distinct(currents: Sequence[float]) -> list[float]:
-    """The currents, of those that are the same up to twice `SAME` the smallest [A]."""
+    """Return the currents, of those that are the same up to twice `SAME` the smallest [A]."""
     out: list[float] = []
     for current in sorted(currents):
         if not out or current > out[-1] * (1 + 2 * SAME):

@@ -62,7 +62,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Experiment, after the device where it is told."""
+        """Experiment, after the device where it is named."""
         return f"{self.device} {self.experiment}".lstrip()
 
     @property
@@ -77,13 +77,13 @@ class Row:
 
 
 def shipped(name: str) -> tuple[str, str]:
-    """Text and name of the measured data that ship with a device of that name."""
+    """Return text and name of the measured data that ship with a device of that name."""
     file = files.shipped("device", "shipped", f"{name}.csv")
     return file.read_text(encoding="utf-8"), f"{name}.csv (shipped)"
 
 
 def load(path: str | Path, device: Device) -> tuple[Row, ...]:
-    """The rows of a CSV file, or of the one that ships with a device (such as "slachter2010").
+    """Return the rows of a CSV file, or of the one that ships with a device (such as "slachter2010").
 
     Raises:
       DataError: with all faults of the file.
@@ -105,7 +105,7 @@ def load(path: str | Path, device: Device) -> tuple[Row, ...]:
 
 
 def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
-    """The rows of a CSV text; `source` is what messages call it."""
+    """Return the rows of a CSV text; `source` is what messages call it."""
     faults: list[str] = []
     lines = text.splitlines()
     known = True
@@ -207,7 +207,7 @@ def _parts() -> str:
 
 
 def write(rows: Iterable[Row], file: TextIO) -> None:
-    """Writes rows in the layout that `load` reads, in SI units."""
+    """Write rows in the layout that `load` reads, in SI units."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*COLUMNS, *OPTIONAL_COLUMNS])
     for row in rows:

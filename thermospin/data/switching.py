@@ -15,12 +15,12 @@ import numpy as np
 
 #: Least number of points before, between and after the switches, and in a sweep.
 LEAST, LEAST_IN_ALL = 3, 12
-#: A step counts if it is so many standard deviations: of n^2/2 trials of pure noise the largest is about sqrt(4 ln n),
-#: 5.3 for 1000 points.
+#: A step counts if it is this many standard deviations: of n^2/2 trials of pure noise the largest is about
+#: sqrt(4 ln n), 5.3 for 1000 points.
 CLEAR = 6.0
 #: A second breakpoint has to lower the sum of squares, in units of the variance, by more than a line of noise would.
 SECOND = 30.0
-#: Points further off than so many robust standard deviations are outliers; of Gaussian noise 1 in 1.7 million is.
+#: Points further off than this many robust standard deviations are outliers; of Gaussian noise 1 in 1.7 million is.
 OUTLIER = 5.0
 #: A sweep turns where the field goes back by more than this part of its range.
 TURN = 0.1
@@ -79,7 +79,7 @@ def branches(field: np.ndarray) -> list[slice]:
 
 
 def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
-    """The switch of a sweep in one direction, seen in the trace that shows it best; None, and why, if there is none.
+    """Return the switch of a sweep in one direction, in the trace that shows it best; None, and why, without one.
 
     Args:
       traces: of each harmonic (points,), without NaN.
@@ -108,7 +108,7 @@ def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
 
 
 def _polished(traces: Sequence[np.ndarray], switch: Switch) -> Switch:
-    """The most likely places by all traces together, near those that one of them shows best."""
+    """Return the most likely places by all traces together, near those that one of them shows best."""
     for _ in range(5):
         first, end = (int(np.argmax(part)) for part in likelihood(traces, switch))
         if (first, end) == (switch.first, switch.end) or end - first < LEAST:
@@ -186,7 +186,7 @@ def likelihood(traces: Sequence[np.ndarray], switch: Switch) -> tuple[np.ndarray
 
 
 def _search(trace: np.ndarray, good: np.ndarray) -> tuple[Switch | None, float, float]:
-    """The best pair of breakpoints, how much it lowers the sum of squares, and how much a single one does.
+    """Return the best pair of breakpoints, how much it lowers the sum of squares, and how much a single one does.
 
     Both in units of the variance that is left. Outliers have weight zero.
     """

@@ -113,15 +113,15 @@ def _number(cell: str) -> float:
 
 
 def _first(faults: list[str], most: int = 5) -> list[str]:
-    """The first few, and how many more there are."""
+    """Return the first few, and how many more there are."""
     more = [f"and {len(faults) - most} more lines like these"] if len(faults) > most else []
     return [*faults[:most], *more]
 
 
 def read_database(path: Path, run: int | None, wanted: Mapping[str, str], together: Iterable[str]) -> Table:
-    """Columns of a run of a QCoDeS database: a table of its own for each run, one column for each parameter.
+    """Read columns of a run of a QCoDeS database: one table for each run, one column for each parameter.
 
-    Parameters that depend on the same ones may stand in rows of their own, with nothing in the columns of the others.
+    Parameters that depend on the same ones may stand in separate rows, with nothing in the columns of the others.
 
     Args:
       path: of the SQLite file, which is not changed.

@@ -7,9 +7,9 @@ Topology Optimization (2003), sections 1.1 and 1.3). The filter is a mean with w
 smallest feature, the projection tanh(b (r - 1/2)) scaled to [0, 1], with b raised from 1 to `SHARPEST` on the way
 (Wang, Lazarov, Sigmund, Struct. Multidiscip. Optim. 43, 767 (2011)). Steps are those of Adam (optax).
 
-Tiles are solids with materials of their own, so that the derivatives by all of them are the derivatives by parameters,
+Tiles are solids with separate materials, so that the derivatives by all of them are the derivatives by parameters,
 from the same solves. At the end tiles with more than half become polygons of the metal, islands are left out, and the
-device is computed once more on a grid of its own.
+device is computed once more on another grid.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Canvas:
     """A box of a device cut into tiles.
 
     Attributes:
-      device: with the tiles as solids of their own.
+      device: with the tiles as separate solids.
       tiles: names of their materials (nx, ny).
       x, y: borders of the tiles [m].
       solid: the box.

@@ -91,7 +91,7 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         raise LayoutError(
             [f"{path}: is no {kind} file, or it is cut off; write it anew from the layout program"]
         ) from None
-    # Layout programs leave cells with data of their own in files, such as $$$CONTEXT_INFO$$$.
+    # Layout programs leave cells with their data in files, such as $$$CONTEXT_INFO$$$.
     cells = {
         cell.name: cell for cell in library.cells if isinstance(cell, gdstk.Cell) and not cell.name.startswith("$$$")
     }

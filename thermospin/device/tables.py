@@ -134,7 +134,7 @@ class Reader:
         return self._validate(model, repaired)[0], repaired
 
     def silent(self) -> Reader:
-        """Return a reader of the same file whose faults nobody sees."""
+        """Return a reader of the same file whose faults are not reported."""
         other = Reader()
         other.length_unit = self.length_unit
         other.dimensions = self.dimensions

@@ -203,7 +203,7 @@ class Plan(ABC):
 
 
 class Layout(Plan):
-    """Boxes on the grid of their own faces.
+    """Boxes on the grid of their faces.
 
     Args:
       solids: later ones overwrite earlier ones.

@@ -147,7 +147,7 @@ class Choice:
 def choose(
     predict: Predict, misfit: Misfit | Sequence[Row], parameters: Mapping[str, float], magnetic: Sequence[str]
 ) -> Choice:
-    """The default parameters to fit: zeta and S_s of the magnetic materials, as Slachter et al. 2010 did, and more.
+    """Choose parameters to fit: zeta and S_s of the magnetic materials, as Slachter et al. 2010 did, and more.
 
     P and then lambda_sf of those materials are added, one at a time, while the relative standard deviation of every
     free parameter, predicted by the Jacobian at the start, stays below `LARGEST_STD`.

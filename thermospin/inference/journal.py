@@ -186,7 +186,7 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or getattr(error.__cause__, "strerror", None) or error
-        raise FileError(f"{path}: cannot be written: {why}; what it has is kept, run again to go on") from None
+        raise FileError(f"{path}: cannot be written: {why}; what it has is kept, run again to resume") from None
 
 
 def _first_process() -> bool:

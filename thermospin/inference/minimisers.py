@@ -26,8 +26,8 @@ from thermospin.parallel import tasks
 from thermospin.quantities import quantity
 from thermospin.solve import Solver
 
-#: Relative change of chi2, or of the parameters, at which minimisers end; in `fit`, where an evaluation is dear and a
-#: standard deviation is a few percent; and in all stages but the last.
+#: Relative change of chi2, or of the parameters, at which minimisers end; in `fit`, where an evaluation is expensive
+#: and a standard deviation is a few percent; and in all stages but the last.
 TOLERANCE = 1e-8
 FIT_TOLERANCE = 1e-5
 COARSE_TOLERANCE = 1e-3
@@ -35,7 +35,7 @@ COARSE_TOLERANCE = 1e-3
 #: squared; times the reduced chi2 if that is larger) has not converged, whatever the optimiser says.
 LARGEST_GAIN = 0.01
 
-#: Steps are halved so many times at most.
+#: Largest number of halvings of a step.
 HALVINGS = 20
 ENOUGH, TOO_MANY = "no step would lower chi2 by more than the tolerance", "the largest number of steps is reached"
 
@@ -231,7 +231,7 @@ def minimise(
       free: parameters to fit.
       fixed: every other number that the models need, SI units.
       rescaled: multiply the covariance by the reduced chi2.
-      starts: number of starts of the first stage, see `scattered`; the lowest of the minima goes on.
+      starts: number of starts of the first stage, see `scattered`; the next stage starts from the lowest minimum.
       copies: of the first stage, to run starts concurrently; None: sequentially.
       tolerance: relative change of chi2 or of the parameters at which the last stage ends.
       progress: callback for chi2 and the parameters at every evaluation.

@@ -113,7 +113,7 @@ class Problem:
       fixed: every other number of the model, SI units.
       models: of the last stage, one for each device; empty where `predict` was not made of any.
       of: the same `Predict` made of other models of the same experiments.
-      copies: the model, to be asked side by side; None where `predict` is all there is.
+      copies: of the model, for concurrent tasks; None where `predict` is the only one.
     """
 
     predict: Predict
@@ -130,7 +130,7 @@ class Problem:
         return 1 if self.copies is None else self.copies.size
 
     def copy(self, solver: Solver | None, name: str = "") -> Problem:
-        """The same problem to be worked on beside others, see `Copies.of`; itself if one is all there is."""
+        """Return a copy of the problem for a concurrent task, see `Copies.of`; itself if there are no copies."""
         return self if self.copies is None or self.size == 1 else replace(self, predict=self.copies.of(name, solver))
 
     @property

@@ -1,4 +1,4 @@
-"""Chains of the No-U-Turn sampler, some draws at a time: with progress, and kept on disk so that a stopped run goes on.
+"""Chains of the No-U-Turn sampler, some draws at a time: with progress, and kept on disk so that a stopped run resumes.
 
 The sampler is numpyro's (Hoffman and Gelman, J. Mach. Learn. Res. 15, 1593 (2014)), its warm-up included; what is here
 is the loop around it. All chains step together, along the second axis of a mesh where their model is on several groups
@@ -25,7 +25,7 @@ from thermospin.parallel.sharding import MEMBERS
 
 
 def require_numpyro() -> None:
-    """Raises ImportError, with what to install, where there is none."""
+    """Raise ImportError, with what to install, where there is none."""
     try:
         import numpyro  # noqa: F401
     except ImportError:
@@ -66,10 +66,10 @@ def draw(
       starts: where the chains begin.
       warmup, draws: steps in which the sampler finds its step and metric, and those that count.
       seed: of the chains.
-      together: so many steps are one program, after which progress is told and the chains are kept.
-      keep: file for them; the same call goes on from there, to the same draws.
+      together: number of steps in one program, after which progress is reported and the chains are kept.
+      keep: file for them; the same call resumes from there, to the same draws.
       problem: text that identifies what is drawn from.
-      progress: is told what goes on.
+      progress: callback for messages.
     Raises:
       ValueError: the file is that of another problem, or damaged.
       OSError: it cannot be written.
@@ -107,7 +107,7 @@ def draw(
 
 
 def _kept(path: Path, asked: str) -> list[np.ndarray] | None:
-    """The sampler's state and what was drawn; None if there is no file yet."""
+    """Return the sampler's state and what was drawn; None if there is no file yet."""
     if not path.exists():
         return None
     kept, arrays = read_arrays(path)

@@ -32,7 +32,7 @@ class Parameter:
     bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        """Checks name, bounds and start."""
+        """Check name, bounds and start."""
         if self.key not in QUANTITIES:
             raise InputError(f"parameter '{self.name}' cannot be fitted; {nearest(self.key, QUANTITIES)}")
         bounds = f"[{self.lower:g}, {self.upper:g}] {self.unit}".rstrip()

@@ -74,7 +74,7 @@ class Emulator:
     evaluations: int
 
     def residuals(self, z: Any, xp: Any = np) -> Any:
-        """At whitened coordinates (n,); `xp` is numpy or jax.numpy."""
+        """Return the residuals at whitened coordinates (n,); `xp` is numpy or jax.numpy."""
         return xp.prod(z**self.powers, axis=-1) @ self.coefficients
 
 
@@ -122,11 +122,11 @@ class Posterior:
         return np.std(self.draws, axis=(0, 1))
 
     def interval(self, part: float = 0.683) -> np.ndarray:
-        """Ends of the central interval that holds a part of the draws (2, names), SI units."""
+        """Return ends of the central interval that holds a part of the draws (2, names), SI units."""
         return np.quantile(self.draws, [(1 - part) / 2, (1 + part) / 2], axis=(0, 1))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; the draws are not among them."""
+        """Return plain numbers; the draws are not among them."""
         both = {"68 %": self.interval(), "95 %": self.interval(0.95)}
         return {
             "parameters": {
@@ -173,7 +173,7 @@ class Posterior:
 
 
 def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
-    """The polynomial that replaces the model around the minimum of a fit.
+    """Return the polynomial that replaces the model around the minimum of a fit.
 
     Raises:
       NotEmulated: none of `DEGREES` follows the model to `LARGEST_ERROR`.
@@ -249,7 +249,7 @@ def _ball(n: int, count: int, radius: float, seed: int) -> list[np.ndarray]:
 
 
 def _hermite(seen: Sequence[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]], powers: np.ndarray) -> np.ndarray:
-    """Coefficients of the polynomials that fit values and first derivatives best."""
+    """Return coefficients of the polynomials that fit values and first derivatives best."""
     n = powers.shape[1]
     lines, targets = [], []
     for z, (residuals, jacobian) in seen:
@@ -277,16 +277,16 @@ def sample(
     keep: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Posterior:
-    """Draws from the posterior by NUTS.
+    """Draw from the posterior by NUTS.
 
     Args:
       result: of a fit.
       draws, chains, warmup, seed: of the sampler; draws are those of each chain.
       emulator: from `emulate`; None: made here.
       model: {name: value in SI units} to the values of the rows (rows,), in JAX and differentiable: sampled itself, in
-        place of an emulator. `signals.predict` makes one; several groups of devices share out the chains.
-      keep: file for the chains, from which a run that was stopped goes on.
-      progress: is told what goes on.
+        place of an emulator. `signals.predict` makes one; chains are distributed over groups of accelerators.
+      keep: file for the chains, from which a run that was stopped resumes.
+      progress: callback for messages.
     Raises:
       NotEmulated: see `emulate`.
       ValueError: the file is that of other chains, or damaged.
@@ -372,7 +372,7 @@ def agreement(result: FitResult, posterior: Posterior) -> list[str]:
     """Standard deviations by the covariance and by the posterior, and whether they agree within Monte Carlo error."""
     lines = []
     for k, (name, parameter) in enumerate(result.parameters.items()):
-        # The standard deviation of a standard deviation from so many draws of a Gaussian.
+        # The standard deviation of a standard deviation from this number of draws of a Gaussian.
         error = 4 / math.sqrt(2 * posterior.effective[k])
         ratio = posterior.stds[k] / parameter.std
         words = "agree" if abs(ratio - 1) <= error else "differ: the posterior is no Gaussian"

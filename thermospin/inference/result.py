@@ -155,7 +155,7 @@ class FitResult:
         return np.zeros(len(self.rows)) if self.grid_stds is None else self.grid_stds
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries for `export.write_json`, which writes NaN and infinities as null."""
+        """Return plain numbers, lists and dictionaries for `write_json`, which writes NaN and infinities as null."""
         correlation = {
             name: dict(zip(self.names, map(float, row), strict=True))
             for name, row in zip(self.names, self.correlation, strict=True)

@@ -1,4 +1,4 @@
-"""Rival models of the same data: other devices, other materials, or an error of the model itself, side by side.
+"""Rival models of the same data: other devices, other materials, or an error of the model itself, compared.
 
 Fits of the same rows are compared by chi2 plus a price for every parameter, Akaike's 2 k and the Bayesian k ln n. A
 difference of 2 is nothing, one of 10 is a lot (Burnham and Anderson, Model Selection and Multimodel Inference, 2002).
@@ -31,7 +31,7 @@ _STRETCH = re.compile(r"\s*([xyz])\s*=\s*(.+?)\s*([+-])\s*([\d.].*?)\s*")
 
 
 def wiedemann_franz(device: Device) -> Device:
-    """The device with kappa = L0 sigma T of every metal, at the bath temperature."""
+    """Return the device with kappa = L0 sigma T of every metal, at the bath temperature."""
     changed = {
         name: dataclasses.replace(material, kappa=LORENZ * material.sigma * device.bath)
         if material.is_metal
@@ -42,7 +42,7 @@ def wiedemann_franz(device: Device) -> Device:
 
 
 def rival(device: Device, text: str) -> Device:
-    """A rival of a device by name: "wiedemann-franz", or a moved face such as "z = 15 nm - 3 nm" for a thinner film.
+    """Return a rival of a device by name: "wiedemann-franz", or a moved face such as "z = 15 nm - 3 nm".
 
     Raises:
       ValueError: it is neither.
@@ -67,7 +67,7 @@ class Comparison:
     results: Mapping[str, FitResult]
 
     def table(self) -> list[list[str]]:
-        """Models side by side: chi2, Akaike's and the Bayesian criterion, parameters; the first line is a header."""
+        """Return chi2, Akaike's and the Bayesian criterion, and parameters of each model, under a header."""
         names = list(dict.fromkeys(name for result in self.results.values() for name in result.parameters))
         best = min(result.aic for result in self.results.values())
         lines = [["model", "chi2", "AIC", "less best", "BIC", *names]]
@@ -151,7 +151,7 @@ class Discrepancy:
 
 
 def discrepancy(result: FitResult) -> Discrepancy:
-    """The error of the model that the residuals of a fit ask for, by maximum likelihood.
+    """Return the error of the model that the residuals of a fit ask for, by maximum likelihood.
 
     -2 ln L = sum of r^2/v + ln v with v = std^2 + (size model)^2; residuals are those of the fit, which sees fewer
     degrees of freedom than rows: they are taken larger by the root of that ratio.

@@ -39,7 +39,7 @@ class Halo(Protocol):
 
 
 class Rows(eqx.Module):
-    """A sparse matrix: the k-th entry of every row for k = 0, 1, ...; long rows go on in a smaller one.
+    """A sparse matrix: the k-th entry of every row for k = 0, 1, ...; long rows continue in a smaller one.
 
     Attributes:
       index: for each k the column of the k-th entry (the first column, with weight zero, where there is none).
@@ -87,7 +87,7 @@ class Rows(eqx.Module):
           dtype: of the weights.
           unit: of the entries of the matrices.
           halo: for the columns.
-          width: entries before long rows go on in `rest`; None: the width with the fewest gathers.
+          width: entries before long rows continue in `rest`; None: the width with the fewest gathers.
         """
         counts = [np.diff(matrix.indptr) for matrix in matrices]
         rows, paired = matrices[0].shape[0], np.iscomplexobj(matrices[0].data)

@@ -19,7 +19,7 @@ from thermospin.base.errors import InputError
 
 #: Commands whose solves several processes split.
 TOGETHER = ("signals", "fit", "design")
-#: Seconds before its end at which a job is told, with SIGTERM.
+#: Seconds before its end at which a job gets SIGTERM.
 WARNING = 120
 
 
@@ -32,7 +32,7 @@ def batch(
     limit: str = "1:00:00",
     cpus: int = 4,
 ) -> str:
-    """The text of a batch file for Slurm.
+    """Return the text of a batch file for Slurm.
 
     Args:
       command: what thermospin is to do, such as ["signals", "device.toml"].
@@ -68,7 +68,7 @@ def batch(
         f"#SBATCH --gpus-per-node={gpus}",
         f"#SBATCH --cpus-per-task={cpus}",
         f"#SBATCH --time={limit}",
-        f"# SIGTERM {WARNING} s before the end: a journal has what was computed, submit again to go on.",
+        f"# SIGTERM {WARNING} s before the end: a journal has what was computed, submit again to resume.",
         f"#SBATCH --signal=TERM@{WARNING}",
         "#SBATCH --output=%x-%j.out",
         "",
@@ -93,7 +93,7 @@ def _share(command: Sequence[str]) -> str:
 
 
 def join() -> tuple[int, int]:
-    """Finds the other processes of the job; number of this one, and how many there are.
+    """Find the other processes of the job; return the number of this one, and how many there are.
 
     Raises:
       ValueError: no scheduler is there that JAX knows.

@@ -133,7 +133,7 @@ def run_batched(tasks: Iterable[Callable[[Solver | None], T]], size: int, solver
 
 
 class _Stopped(BaseException):
-    """Ends a worker whose result nobody waits for."""
+    """Ends a worker whose result is not needed."""
 
 
 class _Worker(Generic[T]):

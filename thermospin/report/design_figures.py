@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @styled
 def form_picture(form: Form, path: PathLike) -> Figure:
-    """The densities of a free form with the polygons that they became, and how the objective went.
+    """Draw the densities of a free form with the polygons that they became, and the course of the objective.
 
     Args:
       found: from `freeform.free_form`.
@@ -55,7 +55,7 @@ def sensitivity_picture(sensitivity: Sensitivity, path: PathLike, *, most: int =
     Args:
       found: from `sensitivity.sensitivity`.
       path: where to write the picture.
-      most: so many parameters at most.
+      most: largest number of parameters.
     """
     names, order = list(sensitivity.parameters), sensitivity.order()[:most]
     table = sensitivity.elasticities[:, [names.index(name) for name in order]].T
@@ -84,7 +84,7 @@ def sensitivity_picture(sensitivity: Sensitivity, path: PathLike, *, most: int =
 
 @styled
 def design_picture(design: Design, path: PathLike) -> Figure:
-    """The way of a design: the objective, relative to the start, and every dimension within its range.
+    """Draw the course of a design: the objective, relative to the start, and every dimension within its range.
 
     Args:
       found: from `design.design`.

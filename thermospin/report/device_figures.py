@@ -161,7 +161,7 @@ def _draw_patch(ax: Axes, patch: outlines.Patch, name: str, colour: str, side: i
 
 def _tag(ax: Axes, text: str, x: float, y: float, offset: tuple[float, float]) -> None:
     short = len(text) < 3
-    # A long name beside a face must grow away from it.
+    # A long name next to a face must grow away from it.
     across = "center" if short or offset[0] == 0 else ("left" if offset[0] > 0 else "right")
     box = {"boxstyle": "circle,pad=0.25" if short else "round,pad=0.25", "fc": "white", "ec": INK, "lw": 0.8}
     ax.annotate(

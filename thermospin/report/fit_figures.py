@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from thermospin.inference.result import FitResult
 
 _MAIN, _OTHER = DOWN, UP
-#: Told apart by every kind of colour vision (Okabe and Ito), then greys.
+#: Distinct for every kind of colour vision (Okabe and Ito), then greys.
 _SOURCES = (
     "#0072B2",
     "#D55E00",
@@ -183,7 +183,7 @@ def correlation_picture(result: FitResult, path: PathLike) -> Figure:
 
 @styled
 def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLike) -> Figure:
-    """The signed root of the rise of chi2 against each parameter, beside the straight line of the linear theory."""
+    """Draw the signed root of the rise of chi2 against each parameter, with the straight line of the linear theory."""
     count = len(profiles)
     columns = min(count, 3)
     lines = -(-count // columns)
@@ -209,7 +209,7 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
 
 @styled
 def posterior_picture(posterior: Posterior, path: PathLike) -> Figure:
-    """Draws of each parameter, and of each pair."""
+    """Draw the draws of each parameter, and of each pair."""
     names, draws = posterior.names, posterior.draws.reshape(-1, len(posterior.names))
     n = len(names)
     figure = Figure(figsize=(1.0 + 1.75 * n, 0.8 + 1.65 * n), layout="constrained")

@@ -85,7 +85,7 @@ def write(
     notes: Sequence[str] = (),
     sweeps: Sequence[Measured] = (),
 ) -> None:
-    """Writes the page.
+    """Write the page.
 
     Args:
       path: of the HTML file.
@@ -134,7 +134,7 @@ def write(
 
 
 def write_csv(path: str | Path, result: FitResult) -> None:
-    """Signals, then parameters, as Origin takes them: a line of long names, a line of units, and rows."""
+    """Return signals, then parameters, as Origin takes them: a line of long names, a line of units, and rows."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull"])

@@ -49,7 +49,7 @@ class Slice:
         return extent[0], extent[1]
 
     def within(self, extent: Extent) -> Extent:
-        """The extent so far as it lies on the grid; none of it there is a ValueError."""
+        """Return the part of an extent that lies on the grid; InputError if there is none."""
         sides = []
         for name, wanted, nodes in zip("xy", extent, (self.x, self.y), strict=True):
             low, high = max(wanted[0], float(nodes[0])), min(wanted[1], float(nodes[-1]))
@@ -87,7 +87,7 @@ def slice_at(
     solids: Mosaic | None = None,
     kept: np.ndarray | None = None,
 ) -> Slice:
-    """A field in the plane z, linear between the two planes of nodes around it.
+    """Return a field in the plane z, linear between the two planes of nodes around it.
 
     Args:
       name: what messages call the field.

@@ -32,7 +32,7 @@ Side = Literal["left", "center", "right"]
 #: Nanometres per metre.
 NM = 1e9
 INK = "#222222"
-#: Vermilion and blue of Okabe and Ito: told apart by every kind of colour vision.
+#: Vermilion and blue of Okabe and Ito, distinct for every kind of colour vision.
 UP, DOWN = "#D55E00", "#0072B2"
 DASHED = (0, (3, 2))
 #: Colours of known metals, and of ferromagnets in order.

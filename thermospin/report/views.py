@@ -152,7 +152,7 @@ class Views:
         return (x0, x1), (y0, y1)
 
     def cut(self, axis: int, position: float) -> Mosaic:
-        """The solids in the plane normal to `axis`; on a face those above count, and below where there are none."""
+        """Return the solids in the plane normal to `axis`; on a face those above, and below where there are none."""
         line = self._lines[axis]
         tolerance = 1e-9 * (line[-1] - line[0])
         u, v = (self._lines[a] for a in range(3) if a != axis)
@@ -165,14 +165,14 @@ class Views:
         return Mosaic(u, v, np.where(sides[0] >= 0, sides[0], sides[1]))
 
     def from_above(self) -> Mosaic:
-        """The uppermost solid at every place."""
+        """Return the uppermost solid at every place."""
         seen = self._owner[:, :, -1]
         for layer in range(self._owner.shape[2] - 2, -1, -1):
             seen = np.where(seen >= 0, seen, self._owner[:, :, layer])
         return Mosaic(self._lines[0], self._lines[1], seen, self._outlines)
 
     def from_aside(self, azimuth: float = -60.0, elevation: float = 35.0) -> View:
-        """The metals and a little of what they lie on, seen from the side and above without perspective.
+        """Return the metals and a little of what they lie on, seen from the side and above without perspective.
 
         Solids are drawn layer by layer from below, in each layer sides from the back to the front and then the tops:
         from above, no side hides the top of its own layer.
@@ -226,7 +226,7 @@ class Views:
         return View(facets, stretch, *(on_paper(direction, 0.0) for direction in np.eye(2)))
 
     def focus(self) -> Focus:
-        """The region of the small contacts between ferromagnets and normal metals, and the section that crosses most.
+        """Return the region of the small contacts of ferromagnets and normal metals, and the section that crosses most.
 
         A device without such contacts is looked at as a whole: its ferromagnets, or its metals, or all of it.
         """

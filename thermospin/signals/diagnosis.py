@@ -138,7 +138,7 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
 
 
 def value_faults(device: Device, values: Mapping[str, float]) -> list[str]:
-    """The part of `faults` that looks at nothing but the values of all parameters, in microseconds."""
+    """Return the part of `faults` that looks at nothing but the values of all parameters, in microseconds."""
     return [text for _, text in _value_faults(device, values)]
 
 
@@ -161,13 +161,13 @@ def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str
 
 
 def _law(model: Model, values: Mapping[str, float], signs: Mapping[str, int]) -> Coefficients:
-    with np.errstate(all="ignore"):  # a relaxation length of zero is told by its name; a plain float would raise
+    with np.errstate(all="ignore"):  # a relaxation length of zero is reported by its name; a plain float would raise
         table = model.constitution.table({name: np.float64(value) for name, value in values.items()}, signs)
     return operators.coefficients(model.disc, table, model.device.bath)
 
 
 def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]]:
-    """Pairs (cause, text) of what hangs on nothing: pieces of the graph of the operator without a held node."""
+    """Return pairs (cause, text) for pieces of the graph of the operator without a held node."""
     if ground not in model.ports:
         return [("floating", f"ground '{ground}': no such contact; {nearest(ground, model.ports)}")]
     disc, n = model.disc, model.disc.nodes_V
@@ -217,7 +217,7 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
 def _without(
     tails: Sequence[np.ndarray], heads: Sequence[np.ndarray], keep: Sequence[np.ndarray], held: np.ndarray
 ) -> np.ndarray:
-    """Marks the nodes of a graph that no path of kept edges connects to a held one."""
+    """Mark the nodes of a graph that no path of kept edges connects to a held one."""
     chosen = np.concatenate(keep)
     ends = np.concatenate(tails)[chosen], np.concatenate(heads)[chosen]
     links = coo_matrix((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(len(held), len(held)))
@@ -254,7 +254,7 @@ def diagnose(
     """
     values = {**model.parameters, **{name: float(value) for name, value in parameters.items()}}
     residual = np.asarray(residual, dtype=float)
-    with np.errstate(all="ignore"):  # what is wrong with the numbers is told in words
+    with np.errstate(all="ignore"):  # faults of the numbers are reported in words
         law = _law(model, values, signs)
         field, share, density = _where(model, law, ground, residual)
         place = _place(model, density)
@@ -290,7 +290,7 @@ def diagonal(disc: Discretisation, law: Coefficients) -> np.ndarray:
 
 
 def _conduction_diagonal(disc: Discretisation, law: Coefficients) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same without spin relaxation, for V_up, V_down and T."""
+    """Return the same without spin relaxation, for V_up, V_down and T."""
     up, down, heat = np.zeros(disc.nodes_V), np.zeros(disc.nodes_V), np.zeros(disc.nodes_T)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         _, weights, derivative = gauss_lobatto(axis.order)
@@ -326,7 +326,7 @@ def round_off(disc: Discretisation, law: Coefficients, fields: np.ndarray) -> np
 
 
 def _held(model: Model, ground: str) -> np.ndarray:
-    """Marks the unknowns that a system grounded there holds at zero."""
+    """Mark the unknowns that a system grounded there holds at zero."""
     port = model.ports.get(ground)
     at_ground = (
         np.zeros(2 * model.disc.nodes_V, bool) if port is None else np.asarray(port)[: 2 * model.disc.nodes_V] > 0
@@ -343,7 +343,7 @@ def _size(vector: np.ndarray, scale: np.ndarray) -> float:
 
 
 def _where(model: Model, law: Coefficients, ground: str, residual: np.ndarray) -> tuple[str, float, np.ndarray]:
-    """The field that holds most of a residual, how much, and that per node of the tensor grid (Nx, Ny, Nz)."""
+    """Return the field that holds most of a residual, how much, and that per node of the tensor grid (Nx, Ny, Nz)."""
     disc, n = model.disc, model.disc.nodes_V
     residual = np.where(_held(model, ground), 0.0, residual)
     up, down, heat = residual[:n], residual[n : 2 * n], residual[2 * n :]
@@ -354,7 +354,7 @@ def _where(model: Model, law: Coefficients, ground: str, residual: np.ndarray) -
         up, down, heat = up / peak, down / peak, heat / peak
 
         def over(r: np.ndarray, scale: np.ndarray) -> np.ndarray:
-            # Values outside the model make scales that are none: where a residual sits is then told unscaled.
+            # Values outside the model make no scales: the place of a residual is then reported unscaled.
             good = np.isfinite(scale) & (scale > 0)
             return r**2 / np.where(good, scale, float(np.median(scale[good])) if good.any() else 1.0)
 
@@ -382,7 +382,7 @@ def _where(model: Model, law: Coefficients, ground: str, residual: np.ndarray) -
 
 
 def _on_grid(model: Model, values: np.ndarray, *, metal: bool) -> np.ndarray:
-    """Values on V-nodes or T-nodes put on the tensor grid, zero elsewhere (Nx, Ny, Nz)."""
+    """Return values on V-nodes or T-nodes put on the tensor grid, zero elsewhere (Nx, Ny, Nz)."""
     shape = [len(nodes) for nodes in model.grid.nodes]
     out = np.zeros(int(np.prod(shape)))
     out[model.disc.index_V if metal else model.disc.index_T] = values
@@ -395,7 +395,7 @@ def _owners(model: Model) -> np.ndarray:
 
 
 def _solids_of(model: Model, density: np.ndarray, *, metal: bool, part: float = 0.7, most: int = 3) -> list[str]:
-    """Names of the fewest solids that hold that part of a density on the nodes, the largest share first.
+    """Return names of the fewest solids that hold that part of a density on the nodes, the largest share first.
 
     A node counts for the solids of the cells around it alike; for a field of metals, for metals alone.
     """
@@ -421,7 +421,7 @@ def _solids_of(model: Model, density: np.ndarray, *, metal: bool, part: float = 
 
 
 def _place(model: Model, density: np.ndarray) -> tuple[Box, tuple[float, float, float]] | None:
-    """The interval that holds the middle 80 % of a density along each axis, and its median [m]."""
+    """Return the interval that holds the middle 80 % of a density along each axis, and its median [m]."""
     if not density.any():
         return None
     box, centre = [], []
@@ -439,7 +439,7 @@ _UNKNOWN = ("unknown", "none of the known ones: values, connections, contrasts a
 def _certain(
     model: Model, values: Mapping[str, float], law: Coefficients, ground: str, rhs: np.ndarray | None
 ) -> tuple[str, str] | None:
-    """A cause, and its detail, with which no solve can succeed."""
+    """Return a cause, and its detail, with which no solve can succeed."""
     wrong = _value_faults(model.device, values)
     if wrong:
         return wrong[0][0], "; ".join(text for _, text in wrong)
@@ -465,7 +465,7 @@ class _Run:
 
 
 def _of_run(run: _Run, model: Model, law: Coefficients, ground: str) -> tuple[str, str] | None:
-    """The bounds of the solve as the cause: a tolerance below round-off, or too few iterations."""
+    """Return the bounds of the solve as the cause: a tolerance below round-off, or too few iterations."""
     asked = "" if run.tolerance is None else f", {run.tolerance:.1e} is asked for"
     left = None
     scale = np.where(_held(model, ground), 0.0, diagonal(model.disc, law))
@@ -545,7 +545,7 @@ def _extremes(
 
 
 def _contrast(model: Model, values: Mapping[str, float], key: str, names: set[str]) -> tuple[float, tuple[str, str]]:
-    """The largest ratio of a conductivity of two solids that touch, one of them named; and the two, good one first."""
+    """Return the largest ratio of a conductivity of two solids that touch, and the two, the good one first."""
     device = model.device
     worst, pair = 1.0, ("", "")
     for i, j in sorted(device.layout().neighbours()):

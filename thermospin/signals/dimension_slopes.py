@@ -60,7 +60,7 @@ class Blocks:
 
     @classmethod
     def of(cls, model: Model) -> Blocks:
-        """The blocks of a model's grid."""
+        """Return the blocks of a model's grid."""
         grid, disc, layout = model.grid, model.disc, model.device.layout()
         assert isinstance(layout, Layout)
         places = [
@@ -123,7 +123,7 @@ class Motions:
 
     @classmethod
     def of(cls, model: Model, names: Sequence[str]) -> Motions:
-        """The motions of a model's grid."""
+        """Return the motions of a model's grid."""
         disc, domains = model.disc, model.disc.domains
         segments: list[list[Any]] = [[] for _ in disc.axes]
         volume: list[Any] = []
@@ -174,7 +174,7 @@ def of(model: Model, names: Sequence[str]) -> Blocks | Motions:
 
 
 def _rows(model: Model, axis: operators.Axis) -> np.ndarray:
-    """The rows of the segments of an axis, in the order of the operator, without its dummy."""
+    """Return the rows of the segments of an axis, in the order of the operator, without its dummy."""
     shape = [len(nodes) for nodes in model.grid.nodes]
     order, along = axis.order, axis.direction
     place = list(np.unravel_index(model.disc.index_T[np.asarray(axis.nodes_T)[0, 1:]], shape))
@@ -184,12 +184,12 @@ def _rows(model: Model, axis: operators.Axis) -> np.ndarray:
 
 
 def _live(model: Model, axis: int, sections: Any) -> Any:
-    """The rows of an axis' segments, in the order of the operator, without its dummy."""
+    """Return the rows of an axis' segments, in the order of the operator, without its dummy."""
     return sections[_rows(model, model.disc.axes[axis])]
 
 
 def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]:
-    """Derivative of area/sum of areas by the width of each interval that a contact's face extends over."""
+    """Return derivative of area/sum of areas by the width of each interval that a contact's face extends over."""
     grid, layout = model.grid, model.device.layout()
     assert isinstance(layout, Layout)
     out: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]] = {}
@@ -221,7 +221,7 @@ def slopes(
     ladders: Sequence[Ladder],
     names: Sequence[str],
 ) -> Float[np.ndarray, "states harmonics names"]:
-    """Derivative of R_1, R_2, ... by dimensions [V/A^n per m]: of the first state, and of first minus each other.
+    """Return derivatives of R_1, ... by dimensions [V/A^n per m]: of the first state, and of first minus each other.
 
     Args:
       model: on a grid whose lines move along.
@@ -267,7 +267,7 @@ def slopes(
 def _by_motion(
     motions: Motions, parts: Sequence[np.ndarray], experiment: Experiment, ladders: Sequence[Ladder], nodes_V: int
 ) -> np.ndarray:
-    """The derivatives by dimensions from what the changes of weights contribute."""
+    """Return the derivatives by dimensions from what the changes of weights contribute."""
     out = np.zeros((len(ladders), len(ladders[0].u), len(motions.names)))
     plus, minus = experiment.voltage
     for number, (part, ladder) in enumerate(zip(parts, ladders, strict=True)):
@@ -286,7 +286,7 @@ def _by_motion(
 def _add_ports(
     widths: list[np.ndarray], number: int, blocks: Blocks, experiment: Experiment, ladder: Ladder, nodes_V: int
 ) -> None:
-    """Adds what the functional's ends w.u_n + l_(n-1).b change by, where a contact's face grows unevenly."""
+    """Add what the functional's ends w.u_n + l_(n-1).b change by, where a contact's face grows unevenly."""
     plus, minus = experiment.voltage
     for contact, sign, fields in (
         (plus, 1.0, ladder.u),
@@ -300,7 +300,7 @@ def _add_ports(
 
 
 def _by_dimension(model: Model, widths: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """From derivatives by the distances of neighbouring faces to those by dimensions."""
+    """Turn derivatives by the distances of neighbouring faces into those by dimensions."""
     out = np.zeros((*widths[0].shape[:2], len(names)))
     for axis in range(3):
         moves = model.device.face_slopes(axis)[1]

@@ -119,7 +119,7 @@ def evaluate(
       names: parameters and dimensions to differentiate by; none: values only, at half the cost. By a dimension [m]: of
         the signals on this grid, whose lines move along; see `shapes`.
       start: `fields` of an evaluation nearby.
-      progress: is told what goes on.
+      progress: callback for messages.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve. Fields that enter the
         Jacobian alone are solved to `solving.LOOSER` times the tolerance; its relative error may be ten times that.
       explain: whether the message of a solve that failed says why, for which it is run once more.
@@ -217,7 +217,7 @@ def measure(
       parameters: values by name; those left out are the device's own.
       harmonics: highest harmonic, 1 to 4.
       start: `fields` of an `Evaluation` nearby.
-      progress: is told what goes on.
+      progress: callback for messages.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
     Raises:
       ValueError: a name that does not exist, or values outside the model.
@@ -266,7 +266,7 @@ def fields(
       current: instantaneous (peak) current [A].
       parameters: values by name; those left out are the device's own.
       start: `fields` of an `Evaluation` at these parameters or nearby, which saves most of the work.
-      progress: is told what goes on.
+      progress: callback for messages.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
     """
     if experiment not in model.problems:
