@@ -25,13 +25,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry.weights import live_pairs, sections
 from thermospin.grid import Grid
-from thermospin.linear.sparse import Rows, take
+from thermospin.linear.sparse import AnyArray, Rows, take
 
 Fields = Float[Array, "unknowns columns"]
 
@@ -272,8 +272,8 @@ def _combine(matrix: np.ndarray, values: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(functools.reduce(jnp.add, terms) for terms in rows)
 
 
-def split(disc: Discretisation, u: Fields) -> tuple[Array, Array, Array]:
-    """V_up, V_down and T of a field vector."""
+def split(disc: Discretisation, u: Shaped[AnyArray, unknowns * columns]) -> tuple[Array, Array, Array]:
+    """Return V_up, V_down and T of a field vector."""
     n = disc.nodes_V
     return u[:n], u[n : 2 * n], u[2 * n :]
 
@@ -497,7 +497,7 @@ def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
     return functools.reduce(jnp.add, [w * value for w, value in zip(_weights(axis), values, strict=True)])
 
 
-def _by_domain(disc: Discretisation, rows: Rows, values: Sequence[Float[Array, "rows columns"]]) -> Array:
+def _by_domain(disc: Discretisation, rows: Rows, values: Sequence[Float[Array, "_ columns"]]) -> Array:
     """Sum values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
     padded = [jnp.pad(value, ((0, rows.size - len(value)), (0, 0))) for value in values]
     return rows.multiply_transposed(jnp.stack(padded, axis=1), disc.domains)

@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from thermospin import operators
 from thermospin.base.names import SignalName
 from thermospin.device.parts import Experiment
+from thermospin.linear.sparse import AnyArray
 from thermospin.model import Constitution, ExperimentProblem, Ports, Signs
 from thermospin.operators import Discretisation
 from thermospin.signals.ladders import (
@@ -68,8 +69,8 @@ class Moments(eqx.Module):
       ends: w.u_n + l_(n-1).b (HARMONICS,).
     """
 
-    power: tuple[Array, ...]
-    heat: tuple[Array, ...]
+    power: tuple[AnyArray, ...]
+    heat: tuple[AnyArray, ...]
     harmonics: tuple[np.ndarray, np.ndarray]
     ends: Array
 
