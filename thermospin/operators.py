@@ -272,7 +272,7 @@ def _combine(matrix: np.ndarray, values: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(functools.reduce(jnp.add, terms) for terms in rows)
 
 
-def split(disc: Discretisation, u: Shaped[AnyArray, unknowns * columns]) -> tuple[Array, Array, Array]:
+def split(disc: Discretisation, u: Shaped[AnyArray, "unknowns ..."]) -> tuple[Array, Array, Array]:
     """Return V_up, V_down and T of a field vector."""
     n = disc.nodes_V
     return u[:n], u[n : 2 * n], u[2 * n :]
