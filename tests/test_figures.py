@@ -68,7 +68,7 @@ def fields_on(device: dv.Device, cells: int = 12) -> SimpleNamespace:
     lines = [np.union1d(line, rng.uniform(line[0], line[-1], cells)) for line in layout.lines]
     middles = [(line[1:] + line[:-1]) / 2 for line in lines]
     owner = layout.owner[np.ix_(*(np.searchsorted(e, m) - 1 for e, m in zip(layout.lines, middles, strict=True)))]
-    plan = Views(device)
+    views = Views(device)
 
     def live(kept: np.ndarray) -> np.ndarray:
         cell = np.pad(kept[owner], 1)
@@ -77,8 +77,8 @@ def fields_on(device: dv.Device, cells: int = 12) -> SimpleNamespace:
 
     X, Y, Z = np.meshgrid(*lines, indexing="ij")
     distance = np.sqrt(X**2 + Y**2 + Z**2)
-    T = np.where(live(plan.domain >= 0), 30 * np.exp(-distance / (200 * NM)), np.nan)
-    V_s = np.where(live(plan.metal), 1e-6 * np.exp(-distance / (50 * NM)), np.nan)
+    T = np.where(live(views.domain >= 0), 30 * np.exp(-distance / (200 * NM)), np.nan)
+    V_s = np.where(live(views.metal), 1e-6 * np.exp(-distance / (50 * NM)), np.nan)
     return SimpleNamespace(x=lines[0], y=lines[1], z=lines[2], V_up=V_s / 2, V_down=-V_s / 2, T=T)
 
 
@@ -136,15 +136,15 @@ def test_views_show_the_last_solid_of_an_overlap():
         solid("lid", "oxide", None, (0, 50), (0, 100), (20, 30)),
         contacts=(parts.Contact("end", "slab", "x-"),),
     )
-    plan = Views(device)
+    views = Views(device)
     middle = np.array([50.5]) * NM
-    assert plan.cut(2, 10 * NM).at(middle, middle) == 1
-    assert plan.from_above().at(middle, middle) == 1
-    assert plan.from_above().at(np.array([45]) * NM, middle) == 2
-    on_the_face = plan.cut(2, 20 * NM)
+    assert views.cut(2, 10 * NM).at(middle, middle) == 1
+    assert views.from_above().at(middle, middle) == 1
+    assert views.from_above().at(np.array([45]) * NM, middle) == 2
+    on_the_face = views.cut(2, 20 * NM)
     assert on_the_face.at(np.array([45]) * NM, middle) == 2 and on_the_face.at(middle, middle) == 1
-    assert plan.cut(2, 30 * NM).at(np.array([45]) * NM, middle) == 2
-    assert np.all(plan.cut(2, 31 * NM).owner == -1)
+    assert views.cut(2, 30 * NM).at(np.array([45]) * NM, middle) == 2
+    assert np.all(views.cut(2, 31 * NM).owner == -1)
 
 
 @pytest.mark.parametrize("with_device", [True, False])
@@ -226,9 +226,9 @@ def test_a_void_between_two_bodies_stays_empty_only_a_device_can_tell():
     x, y, z = np.array([0, 40, 60, 100]) * NM, np.array([0, 20]) * NM, np.array([-10, 0, 10]) * NM
     T = np.ones((4, 2, 3))
     fields = SimpleNamespace(x=x, y=y, z=z, V_up=T, V_down=T, T=T)
-    plan = Views(device)
+    views = Views(device)
     assert slice_at("T", T, fields, 5 * NM).cells[:, 0].tolist() == [True, True, True]
-    sliced = slice_at("T", T, fields, 5 * NM, plan.cut(2, 5 * NM), plan.domain >= 0)
+    sliced = slice_at("T", T, fields, 5 * NM, views.cut(2, 5 * NM), views.domain >= 0)
     assert sliced.cells[:, 0].tolist() == [True, False, True]
 
 

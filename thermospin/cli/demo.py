@@ -33,8 +33,9 @@ from thermospin.report.sweep_figures import r2s_current
 from thermospin.signals import evaluate as signals
 from thermospin.signals.results import NodalFields
 
-#: Largest current of the paper's sweeps, peak [A]: 1.5 mA rms.
-CURRENT = 1.5e-3 * np.sqrt(2)
+#: Largest current of the paper's sweeps, rms and peak [A].
+SWEEP_CURRENT_RMS = 1.5e-3
+CURRENT = SWEEP_CURRENT_RMS * np.sqrt(2)
 #: Current [A] and height [m] of the maps of its Fig. 5.
 MAP_CURRENT, MAP_HEIGHT = 2e-3, 10e-9
 
@@ -42,8 +43,6 @@ MAP_CURRENT, MAP_HEIGHT = 2e-3, 10e-9
 GRADIENT = -50e6
 
 #: What the paper's own model gives (Slachter et al. 2010): zeta = 1 for R2.baseline, and zeta = 3.2 and S_s fitted to
-#: Largest current of the paper's sweeps, rms [A].
-SWEEP_CURRENT_RMS = 1.5e-3
 #: R2.spin; the other signals at the parameters of its table. No number of the layout is fitted here.
 PAPER_MODEL = {
     ("thermal", "R1.baseline"): 95e-6,
@@ -73,7 +72,7 @@ FILES = (
 def run_demo(
     name: str, *, out: Path, cells: int | None = None, order: int = 2, progress: Progress | None = None
 ) -> str:
-    """Return signals, fit, table, figures and fields of a shipped device, written into a folder; the report as text.
+    """Write signals, fit, table, figures and fields of a shipped device into a folder; return the report as text.
 
     Args:
       name: a shipped device with shipped data.
@@ -141,7 +140,7 @@ def _fields(
 
 
 def table(rows: tuple[Row, ...], before: dict[tuple[str, str], float], after: dict[tuple[str, str], float]) -> str:
-    """Measured, the paper's model, the model here at the paper's parameters, and after the fit."""
+    """Return a table: measured, the paper's model, the model here at the paper's parameters, and after the fit."""
     from rich.console import Console
     from rich.table import Table
 
@@ -176,7 +175,7 @@ def hot_spot(heat: NodalFields, device: Device, result: FitResult) -> str:
 
 
 def interface_figure(device: Device, profile: tuple[np.ndarray, np.ndarray, np.ndarray], path: Path) -> None:
-    """Return the paper's Fig. 2: thermal injection from Py into Cu at 50 K/um, solved on a bar and in closed form.
+    """Draw the paper's Fig. 2: thermal injection from Py into Cu at 50 K/um, solved on a bar and in closed form.
 
     A bar of 120 nm of Py before 4 um of Cu, without current, the heat entering at the Py end.
 
@@ -199,7 +198,7 @@ def interface_figure(device: Device, profile: tuple[np.ndarray, np.ndarray, np.n
 
 
 def interface_profile(F: Material, N: Material, bath: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Node coordinates [m], V_up and V_down [V] along the bar, x = 0 at the interface, from the 3D program."""
+    """Return node coordinates [m], V_up and V_down [V] along the bar, x = 0 at the interface, from the 3D program."""
     ends = np.array([-120e-9, 0.0, 4e-6])
     across = np.array([0.0, 30e-9])
     lines = graded_lines(ends, np.array([0.5e-9, 0.5e-9, 40e-9]), 0.5)

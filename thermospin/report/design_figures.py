@@ -1,4 +1,4 @@
-"""Figures of what dimensions do: sensitivities of signals, and the way of a design."""
+"""Pictures of what dimensions do: sensitivities of signals, and the course of a design or a free form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
 
 from thermospin.geometry.outlines import outline_of
-from thermospin.report.style import PathLike, save_figure, styled
+from thermospin.report.style import DASHED, MAGNETIC, NM, UP, PathLike, save_figure, styled
 
 if TYPE_CHECKING:
     from thermospin.accuracy.sensitivity import Sensitivity
@@ -24,36 +24,36 @@ def form_picture(form: Form, path: PathLike) -> Figure:
     """Draw the densities of a free form with the polygons that they became, and the course of the objective.
 
     Args:
-      found: from `topology.free_form`.
+      form: from `designs.topology.free_form`.
       path: where to write the picture.
     """
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
-    ax, way = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    ax, course = figure.subplots(1, 2, width_ratios=[1.5, 1])
     canvas = form.canvas
-    x, y = 1e9 * canvas.x, 1e9 * canvas.y
+    x, y = NM * canvas.x, NM * canvas.y
     seen = np.ma.masked_where(canvas.tiles == "", form.density)
     image = ax.pcolormesh(x, y, seen.T, cmap="Greys", vmin=0, vmax=1)
     for solid in form.before.solids:
         if solid.name != canvas.solid.name:
-            ax.add_patch(Polygon(1e9 * outline_of(solid), fill=False, ec="#4477AA", lw=0.8, ls=(0, (3, 2))))
+            ax.add_patch(Polygon(NM * outline_of(solid), fill=False, ec=MAGNETIC[0], lw=0.8, ls=DASHED))
     for piece in form.pieces:
-        ax.add_patch(Polygon(1e9 * outline_of(piece), fill=False, ec="#D55E00", lw=1.4))
+        ax.add_patch(Polygon(NM * outline_of(piece), fill=False, ec=UP, lw=1.4))
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), aspect="equal", xlabel="$x$ [nm]", ylabel="$y$ [nm]")
     ax.set_title("a", loc="left", weight="bold")
     figure.colorbar(image, ax=ax, shrink=0.8, label="density")
-    way.plot(np.arange(1, len(form.history) + 1), form.history, color="#D55E00", marker=".", lw=1)
-    way.set(xlabel="evaluation", ylabel=f"{form.objective} [SI]", yscale="log")
-    way.xaxis.set_major_locator(MaxNLocator(integer=True))
-    way.set_title("b", loc="left", weight="bold")
+    course.plot(np.arange(1, len(form.history) + 1), form.history, color=UP, marker=".", lw=1)
+    course.set(xlabel="evaluation", ylabel=f"{form.objective} [SI]", yscale="log")
+    course.xaxis.set_major_locator(MaxNLocator(integer=True))
+    course.set_title("b", loc="left", weight="bold")
     return save_figure(figure, path)
 
 
 @styled
 def sensitivity_picture(sensitivity: Sensitivity, path: PathLike, *, most: int = 40) -> Figure:
-    """d ln(signal) / d ln(parameter) as a table of colours with its numbers, the strongest parameters on top.
+    """Draw d ln(signal) / d ln(parameter) as a table of colours with its numbers, the strongest parameters on top.
 
     Args:
-      found: from `sensitivity.sensitivity`.
+      sensitivity: from `sensitivity.sensitivity`.
       path: where to write the picture.
       most: largest number of parameters.
     """
@@ -61,7 +61,7 @@ def sensitivity_picture(sensitivity: Sensitivity, path: PathLike, *, most: int =
     table = sensitivity.elasticities[:, [names.index(name) for name in order]].T
     figure = Figure(figsize=(2.4 + 0.85 * len(sensitivity.signals), 1.5 + 0.235 * len(order)), layout="constrained")
     ax = figure.subplots()
-    # Linear up to 0.1 and logarithmic beyond: a sensitivity of 1 is usual, some signals are rests with far larger ones.
+    # Linear up to 0.1 and logarithmic beyond: 1 is usual, small differences of large numbers are far more sensitive.
     scale = SymLogNorm(linthresh=0.1, linscale=0.5, vmin=-10, vmax=10)
     image = ax.imshow(np.ma.masked_invalid(table), norm=scale, cmap="RdBu_r", aspect="auto")
     for (row, column), value in np.ndenumerate(table):
@@ -87,7 +87,7 @@ def design_picture(design: Design, path: PathLike) -> Figure:
     """Draw the course of a design: the objective, relative to the start, and every dimension within its range.
 
     Args:
-      found: from `designs.search.design`.
+      design: from `designs.search.design`.
       path: where to write the picture.
     """
     steps = np.arange(1, len(design.steps) + 1)
@@ -95,9 +95,9 @@ def design_picture(design: Design, path: PathLike) -> Figure:
     grids = np.array([step.grid for step in design.steps])
     figure = Figure(figsize=(7.0, 2.6 + 0.24 * len(design.vary)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.6 + 0.24 * len(design.vary)))
-    for number in np.unique(grids):
-        on = grids == number
-        top.plot(steps[on], values[on] / values[0], "o-", markersize=4, linewidth=1.2, label=f"grid {number}")
+    for grid in np.unique(grids):
+        on = grids == grid
+        top.plot(steps[on], values[on] / values[0], "o-", markersize=4, linewidth=1.2, label=f"grid {grid}")
     top.set_ylabel("objective / start")
     top.set_title(str(design.objective))
     top.legend(loc="lower right", ncols=2)

@@ -16,7 +16,7 @@ def write_design(better: Design | Form, folder: str | Path, text: str, place: st
     """Write device.toml, layout.gds, design.json, and history.png or form.png.
 
     Args:
-      found: the better device.
+      better: the better device.
       folder: for the files; it exists.
       text: of the device file that it was made from, in which dimensions or the solid are replaced.
       place: folder of that file, which its relative paths start from.

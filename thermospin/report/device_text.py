@@ -1,4 +1,4 @@
-"""A device in plain text: tables of its parts and a map of what lies where. Knows no grid but the boxes' own faces."""
+"""A device in plain text: tables of its parts and a map of what lies where. Needs no grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOUBTFUL = ("assumed", "recalled", "not given", "no source")
 
 
 def describe(device: Device, width: int = 110) -> str:
-    """Write materials, contacts, experiments, a map and the size of a device."""
+    """Return materials, contacts, experiments, a map and the size of a device as text `width` characters wide."""
     console = Console(width=width, highlight=False, file=io.StringIO())
 
     def line(text: str) -> None:
@@ -74,14 +74,14 @@ def _dimensions(device: Device) -> Table:
 
 
 def _parting(device: Device) -> list[str]:
-    """Return why derivatives by dimensions would be refused, one line per axis."""
-    letters = []
+    """Return why derivatives by dimensions would be refused, a line per axis at most."""
+    reasons = []
     for axis in range(3):
         try:
             device.face_slopes(axis)
-        except ValueError as why:
-            letters.append(str(why))
-    return letters
+        except ValueError as error:
+            reasons.append(str(error))
+    return reasons
 
 
 def _materials(device: Device) -> Table:
@@ -149,8 +149,8 @@ def map_from_above(device: Device) -> list[str]:
     # From the top down: the first metal, else the first solid, else nothing.
     of_metal = np.array([device.materials[solid.material].is_metal for solid in device.solids] + [False])
     owner, metal = tiles[:, :, ::-1], of_metal[tiles][:, :, ::-1]
-    solid_any = owner >= 0
-    pick = np.where(metal.any(axis=2), metal.argmax(axis=2), solid_any.argmax(axis=2))
+    filled = owner >= 0
+    pick = np.where(metal.any(axis=2), metal.argmax(axis=2), filled.argmax(axis=2))
     top = np.take_along_axis(owner, pick[:, :, None], axis=2)[:, :, 0]
     width = max([len(contact.name) + 2 for contact in device.contacts], default=3)
     cells = np.array([[kinds[i] * width for i in column] for column in top], dtype=object)

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from thermospin.device.device import Device
 
 _VOID = "#E9E9EC"
-_SHARPNESS = 1600  # samples along the longer side of a map
+#: Samples along the longer side of a map.
+_SHARPNESS = 1600
+_DOTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "white", "zorder": 3}
 
 
 def _map_figure(extent: Extent, z: float, current: float) -> tuple[Figure, Axes]:
@@ -93,7 +95,7 @@ def temperature_map(
     *,
     extent: Extent | None = None,
 ) -> Figure:
-    """Draw the temperature rise in the plane z, with lines of equal temperature (the paper's Fig. 5b is at z = 10 nm).
+    """Draw the temperature rise in the plane z, with lines of equal temperature.
 
     Args:
       fields: node coordinates [m] and T, the rise over the bath [K] at `current`.
@@ -102,6 +104,8 @@ def temperature_map(
       path: where to write the picture.
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
       extent: ((x0, x1), (y0, y1)) [m]; without it, where T exceeds a tenth of its greatest value in the plane.
+    Raises:
+      InputError: plane or extent hold no temperature.
     """
     views = None if device is None else Views(device)
     solids = (None, None) if views is None else (views.cut(2, z), views.domain >= 0)
@@ -130,7 +134,7 @@ def spin_map(
     extent: Extent | None = None,
     scale: str = "auto",
 ) -> Figure:
-    """Draw the spin accumulation V_s = V_up - V_down in the plane z (the paper's Fig. 5d is the electrical drive).
+    """Draw the spin accumulation V_s = V_up - V_down in the plane z.
 
     Args:
       fields: node coordinates [m], V_up and V_down [V] at `current`.
@@ -140,6 +144,8 @@ def spin_map(
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
       extent: ((x0, x1), (y0, y1)) [m]; without it, where |V_s| exceeds a fiftieth of its greatest value.
       scale: "linear", "symlog", or "auto": symlog where half of the picture is under a fiftieth of the greatest value.
+    Raises:
+      InputError: plane or extent hold no spin accumulation, or an unknown scale.
     """
     if scale not in ("auto", "linear", "symlog"):
         raise InputError(f"scale is '{scale}'; expected 'auto', 'linear' or 'symlog'.")
@@ -179,16 +185,18 @@ def interface_profile(
     slopes: tuple[float, float] = (0.0, 0.0),
     sides: tuple[str, str] = ("F", "N"),
 ) -> Figure:
-    """Draw potentials of both spins across an interface at x = 0, computed against closed form (the paper's Fig. 2).
+    """Draw potentials of both spins across an interface at x = 0, computed against closed form.
 
     Args:
       x: where the computed values are [m]; V_up, V_down: computed [V].
       x_exact: where the closed form was evaluated [m]; V_up_exact, V_down_exact: its values [V]. The error is taken by
         linear interpolation, so put every x into x_exact to see it to the last digit.
       path: where to write the picture.
-      slopes: dV/dx left and right of the interface [V/m] that is subtracted from all potentials for the eye: the plain
-        Seebeck field -S grad T hides a spin splitting that is a thousand times smaller.
+      slopes: dV/dx left and right of the interface [V/m], subtracted from all potentials: the plain Seebeck field
+        -S grad T hides a spin splitting that is a thousand times smaller.
       sides: names of the materials left and right.
+    Raises:
+      InputError: columns of different lengths, or fewer than two points.
     """
     points = _profile("computed", x, V_up, V_down)
     exact = _profile("closed form", x_exact, V_up_exact, V_down_exact)
@@ -201,21 +209,14 @@ def interface_profile(
     spec = figure.add_gridspec(3, 1, height_ratios=[1.5, 1.1, 0.8])
     first = figure.add_subplot(spec[0])
     axes = [first, *(figure.add_subplot(spec[k], sharex=first) for k in (1, 2))]
-    dots: dict[str, Any] = {
-        "linestyle": "none",
-        "marker": "o",
-        "markersize": 4,
-        "markerfacecolor": "white",
-        "zorder": 3,
-    }
     for name, colour, e, p in (("\\uparrow", UP, eu, pu), ("\\downarrow", DOWN, ed, pd)):
         axes[0].plot(ex, e, color=colour, label=f"$V_{name}$, closed form")
-        axes[0].plot(px, p, color=colour, label=f"$V_{name}$, computed", **dots)
+        axes[0].plot(px, p, color=colour, label=f"$V_{name}$, computed", **_DOTS)
     tilted = any(slope != 0 for slope in slopes)
     axes[0].set_ylabel("$V - V_\\mathrm{Seebeck}$ [µV]" if tilted else "$V$ [µV]")
     axes[0].legend(ncols=2, loc="best")
     axes[1].plot(ex, eu - ed, color=INK, label="closed form")
-    axes[1].plot(px, pu - pd, color=INK, label="computed", **dots)
+    axes[1].plot(px, pu - pd, color=INK, label="computed", **_DOTS)
     axes[1].set_ylabel("$V_s = V_\\uparrow - V_\\downarrow$ [µV]")
     axes[1].legend(loc="best")
     error = (pu - pd) - np.interp(px, ex, eu - ed)

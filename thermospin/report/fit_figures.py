@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from thermospin.inference.profiles import Profile
     from thermospin.inference.result import FitResult
 
-_MAIN, _OTHER = DOWN, UP
 #: Distinct for every kind of colour vision (Okabe and Ito), then greys.
 _SOURCES = (
     "#0072B2",
@@ -39,6 +38,15 @@ _SOURCES = (
 )
 #: Sources of less than this share of every variance are drawn together.
 _SMALLEST = 0.02
+_PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
+_BEFORE: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "s",
+    "color": DOWN,
+    "markerfacecolor": "white",
+    "markersize": 6,
+}
+_AFTER: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": UP, "markersize": 5.5, "zorder": 3}
 
 
 def _label(name: str) -> str:
@@ -46,12 +54,10 @@ def _label(name: str) -> str:
     return f"{name} [{unit}]" if unit else name
 
 
-_PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
-
-
 def _reading(value: float, std: float, harmonic: int) -> str:
-    """Write a signal as people do: per mA to the power of the harmonic beyond the first, which is a resistance."""
-    value, std = (number * (1.0 if harmonic == 1 else 1e-3**harmonic) for number in (value, std))
+    """Return a signal [V/A^harmonic] as text: the first harmonic in ohm, the others per mA^harmonic."""
+    scale = 1.0 if harmonic == 1 else 1e-3**harmonic
+    value, std = value * scale, std * scale
     size = max(abs(value), abs(std))
     factor, prefix = next(((f, p) for f, p in _PREFIXES if size * f >= 1), _PREFIXES[-1])
     unit = f"{prefix}Ω" if harmonic == 1 else f"{prefix}V/mA" + {2: "²", 3: "³", 4: "⁴"}.get(harmonic, f"^{harmonic}")
@@ -66,7 +72,7 @@ def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[fl
 
     Args:
       rows: measured signals; values and standard deviations in V/A^harmonic.
-      before, after: signals of the model for each row at the start and at the end of the fit, same units and order.
+      before, after: signals of the model for the rows at the start and at the end of the fit, same units and order.
       path: where to write the picture.
     Raises:
       InputError: no rows, or another number of values.
@@ -106,16 +112,6 @@ def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[fl
     return save_figure(figure, path)
 
 
-_BEFORE: dict[str, Any] = {
-    "linestyle": "none",
-    "marker": "s",
-    "color": DOWN,
-    "markerfacecolor": "white",
-    "markersize": 6,
-}
-_AFTER: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": UP, "markersize": 5.5, "zorder": 3}
-
-
 def _draw_ratios(ax: Axes, value: np.ndarray, std: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
     """Draw measured and modelled values over the measured ones."""
     scale, place = np.where(value == 0, std, value), np.arange(len(value))
@@ -142,7 +138,7 @@ def _draw_ratios(ax: Axes, value: np.ndarray, std: np.ndarray, start: np.ndarray
 
 
 def _draw_pulls(ax: Axes, pulls: Sequence[np.ndarray]) -> None:
-    """Draw pulls before and after."""
+    """Draw pulls before and after a fit over bands of one and two standard deviations."""
     for pull, style in zip(pulls, (_BEFORE, _AFTER), strict=True):
         ax.plot(pull, np.arange(len(pull)), **style)
     sizes = np.abs(np.concatenate(pulls))
@@ -164,7 +160,7 @@ def _draw_pulls(ax: Axes, pulls: Sequence[np.ndarray]) -> None:
 
 @styled
 def correlation_picture(result: FitResult, path: PathLike) -> Figure:
-    """Correlations of the fitted parameters; empty where one has no variance."""
+    """Draw the correlations of the fitted parameters, a dash where one has no variance."""
     matrix, names = result.correlation, result.names
     size = 1.6 + 0.62 * len(names)
     figure = Figure(figsize=(size + 1.0, size), layout="constrained")
@@ -183,7 +179,7 @@ def correlation_picture(result: FitResult, path: PathLike) -> Figure:
 
 @styled
 def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLike) -> Figure:
-    """Draw the signed root of the rise of chi2 against each parameter, with the straight line of the linear theory."""
+    """Draw the signed root of the rise of chi2 against every parameter, with the straight line of the linear theory."""
     count = len(profiles)
     columns = min(count, 3)
     lines = -(-count // columns)
@@ -196,7 +192,7 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
         fitted = result.parameters[profile.name]
         ends = fitted.value + fitted.std * np.array([-2.4, 2.4])
         ax.plot(ends / size, [-2.4, 2.4], color="#999999", linestyle=(0, (4, 2)), linewidth=1.2, label="covariance")
-        ax.plot(profile.values / size, profile.tau, "o-", color=_MAIN, markersize=3.5, label="profile")
+        ax.plot(profile.values / size, profile.tau, "o-", color=DOWN, markersize=3.5, label="profile")
         for tau, style in ((1.0, "-"), (1.96, ":")):
             for sign in (-1, 1):
                 ax.axhline(sign * tau, color=INK, linewidth=0.5, linestyle=style, alpha=0.6)
@@ -209,7 +205,7 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
 
 @styled
 def posterior_picture(posterior: Posterior, path: PathLike) -> Figure:
-    """Draw the draws of each parameter, and of each pair."""
+    """Draw histograms of a posterior: every parameter, and every pair of parameters."""
     names, draws = posterior.names, posterior.draws.reshape(-1, len(posterior.names))
     n = len(names)
     figure = Figure(figsize=(1.0 + 1.75 * n, 0.8 + 1.65 * n), layout="constrained")
@@ -222,7 +218,7 @@ def posterior_picture(posterior: Posterior, path: PathLike) -> Figure:
                 ax.set_axis_off()
                 continue
             if i == j:
-                ax.hist(x, bins=40, color=_MAIN, alpha=0.75, density=True)
+                ax.hist(x, bins=40, color=DOWN, alpha=0.75, density=True)
                 for end in posterior.interval()[:, j] / shown(names[j])[1]:
                     ax.axvline(end, color=INK, linewidth=0.8, linestyle=":")
                 ax.set_yticks([])
@@ -244,7 +240,7 @@ def posterior_picture(posterior: Posterior, path: PathLike) -> Figure:
 
 @styled
 def budget_picture(budget: Budget, path: PathLike) -> Figure:
-    """Shares of the variance of each parameter by source, one bar for each."""
+    """Draw the shares of the variance by source, a bar for every parameter."""
     shares = budget.shares
     order = [i for i in np.argsort(-np.max(shares, axis=1)) if np.max(shares[i]) >= _SMALLEST][: len(_SOURCES) - 1]
     rest = [i for i in range(len(shares)) if i not in order]

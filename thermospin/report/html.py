@@ -9,6 +9,7 @@ import base64
 import csv
 import dataclasses
 import datetime
+import functools
 import hashlib
 import io
 import math
@@ -22,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 from thermospin.base.files import atomic_file
 from thermospin.base.text import percent
 from thermospin.base.units import readable, readable_unit
-from thermospin.inference import result as report
-from thermospin.inference.result import FitResult
+from thermospin.inference.result import SMALLEST_PROBABILITY, FitResult, Fitted
 from thermospin.inference.suggestions import Suggestions
 from thermospin.quantities import quantity, response_unit, shown
 from thermospin.report import fit_figures
@@ -57,7 +57,7 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What was found besides a fit: profile likelihoods, posterior, error budget, suggestions and rival models."""
+    """Results beyond a fit: profile likelihoods, posterior, error budget, suggestions and rival models."""
 
     profile: Sequence[Profile] = ()
     posterior: Posterior | None = None
@@ -66,7 +66,7 @@ class Findings:
     rivals: Comparison | None = None
 
     def present(self) -> dict[str, Any]:
-        """Return what there is, by its name, in the order of reports."""
+        """Return the results there are by name, in the order of reports."""
         findings: dict[str, Any] = {"profile": list(self.profile)}
         findings |= {"posterior": self.posterior, "budget": self.budget}
         findings |= {"suggestions": self.suggestions, "rivals": self.rivals}
@@ -91,12 +91,14 @@ def write(
       path: of the HTML file.
       result: of the fit.
       devices: that were fitted.
-      findings: what was found besides; without suggestions, those that take no more evaluation are made.
+      findings: results beyond the fit; without suggestions, those that need no further evaluation are made.
       sources: device and data files, whose hashes are kept; those that do not exist (shipped ones) are named.
-      command: what was typed.
-      grids: one line about the grid of each device.
+      command: command line of the fit.
+      grids: a line about the grid of every device.
       notes: on the data, in words.
       sweeps: raw data behind the rows.
+    Raises:
+      OSError: a source cannot be read or the page not written.
     """
     import jinja2
 
@@ -134,7 +136,7 @@ def write(
 
 
 def write_csv(path: str | Path, result: FitResult) -> None:
-    """Return signals, then parameters, as Origin takes them: a line of long names, a line of units, and rows."""
+    """Write signals, then parameters, as Origin takes them: a line of long names, a line of units, and rows."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull"])
@@ -152,7 +154,7 @@ def write_csv(path: str | Path, result: FitResult) -> None:
         file.write(out.getvalue().encode("utf-8"))
 
 
-def _parameter(name: str, fitted: report.Fitted) -> dict[str, str]:
+def _parameter(name: str, fitted: Fitted) -> dict[str, str]:
     unit, size = shown(name)
     std = f"{fitted.std / size:.2g}" if math.isfinite(fitted.std) else "not fixed"
     digits = max(0, 2 - math.ceil(math.log10(fitted.std / size))) if 0 < fitted.std < math.inf else 4
@@ -183,18 +185,18 @@ def _data(result: FitResult) -> Section:
 
 
 def _raw(sweeps: Sequence[Measured]) -> list[Section]:
-    out = []
+    sections = []
     for raw in sweeps:
         clear = sum(sweep.switch is not None and not sweep.borrowed for sweep in raw.sweeps)
         caption = "Field sweeps less their parallel level and drift; dashed: switching fields of the other sweeps."
-        figure = _figure(lambda path, part=raw: sweeps_picture(part.sweeps, path), caption)  # type: ignore[misc]
+        figure = _figure(functools.partial(sweeps_picture, raw.sweeps), caption)
         texts = [f"{clear} of {len(raw.sweeps)} sweeps show a clear switch of their own."]
         higher = [
             f"{row.label} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
             for row in raw.higher
         ]
-        out.append(Section("Lock-in sweeps", texts, items=[*higher, *raw.notes], figures=[figure]))
-    return out
+        sections.append(Section("Lock-in sweeps", texts, items=[*higher, *raw.notes], figures=[figure]))
+    return sections
 
 
 def _correlations(result: FitResult) -> Section:
@@ -269,7 +271,7 @@ def _criticism(result: FitResult) -> Section:
         for row, pull in zip(result.rows, result.pulls, strict=True)
         if abs(pull) > LARGE_PULL
     ]
-    if result.probability < report.SMALLEST_PROBABILITY:
+    if result.probability < SMALLEST_PROBABILITY:
         items.append(
             f"The model does not describe these data within their standard deviations (probability "
             f"{result.probability:.1g}): the parameters make up for what is missing from the model or from the bars."

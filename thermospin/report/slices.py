@@ -1,6 +1,6 @@
 """Nodal fields in a horizontal plane: values, the cells that hold them, where they are large, and fine samples of them.
 
-Beside `plotting`, which draws what this finds. Knows no matplotlib.
+Knows no matplotlib; `field_figures` draws.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Slice:
     cells: np.ndarray
 
     def interesting(self, share: float) -> Extent:
-        """Find where the field exceeds a share of its greatest magnitude, with a margin, not too long and narrow."""
+        """Return where the field exceeds a share of its greatest magnitude, with a margin, not too long and narrow."""
         size = np.where(np.isfinite(self.values), np.abs(self.values), 0.0)
         corner = np.max([size[1:, 1:], size[1:, :-1], size[:-1, 1:], size[:-1, :-1]], axis=0)
         large = self.cells & (corner >= share * np.max(corner[self.cells], initial=0.0))
@@ -62,7 +62,7 @@ class Slice:
         return sides[0], sides[1]
 
     def samples(self, extent: Extent, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Bilinear samples at the middles of square pixels, `count` along the longer side; NaN outside the cells."""
+        """Return bilinear samples at the middles of square pixels, `count` on the longer side; NaN outside cells."""
         step = max(high - low for low, high in extent) / count
         middles = []
         for low, high in extent:
@@ -95,9 +95,9 @@ def slice_at(
       fields: for the coordinates [m].
       z: [m].
       solids: the solids in the plane, which tell a thin void between two bodies from a body.
-      kept: for each solid whether it holds the field, and False at the end.
+      kept: whether a solid holds the field, by index, and False at the end.
     Raises:
-      ValueError: the plane misses the grid or holds nothing; the message says where there is something.
+      InputError: the plane misses the grid or holds nothing; the message says where there is something.
     """
     nodes = fields.z
     tolerance = 1e-9 * (nodes[-1] - nodes[0])
@@ -117,6 +117,6 @@ def slice_at(
         cells &= kept[solids.at(x, y)]
     if not cells.any():
         somewhere = nodes[np.isfinite(values).any(axis=(0, 1))]
-        known = f"it lives in ({somewhere[0]:g}, {somewhere[-1]:g}) m" if len(somewhere) else "it is NaN everywhere"
-        raise InputError(f"Plane z = {z:g} m holds no {name}; {known}.")
+        where = f"it lives in ({somewhere[0]:g}, {somewhere[-1]:g}) m" if len(somewhere) else "it is NaN everywhere"
+        raise InputError(f"Plane z = {z:g} m holds no {name}; {where}.")
     return Slice(fields.x, fields.y, plane, cells)

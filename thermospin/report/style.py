@@ -61,7 +61,7 @@ Plot = TypeVar("Plot", bound=Callable[..., Figure])
 
 
 def styled(draw: Plot) -> Plot:
-    """Draw in the style of this program, whatever that of the user is."""
+    """Wrap a drawing function in the style of this program; the user's settings stay as they are."""
 
     @functools.wraps(draw)
     def wrapped(*args: Any, **kwargs: Any) -> Figure:
@@ -72,11 +72,16 @@ def styled(draw: Plot) -> Plot:
 
 
 def save_figure(figure: Figure, path: PathLike) -> Figure:
-    """Write a figure, whole or not at all, in the format of the path's ending; return it."""
+    """Write a figure, whole or not at all, in the format of the path's ending; return it.
+
+    Raises:
+      InputError: matplotlib does not know the format.
+      OSError: the file cannot be written.
+    """
     kind = Path(path).suffix[1:].lower() or "png"
-    known = figure.canvas.get_supported_filetypes()
-    if kind not in known:
-        raise InputError(f"No pictures of the kind '.{kind}' ({path}); use .png, or one of {', '.join(sorted(known))}.")
+    kinds = figure.canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise InputError(f"No pictures of the kind '.{kind}' ({path}); use .png, or one of {', '.join(sorted(kinds))}.")
     with atomic_file(path) as file:
         # "tight" so that no label is cut where equal scales make the axes other than the layout had planned.
         figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.06)
@@ -84,7 +89,7 @@ def save_figure(figure: Figure, path: PathLike) -> Figure:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Write up to `digits` digits with a true minus sign, and powers of ten as such."""
+    """Return a number as text: up to `digits` digits, with a true minus sign, and powers of ten as such."""
     text = f"{value:.{digits}g}"
     if "e" in text:
         mantissa, exponent = text.split("e")
@@ -108,7 +113,7 @@ def outline(ax: Axes, segments: np.ndarray, **style: Any) -> None:
 
 
 def stretch_of(extent: Extent) -> float:
-    """Return the factor on the vertical scale: 1 where equal scales can show the extent, else to five halves."""
+    """Return the factor on the vertical scale: 1, or for an extent longer than 5:1 what makes its picture 5:2."""
     wide, high = (side[1] - side[0] for side in extent)
     return 1.0 if wide < 5 * high and high < 5 * wide else wide / high * (0.4 if wide > high else 2.5)
 

@@ -34,7 +34,7 @@ def r2s_current(
     1.5 mA rms.
 
     Args:
-      R2_spin: R2 in P minus R2 in AP [V/A^2], or several by the name their lines get.
+      R2_spin: R2 in P minus R2 in AP [V/A^2], or several by the name of the line.
       path: where to write the picture.
       measured: measured value [V/A^2].
       current_rms: end of the sweep, rms [A].
@@ -71,7 +71,7 @@ def r2s_current(
 
 @styled
 def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
-    """Draw every field sweep with its two levels, less the parallel one and the drift; a panel for each current.
+    """Draw every field sweep with its two levels, less the parallel one and the drift; a panel for every current.
 
     Args:
       sweeps: from `lockin.reduce`; one without levels is drawn grey, less its median.
@@ -107,9 +107,8 @@ def _draw_sweep(ax: Axes, sweep: Sweep, n: int) -> None:
         ax.plot(field, values - np.median(values), ".", markersize=2.5, color="#999999")
         return
     base = 1e9 * (level.P + level.drift * np.linspace(-0.5, 0.5, len(field)))
-    shown = (
-        np.abs(values - base) <= 3 * abs(1e9 * (level.AP - level.P)) + 8e9 * level.noise
-    )  # spikes would hide the rest
+    # Spikes would hide the rest.
+    shown = np.abs(values - base) <= 3 * abs(1e9 * (level.AP - level.P)) + 8e9 * level.noise
     ax.plot(field[shown], (values - base)[shown], ".", markersize=3.5, color=colour, alpha=0.5, markeredgewidth=0)
     step = np.zeros(len(field))
     step[sweep.switch.first : sweep.switch.end] = 1e9 * (level.AP - level.P)

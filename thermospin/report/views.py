@@ -1,7 +1,6 @@
 """What a device looks like: the solids seen from above and in planes, and where the interesting part is.
 
-Beside `plotting`, which draws what this finds. Knows geometry and which material is a metal or a ferromagnet; no
-fields, no matplotlib.
+Knows geometry and which material is a metal or a ferromagnet; no fields and no matplotlib: `device_figures` draws.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Mosaic:
     outlines: tuple[tuple[int, np.ndarray], ...] = ()
 
     def at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Index of the solid at every point of a tensor grid of positions [m]; -1 outside."""
+        """Return the index of the solid at every point of a tensor grid of positions [m]; -1 outside."""
         i = np.searchsorted(self.u, u, side="right") - 1
         j = np.searchsorted(self.v, v, side="right") - 1
         inside = ((i >= 0) & (i < len(self.u) - 1))[:, None] & ((j >= 0) & (j < len(self.v) - 1))[None, :]
@@ -49,7 +48,7 @@ class Mosaic:
         return np.where(inside, picked, -1)
 
     def borders(self, kind: np.ndarray) -> np.ndarray:
-        """Line segments (count, 2, 2) [m] between neighbouring tiles of different kind.
+        """Return line segments (count, 2, 2) [m] between neighbouring tiles of different kind.
 
         `kind` has one entry per solid and a last one for the void.
         """
@@ -61,7 +60,7 @@ class Mosaic:
         return np.concatenate([along_v, along_u], axis=1).swapaxes(0, 1)
 
     def roomiest(self, chosen: np.ndarray, extent: Extent) -> tuple[float, float] | None:
-        """Middle [m] of the largest circle among the solids chosen, within the extent; None if none is seen."""
+        """Return the middle [m] of the largest circle in the chosen solids within an extent; None if none is seen."""
         from scipy import ndimage
 
         (u0, u1), (v0, v1) = extent
@@ -126,9 +125,9 @@ class Views:
     """Views of a device.
 
     Attributes:
-      metal: for each solid, whether it conducts charge; False at the end for the void.
-      magnetic: for each solid, whether it is a ferromagnet; False at the end.
-      domain: a number for each solid, equal where material and magnet are; -1 at the end.
+      metal: whether a solid conducts charge, by index; False at the end for the void.
+      magnetic: whether a solid is a ferromagnet; False at the end.
+      domain: a number per solid, equal where material and magnet are; -1 at the end.
     """
 
     def __init__(self, device: Device) -> None:
@@ -181,9 +180,9 @@ class Views:
           azimuth: of the eye, from x towards y [degrees].
           elevation: of the eye [degrees].
         """
-        plan = Regions(self._device.solids, self.metal[:-1].tolist())
-        shown = [solid for solid, metal in zip(plan.solids, self.metal[:-1], strict=True) if metal] or list(plan.solids)
-        ends = np.array([solid.box for solid in shown])
+        regions = Regions(self._device.solids, self.metal[:-1].tolist())
+        metals = [solid for solid, metal in zip(regions.solids, self.metal[:-1], strict=True) if metal]
+        ends = np.array([solid.box for solid in metals or regions.solids])
         low, high = ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)
         across, height = float(np.max((high - low)[:2])), float(high[2] - low[2])
         frame = polygons.rectangle(*((low[k] - 0.12 * across, high[k] + 0.12 * across) for k in range(2)))
@@ -197,12 +196,12 @@ class Views:
             return np.stack([points @ right, stretch * z * np.cos(tilt) - points @ toward * np.sin(tilt)], axis=-1)
 
         facets: list[Facet] = []
-        for layer, (bottom, top) in enumerate(itertools.pairwise(plan.heights)):
+        for layer, (bottom, top) in enumerate(itertools.pairwise(regions.heights)):
             if top <= floor:
                 continue
             sides: list[tuple[float, Facet]] = []
             tops: list[Facet] = []
-            for part in plan.parts:
+            for part in regions.parts:
                 if part.layer != layer:
                     continue
                 for outline in polygons.boolean([part.outline], [frame], "and"):
@@ -219,7 +218,7 @@ class Views:
                             line = np.array([a, b])
                             corners = np.concatenate([on_paper(line, max(bottom, floor)), on_paper(line[::-1], top)])
                             sides.append((float((a + b) @ toward), Facet(corners, part.solid, light, False)))
-                    cover = [other.outline for other in plan.parts if other.layer == layer + 1]
+                    cover = [other.outline for other in regions.parts if other.layer == layer + 1]
                     for seen in polygons.boolean([outline], cover, "not"):
                         tops.append(Facet(on_paper(seen, top), part.solid, 1.0, True))
             facets += [facet for _, facet in sorted(sides, key=lambda side: side[0])] + tops
@@ -266,7 +265,7 @@ class Views:
         return meetings
 
     def section_extent(self, cut: Mosaic, along: tuple[float, float]) -> Extent:
-        """Extent of a vertical section: its metal within `along`, some of what lies under that, and room above."""
+        """Return the extent of a vertical section: its metal within `along`, some of what lies below, room above."""
         inside = (cut.u[1:] > along[0]) & (cut.u[:-1] < along[1])
         shown = self.metal[cut.owner[inside]]
         if not shown.any():
