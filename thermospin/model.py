@@ -35,7 +35,7 @@ Scalar = float | Float[Array, ""] | Float[np.ndarray, ""]
 Parameters = Mapping[str, Scalar]
 Progress = Callable[[str], None]
 #: +1 or -1 for every magnet of a device, as arrays: other states are not another program.
-Signs = dict[str, Float[np.ndarray, ""]]
+Signs = Mapping[str, Scalar]
 
 
 class Ports(eqx.Module):

@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -65,6 +65,7 @@ class Axis(eqx.Module):
         return self.nodes_T[:, : self.metal]
 
 
+@runtime_checkable
 class NodalHalo(Protocol):
     """Brings in the nodal values that segments need from other accelerators; see `parallel.sharding`."""
 

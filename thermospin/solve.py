@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -31,6 +31,7 @@ TOLERANCE = 1e-9
 MAX_STEPS = 400
 
 
+@runtime_checkable
 class Across(Protocol):
     """What accelerators that hold a part of a system each tell each other; see `parallel.sharding`."""
 
@@ -47,6 +48,7 @@ class Across(Protocol):
         ...
 
 
+@runtime_checkable
 class Shards(Protocol):
     """A system split over several accelerators, which solve it together; see `parallel.sharding`."""
 
@@ -115,6 +117,7 @@ class SolveRequest(NamedTuple):
     max_steps: Array
 
 
+@runtime_checkable
 class Solver(Protocol):
     """Answers solve requests: this module itself by default, or `parallel.tasks`, which batches those of many tasks."""
 

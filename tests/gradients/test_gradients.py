@@ -35,7 +35,7 @@ def fields(theta: Theta, x0: Array | None = None) -> Array:
     """u(theta), volts and kelvins brought to one size."""
     table = {name: value * (1 + theta[name]) for name, value in TABLE.items()}
     law = operators.coefficients(BLOCK.disc, table, T0)
-    b = DRIVE * (1 + theta["drive"])
+    b = DRIVE * (1 + theta["drive"])[None]
     u, _ = solve.solve(BLOCK.system, law, b, x0=x0, tolerance=TOLERANCE)
     return SIZE * u
 

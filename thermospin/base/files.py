@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -34,6 +34,7 @@ _VTK_TYPES = {
 }
 
 
+@runtime_checkable
 class Fields(Protocol):
     """What is written: node coordinates and nodal fields, NaN where a field does not live.
 

@@ -41,9 +41,11 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
     # Turned over, a polygon keeps its inside.
     sign = xp.sign(area(polygon))
     x0, x1, y0, y1 = (coordinate[..., None] for coordinate in xp.broadcast_arrays(x0, x1, y0, y1))
-    after = xp.roll(polygon, -1, axis=0)
-    a, b = (polygon[:, 0] - x0) / (x1 - x0), (after[:, 0] - x0) / (x1 - x0)
-    c, d = (polygon[:, 1] - y0) / (y1 - y0), (after[:, 1] - y0) / (y1 - y0)
+    # Edges along a last axis.
+    start = polygon.reshape(*(1 for _ in x0.shape[1:]), *polygon.shape)
+    end = xp.roll(start, -1, axis=-2)
+    a, b = (start[..., 0] - x0) / (x1 - x0), (end[..., 0] - x0) / (x1 - x0)
+    c, d = (start[..., 1] - y0) / (y1 - y0), (end[..., 1] - y0) / (y1 - y0)
     # Each edge within the cell's column of x, from (u, v) to (u + du, v + dv) in units of the cell.
     upright = b == a
     slope = xp.where(upright, 0.0, (d - c) / xp.where(upright, 1.0, b - a))

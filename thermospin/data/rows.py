@@ -11,10 +11,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
 
 from thermospin.base import files, units
 from thermospin.base.errors import InputError
@@ -206,7 +206,7 @@ def _parts() -> str:
     return f"{', '.join(PARTS)} or the name of a state"
 
 
-def write(rows: Iterable[Row], file: TextIO) -> None:
+def write(rows: Iterable[Row], file: io.TextIOBase) -> None:
     """Write rows in the layout that `load` reads, in SI units."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*COLUMNS, *OPTIONAL_COLUMNS])

@@ -28,6 +28,7 @@ import optax
 
 from thermospin.base import polygons
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.lenient import lenient
 from thermospin.base.names import nearest
 from thermospin.base.text import columns
 from thermospin.base.units import readable
@@ -318,7 +319,7 @@ def _ascend(
 
     raw = jnp.full(canvas.tiles.size, 0.5)
     optimiser = optax.adam(RATE)
-    state = optimiser.init(raw)
+    state, update_of = optimiser.init(raw), lenient(optimiser.update)
     history: list[float] = []
     best: tuple[float, jax.Array, float] = (-math.inf, raw, 1.0)
     for number in range(steps):
@@ -337,7 +338,7 @@ def _ascend(
         if sharpness >= 0.99 * SHARPEST and value > best[0]:
             best = (value, raw, sharpness)
         (gradient,) = back(jnp.asarray(by_share))
-        updates, state = optimiser.update(-gradient / max(float(jnp.abs(gradient).max()), 1e-300), state, raw)
+        updates, state = update_of(-gradient / max(float(jnp.abs(gradient).max()), 1e-300), state, raw)
         raw = jnp.clip(optax.apply_updates(raw, updates), 0.0, 1.0)
     _, raw, sharpness = best if math.isfinite(best[0]) else (0.0, raw, SHARPEST)
     return np.asarray(projected(matrix @ raw, sharpness)).reshape(canvas.tiles.shape), tuple(history)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from thermospin.grid import AXES, Box, Grid, Prism, fill
 FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
 
 
+@runtime_checkable
 class SolidLike(Protocol):
     """A named box."""
 
@@ -28,6 +29,7 @@ class SolidLike(Protocol):
     def box(self) -> Box: ...
 
 
+@runtime_checkable
 class FreeFace(Protocol):
     """A piece of plane where a contact or a heat sink holds a solid."""
 

@@ -7,13 +7,14 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from scipy import optimize
 from scipy.stats import qmc
 
 from thermospin.base.errors import InputError
+from thermospin.base.lenient import lenient
 from thermospin.data.rows import Row
 from thermospin.inference.combinators import Copies
 from thermospin.inference.identifiability import identifiability, moves
@@ -48,6 +49,7 @@ class End(NamedTuple):
     message: str
 
 
+@runtime_checkable
 class Minimiser(Protocol):
     """A method that lowers chi2."""
 
@@ -110,13 +112,14 @@ class Adam:
         import optax
 
         optimiser = optax.scale_by_adam()
-        rate = optax.cosine_decay_schedule(self.learning_rate, self.max_evaluations)
+        update_of = lenient(optimiser.update)
+        rate = lenient(optax.cosine_decay_schedule(self.learning_rate, self.max_evaluations))
         state = optimiser.init(x)
         for number in range(self.max_evaluations):
             residuals, jacobian = objective.residuals(x), objective.jacobian(x)
             if objective.gain(x, bounds) <= tolerance * max(np.sum(residuals**2), 1.0):
                 return End(x, True, ENOUGH)
-            update, state = optimiser.update(jacobian.T @ residuals, state)
+            update, state = update_of(jacobian.T @ residuals, state)
             trial = np.clip(x - float(rate(number)) * np.asarray(update, float), *bounds)
             for _ in range(HALVINGS):
                 if np.all(np.isfinite(objective.residuals(trial))):
@@ -148,7 +151,7 @@ class LBFGS:
 
         optimiser = optax.scale_by_lbfgs(memory_size=10)
         # Compiled as one: eagerly it is a hundred small programs.
-        step_of = jax.jit(optimiser.update)
+        step_of = lenient(jax.jit(optimiser.update))
         state, left, inactive = optimiser.init(x), self.max_evaluations, np.zeros(len(x), bool)
         while left > 0:
             residuals = objective.residuals(x)

@@ -20,6 +20,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.files import read_arrays, write_arrays
+from thermospin.base.lenient import lenient
 from thermospin.model import Progress
 from thermospin.parallel.sharding import MEMBERS
 
@@ -81,19 +82,19 @@ def draw(
     chains, total = len(starts), warmup + draws
     kernel = NUTS(potential_fn=potential, dense_mass=True)
     keys = jax.random.split(jax.random.PRNGKey(seed), chains)
-    abreast = functools.partial(jax.vmap, spmd_axis_name=MEMBERS)
-    begin = abreast(lambda key, z: kernel.init(key, warmup, z))
+    of_chains = functools.partial(jax.vmap, spmd_axis_name=MEMBERS)
+    begin = of_chains(lambda key, z: kernel.init(key, warmup, z))
 
     def step(state: Any, _: None) -> tuple[Any, Any]:
         state = kernel.sample(state, (), {})
         return state, (state.z, state.diverging, state.num_steps)
 
-    run = jax.jit(abreast(lambda state: jax.lax.scan(step, state, length=together)))
-    forms, structure = jax.tree.flatten(jax.eval_shape(begin, keys, starts))
+    run = lenient(jax.jit(of_chains(lambda state: jax.lax.scan(step, state, length=together))))
+    forms, structure = jax.tree.flatten(lenient(jax.eval_shape)(begin, keys, starts))
     asked = hashlib.sha256(repr((starts.tolist(), warmup, seed, together, problem)).encode()).hexdigest()
     kept = None if keep is None else _kept(Path(keep), asked)
     if kept is None:
-        state, seen = jax.jit(begin)(keys, jnp.asarray(starts)), []
+        state, seen = lenient(jax.jit(begin))(keys, jnp.asarray(starts)), []
     else:
         state, seen = jax.tree.unflatten(structure, map(jnp.asarray, kept[: len(forms)])), kept[len(forms) :]
     while (done := seen[0].shape[1] if seen else 0) < total:

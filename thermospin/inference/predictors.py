@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +31,7 @@ RESIDUAL = 1e-7
 AGED = 1.3
 
 
+@runtime_checkable
 class Predict(Protocol):
     """Model values of the data rows and their exact derivatives.
 

@@ -8,14 +8,14 @@ precision.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from thermospin.linear.sparse import Rows, multiply
+from thermospin.linear.sparse import AnyArray, Rows, multiply
 
 #: Steps of the smoother before and after the coarse correction, on the first level and on the others.
 SMOOTHING_STEPS = (2, 3)
@@ -25,7 +25,7 @@ CONDUCTANCE = jnp.bfloat16
 WEIGHT = 2.0**-15
 
 #: Values at the nodes of a graph: one field, or the mean and half the difference of two potentials.
-Values = Float[Array, "nodes fields columns"]
+Values = Float[Array, "_ _ columns"]
 #: What the smoother carries for a level: x, its residual, and the next step.
 Sweep = tuple[Values, Values, Values]
 
@@ -55,11 +55,12 @@ class Held(eqx.Module):
       tail: of the levels that one accelerator solves for all.
     """
 
-    free: tuple[Bool[Array, " nodes"], ...]
-    coarsest: Float[Array, "coarse coarse"]
+    free: tuple[Bool[AnyArray, "*parts _"], ...]
+    coarsest: Float[AnyArray, "*parts coarse coarse"]
     tail: Held | None = None
 
 
+@runtime_checkable
 class Tail(Protocol):
     """The coarse levels of a hierarchy that one accelerator solves for all; see `parallel.sharding`."""
 

@@ -7,16 +7,22 @@ Arrays made on the host go to the device by `device_put`: `jnp.asarray` would co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 from numpy.typing import DTypeLike
 from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    AnyArray = Array
+else:
+    #: At run time an array may still be on the host, where it was made.
+    AnyArray = Array | np.ndarray
 
 
 def take(values: Array, index: Int[Array, ...]) -> Array:
@@ -30,6 +36,7 @@ def take(values: Array, index: Int[Array, ...]) -> Array:
     return lax.gather(values, index[..., None], numbers, sizes, mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS)
 
 
+@runtime_checkable
 class Halo(Protocol):
     """Brings in the values that rows need from other accelerators; see `parallel.sharding`."""
 
@@ -51,10 +58,10 @@ class Rows(eqx.Module):
       halo: what brings in the values of other accelerators that columns are numbered for; None on one accelerator.
     """
 
-    index: tuple[Int[Array, " rows"], ...]
-    weight: tuple[tuple[Float[Array, " rows"], ...], ...]
+    index: tuple[Int[AnyArray, "*parts rows"], ...]
+    weight: tuple[tuple[Num[AnyArray, "*parts rows"], ...], ...]
     rest: Rows | None
-    place: Int[Array, " rows"] | None
+    place: Int[AnyArray, "*parts rows"] | None
     unit: float = eqx.field(static=True)
     halo: Halo | None = None
 

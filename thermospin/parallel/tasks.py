@@ -14,7 +14,7 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -31,6 +31,7 @@ from thermospin.solve import Solver, SolveRequest, Stats, System
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Shardable(Protocol):
     """What this module knows of a model: its size, and how it is split over accelerators."""
 

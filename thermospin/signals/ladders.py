@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -163,6 +163,7 @@ def triples(first: Ladder, change: Ladder) -> TripleLadder:
     return TripleLadder(u=pair_up(first.u, change.u), l=pair_up(first.l, change.l))
 
 
+@runtime_checkable
 class Solve(Protocol):
     """Solves for two columns, a response and an adjoint."""
 
