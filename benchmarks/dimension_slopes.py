@@ -2,9 +2,9 @@
 
     python benchmarks/dimension_slopes.py [--device slachter2010] [--finer 3]
 
-On one grid the derivative by a dimension is that of the discrete signal, exactly (tests/test_shapes.py). What is left
-is how far the discrete signal's slope is from the converged one: here the slopes of the default grid against those of
-a grid with so many times the cells at the same order, both d ln(signal) / d ln(dimension).
+On one grid the derivative by a dimension is that of the discrete signal, exactly (tests/test_dimension_slopes.py). What
+is left is how far the discrete signal's slope is from the converged one: here the slopes of the default grid against
+those of a grid with several times the cells at the same order, both d ln(signal) / d ln(dimension).
 """
 
 from __future__ import annotations

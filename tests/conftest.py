@@ -18,11 +18,11 @@ quickly()
 LONGEST = (
     "test_readme.py",
     "test_suite.py",
-    "test_refine.py",
-    "test_sharded.py",
+    "test_adapt.py",
+    "test_sharding.py",
     "test_multigrid.py",
     "test_signals.py",
-    "test_shapes.py",
+    "test_dimension_slopes.py",
     "test_design.py",
 )
 

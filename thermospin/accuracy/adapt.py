@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from thermospin import operators
-from thermospin.accuracy.error_bars import assess
+from thermospin.accuracy import error_bars
 from thermospin.base import lines
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
@@ -173,7 +173,7 @@ def adapt(
             fields = evaluation.fields
         if not budgets:
             result = evaluate.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
-            result = assess(model, result, values, progress=progress)
+            result = error_bars.assess(model, result, values, progress=progress)
             worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in rests] or wanted)
         path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
         if progress is not None:

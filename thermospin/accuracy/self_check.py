@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from thermospin.accuracy.error_bars import assess
+from thermospin.accuracy import error_bars
 from thermospin.base.text import percent
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.signals import evaluate
@@ -104,7 +104,7 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
         measured, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual
     )
     reciprocity = {name: _exchange(problem, evaluation.fields[name]) for name, problem in model.problems.items()}
-    return SelfCheck(assess(model, measured, progress=progress), reciprocity)
+    return SelfCheck(error_bars.assess(model, measured, progress=progress), reciprocity)
 
 
 def _exchange(problem: ExperimentProblem, ladders: Sequence[Ladder]) -> float:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import analytic, inverse, operators, solve
-from thermospin.base import files as export
+from thermospin.base import files
 from thermospin.base.lines import graded_lines
 from thermospin.base.units import readable
 from thermospin.data import rows as data
@@ -95,9 +95,9 @@ def run_demo(
         result = inverse.fit(model, rows, progress=progress)
     interface_figure(device, profile.result(), out / "fig2_interface.png")
     fitted = {name: parameter.value for name, parameter in result.parameters.items()}
-    export.write_json(out / "fit.json", result.to_json())
+    files.write_json(out / "fit.json", result.to_json())
     measured = signals.measure(model, fitted, progress=progress, start=result.fields)
-    export.write_json(out / "signals.json", measured.to_json())
+    files.write_json(out / "signals.json", measured.to_json())
 
     fit_picture(rows, list(result.before), list(result.after), out / "fit.png")
     after = dict(zip([(row.experiment, row.signal) for row in rows], result.after, strict=True))
@@ -136,7 +136,7 @@ def _fields(
     model: Model, experiment: str, fitted: dict[str, float], result: FitResult, out: Path, progress: Progress | None
 ) -> NodalFields:
     nodal = signals.fields(model, experiment, "P", MAP_CURRENT, fitted, start=result.fields, progress=progress)
-    export.write_vtr(out / f"{experiment}_P.vtr", nodal, {"domain": model.grid.domain})
+    files.write_vtr(out / f"{experiment}_P.vtr", nodal, {"domain": model.grid.domain})
     return nodal
 
 

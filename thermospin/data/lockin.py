@@ -121,7 +121,7 @@ class Measured:
 
 
 def load(path: str | Path, device: Device) -> Measured:
-    """Return the signals behind the sweeps that an experiment file names; see `sweepfile.load`.
+    """Return the signals behind the sweeps that an experiment file names; see `experiment_file.load`.
 
     Raises:
       DataError: with all faults; no sweep that switches is one.

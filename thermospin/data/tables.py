@@ -1,7 +1,7 @@
 """Named columns of numbers out of CSV files and QCoDeS databases, with the units that the files themselves name.
 
 A CSV names them in its header, "X1 (uV)" or "B [mT]", a database in the table of its layouts. What the numbers mean is
-for `sweepfile` to know.
+for `experiment_file` to know.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.device import gds, materials
-from thermospin.device import layer_stack as stack
+from thermospin.device import gds, layer_stack, materials
 
 _BOXES = """\
 # A device for thermospin: a ferromagnetic strip that a current heats, a bridge of normal metal, a second strip.
@@ -211,10 +210,10 @@ def _end(label: gds.Label, drawing: gds.Drawing) -> str | None:
     place = np.array(label.place)
     for shapes in drawing.shapes.values():
         for shape in shapes:
-            if polygons.away(shape, place) > stack.NEAR_LABEL:
+            if polygons.away(shape, place) > layer_stack.NEAR_LABEL:
                 continue
             size = np.ptp(shape, axis=0)
-            face, distance = stack.nearest_face(shape, place)
+            face, distance = layer_stack.nearest_face(shape, place)
             if distance <= NEAR_END * float(size["xy".index(face[0])]):
                 return face
     return None

@@ -24,7 +24,7 @@ def form_picture(form: Form, path: PathLike) -> Figure:
     """Draw the densities of a free form with the polygons that they became, and the course of the objective.
 
     Args:
-      found: from `freeform.free_form`.
+      found: from `topology.free_form`.
       path: where to write the picture.
     """
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
@@ -87,7 +87,7 @@ def design_picture(design: Design, path: PathLike) -> Figure:
     """Draw the course of a design: the objective, relative to the start, and every dimension within its range.
 
     Args:
-      found: from `design.design`.
+      found: from `designs.search.design`.
       path: where to write the picture.
     """
     steps = np.arange(1, len(design.steps) + 1)

@@ -1,7 +1,7 @@
 """Derivatives of signals by the dimensions of a device.
 
 Where faces move, the grid lines between two of them move in proportion and fields keep their values on the nodes. Of
-the functional of `harmonics`, stationary in the fields, nothing changes then but weights: conduction along x in
+the functional of `functional`, stationary in the fields, nothing changes then but weights: conduction along x in
 a cell of widths h_x, h_y, h_z goes like h_y h_z / h_x, relaxation like h_x h_y h_z, Joule heat like the conduction that
 makes it. So what each block between neighbouring faces contributes to a signal, term by term and axis by axis, is its
 derivative by the logarithm of each of the block's three extents, up to the sign; one pass over the grid gives the

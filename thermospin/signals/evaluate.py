@@ -117,7 +117,7 @@ def evaluate(
       parameters: values by name; those left out are the device's own.
       wanted: pairs such as ("thermal", "R2.spin").
       names: parameters and dimensions to differentiate by; none: values only, at half the cost. By a dimension [m]: of
-        the signals on this grid, whose lines move along; see `shapes`.
+        the signals on this grid, whose lines move along; see `dimension_slopes`.
       start: `fields` of an evaluation nearby.
       progress: callback for messages.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve. Fields that enter the
