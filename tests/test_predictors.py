@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import resource
@@ -17,12 +18,13 @@ import numpy as np
 import pytest
 
 from helpers.devices import VALVE
+from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Tie
 from thermospin.inference.combinators import Joint, corrected, tied
 from thermospin.inference.journal import Journal
-from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
+from thermospin.inference.predictors import RESIDUAL, Predict, Predictor, ResumeState
 from thermospin.model import Model, Progress, build
 from thermospin.signals import evaluate as signals
 
@@ -301,6 +303,47 @@ def test_solves_after_a_stop_have_every_bit_of_those_without(
         found = asked(valve, path, stop)
         assert found == straight[:stop], f"answer {stop}"
     assert len(set(straight)) == len(WAY)
+
+
+def test_a_state_survives_a_file_in_all_its_parts(valve: Model) -> None:
+    """Whatever is added to a state later has to come back from a file, too."""
+
+    def plain(part: object) -> object:
+        if isinstance(part, Model):
+            return part.device.lengths(), dict(part.built_for), part.cells
+        if isinstance(part, Mapping):
+            return {name: [[bytes(u) for u in (*one.u, *one.l)] for one in states] for name, states in part.items()}
+        return repr(part)
+
+    predictor = Predictor(valve, [Row("local", "R2.P", 0.0, 1.0)], RESIDUAL)
+    for step in ({}, {"rim": 25e-9, "Fe.sigma": 9e4}):
+        predictor(valve.device.numbers() | step, ["Fe.S_s"])
+    state = dataclasses.replace(predictor.state(), same_nodes=False)
+    first = ResumeState.first(valve)
+    numbers, vectors = state.packed()
+    again = first.unpacked(json.loads(json.dumps(numbers)), vectors)
+    for field in dataclasses.fields(ResumeState):
+        wanted = plain(getattr(state, field.name))
+        assert wanted != plain(getattr(first, field.name)), f"the test does not see {field.name}"
+        assert wanted == plain(getattr(again, field.name)), field.name
+
+
+def test_a_failed_solve_is_still_a_value_after_a_stop(
+    valve: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a grid with other nodes than the last fields, where no solve has come to its end yet."""
+
+    def fails(*arguments: object, **options: object) -> None:
+        raise NotConverged("no solution")
+
+    asked(valve, tmp_path / "j.jsonl", 1)
+    monkeypatch.setattr(signals, "evaluate", fails)
+    for conductivity in (2e6, 3e6):
+        predictor = Predictor(valve, [Row("local", "R1.P", 0.0, 1.0), Row("local", "R2.P", 0.0, 1.0)], RESIDUAL)
+        predict = Journal(tmp_path / "j.jsonl", "way").keep(predictor, "one", predictor.parts)
+        values, _ = predict(valve.device.numbers() | {"rim": 25e-9, "Fe.sigma": conductivity}, ["Fe.S_s"])
+        assert np.all(np.isnan(values))
+        assert not predictor.state().same_nodes
 
 
 def test_a_stop_between_the_two_files_loses_nothing(

@@ -18,8 +18,6 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from thermospin import grid as grids
-from thermospin import model as models
 from thermospin import operators
 from thermospin.accuracy import error_bars
 from thermospin.base import lines
@@ -27,9 +25,9 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
-from thermospin.grid import Features, Grid
-from thermospin.model import ExperimentProblem, Model, Parameters, Progress
-from thermospin.signals import evaluate as signals
+from thermospin.grid import Features, Grid, at_coarseness, choose
+from thermospin.model import ExperimentProblem, Model, Parameters, Progress, on_grid
+from thermospin.signals import evaluate
 from thermospin.signals.functional import readings
 from thermospin.signals.ladders import Ladder, laws
 from thermospin.signals.results import Evaluation, Signals
@@ -39,17 +37,18 @@ from thermospin.signals.results import Evaluation, Signals
 GROWTH = {1: 1.5, 2: 4.0, 3: 8.0}
 #: Sizes of the grids before the last one, as parts of it.
 PASSES = (1 / 7,)
-#: From where on it is taken for such a rest, and left out of a tolerance.
+#: A signal whose contributions add up to more than this multiple of it is the small rest of what cancels, and is left
+#: out of a tolerance.
 REST = 3.0
-#: Solves on grids that are only passed through: indicators need two digits.
+#: Relative residual of solves that serve indicators alone, which need two digits.
 PASSING = 1e-5
 #: Cells of the first grid for a tolerance, in units of the coarsest that the faces allow.
 START = 3.0
 #: Errors are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
 RATE, LEAST_GROWTH, MOST_GROWTH = 1.2, 1.5, 4.0
-#: Where a tolerance is given up.
+#: A tolerance that takes more unknowns than this is given up.
 MOST_UNKNOWNS = 4_000_000
-#: What no indicator sees still counts for so much of an even share: grids get finer everywhere in the end.
+#: This part of an even share is added to what a slab contributes, so that grids get finer everywhere in the end.
 UNSEEN = 1e-3
 #: Largest factor by which a cell becomes smaller or larger from one grid to the next.
 CHANGE = 32.0
@@ -157,23 +156,23 @@ def adapt(
             (name, part) for name, experiment in device.experiments.items() for part in parts_of(experiment, harmonics)
         ]
     harmonics = max(harmonics, *(SignalName.parse(*pair).harmonic for pair in wanted))
-    coarsest = grids.at_coarseness(features, order, 1e6).cells
+    coarsest = at_coarseness(features, order, 1e6).cells
     if cells is not None and cells < coarsest:
-        grids.choose(features, order, cells)  # raises
+        choose(features, order, cells)  # raises
     budgets = [START * coarsest] if cells is None else [max(part * cells, coarsest) for part in (*PASSES, 1.0)]
     path: list[Step] = []
-    grid = grids.choose(features, order, int(budgets.pop(0)))
+    grid = choose(features, order, int(budgets.pop(0)))
     while True:
         began = time.monotonic()
-        enough = max(len(lines) for lines in grid.lines) > shards
-        model = models.on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
+        enough = max(len(line) for line in grid.lines) > shards
+        model = on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
         fields, worst = None, None
         if budgets or tolerance is not None:  # another grid may follow
-            evaluation = signals.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)
+            evaluation = evaluate.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)
             contributions, rests = indicators(model, evaluation, wanted, values)
             fields = evaluation.fields
         if not budgets:
-            result = signals.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
+            result = evaluate.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
             result = error_bars.assess(model, result, values, progress=progress)
             worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in rests] or wanted)
         path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
@@ -272,14 +271,14 @@ def _rows(
 
 
 def _slabs(model: Model, axis: int) -> np.ndarray:
-    """Slab of cells that each segment of an axis lies in."""
+    """Return the slab of cells that every segment of an axis lies in (segments,)."""
     shape = tuple(len(nodes) for nodes in model.grid.nodes)
     first = model.disc.index_T[np.asarray(model.disc.axes[axis].nodes_T)[0]]
     return np.unravel_index(first, shape)[axis] // model.grid.order % (shape[axis] // model.grid.order)
 
 
 def _costs(grid: Grid, metals: np.ndarray) -> list[np.ndarray]:
-    """Unknowns that one more slab like each of the present ones would add, up to a factor."""
+    """Return for each axis the unknowns that another slab like a present one would add (slabs,), up to a factor."""
     live = grid.domain >= 0
     unknowns = live.astype(float) + 2 * (live & metals[grid.domain])
     return [unknowns.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
@@ -288,7 +287,7 @@ def _costs(grid: Grid, metals: np.ndarray) -> list[np.ndarray]:
 def _lines(
     features: Features, grid: Grid, contributions: Sequence[np.ndarray], costs: Sequence[np.ndarray], level: float
 ) -> list[np.ndarray]:
-    """Grid lines for which every slab contributes about `level` times its cost.
+    """Return grid lines for which every slab contributes about `level` times its cost.
 
     Contributions of smooth fields fall like the width to the power 2 p - 1, which gives the width that is asked for
     all over a slab. At a face fields may be singular, r^(1/2) at worst, and what the first cell contributes falls like
@@ -318,7 +317,7 @@ def redistributed(features: Features, grid: Grid, contributions: Sequence[np.nda
     Args:
       features: the device's faces; lines stay on all of them.
       grid: the other grid.
-      found: `indicators` on it.
+      contributions: of `indicators` on it.
       cells: budget.
     """
     metals = np.zeros(max(features.domains) + 1, bool)

@@ -48,10 +48,10 @@ CUT = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Tail:
-    """What the orders beyond the last one of a sequence would change.
+    """The change that orders beyond the last one of a sequence would make.
 
     Attributes:
-      error: bound on that.
+      error: bound on it.
       limit: best guess of the value that they lead to; NaN where the sequence is not seen to be asymptotic.
       limit_error: bound on the error of this guess.
     """
@@ -103,7 +103,7 @@ def assess(
 
     Args:
       model: where the signals were computed.
-      found: the signals.
+      signals: computed with it.
       parameters: values by name that they were computed with; those left out are the device's own.
       progress: callback for messages.
       tolerance: of the solves.

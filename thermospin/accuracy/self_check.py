@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from thermospin.accuracy import error_bars
 from thermospin.base.text import percent
 from thermospin.model import ExperimentProblem, Model, Progress
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Signals
 
@@ -21,7 +21,7 @@ GOOD, UNRESOLVED = 0.05, 0.5
 
 @dataclasses.dataclass(frozen=True)
 class SelfCheck:
-    """What was found.
+    """Reciprocity and error bars of a device.
 
     Attributes:
       signals: of the device, with error bars.
@@ -39,7 +39,7 @@ class SelfCheck:
         return resolved and all(difference <= RECIPROCITY for difference in self.reciprocity.values())
 
     def _relative(self) -> dict[str, float]:
-        """Error bar of each signal in units of the signal."""
+        """Return the error bar of each signal in units of the signal."""
         return {
             str(name): self.signals.error(name.experiment, name.signal) / abs(value)
             for name, value in self.signals.values.items()
@@ -47,7 +47,7 @@ class SelfCheck:
         }
 
     def words(self) -> list[str]:
-        """Line by line."""
+        """Return all of it in sentences, and a verdict."""
         lines = []
         for name, difference in self.reciprocity.items():
             verdict = "as it must be" if difference <= RECIPROCITY else "WHICH IS A FAULT: it must not change"
@@ -98,8 +98,8 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     """
     experiments = model.device.experiments
     wanted = [(name, f"R2.{next(iter(experiment.states))}") for name, experiment in experiments.items()]
-    evaluation = signals.evaluate(model, {}, wanted, progress=progress)
-    measured = signals.measure(model, start=evaluation.fields, progress=progress)
+    evaluation = evaluate.evaluate(model, {}, wanted, progress=progress)
+    measured = evaluate.measure(model, start=evaluation.fields, progress=progress)
     measured = dataclasses.replace(
         measured, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual
     )

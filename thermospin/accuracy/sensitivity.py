@@ -12,7 +12,7 @@ import numpy as np
 from thermospin.base.text import columns
 from thermospin.model import Model, Parameters, Progress
 from thermospin.quantities import quantity
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 
 #: An elasticity below this is not printed.
 NOTHING = 5e-4
@@ -43,17 +43,17 @@ class Sensitivity:
         return self.slopes * sizes / np.where(self.values == 0, math.nan, self.values)[:, None]
 
     def order(self) -> list[str]:
-        """Parameters with a logarithm that move a signal by `NOTHING` or more, the strongest first."""
+        """List parameters with a logarithm that move a signal by `NOTHING` or more, the strongest first."""
         sizes = np.abs(self.elasticities)
         strongest = dict(zip(self.parameters, np.max(np.where(np.isfinite(sizes), sizes, 0.0), axis=0), strict=True))
         return sorted((name for name, size in strongest.items() if size >= NOTHING), key=lambda name: -strongest[name])
 
     def idle(self) -> list[str]:
-        """Parameters with a logarithm that move no signal by as much as `NOTHING`."""
+        """List parameters with a logarithm that move no signal by as much as `NOTHING`."""
         return [name for name, value in self.parameters.items() if value != 0 and name not in self.order()]
 
     def zero(self) -> list[str]:
-        """Parameters whose value is 0, which have no logarithm."""
+        """List parameters whose value is 0, which have no logarithm."""
         return [name for name, value in self.parameters.items() if value == 0]
 
     def words(self) -> list[str]:
@@ -101,7 +101,7 @@ def sensitivity(
     progress: Progress | None = None,
     tolerance: float = 1e-7,
 ) -> Sensitivity:
-    """Derivatives of all signals by all material values, zeta and dimensions, from one set of solves and adjoints.
+    """Differentiate all signals by all material values, zeta and dimensions, with one set of solves and adjoints.
 
     Args:
       model: from `model.build`.
@@ -110,12 +110,12 @@ def sensitivity(
       progress: callback for messages.
       tolerance: bound on the relative residual of the solves.
     Raises:
-      ValueError: see `signals.evaluate`.
-      NotConverged: see `signals.evaluate`.
+      ValueError: see `evaluate.evaluate`.
+      NotConverged: see `evaluate.evaluate`.
     """
     wanted = []
     for name, experiment in model.device.experiments.items():
         wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in experiment.shown_parts]
     values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
-    evaluation = signals.evaluate(model, values, wanted, list(values), progress=progress, tolerance=tolerance)
+    evaluation = evaluate.evaluate(model, values, wanted, list(values), progress=progress, tolerance=tolerance)
     return Sensitivity(tuple(wanted), evaluation.values, values, evaluation.jacobian, tuple(model.device.dimensions))

@@ -119,8 +119,8 @@ def budget(
     if result.grid_stds is not None:
         sources.append("grid")
         lines.append(result.moves**2 @ result.grid_stds**2)
-    whole = np.diag(result.identifiability.covariance())
     if result.priors:
+        whole = np.diag(result.identifiability.covariance())
         sources.append("priors")
         lines.append(np.maximum(whole - np.sum(lines, axis=0), 0.0))
     inside = len(sources)

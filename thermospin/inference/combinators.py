@@ -89,7 +89,7 @@ class Joint:
 
     @property
     def parts(self) -> tuple[Predictor, ...]:
-        """Those of the devices."""
+        """Predictors of the devices."""
         return tuple(part for _, _, _, part in self._parts if isinstance(part, Predictor))
 
 

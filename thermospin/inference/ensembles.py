@@ -29,7 +29,7 @@ from thermospin.model import Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import kind_of
 
-#: Of ensembles in journals.
+#: Name of ensembles in journals.
 LABEL = "ensemble"
 
 
@@ -118,7 +118,7 @@ def run(
     journal: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Member]:
-    """Yield the signals of parameter sets, in their order, as they are found.
+    """Yield the signals of parameter sets, in their order, as they are computed.
 
     Args:
       model: of the device, on accelerators: `Model.sharded(shards, members)`. Dimensions move its grid.
@@ -149,7 +149,7 @@ def run(
 
     in_turn = keeping(bare, bare.parts)
 
-    def one(place: int, solver: solve.Solver | None) -> Member:
+    def member(place: int, solver: solve.Solver | None) -> Member:
         number, given = mine[place]
         if progress is not None:
             progress(f"set {place + 1} of {len(mine)}")
@@ -157,7 +157,7 @@ def run(
         predict = in_turn if size == 1 else keeping(bare.fork(solver))
         return Member(number, given, predict(numbers | given, ())[0])
 
-    yield from tasks.run_batched((functools.partial(one, place) for place in range(len(mine))), size)
+    yield from tasks.run_batched((functools.partial(member, place) for place in range(len(mine))), size)
 
 
 def write(

@@ -23,7 +23,7 @@ NULL_SHARE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Identifiability:
-    """What combinations of parameters the data fix, from the singular values of the scaled Jacobian.
+    """Combinations of parameters that the data fix, from the singular values of the scaled Jacobian.
 
     J_ij = (size_j/std_i) d model_i/d p_j = U diag(s) V'. A change of the parameters by t size_j V_jk moves the signals
     by t s_k standard deviations, so that the combination prod_j p_j^V_jk is fixed to 1/s_k of itself.
@@ -49,7 +49,7 @@ class Identifiability:
             return 1 / self.singular_values
 
     def covariance(self) -> np.ndarray:
-        """(J' W J)^-1 in SI units (names, names).
+        """Return (J' W J)^-1 in SI units (names, names).
 
         Parameters that take part in a combination that the data do not see have infinite variance and no covariance
         (NaN) with the others.
@@ -64,11 +64,11 @@ class Identifiability:
         return covariance
 
     def stds(self) -> dict[str, float]:
-        """Relative standard deviation of each parameter on its own, infinite if the data do not fix it [1]."""
+        """Return the relative standard deviation of each parameter [1], infinite if the data do not fix it."""
         return dict(zip(self.names, np.sqrt(np.diag(self.covariance())) / np.abs(self.sizes), strict=True))
 
     def words(self) -> list[str]:
-        """One line for each combination, and one for each parameter whose size is not its value."""
+        """Return a line for each combination, and one for each parameter whose size is not its value."""
         lines = []
         for std, combination in zip(self.relative_stds, self.combinations, strict=True):
             known = f"fixed to {percent(std)}" if std <= 1 else f"not fixed, std {percent(std)}"

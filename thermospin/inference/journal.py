@@ -152,7 +152,7 @@ class StateFile:
         """Write the states after this answer, and the answer."""
         if not _first_process():
             return
-        states = [part.state() for part in self._parts]
+        states = [part.state().packed() for part in self._parts]
         sizes = [(numbers, len(vectors)) for numbers, vectors in states]
         head = {"problem": self._problem, "entry": entry, "states": sizes}
         with _named(self._path):
@@ -175,7 +175,7 @@ class StateFile:
         if head["problem"] != self._problem or head["entry"]["key"] not in after:
             return None
         for part, (numbers, count) in zip(self._parts, head["states"], strict=True):
-            part.restore(numbers, list(itertools.islice(vectors, count)))
+            part.restore(part.state().unpacked(numbers, list(itertools.islice(vectors, count))))
         return head["entry"]
 
 

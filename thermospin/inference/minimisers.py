@@ -42,7 +42,7 @@ ENOUGH, TOO_MANY = "no step would lower chi2 by more than the tolerance", "the l
 
 
 class End(NamedTuple):
-    """Where a minimiser ended: internal coordinates, whether it converged, and a message."""
+    """The end of a minimiser: internal coordinates, whether it converged, and a message."""
 
     x: np.ndarray
     converged: bool
@@ -187,7 +187,7 @@ MINIMISERS: dict[str, Minimiser] = {known.name: known for known in (LeastSquares
 
 
 def scattered(free: Sequence[Parameter], starts: int) -> list[np.ndarray]:
-    """Starts in internal coordinates: the given one, and points of a Sobol sequence around it or within given bounds.
+    """Return starts in internal coordinates: the given one, and a Sobol sequence around it or within given bounds.
 
     Around: logarithms within a factor of 3, artanh(P) within 1, linear ones from minus the value to three times it.
     """

@@ -32,7 +32,7 @@ RANK_CUTOFF = 1e-8
 
 
 class Prior(NamedTuple):
-    """What is known of a parameter besides the data: a Gaussian of its value, SI units."""
+    """A Gaussian of a parameter's value, SI units, known besides the data."""
 
     mean: float
     std: float
@@ -61,18 +61,18 @@ class Misfit:
             self._factor = np.linalg.cholesky(_checked(correlation, rows) * turned[:, None] * turned)
 
     def residuals(self, values: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
-        """L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""
+        """Return L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""
         of_priors = [(parameters[name] - prior.mean) / prior.std for name, prior in self._among(parameters)]
         return np.concatenate([self._independent(pulls(values, self.rows)), of_priors])
 
     def jacobian(self, values: np.ndarray, sensitivity: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """d residuals/d p in units of 1/p (rows + priors, names), from d value/d p (rows, names)."""
+        """Return d residuals/d p in units of 1/p (rows + priors, names), from d value/d p (rows, names)."""
         scaled = (_signs(values, self.rows) / self._stds)[:, None] * sensitivity
         of_priors = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
         return np.concatenate([self._independent(scaled), np.reshape(of_priors, (len(of_priors), len(names)))])
 
     def whitening(self) -> np.ndarray:
-        """L^-1/std, which makes errors of the rows independent and of size 1 (rows, rows) [A^n/V]."""
+        """Return L^-1/std, which makes errors of the rows independent and of size 1 (rows, rows) [A^n/V]."""
         return self._independent(np.diag(1 / self._stds))
 
     def _among(self, names: Sequence[str] | Mapping[str, float]) -> list[tuple[str, Prior]]:
@@ -104,7 +104,7 @@ def _checked(correlation: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What a fit minimises, for what comes after it: profiles, posteriors, budgets.
+    """The problem that a fit minimises, for what comes after it: profiles, posteriors, budgets.
 
     Attributes:
       predict: the model of the last stage.
@@ -135,23 +135,28 @@ class Problem:
 
     @property
     def bounds(self) -> np.ndarray:
-        """In internal coordinates (2, free)."""
+        """Bounds in internal coordinates (2, free)."""
         return np.array(
             [[parameter.internal(parameter.lower), parameter.internal(parameter.upper)] for parameter in self.free]
         ).T
 
     def objective(self, notify: Callable[[float, Mapping[str, float]], None] | None = None) -> Objective:
-        """Residuals and their Jacobian."""
+        """Return residuals and their Jacobian as functions of internal coordinates."""
         return Objective(self.predict, self.misfit, self.free, self.fixed, notify or (lambda chi2, values: None))
 
     def coordinates(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Internal coordinates of values, or of `FitResult.parameters`."""
+        """Return internal coordinates (free,) of values, or of `FitResult.parameters`."""
         return np.array(
             [
                 parameter.internal(getattr(values[parameter.name], "value", values[parameter.name]))
                 for parameter in self.free
             ]
         )
+
+    def in_coordinates(self, covariance: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return a covariance of SI values (free, free) as one of internal coordinates at x."""
+        slopes = np.array([parameter.slope(float(xi)) for parameter, xi in zip(self.free, x, strict=True)])
+        return covariance / slopes[:, None] / slopes
 
 
 class Objective:
@@ -220,19 +225,19 @@ class Objective:
         return float(np.sum((inner @ np.linalg.lstsq(inner, residuals, rcond=RANK_CUTOFF)[0]) ** 2))
 
     def jacobian(self, x: np.ndarray) -> np.ndarray:
-        """d residuals/d x (residuals, free)."""
+        """Return d residuals/d x (residuals, free)."""
         self.evaluate(x)
         slopes = np.array([parameter.slope(float(xi)) for parameter, xi in zip(self.free, x, strict=True)])
         return self.misfit.jacobian(self.values, self.sensitivity, [parameter.name for parameter in self.free]) * slopes
 
 
 def pressed(x: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Which coordinates sit at a bound and would go beyond it."""
+    """Return which coordinates (n,) sit at a bound and would go beyond it."""
     return (x - bounds[0] <= AT_BOUND) & (gradient > 0) | (bounds[1] - x <= AT_BOUND) & (gradient < 0)
 
 
 def pulls(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
-    """(model - value)/std of each row, of the magnitudes where the polarity is not known (rows,) [1]."""
+    """Return (model - value)/std of each row, of the magnitudes where the polarity is not known (rows,) [1]."""
     measured = np.array([row.value if row.polarity_known else abs(row.value) for row in rows])
     return (_signs(values, rows) * values - measured) / np.array([row.std for row in rows])
 

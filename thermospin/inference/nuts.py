@@ -35,7 +35,7 @@ def require_numpyro() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """What chains drew.
+    """Draws of the chains.
 
     Attributes:
       z: positions (chains, draws, n).
@@ -60,7 +60,7 @@ def draw(
     problem: str = "",
     progress: Progress | None = None,
 ) -> Drawn:
-    """Chains from starts (chains, n), in a density exp(-potential).
+    """Draw chains from starts (chains, n), of a density exp(-potential).
 
     Args:
       potential: of one position (n,), in JAX.

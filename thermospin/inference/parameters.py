@@ -78,7 +78,7 @@ class Parameter:
         return abs(size_of(self.name, self.start))
 
     def internal(self, value: float) -> float:
-        """Coordinate x of a value; infinite at an open end, NaN outside the model."""
+        """Return the coordinate x of a value; infinite at an open end, NaN outside the model."""
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.kind.transform == "log":
                 return float(np.log(value))
@@ -87,7 +87,7 @@ class Parameter:
         return value / self.scale
 
     def value(self, x: float) -> float:
-        """Value at a coordinate, held within the bounds against round-off."""
+        """Return the value at a coordinate, held within the bounds against round-off."""
         if self.kind.transform == "log":
             value = math.exp(min(x, 700.0))  # a float ends at exp(709)
         elif self.kind.transform == "atanh":
@@ -97,7 +97,7 @@ class Parameter:
         return min(max(value, self.lower), self.upper)
 
     def slope(self, x: float) -> float:
-        """d value/d x."""
+        """Return d value/d x."""
         if self.kind.transform == "log":
             return self.value(x)
         if self.kind.transform == "atanh":
@@ -105,7 +105,7 @@ class Parameter:
         return self.scale
 
     def pinned(self, value: float) -> str | None:
-        """Which bound a value sits at, "lower" or "upper", if any."""
+        """Return which bound a value sits at, "lower" or "upper", if any."""
         for side in ("lower", "upper"):
             if abs(self.internal(value) - self.internal(getattr(self, side))) <= AT_BOUND:
                 return side

@@ -26,7 +26,6 @@ from scipy.stats import chi2, qmc
 from thermospin.base.errors import InputError
 from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.nuts import draw, require_numpyro
-from thermospin.inference.profiles import in_coordinates
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -107,18 +106,18 @@ class Posterior:
 
     @property
     def converged(self) -> bool:
-        """Chains agree, there are enough effective draws, and hardly any went astray or beyond the emulator."""
+        """True if chains agree, there are enough effective draws, and hardly any went astray or beyond the emulator."""
         steady = bool(np.all(self.r_hat < R_HAT) and np.all(self.effective > EFFECTIVE))
         return steady and self.divergences < 1e-3 * self.draws[..., 0].size and self.beyond <= BEYOND
 
     @property
     def means(self) -> np.ndarray:
-        """(names,), SI units."""
+        """Means (names,), SI units."""
         return np.mean(self.draws, axis=(0, 1))
 
     @property
     def stds(self) -> np.ndarray:
-        """(names,), SI units."""
+        """Standard deviations (names,), SI units."""
         return np.std(self.draws, axis=(0, 1))
 
     def interval(self, part: float = 0.683) -> np.ndarray:
@@ -148,7 +147,7 @@ class Posterior:
         }
 
     def words(self) -> list[str]:
-        """Intervals, and whether the chains have converged."""
+        """Return intervals, and whether the chains have converged, line by line."""
         low, high = self.interval()
         lines = [
             f"{name}: {quantity(name, low[k])} to {quantity(name, high[k])} (68 %), "
@@ -183,12 +182,12 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
     if not np.all(np.isfinite(result.covariance)):
         raise InputError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
     best = problem.coordinates(result.parameters)
-    scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
+    scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
     bounds, n = problem.bounds, len(best)
     evaluations = 0
 
     def at(z: np.ndarray, solver: Solver | None) -> tuple[np.ndarray, np.ndarray] | None:
-        """Residuals and their derivatives by z; None where the model has no solution or a bound is passed."""
+        """Return residuals and their derivatives by z; None where the model has no solution or a bound is passed."""
         nonlocal evaluations
         x = best + scale @ z
         if np.any(x < bounds[0]) or np.any(x > bounds[1]):
@@ -231,12 +230,12 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
 
 
 def reach(n: int) -> float:
-    """Radius of the ball that holds the part `HELD` of a Gaussian in n dimensions."""
+    """Return the radius of the ball that holds the part `HELD` of a Gaussian in n dimensions."""
     return float(np.sqrt(chi2.ppf(HELD, n)))
 
 
 def _ball(n: int, count: int, radius: float, seed: int) -> list[np.ndarray]:
-    """Points of a ball, evenly in its volume but for the middle, from a Sobol sequence."""
+    """Draw points of a ball, evenly in its volume but for the middle, from a Sobol sequence."""
     with np.errstate(all="ignore"):
         uniform = qmc.Sobol(n + 1, seed=seed).random(2 ** math.ceil(math.log2(max(count, 2))))
     normal = qmc.scale(uniform, 1e-6, 1 - 1e-6)
@@ -302,7 +301,7 @@ def sample(
     if emulator is None and model is None:
         emulator = emulate(result, progress)
     best = problem.coordinates(result.parameters)
-    scale = np.linalg.cholesky(in_coordinates(problem, result.identifiability.covariance(), best))
+    scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
     bounds = jnp.asarray(problem.bounds)
 
     def potential(z: Any) -> Any:
@@ -345,7 +344,7 @@ def sample(
 
 
 def _traced(problem: Problem, model: Callable[[Mapping[str, Any]], Any], x: Any) -> Any:
-    """Residuals of the model itself, in JAX."""
+    """Return residuals of the model itself, in JAX."""
     import jax.numpy as jnp
 
     values: dict[str, Any] = {}
@@ -358,7 +357,7 @@ def _traced(problem: Problem, model: Callable[[Mapping[str, Any]], Any], x: Any)
 
 
 def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) -> Any:
-    """`Misfit.residuals` in JAX, of data whose signs are known."""
+    """Return `Misfit.residuals` in JAX, for data whose signs are known."""
     import jax.numpy as jnp
 
     if not all(row.polarity_known for row in misfit.rows):
@@ -369,7 +368,7 @@ def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) ->
 
 
 def agreement(result: FitResult, posterior: Posterior) -> list[str]:
-    """Standard deviations by the covariance and by the posterior, and whether they agree within Monte Carlo error."""
+    """Say whether standard deviations by covariance and by posterior agree within Monte Carlo error, line by line."""
     lines = []
     for k, (name, parameter) in enumerate(result.parameters.items()):
         # The standard deviation of a standard deviation from this number of draws of a Gaussian.

@@ -20,7 +20,7 @@ from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.model import GridOptions, Model, Progress
-from thermospin.signals import evaluate as signals
+from thermospin.signals import evaluate
 from thermospin.signals.diagnosis import value_faults
 from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Evaluation
@@ -45,46 +45,83 @@ class Predict(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _State:
-    """The state of a predictor: everything that its next answer depends on, besides the question.
+class ResumeState:
+    """Everything that the next answer of a predictor depends on, besides the question.
+
+    No field has a default, so that `unpacked` cannot leave out one that is added later.
 
     Attributes:
       model: of the last call, whose grid has moved with the dimensions.
       origin: the model from which grids move.
-      rebuilt: dimensions and cells of the origin, where it is not the first one.
+      rebuilt: dimensions and cells of the origin; None where it is the first one.
       pace: iterations per decade when the preconditioner was new; NaN if it is.
-      start: fields that the next solves start from; None where the grid has other nodes than those.
+      fields: of the last call that had a solution; None before there is one.
+      same_nodes: whether the grid has the nodes of these fields, so that the next solves start from them.
     """
 
     model: Model
     origin: Model
-    rebuilt: tuple[dict[str, float], int] | None = None
-    pace: float = math.nan
-    start: Mapping[str, tuple[Ladder, ...]] | None = None
+    rebuilt: tuple[dict[str, float], int] | None
+    pace: float
+    fields: Mapping[str, tuple[Ladder, ...]] | None
+    same_nodes: bool
+
+    @classmethod
+    def first(cls, model: Model) -> ResumeState:
+        """Return the state before the first call."""
+        return cls(model, model, rebuilt=None, pace=math.nan, fields=None, same_nodes=True)
+
+    @property
+    def start(self) -> Mapping[str, tuple[Ladder, ...]] | None:
+        """Fields that the next solves start from."""
+        return self.fields if self.same_nodes else None
+
+    def on_new_grid(self, device: Device, cells: int) -> ResumeState:
+        """Return the state with the grid rebuilt for other dimensions."""
+        grid = GridOptions(cells, self.origin.grid.order).build(device)
+        model = grid.sharded(self.origin.shards, self.origin.members)
+        return dataclasses.replace(self, model=model, origin=model, rebuilt=(device.lengths(), cells))
 
     def packed(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Return numbers that JSON can hold, and the fields."""
-        ladders = [] if self.start is None else list(self.start.items())
+        """Return numbers that JSON can hold, and the fields as vectors; see `unpacked`."""
+        ladders = [] if self.fields is None else list(self.fields.items())
         vectors = [vector for _, states in ladders for ladder in states for vector in (*ladder.u, *ladder.l)]
+        # Keys are those of files that were written before.
         return {
             "remade": self.rebuilt,
             "lengths": self.model.device.lengths(),
             "built_for": dict(self.model.built_for),
             "young": self.pace,
             "ladders": [(name, [[len(ladder.u), len(ladder.l)] for ladder in states]) for name, states in ladders],
+            "same_nodes": self.same_nodes,
         }, [np.asarray(vector) for vector in vectors]
 
+    def unpacked(self, numbers: Mapping[str, Any], vectors: Sequence[np.ndarray]) -> ResumeState:
+        """Return the state that `packed` took apart, of a predictor made in the same way as the one of this state."""
+        at = self
+        if numbers["remade"] is not None:
+            lengths, cells = numbers["remade"]
+            at = self.on_new_grid(self.origin.device.moved(lengths), cells)
+        model = at.model
+        if numbers["lengths"] != model.device.lengths():
+            model = at.origin.moved(numbers["lengths"])
+        if numbers["built_for"] != model.built_for:
+            model = model.refreshed(numbers["built_for"])
+        rest = iter(vectors)
 
-def _ladders(
-    sizes: Sequence[tuple[str, Sequence[tuple[int, int]]]], vectors: Sequence[np.ndarray]
-) -> dict[str, tuple[Ladder, ...]]:
-    """Return the ladders that `_State.packed` took apart."""
-    rest = iter(vectors)
+        def some(count: int) -> tuple[Any, ...]:
+            return tuple(jnp.asarray(vector) for vector in itertools.islice(rest, count))
 
-    def some(count: int) -> tuple[Any, ...]:
-        return tuple(jnp.asarray(vector) for vector in itertools.islice(rest, count))
-
-    return {name: tuple(Ladder(some(n), some(m)) for n, m in states) for name, states in sizes}
+        fields = {name: tuple(Ladder(some(n), some(m)) for n, m in states) for name, states in numbers["ladders"]}
+        return ResumeState(
+            model=model,
+            origin=at.origin,
+            rebuilt=at.rebuilt,
+            pace=numbers["young"],
+            fields=fields or None,
+            # Files of before have no fields where the grid does not have their nodes.
+            same_nodes=numbers.get("same_nodes", True),
+        )
 
 
 class _MovedGrids:
@@ -116,9 +153,6 @@ class Predictor:
       progress: callback for messages.
       lenient: whether a failure of the first call too is one of the values.
       solver: answers solve requests, see `solve.solve`.
-
-    Attributes:
-      fields: of the last call that had a solution.
     """
 
     def __init__(
@@ -134,21 +168,27 @@ class Predictor:
         self._rows, self._tolerance, self._progress, self._lenient = tuple(rows), tolerance, progress, lenient
         self._solver = solver
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
-        self._state = _State(model, model)
+        self._state = ResumeState.first(model)
         self._grids = _MovedGrids()
-        self.fields: Mapping[str, tuple[Ladder, ...]] | None = None
 
     def fork(self, solver: solve.Solver | None) -> Predictor:
         """Return an independent copy with the present state, lenient, whose solves `solver` answers."""
         other = Predictor(self._state.model, self._rows, self._tolerance, self._progress, lenient=True, solver=solver)
-        # States are never changed, only replaced; the moved grid is shared on purpose.
-        other._state, other._grids, other.fields = self._state, self._grids, self.fields
+        # Both have the same state until one of them replaces it: states never change.
+        other.restore(self.state())
+        # The last moved grid stays common to both, for copies are often asked for the same dimensions.
+        other._grids = self._grids
         return other
 
     @property
     def model(self) -> Model:
         """The model of the last call, whose grid has moved with the dimensions."""
         return self._state.model
+
+    @property
+    def fields(self) -> Mapping[str, tuple[Ladder, ...]] | None:
+        """Fields of the last call that had a solution."""
+        return self._state.fields
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return values and Jacobian."""
@@ -160,8 +200,7 @@ class Predictor:
         evaluation = self._evaluate(parameters, names)
         if evaluation is None:
             return nothing
-        self.fields = evaluation.fields
-        self._replace(start=evaluation.fields)
+        self._replace(fields=evaluation.fields, same_nodes=True)
         pace, first = evaluation.iterations_per_decade, self._state.pace
         if pace > AGED * first and self.model.outdated(parameters):
             self._refresh(parameters, f"{pace:.1f} iterations a decade where it began with {first:.1f}")
@@ -196,43 +235,30 @@ class Predictor:
             except ValueError:
                 if self._progress is not None:
                     self._progress(f"{device.name}: faces pass each other, the grid is rebuilt")
-                self._rebuild(device, origin.cells)
+                self._state = self._state.on_new_grid(device, origin.cells)
         except ValueError:
             if not self._known:
                 raise
             return False
         after = self.model.disc
         if (before.nodes_V, before.nodes_T) != (after.nodes_V, after.nodes_T):
-            self._replace(start=None)
+            self._replace(same_nodes=False)
         self._replace(pace=math.nan)
         return True
 
-    def _rebuild(self, device: Device, cells: int) -> None:
-        origin = self._state.origin
-        made = GridOptions(cells, origin.grid.order).build(device).sharded(origin.shards, origin.members)
-        self._replace(model=made, origin=made, rebuilt=(device.lengths(), cells))
+    def state(self) -> ResumeState:
+        """Return all that the next call depends on."""
+        return self._state
 
-    def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Return all that the next call depends on: numbers that JSON can hold, and the fields that it starts from."""
-        return self._state.packed()
-
-    def restore(self, numbers: Mapping[str, Any], vectors: Sequence[np.ndarray]) -> None:
-        """Resume where another predictor, made in the same way, was; `numbers` and `vectors` are its state."""
-        if numbers["remade"] is not None:
-            lengths, cells = numbers["remade"]
-            self._rebuild(self._state.origin.device.moved(lengths), cells)
-        if numbers["lengths"] != self.model.device.lengths():
-            self._replace(model=self._grids.at(self._state.origin, numbers["lengths"]))
-        if numbers["built_for"] != self.model.built_for:
-            self._replace(model=self.model.refreshed(numbers["built_for"]))
-        self.fields = _ladders(numbers["ladders"], vectors) or None
-        self._replace(pace=numbers["young"], start=self.fields)
+    def restore(self, state: ResumeState) -> None:
+        """Resume where another predictor, made in the same way, was."""
+        self._state = state
 
     def _evaluate(self, parameters: Mapping[str, float], names: Sequence[str]) -> Evaluation | None:
         """Return None if a solve fails, with a new preconditioner too."""
         for last in (not self.model.outdated(parameters), True):
             try:
-                return signals.evaluate(
+                return evaluate.evaluate(
                     self.model,
                     parameters,
                     self._wanted,

@@ -109,7 +109,7 @@ def _profile(problem: Problem, result: FitResult, name: str, progress: Progress 
     place = [parameter.name for parameter in problem.free].index(name)
     objective, bounds = problem.objective(), problem.bounds
     best = problem.coordinates(result.parameters)
-    covariance = in_coordinates(problem, result.covariance, best)
+    covariance = problem.in_coordinates(result.covariance, best)
     std = math.sqrt(covariance[place, place])
     others = np.arange(len(best)) != place
     slope = covariance[others, place] / covariance[place, place]
@@ -182,9 +182,3 @@ def _crossing(x: np.ndarray, tau: np.ndarray, target: float, value: Any) -> floa
     rising = np.maximum.accumulate(np.abs(tau[side][: there[0] + 1]))
     keep = np.concatenate([[True], np.diff(rising) > 0])
     return float(value(float(PchipInterpolator(rising[keep], x[side][: there[0] + 1][keep])(abs(target)))))
-
-
-def in_coordinates(problem: Problem, covariance: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return a covariance of SI values as one of internal coordinates."""
-    slopes = np.array([parameter.slope(float(xi)) for parameter, xi in zip(problem.free, x, strict=True)])
-    return covariance / slopes[:, None] / slopes

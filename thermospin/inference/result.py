@@ -1,4 +1,4 @@
-"""What a fit found: parameters, statistics and what the data fix, as numbers, as JSON and as text.
+"""Results of fits: parameters, statistics and what the data fix, as numbers, as JSON and as text.
 
 The text has the layout of lmfit's fit_report, with values in the units that people use. Knows no model, no optimiser.
 """
@@ -48,7 +48,7 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What a fit found.
+    """Result of a fit.
 
     Attributes:
       parameters: the fitted ones, by name.
@@ -69,10 +69,10 @@ class FitResult:
       evaluations: of values with Jacobian, all stages together.
       converged: the optimiser met its tolerance in the last stage, and everything is finite.
       message: how it ended.
-      method: "least_squares" or "adam".
+      method: name of the minimiser, such as "least_squares".
       identifiability: what the data fix, at the end.
       left_out: candidates of `choose` that were not fitted, and why.
-      problem: what was minimised (`inverse.Problem`), for profiles, budgets and posteriors.
+      problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
 
@@ -127,7 +127,7 @@ class FitResult:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Rows, and priors, minus parameters."""
+        """Number of rows and priors less that of parameters."""
         return len(self.rows) + len(self.priors) - len(self.parameters)
 
     @property
@@ -137,7 +137,7 @@ class FitResult:
 
     @property
     def probability(self) -> float:
-        """That chi2 is at least this large if the model is right and the stds are; NaN without degrees of freedom."""
+        """Probability of at least this chi2 if the model and the stds are right; NaN without degrees of freedom."""
         return float(special.chdtrc(self.degrees_of_freedom, self.chi2)) if self.degrees_of_freedom > 0 else math.nan
 
     @property
@@ -206,7 +206,7 @@ class FitResult:
         }
 
     def report(self) -> str:
-        """Everything in words, in the layout of lmfit's fit_report."""
+        """Return everything in words, in the layout of lmfit's fit_report."""
         return fit_report(self)
 
 
@@ -214,7 +214,7 @@ class FitResult:
 
 
 def fit_report(result: FitResult) -> str:
-    """Statistics, variables, correlations, signals against the model, and what the data fix."""
+    """Return statistics, variables, correlations, signals against the model, and what the data fix."""
     parts = (
         ("[[Fit Statistics]]", _statistics(result)),
         ("[[Variables]]", _variables(result)),

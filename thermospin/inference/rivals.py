@@ -93,12 +93,12 @@ class Comparison:
         return lines + _shifts(self.results) + [discrepancy(next(iter(self.results.values()))).words()]
 
     def words(self) -> list[str]:
-        """Table and verdict."""
+        """Return table and verdict, line by line."""
         lines = self.table()
         return columns(lines, "l" + "r" * (len(lines[0]) - 1)) + self.verdict()
 
     def to_json(self) -> dict[str, Any]:
-        """chi2, criteria and parameters of each model."""
+        """Return chi2, criteria and parameters of each model."""
         return {
             label: {
                 "chi2": result.chi2,
@@ -112,7 +112,7 @@ class Comparison:
 
 
 def _shifts(results: Mapping[str, FitResult]) -> list[str]:
-    """Parameters that depend on which model is right by more than their standard deviations."""
+    """List parameters that depend on which model is right by more than their standard deviations."""
     lines = []
     first, *rest = results.items()
     for label, result in rest:
@@ -141,7 +141,7 @@ class Discrepancy:
     gain: float
 
     def words(self) -> str:
-        """One sentence."""
+        """Return it as a sentence."""
         if self.gain < 0:
             return "The residuals do not ask for an error of the model beside the noise."
         return (

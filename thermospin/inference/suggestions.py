@@ -46,11 +46,11 @@ class Suggestions:
     """Measurements that would help, the best first.
 
     Attributes:
-      found: the measurements.
+      measurements: all of them.
       lines: the best few in words.
     """
 
-    found: tuple[Suggestion, ...]
+    measurements: tuple[Suggestion, ...]
     lines: tuple[str, ...]
 
     @classmethod
@@ -65,7 +65,10 @@ class Suggestions:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return all of them as plain numbers."""
-        return [dataclasses.asdict(one) | {"std": one.std if math.isfinite(one.std) else None} for one in self.found]
+        return [
+            dataclasses.asdict(suggestion) | {"std": suggestion.std if math.isfinite(suggestion.std) else None}
+            for suggestion in self.measurements
+        ]
 
 
 def suggest(result: FitResult) -> list[Suggestion]:
@@ -90,12 +93,12 @@ def suggest_others(
 
     A device that is the same but for one dimension, at either end of its range, with the same signals measured to the
     same standard deviations; and, with contacts, the signals of each experiment between every other pair of contacts,
-    with the standard deviations of its own pair. An evaluation each. The relative error of the grid is the one of the
-    fitted signal of the same name: no measurement helps against it.
+    with the standard deviations of the pair in use. Each takes an evaluation. The relative error of the grid is the one
+    of the fitted signal of the same name: no measurement helps against it.
 
     Args:
       result: of a fit of one device.
-      dimensions: with a range each; one that was fitted is of no use, as another device has another one.
+      dimensions: names, whose ranges are known; one that was fitted is of no use, as another device has another one.
       contacts: whether to try other pairs.
       progress: callback for messages.
     Raises:
@@ -170,7 +173,7 @@ class _More:
       lines: of the Jacobian (more, parameters).
       noise: standard deviations (more,).
       bars: error bars of the grid, with the sign that they have against that of their siblings (more,).
-      siblings: the row each shares its relative error of the grid with (more,): a measurement does not refine it.
+      siblings: fitted rows of the same relative error of the grid (more,): a measurement does not refine it.
     """
 
     lines: np.ndarray

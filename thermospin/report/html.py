@@ -261,7 +261,7 @@ def _budget(budget: Budget | None) -> list[Section]:
 
 
 def _next(suggestions: Suggestions) -> Section:
-    items = suggestions.words() if suggestions.found else ["the data leave a parameter open: fix that first"]
+    items = suggestions.words() if suggestions.measurements else ["the data leave a parameter open: fix that first"]
     return Section("What to measure next", items=items)
 
 
