@@ -209,6 +209,22 @@ def test_a_design_goes_on_where_it_was_stopped(
     assert len(counted) == len(whole.steps) - 2
 
 
+def test_the_question_of_a_journal_stays_as_journals_on_disk_have_it(valve: Device) -> None:
+    """The class of a fit was once called Fit, and a journal is refused when its question is another one."""
+    objective, names, grid = Objective.parse("1 / std Fe.S_s", valve), ["gap"], GridOptions(cells=100, order=1)
+    begin = (valve, str(objective), names, 100, 1)
+    limited = {("local", DENSEST): 1e16}
+
+    def ask(most: dict[tuple[str, str], float], fit: StandardErrorFit | None) -> str:
+        return search._question(valve, objective, names, grid, most, fit)
+
+    assert ask({}, None) == repr(begin)
+    assert ask(limited, None) == repr((*begin, limited, None))
+    rows = (Row("local", "R2.spin", 1.0, 10.0),)
+    fit = f"Fit(rows={rows!r}, free=('zeta', 'Fe.S_s'))"
+    assert ask({}, StandardErrorFit(rows, ("zeta", "Fe.S_s"))) == f"{repr((*begin, {}))[:-1]}, {fit})"
+
+
 def test_a_journal_does_not_mix_the_grids_of_different_ways(
     wire: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,8 +241,8 @@ def design(
             f"device '{device.name}' has polygons, and {DENSEST} is a mean over the blocks between faces that boxes "
             "have; limit the temperature instead"
         )
-    asked = repr((device, str(objective), names, grid.cells, grid.order, *((most, fit) if most or fit else ())))
-    kept = None if journal is None else Journal(Path(journal), asked)
+    question = _question(device, objective, names, grid, most, fit)
+    kept = None if journal is None else Journal(Path(journal), question)
     task = DesignTask(objective, tuple(names), most, fit, grid, progress, search.starts)
     way = functools.partial(_way, device, task, limits.feature, off, search.steps, kept)
     begun = [device, *_scattered(device, names, limits.feature, search.starts)]
@@ -257,6 +257,22 @@ def design(
     start, end = (checked(part, task, finer) for part in (device, final))
     others = tuple(tops) if len(tops) > 1 else ()
     return Design(final, device, objective, tuple(names), tuple(steps), start, end, message, most, others)
+
+
+def _question(
+    device: Device,
+    objective: Objective,
+    names: Sequence[str],
+    grid: GridOptions,
+    limits: Mapping[Pair, float],
+    fit: StandardErrorFit | None,
+) -> str:
+    """Return the text that identifies a journal; any change of it refuses the journals that there are."""
+    parts = [repr(part) for part in (device, str(objective), names, grid.cells, grid.order)]
+    if limits or fit is not None:
+        # Journals on disk name the class of the fit as it was when they were begun.
+        parts += [repr(limits), "None" if fit is None else f"Fit(rows={fit.rows!r}, free={fit.free!r})"]
+    return f"({', '.join(parts)})"
 
 
 def _way(
