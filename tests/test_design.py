@@ -271,6 +271,23 @@ def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options:
         search.design(valve, objective, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tile", "x", "--current", "x"], "objective: got experiment 'lokal'"),
+        (["--form", "left"], "objective: got experiment 'lokal'"),
+        (["--feature", "x", "--current", "y", "--max-density", "z"], '--feature: got "x"'),
+        (["--max-density", "z"], "--current: is what limits are meant at"),
+    ],
+)
+def test_the_command_reads_only_options_that_apply(options: list[str], words: str, tmp_path: Path) -> None:
+    """A tile without a form and a current without a limit do nothing; faults come in the order of the work."""
+    (tmp_path / "valve.toml").write_text(RANGES)
+    args = ["design", str(tmp_path / "valve.toml"), "--objective", "lokal R1.spin", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app.app, [*args, *options])
+    assert result.exit_code == 2 and words in result.output
+
+
 def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:
     text = WIRE.replace(", range = [150, 240]", "").replace(", range = [15, 60]", "")
     with pytest.raises(ValueError, match="no dimension has no range|has no range"):
