@@ -18,7 +18,7 @@ from thermospin.designs.checks import DesignCheck
 from thermospin.designs.limits import SLACK, Limits
 from thermospin.designs.objective import DENSEST, HOTTEST, Objective, StandardErrorFit
 from thermospin.designs.predictor import DesignPredictor
-from thermospin.designs.search import Search
+from thermospin.designs.search import DesignStep, Search
 from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
 from thermospin.inference import journal as journals
@@ -167,6 +167,23 @@ def test_starts_side_by_side_find_the_same_highest(
     starts = search._scattered(wire, ["length", "width"], 20e-9, 5)
     widths = [each.lengths()["width"] for each in starts]
     assert len(set(widths)) == 4 and min(widths) >= 20e-9, "narrower ones have too small a feature"
+
+
+def test_a_start_without_any_solution_is_left_out(
+    wire: Device, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device itself has one; where it has none, either, there is no design."""
+    objectives = iter([1.0, float("nan"), float("nan")])
+
+    def climb(self: search._OneGrid, _: int) -> tuple[list[DesignStep], str]:
+        return [DesignStep(wire.lengths(), next(objectives), 1)], "told so"
+
+    monkeypatch.setattr(search._OneGrid, "climb", climb)
+    options = {"search": Search(1, starts=2), "grid": GridOptions(cells=60, order=1)}
+    design = search.design(wire, "main R1.P", **options)
+    assert design.device.lengths() == wire.lengths() and len(design.steps) == 1 and not design.tops
+    with pytest.raises(ValueError, match="empty"):
+        search.design(wire, "main R1.P", search=Search(1), grid=options["grid"])
 
 
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:

@@ -292,11 +292,11 @@ def _way(
         try:
             here = _OneGrid(current, task, feature, off, journal, number, done)
             taken, message = here.climb(steps - len(done))
+            current, done = device.moved(_best(taken).lengths), done + taken
         except (ValueError, NotConverged):
             if start is device:
                 raise
             return None
-        current, done = device.moved(_best(taken).lengths), done + taken
         stretched = stretch(taken[0].lengths, current, task.names)
         if len(done) >= steps or stretched < 0.9 * STRETCH:
             break
