@@ -18,7 +18,7 @@ from thermospin.designs.checks import DesignCheck
 from thermospin.designs.limits import SLACK, Limits
 from thermospin.designs.objective import DENSEST, HOTTEST, Objective, StandardErrorFit
 from thermospin.designs.predictor import DesignPredictor
-from thermospin.designs.search import Search
+from thermospin.designs.search import DesignStep, Search
 from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
 from thermospin.inference import journal as journals
@@ -169,6 +169,23 @@ def test_starts_side_by_side_find_the_same_highest(
     assert len(set(widths)) == 4 and min(widths) >= 20e-9, "narrower ones have too small a feature"
 
 
+def test_a_start_without_any_solution_is_left_out(
+    wire: Device, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device itself has one; where it has none, either, there is no design."""
+    objectives = iter([1.0, float("nan"), float("nan")])
+
+    def climb(self: search._OneGrid, _: int) -> tuple[list[DesignStep], str]:
+        return [DesignStep(wire.lengths(), next(objectives), 1)], "told so"
+
+    monkeypatch.setattr(search._OneGrid, "climb", climb)
+    options = {"search": Search(1, starts=2), "grid": GridOptions(cells=60, order=1)}
+    design = search.design(wire, "main R1.P", **options)
+    assert design.device.lengths() == wire.lengths() and len(design.steps) == 1 and not design.tops
+    with pytest.raises(ValueError, match="empty"):
+        search.design(wire, "main R1.P", search=Search(1), grid=options["grid"])
+
+
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:
     plain, robust = (
         search.design(
@@ -207,6 +224,22 @@ def test_a_design_goes_on_where_it_was_stopped(
         assert 30e-9 <= step.lengths["gap"] <= 90e-9 and 20e-9 <= step.lengths["width"] <= 70e-9
     assert max(step.objective for step in whole.steps) > 1.1 * whole.steps[0].objective
     assert len(counted) == len(whole.steps) - 2
+
+
+def test_the_question_of_a_journal_stays_as_journals_on_disk_have_it(valve: Device) -> None:
+    """The class of a fit was once called Fit, and a journal is refused when its question is another one."""
+    objective, names, grid = Objective.parse("1 / std Fe.S_s", valve), ["gap"], GridOptions(cells=100, order=1)
+    begin = (valve, str(objective), names, 100, 1)
+    limited = {("local", DENSEST): 1e16}
+
+    def ask(most: dict[tuple[str, str], float], fit: StandardErrorFit | None) -> str:
+        return search._question(valve, objective, names, grid, most, fit)
+
+    assert ask({}, None) == repr(begin)
+    assert ask(limited, None) == repr((*begin, limited, None))
+    rows = (Row("local", "R2.spin", 1.0, 10.0),)
+    fit = f"Fit(rows={rows!r}, free=('zeta', 'Fe.S_s'))"
+    assert ask({}, StandardErrorFit(rows, ("zeta", "Fe.S_s"))) == f"{repr((*begin, {}))[:-1]}, {fit})"
 
 
 def test_a_journal_does_not_mix_the_grids_of_different_ways(
@@ -253,6 +286,23 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
 def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         search.design(valve, objective, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--tile", "x", "--current", "x"], "objective: got experiment 'lokal'"),
+        (["--form", "left"], "objective: got experiment 'lokal'"),
+        (["--feature", "x", "--current", "y", "--max-density", "z"], '--feature: got "x"'),
+        (["--max-density", "z"], "--current: is what limits are meant at"),
+    ],
+)
+def test_the_command_reads_only_options_that_apply(options: list[str], words: str, tmp_path: Path) -> None:
+    """A tile without a form and a current without a limit do nothing; faults come in the order of the work."""
+    (tmp_path / "valve.toml").write_text(RANGES)
+    args = ["design", str(tmp_path / "valve.toml"), "--objective", "lokal R1.spin", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app.app, [*args, *options])
+    assert result.exit_code == 2 and words in result.output
 
 
 def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:

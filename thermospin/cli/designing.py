@@ -83,16 +83,12 @@ def design(
     Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it resumes where it was.
     """
     with runtime.exit_codes():
-        from thermospin.base.units import parse
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import read, text_of
 
         text, source = text_of(device)
         loaded = require_experiments(read(text, source, Path(device).parent), device)
         limits = _limits(feature, current, max_temperature, max_density)
-        size = None if tile is None else parse(tile, "length", key="--tile")
-        if form is not None and limits.feature is None:
-            raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
         folder = out if out is not None else Path(f"{loaded.name}-design")
         runtime.require_folder(folder)
         speaks = runtime.join_cluster(cluster)
@@ -104,8 +100,9 @@ def design(
 
         asked = Objective.parse(objective, loaded)
         grid, journal = GridOptions(cells, order, shards), folder / JOURNAL
+        better: Design | Form
         if form is not None:
-            better = _by_form(loaded, asked, form, (limits.feature, size), steps, grid, journal)
+            better = _by_form(loaded, asked, form, limits.feature, tile, steps, grid, journal)
         else:
             fit = _standard_error_fit(data, free or [], asked, loaded)
             better = _by_dimensions(loaded, asked, vary, limits, fit, Search(steps, starts, robust), grid, journal)
@@ -118,22 +115,25 @@ def _by_form(
     device: Device,
     objective: Objective,
     solid: str,
-    sizes: tuple[float | None, float | None],
+    feature: float | None,
+    tile: str | None,
     steps: int,
     grid: GridOptions,
     journal: Path,
-) -> Design | Form:
-    """Design the form of one solid, of a smallest feature in tiles of a size, by default half the feature."""
+) -> Form:
+    """Design the form of one solid, in tiles of half the smallest feature unless their size is given."""
+    from thermospin.base.units import parse
     from thermospin.designs.topology import free_form
 
-    feature = sizes[0] or 0.0
-    tile = sizes[1] or feature / 2
+    if feature is None:
+        raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
+    size = feature / 2 if tile is None else parse(tile, "length", key="--tile")
     with runtime.Progress() as progress:
         return free_form(
             device,
             objective,
             solid,
-            tile=tile,
+            tile=size,
             feature=feature,
             steps=steps,
             grid=grid,
@@ -151,7 +151,7 @@ def _by_dimensions(
     search: Search,
     grid: GridOptions,
     journal: Path,
-) -> Design | Form:
+) -> Design:
     """Design dimensions."""
     from thermospin.designs.search import design
 
@@ -187,12 +187,14 @@ def _limits(feature: str | None, current: str | None, temperature: str | None, d
     from thermospin.base.units import parse
     from thermospin.designs.limits import Limits
 
-    if current is None and (temperature is not None or density is not None):
+    smallest = None if feature is None else parse(feature, "length", key="--feature")
+    if temperature is None and density is None:
+        return Limits(feature=smallest)
+    if current is None:
         raise InputError('--current: is what limits are meant at, and is missing; give such as --current "2 mA"')
-    given = (
-        (current, "current", "--current"),
-        (temperature, "temperature", "--max-temperature"),
-        (density, "current_density", "--max-density"),
-        (feature, "length", "--feature"),
+    return Limits(
+        parse(current, "current", key="--current"),
+        None if temperature is None else parse(temperature, "temperature", key="--max-temperature"),
+        None if density is None else parse(density, "current_density", key="--max-density"),
+        smallest,
     )
-    return Limits(*(None if text is None else parse(text, kind, key=option) for text, kind, option in given))

@@ -37,7 +37,7 @@ class DesignPredictor:
       model: of the device.
       wanted: the quantities.
       fit: of standard errors among them.
-      names: number of dimensions that derivatives are by, of which the differences are batched.
+      count: number of dimensions that derivatives are by, of which the differences are batched.
       progress: callback for messages.
       solver: answers solve requests, see `solve.solve`.
     """
@@ -47,7 +47,7 @@ class DesignPredictor:
         model: Model,
         wanted: Sequence[Pair],
         fit: StandardErrorFit | None = None,
-        names: int = 1,
+        count: int = 1,
         progress: Progress | None = None,
         solver: solve.Solver | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class DesignPredictor:
         self._data = None
         if self._fit is not None:
             # Its derivatives are differences, an evaluation for each dimension, in a batch.
-            self._data = Predictor(tasks.split_for(model, names), self._fit.rows, RESIDUAL, progress, solver=solver)
+            self._data = Predictor(tasks.split_for(model, count), self._fit.rows, RESIDUAL, progress, solver=solver)
         self.parts = tuple(part for part in (self._signals, self._data) if part is not None)
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -241,14 +241,14 @@ def design(
             f"device '{device.name}' has polygons, and {DENSEST} is a mean over the blocks between faces that boxes "
             "have; limit the temperature instead"
         )
-    asked = repr((device, str(objective), names, grid.cells, grid.order, *((most, fit) if most or fit else ())))
-    kept = None if journal is None else Journal(Path(journal), asked)
+    question = _question(device, objective, names, grid, most, fit)
+    answers = None if journal is None else Journal(Path(journal), question)
     task = DesignTask(objective, tuple(names), most, fit, grid, progress, search.starts)
-    way = functools.partial(_way, device, task, limits.feature, off, search.steps, kept)
-    begun = [device, *_scattered(device, names, limits.feature, search.starts)]
-    size = 1 if len(begun) == 1 else min(tasks.capacity(task.model(device)), len(begun))
-    ends = tasks.run_batched((functools.partial(way, start) for start in begun), size)
-    ways = [end for end in ends if end is not None]
+    way = functools.partial(_way, device, task, limits.feature, off, search.steps, answers)
+    devices = [device, *_scattered(device, names, limits.feature, search.starts)]
+    size = 1 if len(devices) == 1 else min(tasks.capacity(task.model(device)), len(devices))
+    outcomes = tasks.run_batched((functools.partial(way, start) for start in devices), size)
+    ways = [outcome for outcome in outcomes if outcome is not None]
     tops = [_best(steps) for *_, steps in ways]
     final, message, steps = ways[tops.index(_best(tops))]
     finer = dataclasses.replace(
@@ -257,6 +257,22 @@ def design(
     start, end = (checked(part, task, finer) for part in (device, final))
     others = tuple(tops) if len(tops) > 1 else ()
     return Design(final, device, objective, tuple(names), tuple(steps), start, end, message, most, others)
+
+
+def _question(
+    device: Device,
+    objective: Objective,
+    names: Sequence[str],
+    grid: GridOptions,
+    limits: Mapping[Pair, float],
+    fit: StandardErrorFit | None,
+) -> str:
+    """Return the text that identifies a journal; any change of it refuses the journals that there are."""
+    parts = [repr(part) for part in (device, str(objective), names, grid.cells, grid.order)]
+    if limits or fit is not None:
+        # Journals on disk name the class of the fit as it was when they were begun.
+        parts += [repr(limits), "None" if fit is None else f"Fit(rows={fit.rows!r}, free={fit.free!r})"]
+    return f"({', '.join(parts)})"
 
 
 def _way(
@@ -269,24 +285,24 @@ def _way(
     start: Device,
     solver: solve.Solver | None,
 ) -> tuple[Device, str, list[DesignStep]] | None:
-    """Return the best device from a start, why it ended, and all devices on the way; None where there is no way."""
+    """Return the best device from a start, why it ended, and all devices on the way; None where another start fails."""
     task = dataclasses.replace(task, solver=solver)
-    current, done, message = start, list[DesignStep](), ""
+    current, history, message = start, list[DesignStep](), ""
     for number in range(1, GRIDS + 1):
         try:
-            here = _OneGrid(current, task, feature, off, journal, number, done)
-            taken, message = here.climb(steps - len(done))
+            one_grid = _OneGrid(current, task, feature, off, journal, number, history)
+            steps_here, message = one_grid.climb(steps - len(history))
+            current, history = device.moved(_best(steps_here).lengths), history + steps_here
         except (ValueError, NotConverged):
             if start is device:
                 raise
             return None
-        current, done = device.moved(_best(taken).lengths), done + taken
-        stretched = stretch(taken[0].lengths, current, task.names)
-        if len(done) >= steps or stretched < 0.9 * STRETCH:
+        stretched = stretch(steps_here[0].lengths, current, task.names)
+        if len(history) >= steps or stretched < 0.9 * STRETCH:
             break
         if task.progress is not None:
             task.progress(f"grid {number + 1}: faces have moved by up to a factor of {stretched:.2g}")
-    return current, message, done
+    return current, message, history
 
 
 class _OneGrid:

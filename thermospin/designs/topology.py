@@ -96,17 +96,17 @@ class Canvas:
             )
         tiles = np.array([[f"{solid.material}~{i}~{j}" for j in range(shape[1])] for i in range(shape[0])])
         sides = [list(itertools.pairwise(line.tolist())) for line in (x, y)]
-        made = [
+        tile_solids = [
             Solid(f"{name}~{i}~{j}", str(tiles[i, j]), None, (sides[0][i], sides[1][j], solid.box[2]))
             for i, j in np.ndindex(*shape)
         ]
-        at = device.solids.index(solid)
+        place = device.solids.index(solid)
         # Named dimensions would move some tiles and not others: they stay as they are.
-        plain = [dataclasses.replace(part, coordinates={}, corners=()) for part in device.solids]
-        solids = [*plain[:at], *made, *plain[at + 1 :]]
-        gone = plan_of(solids, [True] * len(solids)).overwritten()
-        of_tiles = {part.material: dataclasses.replace(metal, name=part.material) for part in made}
-        kept = [part for k, part in enumerate(solids) if k not in gone]
+        fixed = [dataclasses.replace(part, coordinates={}, corners=()) for part in device.solids]
+        solids = [*fixed[:place], *tile_solids, *fixed[place + 1 :]]
+        overwritten = plan_of(solids, [True] * len(solids)).overwritten()
+        of_tiles = {part.material: dataclasses.replace(metal, name=part.material) for part in tile_solids}
+        kept = [part for k, part in enumerate(solids) if k not in overwritten]
         used = {part.material for part in kept}
         cut = dataclasses.replace(device, solids=tuple(kept), materials={**device.materials, **of_tiles}, dimensions={})
         names = np.where(np.isin(tiles, sorted(used)), tiles, "")
@@ -120,9 +120,9 @@ class Canvas:
           name: of the device, None: as before.
         """
         labels, count = boxes.label((filled & (self.tiles != ""))[:, :, None])
-        mine = f"{self.solid.name}~"
-        at = next(i for i, solid in enumerate(self.device.solids) if solid.name.startswith(mine))
-        rest = [solid for solid in self.device.solids if not solid.name.startswith(mine)]
+        prefix = f"{self.solid.name}~"
+        at = next(i for i, solid in enumerate(self.device.solids) if solid.name.startswith(prefix))
+        others = [solid for solid in self.device.solids if not solid.name.startswith(prefix)]
         pieces = []
         for number in range(1, count + 1):
             places = np.argwhere(labels[:, :, 0] == number)
@@ -138,13 +138,17 @@ class Canvas:
             )
             for k, (outline, box) in enumerate(pieces, 1)
         ]  # fmt: skip
-        solids = [*rest[:at], *named, *rest[at:]]
+        solids = [*others[:at], *named, *others[at:]]
         materials = {key: material for key, material in self.device.materials.items() if "~" not in key}
         plan = plan_of(solids, [materials[solid.material].is_metal for solid in solids])
-        whole = [piece for piece in plan.pieces(metal=True).members.values() if _reaches(self.device, solids, piece)]
-        home = {i for piece in whole for i in piece}
-        keep = [solid for i, solid in enumerate(solids) if solid not in named or i in home]
-        return dataclasses.replace(self.device, name=name or self.device.name, solids=tuple(keep), materials=materials)
+        connected = [
+            piece for piece in plan.pieces(metal=True).members.values() if _reaches(self.device, solids, piece)
+        ]
+        within = {i for piece in connected for i in piece}
+        remaining = [solid for i, solid in enumerate(solids) if solid not in named or i in within]
+        return dataclasses.replace(
+            self.device, name=name or self.device.name, solids=tuple(remaining), materials=materials
+        )
 
 
 def _reaches(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:
