@@ -259,10 +259,10 @@ def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None
     def turned(V: Array) -> Array:
         return V * jnp.array([1.0, -1.0], V.dtype)[None, :, None] + V[:, ::-1]
 
-    r = r.over(size)
-    single = [fields.astype(jnp.float32) for fields in (turned(r.V), r.T[:, None])]
-    V, T = (x.astype(size.dtype) for x in multigrid.cycles(system.mg, system.held, single))
-    return Nodal(turned(V), T[:, 0]).times(size)
+    sizes = size[None, None]
+    single = [(fields / sizes).astype(jnp.float32) for fields in (turned(r.V), r.T[:, None])]
+    V, T = (x.astype(size.dtype) * sizes for x in multigrid.cycles(system.mg, system.held, single))
+    return Nodal(turned(V), T[:, 0])
 
 
 def _free(system: System, x: Nodal) -> Nodal:

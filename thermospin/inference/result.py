@@ -19,6 +19,7 @@ from thermospin.data.rows import Row
 from thermospin.inference.identifiability import Identifiability
 from thermospin.inference.misfit import Problem
 from thermospin.quantities import quantity, response_unit, shown
+from thermospin.signals.ladders import Ladder
 
 #: Correlations smaller than this are not printed.
 SMALLEST_CORRELATION = 0.1
@@ -98,7 +99,7 @@ class FitResult:
     correlation_of_data: np.ndarray | None = dataclasses.field(default=None, repr=False)
     minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
-    fields: Any = dataclasses.field(default=None, repr=False, compare=False)
+    fields: Mapping[str, tuple[Ladder, ...]] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def grid_shares(self) -> np.ndarray:

@@ -21,7 +21,7 @@ import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.sparse import hstack
+from scipy.sparse import csr_array, hstack
 
 from thermospin import operators
 from thermospin.device.parts import Experiment
@@ -54,8 +54,8 @@ class Blocks:
     domain: np.ndarray
     interval: np.ndarray
     widths: tuple[np.ndarray, np.ndarray, np.ndarray]
-    segments: tuple[Any, Any, Any]
-    volume: Any
+    segments: tuple[csr_array, csr_array, csr_array]
+    volume: csr_array
     ports: dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]
 
     @classmethod
@@ -117,8 +117,8 @@ class Motions:
 
     names: tuple[str, ...]
     domain: np.ndarray
-    segments: tuple[Any, ...]
-    volume: Any
+    segments: tuple[csr_array, ...]
+    volume: csr_array
     ports: dict[str, np.ndarray]
 
     @classmethod
