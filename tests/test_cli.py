@@ -41,13 +41,6 @@ GOOD = {
 FITTED = {"parameters": {"zeta": {"value": 3.2, "std": 0.1, "unit": ""}}, "chi2": 1.0, "converged": True}
 
 
-class Named(str):
-    """A model that is its name."""
-
-    def sharded(self, shards: int) -> Named:
-        return self
-
-
 class Stub:
     """The heavy verbs: they note that they were called, and return or raise what they are told."""
 
@@ -57,11 +50,10 @@ class Stub:
         self.fitted: Any = FITTED
         self.met = True
 
-    def build(self, device: Any, *, cells: Any, order: int, progress: Any) -> Named:
-        assert cells is None
-        self.calls.append(("build", device.name, order))
+    def build(self, grid: Any, device: Any, progress: Any) -> str:
+        self.calls.append(("build", device.name, grid.order))
         progress("building")
-        return Named("model")
+        return "model"
 
     def measure(self, model: str, *, harmonics: int, progress: Any) -> Any:
         self.calls.append(("measure", model, harmonics))
@@ -106,7 +98,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     fake = types.ModuleType("thermospin.cli.demo")
     fake.run_demo = verbs.run_demo  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "thermospin.cli.demo", fake)
-    monkeypatch.setattr("thermospin.model.build", verbs.build)
+    monkeypatch.setattr("thermospin.model.GridOptions.build", lambda grid, *known: verbs.build(grid, *known))
     for name in ("adapt", "assess", "fit", "measure"):
         monkeypatch.setattr(studies, name, getattr(verbs, name))
     monkeypatch.setattr(runtime, "start_jax", lambda: None)
@@ -308,6 +300,8 @@ def test_bad_data_files_are_all_told_with_exit_code_2(stub: Stub, tmp_path: Path
         (("signals", "slachter2010", "--no-errors", "--cells", "9000"), "--no-errors goes with the grid"),
         (("fit", "slachter2010", "slachter2010", "--tolerance", "-1%"), "--tolerance: got '-1%'"),
         (("signals", "slachter2010", "--cell", "5"), "--cells"),
+        (("fit", "slachter2010", "slachter2010", "--json", "a.json", "--journal", "a.json"), "would be written twice"),
+        (("fit", "slachter2010", "slachter2010", "--report", "a.html", "--json", "a-numbers.csv"), "written twice"),
         (("signal", "slachter2010"), "signals"),
     ],
 )
@@ -317,6 +311,40 @@ def test_bad_input_is_exit_code_2_before_any_work(stub: Stub, args: tuple[str, .
     assert text in result.stderr
     assert "Traceback" not in result.stderr
     assert stub.calls == []
+
+
+def test_an_output_that_is_an_input_is_refused_before_any_work(stub: Stub, tmp_path: Path) -> None:
+    """Whatever it is called: by the option, or as the name that a result has by itself."""
+    from thermospin.data.rows import shipped
+    from thermospin.device.reader import text_of
+
+    valve, data = tmp_path / "device.toml", tmp_path / "mine-numbers.csv"
+    valve.write_text(text_of("slachter2010")[0], encoding="utf-8")
+    data.write_text(shipped("slachter2010")[0], encoding="utf-8")
+    before = valve.read_bytes(), data.read_bytes()
+    sets = tmp_path / "sets.csv"
+    sets.write_text("zeta\n1\n", encoding="utf-8")
+    for args in (
+        ("fit", valve, data, "--report", tmp_path / "mine.html"),
+        ("fit", valve, data, "--json", tmp_path / "." / "device.toml"),
+        ("fit", valve, data, "--journal", data),
+        ("signals", valve, "--json", valve),
+        ("sensitivity", valve, "--picture", valve),
+        ("check", valve, "--picture", valve),
+        ("ensemble", valve, sets, "--out", sets),
+        ("design", valve, "--objective", "thermal R2.spin", "--out", tmp_path),
+    ):
+        result = run(*args)
+        assert result.exit_code == 2 and "is read by this command" in result.stderr, (args, result.output)
+    assert (valve.read_bytes(), data.read_bytes()) == before and stub.calls == []
+
+
+def test_the_version_is_told_and_h_is_help(stub: Stub) -> None:
+    from thermospin import __version__
+
+    assert run("--version").output.strip() == f"thermospin {__version__}"
+    assert run("-h").output == run("--help").output and "signals" in run("-h").output
+    assert "--free" in run("fit", "-h").output
 
 
 def test_a_device_without_experiments_has_no_signals(stub: Stub, tmp_path: Path) -> None:

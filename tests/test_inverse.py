@@ -35,6 +35,7 @@ from thermospin.inference.misfit import Misfit, Objective, Prior
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.inference.result import FitResult
+from thermospin.model import GridOptions
 from thermospin.signals import evaluate as signals
 
 TRUTH = {"zeta": 3.2, "Py.S_s": -3.8e-6, "Py.P": 0.25, "Py.lambda_sf": 5e-9}
@@ -633,13 +634,15 @@ class Solver:
         self.refreshed: list[int] | None = None
         #: What signals are too large by, at order 2; four times as much at order 1.
         self.off = off
-        monkeypatch.setattr("thermospin.model.build", self.build)
+        monkeypatch.setattr(GridOptions, "build", self.build_on)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
         monkeypatch.setattr(error_bars, "companions", self.companions)
 
+    def build_on(self, device: Any, progress: Any) -> Any:
+        return self.build(device, cells=None, order=2, progress=progress)
+
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
         model = types.SimpleNamespace(device=device, shards=1, grid=types.SimpleNamespace(order=order, prisms=()))
-        model.sharded = lambda shards: model
         model.outdated = lambda parameters: self.refreshed is not None
         model.refreshed = lambda parameters: self.refreshed.append(order) or model
         return model

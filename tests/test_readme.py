@@ -62,7 +62,7 @@ def test_a_fit_with_everything_is_one_command(folder: Path) -> None:
     page = (folder / "fit.html").read_text(encoding="utf-8")
     for text in ("Profile likelihood", "Posterior", "Error budget", "Rival models", "sha256"):
         assert text in page, text
-    assert (folder / "fit.csv").is_file() and len((folder / "fit.jsonl").read_text().splitlines()) > 4
+    assert (folder / "fit-numbers.csv").is_file() and len((folder / "fit.jsonl").read_text().splitlines()) > 4
 
 
 def test_bad_input_under_python_m_is_a_message_and_no_traceback(folder: Path) -> None:

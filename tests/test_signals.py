@@ -24,7 +24,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from helpers import devices, elements
 from thermospin import analytic, model, operators, solve
-from thermospin.base.errors import NotConverged
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.device.parts import Experiment
 from thermospin.geometry.boxes import Layout
 from thermospin.model import Model
@@ -491,6 +491,18 @@ def test_a_solve_that_misses_its_tolerance_raises_and_says_which_where_and_why(t
     with pytest.raises(NotConverged) as caught:
         evaluate(thermal, {}, SIGNALS, max_steps=1, explain=False)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_orders_and_harmonics_that_there_are_not_are_refused(thermal):
+    for harmonics in (0, 5):
+        with pytest.raises(InputError, match=f"harmonics: got {harmonics}, expected 1 to 4"):
+            measure(thermal, harmonics=harmonics)
+        with pytest.raises(InputError, match=f"harmonics: got {harmonics}, expected 1 to 4"):
+            predict(thermal, harmonics=harmonics)
+    with pytest.raises(InputError, match="signal 'thermal R5.P': got harmonic 5"):
+        evaluate(thermal, {}, [("thermal", "R5.P")])
+    with pytest.raises(InputError, match="order: got 4, expected one of 1, 2, 3"):
+        model.build(thermal.device, order=4)
 
 
 def test_a_solve_that_cannot_succeed_names_the_field_the_solid_and_the_number(thermal):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
 from thermospin import inverse
+from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
 from thermospin.inference import budget, profiles, suggestions
 from thermospin.inference.minimisers import LeastSquares, minimise
@@ -233,3 +235,7 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             budget.budget(result, {}, [wrong])
+    copy = pickle.loads(pickle.dumps(result))
+    assert copy.to_json() == result.to_json() and copy.report() == result.report()
+    with pytest.raises(InputError, match="was unpickled and has no model to ask"):
+        budget.budget(copy)

@@ -506,8 +506,11 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
       order: polynomial order 1, 2 or 3.
       cells: most cells there may be; None: the coarseness that `DEFAULT_COARSENESS` has for the order.
     Raises:
-      ValueError: even the coarsest grid, one cell between neighbouring faces, has more cells than that.
+      InputError: another order; or even the coarsest grid, one cell between neighbouring faces, has more cells.
     """
+    if order not in DEFAULT_COARSENESS:
+        known = ", ".join(map(str, DEFAULT_COARSENESS))
+        raise InputError(f"order: got {order}, expected one of {known}")
     if cells is None:
         return at_coarseness(features, order, DEFAULT_COARSENESS[order])
     coarsest = at_coarseness(features, order, 1e6)

@@ -125,7 +125,7 @@ def fit(
     )
     most = tasks.MOST * max(model.shards for model in models)
     problem = replace(
-        result.problem,
+        result.require_problem(),
         models=tuple(models),
         of=lambda others: tied(answers.of(others), answers.ties),
         copies=Copies(models, answers.copy, most),

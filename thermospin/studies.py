@@ -30,6 +30,7 @@ from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import html
 from thermospin.report.device_text import describe
 from thermospin.report.html import Findings
+from thermospin.report.places import numbers_of
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Signals
 
@@ -138,7 +139,7 @@ class Study:
             notes=self.grid_notes,
             sweeps=self.inputs.sweeps,
         )
-        html.write_csv(Path(path).with_suffix(".csv"), self.fit)
+        html.write_csv(numbers_of(path), self.fit)
 
 
 @dataclasses.dataclass(frozen=True)

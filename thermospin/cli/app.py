@@ -9,20 +9,38 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
+from thermospin.base.version import __version__
 from thermospin.cli import designing, fitting, machine, signals
 from thermospin.cli.options import DesignCommand, FitCommand
 from thermospin.cli.runtime import Terminated, complain
 
 app = typer.Typer(
     name="thermospin",
-    help="Spin-dependent thermoelectricity in nanodevices: signals, gradients and fits from a device file.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"thermospin {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Spin-dependent thermoelectricity in nanodevices: signals, gradients and fits from a device file."""
+
 
 # The order of registration is the order in --help.
 app.command()(machine.demo)

@@ -90,7 +90,8 @@ def design(
         loaded = require_experiments(read(text, source, Path(device).parent), device)
         limits = _limits(feature, current, max_temperature, max_density)
         folder = out if out is not None else Path(f"{loaded.name}-design")
-        runtime.require_folder(folder)
+        results = "device.toml", "layout.gds", "design.json", "history.png", "form.png", JOURNAL
+        runtime.require_folder(folder, results, [device, *([data] if data else [])])
         speaks = runtime.join_cluster(cluster)
         runtime.start_jax()
         from thermospin.designs.objective import Objective

@@ -101,11 +101,11 @@ def fit(
         from thermospin.data.sources import read_sources
 
         wish = parse_tolerance(cells, tolerance)
-        inputs = read_sources([(device, data), *(_device_and_data(text) for text in also or ())])
+        inputs = read_sources(sources := [(device, data), *(_device_and_data(text) for text in also or ())])
         _require_known(free or [], suggest or [], inputs.devices)
         known = assignments.bounds(bounds or ()), assignments.priors(prior or ()), assignments.ties(tie or ())
         moved = assignments.dimensions(dimension or ())
-        runtime.require_writable(json, journal, report)
+        _require_places(sources, json, journal, report)
         if posterior:
             _require_numpyro()
         if not runtime.join_cluster(cluster):
@@ -146,8 +146,19 @@ def _write_study(result: Study, json: Path | None, report: Path | None) -> None:
     for line in result.words():
         typer.echo(line)
     if report is not None:
+        from thermospin.report.places import numbers_of
+
         result.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
-        typer.echo(f"The page is {report}, its numbers {report.with_suffix('.csv')}.")
+        typer.echo(f"The page is {report}, its numbers {numbers_of(report)}.")
+
+
+def _require_places(sources: list[tuple[str, list[str]]], *paths: Path | None) -> None:
+    """Refuse places of results, the last one that of the page, with its numbers."""
+    from thermospin.report.places import numbers_of
+
+    report = paths[-1]
+    read = [name for device, data in sources for name in (device, *data)]
+    runtime.require_writable(*paths, None if report is None else numbers_of(report), inputs=read)
 
 
 def _device_and_data(text: str) -> tuple[str, list[str]]:
@@ -199,7 +210,7 @@ def sweeps(
         from thermospin.device.reader import load
 
         loaded = require_experiments(load(device), device)
-        runtime.require_writable(csv, picture, json)
+        runtime.require_writable(csv, picture, json, inputs=[device, file])
         measured = lockin.load(file, loaded)
         for line in measured.words():
             typer.echo(line)

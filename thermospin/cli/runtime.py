@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from importlib import metadata
 from pathlib import Path
 
@@ -120,21 +120,43 @@ def _try_to_write(folder: Path) -> None:
         pass
 
 
-def require_writable(*paths: Path | None) -> None:
-    """Refuse places for files that cannot be written, before any work is done for them."""
+def require_writable(*paths: Path | None, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse places for files that cannot be written, or that are inputs or each other, before any work is done.
+
+    Args:
+      paths: of results, None where none is asked for.
+      inputs: files that the command reads; names of shipped ones are no paths.
+    """
+    read = {Path(name).resolve() for name in inputs if Path(name).exists()}
+    written: set[Path] = set()
     for path in paths:
         if path is None:
             continue
+        place = path.resolve()
+        if place in read:
+            raise InputError(f"{path}: is read by this command, and would be overwritten; give another name")
+        if place in written:
+            raise InputError(f"{path}: would be written twice; give another name to one of the results")
+        written.add(place)
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be written: it is not a regular file")
         try:
-            _try_to_write(path.resolve().parent)
+            _try_to_write(place.parent)
         except OSError as error:
-            raise InputError(f"{path}: cannot be written: {path.resolve().parent}: {error.strerror}") from None
+            raise InputError(f"{path}: cannot be written: {place.parent}: {error.strerror}") from None
 
 
-def require_folder(path: Path) -> None:
-    """Make a folder, refusing one that cannot be made or written."""
+def require_folder(path: Path, names: Iterable[str] = (), inputs: Iterable[str | Path] = ()) -> None:
+    """Make a folder, refusing one that cannot be made or written, or whose results would overwrite an input.
+
+    Args:
+      names: of the results.
+      inputs: files that the command reads.
+    """
+    results = {(path / name).resolve() for name in names}
+    for name in inputs:
+        if Path(name).exists() and Path(name).resolve() in results:
+            raise InputError(f"{name}: is read by this command, and would be overwritten; give another folder by --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
         _try_to_write(path)

@@ -48,7 +48,7 @@ def signals(
         adapted = cells is not None or wish is not None
         _require_compatible(adapted, extrapolate, order, errors, shards)
         loaded = require_experiments(load(device), device)
-        runtime.require_writable(json)
+        runtime.require_writable(json, inputs=[device])
         if not runtime.join_cluster(cluster):
             json = None
         runtime.start_jax()
@@ -132,7 +132,7 @@ def sensitivity(
         from thermospin.device.reader import load
 
         loaded = require_experiments(load(device), device)
-        runtime.require_writable(picture, json)
+        runtime.require_writable(picture, json, inputs=[device])
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
         from thermospin.base.files import write_json
@@ -185,7 +185,7 @@ def ensemble(
             raise InputError(f'--part: got "{part}", expected such as 2/8')
         if accelerators % shards:
             raise InputError(f"--shards: got {shards}, expected a divisor of --accelerators, which is {accelerators}")
-        runtime.require_writable(out)
+        runtime.require_writable(out, out.with_name(f"{out.name}.journal"), inputs=[device, sets])
         runtime.start_jax()
         from thermospin.model import build
 
@@ -221,7 +221,7 @@ def check(
         from thermospin.device.reader import load
 
         loaded = require_experiments(load(device), device) if solve else load(device)
-        runtime.require_writable(picture)
+        runtime.require_writable(picture, inputs=[device])
         from thermospin.device.cost import cost
         from thermospin.grid import choose
         from thermospin.report.device_text import describe

@@ -89,7 +89,7 @@ def budget(
     Raises:
       InputError: a name that was not held fixed, or data that leave a parameter open.
     """
-    problem: Problem = result.problem
+    problem = result.require_problem()
     given = dict(stds or {})
     unknown = [name for name in given if name not in problem.fixed]
     if unknown:

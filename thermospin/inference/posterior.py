@@ -178,7 +178,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
       NotEmulated: none of `DEGREES` follows the model to `LARGEST_ERROR`.
       ValueError: the data leave a parameter open.
     """
-    problem: Problem = result.problem
+    problem = result.require_problem()
     if not np.all(np.isfinite(result.covariance)):
         raise InputError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
     best = problem.coordinates(result.parameters)
@@ -297,7 +297,7 @@ def sample(
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
     began = time.perf_counter()
-    problem: Problem = result.problem
+    problem = result.require_problem()
     if emulator is None and model is None:
         emulator = emulate(result, progress)
     best = problem.coordinates(result.parameters)

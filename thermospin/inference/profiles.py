@@ -91,7 +91,7 @@ def profile(
     Raises:
       InputError: a name that was not fitted.
     """
-    problem: Problem = result.problem
+    problem = result.require_problem()
     names = (
         [name for name, fitted in result.parameters.items() if math.isfinite(fitted.std)] if names is None else names
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from thermospin.base.errors import InputError
 from thermospin.base.text import columns, percent
 from thermospin.base.units import readable_unit
 from thermospin.data.rows import Row
@@ -73,7 +74,7 @@ class FitResult:
       method: name of the minimiser, such as "least_squares".
       identifiability: what the data fix, at the end.
       left_out: candidates of `choose` that were not fitted, and why.
-      problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors.
+      problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in an unpickled result.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
 
@@ -90,7 +91,7 @@ class FitResult:
     message: str
     method: str
     identifiability: Identifiability
-    problem: Problem = dataclasses.field(repr=False, compare=False)
+    problem: Problem | None = dataclasses.field(repr=False, compare=False)
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
     sensitivity: np.ndarray | None = dataclasses.field(default=None, repr=False)
     moves: np.ndarray | None = dataclasses.field(default=None, repr=False)
@@ -100,6 +101,20 @@ class FitResult:
     minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
     fields: Mapping[str, tuple[Ladder, ...]] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the numbers for `pickle`: a model with its compiled programs does not go into a file."""
+        return self.__dict__ | {"problem": None}
+
+    def require_problem(self) -> Problem:
+        """Return the problem.
+
+        Raises:
+          InputError: the result was unpickled, and has none.
+        """
+        if self.problem is None:
+            raise InputError("this result was unpickled and has no model to ask; fit again, from a journal at once")
+        return self.problem
 
     @property
     def grid_shares(self) -> np.ndarray:

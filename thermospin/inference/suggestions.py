@@ -16,7 +16,6 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.inference.misfit import Problem
 from thermospin.inference.predictors import RESIDUAL
 from thermospin.inference.result import FitResult
 from thermospin.model import Model, Progress
@@ -104,7 +103,7 @@ def suggest_others(
     Raises:
       InputError: a fit of several devices, or a dimension that does not exist, has no range or was fitted.
     """
-    problem: Problem = result.problem
+    problem = result.require_problem()
     if len(problem.models) != 1:
         raise InputError("suggestions of other devices and contacts are for a fit of one device")
     (model,) = problem.models

@@ -49,6 +49,7 @@ def predict(
     Returns:
       {experiment: {"R1": {state: V/A, ..., "baseline": ..., "spin": ...}, "R2": ...}}
     """
+    _require_harmonic(harmonics)
     values = model.completed(parameters)
     signals: dict[SignalName, Array] = {}
     for problem in model.problems.values():
@@ -83,6 +84,11 @@ def _responses(
         return jax.jvp(frozen(primals[0], harmonics), primals, tangents)
 
     return responses
+
+
+def _require_harmonic(harmonics: int) -> None:
+    if not 1 <= harmonics <= HARMONICS:
+        raise InputError(f"harmonics: got {harmonics}, expected 1 to {HARMONICS}")
 
 
 def _checked(model: Model, parameters: Parameters | None) -> dict[str, Any]:
@@ -224,6 +230,7 @@ def measure(
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
     began = time.monotonic()
+    _require_harmonic(harmonics)
     model = build(device, progress=progress) if isinstance(device, Device) else device
     values = _checked(model, parameters)
     rungs = (harmonics + 1) // 2
