@@ -44,17 +44,18 @@ class Axis(eqx.Module):
 
     Attributes:
       nodes_T: T-node at each position of each segment (p+1, segments).
-      geometry: cross-section over half the length, per domain [m] (segments, domains).
+      geometry: cross-section over half the length, per domain [m] (segments, domains); None in the part of an
+        accelerator, whose coefficients come from the whole.
       slots_V, slots_T: the two places of the flattened (position, segment) array where a node occurs.
       metal: number of metal segments.
       order: polynomial order p of the segments.
       direction: 0, 1 or 2 for x, y or z.
     """
 
-    nodes_T: Int[Array, "local segments"]
-    geometry: Rows
-    slots_V: Int[Array, "2 nodes_V"]
-    slots_T: Int[Array, "2 nodes_T"]
+    nodes_T: Int[AnyArray, "*parts local segments"]
+    geometry: Rows | None
+    slots_V: Int[AnyArray, "*parts 2 nodes_V"]
+    slots_T: Int[AnyArray, "*parts 2 nodes_T"]
     metal: int = eqx.field(static=True)
     order: int = eqx.field(static=True)
     direction: int = eqx.field(static=True)
@@ -79,7 +80,7 @@ class Discretisation(eqx.Module):
 
     Attributes:
       axes: the segments along x, y, z; then, of a grid with cut cells, those of order 1 in them, along x and y.
-      volume: volume per V-node and domain [m^3] (nodes_V, domains).
+      volume: volume per V-node and domain [m^3] (nodes_V, domains); None as `Axis.geometry`.
       index_V, index_T: position of each node in the tensor grid, flattened (Nx, Ny, Nz); T-nodes of metals come first,
         in the order of V-nodes.
       held_T: nodes kept at the bath temperature.
@@ -89,7 +90,7 @@ class Discretisation(eqx.Module):
     """
 
     axes: tuple[Axis, ...]
-    volume: Rows
+    volume: Rows | None
     index_V: np.ndarray
     index_T: np.ndarray
     held_T: np.ndarray
@@ -123,10 +124,10 @@ class Law(eqx.Module):
       joule_TT: entry of the Joule form for T (metal segments,).
     """
 
-    V: Float[Array, "metal 2"]
-    VT: Float[Array, "metal 2"]
-    TT: Float[Array, " segments"]
-    joule_TT: Float[Array, " metal"]
+    V: Float[Array, "*parts metal 2"]
+    VT: Float[Array, "*parts metal 2"]
+    TT: Float[Array, "*parts segments"]
+    joule_TT: Float[Array, "*parts metal"]
 
 
 class Coefficients(eqx.Module):
@@ -139,8 +140,8 @@ class Coefficients(eqx.Module):
     """
 
     segments: tuple[Law, ...]
-    relaxation: Float[Array, " nodes_V"]
-    bath: float
+    relaxation: Float[Array, "*parts nodes_V"]
+    bath: float | Float[Array, " *parts"]
 
     def __sub__(self, other: Coefficients) -> Coefficients:
         return Coefficients(
@@ -238,7 +239,8 @@ def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]
       bath: bath temperature T0 [K].
     """
 
-    def summed(rows: Rows, names: tuple[str, ...]) -> Array:
+    def summed(rows: Rows | None, names: tuple[str, ...]) -> Array:
+        assert rows is not None
         return rows.multiply(jnp.stack([table[name] for name in names], axis=1)[:, :, None])[:, :, 0]
 
     segments = []
@@ -272,7 +274,7 @@ def _combine(matrix: np.ndarray, values: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(functools.reduce(jnp.add, terms) for terms in rows)
 
 
-def split(disc: Discretisation, u: Shaped[AnyArray, "unknowns ..."]) -> tuple[Array, Array, Array]:
+def split(disc: Discretisation, u: Shaped[AnyArray, "unknowns ..."]) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Return V_up, V_down and T of a field vector."""
     n = disc.nodes_V
     return u[:n], u[n : 2 * n], u[2 * n :]
@@ -497,8 +499,9 @@ def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
     return functools.reduce(jnp.add, [w * value for w, value in zip(_weights(axis), values, strict=True)])
 
 
-def _by_domain(disc: Discretisation, rows: Rows, values: Sequence[Float[Array, "_ columns"]]) -> Array:
+def _by_domain(disc: Discretisation, rows: Rows | None, values: Sequence[Float[Array, "_ columns"]]) -> Array:
     """Sum values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
+    assert rows is not None
     padded = [jnp.pad(value, ((0, rows.size - len(value)), (0, 0))) for value in values]
     return rows.multiply_transposed(jnp.stack(padded, axis=1), disc.domains)
 

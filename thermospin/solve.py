@@ -23,6 +23,7 @@ from thermospin.base.errors import NotConverged
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.grid import Grid
 from thermospin.linear import coarsening, multigrid
+from thermospin.linear.sparse import AnyArray
 from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 
 #: Default bound on the true relative residual.
@@ -75,7 +76,7 @@ class System(eqx.Module):
     """
 
     disc: Discretisation
-    free: Bool[Array, " unknowns"]
+    free: Bool[AnyArray, "*parts unknowns"]
     mg: tuple[multigrid.Multigrid, multigrid.Multigrid]
     held: tuple[multigrid.Held, multigrid.Held]
     shards: Shards | None = None

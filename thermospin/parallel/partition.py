@@ -142,7 +142,7 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
     )
     local_disc = Discretisation(
         axes=axes,
-        volume=None,  # type: ignore[arg-type]
+        volume=None,
         index_V=np.zeros(nodes.V.size),
         index_T=np.zeros(nodes.T.size),
         held_T=np.zeros(0),

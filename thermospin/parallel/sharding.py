@@ -28,7 +28,7 @@ from thermospin import solve
 from thermospin.base.errors import InputError
 from thermospin.linear import multigrid
 from thermospin.linear.multigrid import Held, Multigrid, Values
-from thermospin.linear.sparse import take
+from thermospin.linear.sparse import AnyArray, take
 from thermospin.operators import Coefficients, Fields, Law, Nodal
 from thermospin.solve import Stats, System
 
@@ -79,7 +79,7 @@ class Halo(eqx.Module):
       needed: number of values that all accelerators together need, without padding.
     """
 
-    send: tuple[Array, ...]
+    send: tuple[AnyArray, ...]
     offsets: tuple[int, ...] = eqx.field(static=True)
     ways: tuple[tuple[tuple[int, int], ...], ...] = eqx.field(static=True)
     needed: int = eqx.field(static=True)
@@ -137,8 +137,8 @@ class Tail(eqx.Module):
     """
 
     mg: Multigrid
-    place: Array
-    nodes: Array
+    place: AnyArray
+    nodes: AnyArray
 
     def cycles(self, tails: Sequence[Self], helds: Sequence[Held], rs: Sequence[Values]) -> list[Values]:
         """Return the rest of the cycles on local values: the k-th hierarchy's is run by the k-th accelerator."""
@@ -195,7 +195,7 @@ class Shards(eqx.Module):
         nodes, present = self.law[1:]
         relaxation = jnp.where(present, law.relaxation[nodes], 1.0)
         bath = jnp.broadcast_to(law.bath, (self.mesh.shape[SLABS],))
-        return Coefficients(tuple(segments), relaxation, bath)  # type: ignore[arg-type]
+        return Coefficients(tuple(segments), relaxation, bath)
 
     def pcg(self, law: Coefficients, b: Fields, x0: Fields, tolerance: Array, max_steps: Array) -> tuple[Fields, Stats]:
         """Run `solve.pcg` on all accelerators."""
