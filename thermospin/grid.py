@@ -29,7 +29,7 @@ SLIVER = 1e-9
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prism:
-    """What a domain fills between two heights: an upright prism. Prisms of a device do not overlap.
+    """An upright prism: the part of a domain between two heights. Prisms of a device do not overlap.
 
     Attributes:
       outline: its polygon seen from above (vertices, 2) [m].
@@ -348,7 +348,7 @@ def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[in
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What a grid must resolve: the boxes of a device, in the order of overwriting.
+    """The features that a grid must resolve: the boxes of a device, in the order of overwriting.
 
     Attributes:
       boxes: extents of the solids [m].

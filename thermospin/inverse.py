@@ -36,7 +36,7 @@ from thermospin.solve import Solver
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How parameters are fitted.
+    """Options of a fit.
 
     Attributes:
       method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.

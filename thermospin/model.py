@@ -81,8 +81,8 @@ class ExperimentProblem(NamedTuple):
 class Model:
     """The discrete problem of a device; shapes are fixed, parameters are not.
 
-    Parameters may move far from those that the preconditioner was built for: no value changes, solves take longer; see
-    `refreshed`.
+    Parameters may move far from those that the preconditioner was built for: results stay the same, solves take more
+    iterations; see `refreshed`.
 
     Attributes:
       device: what it was built from.

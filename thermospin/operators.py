@@ -35,7 +35,7 @@ from thermospin.linear.sparse import AnyArray, Rows, take
 
 Fields = Float[Array, "unknowns columns"]
 
-#: What a domain contributes: the entries of G (rows up, down, heat), the Joule form's heat entry, and the relaxation.
+#: Contributions of a domain: the entries of G (rows up, down, heat), the Joule form's heat entry, and the relaxation.
 COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation")
 
 
@@ -413,7 +413,7 @@ def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names dom
     return _by_name(disc, *power_entries(disc, v, u))
 
 
-#: What each segment contributes, for each axis an array (its segments or the metal ones, columns) by the name in
+#: Contributions of each segment, for each axis an array (its segments or the metal ones, columns) by the name in
 #: `COEFFICIENTS` of the entry of G that it belongs to.
 Entries = tuple[dict[str, Array], ...]
 

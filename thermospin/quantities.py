@@ -16,7 +16,7 @@ from thermospin.base import units
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """What the program knows of one quantity, whatever material or device it belongs to.
+    """The facts of one quantity, for every material or device.
 
     Attributes:
       symbol: its name in files and equations.

@@ -34,7 +34,7 @@ MAX_STEPS = 400
 
 @runtime_checkable
 class Across(Protocol):
-    """What accelerators that hold a part of a system each tell each other; see `parallel.sharding`."""
+    """Messages between accelerators that each hold a part of a system; see `parallel.sharding`."""
 
     def sum(self, values: Array) -> Array:
         """Return the sum over all parts."""
@@ -88,7 +88,7 @@ class System(eqx.Module):
 
 
 class Stats(eqx.Module):
-    """How a solve went, per column.
+    """Statistics of a solve, per column.
 
     Covers the forward solve only. The solve behind a derivative reports nothing; if it fails, the derivative is NaN.
     The adjoint fields of `signals.evaluate` are solved for like any others, and their residuals reported.

@@ -42,7 +42,7 @@ CONTACTS = "contacts"
 
 @dataclasses.dataclass(frozen=True)
 class GridChoice:
-    """How the grid is chosen.
+    """The choice of the grid.
 
     Attributes:
       cells: budget of cells, whose places the signals choose; None: no budget.
@@ -64,7 +64,7 @@ class GridChoice:
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-    """What a study finds besides the fit.
+    """The findings of a study besides the fit.
 
     Attributes:
       profile: profile likelihoods.

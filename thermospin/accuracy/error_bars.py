@@ -1,4 +1,4 @@
-"""How far the signals of a model are from those of the equations: error bars of the grid and of the solver.
+"""The distance of the signals of a model from those of the equations: error bars of the grid and of the solver.
 
 The bar of the grid comes from the orders below on the same grid lines. Fields behave like r^lambda along edges where
 materials or insulation meet; there signals converge with the order like p^(-4 lambda), everywhere else faster, so that

@@ -1,4 +1,4 @@
-"""Whether the numbers of a device can be trusted: reciprocity, refinement, and what they say, in words."""
+"""Trust in the numbers of a device: reciprocity, refinement, and their verdict in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every material value and every dimension does to every signal: d ln(signal) / d ln(parameter)."""
+"""Sensitivity of every signal to every material value and dimension: d ln(signal) / d ln(parameter)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this program raises: faults of input, files that cannot be used, and solves that did not converge."""
+"""Errors of this program: faults of input, files that cannot be used, and solves that did not converge."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _VTK_TYPES = {
 
 @runtime_checkable
 class Fields(Protocol):
-    """What is written: node coordinates and nodal fields, NaN where a field does not live.
+    """Fields to write: node coordinates and nodal fields, NaN where a field does not live.
 
     Attributes:
       x, y, z: node coordinates [m], ascending.

@@ -8,7 +8,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 
-#: For each order, between which places of a cell [0, 1] a cut cell's test functions pass from each node to the next.
+#: Intervals of [0, 1] on which the hat functions of a cut cell ramp from one node to the next, per order.
 PASSAGES = {1: ((0.0, 1.0),), 2: ((0.0, 1 / 3), (2 / 3, 1.0)), 3: ((0.0, 1 / 6), (1 / 6, 5 / 6), (5 / 6, 1.0))}
 
 

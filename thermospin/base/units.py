@@ -42,7 +42,7 @@ KINDS = {
     "R4": Kind("a fourth-harmonic signal R4", "V/A^4", "1 mV/A^4"),
 }
 
-#: How signals are printed: for an SI unit the readable ones, from large to small, with their size.
+#: Units in which signals are printed: for an SI unit the readable ones, from large to small, with their size.
 READABLE = {
     "V/A": (("ohm", 1.0), ("mohm", 1e-3), ("uohm", 1e-6), ("nohm", 1e-9)),
     "V/A^2": (("uV/mA^2", 1.0), ("nV/mA^2", 1e-3), ("pV/mA^2", 1e-6)),

@@ -53,7 +53,7 @@ PAPER_MODEL = {
     ("electrical", "R1.spin"): 7.8e-3,
 }
 
-#: What the demo writes.
+#: Files that the demo writes.
 FILES = (
     "report.txt",
     "signals.json",

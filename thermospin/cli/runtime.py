@@ -1,4 +1,4 @@
-"""What every command needs while it runs: exit codes, progress, JAX, and places that results can be written to."""
+"""The surroundings of every command: exit codes, progress, JAX, and places that results can be written to."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def shipped() -> dict[str, Path]:
 
 @dataclasses.dataclass(frozen=True)
 class Sweeps:
-    """What an experiment file leads to.
+    """The contents of an experiment file.
 
     Attributes:
       traces: in the order of the file.

@@ -19,7 +19,7 @@ from thermospin.device.reader import load
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What the files of a fit hold.
+    """The contents of the files of a fit.
 
     Attributes:
       devices: in the order of their files.

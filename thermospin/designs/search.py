@@ -56,7 +56,7 @@ TOLERANCE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """How a design is searched for.
+    """The search for a design.
 
     Attributes:
       steps: most evaluations from each start (with `robust` two solves each).

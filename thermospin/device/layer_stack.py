@@ -53,7 +53,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """Where a contact is to be: at a label, or on a polygon of a layer, or both.
+    """The place of a contact: at a label, or on a polygon of a layer, or both.
 
     Attributes:
       name: of the contact.

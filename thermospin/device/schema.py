@@ -44,7 +44,7 @@ class Dimension(Part):
 
 
 class Provenance(Part):
-    """Where the extents of a solid come from."""
+    """The source of the extents of a solid."""
 
     x: str = ""
     y: str = ""

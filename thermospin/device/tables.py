@@ -81,7 +81,7 @@ Place = Annotated[Coordinate, BeforeValidator(_coordinate)]
 
 PartT = TypeVar("PartT", bound=Part)
 
-#: What to say where pydantic's own words would not help.
+#: Messages in place of pydantic's where those would not help.
 _EXPECTED = {
     "string_type": "a string",
     "dict_type": "a table",

@@ -22,7 +22,7 @@ from thermospin.grid import AXES, Grid, Prism, fill_prisms
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """What is left of a solid in one layer.
+    """The visible part of a solid in one layer.
 
     Attributes:
       solid: index of the solid.

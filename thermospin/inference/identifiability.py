@@ -1,4 +1,4 @@
-"""What data and priors fix: combinations of parameters, standard deviations, and which parameters to fit."""
+"""Identifiability by data and priors: combinations of parameters, standard deviations, and which parameters to fit."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ from thermospin.linear.sparse import AnyArray, Rows, multiply
 
 #: Steps of the smoother before and after the coarse correction, on the first level and on the others.
 SMOOTHING_STEPS = (2, 3)
-#: How conductances are stored for the smoother, which does not feel the rounding: wide in range.
+#: Type of conductances for the smoother, which does not feel the rounding: wide in range.
 CONDUCTANCE = jnp.bfloat16
 #: Interpolation weights are stored as whole numbers of this.
 WEIGHT = 2.0**-15
 
 #: Values at the nodes of a graph: one field, or the mean and half the difference of two potentials.
 Values = Float[Array, "_ _ columns"]
-#: What the smoother carries for a level: x, its residual, and the next step.
+#: State of the smoother on a level: x, its residual, and the next step.
 Sweep = tuple[Values, Values, Values]
 
 

@@ -30,7 +30,7 @@ TOGETHER = 30_000
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where the nodes of a level are.
+    """The distribution of the nodes of a level.
 
     Attributes:
       part: accelerator of each node.
@@ -174,7 +174,7 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
 
 @dataclasses.dataclass(frozen=True)
 class _Nodes:
-    """Where the nodes of a discretisation are.
+    """The distribution of the nodes of a discretisation.
 
     Attributes:
       V: V-nodes, which are the first T-nodes.

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Shardable(Protocol):
-    """What this module knows of a model: its size, and how it is split over accelerators."""
+    """A model as this module sees it: its size, and its split over accelerators."""
 
     @property
     def unknowns(self) -> int:

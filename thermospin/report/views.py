@@ -1,4 +1,4 @@
-"""What a device looks like: the solids seen from above and in planes, and where the interesting part is.
+"""Views of a device: the solids seen from above and in planes, and where the interesting part is.
 
 Knows geometry and which material is a metal or a ferromagnet; no fields and no matplotlib: `device_figures` draws.
 """
@@ -103,7 +103,7 @@ class View(NamedTuple):
 
 
 class Focus(NamedTuple):
-    """Where to look closer: extent seen from above, and the vertical plane `axis` = `position` [m] to cut along."""
+    """The region to look at closely: extent seen from above, and the vertical plane `axis` = `position` [m] to cut along."""
 
     extent: Extent
     axis: int
@@ -111,7 +111,7 @@ class Focus(NamedTuple):
 
 
 class _Meeting(NamedTuple):
-    """Where a ferromagnet and a normal metal meet: a box that is flat along one axis, corners [m]."""
+    """The interface of a ferromagnet and a normal metal: a box that is flat along one axis, corners [m]."""
 
     low: np.ndarray
     high: np.ndarray

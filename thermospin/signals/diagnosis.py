@@ -39,7 +39,7 @@ FEW = 20
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What is known about a solve that failed.
+    """The diagnosis of a solve that failed.
 
     Attributes:
       field: "charge" ((V_up + V_down)/2), "spin" (V_up - V_down), "V_up", "V_down" or "T": which equation is not met.
@@ -106,7 +106,7 @@ CAUSES = {
     "aspect": "make cells there more even: more cells along the long sides (--cells), or faces that lie less close",
     "unknown": "another grid (--cells) or another order often helps; report the device if it does not",
 }
-"""What can be the matter, each with what to change."""
+"""Causes of a failure, each with a cure."""
 
 
 # ------------------------------------------------------------------------------------------- before a solve
@@ -454,7 +454,7 @@ def _certain(
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """How a solve went; see `diagnose`."""
+    """The course of a solve; see `diagnose`."""
 
     residual: np.ndarray
     rhs: np.ndarray | None

@@ -105,7 +105,7 @@ class Blocks:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Motions:
-    """How the weights of a grid with cut cells change with each dimension.
+    """Derivatives of the weights of a grid with cut cells by each dimension.
 
     Attributes:
       names: of the dimensions.

@@ -28,7 +28,7 @@ LOOSER, LOOSEST = 1e2, 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class SolveOptions:
-    """How solves are done.
+    """Options of solves.
 
     Attributes:
       tolerance: bound on the relative residual.
@@ -154,7 +154,7 @@ def _unfinished(request: SolveRequest) -> tuple[Array, Array]:
     return x, jnp.where(system.free[:, None], request.b, 0.0) - solve.matvec(system, request.law, x)
 
 
-#: What has been rehearsed in this process, by the sizes of the problem: JAX keeps compiled programs as long.
+#: Sizes of problems that were rehearsed in this process: JAX keeps compiled programs as long.
 _rehearsed: set[tuple[object, ...]] = set()
 #: Above this many unknowns compilation hardly matters, and the memory of a rehearsal does.
 _REHEARSED_UNKNOWNS = 1_000_000
