@@ -48,7 +48,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class End:
-    """The held quantities at one end of a stack: V or J for each channel (up, down), and T or Q; J and Q point along +x.
+    """The held quantities at an end of a stack: V or J for each channel (up, down), and T or Q; J and Q point along +x.
 
     At an end of a heat-only layer V and J mean nothing.
     """

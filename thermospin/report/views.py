@@ -103,7 +103,7 @@ class View(NamedTuple):
 
 
 class Focus(NamedTuple):
-    """The region to look at closely: extent seen from above, and the vertical plane `axis` = `position` [m] to cut along."""
+    """The region of interest: extent seen from above, and the vertical plane `axis` = `position` [m] to cut along."""
 
     extent: Extent
     axis: int
