@@ -12,26 +12,17 @@ import numpy as np
 import pytest
 
 from thermospin.base.files import atomic_file, write_json, write_vtr
-
-
-@dataclasses.dataclass(frozen=True)
-class Fields:
-    x: np.ndarray
-    y: np.ndarray
-    z: np.ndarray
-    V_up: np.ndarray
-    V_down: np.ndarray
-    T: np.ndarray
+from thermospin.signals.results import NodalFields
 
 
 @pytest.fixture
-def fields() -> Fields:
+def fields() -> NodalFields:
     rng = np.random.default_rng(0)
     x, y, z = (np.cumsum(rng.uniform(0.1, 2.0, n)) * 1e-9 for n in (5, 4, 3))
     V_up, V_down, T = rng.normal(size=(3, 5, 4, 3))
     V_up[:2] = V_down[:2] = np.nan
     T[0, 0] = np.nan
-    return Fields(x, y, z, V_up, V_down, T)
+    return NodalFields(x, y, z, V_up, V_down, T)
 
 
 def read_vtr(path: Path) -> dict[str, dict[str, np.ndarray]]:

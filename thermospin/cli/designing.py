@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +16,7 @@ from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, O
 if TYPE_CHECKING:
     from thermospin.designs.limits import Limits
     from thermospin.designs.objective import Objective, StandardErrorFit
-    from thermospin.designs.search import Design, Search
-    from thermospin.designs.topology import Form
     from thermospin.device.device import Device
-    from thermospin.model import GridOptions
-
 
 #: Name of the journal in the folder of a design.
 JOURNAL = "journal.jsonl"
@@ -95,79 +93,35 @@ def design(
         speaks = runtime.join_cluster(cluster)
         runtime.start_jax()
         from thermospin.designs.objective import Objective
-        from thermospin.designs.search import Search
+        from thermospin.designs.search import Design, Search
+        from thermospin.designs.search import design as by_dimensions
+        from thermospin.designs.topology import Form, free_form
         from thermospin.model import GridOptions
         from thermospin.report.design_files import write_design
 
         asked = Objective.parse(objective, loaded)
-        grid, journal = GridOptions(cells, order, shards), folder / JOURNAL
-        better: Design | Form
+        work: Callable[..., Design | Form]
         if form is not None:
-            better = _by_form(loaded, asked, form, limits.feature, tile, steps, grid, journal)
+            least, size = _sizes(limits.feature, tile)
+            work = functools.partial(free_form, loaded, asked, form, tile=size, feature=least, steps=steps)
         else:
             fit = _standard_error_fit(data, free or [], asked, loaded)
-            better = _by_dimensions(loaded, asked, vary, limits, fit, Search(steps, starts, robust), grid, journal)
+            search = Search(steps, starts, robust)
+            work = functools.partial(by_dimensions, loaded, asked, vary or None, limits=limits, fit=fit, search=search)
+        with runtime.Progress() as progress:
+            better = work(grid=GridOptions(cells, order, shards), journal=folder / JOURNAL, progress=progress)
         if speaks:
             *files, picture = write_design(better, folder, text, Path(device).parent)
             typer.echo("\n".join([*better.words(), f"{folder} has {', '.join(files)} and {picture}."]))
 
 
-def _by_form(
-    device: Device,
-    objective: Objective,
-    solid: str,
-    feature: float | None,
-    tile: str | None,
-    steps: int,
-    grid: GridOptions,
-    journal: Path,
-) -> Form:
-    """Design the form of one solid, in tiles of half the smallest feature unless their size is given."""
+def _sizes(feature: float | None, tile: str | None) -> tuple[float, float]:
+    """Return the smallest feature of a form and the size of its tiles, by default half of that [m]."""
     from thermospin.base.units import parse
-    from thermospin.designs.topology import free_form
 
     if feature is None:
         raise InputError('--feature: is the smallest feature of the form, and is missing; give such as "40 nm"')
-    size = feature / 2 if tile is None else parse(tile, "length", key="--tile")
-    with runtime.Progress() as progress:
-        return free_form(
-            device,
-            objective,
-            solid,
-            tile=size,
-            feature=feature,
-            steps=steps,
-            grid=grid,
-            journal=journal,
-            progress=progress,
-        )
-
-
-def _by_dimensions(
-    device: Device,
-    objective: Objective,
-    vary: list[str] | None,
-    limits: Limits,
-    fit: StandardErrorFit | None,
-    search: Search,
-    grid: GridOptions,
-    journal: Path,
-) -> Design:
-    """Design dimensions."""
-    from thermospin.designs.search import design
-
-    with runtime.Progress() as progress:
-        return design(
-            device,
-            objective,
-            vary or None,
-            limits=limits,
-            fit=fit,
-            search=search,
-            grid=grid,
-            journal=journal,
-            progress=progress,
-        )
+    return feature, feature / 2 if tile is None else parse(tile, "length", key="--tile")
 
 
 def _standard_error_fit(

@@ -126,7 +126,7 @@ def sensitivity(
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the table (PNG, SVG or PDF).")] = None,
     json: JsonOption = None,
 ) -> None:
-    """What every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
+    """Show what every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
