@@ -75,6 +75,11 @@ def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:
     assert data.load(path, device) == rows
 
 
+def test_a_std_may_be_percent_of_the_value(device: Device) -> None:
+    rows = data.read(HEADER + "thermal,R2.spin,-20,5 %,nV/mA^2\nthermal,R1.P,4,0.5%,mohm\n", "x.csv", device)
+    assert [row.std for row in rows] == pytest.approx([1e-3, 2e-5])
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -93,7 +98,7 @@ def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:
             HEADER + "thermal,R2.spin,1,1,ohm",
             ['line 2, unit: got "ohm", which is a first-harmonic signal R1; expected'],
         ),
-        (HEADER + "thermal,R2.spin,1,1,", ['line 2, unit: got "", a string without a unit']),
+        (HEADER + "thermal,R2.spin,1,1,", ['line 2, unit: got "", which has no unit']),
         (
             HEADER + "thermal,R1.P,nan,inf,ohm",
             ['line 2, value: got "nan", which is not a finite', 'line 2, std: got "inf", which is not a finite'],
@@ -102,6 +107,19 @@ def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:
         (HEADER + "thermal,R1.P,1,-1,ohm", ["line 2, std: got -1, expected a number above 0"]),
         (HEADER + "thermal,R1.P,,1,ohm", ['line 2, value: got "", which does not start with a number']),
         (HEADER + "thermal,R1.P,1 V,1,ohm", ['line 2, value: got "1 V"']),
+        *(
+            (HEADER + f"thermal,R1.P,{value},{std},ohm", [f'line 2, {key}: got "{text}", expected a number'])
+            for value, std, key, text in (
+                ("5 %", "1", "value", "5 %"),
+                ("5 ppm", "1", "value", "5 ppm"),
+                ("30 deg", "1", "value", "30 deg"),
+                ("1", "500 ppm", "std", "500 ppm"),
+            )
+        ),
+        (
+            HEADER + "".join(f"thermal,R2.{part},1,1,V/A^2\n" for part in ("P", "spin", "baseline")),
+            ["thermal: got R2.P, R2.spin, R2.baseline, of which any two make the others"],
+        ),
         (HEADER + "thermal,R1.P,1,1", ["line 2: got 4 cells, expected 5 as in the header"]),
         (
             "# polarity = maybe\n" + HEADER + "thermal,R1.P,1,1,ohm",

@@ -277,7 +277,9 @@ def test_a_prior_counts_like_a_measurement_of_the_parameter() -> None:
     np.testing.assert_allclose(result.covariance, covariance, rtol=1e-9)
     assert result.degrees_of_freedom == 5 and result.priors == {"b.S": (-2.0, 0.5)}
     assert "prior: b.S = " in result.report() and "7, and 1 priors" in result.report()
-    assert result.to_json()["priors"] == {"b.S": {"mean": -2.0, "std": 0.5}}
+    pull = (result.parameters["b.S"].value + 2.0) / 0.5
+    assert result.to_json()["priors"] == {"b.S": {"mean": -2.0, "std": 0.5, "pull": pull}}
+    assert f"(pull {pull:+.2f})" in result.report()
 
 
 def test_the_correlation_of_magnitudes_goes_with_their_signs() -> None:

@@ -140,13 +140,14 @@ def test_repeats_that_disagree_widen_the_bars_and_are_told() -> None:
     one, both = reduce(Sweeps(tuple(good))), reduce(Sweeps((*good, *moved)))
     assert both.rows[0].std > 5 * one.rows[0].std
     assert any("standard deviations apart at the same current" in note for note in both.notes)
-    assert any("standard deviations are wider by" in note for note in both.notes)
+    assert any("sweeps are offset by" in note for note in both.notes)
+    assert any("steps of sweeps scatter" in note for note in both.notes)
 
 
 def test_a_factor_of_root_two_between_files_or_harmonics_is_an_error() -> None:
     rng = np.random.default_rng(6)
     for factor, words in (
-        (math.sqrt(2), "times that of a.csv: a factor sqrt(2)"),
+        (math.sqrt(2), "times that of a.csv at 0.5 mA: a factor sqrt(2)"),
         (2.0, "a factor 2, as between"),
     ):
         with pytest.raises(DataError) as caught:
@@ -162,6 +163,48 @@ def test_a_factor_of_root_two_between_files_or_harmonics_is_an_error() -> None:
         reduce(Sweeps(tuple(third)))
 
 
+def changed(each: Trace, **factors: float) -> Trace:
+    """The trace with voltages multiplied, such as V1=10."""
+    return dataclasses.replace(each, voltages={n: factors.get(f"V{n}", 1.0) * v for n, v in each.voltages.items()})
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ({"V1": -1.0}, "leads that are swapped"),
+        ({"V1": 10.0}, "a power of ten, as of a range or a unit"),
+        ({"V2": 3.0}, r"R2 in .* times that of"),
+        ({"V2": 0.5}, r"R2 in .* times that of"),
+    ],
+)
+@pytest.mark.parametrize("same_file", [True, False])
+def test_files_and_currents_that_contradict_each_other_are_an_error(
+    factors: dict[str, float], words: str, same_file: bool
+) -> None:
+    """At another current, where R3 and R4 could make up for it, and at the same one, where scatter could."""
+    traces = all_traces(np.random.default_rng(9))
+    if same_file:
+        traces = [changed(each, **factors) if each.current == CURRENTS[-1] else each for each in traces]
+    else:
+        traces += [dataclasses.replace(changed(each, **factors), source="b.csv") for each in traces]
+    with pytest.raises(DataError, match=words):
+        reduce(Sweeps(tuple(traces)))
+
+
+def test_offsets_of_whole_sweeps_leave_steps_and_other_harmonics_alone() -> None:
+    rng = np.random.default_rng(10)
+    usual = all_traces(rng)
+    moved = [
+        dataclasses.replace(each, voltages={**each.voltages, 1: each.voltages[1] + 3e-6 * rng.standard_normal()})
+        for each in usual
+    ]
+    one, other = reduce(Sweeps(tuple(usual))), reduce(Sweeps(tuple(moved)))
+    stds = [(a.std, b.std) for a, b in zip(one.rows, other.rows, strict=True)]
+    assert stds[0][1] > 10 * stds[0][0]
+    assert all(after < 2 * before for before, after in stds[1:])
+    assert all(abs(row.value - expected(row.signal)) < 4 * row.std for row in other.rows)
+
+
 def test_a_harmonic_that_was_not_measured_is_told() -> None:
     measured = reduce(Sweeps(tuple(all_traces(np.random.default_rng(1), harmonics=(1,)))))
     assert {row.harmonic for row in measured.rows} == {1}
@@ -171,7 +214,9 @@ def test_a_harmonic_that_was_not_measured_is_told() -> None:
 def test_files_in_other_units_and_swapped_harmonics_are_errors() -> None:
     rng = np.random.default_rng(8)
     usual, small = all_traces(rng), all_traces(rng, source="b.csv", factor=1e-3)
-    with pytest.raises(DataError, match=r"R1 of b.csv is 0.001 times that of a.csv: a power of ten; look at the units"):
+    with pytest.raises(
+        DataError, match=r"R1 in .* of b.csv at 0.5 mA is 0.001 times that of a.csv at 0.5 mA: a power of ten"
+    ):
         reduce(Sweeps((*usual, *small)))
     swapped = [dataclasses.replace(each, voltages={1: each.voltages[2], 2: each.voltages[1]}) for each in usual]
     with pytest.raises(DataError, match=r"V1 grows with the current to the power 1.9\d, V2 to 0.9\d, expected 1 and 2"):
@@ -328,6 +373,25 @@ def test_a_database_gives_what_the_csv_gives(device: Device, tmp_path: Path, for
     database(tmp_path / "lab.db", GOOD, apart=form == "apart", arrays=form == "arrays")
     path = place(tmp_path, HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2'))
     assert [row.value for row in lockin.load(path, device).rows] == [row.value for row in csv.rows]
+
+
+def test_complex_readings_need_the_part_that_is_meant(device: Device, tmp_path: Path) -> None:
+    """Real and imaginary part of one parameter are two columns; a complex one without a part is not cast."""
+    csv = lockin.load(place(tmp_path), device)
+    database(tmp_path / "lab.db", GOOD, arrays=True)
+    with contextlib.closing(sqlite3.connect(tmp_path / "lab.db")) as connection:
+        (blob,) = connection.execute('SELECT X1 FROM "results-1-2"').fetchone()
+        changed = io.BytesIO()
+        np.save(changed, 1j * np.load(io.BytesIO(blob)) + 1.0)
+        connection.execute('UPDATE "results-1-2" SET X1 = ?', (changed.getvalue(),))
+        connection.commit()
+    text = HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2')
+    with pytest.raises(DataError, match="parameter 'X1': complex numbers; state which part V1 is"):
+        lockin.load(place(tmp_path, text), device)
+    stated = text.replace("phase = 0", 'phase = 0, part = "imag"', 1)
+    assert [row.value for row in lockin.load(place(tmp_path, stated), device).rows] == [row.value for row in csv.rows]
+    with pytest.raises(DataError, match="only a database has complex numbers"):
+        lockin.load(place(tmp_path, HEAD.replace("phase = 0", 'phase = 0, part = "imag"', 1)), device)
 
 
 def column(name: str, change: Callable[[str], str]) -> str:

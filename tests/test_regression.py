@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -119,8 +120,22 @@ def test_one_current_cannot_tell_r1_from_r3_and_has_the_bar_of_the_prior() -> No
 
 
 def test_scatter_beyond_the_bars_widens_them() -> None:
+    """Of what scatters alone: an offset of whole sweeps widens their mean levels, one of P alone their steps too."""
     data = levels(np.random.default_rng(3))
-    moved = [(n, i, Levels(5e-8 + x.P, x.AP, x.covariance, 0, 9, NOISE, 0, 0)) for n, i, x in data[: len(data) // 2]]
+    first = [part for part in data if part[0] == 1]
     _, _, before, _ = regression.regress(data, 0.03)
-    _, _, after, said = regression.regress([*data, *moved], 0.03)
-    assert after[0, 0] > 4 * before[0, 0] and any("standard deviations are wider by" in each for each in said)
+    both, alone = (
+        regression.regress(
+            [*data, *((n, i, dataclasses.replace(x, P=x.P + 5e-8, AP=x.AP + change)) for n, i, x in first)], 0.03
+        )
+        for change in (5e-8, 0.0)
+    )
+    names = alone[0]
+    assert both[0] == names
+    baseline, spin, other = names.index((1, "baseline")), names.index((1, "spin")), names.index((2, "baseline"))
+    for _, _, after, said in (both, alone):
+        assert after[baseline, baseline] > 4 * before[baseline, baseline]
+        assert after[other, other] < 2 * before[other, other]
+        assert any("V1: sweeps are offset by" in each for each in said)
+    assert both[2][spin, spin] < 1.2 * before[spin, spin] and alone[2][spin, spin] > 4 * before[spin, spin]
+    assert any("V1: steps of sweeps scatter" in each for each in alone[3])

@@ -39,7 +39,7 @@ def test_a_value_becomes_si(value: object, kind: str, expected: float) -> None:
     ("value", "kind", "words"),
     [
         ("5 K", "length", ['"5 K"', "is a temperature", "expected a length", '"5 nm"']),
-        ("5", "length", ["without a unit"]),
+        ("5", "length", ["no unit"]),
         ("30 W/mK", "thermal_conductivity", ["millikelvin", '"30 W/(m K)"']),
         ("5 banana", "length", ['unit "banana" is not known']),
         ("9 mOhm", "R1", ['did you mean "mohm"?']),

@@ -31,6 +31,7 @@ from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
 from thermospin.inference.result import FitResult
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
+from thermospin.quantities import QUANTITIES, key_of, quantity
 from thermospin.solve import Solver
 
 
@@ -272,7 +273,7 @@ def _check(
     require_known("bounds", options.bounds, known if free is None else free)
     require_known("priors", priors, known if free is None else free)
     _check_ties(options.ties, free, known)
-    _check_priors(priors)
+    _check_priors(priors, _ranges(devices) | dict(options.bounds))
     check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
     _check_devices(devices, rows)
 
@@ -322,12 +323,20 @@ def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[
         raise InputError("\n".join(faults))
 
 
-def _check_priors(priors: Mapping[str, Prior]) -> None:
+def _check_priors(priors: Mapping[str, Prior], limits: Mapping[str, tuple[float, float]]) -> None:
     faults = [
         f"priors: {name}: got {prior.mean:g} +- {prior.std:g}, expected a finite mean and a finite std above 0"
         for name, prior in priors.items()
         if not (math.isfinite(prior.mean) and math.isfinite(prior.std) and prior.std > 0)
     ]
+    for name, prior in priors.items():
+        row = QUANTITIES[key_of(name)]
+        lower, upper = limits.get(name, (row.lower, row.upper))
+        if not lower <= prior.mean <= upper:
+            faults.append(
+                f"priors: {name}: got mean {quantity(name, prior.mean)}, expected one within the bounds "
+                f"{quantity(name, lower)} .. {quantity(name, upper)}; give another mean or other bounds"
+            )
     if faults:
         raise InputError("\n".join(faults))
 

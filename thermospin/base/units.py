@@ -11,6 +11,7 @@ import functools
 import math
 import numbers
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from thermospin.base.errors import InputError
@@ -83,6 +84,26 @@ def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> fl
         raise UnitError(f"{key + ': ' if key else ''}got {_shown(value)}, {why}; {expected}") from None
 
 
+def parse_together(texts: Sequence[str], kind: str, *, length_unit: str | None = None) -> list[float]:
+    """Return quantities that belong together in SI units, such as the ends of "1 .. 20 nm": one unit holds for all.
+
+    Where no number has a unit, those of lengths are in `length_unit`, if there is one; 0 needs no unit.
+
+    Raises:
+      UnitError: as `parse`; a number whose unit could be one of two, or that has none and needs one.
+    """
+    parts = [match.groups() if (match := _NUMBER.fullmatch(text)) else (text, "") for text in texts]
+    known = list(dict.fromkeys(unit for _, unit in parts if unit)) or [length_unit if kind == "length" else ""]
+    values = []
+    for text, (number, unit) in zip(texts, parts, strict=True):
+        if unit or len(known) > 1 or not known[0]:
+            bare_zero = not unit and re.fullmatch(r"[+-]?[0.]*0[0.]*", number)
+            values.append(0.0 if bare_zero else parse(text, kind))
+        else:
+            values.append(parse(f"{number} {known[0]}", kind))
+    return values
+
+
 def scale(unit: Any, kind: str, *, key: str = "") -> float:
     """Return the size in SI of a unit without a number, such as "nm" or "nV/mA^2"; it has to be one of that kind."""
     try:
@@ -144,7 +165,7 @@ def _from_string(text: str, kind: str) -> float:
     wanted = KINDS[kind].unit
     if not unit:
         if wanted:
-            raise UnitError("a string without a unit")
+            raise UnitError("which has no unit")
         return number
     import pint
 

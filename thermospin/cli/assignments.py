@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from thermospin.base import units
 from thermospin.base.errors import InputError
@@ -13,22 +13,40 @@ from thermospin.device.device import OF, LooseFace, Tie
 from thermospin.quantities import MATERIAL, QUANTITIES, key_of, kind_of
 
 
-def priors(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """{name: (mean, std)} of texts "NAME = MEAN +- STD".
+def priors(texts: Iterable[str], length_unit: str | None = None) -> dict[str, tuple[float, float]]:
+    """{name: (mean, std)} of texts "NAME = MEAN +- STD"; the std may be percent of the mean.
+
+    Units are as in `units.parse_together`.
 
     Raises:
       ValueError: every text that is none, one line each.
     """
-    return _pairs("--prior", texts, r"\+-|\+/-|±", "MEAN +- STD", "Py.P = 0.25 +- 0.02")
+
+    def pair(rest: str, kind: str) -> tuple[float, float]:
+        mean, std = _mean_and_std(rest, kind, length_unit)
+        if not std > 0:
+            raise InputError("whose std is not above 0")
+        return mean, std
+
+    return _assigned("--prior", texts, pair, 'NAME = MEAN +- STD, such as "Py.P = 0.25 +- 0.02"')
 
 
-def bounds(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
+def bounds(texts: Iterable[str], length_unit: str | None = None) -> dict[str, tuple[float, float]]:
     """{name: (lower, upper)} of texts "NAME = LOWER .. UPPER"; either end may be left out.
 
+    Units are as in `units.parse_together`.
+
     Raises:
       ValueError: every text that is none, one line each.
     """
-    return _pairs("--bounds", texts, r"\.\.+", "LOWER .. UPPER", "Py.lambda_sf = 1 nm .. 20 nm", (-math.inf, math.inf))
+
+    def pair(rest: str, kind: str) -> tuple[float, float]:
+        ends = _two(rest, r"\.\.+")
+        given = iter(units.parse_together([end for end in ends if end], kind, length_unit=length_unit))
+        lower, upper = (next(given) if end else math.inf for end in ends)
+        return (lower if ends[0] else -math.inf), upper
+
+    return _assigned("--bounds", texts, pair, 'NAME = LOWER .. UPPER, such as "Py.lambda_sf = 1 nm .. 20 nm"')
 
 
 def ties(texts: Iterable[str]) -> list[Tie]:
@@ -52,8 +70,8 @@ def ties(texts: Iterable[str]) -> list[Tie]:
     return out
 
 
-def dimensions(texts: Iterable[str]) -> list[LooseFace]:
-    """Parse texts "AXIS = COORDINATE +- STD" or "DEVICE:AXIS = COORDINATE +- STD".
+def dimensions(texts: Iterable[str], length_unit: str | None = None) -> list[LooseFace]:
+    """Parse texts "AXIS = COORDINATE +- STD" or "DEVICE:AXIS = COORDINATE +- STD"; units as in `units.parse_together`.
 
     Raises:
       ValueError: every text that is none, one line each.
@@ -62,11 +80,10 @@ def dimensions(texts: Iterable[str]) -> list[LooseFace]:
     for text in texts:
         name, equals, rest = (part.strip() for part in text.partition("="))
         device, _, axis = name.rpartition(OF)
-        sides = re.split(r"\+-|\+/-|±", rest)
         try:
-            if not (equals and axis in ("x", "y", "z") and len(sides) == 2):
+            if not (equals and axis in ("x", "y", "z")):
                 raise InputError("which is none")
-            at, std = (_value(side.strip(), "length") for side in sides)
+            at, std = _mean_and_std(rest, "length", length_unit)
             if not std > 0:
                 raise InputError("whose std is not above 0")
             out.append(LooseFace("xyz".index(axis), at, std, device))
@@ -77,45 +94,42 @@ def dimensions(texts: Iterable[str]) -> list[LooseFace]:
     return out
 
 
-def _value(text: str, kind: str) -> float:
-    """Read a number with a unit, or a bare number in SI units."""
-    try:
-        return units.parse(float(text), kind)
-    except units.UnitError:
-        raise
-    except ValueError:
-        return units.parse(text, kind)
+def _two(text: str, between: str) -> list[str]:
+    sides = [side.strip() for side in re.split(between, text)]
+    if len(sides) != 2:
+        raise InputError("which is none")
+    return sides
 
 
-def _pairs(
-    option: str,
-    texts: Iterable[str],
-    between: str,
-    form: str,
-    example: str,
-    open_ends: tuple[float, float] | None = None,
+def _mean_and_std(text: str, kind: str, length_unit: str | None) -> tuple[float, float]:
+    """Read "MEAN +- STD", the std a quantity like the mean, or percent of a mean that is not in percent itself."""
+    mean, std = _two(text, r"\+-|\+/-|±")
+    if std.endswith("%") and not mean.endswith("%"):
+        (value,) = units.parse_together([mean], kind, length_unit=length_unit)
+        return value, abs(value) * units.parse(std, "number")
+    first, second = units.parse_together([mean, std], kind, length_unit=length_unit)
+    return first, second
+
+
+def _assigned(
+    option: str, texts: Iterable[str], read: Callable[[str, str], tuple[float, float]], form: str
 ) -> dict[str, tuple[float, float]]:
+    """Read texts "NAME = ..." by a reader of what follows and the kind of the quantity."""
     out: dict[str, tuple[float, float]] = {}
     faults = []
     for text in texts:
         name, equals, rest = (part.strip() for part in text.partition("="))
-        sides = [side.strip() for side in re.split(between, rest)]
         try:
-            if not (name and equals and len(sides) == 2):
+            if not (name and equals):
                 raise InputError("which is none")
             key = key_of(name)
-            kind = kind_of(name)
             if key not in QUANTITIES:
                 raise InputError(f"whose name ends in '{key}'; {nearest(key, [*MATERIAL, 'zeta'])}")
             if name in out:
                 raise InputError(f"the second one of {name}")
-            ends = open_ends or (math.nan, math.nan)
-            first, second = (
-                end if open_ends and not side else _value(side, kind) for side, end in zip(sides, ends, strict=True)
-            )
-            out[name] = first, second
+            out[name] = read(rest, kind_of(name))
         except ValueError as why:
-            faults.append(f'{option}: got "{text}", {why}; expected NAME = {form}, such as "{example}"')
+            faults.append(f'{option}: got "{text}", {why}; expected {form}')
     if faults:
         raise InputError("\n".join(faults))
     return out

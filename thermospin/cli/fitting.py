@@ -103,8 +103,13 @@ def fit(
         wish = parse_tolerance(cells, tolerance)
         inputs = read_sources(sources := [(device, data), *(_device_and_data(text) for text in also or ())])
         _require_known(free or [], suggest or [], inputs.devices)
-        known = assignments.bounds(bounds or ()), assignments.priors(prior or ()), assignments.ties(tie or ())
-        moved = assignments.dimensions(dimension or ())
+        unit = _length_unit(inputs.devices)
+        known = (
+            assignments.bounds(bounds or (), unit),
+            assignments.priors(prior or (), unit),
+            assignments.ties(tie or ()),
+        )
+        moved = assignments.dimensions(dimension or (), unit)
         _require_places(sources, json, journal, report)
         if posterior:
             _require_numpyro()
@@ -167,6 +172,12 @@ def _device_and_data(text: str) -> tuple[str, list[str]]:
     if not device or not data or not all(data):
         raise InputError(f"--also: got '{text}', expected a device and its data, such as wide.toml,wide.csv")
     return device, data
+
+
+def _length_unit(devices: Sequence[Device]) -> str | None:
+    """Return the unit of lengths without one, None where the files of the devices do not agree on it."""
+    units = {device.length_unit for device in devices}
+    return units.pop() if len(units) == 1 else None
 
 
 def _require_numpyro() -> None:

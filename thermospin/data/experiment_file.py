@@ -49,6 +49,7 @@ class _Column(Part):
     unit: str
     phase: float | None = None
     gain: float = 1.0
+    part: Literal["real", "imag"] | None = None
 
 
 class _Columns(Part):
@@ -93,6 +94,7 @@ class Trace:
       voltages: rms, in the phase of the harmonic, for each harmonic (points,) [V].
       missing: points that were left out because a number is missing.
       source: file, as the experiment file names it, and run.
+      resolutions: smallest distance of two numbers of a harmonic, rms [V]; 0: not known.
     """
 
     label: str
@@ -102,6 +104,7 @@ class Trace:
     voltages: Mapping[int, np.ndarray]
     missing: int
     source: str
+    resolutions: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
 
 def shipped() -> dict[str, Path]:
@@ -200,7 +203,11 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     path, source = folder / sweep.file, sweep.file if sweep.run is None else f"{sweep.file}, run {sweep.run}"
     names = {key: column.column for key, column in wanted.items()}
     database = path.suffix in (".db", ".sqlite")
-    table = read_database(path, sweep.run, names, HARMONICS) if database else read_csv(path, names)
+    parts = {key: column.part for key, column in wanted.items() if column.part is not None}
+    if parts and not database:
+        key = next(iter(parts))
+        raise DataError([f"{place}, columns.{key}.part: only a database has complex numbers, {sweep.file} is a table"])
+    table = read_database(path, sweep.run, names, HARMONICS, parts) if database else read_csv(path, names)
     values = {key: scales[key] * table.columns[key] for key in wanted}
     for key, value in values.items():
         faults += _misread(key, wanted[key], value, table.units.get(key), source)
@@ -225,7 +232,26 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
         out.append(Trace(label, sweep.experiment, current, named["field"], voltages, missing, source))
     if faults:
         raise DataError(faults)
-    return out
+    return _resolved(out)
+
+
+def _resolved(traces: Sequence[Trace]) -> list[Trace]:
+    """Return the traces of one file with the resolutions of their columns.
+
+    Two numbers of a trace may be two levels, so that it takes three to tell a distance; with fewer, the resolution is
+    that of the other traces.
+    """
+    own = [{n: _resolution(voltage) for n, voltage in trace.voltages.items()} for trace in traces]
+    least = {n: min((part[n] for part in own if part.get(n)), default=0.0) for n in HARMONICS.values()}
+    return [
+        dataclasses.replace(trace, resolutions={n: found or least[n] for n, found in part.items()})
+        for trace, part in zip(traces, own, strict=True)
+    ]
+
+
+def _resolution(values: np.ndarray) -> float:
+    distinct = np.unique(values)
+    return float(np.min(np.diff(distinct))) if len(distinct) > 2 else 0.0
 
 
 def _scale(key: str, column: _Column, place: str, faults: list[str]) -> float:

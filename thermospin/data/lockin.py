@@ -1,8 +1,9 @@
 """Lock-in sweeps to signals: P and AP levels of every sweep, and R1 to R4 behind them with their covariance.
 
-What contradicts itself is an error: files of one experiment whose R1 or R2 differ by sqrt(2), 2 or a power of ten, R3
-from V_1f at several currents against R3 from V_3f, V_1f that grows as I^2 next to V_2f that grows as I. What cannot be
-seen is a factor that all files share: a peak current taken for an rms one in every file is R1 too small by sqrt(2).
+What contradicts itself is an error: files or currents of one experiment whose R1 or R2 differ by more than R3 and R4
+explain, R3 from V_1f at several currents against R3 from V_3f, V_1f that grows as I^2 next to V_2f that grows as I.
+What cannot be seen is a factor that all files share: a peak current taken for an rms one in every file is R1 too small
+by sqrt(2).
 
 A sweep whose step is lost in the noise is taken along at the switching fields of the clear ones in its direction: to
 use the clear ones alone would select those whose noise adds to the step. One that should have shown a step and does not
@@ -21,9 +22,9 @@ import numpy as np
 
 from thermospin.base.units import readable
 from thermospin.data import experiment_file, regression, switching
-from thermospin.data.experiment_file import FACTORS, SAME, Sweeps, Trace, root_of_two
+from thermospin.data.experiment_file import FACTORS, NONLINEAR, SAME, Sweeps, Trace, root_of_two
 from thermospin.data.rows import DataError, Row
-from thermospin.data.switching import Levels, Switch
+from thermospin.data.switching import Levels, Plateau, Switch
 from thermospin.device.device import Device
 from thermospin.quantities import response_unit
 
@@ -34,6 +35,9 @@ HANDED = (1, 2)
 EXPECTED = 8.0
 #: Levels at the same current, or R1 of two files, that differ by this many standard deviations disagree.
 DISAGREE = 5.0
+#: R1 and R2 that differ between currents, or R3 and R4 that add, by this many times what is allowed for (`nonlinear`)
+#: are an error of the record and no property of a material.
+BEYOND_NONLINEAR = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,8 +161,10 @@ def reduce(measured: Sweeps) -> Measured:
             listed = "; ".join(reasons[:3]) if reasons else "the field never goes one way for long enough"
             faults.append(f"experiment '{experiment}': no sweep switches clearly: {listed}")
             continue
-        faults += _contradictions(experiment, used)
+        faults += _contradictions(experiment, used, measured.nonlinear)
         names, values, covariance, said = regression.regress(_data(used), measured.nonlinear)
+        if not faults:
+            faults += _too_nonlinear(experiment, used, names, values, covariance, measured.nonlinear)
         missing = [n for n in HANDED if not any(n in sweep.levels for sweep in used)]
         said += [f"V{n} was not measured, so that nothing is known of R{n}" for n in missing]
         notes += [f"experiment '{experiment}': {text}" for text in said]
@@ -196,24 +202,36 @@ def _sweeps(trace: Trace) -> list[Sweep]:
         voltages = {n: voltage[part] for n, voltage in trace.voltages.items()}
         field = trace.field[part]
         rising = bool(field[-1] > field[0])
-        switch, why = switching.find(list(voltages.values()))
-        levels = {} if switch is None else {n: switching.levels(voltage, switch) for n, voltage in voltages.items()}
-        flat = [n for n, level in levels.items() if level.noise == 0]
+        resolutions = [trace.resolutions.get(n, 0.0) for n in voltages]
+        switch, why = switching.find(list(voltages.values()), resolutions)
+        levels = {} if switch is None else _levels(trace, part, switch)
+        flat = [n for n, level in levels.items() if not np.all(np.diag(level.covariance) > 0)]
         if flat and switch is not None:
             switch, why, levels = None, f"V{flat[0]} has no noise at all, so that its levels have no error bars", {}
-        where = None if switch is None else _fields(field, list(voltages.values()), switch)
+        where = None if switch is None else _fields(field, list(voltages.values()), switch, list(levels.values()))
         out.append(Sweep(trace, part, rising, switch, why, levels, where))
     return out
 
 
+def _levels(trace: Trace, part: slice, switch: Switch) -> dict[int, Levels]:
+    """Return the levels of each harmonic in one direction of a trace; all know the magnets from the clearest one."""
+
+    def levels(n: int, plateau: Plateau | None = None) -> Levels:
+        return switching.levels(trace.voltages[n][part], switch, trace.resolutions.get(n, 0.0), plateau)
+
+    found = {n: levels(n) for n in trace.voltages}
+    clearest = max(found.values(), key=lambda level: abs(level.step_over_std))
+    return found if clearest.plateau is None else {n: levels(n, clearest.plateau) for n in found}
+
+
 def _fields(
-    field: np.ndarray, voltages: Sequence[np.ndarray], switch: Switch
+    field: np.ndarray, voltages: Sequence[np.ndarray], switch: Switch, known: Sequence[Levels]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Switching fields: half way between two points, with the spread of what the noise leaves possible [T]."""
     middle = np.concatenate([[field[0]], (field[1:] + field[:-1]) / 2])
     usual = abs(field[-1] - field[0]) / len(field)
     out = []
-    for k, weight in zip((switch.first, switch.end), switching.likelihood(voltages, switch), strict=True):
+    for k, weight in zip((switch.first, switch.end), switching.likelihood(voltages, switch, known), strict=True):
         # Between its two points the field is unknown: that of a uniform distribution.
         gap = max(abs(field[k] - field[k - 1]), usual)
         variance = float(weight @ (middle - middle[k]) ** 2) + gap**2 / 12
@@ -238,9 +256,9 @@ def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
         if min(switch.first, switch.end - switch.first, len(field) - switch.end) < switching.LEAST:
             out.append(sweep)
             continue
-        levels = {n: switching.levels(voltage[sweep.part], switch) for n, voltage in sweep.trace.voltages.items()}
+        levels = _levels(sweep.trace, sweep.part, switch)
         missed = _missed(levels, sweep.trace.current, same)
-        if missed or any(level.noise == 0 for level in levels.values()):
+        if missed or not all(np.all(np.diag(level.covariance) > 0) for level in levels.values()):
             out.append(dataclasses.replace(sweep, why=f"{sweep.why}{missed}"))
         else:
             out.append(dataclasses.replace(sweep, switch=switch, levels=levels, switching_fields=where, borrowed=True))
@@ -278,6 +296,13 @@ def _left_out(traces: Sequence[Trace], sweeps: Sequence[Sweep]) -> list[str]:
         count = f"{borrowed} of {len(sweeps)} sweeps show no clear step of their own"
         notes.append(f"{count}: taken at the switching fields of the others")
     notes += [f"{trace.label}: {trace.missing} points without a number left out" for trace in traces if trace.missing]
+    unsettled = [sweep for sweep in sweeps if any(level.plateau for level in sweep.levels.values())]
+    if unsettled:
+        notes.append(
+            f"{len(unsettled)} of {len(sweeps)} sweeps are not two levels: the antiparallel state is reached gradually "
+            "or in more than one step (magnets that turn, domain walls that are held). AP is the part furthest from P, "
+            "and the bars of all signals know how far that is from the whole"
+        )
     lost = [sum(level.outliers for level in sweep.levels.values()) for sweep in sweeps]
     if any(lost):
         notes.append(f"{sum(lost)} outliers left out, in {sum(map(bool, lost))} of {len(sweeps)} sweeps")
@@ -312,30 +337,112 @@ def _repeats(sweeps: Sequence[Sweep]) -> list[str]:
     return notes
 
 
-def _contradictions(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
-    """Factors of sqrt(2) between files, or between harmonics, that a wrong convention makes."""
-    faults = []
-    by_file: dict[str, list[Sweep]] = {}
+@dataclasses.dataclass(frozen=True)
+class _Apparent:
+    """R_n by the sweeps of one file at one current alone, as if there were no higher orders.
+
+    Attributes:
+      file, current: of the sweeps.
+      values: {"P" | "AP" | "spin": (value, std)} [V/A^n]; std at least what the sweeps scatter by.
+    """
+
+    file: str
+    current: float
+    values: Mapping[str, tuple[float, float]]
+
+    @property
+    def label(self) -> str:
+        """File and current."""
+        return f"{self.file} at {1e3 * self.current:.4g} mA"
+
+
+def _apparent(sweeps: Sequence[Sweep], n: int) -> list[_Apparent]:
+    """Return R_n of every file and current that has V_n."""
+    groups: list[list[Sweep]] = []
     for sweep in sweeps:
-        by_file.setdefault(sweep.trace.source, []).append(sweep)
+        if n not in sweep.levels:
+            continue
+        for group in groups:
+            first = group[0].trace
+            if first.source == sweep.trace.source and abs(first.current / sweep.trace.current - 1) <= SAME:
+                group.append(sweep)
+                break
+        else:
+            groups.append([sweep])
+    return [_Apparent(group[0].trace.source, group[0].trace.current, _of_group(group, n)) for group in groups]
+
+
+def _of_group(group: Sequence[Sweep], n: int) -> dict[str, tuple[float, float]]:
+    per_volt = 1 / regression.terms(n, group[0].trace.current)[n]
+    values = {}
+    for part, weights in (("P", (1.0, 0.0)), ("AP", (0.0, 1.0)), ("spin", (1.0, -1.0))):
+        w = np.array(weights)
+        found = np.array([w @ [sweep.levels[n].P, sweep.levels[n].AP] for sweep in group])
+        variance = float(np.mean([w @ sweep.levels[n].covariance @ w for sweep in group]))
+        variance = max(variance, float(np.var(found, ddof=1)) if len(found) > 1 else 0.0)
+        values[part] = float(np.mean(found)) * per_volt, math.sqrt(variance / len(found)) * abs(per_volt)
+    return values
+
+
+def _disagreement(one: _Apparent, other: _Apparent, threshold: float) -> tuple[str, float] | None:
+    """Return the part by which two apparent R_n contradict each other and the ratio other/one; None if they do not.
+
+    Steps tell, where both are seen: levels may be offset. Else both levels have to be off.
+    """
+
+    def off(part: str) -> float | None:
+        (a, std_a), (b, std_b) = one.values[part], other.values[part]
+        if abs(a - b) <= DISAGREE * math.hypot(std_a, std_b):
+            return None
+        smaller = min(abs(a), abs(b))
+        ratio = b / a if a else math.inf
+        rms = one.file != other.file and root_of_two(ratio)
+        return ratio if rms or abs(a - b) > threshold * smaller else None
+
+    seen = all(abs(value) > DISAGREE * std for value, std in (one.values["spin"], other.values["spin"]))
+    ratio = off("spin")
+    if ratio is not None:
+        return "spin", ratio
+    levels = [off("P"), off("AP")]
+    if seen or levels[0] is None or levels[1] is None:
+        return None
+    return "P and in AP", levels[0]
+
+
+#: What to look at where measurements of the same signal contradict each other.
+_LOOK_AT = (
+    "look at the units of its columns, the ranges and gains of the amplifiers, rms or peak (current_is, voltage_is), "
+    "and the leads: swapped ones change the sign"
+)
+
+
+def _hint(ratio: float) -> str:
+    """Say what a ratio suggests."""
+    if hint := root_of_two(ratio):
+        return f"{hint}; {FACTORS}"
+    ten = round(math.log10(abs(ratio))) if ratio and math.isfinite(ratio) else 0
+    if ten and abs(ratio / math.copysign(10.0**ten, ratio) - 1) < 0.1:
+        return ": a power of ten, as of a range or a unit"
+    return ": leads that are swapped" if abs(ratio + 1) < 0.1 else ""
+
+
+def _contradictions(experiment: str, sweeps: Sequence[Sweep], nonlinear: float) -> list[str]:
+    """List files and currents whose R1 or R2 contradict each other, beyond what higher harmonics could explain."""
+    faults = []
+    threshold = BEYOND_NONLINEAR * max(nonlinear, NONLINEAR)
     for n in (1, 2):
-        means = {}
-        for file, of_file in by_file.items():
-            data = _data(of_file, n)
-            if data:
-                values, covariance, _ = regression.solve(data, [n])
-                means[file] = float(np.mean(values)), math.sqrt(max(covariance[0, 0], covariance[1, 1]))
-        for file, (value, std) in list(means.items())[1:]:
-            first, (reference, its_std) = next(iter(means.items()))
-            if abs(value - reference) <= DISAGREE * math.hypot(std, its_std) or not reference:
+        told = set()
+        groups = _apparent(sweeps, n)
+        for other in groups[1:]:
+            found = _disagreement(first := groups[0], other, threshold)
+            if found is None or other.file in told:
                 continue
-            ratio = value / reference
-            ten = round(math.log10(abs(ratio))) if value else 0
-            said = f"experiment '{experiment}': R{n} of {file} is {ratio:.4g} times that of {first}"
-            if hint := root_of_two(ratio):
-                faults.append(f"{said}{hint}; state current_is and voltage_is for each: {FACTORS}")
-            elif ten and abs(ratio / math.copysign(10.0**ten, ratio) - 1) < 0.1:
-                faults.append(f"{said}: a power of ten; look at the units of its voltage and of its current")
+            told.add(other.file)
+            part, ratio = found
+            faults.append(
+                f"experiment '{experiment}': R{n} in {part} of {other.label} is {ratio:.4g} times that of {first.label}"
+                f"{_hint(ratio)}; {_LOOK_AT}"
+            )
     faults += _swapped(experiment, sweeps)
     ones, third = _data(sweeps, 1), _data(sweeps, 3)
     if third and len(regression.distinct([current for _, current, _ in ones])) > 1:
@@ -348,6 +455,41 @@ def _contradictions(experiment: str, sweeps: Sequence[Sweep]) -> list[str]:
             faults.append(
                 f"experiment '{experiment}': R3 from V1 at several currents is {a:.4g} V/A^3, from V3 {b:.4g} V/A^3"
                 f"{root_of_two(a / b)}: {FACTORS}"
+            )
+    return faults
+
+
+def _too_nonlinear(
+    experiment: str,
+    sweeps: Sequence[Sweep],
+    names: Sequence[tuple[int, str]],
+    values: np.ndarray,
+    covariance: np.ndarray,
+    nonlinear: float,
+) -> list[str]:
+    """List R3 and R4 that add more to V1 and V2 than any material does."""
+    faults = []
+    signals = {
+        name: (float(value), math.sqrt(covariance[i, i]))
+        for i, (name, value) in enumerate(zip(names, values, strict=True))
+    }
+    threshold = BEYOND_NONLINEAR * max(nonlinear, NONLINEAR)
+    for (n, part), (value, std) in signals.items():
+        below = [sweep for sweep in sweeps if n - 2 in sweep.levels]
+        if n < 3 or not below or (n - 2, part) not in signals:
+            continue
+        current = max(sweep.trace.current for sweep in below)
+        factors = regression.terms(n - 2, current)
+        lower, its_std = signals[n - 2, part]
+        added = abs(value) * abs(factors[n] / factors[n - 2])
+        if abs(value) > DISAGREE * std and added > threshold * (abs(lower) + its_std):
+            where = ", ".join(
+                dict.fromkeys(f"{one.file} at {1e3 * one.current:.4g} mA" for one in _apparent(below, n - 2))
+            )
+            faults.append(
+                f"experiment '{experiment}': R{n}.{part} would add {added / abs(lower):.2g} times R{n - 2}.{part} at "
+                f"{1e3 * current:.4g} mA, where {nonlinear:g} is expected (nonlinear): V{n - 2} of {where} do not "
+                f"belong together; {_LOOK_AT}"
             )
     return faults
 

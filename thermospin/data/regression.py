@@ -13,10 +13,12 @@ see, moves R2 of five currents between 0.5 and 1.5 mA by 3.5. Signals are per in
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import optimize
 
 from thermospin.data.experiment_file import SAME
 from thermospin.data.switching import Levels
@@ -43,10 +45,11 @@ def regress(data: Sequence[Level], nonlinear: float) -> tuple[list[tuple[int, st
       data: levels of one experiment.
       nonlinear: standard deviation of what R3 and R4 add at the largest current, relative to R1 and R2 [1]; 0: nothing.
     Returns:
-      signals as (n, part), without what the prior alone says; their values [V/A^n] and covariance, wider where levels
-      scatter by more than their bars; what was decided, in words.
+      signals as (n, part), without what the prior alone says; their values [V/A^n] and covariance, wider where sweeps
+      scatter by more than their bars, see `scattered`, or have no antiparallel level; what was decided, in words.
     """
     measured = sorted({n for n, _, _ in data})
+    data, scatter = scattered(data)
     extra = [n + 2 for n in measured if n < 3 and n + 2 not in measured]
     widths = _allowance(data, measured, extra, nonlinear) if nonlinear else {}
     orders = sorted({*measured, *widths})
@@ -63,14 +66,12 @@ def regress(data: Sequence[Level], nonlinear: float) -> tuple[list[tuple[int, st
             if solve(data, orders, widths)[2] - solve(data, orders, others)[2] > BEYOND:
                 notes.append(f"R{n} is larger than that and left free")
                 widths = others
-    values, covariance, chi2 = solve(data, orders, widths)
-    degrees = 2 * len(data) + 2 * len(widths) - 2 * len(orders)
-    if degrees > 0 and chi2 > degrees:
-        # Birge's ratio: sweeps scatter by more than their noise says, so that the noise is not all there is.
-        covariance = covariance * (chi2 / degrees)
-        ratio = math.sqrt(chi2 / degrees)
-        notes.append(f"chi2 = {chi2:.3g} of {degrees} degrees of freedom: standard deviations are wider by {ratio:.2f}")
+    values, covariance, _ = solve(data, orders, widths)
     signals, spread = _signals(values, covariance)
+    unsettled = np.mean([0.0 if level.plateau is None else level.plateau.share for _, _, level in data])
+    # AP off by a part of the step, in all sweeps and harmonics alike: the magnets are the same.
+    error = unsettled * np.repeat(signals[1::2], 2) * np.tile([-0.5, 1.0], len(orders))
+    spread = spread + np.outer(error, error)
     # What the prior alone says of R3 and R4 is no measurement of them.
     std = np.sqrt(np.diag(spread))
     told = [
@@ -80,7 +81,64 @@ def regress(data: Sequence[Level], nonlinear: float) -> tuple[list[tuple[int, st
         if n not in widths or std[2 * i + k] < 0.5 * widths[n][k]
     ]
     names = [(n, part) for n in orders for part in ("baseline", "spin")]
-    return [names[i] for i in told], signals[told], spread[np.ix_(told, told)], notes
+    return [names[i] for i in told], signals[told], spread[np.ix_(told, told)], [*notes, *scatter]
+
+
+def scattered(data: Sequence[Level]) -> tuple[list[Level], list[str]]:
+    """Return levels with bars as wide as they scatter between sweeps, and what was widened, in words.
+
+    Each harmonic, and its mean level and its step, are judged apart: an offset of whole sweeps says nothing of their
+    steps. To mean levels a variance is added that is the same for all sweeps, such that chi2 is the number of degrees
+    of freedom (Paule and Mandel, J. Res. NBS 87, 377 (1982)); bars of steps are multiplied by the root of chi2 over
+    that number (Birge, Phys. Rev. 40, 207 (1932)).
+    """
+    out, notes = [], list[str]()
+    for n in sorted({n for n, _, _ in data}):
+        levels = [(current, level) for m, current, level in data if m == n]
+        line = np.array([list(terms(n, current).values()) for current, _ in levels])
+        line = line[:, : len(distinct([current for current, _ in levels]))]
+        degrees = len(levels) - line.shape[1]
+        rotated = [_MEAN_AND_STEP @ level.covariance @ _MEAN_AND_STEP.T for _, level in levels]
+        means, steps = _MEAN_AND_STEP @ np.array([[level.P, level.AP] for _, level in levels]).T
+        of_means, of_steps = (np.array([part[k, k] for part in rotated]) for k in (0, 1))
+        offset, wider = 0.0, 1.0
+        if degrees > 0:
+            offset = math.sqrt(_excess(line, means, of_means, degrees))
+            wider = math.sqrt(max(_chi2(line, steps, of_steps) / degrees, 1.0))
+        if offset > 0:
+            notes.append(f"V{n}: sweeps are offset by {offset:.2g} V from each other; bars of R{n}.baseline know it")
+        if wider > 1:
+            notes.append(
+                f"V{n}: steps of sweeps scatter by {wider:.3g} of their bars; those of R{n}.spin are wider by it"
+            )
+        for (current, level), part in zip(levels, rotated, strict=True):
+            scaled = part * np.outer([1.0, wider], [1.0, wider]) + np.diag([offset**2, 0.0])
+            covariance = _P_AND_AP @ scaled @ _P_AND_AP.T
+            out.append((n, current, dataclasses.replace(level, covariance=covariance)))
+    return out, notes
+
+
+#: Mean level and step P - AP of levels P and AP, and back.
+_MEAN_AND_STEP = np.array([[0.5, 0.5], [1.0, -1.0]])
+_P_AND_AP = np.linalg.inv(_MEAN_AND_STEP)
+
+
+def _chi2(line: np.ndarray, values: np.ndarray, variances: np.ndarray) -> float:
+    """Return the least sum of squares of values - line @ coefficients, in units of their variances."""
+    weight = 1 / np.sqrt(variances)
+    # Columns differ by powers of a milliampere.
+    design = weight[:, None] * line / np.abs(line).max(axis=0)
+    target = weight * values
+    residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    return float(residual @ residual)
+
+
+def _excess(line: np.ndarray, values: np.ndarray, variances: np.ndarray, degrees: int) -> float:
+    """Return the variance that has to be added to all for chi2 to be the number of degrees of freedom, at least 0."""
+    if _chi2(line, values, variances) <= degrees:
+        return 0.0
+    most = float(np.max(values**2))
+    return most * float(optimize.brentq(lambda part: _chi2(line, values, variances + part * most) - degrees, 0.0, 1.0))
 
 
 def _allowance(

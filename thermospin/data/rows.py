@@ -1,9 +1,10 @@
 """Measured signals from CSV files: one row per signal, in SI units, checked against the device.
 
-Columns: experiment, signal, value, std, unit, and optionally polarity. A signal is a harmonic and a part, such as
-"R2.baseline", "R1.spin" or "R1.AP" (the name of a state); V = R1 I + R2 I^2 + ... with instantaneous values, so that a
-lock-in signal has to be converted before. A comment line `# polarity = unknown` says that the signs in the file are not
-known, the word `unknown` in the column polarity says so for one row; then magnitudes are compared.
+Columns: experiment, signal, value, std, unit, and optionally polarity; std may be percent of the value. A signal is a
+harmonic and a part, such as "R2.baseline", "R1.spin" or "R1.AP" (the name of a state); V = R1 I + R2 I^2 + ... with
+instantaneous values, so that a lock-in signal has to be converted before. A comment line `# polarity = unknown` says
+that the signs in the file are not known, the word `unknown` in the column polarity says so for one row; then magnitudes
+are compared. Of P, AP, baseline and spin of one harmonic a file has at most two: they make the others.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
         result = [_row(number, cells, known, device, faults) for number, cells in rows]
         if not rows and not faults:
             faults.append("no rows, expected at least one")
+        faults += repeated_parts((row for row in result if row is not None), device)
     if faults:
         raise DataError(f"{source}: {fault}" for fault in faults)
     return tuple(row for row in result if row is not None)
@@ -177,13 +179,7 @@ def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults
                 f"line {number}, signal: got '{signal}', but experiment '{name}' has not the two states P and AP "
                 f"that {part} is made of; it has {', '.join(experiment.states)}"
             )
-    numbers = {}
-    for key in ("value", "std"):
-        if key in cells:
-            try:
-                numbers[key] = units.parse(cells[key], "number")
-            except units.UnitError as error:
-                faults.append(f"line {number}, {key}: {error}")
+    numbers = _numbers(number, cells, faults)
     factor = 1.0
     if "unit" in cells and harmonic in HARMONICS:
         try:
@@ -200,6 +196,43 @@ def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults
     return Row(
         name, signal, units.tidy(numbers["value"] * factor), units.tidy(numbers["std"] * factor), polarity == "known"
     )
+
+
+def _numbers(number: int, cells: dict[str, str], faults: list[str]) -> dict[str, float]:
+    """Return value and std in the unit of the row, as far as they can be read."""
+    numbers: dict[str, float] = {}
+    for key in ("value", "std"):
+        if key not in cells:
+            continue
+        bare = cells[key].removesuffix("%") if key == "std" else cells[key]
+        try:
+            numbers[key] = units.parse(bare, "number")
+            float(bare)
+        except units.UnitError as error:
+            faults.append(f"line {number}, {key}: {error}")
+        except ValueError:
+            expected = "a number, or percent of the value" if key == "std" else "a number"
+            faults.append(
+                f'line {number}, {key}: got "{cells[key]}", expected {expected}; a unit belongs in the column unit'
+            )
+        else:
+            if bare != cells[key]:
+                numbers[key] *= abs(numbers.get("value", 0.0)) / 100
+    return numbers
+
+
+def repeated_parts(rows: Iterable[Row], device: Device) -> list[str]:
+    """List harmonics of which more than two of P, AP, baseline and spin are given: two of them make the others."""
+    given: dict[tuple[str, int], dict[str, None]] = {}
+    for row in rows:
+        if device.experiments[row.experiment].has_spin_part and row.part in (*PARTS, "P", "AP"):
+            given.setdefault((row.experiment, row.harmonic), {})[row.part] = None
+    return [
+        f"{experiment}: got {', '.join(f'R{n}.{part}' for part in parts)}, of which any two make the others, so that "
+        "the same numbers would count twice; expected two of them"
+        for (experiment, n), parts in given.items()
+        if len(parts) > 2
+    ]
 
 
 def _parts() -> str:

@@ -8,10 +8,13 @@ that all pairs are tried: the search is exact (Bai and Perron, Econometrica 66, 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from thermospin.data import noise
 
 #: Least number of points before, between and after the switches, and in a sweep.
 LEAST, LEAST_IN_ALL = 3, 12
@@ -34,10 +37,11 @@ class Levels:
       P, AP: levels, drift taken out at the middle of the sweep, in units of the trace.
       covariance: of (P, AP) (2, 2).
       drift: from end to end.
-      step_over_std: (AP - P)/std.
+      step_over_std: (AP - P)/std of the noise.
       noise: standard deviation of one point.
-      correlation: of neighbouring residuals, which the covariance takes into account.
+      widening: of the variance of the step against that of independent points.
       outliers: number of points left out.
+      plateau: the part that AP is taken from, where the antiparallel state is no level; else None.
     """
 
     P: float
@@ -46,8 +50,22 @@ class Levels:
     drift: float
     step_over_std: float
     noise: float
-    correlation: float
+    widening: float
     outliers: int
+    plateau: Plateau | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """The part of an antiparallel state that is no level which is furthest from P.
+
+    Attributes:
+      points: first and one past the last of its points.
+      share: how far it is from the whole, relative to the step.
+    """
+
+    points: slice
+    share: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,23 +96,25 @@ def branches(field: np.ndarray) -> list[slice]:
     return [slice(a, b) for a, b in zip(turns[:-1], turns[1:], strict=True)]
 
 
-def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
+def find(traces: Sequence[np.ndarray], resolutions: Sequence[float] = ()) -> tuple[Switch | None, str]:
     """Return the switch of a sweep in one direction, in the trace that shows it best; None, and why, without one.
 
     Args:
       traces: of each harmonic (points,), without NaN.
+      resolutions: of the traces, in their units; none: not known.
     """
     best: tuple[float, Switch] | None = None
     reasons = []
-    for trace in traces:
+    resolutions = resolutions or [0.0] * len(traces)
+    for trace, resolution in zip(traces, resolutions, strict=True):
         if len(trace) < LEAST_IN_ALL:
             return None, f"{len(trace)} points, at least {LEAST_IN_ALL} are needed"
-        good = _inliers(trace)
+        good = _inliers(trace, resolution)
         switch, gain, alone = _search(trace, good)
         if switch is None:
             reasons.append("constant but for a drift")
             continue
-        fitted = levels(trace, switch)
+        fitted = levels(trace, switch, resolution)
         size = abs(fitted.step_over_std)
         if alone > CLEAR**2 and gain - alone < SECOND:
             reasons.append("the signal steps once and does not come back: one of the magnets never switches")
@@ -104,75 +124,170 @@ def find(traces: Sequence[np.ndarray]) -> tuple[Switch | None, str]:
             best = size, switch
     if best is None:
         return None, "; ".join(dict.fromkeys(reasons))
-    return _polished(traces, best[1]), ""
+    return _polished(traces, best[1], resolutions), ""
 
 
-def _polished(traces: Sequence[np.ndarray], switch: Switch) -> Switch:
+def _polished(traces: Sequence[np.ndarray], switch: Switch, resolutions: Sequence[float]) -> Switch:
     """Return the most likely places by all traces together, near those that one of them shows best."""
+    known = [levels(trace, switch, resolution) for trace, resolution in zip(traces, resolutions, strict=True)]
     for _ in range(5):
-        first, end = (int(np.argmax(part)) for part in likelihood(traces, switch))
+        first, end = (int(np.argmax(part)) for part in likelihood(traces, switch, known))
         if (first, end) == (switch.first, switch.end) or end - first < LEAST:
             break
         switch = Switch(first, end)
     return switch
 
 
-def levels(trace: np.ndarray, switch: Switch) -> Levels:
-    """Both levels of a trace that switches there, outliers left out, and their covariance.
+def levels(trace: np.ndarray, switch: Switch, resolution: float = 0.0, plateau: Plateau | None = None) -> Levels:
+    """Return both levels of a trace that switches there, outliers left out, and their covariance.
 
-    The covariance is that of independent points times (1 + r)/(1 - r), r the correlation of neighbouring residuals:
-    what first-order autoregressive noise does to a mean (Bartlett 1946).
+    The covariance knows correlated noise (`noise.covariance`) and rounding. Rounding to a grid of spacing q shifts all
+    points of a level alike, unless noise of standard deviation s carries them across: the variance of that shift is
+    q^2/12 exp(-(2 pi s/q)^2), the first harmonic of the error of rounding (Widrow and Kollar, Quantization Noise, 2008,
+    section 4.3).
+
+    Where the antiparallel state is no level, because magnets turn gradually or in more than one step, AP is the part
+    of it that is furthest from P; `regression` knows that it is known no better than it differs from the whole.
+
+    Args:
+      trace: (points,).
+      switch: between which points it switches.
+      resolution: smallest distance of two numbers, 0: not known.
+      plateau: of another harmonic of the same sweep; None: looked for here.
     """
     n = len(trace)
-    time = np.linspace(-0.5, 0.5, n)
-    inside = np.zeros(n)
-    inside[switch.first : switch.end] = 1.0
-    design = np.stack([1 - inside, inside, time], axis=1)
-    good = np.ones(n, bool)
-    for _ in range(10):
-        coefficients = np.linalg.lstsq(design[good], trace[good], rcond=None)[0]
-        residual = trace - design @ coefficients
-        spread = _robust_std(residual[good])
-        kept = np.abs(residual) <= OUTLIER * spread if spread > 0 else good
-        # A side that would lose all its points is no outlier.
-        if np.array_equal(kept, good) or min(np.sum(kept & (inside > 0)), np.sum(kept & (inside == 0))) < LEAST:
-            break
-        good = kept
-    residual = residual[good]
-    degrees = max(int(np.sum(good)) - 3, 1)
-    noise = math.sqrt(float(residual @ residual) / degrees)
-    neighbours = float(residual[1:] @ residual[:-1]) / max(float(residual @ residual), 1e-300)
-    correlation = min(max(neighbours, 0.0), 0.9)
-    inverse = np.linalg.inv(design[good].T @ design[good])
-    covariance = noise**2 * (1 + correlation) / (1 - correlation) * inverse[:2, :2]
-    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    step = float(coefficients[1] - coefficients[0])
+    fit = _Fit.of(trace, switch, resolution)
+    plateau = plateau or _plateau(trace, switch, fit, resolution)
+    outliers = int(n - np.sum(fit.good))
+    if plateau is not None:
+        good = fit.good.copy()
+        good[switch.first : switch.end] = False
+        outliers = int(np.sum(~good)) - (switch.end - switch.first)
+        good[plateau.points] = True
+        fit = _Fit.with_points(trace, fit.design, good)
+    P, AP, drift = map(float, fit.coefficients)
+    kept = int(np.sum(fit.good))
+    residual = fit.residual[fit.good]
+    std = math.sqrt(float(residual @ residual) / max(kept - 3, 1))
+    # Points left out take the residual of their neighbours, so that those that are left stay in their places.
+    filled = np.interp(np.arange(n), np.flatnonzero(fit.good), residual)
+    whole = noise.covariance(fit.design @ fit.coefficients + filled, fit.design, (switch.first, switch.end))
+    covariance = whole[:2, :2] * (n / kept) + np.eye(2) * _rounding(std, resolution)
+    step, variance = AP - P, _of_step(covariance)
     size = step / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, step) if step else 0.0
-    P, AP, drift = map(float, coefficients)
-    return Levels(P, AP, covariance, drift, size, noise, correlation, int(n - np.sum(good)))
+    independent = std**2 * _of_step(np.linalg.inv(fit.design[fit.good].T @ fit.design[fit.good])[:2, :2])
+    return Levels(
+        P, AP, covariance, drift, size, std, variance / independent if independent else 1.0, outliers, plateau
+    )
 
 
-def likelihood(traces: Sequence[np.ndarray], switch: Switch) -> tuple[np.ndarray, np.ndarray]:
+def _of_step(covariance: np.ndarray) -> float:
+    """Return the variance of the difference of two numbers."""
+    return float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+
+
+def _rounding(std: float, resolution: float) -> float:
+    """Return the variance of a level that rounding leaves, see `levels`."""
+    if not resolution:
+        return 0.0
+    # Rounding adds q^2/12 to the variance of the points; what is left was there before.
+    dither = max(std**2 - resolution**2 / 12, 0.0)
+    return resolution**2 / 12 * math.exp(-((2 * math.pi) ** 2) * dither / resolution**2)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fit:
+    """Least squares of P, AP and drift.
+
+    Attributes:
+      design: (points, 3).
+      coefficients: P, AP, drift.
+      residual: of all points.
+      good: which points are no outliers.
+    """
+
+    design: np.ndarray
+    coefficients: np.ndarray
+    residual: np.ndarray
+    good: np.ndarray
+
+    @classmethod
+    def with_points(cls, trace: np.ndarray, design: np.ndarray, good: np.ndarray) -> _Fit:
+        """Fit those points that are good."""
+        coefficients = np.linalg.lstsq(design[good], trace[good], rcond=None)[0]
+        return cls(design, coefficients, trace - design @ coefficients, good)
+
+    @classmethod
+    def of(cls, trace: np.ndarray, switch: Switch, resolution: float) -> _Fit:
+        """Fit all points but outliers."""
+        n = len(trace)
+        inside = np.zeros(n)
+        inside[switch.first : switch.end] = 1.0
+        design = np.stack([1 - inside, inside, np.linspace(-0.5, 0.5, n)], axis=1)
+        fit = cls.with_points(trace, design, np.ones(n, bool))
+        for _ in range(10):
+            spread = max(_robust_std(fit.residual[fit.good]), resolution / math.sqrt(12))
+            kept = np.abs(fit.residual) <= OUTLIER * spread if spread > 0 else fit.good
+            # A side that would lose all its points is no outlier.
+            few = min(np.sum(kept & (inside > 0)), np.sum(kept & (inside == 0))) < LEAST
+            if np.array_equal(kept, fit.good) or few:
+                break
+            fit = cls.with_points(trace, design, kept)
+        return fit
+
+
+def _plateau(trace: np.ndarray, switch: Switch, fit: _Fit, resolution: float) -> Plateau | None:
+    """Return the part of the antiparallel state that is furthest from P; None if the state is a level.
+
+    It is none if `LEAST` neighbouring points, or half of all, lie further from the median than noise outside explains.
+    """
+    P = fit.coefficients[0]
+    flat = trace - fit.coefficients[2] * fit.design[:, 2]
+    outside = np.delete(flat, slice(switch.first, switch.end))
+    reach = OUTLIER * max(_robust_std(outside), resolution / math.sqrt(12))
+    inside = flat[switch.first : switch.end]
+    off = np.abs(inside - np.median(inside)) > reach
+    longest = max((sum(1 for _ in run) for bad, run in itertools.groupby(off) if bad), default=0)
+    if not reach or (longest < LEAST and 2 * np.sum(off) < len(off)):
+        return None
+    means = np.convolve(inside, np.full(LEAST, 1 / LEAST), "valid")
+    low = int(np.argmax(np.abs(means - P)))
+    high, level = low + LEAST, float(means[low])
+    while low > 0 and abs(inside[low - 1] - level) <= reach:
+        low -= 1
+    while high < len(inside) and abs(inside[high] - level) <= reach:
+        high += 1
+    furthest = float(np.mean(inside[low:high]))
+    share = abs((furthest - float(np.mean(inside))) / (furthest - P))
+    return Plateau(slice(switch.first + low, switch.first + high), share)
+
+
+def likelihood(traces: Sequence[np.ndarray], switch: Switch, known: Sequence[Levels]) -> tuple[np.ndarray, np.ndarray]:
     """Relative likelihood that the first, and the second, breakpoint is at each place, the other one held (points,).
 
     exp(-chi2/2) up to a factor, chi2 of all traces together and widened for correlated noise as the levels are. Where
     the step is large against the noise there is one place; a step of a few standard deviations leaves several.
+
+    Args:
+      traces: (points,) each.
+      switch: the breakpoints.
+      known: levels of the traces at breakpoints nearby, for their noise.
     """
     n = len(traces[0])
     chi2 = np.full((2, n), np.inf)
     places = (range(LEAST, switch.end - LEAST + 1), range(switch.first + LEAST, n - LEAST + 1))
     chi2[0, places[0].start : places[0].stop] = 0
     chi2[1, places[1].start : places[1].stop] = 0
-    for trace in traces:
-        fitted = levels(trace, switch)
-        if fitted.noise == 0:
+    for trace, level in zip(traces, known, strict=True):
+        if level.noise == 0:
             continue
-        flat = trace - fitted.P - fitted.drift * np.linspace(-0.5, 0.5, n)
-        apart = flat - (fitted.AP - fitted.P)
+        P, AP, drift = _Fit.of(trace, switch, 0.0).coefficients
+        flat = trace - P - drift * np.linspace(-0.5, 0.5, n)
+        apart = flat - (AP - P)
         # A spike beyond both levels speaks for neither.
-        limit = max(OUTLIER * fitted.noise, abs(fitted.AP - fitted.P)) ** 2
+        limit = max(OUTLIER * level.noise, abs(AP - P)) ** 2
         change = np.minimum(apart**2, limit) - np.minimum(flat**2, limit)
-        variance = fitted.noise**2 * (1 + fitted.correlation) / (1 - fitted.correlation)
+        variance = level.noise**2 * max(level.widening, 1.0)
         sums = np.concatenate([[0.0], np.cumsum(change)[:-1]]) / variance
         # chi2 with the antiparallel state from first to end is the sum of `change` in between, plus a constant.
         chi2[0] -= sums
@@ -223,12 +338,12 @@ def _search(trace: np.ndarray, good: np.ndarray) -> tuple[Switch | None, float, 
     return switch, best / variance, alone / variance
 
 
-def _inliers(trace: np.ndarray) -> np.ndarray:
+def _inliers(trace: np.ndarray, resolution: float) -> np.ndarray:
     """Points that are no spikes above a running median, which keeps steps."""
     padded = np.pad(trace, 2, mode="reflect")
     median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     residual = trace - median
-    spread = _robust_std(residual)
+    spread = max(_robust_std(residual), resolution / math.sqrt(12))
     return np.abs(residual) <= OUTLIER * spread if spread > 0 else np.ones(len(trace), bool)
 
 

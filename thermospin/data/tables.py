@@ -118,7 +118,13 @@ def _first(faults: list[str], most: int = 5) -> list[str]:
     return [*faults[:most], *more]
 
 
-def read_database(path: Path, run: int | None, wanted: Mapping[str, str], together: Iterable[str]) -> Table:
+def read_database(
+    path: Path,
+    run: int | None,
+    wanted: Mapping[str, str],
+    together: Iterable[str],
+    parts: Mapping[str, str] | None = None,
+) -> Table:
     """Read columns of a run of a QCoDeS database: one table for each run, one column for each parameter.
 
     Parameters that depend on the same ones may stand in separate rows, with nothing in the columns of the others.
@@ -128,6 +134,7 @@ def read_database(path: Path, run: int | None, wanted: Mapping[str, str], togeth
       run: its number; None if there is but one.
       wanted: name of the parameter for each key.
       together: keys of what was measured; the others are what it depends on.
+      parts: "real" or "imag" by the keys of complex parameters.
     Raises:
       DataError: with all faults.
     """
@@ -159,10 +166,18 @@ def read_database(path: Path, run: int | None, wanted: Mapping[str, str], togeth
         raise DataError([f"{name}: not a QCoDeS database that can be read: {error}"]) from None
     if not rows:
         raise DataError([f"{name}, run {run}: no rows"])
-    try:
-        columns = [[None if cell is None else _cell(cell) for cell in column] for column in zip(*rows, strict=True)]
-    except (ValueError, TypeError, EOFError, OSError) as error:
-        raise DataError([f"{name}, run {run}: a cell is neither a number nor an array of numbers: {error}"]) from None
+    parts = parts or {}
+    columns = []
+    for key, column in zip(wanted, zip(*rows, strict=True), strict=True):
+        place = f"{name}, run {run}, parameter '{wanted[key]}'"
+        try:
+            columns.append([None if cell is None else _real(_cell(cell), parts.get(key)) for cell in column])
+        except _ComplexError:
+            raise DataError(
+                [f'{place}: complex numbers; state which part {key} is: part = "real", or part = "imag"']
+            ) from None
+        except (ValueError, TypeError, EOFError, OSError) as error:
+            raise DataError([f"{place}: a cell is neither a number nor an array of numbers: {error}"]) from None
     cells = dict(zip(wanted, columns, strict=True))
     measured = [key for key in together if key in wanted]
     arrays: dict[str, np.ndarray] = {}
@@ -200,10 +215,21 @@ def _units(connection: sqlite3.Connection, run: int) -> dict[str, str]:
     return {str(parameter): str(unit) for parameter, unit in rows if unit}
 
 
+class _ComplexError(Exception):
+    """Complex numbers, and nothing said of their parts."""
+
+
 def _cell(cell: Any) -> np.ndarray:
-    if isinstance(cell, bytes):
-        return np.asarray(np.load(io.BytesIO(cell), allow_pickle=False), float).ravel()
-    return np.array([float(cell)])
+    return np.load(io.BytesIO(cell), allow_pickle=False).ravel() if isinstance(cell, bytes) else np.array([float(cell)])
+
+
+def _real(cell: np.ndarray, part: str | None) -> np.ndarray:
+    """Return real numbers, of complex ones the part that was asked for."""
+    if not np.iscomplexobj(cell):
+        return cell.astype(float)
+    if part is None:
+        raise _ComplexError
+    return np.asarray(getattr(cell, part), float)
 
 
 def _joined(cells: list[Any], here: Iterable[int]) -> np.ndarray:

@@ -49,6 +49,7 @@ class Device:
       zeta: factor on the Joule heat [1].
       dimensions: lengths that coordinates of solids are made of, by name.
       notes: free text.
+      length_unit: of the numbers without a unit in its file, for what is said about the device elsewhere; None: none.
     Raises:
       DeviceError: with all faults.
     """
@@ -63,6 +64,7 @@ class Device:
     zeta: float = 1.0
     dimensions: Mapping[str, Dimension] = dataclasses.field(default_factory=dict)
     notes: str = dataclasses.field(default="", compare=False)
+    length_unit: str | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check everything."""

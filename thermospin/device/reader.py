@@ -109,6 +109,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
             zeta=zeta,
             dimensions=draft.dimensions,
             notes=top.notes,
+            length_unit=reader.length_unit,
         )
     except DeviceError as error:
         raise DeviceError(error.faults, source) from None

@@ -94,9 +94,10 @@ def read(path: str | Path, device: Device) -> list[dict[str, float]]:
 
 def _value(text: str, kind: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return units.parse(text, kind)
+    return units.parse(number, kind)
 
 
 def wanted_of(device: Device, harmonics: int = 2) -> list[tuple[str, str]]:

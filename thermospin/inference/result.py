@@ -214,7 +214,10 @@ class FitResult:
                 for std, row in zip(self.identifiability.relative_stds, self.identifiability.combinations, strict=True)
             ],
             "left_out": dict(self.left_out),
-            "priors": {name: {"mean": mean, "std": std} for name, (mean, std) in self.priors.items()},
+            "priors": {
+                name: {"mean": mean, "std": std, "pull": (self.parameters[name].value - mean) / std}
+                for name, (mean, std) in self.priors.items()
+            },
             "ties": [{"name": name, "factor": factor, "source": source} for name, factor, source in self.ties],
             "minima": [{"chi2": chi2, "parameters": dict(values)} for chi2, values in self.minima],
             "correlation_of_data": None if self.correlation_of_data is None else self.correlation_of_data.tolist(),
@@ -290,7 +293,8 @@ def _variables(result: FitResult) -> list[str]:
             lines.append(f"{name} is not fixed by these data: its value depends on where the fit started")
         if name in result.priors:
             mean, std = result.priors[name]
-            lines.append(f"prior: {name} = {quantity(name, mean)} +/- {quantity(name, std)}")
+            pull = f"pull {(parameter.value - mean) / std:+.2f}"
+            lines.append(f"prior: {name} = {quantity(name, mean)} +/- {quantity(name, std)} ({pull})")
     for name, factor, source in result.ties:
         value = f" = {quantity(name, factor * result.parameters[source].value)}" if source in result.parameters else ""
         lines.append(f"tied: {name} = {factor:g} * {source}{value}")

@@ -17,7 +17,7 @@ from scipy import optimize
 
 from thermospin.base.errors import InputError
 from thermospin.base.text import columns, percent
-from thermospin.base.units import parse
+from thermospin.base.units import parse_together
 from thermospin.device.device import Device, stretched
 from thermospin.inference.result import FitResult
 from thermospin.quantities import quantity
@@ -56,7 +56,8 @@ def rival(device: Device, text: str) -> Device:
             '"z = 15 nm - 3 nm"'
         )
     axis, at, sign, by = match.groups()
-    moved, _ = stretched(device, "xyz".index(axis), parse(at, "length"), float(f"{sign}1") * parse(by, "length"))
+    place, distance = parse_together([at, by], "length", length_unit=device.length_unit)
+    moved, _ = stretched(device, "xyz".index(axis), place, float(f"{sign}1") * distance)
     return moved
 
 
