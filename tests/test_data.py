@@ -75,6 +75,14 @@ def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:
     assert data.load(path, device) == rows
 
 
+def test_cells_may_be_separated_by_semicolons_or_tabs(device: Device) -> None:
+    text = "# polarity: unknown\n" + HEADER + "thermal,R2.spin,-20,1,nV/mA^2\n"
+    (row,) = data.read(text, "x.csv", device)
+    assert not row.polarity_known
+    for separator in ";\t":
+        assert data.read(text.replace(",", separator), "x.csv", device) == (row,)
+
+
 def test_a_std_may_be_percent_of_the_value(device: Device) -> None:
     rows = data.read(HEADER + "thermal,R2.spin,-20,5 %,nV/mA^2\nthermal,R1.P,4,0.5%,mohm\n", "x.csv", device)
     assert [row.std for row in rows] == pytest.approx([1e-3, 2e-5])

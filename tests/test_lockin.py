@@ -345,45 +345,131 @@ def test_the_convention_decides_the_factor(
     assert other / one == pytest.approx(factor, rel=1e-9)
 
 
-def database(path: Path, rows: list[list[str]], apart: bool = False, arrays: bool = False) -> None:
-    """The tables of a QCoDeS database that matter here: runs, and a results table for each run."""
+def blob(values: object) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.array(values))
+    return out.getvalue()
+
+
+def database(path: Path, rows: list[list[str]], form: str = "together") -> None:
+    """The tables of a QCoDeS database that matter here: runs, and a results table for each run.
+
+    What is measured at a point stands "together", "apart", with a "readback" of the field that is wanted in place of
+    its setpoint, in "arrays" of all points, or in arrays beside "scalars", one for each current.
+    """
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE runs (run_id INTEGER, result_table_name TEXT)")
     for run in (1, 2):
         connection.execute("INSERT INTO runs VALUES (?, ?)", (run, f"results-1-{run}"))
-        connection.execute(f'CREATE TABLE "results-1-{run}" (id INTEGER, B numeric, I numeric, X1 numeric, X2 numeric)')
-    numbers = [[float(cell) for cell in row] for row in rows[1:]]
-    if arrays:
-        cells = []
-        for column in zip(*numbers, strict=True):
-            blob = io.BytesIO()
-            np.save(blob, np.array(column))
-            cells.append(blob.getvalue())
-        connection.execute('INSERT INTO "results-1-2" VALUES (1, ?, ?, ?, ?)', cells)
-    for i, (b, c, x1, x2) in enumerate(numbers if not arrays else []):
-        lines = [(b, c, x1, None), (b, c, None, x2)] if apart else [(b, c, x1, x2)]
-        connection.executemany('INSERT INTO "results-1-2" VALUES (?, ?, ?, ?, ?)', [(i, *line) for line in lines])
+        columns = "id INTEGER, S numeric, B numeric, I numeric, X1 numeric, X2 numeric"
+        connection.execute(f'CREATE TABLE "results-1-{run}" ({columns})')
+    numbers = np.array([[float(cell) for cell in row] for row in rows[1:]])
+    if form == "arrays":
+        lines = [(0, *map(blob, numbers.T))]
+    elif form == "scalars":
+        edges = [0, *(np.flatnonzero(np.diff(numbers[:, 1])) + 1), len(numbers)]
+        parts = [numbers[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        both = [(0, blob(part[:, 0]), part[0, 1], blob(part[:, 2]), blob(part[:, 3])) for part in parts]
+        lines = [line for s, b, c, x1, x2 in both for line in ((s, b, c, x1, None), (s, b, c, None, x2))]
+    else:
+        split = {
+            "together": lambda b, c, x1, x2: [(b, b, c, x1, x2)],
+            "apart": lambda b, c, x1, x2: [(b, b, c, x1, None), (b, b, c, None, x2)],
+            "readback": lambda b, c, x1, x2: [
+                (b, None, c, x1, None), (b, None, c, None, x2), (b, b, c, None, None)
+            ],
+        }[form]  # fmt: skip
+        lines = [line for row in numbers.tolist() for line in split(*row)]
+    connection.executemany('INSERT INTO "results-1-2" VALUES (1, ?, ?, ?, ?, ?)', lines)
     connection.commit()
     connection.close()
 
 
-@pytest.mark.parametrize("form", ["together", "apart", "arrays"])
+@pytest.mark.parametrize("form", ["together", "apart", "readback", "arrays", "scalars"])
 def test_a_database_gives_what_the_csv_gives(device: Device, tmp_path: Path, form: str) -> None:
     csv = lockin.load(place(tmp_path), device)
-    database(tmp_path / "lab.db", GOOD, apart=form == "apart", arrays=form == "arrays")
+    database(tmp_path / "lab.db", GOOD, form)
     path = place(tmp_path, HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2'))
     assert [row.value for row in lockin.load(path, device).rows] == [row.value for row in csv.rows]
+
+
+def test_a_run_that_was_interrupted_lacks_its_last_reading(device: Device, tmp_path: Path) -> None:
+    database(tmp_path / "lab.db", GOOD, "apart")
+    with contextlib.closing(sqlite3.connect(tmp_path / "lab.db")) as connection:
+        connection.execute('DELETE FROM "results-1-2" WHERE rowid = (SELECT MAX(rowid) FROM "results-1-2")')
+        connection.commit()
+    path = place(tmp_path, HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2'))
+    assert any("1 points without a number left out" in note for note in lockin.load(path, device).notes)
+
+
+def written(text: str, *, first: str = "", header: str = "B,I,X1,X2", after: str = "", separator: str = ",") -> str:
+    """The good table with other lines around its header."""
+    return first + (header + "\n" + after + text.split("\n", 1)[1]).replace(",", separator)
+
+
+@pytest.mark.parametrize(
+    ("form", "keys"),
+    [
+        ({"after": "mT,mA,uV,uV\n"}, ""),
+        ({"first": "[Header]\nTITLE,spin valve\n[Data]\n"}, ""),
+        ({"header": "# B,I,X1,X2"}, ""),
+        ({"header": "# B,I,X1,X2", "separator": "\t"}, ""),
+        ({"separator": " "}, ""),
+        ({"after": "1,1,1,1\n"}, "skip = 1\n"),
+        ({"first": "B,I,X1,X2\n1,2,3,4\n"}, "header = 3\n"),
+        ({"first": "% x\n", "after": "% y\n"}, 'comment = "%"\n'),
+    ],
+)
+def test_tables_as_instruments_write_them(device: Device, tmp_path: Path, form: dict[str, str], keys: str) -> None:
+    usual = lockin.load(place(tmp_path), device)
+    path = place(tmp_path, keys + HEAD, written((tmp_path / "a.csv").read_text(), **form))
+    assert lockin.load(path, device).rows == usual.rows
+
+
+@pytest.mark.parametrize("word", ["", "--", "OVLD", "9.91e+37", "-9.9E37", "n/a"])
+def test_words_for_a_missing_value_are_known(device: Device, tmp_path: Path, word: str) -> None:
+    """In place of a spike, which would be left out as an outlier too: the same rows."""
+    lines = csv_text(GOOD).splitlines()
+    lines[5] = ",".join([*lines[5].split(",")[:2], word, lines[5].split(",")[3]])
+    measured = lockin.load(place(tmp_path, HEAD, "\n".join(lines) + "\n"), device)
+    assert any("1 points without a number left out" in note for note in measured.notes)
+
+
+def test_the_micro_sign_and_the_greek_letter_are_one(device: Device, tmp_path: Path) -> None:
+    usual = lockin.load(place(tmp_path), device)
+    text = (tmp_path / "a.csv").read_text().replace("X1", "X1 (\u03bcV)", 1)
+    head = HEAD.replace('column = "X1"', 'column = "X1 (\u00b5V)"')
+    assert lockin.load(place(tmp_path, head, text), device).rows == usual.rows
+
+
+@pytest.mark.parametrize(("unit", "size"), [("G", 10.0), ("Oe", 10.0), ("kOe", 0.01), ("A/m", 1e-3 / (4e-7 * math.pi))])
+def test_fields_may_be_in_gauss_oersted_and_amperes_per_metre(
+    device: Device, tmp_path: Path, unit: str, size: float
+) -> None:
+    """Numbers per millitesla; oersted and A/m by their flux density in vacuum."""
+    usual = lockin.load(place(tmp_path), device)
+    head = HEAD.replace('column = "B", unit = "mT"', f'column = "B", unit = "{unit}"')
+    found = lockin.load(place(tmp_path, head, column("B", lambda cell: repr(float(cell) * size))), device)
+    (a, _), (b, _) = (measured.sweeps[0].switching_fields[0] for measured in (usual, found))
+    assert b == pytest.approx(a, rel=1e-9)
+
+
+def test_a_current_that_was_measured_may_be_noisy(device: Device, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    text = column("I", lambda cell: f"{float(cell) * (1 + 0.01 * rng.standard_normal()):.6f}")
+    usual, found = lockin.load(place(tmp_path), device), lockin.load(place(tmp_path, HEAD, text), device)
+    for a, b in zip(usual.rows, found.rows, strict=True):
+        assert b.value == pytest.approx(a.value, rel=0.01)
 
 
 def test_complex_readings_need_the_part_that_is_meant(device: Device, tmp_path: Path) -> None:
     """Real and imaginary part of one parameter are two columns; a complex one without a part is not cast."""
     csv = lockin.load(place(tmp_path), device)
-    database(tmp_path / "lab.db", GOOD, arrays=True)
+    database(tmp_path / "lab.db", GOOD, "arrays")
     with contextlib.closing(sqlite3.connect(tmp_path / "lab.db")) as connection:
-        (blob,) = connection.execute('SELECT X1 FROM "results-1-2"').fetchone()
-        changed = io.BytesIO()
-        np.save(changed, 1j * np.load(io.BytesIO(blob)) + 1.0)
-        connection.execute('UPDATE "results-1-2" SET X1 = ?', (changed.getvalue(),))
+        (cell,) = connection.execute('SELECT X1 FROM "results-1-2"').fetchone()
+        changed = blob(1j * np.load(io.BytesIO(cell)) + 1.0)
+        connection.execute('UPDATE "results-1-2" SET X1 = ?', (changed,))
         connection.commit()
     text = HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2')
     with pytest.raises(DataError, match="parameter 'X1': complex numbers; state which part V1 is"):
@@ -454,7 +540,7 @@ BAD: list[tuple[str, tuple[str, str] | None, str | bytes | None, str]] = [
     ("another encoding", None, csv_text(GOOD).replace("X2", "X2 (\u00b5V)").encode("latin-1"), "not UTF-8"),
     ("a column that is there twice", None, csv_text([["B", "I", "X1", "X1"], *GOOD[1:]]), "is there 2 times"),
     ("a cut-off line", None, csv_text(GOOD)[:-30].rpartition(",")[0], "got 2 cells, expected 4"),
-    ("text in a column", None, column("X1", lambda cell: "overload"), "got 'overload', expected a number"),
+    ("text in a column", None, column("X1", lambda cell: "saturated"), "got 'saturated', expected a number"),
     ("decimal commas", None, csv_text(GOOD, ";").replace(".", ","), "with a decimal comma; use a point"),
     ("decimal commas between commas", None, csv_text(GOOD).replace(".", ","), "decimal commas? use points"),
     ("infinite numbers", None, rows_of(lambda i, row: [*row[:3], "inf"] if i == 3 else row), "infinite numbers"),

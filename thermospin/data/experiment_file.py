@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from thermospin.base import files, units
 from thermospin.base.names import nearest
 from thermospin.data import switching
 from thermospin.data.rows import DataError
-from thermospin.data.tables import read_csv, read_database
+from thermospin.data.tables import TextForm, read_csv, read_database
 from thermospin.device.device import Device
 from thermospin.device.tables import Part, Reader, quantity
 
@@ -36,6 +37,11 @@ PHASES = {1: 0.0, 2: -90.0, 3: 0.0}
 MOST_MISSING = 0.5
 #: Relative difference of currents that are the same.
 SAME = 0.01
+#: A change of a measured current counts if it is so many times the median second difference, 1.65 standard deviations
+#: of Gaussian noise: noise alone changes by that once in a billion.
+BEYOND_NOISE = 5.2
+#: A larger relative change of the current counts in any case.
+NOISIEST = 0.1
 #: What R3 and R4 may add at the largest current, relative to R1 and R2, unless the file says otherwise: metals whose
 #: resistivity changes by 0.3 % per kelvin, warmed by ten.
 NONLINEAR = 0.03
@@ -68,6 +74,9 @@ class _Sweep(Part):
     columns: _Columns | None = None
     current_is: Literal["rms", "peak"] | None = None
     voltage_is: Literal["rms", "peak"] | None = None
+    header: Annotated[int, Field(ge=1)] | None = None
+    skip: Annotated[int, Field(ge=0)] | None = None
+    comment: Annotated[str, Field(min_length=1)] | None = None
 
 
 class _File(Part):
@@ -79,6 +88,9 @@ class _File(Part):
     gain_std: float = 0.0
     nonlinear: float = NONLINEAR
     columns: _Columns | None = None
+    header: Annotated[int, Field(ge=1)] | None = None
+    skip: Annotated[int, Field(ge=0)] = 0
+    comment: Annotated[str, Field(min_length=1)] = "#"
     sweeps: list[_Sweep]
 
 
@@ -207,7 +219,12 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     if parts and not database:
         key = next(iter(parts))
         raise DataError([f"{place}, columns.{key}.part: only a database has complex numbers, {sweep.file} is a table"])
-    table = read_database(path, sweep.run, names, HARMONICS, parts) if database else read_csv(path, names)
+    if database:
+        table = read_database(path, sweep.run, names, parts)
+    else:
+        given = {key: getattr(sweep, key) for key in ("header", "skip", "comment")}
+        usual = {key: getattr(file, key) for key in given}
+        table = read_csv(path, names, TextForm(**{k: usual[k] if v is None else v for k, v in given.items()}))
     values = {key: scales[key] * table.columns[key] for key in wanted}
     for key, value in values.items():
         faults += _misread(key, wanted[key], value, table.units.get(key), source)
@@ -290,8 +307,17 @@ def _kind(key: str) -> str:
 
 
 def _unit(unit: str, kind: str, key: str) -> float:
-    """SI units per unit; an oersted is taken for the 0.1 mT that it makes in vacuum."""
-    return 1e-4 if unit == "Oe" and kind == "field" else units.scale(unit, kind, key=key)
+    """Return SI units per unit; oersted and A/m are taken for the flux density that they make in vacuum."""
+    size = _FIELDS.get(unit) if kind == "field" else None
+    return units.scale(unit, kind, key=key) if size is None else size
+
+
+#: Units of fields that are not those of a flux density, or that pint reads as something else ("G" as a constant) [T].
+_FIELDS = {
+    prefix + unit: factor * size
+    for unit, size in {"Oe": 1e-4, "G": 1e-4, "Gs": 1e-4, "gauss": 1e-4, "A/m": 4e-7 * math.pi}.items()
+    for prefix, factor in {"": 1.0, "k": 1e3, "m": 1e-3}.items()
+}
 
 
 def _readings(unit: str, expected: str) -> dict[str, float]:
@@ -345,7 +371,11 @@ def _by_current(
         raise DataError(
             [f"{source}: the column of the current has {np.min(current):g} A, expected sizes of the ac current above 0"]
         )
-    jumps = np.flatnonzero(np.abs(np.diff(current)) > SAME * current[1:]) + 1
+    changes = np.abs(np.diff(current))
+    # A current that was measured has noise: a change counts that is beyond it.
+    usual = np.median(np.abs(np.diff(current, 2))) if len(current) > 2 else 0.0  # of noise, not of a drift
+    noise = np.minimum(BEYOND_NOISE * usual, NOISIEST * current[1:])
+    jumps = np.flatnonzero(changes > np.maximum(SAME * current[1:], noise)) + 1
     edges = [0, *map(int, jumps), len(current)]
     stretches = [(slice(a, b), float(np.mean(current[a:b]))) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     if len(stretches) > max(2, len(current) // switching.LEAST_IN_ALL):

@@ -29,7 +29,7 @@ HARMONICS = ("R1", "R2", "R3", "R4")
 PARTS = ("baseline", "spin")
 POLARITIES = ("known", "unknown")
 
-_COMMENT = re.compile(r"\s*polarity\s*=\s*(.*?)\s*")
+_COMMENT = re.compile(r"\s*polarity\s*[=:]\s*(\S*)\s*", re.IGNORECASE)
 
 
 class DataError(InputError):
@@ -129,10 +129,12 @@ def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
 
 def _split(lines: list[str], faults: list[str]) -> tuple[list[tuple[int, dict[str, str]]], list[str] | None]:
     """Rows as (line number, {column: text}), and the header; None if there is no use in going on."""
+    given = [
+        (number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")
+    ]
+    separator = max(",;\t", key=given[0][1].count) if given else ","
     table = [
-        (number, [cell.strip() for cell in next(csv.reader([line]))])
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.lstrip().startswith("#")
+        (number, [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]) for number, line in given
     ]
     if not table:
         faults.append(f"empty, expected a header line: {','.join(COLUMNS)}")
