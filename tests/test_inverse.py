@@ -24,7 +24,7 @@ import pytest
 from thermospin import inverse
 from thermospin.accuracy import error_bars
 from thermospin.base import files
-from thermospin.base.errors import NotConverged
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.data.rows import Row
 from thermospin.device.device import Tie
 from thermospin.device.reader import load
@@ -449,7 +449,7 @@ def test_a_fit_that_is_stuck_at_the_edge_of_the_model_has_not_converged() -> Non
 def test_a_product_that_alone_enters_leaves_its_factors_open() -> None:
     names = ("Py.S_s", "Py.lambda_sf", "zeta")
     result = minimise(LeastSquares(), [toy(*ALL[:2])], rows(*ALL[:2]), free(*names), rest(*names))
-    assert result.converged and result.degrees_of_freedom == -1
+    assert result.converged and result.degrees_of_freedom == 0
     values = {name: each.value for name, each in result.parameters.items()}
     assert values["Py.S_s"] * values["Py.lambda_sf"] == pytest.approx(-3.8e-6 * 5e-9, rel=1e-5)
     stds = [each.std for each in result.parameters.values()]
@@ -507,6 +507,38 @@ def test_the_default_parameters_are_those_that_the_data_fix() -> None:
     weak = choose(toy(*ALL), blurred, TRUTH, ["Py"])
     assert weak.left_out["Py.P"] == "because the data would fix only Py.P to 62 %"  # 25/20/2
     assert choose(toy(*ALL), rows(*ALL), TRUTH, []).free == ("zeta",)
+
+
+def test_without_second_harmonics_p_comes_first_and_a_prior_frees() -> None:
+    electrical = choose(toy("R1.spin"), rows("R1.spin"), TRUTH, ["Py"])
+    assert electrical.free == ("Py.P",) and electrical.left_out["zeta"].endswith("not at all zeta")
+    known = Misfit(rows("R1.spin"), None, {"Py.lambda_sf": Prior(5e-9, 1e-9)})
+    assert choose(toy("R1.spin"), known, TRUTH, ["Py"], ["Py.lambda_sf"]).free == ("Py.lambda_sf", "Py.P")
+    constant = (Row("x", "R1.baseline", 1.0, 0.1),)
+    with pytest.raises(InputError, match=r"fix no parameter; name those to fit(.|\n)*Py.P: left fixed, because"):
+        choose(monomials([{}], [1.0]), constant, TRUTH, ["Py"])
+
+
+def test_a_misfit_is_told_without_degrees_of_freedom() -> None:
+    """One row, one parameter that its bound keeps 20 stds away."""
+    data = (Row("x", "R1.P", 1.0, 0.01),)
+    model = monomials([{"zeta": 1}], [1.0])
+    result = minimise(LeastSquares(), [model], data, [Parameter("zeta", 1.5, (1.2, 2.0))])
+    assert result.degrees_of_freedom == 0 and "misses x R1.P by +20.00 of its stds" in result.report()
+    free = minimise(LeastSquares(), [model], data, [Parameter("zeta", 1.5)])
+    assert "misses" not in free.report()
+
+
+def test_a_polarisation_whose_sign_the_data_do_not_know_is_told() -> None:
+    """R = P^2 from a start at -0.05: ends at -0.3; with R = P it ends where it must."""
+    for power, told in ((2, True), (1, False)):
+        data = (Row("x", "R1.spin", 0.3**power, 0.01),)
+        model = monomials([{"Py.P": power}], [1.0])
+        result = minimise(LeastSquares(), [model], data, [Parameter("Py.P", 0.3)])
+        values = {"Py.P": dataclasses.replace(result.parameters["Py.P"], start=-0.05)}
+        turned = dataclasses.replace(result, parameters=values)
+        found = inverse.mirrored(result.require_problem(), turned)
+        assert bool(found) == told and (not told or "-0.3 fits as well" in found[0])
 
 
 # ------------------------------------------------------------------------------------------- text and JSON

@@ -25,7 +25,7 @@ from thermospin.inference.combinators import Copies, Joint, corrected, tied
 from thermospin.inference.identifiability import Choice, choose
 from thermospin.inference.journal import Journal
 from thermospin.inference.minimisers import FIT_TOLERANCE, MINIMISERS, check_rows, minimise
-from thermospin.inference.misfit import Misfit, Prior
+from thermospin.inference.misfit import Misfit, Prior, Problem
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
 from thermospin.inference.result import FitResult
@@ -43,7 +43,8 @@ class FitOptions:
       method: "least_squares", "lbfgs", or "adam" for many small steps of gradient descent.
       bounds: {name: (lower, upper)} in SI units, in place of the defaults and of the ranges of dimensions;
         those of a parameter that `choose` leaves out do nothing.
-      priors: {name: Prior or (mean, std)} of free parameters in SI units: what is known of them besides the data.
+      priors: {name: Prior or (mean, std)} of free parameters in SI units: what is known of them besides the data; where
+        `choose` finds the free ones, those with a prior are among them.
       ties: parameters that follow free ones, value = factor * value of the other.
       starts: number of starts of the low-order stage, see `inference.minimisers.scattered`.
       rescaled: multiply the covariance by the reduced chi2.
@@ -97,7 +98,7 @@ def fit(
     devices = [part.device if isinstance(part, Model) else part for part in given]
     priors = {name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in options.priors.items()}
     _check(devices, rows, free, options, priors)
-    parameters = joint_parameters(devices, free or ())
+    parameters = joint_parameters(devices, free or tuple(priors))
     grid = grid or GridOptions()
     models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
     kept = None if journal is None else Journal(Path(journal), _problem(models, rows))
@@ -108,7 +109,7 @@ def fit(
     wider, wider_correlation = _widened(rows, correlation, stages.grid_stds)
     misfit = Misfit(wider, wider_correlation, priors)
     if free is None:
-        choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices))
+        choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors))
     else:
         choice = Choice(tuple(free), {})
     limits = _ranges(devices) | dict(options.bounds)
@@ -138,9 +139,28 @@ def fit(
         ties=tuple((tie.name, tie.factor, tie.source) for tie in options.ties),
         grid_stds=stages.grid_stds,
         left_out=choice.left_out,
+        warnings=mirrored(problem, result),
         fields=stages.last.fields,
         problem=problem,
     )
+
+
+def mirrored(problem: Problem, result: FitResult) -> tuple[str, ...]:
+    """Return warnings of polarisations whose sign the data do not know: they changed it, and -P fits as well."""
+    warnings = []
+    values = {name: fitted.value for name, fitted in result.parameters.items()}
+    for name, fitted in result.parameters.items():
+        if key_of(name) != "P" or fitted.value * fitted.start > 0:
+            continue
+        mirrored = values | {name: -fitted.value}
+        signals, _ = problem.predict(dict(problem.fixed) | mirrored, ())
+        chi2 = float(np.sum(problem.misfit.residuals(np.asarray(signals, float), mirrored) ** 2))
+        if chi2 < result.chi2 + 1:
+            warnings.append(
+                f"{name} changed its sign on the way, and {-fitted.value:.4g} fits as well (chi2 {chi2:.4g} against "
+                f"{result.chi2:.4g}): these data do not know the sign; give bounds such as '{name} = 0 ..'"
+            )
+    return tuple(warnings)
 
 
 @dataclass(frozen=True)

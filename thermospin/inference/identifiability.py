@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from thermospin.base.errors import InputError
 from thermospin.base.text import percent
 from thermospin.data.rows import Row
 from thermospin.inference.misfit import RANK_CUTOFF, Misfit
@@ -17,6 +18,8 @@ from thermospin.quantities import quantity
 
 #: `choose` adds parameters only while every relative standard deviation stays below this.
 LARGEST_STD = 0.5
+#: That of zeta and S_s with second harmonics: of a larger one not even the size is known.
+HARDLY_KNOWN = 2.0
 #: A parameter belongs to a direction that the data do not see if its share of the unit vector is above this.
 NULL_SHARE = 1e-4
 
@@ -145,35 +148,52 @@ class Choice:
 
 
 def choose(
-    predict: Predict, misfit: Misfit | Sequence[Row], parameters: Mapping[str, float], magnetic: Sequence[str]
+    predict: Predict,
+    misfit: Misfit | Sequence[Row],
+    parameters: Mapping[str, float],
+    magnetic: Sequence[str],
+    known: Sequence[str] = (),
 ) -> Choice:
-    """Choose parameters to fit: zeta and S_s of the magnetic materials, as Slachter et al. 2010 did, and more.
+    """Choose parameters to fit: those that the data fix, of zeta, and S_s, P and lambda_sf of the magnetic materials.
 
-    P and then lambda_sf of those materials are added, one at a time, while the relative standard deviation of every
-    free parameter, predicted by the Jacobian at the start, stays below `LARGEST_STD`.
+    With second harmonics zeta and S_s come first, as for Slachter et al. 2010, if the data tell at least their size;
+    without, P and lambda_sf do, which the first harmonic depends on. Each further one is added while the relative
+    standard deviation of every free parameter, predicted by the Jacobian at the start, stays below `LARGEST_STD`.
 
     Args:
       predict: the model; called once.
       misfit: the data, or `Misfit` of them.
       parameters: every number of the model, SI units.
       magnetic: names of the magnetic materials.
+      known: parameters with a prior, which are always free.
+    Raises:
+      InputError: the data fix none of them.
     """
-    free = ["zeta", *(f"{name}.S_s" for name in magnetic)]
-    candidates = [f"{name}.{key}" for key in ("P", "lambda_sf") for name in magnetic]
-    names = [*free, *candidates]
+    misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+    heated = any(row.harmonic > 1 for row in misfit.rows)
+    thermal, electrical = (
+        ["zeta", *(f"{name}.S_s" for name in magnetic)],
+        [f"{name}.{key}" for key in ("P", "lambda_sf") for name in magnetic],
+    )
+    largest = dict.fromkeys(known, math.inf) | dict.fromkeys(thermal, HARDLY_KNOWN if heated else LARGEST_STD)
+    candidates = [name for name in (thermal + electrical if heated else electrical + thermal) if name not in known]
+    names = [*known, *candidates]
     _, jacobian = predict(parameters, names)
-    left_out = {}
+    free, left_out = list(known), {}
     for candidate in candidates:
         trial = [*free, candidate]
         columns = jacobian[:, [names.index(name) for name in trial]]
         stds = identifiability(columns, misfit, {name: parameters[name] for name in trial}).stds()
-        if max(stds.values()) < LARGEST_STD:
+        loose = [name for name in trial if not stds[name] < largest.get(name, LARGEST_STD)]
+        if not loose:
             free = trial
             continue
-        loose = [name for name in trial if not stds[name] < LARGEST_STD]
-        known = ", ".join(f"{name} to {percent(stds[name])}" for name in loose if math.isfinite(stds[name]))
+        told = ", ".join(f"{name} to {percent(stds[name])}" for name in loose if math.isfinite(stds[name]))
         unknown = ", ".join(name for name in loose if math.isinf(stds[name]))
         left_out[candidate] = "because the data would fix " + " and ".join(
-            text for text in (f"only {known}" if known else "", f"not at all {unknown}" if unknown else "") if text
+            text for text in (f"only {told}" if told else "", f"not at all {unknown}" if unknown else "") if text
         )
+    if not free:
+        reasons = "".join(f"\n{name}: left fixed, {why}" for name, why in left_out.items())
+        raise InputError(f"these data fix no parameter; name those to fit (--free Py.S), or give priors{reasons}")
     return Choice(tuple(free), left_out)

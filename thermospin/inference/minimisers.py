@@ -309,12 +309,13 @@ def _result(minimiser: Minimiser, end: _End, rescaled: bool) -> FitResult:
     misfit, free, values = objective.misfit, objective.free, objective.values_at(end.x)
     chi2 = float(np.sum(objective.residuals(end.x) ** 2))
     gain = objective.gain(end.x, end.bounds)
-    spare = len(misfit.rows) + len(misfit.priors) - len(free)
+    known = identifiability(objective.sensitivity, misfit, values, objective.values)
+    priors = {name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values}
+    spare = len(misfit.rows) + len(priors) - int(np.sum(known.singular_values > 0))
     if converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(spare, 1)):
         # Steps get short at the edge of where the model has a solution, which an optimiser takes for a minimum.
         converged, message = False, f"stopped short of a minimum, a step promises to lower chi2 by {gain:.2g}"
-    known = identifiability(objective.sensitivity, misfit, values, objective.values)
-    covariance = known.covariance() * (chi2 / spare if rescaled else 1.0)
+    covariance = known.covariance() * (chi2 / max(spare, 1) if rescaled else 1.0)
     parameters = {
         parameter.name: Fitted(
             values[parameter.name],
@@ -344,7 +345,7 @@ def _result(minimiser: Minimiser, end: _End, rescaled: bool) -> FitResult:
         sensitivity=objective.sensitivity,
         problem=Problem(objective.predict, misfit, objective.free, objective.fixed),
         moves=moves(objective.sensitivity, misfit, values, objective.values),
-        priors={name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values},
+        priors=priors,
         minima=end.minima,
     )
 

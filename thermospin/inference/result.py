@@ -26,6 +26,8 @@ from thermospin.signals.ladders import Ladder
 SMALLEST_CORRELATION = 0.1
 #: Below this probability of chi2 the report says that the model does not describe the data.
 SMALLEST_PROBABILITY = 1e-3
+#: Beyond this pull it says so even where there are no more data than parameters, and so no probability.
+LARGEST_PULL = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,7 @@ class FitResult:
       method: name of the minimiser, such as "least_squares".
       identifiability: what the data fix, at the end.
       left_out: candidates of `choose` that were not fitted, and why.
+      warnings: what else is to be known of the values, in sentences.
       problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in an unpickled result.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
@@ -100,6 +103,7 @@ class FitResult:
     correlation_of_data: np.ndarray | None = dataclasses.field(default=None, repr=False)
     minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
     fields: Mapping[str, tuple[Ladder, ...]] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,8 +147,8 @@ class FitResult:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Number of rows and priors less that of parameters."""
-        return len(self.rows) + len(self.priors) - len(self.parameters)
+        """Number of rows and priors less that of combinations of parameters that they fix."""
+        return len(self.rows) + len(self.priors) - int(np.sum(self.identifiability.singular_values > 0))
 
     @property
     def reduced_chi2(self) -> float:
@@ -214,6 +218,7 @@ class FitResult:
                 for std, row in zip(self.identifiability.relative_stds, self.identifiability.combinations, strict=True)
             ],
             "left_out": dict(self.left_out),
+            "warnings": list(self.warnings),
             "priors": {
                 name: {"mean": mean, "std": std, "pull": (self.parameters[name].value - mean) / std}
                 for name, (mean, std) in self.priors.items()
@@ -295,6 +300,7 @@ def _variables(result: FitResult) -> list[str]:
             mean, std = result.priors[name]
             pull = f"pull {(parameter.value - mean) / std:+.2f}"
             lines.append(f"prior: {name} = {quantity(name, mean)} +/- {quantity(name, std)} ({pull})")
+    lines += result.warnings
     for name, factor, source in result.ties:
         value = f" = {quantity(name, factor * result.parameters[source].value)}" if source in result.parameters else ""
         lines.append(f"tied: {name} = {factor:g} * {source}{value}")
@@ -344,8 +350,13 @@ def _signals(result: FitResult) -> list[str]:
             shown.insert(2, f"{grid / size:.2g}")
         lines.append([f"{row.label} {signal}", *shown, name, f"{pull:+.2f}"])
     text = columns(lines, "lrrrrrlr" if gridded else "lrrrrlr")
+    worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]
+    if result.degrees_of_freedom <= 0 and np.max(np.abs(result.pulls)) > LARGEST_PULL:
+        text.append(
+            f"The model misses {worst[0]} by {worst[-1]} of its stds, with as many parameters as data: "
+            "it does not describe them"
+        )
     if result.probability < SMALLEST_PROBABILITY:
-        worst = lines[1 + int(np.argmax(np.abs(result.pulls)))]
         text.append(
             f"The model does not describe these data within their stds (probability {result.probability:.1g}, "
             f"largest pull {worst[-1]} in {worst[0]}): the parameters make up for what is missing from the model or "
