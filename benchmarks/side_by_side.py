@@ -61,7 +61,7 @@ def questions(model: Model, count: int) -> list[solve.SolveRequest]:
         values[magnet.replace(".S_s", ".P")] *= 1 + 0.01 * k
         law = ladders.laws(problem, values).first
         limits = jnp.asarray(1e-9), jnp.asarray(solve.MAX_STEPS)
-        out.append(solve.SolveRequest(problem.system, law, b, jnp.zeros_like(b), *limits))
+        out.append(solve.SolveRequest(problem.systems[0], law, b, jnp.zeros_like(b), *limits))
     return out
 
 

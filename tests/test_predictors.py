@@ -238,20 +238,6 @@ def test_a_search_that_is_killed_sixty_times_comes_to_the_same_end(tmp_path: Pat
     assert kills == 60 and resumed == straight
 
 
-def test_a_terminated_command_says_that_it_can_go_on(tmp_path: Path) -> None:
-    """SIGTERM while it waits: exit code 143 and one line, no traceback."""
-    code = (
-        "import os, signal, sys\nfrom thermospin.cli import app as cli, runtime\n"
-        "@cli.app.command()\ndef wait():\n    with runtime.exit_codes():\n"
-        "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "        import time; time.sleep(5)\n"
-        "sys.argv = ['thermospin', 'wait']\ncli.main()"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ran.returncode == 143
-    assert ran.stderr.strip() == "terminated; a journal keeps what was computed, run the same command again to resume"
-
-
 # ------------------------------------------------------------------------------------------- real solves, stopped
 
 #: Conductivities that wear the preconditioner out, a dimension, and one that no grid can follow from where it was.

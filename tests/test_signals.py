@@ -26,6 +26,7 @@ from helpers import devices, elements
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.device.parts import Experiment
+from thermospin.device.reader import load
 from thermospin.geometry.boxes import Layout
 from thermospin.model import Model
 from thermospin.signals import diagnosis, solving
@@ -652,3 +653,12 @@ def test_fields_live_where_there_is_matter_and_are_zero_where_they_are_held(ther
         (made.T, T, thermal.disc.index_T),
     ):
         assert abs(found.ravel()[index] - wanted).max() < 1e-7 * abs(wanted).max()
+
+
+@pytest.mark.parametrize("P", [0.5, 0.99, 0.9999])
+def test_all_states_take_about_as_many_iterations_at_any_polarisation(P: float) -> None:
+    """With a preconditioner of parallel magnets alone, antiparallel ones take ten times as many, or do not converge."""
+    built = model.build(load("slachter2010"), cells=800, order=1).refreshed({"Py.P": P})
+    found = measure(built, {"Py.P": P}, harmonics=1)
+    counts = np.array(found.iterations, float)
+    assert counts.max() < 1.3 * counts.min() + 1, counts

@@ -1,5 +1,5 @@
 """`python -m thermospin` is the command `thermospin`."""
 
-from thermospin.cli.app import main
+from thermospin.cli.entry import main
 
 main()

@@ -36,6 +36,8 @@ Parameters = Mapping[str, Scalar]
 Progress = Callable[[str], None]
 #: +1 or -1 for every magnet of a device, as arrays: other states are not another program.
 Signs = Mapping[str, Scalar]
+#: Magnets of a larger polarisation get a preconditioner of their own where they are reversed.
+SHARED_POLARISATION = 0.1
 
 
 class Ports(eqx.Module):
@@ -57,7 +59,7 @@ class ExperimentProblem(NamedTuple):
     Attributes:
       experiment: contacts and magnetic states.
       disc: segments and weights of the operator.
-      system: the problem with V_up = V_down = 0 on the ground.
+      systems: the problem with V_up = V_down = 0 on the ground, in each state; they differ in the preconditioner.
       ports: drive and probe.
       constitution: the map from parameters to coefficients.
       signs: of the magnets in each state.
@@ -65,7 +67,7 @@ class ExperimentProblem(NamedTuple):
 
     experiment: Experiment
     disc: Discretisation
-    system: System
+    systems: tuple[System, ...]
     ports: Ports
     constitution: Constitution
     signs: tuple[Signs, ...]
@@ -74,7 +76,7 @@ class ExperimentProblem(NamedTuple):
         """Return the problem of one state alone."""
         place = list(self.experiment.states).index(state)
         one = dataclasses.replace(self.experiment, states={state: self.experiment.states[state]})
-        return self._replace(experiment=one, signs=(self.signs[place],))
+        return self._replace(experiment=one, systems=(self.systems[place],), signs=(self.signs[place],))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,6 +93,8 @@ class Model:
       systems: for each contact that is a ground, the problem with V_up = V_down = 0 on it.
       ports: for each contact the vector w with w.u the area mean of (V_up + V_down)/2 over its face; the drive by a
         current I into it is I w, so that reciprocity is exact.
+      reversed_systems: the same with a preconditioner for reversed magnets, by the ground and the names of those; where
+        they are hardly polarised there is none, and that of the systems serves all states.
       built_for: parameters of the preconditioner.
       preconditioner: multigrid that the systems share.
       shards, members: number of accelerators that a solve is split over, and number of such groups, which solve for
@@ -104,6 +108,7 @@ class Model:
     ports: Mapping[str, Float[Array, " unknowns"]]
     built_for: Mapping[str, float] = dataclasses.field(default_factory=dict)
     preconditioner: Preconditioner | None = None
+    reversed_systems: Mapping[tuple[str, frozenset[str]], System] = dataclasses.field(default_factory=dict)
     shards: int = 1
     members: int = 1
 
@@ -141,7 +146,11 @@ class Model:
             {name: np.asarray(state.get(name, 1), float) for name in self.device.magnets}
             for state in experiment.states.values()
         )
-        return ExperimentProblem(experiment, self.disc, self.systems[ground], ports, self.constitution, signs)
+        systems = tuple(
+            self.reversed_systems.get((ground, _reversed(state)), self.systems[ground])
+            for state in experiment.states.values()
+        )
+        return ExperimentProblem(experiment, self.disc, systems, ports, self.constitution, signs)
 
     def completed(self, parameters: Parameters | None) -> dict[str, Any]:
         """Return values of all parameters as arrays; those left out are the device's own.
@@ -183,20 +192,43 @@ class Model:
           parameters: values by name; those left out are the device's own.
         """
         values = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
-        law = _law(self.disc, self.constitution, {name: jnp.asarray(value) for name, value in values.items()})
         on_contact = {name: np.asarray(port)[: self.disc.nodes_V] > 0 for name, port in self.ports.items()}
         contact_V = np.zeros(self.disc.nodes_V, int)
         for number, marked in enumerate(on_contact.values(), start=1):
             contact_V[marked] = number
-        made = solve.prepare(self.grid, self.disc, law, contact_V, self.preconditioner)
         grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
-        systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
-        if self.shards * self.members > 1:
-            shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)
-            systems = tuple(dataclasses.replace(system, shards=shard(system, shape, mesh)) for system in systems)
+        given = {name: jnp.asarray(value) for name, value in values.items()}
+
+        def prepared(turned: frozenset[str], like: Preconditioner | None) -> tuple[Preconditioner, dict[str, System]]:
+            signs = {magnet: np.asarray(-1.0 if magnet in turned else 1.0) for magnet in self.device.magnets}
+            law = _law(self.disc, self.constitution, given, signs)
+            made = solve.prepare(self.grid, self.disc, law, contact_V, like)
+            systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
+            if self.shards * self.members > 1:
+                shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)
+                systems = tuple(dataclasses.replace(system, shards=shard(system, shape, mesh)) for system in systems)
+            return made, dict(zip(grounds, systems, strict=True))
+
+        made, systems = prepared(frozenset(), self.preconditioner)
+        reversed_systems: dict[tuple[str, frozenset[str]], System] = {}
+        for turned in self._polarised_patterns(values):
+            of_ground = prepared(turned, made)[1]
+            reversed_systems |= {(ground, turned): system for ground, system in of_ground.items()}
         return dataclasses.replace(
-            self, systems=dict(zip(grounds, systems, strict=True)), built_for=values, preconditioner=made
+            self, systems=systems, reversed_systems=reversed_systems, built_for=values, preconditioner=made
         )
+
+    def _polarised_patterns(self, values: Mapping[str, float]) -> list[frozenset[str]]:
+        """List the sets of reversed magnets, among them strongly polarised ones, that occur in experiments."""
+        strong = {
+            solid.magnet
+            for solid in self.device.solids
+            if solid.magnet is not None and abs(values[f"{solid.material}.P"]) > SHARED_POLARISATION
+        }
+        patterns = [
+            _reversed(state) for experiment in self.device.experiments.values() for state in experiment.states.values()
+        ]
+        return [turned for turned in dict.fromkeys(patterns) if turned & strong]
 
     def sharded(self, shards: int, members: int = 1) -> Model:
         """Return the same problem, its solves split over accelerators; values stay the same, to round-off.
@@ -319,8 +351,15 @@ class Constitution:
 
 
 @eqx.filter_jit
-def _law(disc: Discretisation, constitution: Constitution, parameters: Parameters) -> operators.Coefficients:
-    return operators.coefficients(disc, constitution.table(parameters, {}), constitution.bath)
+def _law(
+    disc: Discretisation, constitution: Constitution, parameters: Parameters, signs: Signs | None = None
+) -> operators.Coefficients:
+    return operators.coefficients(disc, constitution.table(parameters, signs or {}), constitution.bath)
+
+
+def _reversed(state: Mapping[str, int]) -> frozenset[str]:
+    """Return the magnets that a state reverses."""
+    return frozenset(magnet for magnet, sign in state.items() if sign < 0)
 
 
 @dataclasses.dataclass(frozen=True)

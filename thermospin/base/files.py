@@ -63,6 +63,10 @@ def shipped(*parts: str) -> Traversable:
     return resources.files("thermospin").joinpath(*parts)
 
 
+#: Files that `atomic_file` is writing: who ends the process removes them.
+UNFINISHED: set[Path] = set()
+
+
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a binary file that appears at `path` complete, or not at all.
@@ -76,6 +80,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if not os.path.isdir(path.parent):
         raise FileError(f"Cannot write '{path}': there is no folder '{path.parent}'; create it first.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    UNFINISHED.add(part)
     try:
         with part.open("wb") as file:
             yield file
@@ -86,6 +91,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         # After a success the name is gone; after a failure nothing half-written may stay.
         with contextlib.suppress(OSError):
             part.unlink()
+        UNFINISHED.discard(part)
 
 
 def write_arrays(path: str | os.PathLike[str], head: Any, arrays: Iterable[np.ndarray]) -> None:

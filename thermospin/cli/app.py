@@ -7,8 +7,6 @@ line by line; 130: interrupted; 143: terminated (SIGTERM). Nothing heavy is impo
 
 from __future__ import annotations
 
-import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -16,7 +14,6 @@ import typer
 from thermospin.base.version import __version__
 from thermospin.cli import designing, fitting, machine, signals
 from thermospin.cli.options import DesignCommand, FitCommand
-from thermospin.cli.runtime import Terminated, complain
 
 app = typer.Typer(
     name="thermospin",
@@ -54,22 +51,3 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(machine.doctor)
 app.command()(signals.new)
 app.command()(signals.check)
-
-
-def main() -> None:
-    """Run the command `thermospin`."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        app()
-    except KeyboardInterrupt as stop:
-        ended = isinstance(stop, Terminated)
-        complain("terminated" if ended else "interrupted")
-        sys.exit(143 if ended else 130)
-
-
-if __name__ == "__main__":
-    main()

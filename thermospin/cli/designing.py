@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thermospin.base.errors import InputError
-from thermospin.cli import runtime
+from thermospin.cli import runtime, stops
 from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, OrderOption, ShardsOption
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def design(
         folder = out if out is not None else Path(f"{loaded.name}-design")
         results = "device.toml", "layout.gds", "design.json", "history.png", "form.png", JOURNAL
         runtime.require_folder(folder, results, [device, *([data] if data else [])])
+        stops.resumable(folder / JOURNAL)
         speaks = runtime.join_cluster(cluster)
         runtime.start_jax()
         from thermospin.designs.objective import Objective

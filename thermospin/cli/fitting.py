@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from thermospin.base.errors import InputError
-from thermospin.cli import runtime
+from thermospin.cli import runtime, stops
 from thermospin.cli.options import (
     AdaptedCellsOption,
     AdaptedOrderOption,
@@ -111,6 +111,7 @@ def fit(
         )
         moved = assignments.dimensions(dimension or (), unit)
         _require_places(sources, json, journal, report)
+        stops.resumable(journal)
         if posterior:
             _require_numpyro()
         if not runtime.join_cluster(cluster):

@@ -14,14 +14,11 @@ from pathlib import Path
 import typer
 
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.cli import stops
 
 #: XLA's newer emitters of loops take half as long again to compile, and make programs that are no faster here. XLA ends
 #: the process at a flag that it does not know: versions of jaxlib for which this one was tried.
 FLAG, TRIED = "--xla_cpu_use_fusion_emitters=false", ("0.10.",)
-
-
-class Terminated(KeyboardInterrupt):
-    """The signal SIGTERM, which schedulers send before they kill."""
 
 
 @contextlib.contextmanager
@@ -29,9 +26,6 @@ def exit_codes() -> Iterator[None]:
     """Turn what can go wrong into one message on stderr and an exit code."""
     try:
         yield
-    except Terminated:
-        complain("terminated; a journal keeps what was computed, run the same command again to resume")
-        raise typer.Exit(143) from None
     except KeyboardInterrupt:
         complain("interrupted")
         raise typer.Exit(130) from None
@@ -171,6 +165,7 @@ def join_cluster(cluster: bool) -> bool:
     from thermospin.parallel.cluster import join
 
     number, _ = join()
+    stops.take_back()  # JAX has taken SIGTERM for its service of preemption
     if number:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  until the process ends
     return not number

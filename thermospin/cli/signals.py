@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thermospin.base.errors import InputError
-from thermospin.cli import runtime
+from thermospin.cli import runtime, stops
 from thermospin.cli.options import (
     AdaptedCellsOption,
     CellsOption,
@@ -185,7 +185,8 @@ def ensemble(
             raise InputError(f'--part: got "{part}", expected such as 2/8')
         if accelerators % shards:
             raise InputError(f"--shards: got {shards}, expected a divisor of --accelerators, which is {accelerators}")
-        runtime.require_writable(out, out.with_name(f"{out.name}.journal"), inputs=[device, sets])
+        runtime.require_writable(out, journal := out.with_name(f"{out.name}.journal"), inputs=[device, sets])
+        stops.resumable(journal)
         runtime.start_jax()
         from thermospin.model import build
 
@@ -198,11 +199,11 @@ def ensemble(
                 wanted,
                 part=(int(numbers[0]), int(numbers[1])),
                 at_once=at_once,
-                journal=out.with_name(out.name + ".journal"),
+                journal=journal,
                 progress=progress,
             )
             missing = ensembles.write(out, loaded, given, wanted, members)
-        typer.echo(f"{out} has the signals, SI units; {out}.journal is what a stopped run resumes from.")
+        typer.echo(f"{out} has the signals, SI units; {journal} is what a stopped run resumes from.")
         runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
 
 

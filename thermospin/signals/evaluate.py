@@ -54,7 +54,7 @@ def predict(
     signals: dict[SignalName, Array] = {}
     for problem in model.problems.values():
         rows = _responses(problem, harmonics, tolerance)(values)
-        if problem.system.shards is not None:  # experiments in one order, see `after`
+        if problem.systems[0].shards is not None:  # experiments in one order, see `after`
             done = jax.lax.stop_gradient(jnp.nan_to_num(rows))
             values = {name: after(value, done) for name, value in values.items()}
         signals |= readings(problem.experiment, rows, harmonics)
@@ -307,7 +307,7 @@ def _solve_one(
     zero = jnp.zeros_like(b)
     pair = None if guess is None else jnp.stack([guess, zero], axis=1)
     (state,) = problem.experiment.states
-    return solves.run(problem, state, problem.system, law, jnp.stack([b, zero], axis=1), pair)[:, 0]
+    return solves.run(problem, state, problem.systems[0], law, jnp.stack([b, zero], axis=1), pair)[:, 0]
 
 
 def _state_fields(

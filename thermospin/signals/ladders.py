@@ -200,7 +200,7 @@ def solve_ladders(
       run: solves for such a pair.
       start: guesses.
     """
-    disc, system = problem.disc, problem.system
+    disc, (system, *systems) = problem.disc, problem.systems
     zeta = jnp.asarray(parameters["zeta"], float)
     law, others = laws(problem, parameters)
     guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
@@ -208,10 +208,12 @@ def solve_ladders(
     name, *names = problem.experiment.states
     first = _grow(sources, rungs, guesses[0], lambda rung, *b: run(name, rung, system, law, *b))
     ladders = [first]
-    for name, states, guess in zip(names, others, guesses[1:], strict=True):
+    for name, its_system, states, guess in zip(names, systems, others, guesses[1:], strict=True):
         change = functools.partial(_source_changes, disc, states, zeta, first)
 
-        def one(rung: int, *b: Any, name: str = name, law: Coefficients = states.other) -> Array:
+        def one(
+            rung: int, *b: Any, name: str = name, system: System = its_system, law: Coefficients = states.other
+        ) -> Array:
             return run(name, rung, system, law, *b)
 
         ladders.append(_grow(change, rungs, guess, one))

@@ -1,0 +1,100 @@
+"""The command under SIGINT and SIGTERM: one line, the exit code of the signal, nothing torn, at any moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
+
+
+def start(folder: Path, code: str, *arguments: str) -> subprocess.Popen[str]:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "THERMOSPIN_CACHE": str(folder / "cache")}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+COMMAND = "from thermospin.cli.entry import main; main()"
+#: A command that is in the middle of a file, of a call of C, or in a callback that swallows what is raised.
+WAITING = """
+import sys, time, weakref
+from pathlib import Path
+from thermospin.base.files import atomic_file
+from thermospin.cli import app as cli, entry, stops
+
+@cli.app.command()
+def write(journal: bool = False):
+    if journal:
+        Path("kept.jsonl").write_text("x")
+        stops.resumable(Path("kept.jsonl"))
+    with atomic_file("result") as file:
+        file.write(b"half of it")
+        print("ready", flush=True)
+        time.sleep(20)
+
+@cli.app.command()
+def swallow():
+    class Late:
+        def __del__(self):
+            print("ready", flush=True)
+            time.sleep(20)
+    Late()
+
+entry.main()
+"""
+
+
+@pytest.mark.parametrize("number", list(CODES))
+@pytest.mark.parametrize("arguments", [["write"], ["write", "--journal"], ["swallow"]])
+def test_a_signal_ends_the_command_with_its_code(tmp_path: Path, number: signal.Signals, arguments: list[str]) -> None:
+    process = start(tmp_path, WAITING, *arguments)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert time.monotonic() - began < 5
+    code, words = CODES[number]
+    more = (
+        "; kept.jsonl keeps what was computed, run the same command again to resume" if "--journal" in arguments else ""
+    )
+    assert (process.returncode, errors.strip()) == (code, words + more)
+    assert {path.name for path in tmp_path.iterdir()} <= {"kept.jsonl", "cache"}, "half a file"
+
+
+def test_sigint_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As for a job that a shell runs in the background."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + WAITING
+    process = start(tmp_path, code, "write")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 143
+
+
+@pytest.mark.slow
+def test_signals_at_random_moments_end_real_commands(tmp_path: Path) -> None:
+    """In imports, compilation, solves and writing: never another code, but for 0 of a command that had ended before."""
+    draw = random.Random(1)
+    for _ in range(60):
+        number = draw.choice(list(CODES))
+        process = start(
+            tmp_path, COMMAND, "signals", "slachter2010", "--cells", "200", "--order", "1", "--json", "out.json"
+        )
+        time.sleep(0.15 + draw.random() * 8)
+        process.send_signal(number)
+        sent = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+        # Before the first line of the command Python itself is stopped by the signal.
+        assert process.returncode in (CODES[number][0], 0, -number), (process.returncode, errors)
+        assert process.returncode == 0 or time.monotonic() - sent < 5
+        assert not list(tmp_path.glob(".*.part"))
