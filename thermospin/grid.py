@@ -1,8 +1,8 @@
-"""Graded tensor grids: grid lines on every face of every solid, Gauss-Lobatto nodes; polygons cut cells.
+"""Graded tensor grids: grid lines on every face of every solid, Gauss-Lobatto nodes, and cells cut by polygons.
 
-A cell holds one material, but for those that a slanted or round edge of a solid cuts: there `Cut` says how much of the
-material each node and each pair of neighbouring nodes gets. This module knows boxes, polygons and lengths; it knows
-neither materials' values nor equations.
+A cell holds one material, unless a slanted or round edge of a solid cuts it. For such cells, `Cut` gives the share of
+each node and of each pair of neighbouring nodes in the material. This module uses boxes, polygons and lengths only, no
+material values and no equations.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 AXES = ("x", "y", "z")
 
-#: A part of a cell that counts as none of it; as all of it, where that little is left.
+#: A cell counts as empty if a smaller fraction of it is filled, and as full if a smaller fraction is empty.
 SLIVER = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prism:
-    """An upright prism: the part of a domain between two heights. Prisms of a device do not overlap.
+    """An upright prism: part of a domain between two heights. Prisms of a device do not overlap.
 
     Attributes:
-      outline: its polygon seen from above (vertices, 2) [m].
+      outline: the polygon of the prism seen from above (vertices, 2) [m].
       heights: lower and upper end [m].
       domain: index of the domain.
     """
@@ -44,16 +44,16 @@ class Prism:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cut:
-    """Cells that one domain fills in part, and what nodes and pairs of nodes get of it.
+    """Cells that one domain fills only in part, and the shares of nodes and of pairs of nodes in it.
 
-    With test functions T_i(x) T_j(y) that pass linearly from one node to the next and sum to 1, and the covered part C
-    of the cell seen from above: `area` is the integral of T_i T_j over C, `along_x` that of r_i T_j with -r_i the slope
-    of the passage from node i to i + 1, `along_y` likewise. So a current that flows evenly along x or y goes from node
-    to node as exactly as if the cells fitted the edge (docs/theory.md, section 4).
+    The test functions T_i(x) T_j(y) are linear from one node to the next and sum to 1; C is the covered part of the
+    cell seen from above. `area` is the integral of T_i T_j over C; `along_x` is that of r_i T_j, with -r_i the slope of
+    the descent from node i to i + 1; `along_y` likewise. So a uniform current along x or y flows from node to node as
+    exactly as if the cells fitted the edge (docs/theory.md, section 4).
 
     Attributes:
       domain: index of the domain.
-      place: index along x and y of each cell (cells, 2).
+      place: indices along x and y of each cell (cells, 2).
       span: first index along z, and one past the last.
       area: [m^2] (cells, p+1, p+1).
       along_x: [m] (cells, p, p+1).
@@ -70,13 +70,13 @@ class Cut:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A graded tensor grid with one domain per cell, or with cells that the edges of prisms cut.
+    """A graded tensor grid with one domain per cell, or with cells that edges of prisms cut.
 
     Attributes:
       lines: grid lines along x, y and z [m]; every face of every solid is one of them.
-      domain: index of the domain that fills a cell, or most of what is filled of it (nx, ny, nz); -1 is void.
+      domain: index of the domain that covers the largest part of each cell (nx, ny, nz); -1 for an empty cell.
       order: polynomial order p of the nodal scheme.
-      prisms: what fills the cells, where that are not boxes alone.
+      prisms: the prisms that fill the cells; empty if all solids are boxes.
     """
 
     lines: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -86,7 +86,7 @@ class Grid:
 
     @functools.cached_property
     def cuts(self) -> list[Cut]:
-        """The cells that prisms fill in part."""
+        """The cells that prisms fill only in part."""
         x, y, _ = self.lines
         ends, values, slopes = passages(self.order)
         cuts = []
@@ -123,7 +123,7 @@ class Grid:
         return cuts
 
     def has_nodes_of(self, other: Grid) -> bool:
-        """Return whether another grid of as many lines has the same nodes and neighbours, at other places."""
+        """Return whether another grid with as many lines has the same nodes and neighbours, at any positions."""
         return len(self.cuts) == len(other.cuts) and all(
             (a.domain, a.span) == (b.domain, b.span)
             and np.array_equal(a.place, b.place)
@@ -136,7 +136,7 @@ class Grid:
 
     @functools.cached_property
     def cut(self) -> np.ndarray:
-        """Mark the cells that prisms fill in part (nx, ny, nz)."""
+        """Mark the cells that prisms fill only in part (nx, ny, nz)."""
         marked = np.zeros(self.domain.shape, bool)
         for cut in self.cuts:
             marked[cut.place[:, 0], cut.place[:, 1], slice(*cut.span)] = True
@@ -156,14 +156,14 @@ class Grid:
 
     @property
     def cells(self) -> int:
-        """Number of cells that are filled."""
+        """Number of filled cells."""
         return int(np.count_nonzero(self.domain >= 0))
 
     def stretched(self, axis: int, below: float, at: float, by: float) -> Grid:
-        """Return the same cells with the lines from `at` onwards moved, and those down to `below` in proportion [m]."""
+        """Return the grid with lines from `at` upwards moved by `by`, those from `below` to `at` in proportion [m]."""
         lines = self.lines[axis]
         share = np.clip((lines - below) / (at - below), 0.0, 1.0)
-        # Onwards by exactly this sum, which faces are moved by too.
+        # Faces move by the same sum: lines and faces must stay equal to the last digit.
         moved = np.where(share == 1.0, lines + by, lines + by * share)
         if self.prisms:
             raise InputError("a grid with prisms cannot be stretched; name the face's position as a dimension instead")
@@ -171,7 +171,7 @@ class Grid:
         return dataclasses.replace(self, lines=(x, y, z))
 
     def unknowns(self, metals: Sequence[bool]) -> int:
-        """Return the number of unknowns, two potentials per node of a metal and one temperature; `metals` by domain."""
+        """Return the number of unknowns: one temperature per node, two potentials per node of a metal domain."""
         live = self.domain >= 0
         metal = live & np.asarray(metals, dtype=bool)[self.domain]
         return 2 * int(self.nodes_of(metal).sum()) + int(self.nodes_of(live).sum())
@@ -189,7 +189,7 @@ class Grid:
         return marked
 
     def shares(self, axis: int) -> np.ndarray:
-        """Return the length of each cell that belongs to each node along an axis [m] (nodes, cells)."""
+        """Return the length of each cell that is assigned to each node along an axis [m] (nodes, cells)."""
         weights = gauss_lobatto(self.order)[1]
         width = np.diff(self.lines[axis])
         first = self.order * np.arange(len(width))
@@ -199,12 +199,12 @@ class Grid:
         return shares
 
     def face_weights(self, axis: int, position: float, cells: np.ndarray, lines: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the area of each node [m^2] (Nx, Ny, Nz) that lies on a piece of a plane; sums to its area.
+        """Return the area of a piece of a plane that is assigned to each node [m^2] (Nx, Ny, Nz); the sum is its area.
 
         Args:
-          axis: normal to the plane.
-          position: of the plane [m], on a grid line.
-          cells: which cells of a coarser tensor grid make up the piece (its two transverse axes).
+          axis: the axis normal to the plane.
+          position: coordinate of the plane [m], on a grid line.
+          cells: mask of the cells of a coarser tensor grid that make up the piece (its two transverse axes).
           lines: all three sets of grid lines of that coarser grid [m].
         """
         others = [a for a in range(3) if a != axis]
@@ -220,11 +220,11 @@ class Grid:
     def side_weights(
         self, axis: int, position: float, rectangles: Sequence[tuple[float, float, float, float]]
     ) -> np.ndarray:
-        """Return the area of each node [m^2] (Nx, Ny, Nz) that lies on rectangles in an upright plane.
+        """Return the area of rectangles in a vertical plane that is assigned to each node [m^2] (Nx, Ny, Nz).
 
         Args:
-          axis: normal to the plane, 0 or 1.
-          position: of the plane [m], on a grid line.
+          axis: the axis normal to the plane, 0 or 1.
+          position: coordinate of the plane [m], on a grid line.
           rectangles: (low, high) along the other horizontal axis and (low, high) along z; the latter on grid lines.
         """
         along = 1 - axis
@@ -240,7 +240,7 @@ class Grid:
             start, stop = np.clip(low, pieces[:, :-1], pieces[:, 1:]), np.clip(high, pieces[:, :-1], pieces[:, 1:])
             size = np.diff(pieces, axis=1)
             middle = ((start + stop) / 2 - pieces[:, :-1]) / size
-            # A linear function times the length, at the middle.
+            # The integral of a linear function is its value at the middle times the length.
             part = np.einsum("ist,cst->ci", values, np.stack([1 - middle, middle], axis=-1) * (stop - start)[..., None])
             for local in range(self.order + 1):
                 across[local : local + self.order * len(part) : self.order] += part[:, local]
@@ -248,7 +248,7 @@ class Grid:
         return weights
 
     def top_weights(self, position: float, outlines: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the area of each node of the tensor grid [m^2] (Nx, Ny, Nz) that lies on polygons in a level plane.
+        """Return the area of polygons in a horizontal plane that is assigned to each node [m^2] (Nx, Ny, Nz).
 
         Args:
           position: height of the plane [m], on a grid line.
@@ -275,7 +275,7 @@ class Grid:
         return weights
 
     def line_index(self, axis: int, position: float) -> int:
-        """Return the index of the grid line at `position` [m]; a position that is on no line is a ValueError."""
+        """Return the index of the grid line at `position` [m]; raise a ValueError if no line is there."""
         lines = self.lines[axis]
         index = int(np.argmin(np.abs(lines - position)))
         if abs(lines[index] - position) > FACE_TOLERANCE * (lines[-1] - lines[0]):
@@ -284,7 +284,7 @@ class Grid:
 
 
 def _slabs(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> list[tuple[int, int, list[tuple[np.ndarray, int]]]]:
-    """Return layers of cells along z with the same outlines: first, one past the last, (outline, domain) of each."""
+    """Return ranges of cells along z with the same outlines: first, one past the last, (outline, domain) of each."""
     z = lines[2]
     ends = np.array([[np.argmin(np.abs(z - end)) for end in prism.heights] for prism in prisms], int).reshape(-1, 2)
     levels = np.unique(ends)
@@ -299,11 +299,11 @@ def _slabs(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> list[tuple[i
 
 
 def _covered(x: np.ndarray, y: np.ndarray, parts: Sequence[tuple[np.ndarray, int]]) -> dict[int, np.ndarray]:
-    """Return the part of each cell seen from above that each domain covers (nx, ny)."""
+    """Return the fraction of each cell, seen from above, that each domain covers (nx, ny)."""
     out: dict[int, np.ndarray] = {}
     for outline, domain in parts:
         whole = out.setdefault(domain, np.zeros((len(x) - 1, len(y) - 1)))
-        # The cells around it: the outline's corners may lie on grid lines up to round-off.
+        # With one more cell on each side: round-off may put a corner on the other side of a grid line.
         i, j = (
             slice(max(int(np.searchsorted(line, low, side="right")) - 2, 0), int(np.searchsorted(line, high)) + 1)
             for line, low, high in zip((x, y), outline.min(axis=0), outline.max(axis=0), strict=True)
@@ -317,13 +317,13 @@ def _covered(x: np.ndarray, y: np.ndarray, parts: Sequence[tuple[np.ndarray, int
 
 
 def _is_cut(covered: dict[int, np.ndarray]) -> np.ndarray:
-    """Mark the cells that something covers, but nothing as a whole."""
+    """Mark the cells that are not empty, but that no domain fills completely."""
     parts = np.stack(list(covered.values()))
     return (parts.sum(axis=0) > SLIVER) & (parts.max(axis=0) < 1 - SLIVER)
 
 
 def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndarray:
-    """Return the domain of every cell, that which fills most of what is filled of it; -1 where nothing is."""
+    """Return the domain that covers the largest part of each cell; -1 for empty cells."""
     domain = np.full([len(line) - 1 for line in lines], -1, dtype=np.int32)
     for first, last, parts in _slabs(lines, prisms):
         if parts:
@@ -335,7 +335,7 @@ def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndar
 
 
 def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[int]) -> np.ndarray:
-    """Return the domain index of every cell, -1 where no box is; later boxes overwrite earlier ones."""
+    """Return the domain index of each cell, -1 outside all boxes; later boxes overwrite earlier ones."""
     domain = np.full([len(line) - 1 for line in lines], -1, dtype=np.int32)
     for box, index in zip(boxes, domains, strict=True):
         ranges = []
@@ -348,7 +348,7 @@ def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[in
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """The features that a grid must resolve: the boxes of a device, in the order of overwriting.
+    """The features that a grid must resolve: the solids of a device; later ones overwrite earlier ones.
 
     Attributes:
       boxes: extents of the solids [m].
@@ -356,9 +356,9 @@ class Features:
       metals: whether each solid conducts charge.
       lengths: spin relaxation length of each solid [m].
       outlines: polygon of each solid seen from above, None for a box.
-      prisms: what fills the cells, where that are not boxes alone.
-      edges: positions along x and y of the edges of each outline that are faces [m].
-      planes: positions along x, y and z of contacts, which are faces too [m].
+      prisms: the prisms that fill the cells; empty if all solids are boxes.
+      edges: positions along x and y of the straight edges of each outline that need grid lines [m].
+      planes: positions along x, y and z of contacts, which need grid lines too [m].
     """
 
     boxes: tuple[Box, ...]
@@ -371,9 +371,9 @@ class Features:
     planes: tuple[Sequence[float], ...] = ((), (), ())
 
     def faces(self, axis: int) -> np.ndarray:
-        """Return all faces across one axis [m]: ends of boxes, and edges of outlines that are normal to it."""
+        """Return all faces normal to an axis [m], which need grid lines: ends of boxes, and edges of outlines."""
         ends = [edge for i in range(len(self.boxes)) for edge in self._edges(i, axis)]
-        # Round solids have no such edges; the grid must hold them all the same.
+        # Round solids have no straight edges, but the grid must contain these solids too.
         ends += self.planes[axis]
         ends += [pick(box[axis][side] for box in self.boxes) for side, pick in enumerate((min, max))]
         return merge_close(ends)
@@ -386,9 +386,9 @@ class Features:
         return Grid((x, y, z), fill_prisms(lines, self.prisms), order, self.prisms)
 
     def spans(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where outlines ask for a cell size off the faces: lower and upper ends, and sizes at coarseness 1 [m].
+        """Return intervals in which outlines need small cells: lower ends, upper ends, and sizes at coarseness 1 [m].
 
-        Along a slanted or round edge, as far as it reaches, half of the smallest side of its solid.
+        Over the full extent of slanted or round edges, the size is half of the smallest side of the solid.
         """
         intervals = []
         for i, outline in enumerate(self.outlines):
@@ -402,9 +402,9 @@ class Features:
         return spans[:, 0], spans[:, 1], spans[:, 2]
 
     def gaps(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the same where slanted metals come near each other without touching: two thirds of the gap, always.
+        """Return intervals and sizes as `spans`, for gaps between slanted metals: two thirds of each gap.
 
-        In larger cells both would have nodes in common, which is a short circuit.
+        These sizes hold at any coarseness: in larger cells both metals would share nodes, which is a short circuit.
         """
         metals = {domain for domain, metal in zip(self.domains, self.metals, strict=True) if metal}
         gaps = []
@@ -418,7 +418,7 @@ class Features:
                 continue
             reach = min(polygons.width(one.outline), polygons.width(other.outline))
             lows, highs = (np.array([pick(p.outline, axis=0) for p in (one, other)]) for pick in (np.min, np.max))
-            start, stop = lows.max(axis=0), highs.min(axis=0)  # what both extend over; turned round where nothing
+            start, stop = lows.max(axis=0), highs.min(axis=0)  # where both extend; start > stop if nowhere
             if (start - stop).max() > reach:
                 continue
             gap = polygons.distance(one.outline, other.outline)[0]
@@ -428,7 +428,7 @@ class Features:
         return spans[:, 0], spans[:, 1], spans[:, 2]
 
     def _edges(self, index: int, axis: int) -> Sequence[float]:
-        """Return positions of the faces of one solid across an axis [m]."""
+        """Return the positions of the faces of one solid that are normal to an axis [m]."""
         outline = self.outlines[index] if self.outlines else None
         if outline is None or axis == 2:
             return self.boxes[index][axis]
@@ -442,9 +442,9 @@ class Features:
     def sizes(self, axis: int) -> np.ndarray:
         """Return the wanted cell size at each of `faces(axis)` [m], at coarseness 1.
 
-        Where two metals of different kind touch, spins relax within the shorter of their relaxation lengths and
-        potentials are singular along the edges of the contact: its plane and its edges ask for a fifth of that length
-        or half of the smallest side involved. All other faces of a solid ask for its smallest side.
+        Where two different metals touch, spins relax within the shorter of their relaxation lengths, and potentials are
+        singular along the edges of the contact. At its plane and its edges, the size is a fifth of that length, or half
+        of the smallest side involved if that is less. At all other faces of a solid, it is the smallest side.
         """
         faces = self.faces(axis)
         sizes = np.full(len(faces), np.inf)
@@ -472,7 +472,7 @@ def _smallest_side(box: Box) -> float:
 
 
 def _shared(a: Box, b: Box) -> Box | None:
-    """Return what two boxes have in common, if that is a volume or a piece of face."""
+    """Return the intersection of two boxes if it is a volume or a piece of a face."""
     tolerance = FACE_TOLERANCE * max(p[1] - p[0] for p in (*a, *b))
     sides = [(max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True)]
     extents = [high - low for low, high in sides]
@@ -483,7 +483,7 @@ def _shared(a: Box, b: Box) -> Box | None:
 
 
 def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
-    """Build the grid with `coarseness` times the sizes of `Features`, growing by a factor 1 + coarseness."""
+    """Build the grid with `coarseness` times the sizes of `Features`; cells grow by a factor 1 + coarseness."""
     growth = float(np.log1p(coarseness))
     lines = []
     for axis in range(3):
@@ -499,14 +499,14 @@ def at_coarseness(features: Features, order: int, coarseness: float) -> Grid:
 
 
 def choose(features: Features, order: int, cells: int | None = None) -> Grid:
-    """Choose the program's grid for a device: as fine as a budget of cells allows, or the default.
+    """Choose the grid for a device: the finest within a number of cells, or the default.
 
     Args:
       features: what to resolve.
       order: polynomial order 1, 2 or 3.
-      cells: most cells there may be; None: the coarseness that `DEFAULT_COARSENESS` has for the order.
+      cells: largest number of cells; None: use the coarseness that `DEFAULT_COARSENESS` has for the order.
     Raises:
-      InputError: another order; or even the coarsest grid, one cell between neighbouring faces, has more cells.
+      InputError: another order; or even the coarsest grid, with one cell between neighbouring faces, has more cells.
     """
     if order not in DEFAULT_COARSENESS:
         known = ", ".join(map(str, DEFAULT_COARSENESS))
@@ -519,7 +519,7 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
             f"a budget of {cells} cells is too small: the faces of the solids alone make {coarsest.cells} cells; "
             f"ask for at least that many"
         )
-    # The number of cells falls with the coarseness, in steps: halve the interval until it is within a step.
+    # The number of cells falls in steps as the coarseness grows: bisect until the interval is within a step.
     fine, coarse = 0.0, 1.0
     while at_coarseness(features, order, coarse).cells > cells:
         fine, coarse = coarse, 2 * coarse
@@ -532,5 +532,5 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
     return at_coarseness(features, order, coarse)
 
 
-#: Coarseness of the default grid for each order; benchmarks/grid_order.py shows what it costs and what it buys.
+#: Coarseness of the default grid for each order; benchmarks/grid_order.py measures its cost and accuracy.
 DEFAULT_COARSENESS = {1: 1.0, 2: 3.0, 3: 6.0}

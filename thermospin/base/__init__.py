@@ -1,1 +1,1 @@
-"""Errors, names, text and files: what every other package may use."""
+"""Errors, names, units, text, files and polygons, for use by all other packages."""

@@ -1,4 +1,4 @@
-"""Errors of this program: faults of input, files that cannot be used, and solves that did not converge."""
+"""Errors of this program: invalid input, unusable files, and solves that did not converge."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Input that cannot be used, with every fault it has, one line each.
+    """Invalid input; the message lists all faults, one per line.
 
     Attributes:
-      faults: the lines.
+      faults: the lines of the message.
     """
 
     def __init__(self, faults: str | Iterable[str]) -> None:
@@ -18,8 +18,8 @@ class InputError(ValueError):
 
 
 class FileError(OSError):
-    """A file that cannot be read or written; the message names it and says why."""
+    """A file that cannot be read or written; the message gives its name and the reason."""
 
 
 class NotConverged(RuntimeError):
-    """A solve that missed its tolerance; the message says by how much, and why as far as that is known."""
+    """A solve that missed its tolerance; the message says by how much, and gives the reason if it is known."""

@@ -1,7 +1,7 @@
-"""Files: fields for ParaView (.vtr), JSON, and arrays that a stopped run resumes from.
+"""Files: fields for ParaView (.vtr), JSON, and arrays from which a stopped run resumes.
 
-Every file is written next to its place and then moved there, so that a reader never meets half a file and a run that
-fails leaves the old one. Knows no device and no equation.
+Each file is written under a temporary name in its folder and then renamed. A reader never sees an incomplete file, and
+a failed run leaves the old file in place. This module depends on no device and no equation.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _VTK_TYPES = {
 
 @runtime_checkable
 class Fields(Protocol):
-    """Fields to write: node coordinates and nodal fields, NaN where a field does not live.
+    """Fields to write: node coordinates and nodal fields, NaN where a field is not defined.
 
     Attributes:
       x, y, z: node coordinates [m], ascending.
       V_up, V_down: electrochemical potentials over e (nx, ny, nz) [V].
-      T: rise over the bath (nx, ny, nz) [K].
+      T: temperature rise above the bath (nx, ny, nz) [K].
     """
 
     @property
@@ -59,7 +59,7 @@ class Fields(Protocol):
 
 
 def shipped(*parts: str) -> Traversable:
-    """Return a file or folder that ships with the program, by its place within the package."""
+    """Return a file or folder that ships with the program, by its path within the package."""
     return resources.files("thermospin").joinpath(*parts)
 
 
@@ -72,7 +72,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a binary file that appears at `path` complete, or not at all.
 
     Raises:
-      OSError: the place cannot be written; the message names it and the reason.
+      OSError: the file cannot be written; the message gives its name and the reason.
     """
     path = Path(path)
     if os.path.isdir(path):  # unlike Path.is_dir, never raises
@@ -88,14 +88,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         raise FileError(f"Cannot write '{path}': {error.strerror or error}.") from error
     finally:
-        # After a success the name is gone; after a failure nothing half-written may stay.
+        # After success the temporary file no longer exists; after a failure it must not remain.
         with contextlib.suppress(OSError):
             part.unlink()
         UNFINISHED.discard(part)
 
 
 def write_arrays(path: str | os.PathLike[str], head: Any, arrays: Iterable[np.ndarray]) -> None:
-    """Write a file with a checksum that holds what JSON can, and arrays; complete, or not there.
+    """Write JSON data and arrays to one file with a checksum; a failure leaves no incomplete file.
 
     Raises:
       OSError: see `atomic_file`.
@@ -108,11 +108,11 @@ def write_arrays(path: str | os.PathLike[str], head: Any, arrays: Iterable[np.nd
 
 
 def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, list[np.ndarray]]:
-    """Read what `write_arrays` has written.
+    """Read a file that `write_arrays` has written.
 
     Raises:
-      ValueError: it is damaged, or another file.
-      OSError: it cannot be read.
+      ValueError: the file is damaged, or `write_arrays` did not write it.
+      OSError: the file cannot be read.
     """
     content = Path(path).read_bytes()
     if hashlib.sha256(content[32:]).digest() != content[:32]:
@@ -124,17 +124,17 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, list[np.ndarray]]:
 def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[str, np.ndarray] | None = None) -> None:
     """Write fields as a VTK XML RectilinearGrid, which ParaView opens with a double click.
 
-    Point data: V_up, V_down, V_s = V_up - V_down, V_c = (V_up + V_down)/2 [V] and T, the rise over the bath [K], as
-    float64; NaN marks where a field does not live and is kept.
+    Point data: V_up, V_down, V_s = V_up - V_down, V_c = (V_up + V_down)/2 [V] and T, the temperature rise above the
+    bath [K], as float64. NaN marks nodes where a field is not defined, and is kept.
 
     Args:
-      path: where to; the usual ending is .vtr.
+      path: the file to write, usually with the extension .vtr.
       fields: node coordinates [m] and nodal fields.
-      cell_data: more arrays by name, one value per cell: (nx-1, ny-1, nz-1) with nx nodes along x, or one per element
-        where each element spans the same number of node intervals (such as `Grid.domain` at order 2).
+      cell_data: more arrays by name, one value per cell: (nx-1, ny-1, nz-1) with nx nodes along x; or one per element
+        if each element spans the same number of node intervals (such as `Grid.domain` at order 2).
     Raises:
-      ValueError: an array of the wrong shape or type, or coordinates that do not ascend.
-      OSError: the place cannot be written.
+      ValueError: an array of the wrong shape or type, or coordinates that are not ascending.
+      OSError: the file cannot be written.
     """
     nodes = [_coordinates(axis, getattr(fields, axis)) for axis in "xyz"]
     shape = tuple(len(line) for line in nodes)
@@ -147,7 +147,7 @@ def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[s
         write('<?xml version="1.0"?>\n')
         write('<VTKFile type="RectilinearGrid" version="1.0" byte_order="LittleEndian" header_type="UInt64">\n')
         write("<!-- coordinates in m; V_up, V_down, V_s = V_up - V_down, V_c = (V_up + V_down)/2 in V; ")
-        write("T: rise over the bath in K; NaN: the field does not live there -->\n")
+        write("T: temperature rise above the bath in K; NaN: the field is not defined there -->\n")
         write(f'<RectilinearGrid WholeExtent="{extent}">\n<Piece Extent="{extent}">\n')
         write('<PointData Scalars="T">\n')
         for name, values in points.items():
@@ -162,11 +162,11 @@ def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[s
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write data as strict JSON: numpy and JAX numbers and arrays become plain ones, NaN and infinities null.
+    """Write data as strict JSON: NumPy and JAX values become plain numbers and lists, NaN and infinities null.
 
     Raises:
-      TypeError: something JSON has no form for; the message says where in the data.
-      OSError: the place cannot be written.
+      TypeError: JSON cannot represent a value; the message says where it is in the data.
+      OSError: the file cannot be written.
     """
     text = json.dumps(_plain(data, "data"), indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_file(path) as file:
@@ -181,7 +181,7 @@ def _text_writer(file: BinaryIO) -> Any:
 
 
 def _write_array(file: BinaryIO, name: str, values: np.ndarray) -> None:
-    # x runs fastest in VTK; one base64 stream holds the byte count and the bytes.
+    # In VTK the index along x varies fastest; one base64 stream holds the byte count and the bytes.
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
     payload = little.tobytes(order="F")
     kind = _VTK_TYPES[little.dtype]
@@ -243,10 +243,10 @@ def _plain(value: Any, where: str) -> Any:
         array = np.asarray(value)
         if array.dtype.kind in "biufU":
             return _plain(array.tolist(), where)
-    raise TypeError(f"{where} is a {type(value).__name__}, which JSON has no form for.")
+    raise TypeError(f"{where} is a {type(value).__name__}, which JSON cannot represent.")
 
 
 def _key(key: Any, where: str) -> str:
     if isinstance(key, (str, int)):
         return str(key)
-    raise TypeError(f"{where} has the key {key!r}; JSON keys are texts.")
+    raise TypeError(f"{where} has the key {key!r}; JSON keys must be strings.")

@@ -1,4 +1,4 @@
-"""Code of other libraries under JAX's default rules of promotion, whatever the user has set."""
+"""A wrapper that runs code of other libraries under JAX's default promotion rules, whatever the user has set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def lenient(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that may mix types and ranks of arrays, as optax and numpyro do."""
+    """Wrap a function so that it may mix types and ranks of arrays, as optax and numpyro do."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:

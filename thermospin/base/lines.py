@@ -1,4 +1,4 @@
-"""Grid lines along one axis: positions that count as one, and lines graded between faces."""
+"""Grid lines along one axis: merging of nearly equal positions, and graded spacing between faces."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: Faces closer than this fraction of the device are one face: round-off in a sum of decimal lengths, not geometry.
+#: Faces closer than this fraction of the device size are one face: they differ by round-off in sums of lengths only.
 FACE_TOLERANCE = 1e-9
 
 
 def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return sorted values, those within `FACE_TOLERANCE` of the total extent of each other taken as one."""
+    """Return sorted values; merge neighbours closer than `FACE_TOLERANCE` times the total extent."""
     ordered = np.unique(np.asarray(values, dtype=float))
     keep = np.append(True, np.diff(ordered) > FACE_TOLERANCE * (ordered[-1] - ordered[0]))
     return ordered[keep]
@@ -20,18 +20,18 @@ def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
 def graded_lines(
     faces: np.ndarray, sizes: np.ndarray, growth: float, spans: tuple[np.ndarray, np.ndarray] | None = None
 ) -> np.ndarray:
-    """Return grid lines on every face, graded geometrically away from where small cells are wanted.
+    """Return grid lines that include every face; cells grow geometrically away from places that need small cells.
 
     The wanted cell size at x is s(x) = min over spans i of (sizes_i + growth dist(x, span_i)), so that cells grow by a
-    factor of about exp(growth) from one to the next; between two faces n = ceil(integral dx / s) lines share that
-    integral equally, which keeps the growth smooth and never moves a face. With spans, which may be many, n is rounded
-    up from 0.3: otherwise every pair of faces would add most of a line that nothing needs.
+    factor of about exp(growth) from one to the next. Between two faces, n = ceil(integral dx / s) cells share that
+    integral equally. This keeps the growth smooth and moves no face. If `spans` are given, n is rounded up only from a
+    fraction of 0.3: otherwise every pair of faces would add most of a line that nothing needs.
 
     Args:
       faces: positions of the faces [m], ascending.
-      sizes: wanted cell size on each span [m]; inf where nothing is asked for.
+      sizes: wanted cell size on each span [m]; inf where any size will do.
       growth: relative growth of the cell size per length [1].
-      spans: lower and upper ends of the spans [m]; None: the faces.
+      spans: lower and upper ends of the spans [m]; None: each face is a span.
     """
     (lows, highs), spare = ((faces, faces), 1e-9) if spans is None else (spans, 0.3)
     wanted = np.isfinite(sizes)
@@ -39,7 +39,7 @@ def graded_lines(
     points = np.concatenate([lows, highs, (lows[wanted, None] - near).ravel(), (highs[wanted, None] + near).ravel()])
     pieces = [faces[:1]]
     for low, high in zip(faces[:-1], faces[1:], strict=True):
-        # Sample the size finely where it is small, with points that bunch there geometrically.
+        # Sample s(x) with points that get geometrically denser towards the faces, where s is small.
         unit = np.concatenate([[0.0], np.geomspace(1e-5, 0.5, 60)])
         sample = low + (high - low) * np.concatenate([unit, 1 - unit[-2::-1]])
         if spans is not None:

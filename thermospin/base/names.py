@@ -1,4 +1,4 @@
-"""Names of signals; names that do not exist, and the ones that may have been meant."""
+"""Names of signals, faults for unknown names, and suggestions of similar names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SignalName(NamedTuple):
 
     @classmethod
     def parse(cls, experiment: str, signal: str | None = None) -> SignalName:
-        """Read a name in two parts, ("thermal", "R2.spin"), or in one text, "thermal R2.spin"."""
+        """Read a name in two parts, ("thermal", "R2.spin"), or as one string, "thermal R2.spin"."""
         if signal is None:
             experiment, _, signal = experiment.partition(" ")
         match = _SIGNAL.fullmatch(signal)
@@ -41,19 +41,19 @@ class SignalName(NamedTuple):
         return f"R{self.harmonic}.{self.part}"
 
     def __str__(self) -> str:
-        """Write the name in one text."""
+        """Return the name as one string."""
         return f"{self.experiment} {self.signal}"
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name that resembles this one most, None if none does."""
+    """Return the allowed name that is most similar to this one, None if none is similar."""
     lowered = {str(known).lower(): str(known) for known in allowed}
     close = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
     return lowered[close[0]] if close else None
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Describe what is allowed instead of a name: the nearest one if any is near, and all there are."""
+    """Describe the allowed names: first the most similar one, if there is one, then all of them."""
     known = list(dict.fromkeys(str(known) for known in allowed))
     close = closest(name, known)
     hint = f"did you mean '{close}'? " if close else ""
@@ -61,13 +61,13 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown(what: str, names: Iterable[str], known: Iterable[str], kind: str = "") -> list[str]:
-    """Return a fault for each name that is not known: "free: got 'Py.Ss'; did you mean 'Py.S_s'? ...".
+    """Return a fault for each unknown name, such as "free: got 'Py.Ss'; did you mean 'Py.S_s'? ...".
 
     Args:
-      what: what the names belong to.
+      what: the entry or option that contains the names; each fault starts with it.
       names: names to check.
       known: names that exist.
-      kind: what a name is called, such as "contact"; "" for nothing.
+      kind: the word before each name, such as "contact"; "" for none.
     """
     known = list(known)
     got = f"got {kind} " if kind else "got "

@@ -1,7 +1,7 @@
-"""Polygons on a tensor grid: exact moments of cells that they cover in part, and what is wrong with a polygon.
+"""Polygons: exact moments of grid cells that they cover in part, checks, set operations, and distances.
 
-A polygon is an array (vertices, 2) [m], closed by itself; holes are cut in from the edge, as layouts have it. Knows
-neither grid nor device.
+A polygon is an array (vertices, 2) [m]; its last vertex is joined to the first. A hole is joined to the outline by a
+cut, as in layout files. This module depends on no grid class and no device.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-#: Booleans of polygons are done in units of this [m]: far below anything that is made, far above round-off.
+#: Resolution of set operations on polygons [m]: far below any fabricated size, far above round-off.
 QUANTUM = 1e-15
-#: Edges within this are the same edge [m].
+#: Edges closer than this coincide [m].
 TOUCH = 1e-12
 
 
 def area(polygon: Any) -> Any:
-    """Return the area [m^2], positive if counterclockwise, half the sum of x_i y_(i+1) - x_(i+1) y_i (shoelace)."""
+    """Return the area [m^2], positive if counterclockwise: half the sum of x_i y_(i+1) - x_(i+1) y_i (shoelace)."""
     x, y = (polygon - polygon[:1]).T
     return polygon.__array_namespace__().sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2
 
@@ -26,10 +26,10 @@ def area(polygon: Any) -> Any:
 def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
     """Return integrals of bilinear hat functions over the part of rectangular cells that a polygon covers [m^2].
 
-    M_ij = integral of N_i(x) N_j(y), N_0 falling from 1 to 0 across the cell and N_1 rising. Below an edge of the
-    polygon the cell is a sum of pieces in which the edge is under, within or over it; on each the integrand is a cubic,
-    which two Gauss points integrate exactly. Their sum with sign over all edges is the integral over the inside
-    (Green's theorem). Piecewise smooth in vertices and cells, and derivatives through it are exact.
+    M_ij = integral of N_i(x) N_j(y); N_0 falls from 1 to 0 across the cell, N_1 rises from 0 to 1. Each edge of the
+    polygon contributes the integral over the part of the cell below it, in pieces where the edge is under, within or
+    over the cell. On each piece the integrand is a cubic, which two Gauss points integrate exactly. The signed sum over
+    all edges is the integral over the inside (Green's theorem). It is piecewise smooth, and its derivatives are exact.
 
     Args:
       polygon: array (vertices, 2), NumPy's or JAX's, in either orientation.
@@ -38,15 +38,15 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
       array (..., 2, 2), axes i and j last; their sum is the area of the cell that is covered.
     """
     xp = polygon.__array_namespace__()
-    # Turned over, a polygon keeps its inside.
+    # The result must not depend on the orientation of the polygon.
     sign = xp.sign(area(polygon))
     x0, x1, y0, y1 = (coordinate[..., None] for coordinate in xp.broadcast_arrays(x0, x1, y0, y1))
-    # Edges along a last axis.
+    # The last axis runs over the edges.
     start = polygon.reshape(*(1 for _ in x0.shape[1:]), *polygon.shape)
     end = xp.roll(start, -1, axis=-2)
     a, b = (start[..., 0] - x0) / (x1 - x0), (end[..., 0] - x0) / (x1 - x0)
     c, d = (start[..., 1] - y0) / (y1 - y0), (end[..., 1] - y0) / (y1 - y0)
-    # Each edge within the cell's column of x, from (u, v) to (u + du, v + dv) in units of the cell.
+    # The part of each edge within the x range of the cell, from (u, v) to (u + du, v + dv) in units of the cell.
     upright = b == a
     slope = xp.where(upright, 0.0, (d - c) / xp.where(upright, 1.0, b - a))
     u = xp.clip(a, 0.0, 1.0)
@@ -70,7 +70,7 @@ def moments(polygon: Any, x0: Any, x1: Any, y0: Any, y1: Any) -> Any:
 
 
 def fractions(polygon: Any, x: Any, y: Any) -> Any:
-    """Return the part of each cell of a tensor grid that a polygon covers [1] (cells along x, cells along y).
+    """Return the fraction of each cell of a tensor grid that a polygon covers [1] (cells along x, cells along y).
 
     Args:
       polygon: array (vertices, 2), NumPy's or JAX's.
@@ -81,7 +81,7 @@ def fractions(polygon: Any, x: Any, y: Any) -> Any:
 
 
 def faults(polygon: np.ndarray) -> list[str]:
-    """Return what is wrong with a polygon on its own, with where."""
+    """Return the faults of a single polygon, with their positions."""
     if len(polygon) < 3:
         return [f"got {len(polygon)} vertices, expected 3 or more"]
     size = float(np.ptp(polygon, axis=0).max())
@@ -119,7 +119,7 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 
 def at(place: Sequence[float] | np.ndarray) -> str:
-    """Return a place in words."""
+    """Return a position as text, in nm."""
     return f"({1e9 * place[0]:.6g}, {1e9 * place[1]:.6g}) nm"
 
 
@@ -129,7 +129,7 @@ def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
 
 
 def contains(polygon: np.ndarray, point: Sequence[float] | np.ndarray) -> bool:
-    """Return whether a point is inside (by the number of edges to its right; on an edge it may be either)."""
+    """Return whether a point is inside, by counting edges to its right; on an edge, the result may be either."""
     tail, head = polygon, np.roll(polygon, -1, axis=0)
     crosses = (tail[:, 1] > point[1]) != (head[:, 1] > point[1])
     rise = np.where(crosses, head[:, 1] - tail[:, 1], 1.0)
@@ -153,14 +153,14 @@ def boolean(
     operation: Literal["or", "and", "not"],
     least: float = 1e-22,
 ) -> list[np.ndarray]:
-    """Return polygons of "or", "and" or "not" of two lists of polygons, rounded to `QUANTUM`.
+    """Return the union ("or"), intersection ("and") or difference ("not") of two lists of polygons, to `QUANTUM`.
 
     Args:
-      least: pieces of a smaller area are left out [m^2].
+      least: pieces with a smaller area are left out [m^2].
     """
     import gdstk
 
-    # In nanometres, around the first vertex: the library works on whole multiples of the precision.
+    # In nanometres from the first vertex: gdstk rounds coordinates to integer multiples of the precision.
     origin: np.ndarray = (first or second)[0][0] if (first or second) else np.zeros(2)
     one, other = ([_scaled(shape, origin) for shape in group] for group in (first, second))
     made = gdstk.boolean(one, other, operation, precision=1e9 * QUANTUM)
@@ -176,7 +176,7 @@ def _scaled(polygon: np.ndarray, origin: np.ndarray) -> Any:
 
 
 def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
-    """Return the polygon grown by a distance [m], or shrunk where it is negative; corners stay corners."""
+    """Return the polygon grown by a distance [m], or shrunk if it is negative; corners stay sharp."""
     import gdstk
 
     origin = polygon[0]
@@ -186,7 +186,7 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
 
 
 def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the length over which two polygons that do not overlap share their edge [m]."""
+    """Return the length of the common edges of two polygons that do not overlap [m]."""
     p, q = first, np.roll(first, -1, axis=0)
     along = q - p
     length = np.linalg.norm(along, axis=1)
@@ -203,13 +203,13 @@ def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the smallest distance of two polygons that do not overlap [m], and the middle of the gap there."""
+    """Return the smallest distance between two polygons that do not overlap [m], and the midpoint of that gap."""
     best, place = np.inf, np.zeros(2)
     for one, other in ((first, second), (second, first)):
         p, q = other, np.roll(other, -1, axis=0)
         along = q - p
         square = np.maximum(np.einsum("ni,ni->n", along, along), 1e-300)
-        # From every vertex of the one to every edge of the other.
+        # From every vertex of one polygon to every edge of the other.
         t = np.clip(np.einsum("vni,ni->vn", one[:, None] - p, along) / square, 0.0, 1.0)
         foot = p + t[..., None] * along
         gaps = np.linalg.norm(one[:, None] - foot, axis=-1)
@@ -220,7 +220,7 @@ def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
-    """Return positions along an axis of the edges of a polygon that are normal to it [m]."""
+    """Return the positions along an axis of those edges of a polygon that are normal to the axis [m]."""
     after = np.roll(outline, -1, axis=0)
     along = np.abs(after - outline)
     straight = (along[:, axis] <= TOUCH) & (along[:, 1 - axis] > TOUCH)
@@ -228,12 +228,12 @@ def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
 
 
 def slanted_edges(outline: np.ndarray) -> np.ndarray:
-    """Return the edges of a polygon along neither x nor y, both ends of each (edges, 2, 2) [m]."""
+    """Return both ends of each edge of a polygon that is parallel to neither x nor y (edges, 2, 2) [m]."""
     after = np.roll(outline, -1, axis=0)
     return np.stack([outline, after], axis=1)[(np.abs(after - outline) > TOUCH).all(axis=1)]
 
 
 def width(outline: np.ndarray) -> float:
-    """Return the approximate width of a polygon [m]: its own for a long strip, half the diameter for a circle."""
+    """Return the approximate width of a polygon [m]: that of a long strip, half the diameter of a circle."""
     length = np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum()
     return 2 * abs(float(area(outline))) / float(length)

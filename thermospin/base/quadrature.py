@@ -8,7 +8,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 
-#: Intervals of [0, 1] on which the hat functions of a cut cell ramp from one node to the next, per order.
+#: For each order, the intervals of [0, 1] on which the hat functions of a cut cell pass from one node to the next.
 PASSAGES = {1: ((0.0, 1.0),), 2: ((0.0, 1 / 3), (2 / 3, 1.0)), 3: ((0.0, 1 / 6), (1 / 6, 5 / 6), (5 / 6, 1.0))}
 
 
@@ -39,11 +39,11 @@ def gauss_lobatto(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def passages(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return piecewise linear test functions of the nodes of a cut cell, on [0, 1].
 
-    Their integrals are the Gauss-Lobatto weights of full cells, so that what flows out of those flows into these.
+    Their integrals are the Gauss-Lobatto weights of full cells, so that fluxes between full and cut cells match.
 
     Returns:
-      ends of the pieces, values at both ends of each piece (nodes, pieces, 2), and slopes of the passages by piece
-      (passages, pieces).
+      ends of the linear pieces, values of the functions at both ends of each piece (nodes, pieces, 2), slopes of the
+      transitions between neighbouring nodes on each piece (transitions, pieces).
     """
     ends = np.unique([end for passage in PASSAGES[order] for end in passage])
     over = np.array([np.clip((ends - low) / (high - low), 0, 1) for low, high in PASSAGES[order]])

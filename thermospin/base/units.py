@@ -1,7 +1,7 @@
-"""Quantities as people write them ("5 nm", "-3.8 uV/K") to SI floats.
+"""Conversion of quantities as people write them ("5 nm", "-3.8 uV/K") to floats in SI units.
 
-The only module that knows unit strings. Pint does the work; importing it and reading its definitions costs more than
-half a second, so this is left until the first string with a unit.
+No other module reads unit strings. Pint converts them. Importing it and reading its definitions takes more than half a
+second, so this is delayed until the first string with a unit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from thermospin.base.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of quantity: what to call it, its SI unit, and an example of how to write it."""
+    """A kind of quantity: its name, its SI unit, and an example of how to write it."""
 
     label: str
     unit: str
@@ -43,7 +43,7 @@ KINDS = {
     "R4": Kind("a fourth-harmonic signal R4", "V/A^4", "1 mV/A^4"),
 }
 
-#: Units in which signals are printed: for an SI unit the readable ones, from large to small, with their size.
+#: Units in which signals are printed: for an SI unit, practical ones from large to small, with their size in it.
 READABLE = {
     "V/A": (("ohm", 1.0), ("mohm", 1e-3), ("uohm", 1e-6), ("nohm", 1e-9)),
     "V/A^2": (("uV/mA^2", 1.0), ("nV/mA^2", 1e-3), ("pV/mA^2", 1e-6)),
@@ -56,7 +56,7 @@ _POWER = re.compile(r"(?:\^|\*\*)\s*(?:[+-]?\d{1,2}|\([+-]?\d{1,2}\))(?![\d.])")
 
 
 class UnitError(InputError):
-    """A value that is not the quantity asked for."""
+    """A value that is not a quantity of the expected kind."""
 
 
 def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> float:
@@ -66,12 +66,12 @@ def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> fl
       value: a number (a length is then in `length_unit`, anything else in SI units), or a string with its own unit.
       kind: one of `KINDS`.
       length_unit: unit of lengths that are given as bare numbers.
-      key: what the value belongs to; the message starts with it.
+      key: name of the entry that has the value; the message starts with it.
     Returns:
-      a finite float. Whatever was converted is rounded to 12 significant digits, so that "0.1 um" and "100 nm" are the
-      same face and not two faces 1e-23 m apart.
+      a finite float. Converted values are rounded to 12 significant digits, so that "0.1 um" and "100 nm" give the same
+      face and not two faces 1e-23 m apart.
     Raises:
-      UnitError: what was found, what was expected and an example.
+      UnitError: another kind of value; the message says what was found and what was expected, with an example.
     """
     try:
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
@@ -85,12 +85,12 @@ def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> fl
 
 
 def parse_together(texts: Sequence[str], kind: str, *, length_unit: str | None = None) -> list[float]:
-    """Return quantities that belong together in SI units, such as the ends of "1 .. 20 nm": one unit holds for all.
+    """Return quantities that share one unit in SI units, such as the ends of "1 .. 20 nm".
 
-    Where no number has a unit, those of lengths are in `length_unit`, if there is one; 0 needs no unit.
+    If no number has a unit, lengths are in `length_unit`, if that is given; 0 needs no unit.
 
     Raises:
-      UnitError: as `parse`; a number whose unit could be one of two, or that has none and needs one.
+      UnitError: as `parse`; or a number needs a unit, has none, and the others do not give exactly one.
     """
     parts = [match.groups() if (match := _NUMBER.fullmatch(text)) else (text, "") for text in texts]
     known = list(dict.fromkeys(unit for _, unit in parts if unit)) or [length_unit if kind == "length" else ""]
@@ -105,7 +105,7 @@ def parse_together(texts: Sequence[str], kind: str, *, length_unit: str | None =
 
 
 def scale(unit: Any, kind: str, *, key: str = "") -> float:
-    """Return the size in SI of a unit without a number, such as "nm" or "nV/mA^2"; it has to be one of that kind."""
+    """Return the size in SI units of a unit such as "nm" or "nV/mA^2", which must be a unit of that kind."""
     try:
         if not isinstance(unit, str):
             raise UnitError("which is not a string")
@@ -117,18 +117,18 @@ def scale(unit: Any, kind: str, *, key: str = "") -> float:
 
 
 def tidy(number: float) -> float:
-    """Return a number rounded to 12 significant digits, which takes the round-off of a conversion away."""
+    """Return a number rounded to 12 significant digits, which removes the round-off of a conversion."""
     return float(f"{number:.12g}")
 
 
 def readable_unit(value: float, unit: str) -> tuple[str, float]:
-    """Return the unit that a signal of this size is printed in, and its size in the SI unit."""
+    """Return the unit in which to print a signal of this size, and the size of that unit in the SI unit."""
     units = READABLE.get(unit, ((unit, 1.0),))
     return next((unit for unit in units if abs(value) >= unit[1]), units[-1] if value else units[0])
 
 
 def readable(value: float | None, unit: str, *errors: float) -> str:
-    """Return a signal as people write it, such as "-15.6 +- 1 nV/mA^2"; nothing for None."""
+    """Return a signal as text in a practical unit, such as "-15.6 +- 1 nV/mA^2"; "" for None."""
     if value is None:
         return ""
     name, size = readable_unit(value, unit)
@@ -190,12 +190,12 @@ def _registry() -> Any:
 
 @functools.lru_cache(maxsize=1000)
 def _unit(text: str) -> Any:
-    # Pint evaluates arithmetic in a unit; towers of powers would keep it busy for ever, so numbers are powers or "1/".
+    # Pint evaluates arithmetic in a unit and would hang on nested powers: allow numbers as exponents or in "1/" only.
     rest = re.sub(r"^1\s*/", "", _POWER.sub("\0", text))
     if len(text) <= 60 and not re.search(r"\d|\*\*|\^|\0\s*\0|\)\s*\0", rest):
         try:
             return _registry().parse_units(text)
-        except Exception:  # pint lets through AssertionError, TypeError, tokenize errors and more
+        except Exception:  # pint also raises AssertionError, TypeError, tokenize errors and more
             pass
     lower = text.lower()
     hint = f' (did you mean "{lower}"?)' if lower != text and _is_unit(lower) else ""

@@ -1,3 +1,3 @@
-"""The version of the program, which journals and reports carry."""
+"""The version of the program, which reports and saved fits record."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Size and rough cost of the signals of a device, known before the problem is built. Needs no JAX."""
+"""Size and rough cost of computing the signals of a device, before the problem is built and without JAX."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 from thermospin.device.device import Device
 from thermospin.grid import Grid
 
-#: Rough, for `cost`: one solve per unknown on two cores, the compilation before the first one [s], and peak memory as
-#: on the shipped device (1.07 GB for 288,497 unknowns, 1.85 GB for 1,018,663), compiler included.
+#: Rough values: time of a solve per unknown on two cores and of the compilation before the first solve [s], and peak
+#: memory on the shipped device (1.07 GB for 288,497 unknowns, 1.85 GB for 1,018,663), compiler included [B].
 SECONDS_PER_UNKNOWN = 2e-6
 SECONDS_TO_COMPILE = 15.0
 BYTES_AT_REST = 700 * 2**20
@@ -17,13 +17,13 @@ BYTES_PER_UNKNOWN = 1100
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Size and rough cost of the signals of a device.
+    """Size and rough cost of computing the signals of a device.
 
     Attributes:
       order: polynomial order.
       cells, unknowns: size of the discrete problem.
-      memory: at the peak [B].
-      seconds: on two cores, compilation included [s].
+      memory: peak memory [B].
+      seconds: time on two cores, compilation included [s].
     """
 
     order: int
@@ -40,7 +40,7 @@ class Cost:
 
 
 def cost(device: Device, grid: Grid) -> Cost:
-    """Return size and rough cost of the signals of a device on a grid, without building the problem."""
+    """Estimate the cost of computing the signals of a device on a grid, without building the problem."""
     unknowns = grid.unknowns([device.materials[material].is_metal for material, _ in device.domains])
     solves = 2 * sum(len(experiment.states) for experiment in device.experiments.values())
     memory = BYTES_AT_REST + unknowns * BYTES_PER_UNKNOWN

@@ -1,7 +1,7 @@
 """Devices: parts, materials and dimensions, checked once when they are built; `device.reader` reads their files.
 
-Lengths are metres. Everything here is plain immutable Python; the numbers that can be fitted or differentiated come out
-as one flat dictionary, `Device.parameters`.
+Lengths are in metres. All objects are plain immutable Python. `Device.parameters` returns the numbers that can be
+fitted or differentiated as one flat dictionary.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
 from thermospin.grid import AXES, Box, Features
 
-#: Between the name of a device and that of a parameter which is its own in a fit of several: "wide:zeta".
+#: Separates device and parameter in the names of parameters of one device in a fit of several: "wide:zeta".
 OF = ":"
 
 
 class DeviceError(InputError):
-    """A device that cannot be computed, with all its faults, one line each."""
+    """An invalid device; the message lists all its faults, one per line."""
 
     def __init__(self, faults: Iterable[str], source: str = "") -> None:
         self.faults = [f"{source}: {fault}" if source else fault for fault in faults]
@@ -38,20 +38,20 @@ class DeviceError(InputError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Device:
-    """Everything about a device but the numerics; a Device that exists has passed every check.
+    """A complete description of a device, without numerics; every instance has passed all checks.
 
     Attributes:
-      name: what tables and files call it.
-      solids: boxes; later ones overwrite earlier ones.
-      materials: by name; a material that no solid uses is allowed.
-      contacts, heat_sinks, experiments: as their classes say.
+      name: name in tables and files.
+      solids: boxes and prisms; later ones overwrite earlier ones.
+      materials: materials by name; unused ones are allowed.
+      contacts, heat_sinks, experiments: described in their classes.
       bath: temperature of the bath [K].
       zeta: factor on the Joule heat [1].
-      dimensions: lengths that coordinates of solids are made of, by name.
+      dimensions: named lengths, from which coordinates of solids are computed.
       notes: free text.
-      length_unit: of the numbers without a unit in its file, for what is said about the device elsewhere; None: none.
+      length_unit: unit of lengths without a unit in its file, and in options about the device; None: no unit.
     Raises:
-      DeviceError: with all faults.
+      DeviceError: the device has faults; the message lists all.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Device:
     length_unit: str | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check everything."""
+        """Check all parts and how they fit together."""
         all_faults = [text for text in (bath_fault(self.bath), zeta_fault(self.zeta)) if text]
         all_faults += dimension_faults(self.dimensions, self.solids)
         used = {solid.material for solid in self.solids}
@@ -109,15 +109,15 @@ class Device:
         return {name: dimension.value for name, dimension in self.dimensions.items()}
 
     def numbers(self) -> dict[str, float]:
-        """Return parameters and dimensions: every name that a fit may free."""
+        """Return parameters and dimensions by name: all values that a fit may vary."""
         return self.parameters() | self.lengths()
 
     def moved(self, lengths: Mapping[str, float]) -> Device:
-        """Return the device with other values of some of its dimensions [m]; all that uses them moves.
+        """Return the device with new values of some of its dimensions [m]; all solids that use them move.
 
         Raises:
           ValueError: a dimension that does not exist.
-          DeviceError: no device is left, such as where a solid is turned inside out.
+          DeviceError: the new device is invalid, for example because a solid has a negative thickness.
         """
         unknown = [name for name in lengths if name not in self.dimensions]
         if unknown:
@@ -138,14 +138,14 @@ class Device:
             raise DeviceError(error.faults, f"at {where}") from None
 
     def face_slopes(self, axis: int) -> tuple[np.ndarray, list[dict[str, float]]]:
-        """Return faces across one axis [m], and how each moves: its derivative by every dimension that moves it.
+        """Return the faces normal to an axis [m], and the derivatives of each with respect to the dimensions.
 
         Raises:
-          ValueError: faces that coincide move differently, so that moving splits them.
+          ValueError: faces that coincide move differently, and would separate.
         """
         faces = self.features.faces(axis)
         motions: list[tuple[dict[str, float], str] | None] = [None] * len(faces)
-        # Ends of round solids are no faces, but for the outermost ones.
+        # The ends of round solids need no grid lines, except the outermost ends.
         rails = [(edge, slopes, solid.name) for solid in self.solids for edge, slopes in solid.rails(axis)]
         ends = [
             (edge, slopes, solid.name)
@@ -167,7 +167,7 @@ class Device:
         return faces, [part[0] for part in motions if part is not None]
 
     def solid(self, name: str) -> Solid:
-        """Return the solid of that name; of a body, its first piece."""
+        """Return the solid of that name; for a body in several pieces, the first piece."""
         places = indices(self.solids, name)
         return self.solids[places[0]] if places else _by_name(self.solids, name, "solid")
 
@@ -176,7 +176,7 @@ class Device:
         return _by_name(self.contacts, name, "contact")
 
     def layout(self) -> Plan:
-        """Return the solids seen as one: what is left of each, what touches what."""
+        """Return the geometry of all solids together: which parts are not overwritten, and which solids touch."""
         return self._plan
 
     @functools.cached_property
@@ -193,12 +193,12 @@ class Device:
 
     def _face(self, item: Contact | HeatSink, *, metal: bool) -> FreeFace:
         face = self._plan.face(indices(self.solids, item.solid), item.face, metal=metal)
-        assert not isinstance(face, str)  # `faults` has refused a device without
+        assert not isinstance(face, str)  # `faults` refuses a device without this face
         return face
 
     @functools.cached_property
     def features(self) -> Features:
-        """Return what a grid has to resolve."""
+        """Return the features that a grid must resolve."""
         domains = self.domains
         of_solid = [domains.index((solid.material, solid.magnet)) for solid in self.solids]
         prisms = self.layout().prisms(of_solid)
@@ -230,7 +230,7 @@ class Device:
 
     @property
     def smallest_feature(self) -> float:
-        """The smallest distance between two faces across one axis [m]."""
+        """The smallest distance between faces along an axis, or the smallest width of an outline if less [m]."""
         return min(
             min(float(np.diff(self.features.faces(axis)).min()) for axis in range(3)),
             *(width(np.array(solid.outline)) for solid in self.solids if solid.outline is not None),
@@ -246,18 +246,18 @@ def _by_name(items: Sequence[Any], name: str, what: str) -> Any:
 
 
 def stretched(device: Device, axis: int, at: float, by: float) -> tuple[Device, float]:
-    """Return the device with everything from a face onwards moved along an axis; what ends or spans there grows.
+    """Return the device with all that lies beyond a face moved along an axis; solids that end at it or cross it grow.
 
-    Moving the top of a film makes it thicker and lifts what lies on it; moving the near face of a magnet widens the gap
-    before it.
+    Moving the top of a film makes it thicker and lifts what lies on it; moving the first face of a magnet along an axis
+    widens the gap before it.
 
     Args:
       device: the device.
       axis: 0, 1 or 2.
-      at: coordinate of the face, that of a solid [m].
-      by: how far [m].
+      at: coordinate of the face of a solid [m].
+      by: displacement [m].
     Returns:
-      the moved device, and the next lower face coordinate, from where on the space is stretched.
+      the new device, and the coordinate of the next lower face; the space between both faces is stretched.
     Raises:
       ValueError: no solid has a face there, it is the lowest one, or nothing would be left below it.
     """
@@ -289,12 +289,12 @@ def stretched(device: Device, axis: int, at: float, by: float) -> tuple[Device, 
 
 @dataclasses.dataclass(frozen=True)
 class LooseFace:
-    """A face that is known to a standard deviation: all from there onwards moves along, see `stretched`.
+    """A face with an uncertain position; all that lies beyond it moves with it, see `stretched`.
 
     Attributes:
       axis: 0, 1 or 2.
       at: its coordinate [m].
-      std: of it [m].
+      std: standard deviation of the coordinate [m].
       device: name of the device; "": the only one.
     """
 
@@ -314,7 +314,7 @@ class Tie:
 
 
 def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
-    """Return every name that a fit of these devices may use, and its value at the start (of the first that has it)."""
+    """Return all names that a fit of these devices may use, and their values in the first device that has them."""
     known: dict[str, float] = {}
     for device in devices:
         known |= {name: value for name, value in device.numbers().items() if name not in known}

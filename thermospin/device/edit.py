@@ -1,4 +1,4 @@
-"""Edits of device files: other lengths, another form of a solid, another folder; all else, comments too, stays."""
+"""Edits of device files: new lengths, a new shape of a solid, a new folder; all else, also comments, is kept."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from thermospin.device.parts import Solid
 
 
 def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
-    """Return the text of a device file with polygons in place of one of its solids; all else stays, comments too.
+    """Return the text of a device file with one solid replaced by polygons; all else, also comments, is kept.
 
     Args:
-      text: of the file.
-      name: of the solid.
-      pieces: what it becomes, with outlines.
+      text: text of the file.
+      name: name of the solid.
+      pieces: the solids with outlines that replace it.
     """
     import tomlkit
 
@@ -52,7 +52,7 @@ def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
 
 
 def with_place(text: str, source: Path, target: Path) -> str:
-    """Return the text of a device file that goes from one folder to another: the path of its layout is put right."""
+    """Return the text of a device file moved from one folder to another, with the path of its layout adapted."""
     import tomlkit
 
     document = tomlkit.parse(text)
@@ -64,9 +64,9 @@ def with_place(text: str, source: Path, target: Path) -> str:
 
 
 def with_lengths(text: str, lengths: Mapping[str, float]) -> str:
-    """Return the text of a device file with other values of its dimensions [m]; all else, comments too, stays as it is.
+    """Return the text of a device file with new values of its dimensions [m]; all else, also comments, is kept.
 
-    Values are rounded to 0.001 nm and written in the unit that the file has for lengths.
+    Values are rounded to 0.001 nm and written in the length unit of the file.
     """
     import tomlkit
 

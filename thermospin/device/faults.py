@@ -1,4 +1,4 @@
-"""Faults of a device: what is wrong with its parts and with how they fit together, one line each."""
+"""Faults of a device: errors in its parts and in how they fit together, one line each."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from thermospin.geometry.outlines import names_of
 from thermospin.grid import AXES
 from thermospin.quantities import QUANTITIES
 
-#: Metals nearer than this without touching are a slip of the drawing, no gap [m].
+#: A smaller gap between metals is a drawing error [m].
 LEAST_GAP = 2e-9
-#: Names that signals give to combinations of states; no state can be called so.
+#: Names of combinations of states in signals, which no state can have.
 RESERVED_STATES = ("baseline", "spin", "unit")
 
 
 def bath_fault(bath: float) -> str | None:
-    """Return what is wrong with a bath temperature [K], None if nothing is."""
+    """Return the fault of a bath temperature [K], None if it has none."""
     return None if 0 < bath < float("inf") else f"bath: got {bath:g} K, expected a temperature above 0 K"
 
 
 def zeta_fault(zeta: float) -> str | None:
-    """Return what is wrong with a factor on the Joule heat, None if nothing is."""
+    """Return the fault of a factor on the Joule heat, None if it has none."""
     return QUANTITIES["zeta"].fault(zeta)
 
 
 def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid]) -> list[str]:
-    """Return what is wrong with dimensions, and with the coordinates that use them."""
+    """Return the faults of dimensions, and of the coordinates that use them."""
     faults = []
     for name, dimension in dimensions.items():
         if not name.isidentifier() or name == "zeta":
@@ -71,13 +71,13 @@ def faults(
     *,
     unread: Collection[str] = (),
 ) -> list[str]:
-    """Return all that is wrong with how the parts fit together, one line each.
+    """Return all faults in how the parts of a device fit together, one line each.
 
     Args:
       solids, contacts, heat_sinks, experiments: the parts that could be read.
       metal: whether each material conducts charge; None where that is not known.
       unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
-        one whose name is not known. What depends on them is not judged.
+        one with an unknown name. What depends on them is not checked.
     """
     texts = _repeated_names(solids, contacts, experiments)
     if not solids and not unread:
@@ -118,7 +118,7 @@ def _repeated_names(
 
 
 def _sound_solids(solids: Sequence[Solid], metal: Mapping[str, bool | None]) -> tuple[list[Solid], list[str]]:
-    """Return the solids that have a volume, and what is wrong with shapes and materials."""
+    """Return the solids with a valid shape, and the faults of shapes and materials."""
     sound, faults = [], []
     for solid in solids:
         wrong = box_faults(solid.box)
@@ -138,7 +138,7 @@ def _known_attachments(
     sound: Sequence[Solid],
     unread: Collection[str],
 ) -> tuple[list[Contact | HeatSink], list[str]]:
-    """Return contacts and heat sinks on sound solids, and the names of solids and faces that do not exist."""
+    """Return contacts and heat sinks on valid solids, and faults for solids and faces that do not exist."""
     has_outlines = any(solid.outline is not None for solid in solids)
     names, known = (names_of(group) if has_outlines else [solid.name for solid in group] for group in (solids, sound))
     names += [name for name in unread if name]
@@ -154,7 +154,7 @@ def _known_attachments(
 
 
 def _plan_faults(plan: Plan) -> list[str]:
-    """Return solids of which nothing is left, metals that nearly touch, and bodies in loose pieces."""
+    """Return faults: solids overwritten completely, metals that nearly touch, and bodies in separate pieces."""
     names = [solid.name for solid in plan.solids]
     faults = [
         f"solid '{names[i]}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
@@ -179,9 +179,9 @@ class _FreeFaces:
     """Free faces of contacts and heat sinks.
 
     Attributes:
-      contacts: by name.
-      heat_sinks: in their order.
-      faults: what is wrong with them.
+      contacts: faces of contacts by name.
+      heat_sinks: faces of heat sinks, in their order.
+      faults: faults of contacts and heat sinks.
       complete: whether every contact and heat sink has a free face.
     """
 
@@ -239,7 +239,7 @@ def _experiment_faults(
     solids: Sequence[Solid],
     unread: Collection[str],
 ) -> tuple[list[Experiment], list[str]]:
-    """Return the experiments whose contacts exist, and what is wrong with names and signs in experiments."""
+    """Return the experiments whose contacts exist, and the faults of names and signs in experiments."""
     names = [contact.name for contact in contacts] + [name for name in unread if name]
     magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
     good, faults = [], []

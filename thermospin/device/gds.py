@@ -1,4 +1,4 @@
-"""Layouts: GDSII and OASIS files read, and what a device looks like from above written as GDSII."""
+"""Layouts: reads GDSII and OASIS files, and writes a device seen from above as a GDSII file."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from thermospin.device.device import Device
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
 
-#: Database unit of files that are written [m]: coordinates are rounded to it.
+#: Database unit of written files [m]; coordinates are rounded to it.
 PRECISION = 1e-10
 
-#: Layer and datatype (for labels: texttype) of a shape.
+#: Layer and datatype of a shape, or layer and texttype of a label.
 LayerNumber = tuple[int, int]
 
 
 class LayoutError(InputError):
-    """A layout that cannot be used, with all its faults, one line each."""
+    """An invalid layout; the message lists all its faults, one per line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-    """A text in a layout: what it says, where [m], and its layer and texttype."""
+    """A text in a layout, with its position [m], and its layer and texttype."""
 
     text: str
     place: tuple[float, float]
@@ -43,7 +43,7 @@ class Label:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawing:
-    """One cell of a layout with everything that it refers to.
+    """One cell of a layout, including all cells that it refers to.
 
     Attributes:
       cell: its name.
@@ -64,7 +64,7 @@ class Drawing:
 
 
 def layer_name(layer: LayerNumber) -> str:
-    """Return a layer as files call it, such as "3/0"."""
+    """Return a layer and datatype as text, such as "3/0"."""
     return f"{layer[0]}/{layer[1]}"
 
 
@@ -72,11 +72,11 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     """Return a cell of a GDSII or OASIS file.
 
     Args:
-      path: of the file; one that ends in .oas or .oasis is OASIS, all others are GDSII.
+      path: path of the file; one that ends in .oas or .oasis is OASIS, all others are GDSII.
       cell: name of the cell; None: the only top cell.
     Raises:
-      LayoutError: the file cannot be read, has no cell of that name or several top cells, or has shapes without inside;
-        the message names them and says where they are.
+      LayoutError: the file cannot be read, has no cell of that name or several top cells, or has invalid shapes;
+        the message names them and gives their positions.
     """
     import gdstk
 
@@ -89,9 +89,9 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     except (OSError, RuntimeError):
         kind = "OASIS" if path.suffix.lower() in (".oas", ".oasis") else "GDSII"
         raise LayoutError(
-            [f"{path}: is no {kind} file, or it is cut off; write it anew from the layout program"]
+            [f"{path}: is no {kind} file, or it is cut off; export it again from the layout program"]
         ) from None
-    # Layout programs leave cells with their data in files, such as $$$CONTEXT_INFO$$$.
+    # Layout programs store their own data in extra cells, such as $$$CONTEXT_INFO$$$.
     cells = {
         cell.name: cell for cell in library.cells if isinstance(cell, gdstk.Cell) and not cell.name.startswith("$$$")
     }
@@ -109,7 +109,7 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     size = library.unit
     faults: list[str] = []
     for line in chosen.get_paths():
-        widths: Any = line.widths  # files hold paths of one kind only, whose widths need no argument
+        widths: Any = line.widths  # paths from files are all of one type, whose widths need no argument
         if np.any(np.asarray(widths()) <= 0):
             start = np.asarray(line.spine())[0] * size
             kind = layer_name((line.layers[0], line.datatypes[0]))
@@ -141,7 +141,7 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the library prints about a file off the user's screen; the faults say it in other words."""
+    """Suppress what the library prints about a file; the faults report the same problems."""
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
@@ -153,7 +153,7 @@ def _quiet() -> Iterator[None]:
 
 
 def layers(device: Device) -> dict[tuple[str, float, float], int]:
-    """Return the number of the layer of each (material, lower and upper z [m]), in the order of the solids, from 1."""
+    """Return the layer number of each (material, lower z, upper z [m]), from 1 in the order of the solids."""
     kinds = dict.fromkeys((solid.material, *solid.box[2]) for solid in device.solids)
     return {kind: number for number, kind in enumerate(kinds, 1)}
 
@@ -161,14 +161,14 @@ def layers(device: Device) -> dict[tuple[str, float, float], int]:
 def write(device: Device, path: str | Path) -> list[str]:
     """Write the solids of a device as polygons, and its contacts as labels, into a GDSII file.
 
-    Solids of one material between the same heights share a layer. Where solids overlap, later ones of the device
-    overwrite earlier ones; the file has both.
+    Solids of one material between the same heights share a layer. Where solids overlap, later ones overwrite earlier
+    ones in the device; the file contains both.
 
     Args:
-      device: whose layout.
-      path: of the file.
+      device: the device to write.
+      path: path of the file.
     Returns:
-      what each layer is, a line for each.
+      a line for each layer: its number, material and heights.
     """
     import gdstk
 
@@ -186,7 +186,7 @@ def write(device: Device, path: str | Path) -> list[str]:
         cell.add(gdstk.Label(contact.name, (middle[0], middle[1]), layer=numbers[(solid.material, *solid.box[2])]))
     with tempfile.TemporaryDirectory() as folder, atomic_file(path) as out:
         made = Path(folder) / "layout.gds"
-        # A fixed date: the same device is the same file.
+        # A fixed date, so that the same device gives the same file.
         library.write_gds(made, timestamp=datetime.datetime(2000, 1, 1))
         out.write(made.read_bytes())
     return [

@@ -1,7 +1,7 @@
-"""From a drawing and a stack of layers to solids: who is made of what, between which heights, and where contacts are.
+"""Solids and contacts from a drawing and a stack of layers, which gives materials and heights.
 
-A stack lists layers in the order in which they are made. A layer lies at a given height, or is draped: it lies on
-whatever is below it, place by place, as a film that is evaporated from above does. Knows no file format.
+A stack lists layers in the order of fabrication. A layer lies at a given height, or is draped: at each place it lies on
+the highest solid below it, as a film that is evaporated from above. This module depends on no file format.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from thermospin.device.parts import Contact, Solid
 from thermospin.geometry.dimensions import Coordinate
 from thermospin.geometry.outlines import outline_of
 
-#: A label within this of a polygon is on it [m].
+#: A label closer than this to a polygon is on it [m].
 NEAR_LABEL = 2e-9
 
 
@@ -31,13 +31,13 @@ class Layer:
     Attributes:
       layer: layer and datatype in the drawing.
       material: name of its material.
-      thickness: [m].
-      zmin: height of its lower side [m]; of a draped one, where nothing lies below it; None: nowhere.
-      drape: whether it lies on what is below it, place by place.
-      magnet: whether each of its polygons is a magnet, by its own name.
-      sidewall_angle: of its edges to the vertical [degrees]; above 0 it is narrower at the top.
-      slices: into how many upright prisms slanted edges are cut.
-      name: of its polygons, "" for the material's.
+      thickness: thickness [m].
+      zmin: height of its lower side [m]; for a draped layer, only where nothing lies below it; None: not given.
+      drape: whether it lies on the solids below it, at the height that they have at each place.
+      magnet: whether each of its polygons is a separate magnet, with the name of the polygon.
+      sidewall_angle: angle of its edges to the vertical [degrees]; if above 0, it is narrower at the top.
+      slices: number of upright prisms that approximate slanted edges.
+      name: base name of its polygons; "": the name of the material.
     """
 
     layer: LayerNumber
@@ -56,10 +56,10 @@ class Mark:
     """The place of a contact: at a label, or on a polygon of a layer, or both.
 
     Attributes:
-      name: of the contact.
+      name: name of the contact.
       label: text of the label, None for none.
-      layer: whose polygon covers the contact, None for none.
-      face: end face of the solid, None: the one nearest to the label; with a layer, the top.
+      layer: layer with the polygon that covers the contact, None for none.
+      face: end face of the solid; None: the face nearest to the label, or the top if `layer` is given.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """The part of a drawing that is computed: (low, high) along x and y [m]."""
+    """The part of a drawing that is simulated: (low, high) along x and y [m]."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -78,7 +78,7 @@ class Window:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Body:
-    """A polygon of a layer with the solids that it became."""
+    """A polygon of a layer with the solids made from it."""
 
     name: str
     layer: Layer
@@ -98,23 +98,23 @@ def build(
     spacing: float | None = None,
     lengths: Mapping[str, float] | None = None,
 ) -> tuple[list[Solid], list[Contact], list[str]]:
-    """Build solids and contacts of a drawing.
+    """Build the solids and contacts of a drawing.
 
-    Polygons of one layer that touch are one body; it has the name of a label on its layer inside it, or a number. A
-    body in several pieces, draped ones, is made of solids "name/1", "name/2".
+    Touching polygons of one layer form one body, with the name of a label of the same layer inside it, or a number. A
+    body in several pieces, as in draped layers, consists of solids "name/1", "name/2".
 
     Args:
       drawing: polygons and labels.
       stack: layers in the order of fabrication; later ones overwrite earlier ones.
-      ground: solids that are there before, such as the substrate.
-      marks: where contacts are.
-      window: what lies outside is cut away.
-      ignored: layers of the drawing that are nothing.
+      ground: solids that exist before the first layer, such as the substrate.
+      marks: places of contacts.
+      window: parts of the drawing outside it are cut away.
+      ignored: layers of the drawing to ignore.
       metals: materials that a contact may be on; None: all.
-      spacing: grid of the layout that all vertices are to be on [m]; None: any place will do.
-      lengths: values of the dimensions that heights and thicknesses are made of [m].
+      spacing: grid of the layout on which all vertices must lie [m]; None: no such grid.
+      lengths: values of the dimensions in heights and thicknesses [m].
     Returns:
-      solids, contacts, and what is wrong, one line each; with faults, what could be made.
+      solids, contacts, and faults, one line each; if there are faults, only the parts that could be built.
     """
     texts = _stray(drawing, stack, ignored, marks)
     bodies: list[_Body] = []
@@ -149,7 +149,7 @@ def build(
 def _stray(
     drawing: Drawing, stack: Sequence[Layer], ignored: Sequence[LayerNumber], marks: Sequence[Mark]
 ) -> list[str]:
-    """Return layers without an entry, and entries without shapes."""
+    """Return faults: layers of the drawing that are not in the stack, and layers of the stack without shapes."""
     used = {layer.layer for layer in stack} | set(ignored) | {mark.layer for mark in marks if mark.layer}
     listed = ", ".join(f'"{layer_name(shape)}"' for shape in sorted(drawing.shapes)) or "none"
     faults = []
@@ -181,7 +181,7 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
 
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Join the polygons of one layer that touch; one that touches no other stays as it is."""
+    """Join the touching polygons of one layer; a polygon that touches no other is not changed."""
     extents = np.array([[shape.min(axis=0), shape.max(axis=0)] for shape in shapes]).reshape(-1, 2, 2)
     groups: list[list[int]] = []
     for i in range(len(shapes)):
@@ -240,7 +240,7 @@ def _solids(
     window: Window | None,
     lengths: Mapping[str, float],
 ) -> tuple[list[Solid], list[str]]:
-    """Return the solids of one polygon, and what is wrong."""
+    """Return the solids of one polygon, and its faults."""
     slices = layer.slices if layer.sidewall_angle else 1
     lean = math.tan(math.radians(layer.sidewall_angle))
     thickness = layer.thickness
@@ -262,7 +262,7 @@ def _solids(
                 else:
                     made.append((piece, _sum(base, low), _sum(base, high)))
     several = len(made) > 1
-    # Edges of slices are of our making, and so are those of a draped film over them: they need no grid lines.
+    # Edges of slices, and of draped films over slices, are not in the drawing: they need no grid lines.
     seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, outline.tolist())))] + list(below)
     x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
     on_lines = ((), ()) if layer.sidewall_angle else (x, y)
@@ -296,12 +296,12 @@ def _solid(
 
 
 def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tuple[np.ndarray, Coordinate | None]]:
-    """Return pieces of a polygon and the height that each lies at."""
+    """Return the pieces of a polygon and the height at which each lies."""
     if not layer.drape:
         return [(shape, layer.zmin)]
     rest = [shape]
     out: list[tuple[np.ndarray, Coordinate | None]] = []
-    # The highest first: what it holds up does not reach what is under it.
+    # The highest solid first: the film on it does not reach the solids below.
     for solid in sorted(below, key=lambda solid: -solid.box[2][1]):
         under = [outline_of(solid)]
         if not rest or not _may_meet(shape, under[0]):
@@ -316,7 +316,7 @@ def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tupl
 
 
 def _merged(pieces: Sequence[tuple[np.ndarray, Coordinate | None]]) -> list[tuple[np.ndarray, Coordinate | None]]:
-    """Join pieces at one height that touch."""
+    """Join touching pieces at the same height."""
     out: list[tuple[np.ndarray, Coordinate | None]] = []
     for base in dict.fromkeys(base for _, base in pieces):
         at_height = [piece for piece, height in pieces if height == base]
@@ -343,7 +343,7 @@ def _scaled(value: Coordinate, by: float) -> Coordinate:
 def _contact(
     mark: Mark, drawing: Drawing, bodies: Sequence[_Body], metals: Sequence[str] | None, window: Window | None
 ) -> tuple[Contact | None, list[Solid], str | None]:
-    """Return the contact of a mark, solids made for it, and why there is none."""
+    """Return the contact of a mark, the solids made for it, and the fault if there is no contact."""
     place: np.ndarray | None = None
     if mark.label is not None:
         named = [label for label in drawing.labels if label.text == mark.label]
@@ -375,7 +375,7 @@ def _contact(
         )
         near = ", which is outside the window" if outside else near
         return None, [], f"it is on air: at {polygons.at(place)} there is no metal of the stack{near}"
-    # The last one made lies on top; a label on a separate layer means that layer.
+    # A label that is on the layer of a body refers to that body; else take the last one, which lies on top.
     candidates = [
         body
         for body in under
@@ -410,7 +410,7 @@ def _covers(outline: np.ndarray, place: np.ndarray, pad: np.ndarray | None) -> b
 
 
 def nearest_face(outline: np.ndarray, place: np.ndarray) -> tuple[str, float]:
-    """Return the straight end of a polygon that a point is nearest to, and how far it is [m]."""
+    """Return the straight end of a polygon that is nearest to a point, and its distance [m]."""
     best, side = np.inf, "x-"
     after = np.roll(outline, -1, axis=0)
     for axis in range(2):

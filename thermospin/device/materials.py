@@ -1,6 +1,6 @@
-"""Materials: the six numbers of the two-channel model, their limits, and the cards that ship with the program.
+"""Materials: the six parameters of the two-channel model, their limits, and the shipped sets of values ("cards").
 
-Knows no geometry. Values are plain floats in SI units; every one carries where it comes from.
+Values are plain floats in SI units, each with its source. This module depends on no geometry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOT_GIVEN = "not given: taken as 0"
 
 
 class MaterialError(InputError):
-    """A material whose numbers are outside the model, with every fault it has."""
+    """A material with values outside the limits of the model; the message lists all faults."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Material:
     """A material of the two-channel model at the bath temperature.
 
     Attributes:
-      name: what solids call it.
+      name: name that solids refer to.
       sigma: conductivity, both channels together [S/m]; 0 for a body that carries heat only.
       P: conductivity polarisation [1], -1 < P < 1; sigma_up,down = sigma (1 +- P)/2.
       S: conductivity-weighted Seebeck coefficient [V/K].
       S_s: spin-dependent Seebeck coefficient S_up - S_down [V/K].
       kappa: heat conductivity at zero grad V [W/(m K)].
-      lambda_sf: spin relaxation length [m]; inf where there is no spin to relax (heat only).
-      sources: where each value comes from, by key.
+      lambda_sf: spin relaxation length [m]; inf for a body that carries heat only.
+      sources: source of each value, by key.
       note: free text.
     """
 
@@ -51,19 +51,19 @@ class Material:
     note: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse numbers outside the model (what depends on the bath temperature: `thermoelectric_fault`)."""
+        """Check each value; `thermoelectric_fault` checks the limit that depends on the bath temperature."""
         faults = [f"material '{self.name}', {fault}" for fault in value_faults(self.values())]
         if faults:
             raise MaterialError(faults)
 
     @property
     def is_metal(self) -> bool:
-        """Return whether it carries charge and spin besides heat."""
+        """Return whether the material carries charge and spin in addition to heat."""
         return self.sigma > 0
 
     @property
     def is_magnetic(self) -> bool:
-        """Return whether reversing it makes a difference."""
+        """Return whether reversing the magnet changes any value of the material."""
         return self.is_metal and any(getattr(self, key) != 0 for key, row in MATERIAL.items() if row.reverses)
 
     def values(self) -> dict[str, float]:
@@ -73,13 +73,13 @@ class Material:
 
 
 def value_faults(values: Mapping[str, float]) -> list[str]:
-    """Return what is wrong with the values given, each judged separately, one line each."""
+    """Return the faults of the given values, each checked separately, one line each."""
     faults = (MATERIAL[key].fault(value) for key, value in values.items())
     return [fault for fault in faults if fault is not None]
 
 
 def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None:
-    """Return what is wrong if bath sigma S_eff^2 >= kappa: then Joule heat could flow uphill and no solution exists.
+    """Return a fault if bath sigma S_eff^2 >= kappa: Joule heat could flow from cold to hot, with no solution.
 
     sigma S_eff^2 = sigma_up S_up^2 + sigma_down S_down^2 = sigma (S^2 + (1 - P^2) S_s^2 / 4), so that
     kappa - bath sigma S_eff^2 is the heat conductivity without current in either channel.
@@ -102,12 +102,12 @@ def _all_cards() -> dict[str, dict[str, Any]]:
 
 
 def card_names() -> list[str]:
-    """Return names of the cards that ship with the program."""
+    """Return the names of the material cards that ship with the program."""
     return list(_all_cards())
 
 
 def card(name: str) -> dict[str, Any]:
-    """Return a shipped card, as in its file: {key: {value, source, kind?}, note?}; it may be incomplete."""
+    """Return a shipped card as it is in its file: {key: {value, source, kind?}, note?}; it may be incomplete."""
     cards = _all_cards()
     if name not in cards:
         raise MaterialError([f"no material card '{name}'; {nearest(name, cards)}"])
@@ -133,7 +133,7 @@ def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m") -> M
 
 
 def missing_fault(values: Mapping[str, float]) -> str | None:
-    """Return which keys have to be given and are not; S, S_s and P may be left out and are then 0."""
+    """Return a fault with the required keys that are missing; S, S_s and P are optional, 0 by default."""
     needed = list(HEAT_ONLY)
     if values.get("sigma"):
         needed = [key for key, row in MATERIAL.items() if row.needed_by != "none"]

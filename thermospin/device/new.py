@@ -1,4 +1,4 @@
-"""First device files: a small device of boxes to change, or what a layout says, with blanks for what it does not."""
+"""New device files: a small example made of boxes, or a file made from a layout, with blanks to fill in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from thermospin.device import gds, layer_stack, materials
 
 _BOXES = """\
 # A device for thermospin: a ferromagnetic strip that a current heats, a bridge of normal metal, a second strip.
-# Change it to yours; `thermospin check {name}.toml --picture {name}.png` says what is wrong and draws it.
+# Adapt it to your device; `thermospin check {name}.toml --picture {name}.png` reports faults and draws it.
 
 name = "{name}"
 length_unit = "nm"
 bath = "300 K"
 
-# Lengths by name: coordinates below may be sums of them. std: how well you know it; range: what may be tried.
+# Lengths by name: coordinates below may be sums of them. std: standard deviation; range: values that may be tried.
 [dimensions]
 gap = {{ value = 100, std = 5, range = [60, 200] }}
 
@@ -89,12 +89,12 @@ voltage = ["3", "2"]                    # plus, minus
 states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reverses
 """
 
-#: A label so near to the end of a polygon, as a part of its length, marks a contact; others name polygons.
+#: A label closer to the end of a polygon than this fraction of its length marks a contact; others name polygons.
 NEAR_END = 0.15
 
 
 def blank(name: str) -> str:
-    """Return the text of a small device of boxes."""
+    """Return the text of a device file for a small device made of boxes."""
     return _BOXES.format(name=name, cards=", ".join(materials.card_names()))
 
 
@@ -102,12 +102,12 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
     """Return the text of a device file for a layout: its layers with blanks to fill in, its labels as contacts.
 
     Args:
-      name: of the device.
-      path: of the layout.
-      folder: where the device file will be.
-      cell: of the layout; None: its only top cell.
+      name: name of the device.
+      path: path of the layout.
+      folder: folder for the device file.
+      cell: cell of the layout; None: its only top cell.
     Raises:
-      LayoutError: as `gds.read`; or a layout without polygons.
+      LayoutError: as `gds.read`; or the layout has no polygons.
     """
     drawing = gds.read(path, cell)
     if not drawing.shapes:
@@ -119,7 +119,7 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
     except ValueError:
         file = path.resolve()
     lines = [
-        f"# A device for thermospin from the layout {path.name}, cell {drawing.cell}. Fill in what is ?, then:",
+        f"# A device for thermospin from the layout {path.name}, cell {drawing.cell}. Replace every ?, then run:",
         f"# thermospin check {name}.toml --picture {name}.png",
         "",
         f'name = "{name}"',
@@ -142,7 +142,7 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
     lines += _layers(drawing)
     lines += [
         "",
-        "# What the films lie on; its thickness and what holds it at the bath temperature are yours to know.",
+        "# The substrate under the films: give its thickness, and the face that is at the bath temperature.",
         "[[solids]]",
         'name = "substrate"',
         'material = "substrate"',
@@ -206,7 +206,7 @@ def _nm(value: float) -> str:
 
 
 def _end(label: gds.Label, drawing: gds.Drawing) -> str | None:
-    """Return the face that a label is near to; None for one in the middle of its polygon or off all of them."""
+    """Return the face next to a label; None if the label is in the middle of its polygon or outside all polygons."""
     place = np.array(label.place)
     for shapes in drawing.shapes.values():
         for shape in shapes:

@@ -1,4 +1,4 @@
-"""Parts of a device: solids, contacts, heat sinks and experiments, as plain immutable data. Lengths are metres."""
+"""Parts of a device: solids, contacts, heat sinks and experiments, as plain immutable data; lengths in metres."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Solid:
     """A box of one material, or an upright prism.
 
     Attributes:
-      name: unique.
+      name: unique name.
       material: name of its material.
       magnet: name of the magnet it is part of, None if no state reverses it.
       box: ((x0, x1), (y0, y1), (z0, z1)) [m].
-      coordinates: for each axis ("x", "y", "z") with an end that named dimensions move, both ends.
-      outline: the polygon that a prism is seen from above, ((x, y), ...) [m], within its box; None for a box.
-      corners: of an outline that named dimensions move, both coordinates of each vertex.
-      on_lines: where along x and y grid lines are to lie on edges of the outline [m]; None: on all straight ones.
-      provenance: where each extent comes from, by axis, such as "paper: ..." or "assumed".
+      coordinates: both ends along each axis ("x", "y", "z") on which named dimensions move an end.
+      outline: polygon of a prism seen from above, ((x, y), ...) [m], within its box; None for a box.
+      corners: both coordinates of each vertex, if named dimensions move the outline.
+      on_lines: positions along x and y at which straight edges of the outline need grid lines [m]; None: all.
+      provenance: source of each extent, by axis, such as "paper: ..." or "assumed".
       note: free text.
     """
 
@@ -44,7 +44,7 @@ class Solid:
     on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def straight_edges(self, axis: int) -> list[float]:
-        """Return positions of the edges across an axis that grid lines are to lie on [m]."""
+        """Return the positions of the edges normal to an axis that need grid lines [m]."""
         if self.outline is None or axis == 2:
             return list(self.box[axis])
         edges = edges_across(np.array(self.outline), axis)
@@ -54,7 +54,7 @@ class Solid:
         return edges.tolist()
 
     def moved(self, dimensions: Mapping[str, float]) -> Solid:
-        """Return the same solid where its coordinates put it for these values of the dimensions [m]."""
+        """Return the solid with the shape and position that these values of the dimensions give [m]."""
         x, y, z = (
             (ends[0].at(dimensions), ends[1].at(dimensions)) if ends else pair
             for ends, pair in zip(map(self.coordinates.get, AXES), self.box, strict=True)
@@ -66,7 +66,7 @@ class Solid:
         return dataclasses.replace(self, box=(x, y, z), outline=outline)
 
     def slopes(self, axis: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the derivative of both ends along an axis by each dimension that moves them."""
+        """Return the derivatives of both ends along an axis with respect to the dimensions that move them."""
         if self.corners and self.outline is not None and axis < 2:
             places = [vertex[axis] for vertex in self.outline]
             low, high = (self.corners[places.index(pick(places))][axis].slopes for pick in (min, max))
@@ -75,7 +75,7 @@ class Solid:
         return ({}, {}) if ends is None else (ends[0].slopes, ends[1].slopes)
 
     def rails(self, axis: int) -> list[tuple[float, dict[str, float]]]:
-        """Return positions of the faces across an axis [m], and how each moves with dimensions."""
+        """Return the positions of the faces normal to an axis [m], and their derivatives by dimension."""
         if self.outline is None or axis == 2:
             return list(zip(self.box[axis], self.slopes(axis), strict=True))
         places = [vertex[axis] for vertex in self.outline]
@@ -87,10 +87,10 @@ class Solid:
 
 @dataclasses.dataclass(frozen=True)
 class Contact:
-    """The end face of a metal: current goes in or out there, voltage is read there, and it is at the bath temperature.
+    """The end face of a metal, at the bath temperature, where current enters or leaves or voltage is measured.
 
-    `face` is one of "x-", "x+", "y-", "y+", "z-", "z+": the face of the solid, as far as the solid is not overwritten
-    there and no other metal lies in front of it.
+    `face` is one of "x-", "x+", "y-", "y+", "z-", "z+": the part of that face of the solid that is not overwritten and
+    has no other metal in front of it.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Contact:
 
 @dataclasses.dataclass(frozen=True)
 class HeatSink:
-    """A face of a solid that is held at the bath temperature, as far as no other solid lies in front of it."""
+    """A face of a solid that is held at the bath temperature, except where another solid lies in front of it."""
 
     solid: str
     face: str
@@ -111,9 +111,9 @@ class Experiment:
     """A current path, a voltage probe and the magnetic states it is measured in.
 
     Attributes:
-      name: unique.
-      current: names of the contacts where it goes in and out; the latter is the ground (V_up = V_down = 0).
-      voltage: names of the contacts read as plus and minus.
+      name: unique name.
+      current: names of the contacts where the current enters and leaves; the latter is the ground (V_up = V_down = 0).
+      voltage: names of the positive and negative voltage contacts.
       states: for each state, in order, the magnets that differ from +1, as {magnet: +1 or -1}.
     """
 
@@ -124,7 +124,7 @@ class Experiment:
 
     @property
     def has_spin_part(self) -> bool:
-        """Existence of the states P and AP, which baseline and spin part are made of."""
+        """Whether the states P and AP exist, from which baseline and spin part are computed."""
         return {"P", "AP"} <= set(self.states)
 
     @property
@@ -134,16 +134,16 @@ class Experiment:
 
     @property
     def shown_parts(self) -> tuple[str, ...]:
-        """Names of the parts that tell all: baseline and spin where they exist, else the states."""
+        """Names of the parts to show: baseline and spin where they exist, else the states."""
         return ("baseline", "spin") if self.has_spin_part else tuple(self.states)
 
 
 def indices(solids: Sequence[Solid], name: str) -> list[int]:
-    """Return the solid of that name, or the pieces "name/1", "name/2" of a body."""
+    """Return the index of the solid of that name, or those of the pieces "name/1", "name/2" of a body."""
     exact = [i for i, solid in enumerate(solids) if solid.name == name][:1]
     return exact or [i for i, solid in enumerate(solids) if solid.name.partition("/")[0] == name]
 
 
 def plan_of(solids: Sequence[Solid], metal: Sequence[bool]) -> Plan:
-    """Return the solids seen as one: on the grid of their faces if all are boxes, else as polygons."""
+    """Return the geometry of all solids together: on the grid of their faces if all are boxes, else as polygons."""
     return Layout(solids, metal) if all(solid.outline is None for solid in solids) else Regions(solids, metal)

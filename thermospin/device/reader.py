@@ -1,4 +1,4 @@
-"""Device files: TOML to a `Device`, with every fault of the file in one go."""
+"""Reading of device files: TOML to a `Device`; all faults of a file are reported together."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class _Draft:
 
     Attributes:
       bath, zeta: of the device.
-      dimensions: those that are numbers; others become expressions of these.
+      dimensions: dimensions with a number as value; others are expressions of these.
       broken: names of dimensions that could not be read.
       solids, contacts, heat_sinks, experiments: the parts.
-      marks: contacts that the layout places.
-      unread: names of solids and contacts that exist but could not be read; "" for one whose name is not known.
+      marks: contacts whose position is given in the layout.
+      unread: names of solids and contacts that exist but could not be read; "" for one with an unknown name.
     """
 
     bath: float
@@ -58,20 +58,20 @@ def load(path: str | Path) -> Device:
     """Return the device of a TOML file, or one that ships with the program (such as "slachter2010").
 
     Raises:
-      DeviceError: with all faults of the file.
+      DeviceError: the file has faults; the message lists all.
     """
     return read(*text_of(path), Path(path).parent)
 
 
 def read(text: str, source: str, folder: Path | None = None) -> Device:
-    """Return the device of a TOML text.
+    """Return the device that a TOML text describes.
 
     Args:
       text: the text.
-      source: what messages call it.
-      folder: where files that it names are, such as a layout; None: here.
+      source: name of the text in messages.
+      folder: folder of the files that it names, such as a layout; None: the current folder.
     Raises:
-      DeviceError: with all faults of the text.
+      DeviceError: the text has faults; the message lists all.
     """
     try:
         raw = tomllib.loads(text)
@@ -116,7 +116,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
 
 
 def _read_top(reader: Reader, raw: dict[str, Any]) -> tuple[schema.File | None, dict[str, Any]]:
-    """Read the top of the file, and the unit of its lengths."""
+    """Read the top level of the file, and the unit of its lengths."""
     if "layout" in raw:
         raw.setdefault("solids", [])
     top, raw = reader.read(schema.File, raw, "")
@@ -126,12 +126,12 @@ def _read_top(reader: Reader, raw: dict[str, Any]) -> tuple[schema.File | None, 
             reader.length_unit = raw["length_unit"]
         except units.UnitError as error:
             reader.faults = [fault for fault in reader.faults if not fault.startswith("length_unit:")] + [str(error)]
-            reader.length_unit = "nm"  # so that the lengths, right or wrong, do not each add a fault
+            reader.length_unit = "nm"  # so that lengths do not each add a fault about the unit
     return top, raw
 
 
 def _scalar(reader: Reader, raw: Mapping[str, Any], key: str, default: float) -> float:
-    """Return one number of the top of the file, right even if other keys are not."""
+    """Return one number of the top level of the file, even if other keys there have faults."""
     alone, _ = reader.silent().read(schema.File, {key: raw.get(key, default), "solids": []}, "")
     return default if alone is None else float(getattr(alone, key))
 
@@ -195,7 +195,7 @@ def _read_solids(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
 
 
 def _boxed(reader: Reader, item: Mapping[str, Any]) -> schema.Solid | None:
-    """Return what is left of a faulty solid whose box and name are right."""
+    """Return a faulty solid with only name, material, magnet and box; None if box or name is faulty."""
     box, _ = reader.silent().read(schema.Box, _table(item.get("box")), "")
     if box is None or not isinstance(item.get("name"), str):
         return None
@@ -231,7 +231,7 @@ def _solid(part: schema.Solid, draft: _Draft) -> Solid | None:
         tuple((x.at(lengths), y.at(lengths)) for x, y in corners) or None,
         corners,
     ).moved(lengths)
-    # What no dimension moves needs no coordinates.
+    # Keep coordinates only where a dimension moves them.
     moving = {axis: pair for axis, pair in ends.items() if any(end.factors for end in pair)}
     kept = corners if any(end.factors for corner in corners for end in corner) else ()
     return dataclasses.replace(solid, coordinates=moving, corners=kept)
@@ -276,7 +276,7 @@ def _read_layout(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: 
 
 
 def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> bool:
-    """Add what could be made of the layout; return whether that is all of it."""
+    """Add the solids and contacts of the layout that can be built; return whether these are all."""
     table, known = _table(raw.get("layout")), _table(raw.get("materials"))
     if not table:
         reader.faults += [
@@ -319,7 +319,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
 def _layers(
     reader: Reader, raw: Mapping[str, Any], known: Mapping[str, Any], *, judge_all: bool
 ) -> list[layer_stack.Layer] | None:
-    """Return the layers of the stack; None if one of them is faulty, whose materials are judged then, or if asked."""
+    """Return the layers of the stack; if one is faulty or `judge_all` is set, check all materials and return None."""
     tables = _tables(raw.get("layers"))
     made = []
     for i, item in enumerate(tables):
@@ -346,7 +346,7 @@ def _layers(
 def _read_materials(
     reader: Reader, raw: Mapping[str, Any], solids: Iterable[Solid], bath: float
 ) -> tuple[dict[str, materials.Material], dict[str, bool | None]]:
-    """Return materials of the file and of the cards that its solids name, and whether each conducts charge."""
+    """Return the materials of the file and of the cards that its solids name, and whether each conducts charge."""
     made: dict[str, materials.Material] = {}
     metal: dict[str, bool | None] = {}
     used = dict.fromkeys(solid.material for solid in solids)
@@ -359,7 +359,7 @@ def _read_materials(
     allowed = [*known, *(name for name in materials.card_names() if name not in known)]
     for solid in solids:
         if solid.material:
-            # Reported here, with the cards to choose from; for the geometry it is a material that nothing is known of.
+            # Reported here, with the cards to choose from; for the geometry its conductivity is unknown.
             reader.faults += unknown(f"solid '{solid.name}', material", [solid.material], allowed)
     known |= {name: None for name in used if name not in known}
     return made, known
@@ -378,7 +378,7 @@ def _read_material(
         reader.faults += unknown(f"{label}, card", [str(card)], materials.card_names())
         faulty = True
     entries: dict[str, Any] = dict(materials.card(card)) if has_card else {}
-    if part is None:  # its faults are reported; judge the values that are right all the same
+    if part is None:  # its faults are reported already; check the valid values too
         keys = [key for key in MATERIAL if key in table]
         alone = {key: reader.silent().read(schema.Material, {key: table[key]}, "")[0] for key in keys}
         entries = {key: value for key, value in entries.items() if key not in alone or alone[key] is not None}
@@ -419,7 +419,7 @@ def shipped_names() -> list[str]:
 
 
 def text_of(path: str | Path) -> tuple[str, str]:
-    """Return the text of a device file, or of a device that ships with the program, and what messages call it."""
+    """Return the text of a device file, or of a device that ships with the program, and its name in messages."""
     name = str(path)
     if name in shipped_names():
         return shipped("device", "shipped", f"{name}.toml").read_text(encoding="utf-8"), f"{name} (shipped)"

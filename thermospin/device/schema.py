@@ -1,4 +1,4 @@
-"""The shape of a device file: a pydantic model for each of its tables."""
+"""The format of a device file: a pydantic model for each of its tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
 
 
 def _layer(value: Any) -> tuple[int, int]:
-    """Return the layer and datatype: 3, "3" or "3/0"."""
+    """Return the layer and datatype that 3, "3" or "3/0" denotes."""
     parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
     try:
         first, second = (int(part) for part in (parts if len(parts) == 2 else [*parts, "0"]))
@@ -91,7 +91,7 @@ class Layer(Part):
 
 
 class Window(Part):
-    """The part of a layout that is computed."""
+    """The part of a layout that is simulated."""
 
     x: tuple[Length, Length]
     y: tuple[Length, Length]
@@ -126,7 +126,7 @@ class Experiment(Part):
     note: str = ""
 
 
-#: A material: a value alone, or a table of a value and its source, for each symbol.
+#: Fields of a material: for each symbol a value, or a table with a value and its source.
 _VALUES: dict[str, Any] = {key: (Annotated[Sourced, sourced(row.kind)], None) for key, row in MATERIAL.items()}
 Material = create_model("Material", __base__=Part, card=(str | None, None), note=(str, ""), **_VALUES)
 

@@ -1,7 +1,7 @@
-"""Tables of TOML files, checked by pydantic models: quantities with units, and every fault of a file in one go.
+"""Tables of TOML files, checked by pydantic models: quantities with units, and all faults of a file together.
 
-A table that is faulty is read as far as it goes (a misspelt key counts as the one it resembles), so that what does not
-depend on the fault is judged too.
+A faulty table is read as far as possible, and a misspelt key is read as the most similar valid one. So entries that do
+not depend on the fault are checked too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set
 
 
 def quantity(kind: str) -> BeforeValidator:
-    """Return a validator that makes an SI float of a number or a string with a unit."""
+    """Return a validator that converts a number, or a string with a unit, to a float in SI units."""
 
     def check(value: Any, info: ValidationInfo) -> float:
         return _parse(value, kind, info)
@@ -29,7 +29,7 @@ def quantity(kind: str) -> BeforeValidator:
 
 
 def sourced(kind: str) -> BeforeValidator:
-    """Return a validator of a value alone, or of a table of a value and where it comes from."""
+    """Return a validator that accepts a value alone, or a table with a value and its source."""
 
     def check(value: Any, info: ValidationInfo) -> dict[str, Any]:
         if not isinstance(value, Mapping):
@@ -54,7 +54,7 @@ def _parse(value: Any, kind: str, info: ValidationInfo) -> float:
 
 
 class Part(BaseModel):
-    """A table of a TOML file: unknown keys are faults."""
+    """A table of a TOML file, in which unknown keys are faults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +81,7 @@ Place = Annotated[Coordinate, BeforeValidator(_coordinate)]
 
 PartT = TypeVar("PartT", bound=Part)
 
-#: Messages in place of pydantic's where those would not help.
+#: Expected values, by type of pydantic error, where pydantic's own messages would not help.
 _EXPECTED = {
     "string_type": "a string",
     "dict_type": "a table",
@@ -94,7 +94,7 @@ _EXPECTED = {
 
 
 class Reader:
-    """Reads parts of a file and collects what is wrong with them."""
+    """A reader of the parts of a file, which collects their faults."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -103,7 +103,7 @@ class Reader:
         self.length_unit_missed = False
 
     def read(self, model: type[PartT], raw: dict[str, Any], label: str) -> tuple[PartT | None, dict[str, Any]]:
-        """Read a part (None where it cannot be made); return it and its raw table with misspelt keys put right."""
+        """Read a part; return it, or None if it is faulty, and its raw table with misspelt keys corrected."""
         part, errors = self._validate(model, raw)
         if errors is None:
             return part, raw
@@ -125,7 +125,7 @@ class Reader:
             fault = _explain(error)
             if fault == _NO_LENGTH_UNIT:
                 if self.length_unit_missed:
-                    continue  # once is enough for a whole file
+                    continue  # one such message per file is enough
                 self.length_unit_missed = True
             path = (
                 error["loc"][:-1] if error["type"] == "missing" and isinstance(error["loc"][-1], int) else error["loc"]

@@ -1,7 +1,7 @@
-"""Do the boxes make a device? Contact faces, overwriting, and what is connected to what.
+"""Geometry of a device made of boxes: contact faces, overwritten solids, connections, and checks of these.
 
-Everything is judged on the coarsest tensor grid there is, the one made of the boxes' faces alone: which solid fills a
-cell, which cells are metal, which pieces are connected through faces. Knows no material values and no file format.
+All checks use the coarsest tensor grid, whose lines are the faces of the boxes: it shows which solid fills each cell,
+which cells are metal, and which pieces are connected through faces. No material values and no file formats are used.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class SolidLike(Protocol):
 
 @runtime_checkable
 class FreeFace(Protocol):
-    """A piece of plane where a contact or a heat sink holds a solid."""
+    """A piece of a plane at which a contact or a heat sink is attached to a solid."""
 
     @property
     def axis(self) -> int:
-        """Axis normal to it."""
+        """Axis normal to the face."""
 
     @property
     def position(self) -> float:
-        """Coordinate of its plane [m]."""
+        """Coordinate of the plane [m]."""
 
     @property
     def area(self) -> float:
@@ -47,27 +47,27 @@ class FreeFace(Protocol):
 
     @property
     def centre(self) -> tuple[float, float]:
-        """A point of it seen from above [m]."""
+        """A point on the face, seen from above [m]."""
 
     def weights(self, grid: Grid) -> np.ndarray:
-        """Return the area of each node of a grid that lies on it [m^2] (Nx, Ny, Nz)."""
+        """Return the area of the face that is assigned to each node of a grid [m^2] (Nx, Ny, Nz)."""
 
     def overlaps(self, other: object) -> bool:
-        """Return whether both share a piece of plane."""
+        """Return whether two faces share a piece of a plane."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Face:
-    """A part of a plane of grid lines.
+    """A set of cell faces in one plane of the grid.
 
     Attributes:
-      axis: which axis is normal to it.
-      line: index of the grid line it lies on.
-      layer: index along that axis of the cells it belongs to.
-      cells: which of the cells of that layer have it, a plane of booleans.
-      box: the same for the whole side of the box, whatever has been overwritten.
-      area: [m^2].
-      lines: grid lines of the plan that it is a face of [m].
+      axis: the axis normal to the plane.
+      line: index of the grid line along that axis.
+      layer: index along that axis of the cells that the faces belong to.
+      cells: mask of those cells within the layer, a 2D array of booleans.
+      box: the same for the whole side of the box, including overwritten parts.
+      area: total area [m^2].
+      lines: grid lines along x, y and z to which the indices refer [m].
     """
 
     axis: int
@@ -80,16 +80,16 @@ class Face:
 
     @property
     def position(self) -> float:
-        """Coordinate of its plane [m]."""
+        """Coordinate of the plane [m]."""
         return float(self.lines[self.axis][self.line])
 
     def weights(self, grid: Grid) -> np.ndarray:
-        """Return the area of each node of a finer tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
+        """Return the area of the face that is assigned to each node of a finer tensor grid [m^2] (Nx, Ny, Nz)."""
         return grid.face_weights(self.axis, self.position, self.cells, self.lines)
 
     @property
     def centre(self) -> tuple[float, float]:
-        """The middle of a cell of it seen from above [m]."""
+        """The middle of one of its cells, seen from above [m]."""
         places = {self.axis: self.position}
         for axis, cells in zip([k for k in range(3) if k != self.axis], np.nonzero(self.cells), strict=True):
             cell = int(np.median(cells))
@@ -97,7 +97,7 @@ class Face:
         return places[0], places[1]
 
     def overlaps(self, other: object) -> bool:
-        """Return whether two sides of boxes share a piece of plane (whichever box has overwritten the other)."""
+        """Return whether two sides of boxes share a piece of a plane, even if one box overwrites the other."""
         if not isinstance(other, Face):
             return False
         same_plane = (self.axis, self.line) == (other.axis, other.line)
@@ -106,11 +106,11 @@ class Face:
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """Pieces that are connected through faces.
+    """Pieces of the device, each connected through faces.
 
     Attributes:
-      members: solids with a part in each piece, by its number from 1.
-      of: the pieces that a face belongs to.
+      members: for each piece, numbered from 1, the solids with a part in it.
+      of: function that returns the pieces to which a face belongs.
     """
 
     members: Mapping[int, set[int]]
@@ -118,70 +118,70 @@ class Pieces:
 
 
 class Plan(ABC):
-    """Solids seen as one: what is left of each, what touches, what is connected."""
+    """The geometry of all solids together: which parts are not overwritten, which touch, which are connected."""
 
     def __init__(self, solids: Sequence[SolidLike]) -> None:
         self.solids = tuple(solids)
 
     @abstractmethod
     def overwritten(self) -> dict[int, str]:
-        """Return solids of which nothing is left, each with the names of those that took its place."""
+        """Return solids that are overwritten completely, each with the names of the solids that replace it."""
 
     @abstractmethod
     def neighbours(self) -> set[tuple[int, int]]:
-        """Return pairs of solids that share a piece of face, the earlier one first."""
+        """Return pairs of solids that share part of a face, the earlier solid first."""
 
     @abstractmethod
     def alone(self) -> dict[int, str]:
-        """Return solids that share no piece of face with another one, each with how far off the nearest is."""
+        """Return solids that share no part of a face with another, each with the distance to the nearest, as text."""
 
     @abstractmethod
     def pieces(self, *, metal: bool) -> Pieces:
-        """Return what is connected through faces: of all solids, or of metals alone."""
+        """Return the pieces that are connected through faces: of all solids, or of metals only."""
 
     @abstractmethod
     def face(self, which: Sequence[int], side: str, *, metal: bool) -> FreeFace | str:
-        """Return the free part of an end face of solids, or why there is none."""
+        """Return the free part of an end face of solids, or the reason why there is none."""
 
     @abstractmethod
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return lines along x, y and z [m] for pictures, and the solid in each of their cells, -1 for none."""
+        """Return a grid for pictures: lines along x, y and z [m], and the solid in each cell, -1 for none."""
 
     @abstractmethod
     def owners(self, grid: Grid) -> np.ndarray:
         """Return the solid that fills each cell of a grid, -1 for none (nx, ny, nz)."""
 
     def prisms(self, domains: Sequence[int]) -> tuple[Prism, ...]:
-        """Return what fills the cells where that are not boxes alone; `domains` by solid."""
+        """Return the prisms that fill the cells, none if all solids are boxes; `domains` has an index per solid."""
         return ()
 
     def from_above(self) -> list[tuple[int, np.ndarray]]:
-        """Return the outlines seen from above: pairs of solid and polygon [m]; none where all solids are boxes."""
+        """Return the outlines seen from above: pairs of solid and polygon [m]; none if all solids are boxes."""
         return []
 
     def edge_pairs(self) -> list[tuple[int, int]]:
-        """Return pairs of metals that meet in an edge or a corner only, with no metal around it that joins them."""
+        """Return pairs of metals that meet only in an edge or corner, where no other metal joins them."""
         return []
 
     def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
-        """Return pairs of metals that nearly touch: solids, distance [m], and where; `least` counts as a gap [m]."""
+        """Return pairs of metals that nearly touch, closer than `least` [m]: both solids, distance and position [m]."""
         return []
 
     def torn(self) -> list[tuple[str, np.ndarray]]:
-        """Return metal bodies of several solids whose pieces do not meet, and where a loose one is [m]."""
+        """Return metal bodies of several solids that are not connected, and where a separate piece is [m]."""
         return []
 
     def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
-        """Return where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m]."""
+        """Return where a node belongs to metal on both sides of a gap: position, width of the gap and cell size [m]."""
         return None
 
     def names(self, indices: Iterable[int]) -> str:
-        """Return names of solids, quoted, in the order of the file."""
+        """Return the quoted names of solids, in the order of the file."""
         quoted = [f"'{self.solids[i].name}'" for i in sorted({int(i) for i in indices}) if i >= 0]
         return ", ".join(quoted) or "nothing"
 
     def named(self, indices: Iterable[int]) -> str:
-        """Return the same with the word "solid" or "solids" before it."""
+        """Return the quoted names of solids after the word "solid" or "solids"."""
         text = self.names(indices)
         return f"solids {text}" if ", " in text else f"solid {text}"
 
@@ -205,7 +205,7 @@ class Plan(ABC):
 
 
 class Layout(Plan):
-    """Boxes on the grid of their faces.
+    """Boxes on the tensor grid whose lines are their faces.
 
     Args:
       solids: later ones overwrite earlier ones.
@@ -216,7 +216,7 @@ class Layout(Plan):
         super().__init__(solids)
         boxes = [solid.box for solid in self.solids]
         self.lines = [merge_close([edge for box in boxes for edge in box[axis]]) for axis in range(3)]
-        #: index of the solid that fills a cell, -1 where there is none
+        #: index of the solid that fills each cell, -1 for none
         self.owner = fill(self.lines, boxes, range(len(boxes)))
         self.metal = np.append(np.asarray(metal, dtype=bool), False)[self.owner]
 
@@ -231,12 +231,12 @@ class Layout(Plan):
         return self.owner[self._slices(index)]
 
     def overwritten(self) -> dict[int, str]:
-        """Return solids of which nothing is left, each with the names of those that took its place."""
+        """Return solids that are overwritten completely, each with the names of the solids that replace it."""
         present = set(np.unique(self.owner).tolist())
         return {i: self.names(self.region(i).ravel()) for i in range(len(self.solids)) if i not in present}
 
     def neighbours(self) -> set[tuple[int, int]]:
-        """Return pairs of solids that share a piece of face, the earlier one first."""
+        """Return pairs of solids that share part of a face, the earlier solid first."""
         touching: set[tuple[int, int]] = set()
         for axis in range(3):
             owner = np.moveaxis(self.owner, axis, 0)
@@ -247,13 +247,13 @@ class Layout(Plan):
         return touching
 
     def alone(self) -> dict[int, str]:
-        """Return solids that share no piece of face with another one, each with how far off the nearest is."""
+        """Return solids that share no part of a face with another, each with the distance to the nearest, as text."""
         touching = {i for pair in self.neighbours() for i in pair}
         present = set(np.unique(self.owner).tolist()) - {-1}
         return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
 
     def pieces(self, *, metal: bool) -> Pieces:
-        """Return what is connected through faces: of all solids, or of metals alone."""
+        """Return the pieces that are connected through faces: of all solids, or of metals only."""
         labels, count = label(self.metal if metal else self.owner >= 0)
         members = {piece: set(np.unique(self.owner[labels == piece]).tolist()) for piece in range(1, count + 1)}
 
@@ -267,7 +267,7 @@ class Layout(Plan):
         return fill(grid.lines, [solid.box for solid in self.solids], range(len(self.solids)))
 
     def edge_pairs(self) -> list[tuple[int, int]]:
-        """Return pairs of metals that meet in an edge or a corner only, with no metal around it that joins them."""
+        """Return pairs of metals that meet only in an edge or corner, where no other metal joins them."""
         metal = np.pad(self.metal, 1)
         owner = np.pad(self.owner, 1, constant_values=-1)
         inner = [slice(0, -1), slice(1, None)]
@@ -296,16 +296,16 @@ class Layout(Plan):
         return sorted(touching)
 
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return the faces' own lines and `owner`, which say all there is."""
+        """Return the grid lines and `owner`, which describe boxes completely."""
         return self.lines, self.owner
 
     def face(self, which: Sequence[int], side: str, *, metal: bool) -> Face | str:
-        """Return the free part of an end face of a solid, or why there is none.
+        """Return the free part of an end face of a solid, or the reason why there is none.
 
         Args:
           which: the solid.
           side: one of `FACES`.
-          metal: whether only metals in front of it close it, or all solids.
+          metal: whether only metals in front of the face cover it, or all solids.
         """
         (index,) = which
         closed_by = self.metal if metal else self.owner >= 0
@@ -331,7 +331,7 @@ class Layout(Plan):
 
 
 def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the pieces of the marked cells that are connected through faces: labels from 1, 0 elsewhere."""
+    """Label the pieces of the marked cells that are connected through faces, from 1; other cells get 0."""
     from scipy import ndimage
 
     labels, count = ndimage.label(cells)
@@ -339,7 +339,7 @@ def label(cells: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def box_faults(box: Box) -> list[str]:
-    """Return what is wrong with a box on its own."""
+    """Return the faults of a single box."""
     size = max(abs(edge) for edges in box for edge in edges)
     return [
         f"box.{axis}: got low = {low * 1e9:.9g} nm, high = {high * 1e9:.9g} nm, expected low < high"
@@ -355,7 +355,7 @@ def connection_faults(
     experiments: Mapping[str, tuple[str, str, str, str]],
     where: Mapping[str, str],
 ) -> list[str]:
-    """Return solids that touch nothing, conductors without ground, bodies without bath, experiments without a path.
+    """Return faults: isolated solids, conductors without ground, bodies without bath, experiments without a path.
 
     Args:
       layout: the solids.

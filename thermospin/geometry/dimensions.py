@@ -1,7 +1,7 @@
 """Named dimensions, and coordinates that are sums of them: "gap + 100", "-width / 2".
 
-A coordinate is c + sum over dimensions of f d, so that its derivatives are numbers and a product of two lengths cannot
-be written down. Expressions are read by Python's own parser, and nothing of them is executed.
+A coordinate is c + sum over dimensions of f d. Its derivatives are therefore constants, and a product of two lengths is
+not a coordinate. Python's own parser reads the expressions; nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from thermospin.base.units import tidy
 
 
 class ExpressionError(InputError):
-    """An expression that is no coordinate."""
+    """An expression that is not a coordinate."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Coordinate:
-    """constant + sum of factor times dimension.
+    """A coordinate: constant + sum of factor times dimension.
 
     Attributes:
       constant: [m].
@@ -33,24 +33,24 @@ class Coordinate:
     factors: tuple[tuple[str, float], ...] = ()
 
     def at(self, dimensions: Mapping[str, float]) -> float:
-        """Return the coordinate for these dimensions [m], rounded like every length of a device file."""
+        """Return the coordinate for these dimensions [m], rounded as every length of a device file."""
         return tidy(self.constant + sum(factor * dimensions[name] for name, factor in self.factors))
 
     @property
     def slopes(self) -> dict[str, float]:
-        """Derivative by each dimension."""
+        """Derivative with respect to each dimension."""
         return dict(self.factors)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
-    """A length of a device by name; coordinates are made of them.
+    """A named length of a device, which coordinates are computed from.
 
     Attributes:
       value: [m].
-      std: how well it is known [m], None if that is not said.
-      range: lowest and highest value that is considered [m], None if that is not said.
-      note: free text, such as where it comes from.
+      std: standard deviation [m], None if not given.
+      range: lowest and highest value to consider [m], None if not given.
+      note: free text, such as the source of the value.
     """
 
     value: float
@@ -59,7 +59,7 @@ class Dimension:
     note: str = dataclasses.field(default="", compare=False)
 
     def faults(self) -> list[str]:
-        """Return what is wrong with it."""
+        """Return the faults of the dimension."""
         texts = []
         if not math.isfinite(self.value):
             texts.append(f"got {self.value:g} m, expected a finite length")
@@ -69,7 +69,7 @@ class Dimension:
 
 
 def names_in(text: str) -> set[str] | None:
-    """Return the names in an expression; None if the text is none, such as "5 nm"."""
+    """Return the names in an expression; None for other text such as "5 nm", or if there are no names."""
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -78,14 +78,14 @@ def names_in(text: str) -> set[str] | None:
 
 
 def parse(text: str, known: Mapping[str, Coordinate], unit: float) -> Coordinate:
-    """Return the coordinate that an expression stands for.
+    """Return the coordinate that an expression describes.
 
     Args:
       text: numbers, names, + - * / and brackets; bare numbers are lengths, or factors of a name.
-      known: what each name stands for.
-      unit: of bare numbers that are lengths [m].
+      known: the coordinate that each name stands for.
+      unit: unit of bare numbers that are lengths [m].
     Raises:
-      ExpressionError: a name that is not known, a product of two lengths, or something else than arithmetic.
+      ExpressionError: an unknown name, a product of two lengths, or anything other than arithmetic.
     """
     try:
         constant, factors = _value(ast.parse(text.strip(), mode="eval").body, known, unit)
@@ -97,7 +97,7 @@ def parse(text: str, known: Mapping[str, Coordinate], unit: float) -> Coordinate
 
 
 def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> tuple[float, dict[str, float]]:
-    """Return the constant part in units of `unit`, and factors."""
+    """Return the constant part in units of `unit`, and the factor of each dimension."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return float(number), {}

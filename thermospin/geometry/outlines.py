@@ -1,7 +1,7 @@
-"""Do the polygons make a device? What is left of each solid, what touches what, and where two nearly do.
+"""Geometry of a device with outlines: which parts of solids are not overwritten, touch, or nearly touch.
 
-What `layout` does for boxes, for solids with an outline: between neighbouring heights every solid keeps what later ones
-leave of it, so that its parts are disjoint prisms. Knows no material values and no file format.
+`Regions` does for solids with an outline what `boxes.Layout` does for boxes. Between neighbouring heights, each solid
+keeps the part that no later solid overwrites: disjoint prisms. No material values and no file formats are used.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from thermospin.grid import AXES, Grid, Prism, fill_prisms
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """The visible part of a solid in one layer.
+    """The part of a solid in one layer that no later solid overwrites.
 
     Attributes:
       solid: index of the solid.
-      layer: index of the layer, between two heights.
+      layer: index of the layer, from one height to the next.
       outline: polygon (vertices, 2) [m].
     """
 
@@ -42,15 +42,15 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Patch:
-    """A part of an end face: rectangles of an upright plane, or polygons of a level one.
+    """A part of an end face: rectangles in a vertical plane, or polygons in a horizontal one.
 
     Attributes:
-      axis: which axis is normal to it.
-      position: of the plane [m].
-      rectangles: for an upright one (low, high) along the other horizontal axis, then along z [m].
-      outlines: for a level one [m].
-      parts: indices of the parts behind it.
-      area: [m^2].
+      axis: the axis normal to the plane.
+      position: coordinate of the plane [m].
+      rectangles: in a vertical plane, (low, high) along the other horizontal axis, then along z [m].
+      outlines: polygons in a horizontal plane [m].
+      parts: indices of the parts that have the face.
+      area: total area [m^2].
     """
 
     axis: int
@@ -61,7 +61,7 @@ class Patch:
     area: float
 
     def overlaps(self, other: object) -> bool:
-        """Return whether two patches share a piece of plane."""
+        """Return whether two patches share a piece of a plane."""
         if not isinstance(other, Patch) or self.axis != other.axis or abs(self.position - other.position) > 1e-12:
             return False
         for a, b in itertools.product(self.rectangles, other.rectangles):
@@ -73,14 +73,14 @@ class Patch:
         return bool(self.outlines and other.outlines and polygons.boolean(self.outlines, other.outlines, "and"))
 
     def weights(self, grid: Grid) -> np.ndarray:
-        """Return the area of each node of the tensor grid that lies on it [m^2] (Nx, Ny, Nz)."""
+        """Return the area of the patch that is assigned to each node of the tensor grid [m^2] (Nx, Ny, Nz)."""
         if self.axis < 2:
             return grid.side_weights(self.axis, self.position, self.rectangles)
         return grid.top_weights(self.position, self.outlines)
 
     @property
     def centre(self) -> tuple[float, float]:
-        """A point of it seen from above [m]."""
+        """A point on the patch, seen from above [m]."""
         if self.axis == 2:
             middle = np.mean(self.outlines[0], axis=0)
             return float(middle[0]), float(middle[1])
@@ -111,14 +111,14 @@ class Regions(Plan):
                 later = tuple(j for j in active if j > i and _meet(self.solids[i], self.solids[j]))
                 key = (i, *later)
                 if key not in kept:
-                    # Untouched outlines stay as they are, to the last digit.
+                    # Outlines that nothing overwrites keep all digits: set operations would round them.
                     kept[key] = (
                         polygons.boolean([shapes[i]], [shapes[j] for j in later], "not") if later else [shapes[i]]
                     )
                 self.parts += [Part(i, layer, outline) for outline in kept[key]]
 
     def overwritten(self) -> dict[int, str]:
-        """Return solids of which nothing is left, each with the names of those that took its place."""
+        """Return solids that are overwritten completely, each with the names of the solids that replace it."""
         gone = set(range(len(self.solids))) - {part.solid for part in self.parts}
         return {
             i: self.names(j for j in range(i + 1, len(self.solids)) if _meet(self.solids[i], self.solids[j]))
@@ -127,7 +127,7 @@ class Regions(Plan):
 
     @functools.cached_property
     def touching(self) -> list[tuple[int, int]]:
-        """Pairs of parts that share a piece of face."""
+        """Pairs of parts that share part of a face."""
         pairs = []
         for a, b in self._near(polygons.TOUCH):
             one, other = self.parts[a], self.parts[b]
@@ -142,7 +142,7 @@ class Regions(Plan):
         return pairs
 
     def _near(self, reach: float) -> list[tuple[int, int]]:
-        """Return pairs of parts in one layer or in neighbouring ones whose extents come within a distance [m]."""
+        """Return pairs of parts in the same or neighbouring layers with extents closer than `reach` [m]."""
         extents = np.array([part.extent for part in self.parts]).reshape(-1, 2, 2)
         layers = np.array([part.layer for part in self.parts])
         pairs = []
@@ -153,18 +153,18 @@ class Regions(Plan):
         return pairs
 
     def neighbours(self) -> set[tuple[int, int]]:
-        """Return pairs of solids that share a piece of face, the earlier one first."""
+        """Return pairs of solids that share part of a face, the earlier solid first."""
         pairs = {tuple(sorted((self.parts[a].solid, self.parts[b].solid))) for a, b in self.touching}
         return {(i, j) for i, j in pairs if i != j}
 
     def alone(self) -> dict[int, str]:
-        """Return solids that share no piece of face with another one, each with how far off the nearest is."""
+        """Return solids that share no part of a face with another, each with the distance to the nearest, as text."""
         present = {part.solid for part in self.parts}
         touching = {i for pair in self.neighbours() for i in pair}
         return {i: self._nearest(i) for i in sorted(present - touching) if len(present) > 1}
 
     def pieces(self, *, metal: bool) -> Pieces:
-        """Return what is connected through faces: of all solids, or of metals alone."""
+        """Return the pieces that are connected through faces: of all solids, or of metals only."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
@@ -188,10 +188,10 @@ class Regions(Plan):
         return Pieces(members, of)
 
     def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
-        """Return pairs of metals that nearly touch: solids, distance [m], and where; corners that meet are 0 apart.
+        """Return pairs of metals that nearly touch: both solids, distance and position [m]; 0 for corners that meet.
 
         Args:
-          least: distance that counts as a gap [m].
+          least: smallest distance that counts as an intended gap [m].
         """
         touching = set(self.touching)
         misses: dict[tuple[int, int], tuple[int, int, float, np.ndarray]] = {}
@@ -203,14 +203,14 @@ class Regions(Plan):
                 continue
             gap, place = polygons.distance(one.outline, other.outline)
             if gap >= least or (gap <= polygons.TOUCH and self._bridged(a, b)):
-                continue  # the latter: corners at a joint of three
+                continue  # or corners that a third metal joins
             if any(
                 part.layer == one.layer
                 and self.of_metal[part.solid]
                 and polygons.away(part.outline, place) < polygons.TOUCH
                 for part in self.parts
             ):
-                continue  # metal is between them
+                continue  # other metal fills the gap
             key = (one.solid, other.solid)
             if key not in misses or gap < misses[key][2]:
                 misses[key] = (one.solid, other.solid, gap, place)
@@ -225,7 +225,7 @@ class Regions(Plan):
         return any(self.of_metal[self.parts[k].solid] for k in around[0] & around[1])
 
     def torn(self) -> list[tuple[str, np.ndarray]]:
-        """Return metal bodies of several solids whose pieces are not connected, and where a loose one is [m]."""
+        """Return metal bodies of several solids that are not connected, and where a separate piece is [m]."""
         from scipy.sparse import coo_matrix
         from scipy.sparse.csgraph import connected_components
 
@@ -245,12 +245,12 @@ class Regions(Plan):
         return parts_apart
 
     def face(self, which: Sequence[int], side: str, *, metal: bool) -> Patch | str:
-        """Return the free part of an end face of solids, or why there is none.
+        """Return the free part of an end face of solids, or the reason why there is none.
 
         Args:
-          which: the solids; those that reach furthest to that side have the face.
-          side: "x-" and so on.
-          metal: whether only metals in front of it close it, or all solids.
+          which: the solids; the face belongs to those that extend furthest to that side.
+          side: one of `boxes.FACES`, such as "x-".
+          metal: whether only metals in front of the face cover it, or all solids.
         """
         axis, upper = AXES.index(side[0]), side[1] == "+"
         ends = [self.solids[i].box[axis][upper] for i in which]
@@ -295,7 +295,7 @@ class Regions(Plan):
         return "has no straight edge along that side; choose another face, or cut the outline straight"
 
     def prisms(self, domains: Sequence[int]) -> tuple[Prism, ...]:
-        """Return outline, heights and domain of every part; `domains` by solid."""
+        """Return outline, heights and domain of every part; `domains` has an index per solid."""
         return tuple(
             Prism(
                 part.outline,
@@ -306,14 +306,14 @@ class Regions(Plan):
         )
 
     def owners(self, grid: Grid) -> np.ndarray:
-        """Return the solid that fills each cell of a grid, or most of it, -1 for none (nx, ny, nz)."""
+        """Return the solid that covers the largest part of each cell of a grid, -1 for none (nx, ny, nz)."""
         return fill_prisms(grid.lines, self.prisms(range(len(self.solids))))
 
     def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
-        """Return where a node belongs to metal on both sides of a gap: place, gap and size of the cells there [m].
+        """Return where a node belongs to metal on both sides of a gap: position, width of the gap and cell size [m].
 
-        A node has all that its test function reaches. If that is in pieces which do not meet within some cells around
-        either, the cells are too large for the gap.
+        A node belongs to all metal in the support of its test function. If that metal is in pieces that are not
+        connected within a few cells around it either, the cells are too large for the gap.
         """
         x, y, z = grid.lines
         near = 1.0 if grid.order == 1 else PASSAGES[grid.order][-1][1] - PASSAGES[grid.order][-1][0]
@@ -342,7 +342,7 @@ class Regions(Plan):
     def _parted(
         self, metal: Sequence[np.ndarray], box: Sequence[tuple[float, float]]
     ) -> tuple[np.ndarray, float] | None:
-        """Return where a rectangle holds pieces of metal that do not meet around it, and how far apart they are [m]."""
+        """Return where a rectangle holds pieces of metal that are not connected around it, and their distance [m]."""
         rectangle = polygons.rectangle(*box)
         size = np.ptp(rectangle, axis=0)
         pieces = polygons.boolean(metal, [rectangle], "and", 1e-3 * float(size.prod()))
@@ -361,7 +361,7 @@ class Regions(Plan):
         return None
 
     def from_above(self) -> list[tuple[int, np.ndarray]]:
-        """Return what is seen of each solid from above: pairs of solid and polygon [m]."""
+        """Return the part of each solid that is visible from above: pairs of solid and polygon [m]."""
         visible: list[tuple[int, np.ndarray]] = []
         cover: list[np.ndarray] = []
         for layer in range(len(self.heights) - 2, -1, -1):
@@ -373,7 +373,7 @@ class Regions(Plan):
         return visible
 
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return lines along x, y and z [m] for pictures, and the solid in the middle of each cell, -1 for none."""
+        """Return a grid for pictures: lines along x, y and z [m], and the solid at each cell centre, -1 for none."""
         extents = np.array([part.extent for part in self.parts])
         low, high = extents[:, 0].min(axis=0), extents[:, 1].max(axis=0)
         step = float((high - low).max()) / tiles
@@ -393,24 +393,24 @@ class Regions(Plan):
 
 
 def outline_of(solid: SolidLike) -> np.ndarray:
-    """Return the polygon of a solid seen from above; of a box its rectangle."""
+    """Return the polygon of a solid seen from above; for a box, its rectangle."""
     outline = getattr(solid, "outline", None)
     return polygons.rectangle(*solid.box[:2]) if outline is None else np.asarray(outline)
 
 
 def _meet(one: SolidLike, other: SolidLike) -> bool:
-    """Return whether the extents seen from above overlap."""
+    """Return whether the extents of two solids overlap, seen from above."""
     return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one.box[:2], other.box[:2], strict=True))
 
 
 def _spans(outline: np.ndarray, axis: int, position: float, upper: bool) -> list[tuple[float, float]]:
-    """Return where a polygon has an edge on a line normal to an axis, with the inside below (upper) or above it."""
+    """Return intervals of polygon edges at a position along an axis, with the inside below (`upper`) or above them."""
     if polygons.area(outline) < 0:
         outline = outline[::-1]
     after = np.roll(outline, -1, axis=0)
     on = (np.abs(outline[:, axis] - position) < polygons.TOUCH) & (np.abs(after[:, axis] - position) < polygons.TOUCH)
     step = (after - outline)[:, 1 - axis]
-    # Counterclockwise, the inside is to the left: below a line of constant x it is where y rises.
+    # In a counterclockwise polygon the inside is to the left of an edge: at lower x where y rises.
     rises = (step > 0) == (upper == (axis == 0))
     chosen = on & rises & (np.abs(step) > polygons.TOUCH)
     return [
@@ -420,7 +420,7 @@ def _spans(outline: np.ndarray, axis: int, position: float, upper: bool) -> list
 
 
 def _without(span: tuple[float, float], taken: tuple[float, float]) -> list[tuple[float, float]]:
-    """Return what is left of an interval."""
+    """Return the parts of an interval outside another one."""
     pieces = [(span[0], min(span[1], taken[0])), (max(span[0], taken[1]), span[1])]
     return [(low, high) for low, high in pieces if high - low > polygons.TOUCH]
 
@@ -437,5 +437,5 @@ def _inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def names_of(solids: Iterable[SolidLike]) -> list[str]:
-    """Return names of solids, and of the bodies that pieces such as "lead/2" are part of."""
+    """Return the names of solids, and of the bodies to which pieces such as "lead/2" belong."""
     return list(dict.fromkeys(name for solid in solids for name in (solid.name, solid.name.partition("/")[0])))

@@ -1,7 +1,7 @@
 """Weights of a tensor grid: cross-sections of its segments and volumes of its nodes, by domain.
 
-A segment is one cell's worth of one grid line. Its weight is the cross-section around the line, summed over the cells
-that share it, over half its length, as a gradient is taken with respect to [-1, 1] (docs/theory.md).
+A segment is the part of a line of nodes within one cell. Its weight is the cross-section around the line, summed over
+the cells that share it, divided by half its length, because gradients are taken on [-1, 1] (docs/theory.md).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
     """Return the weights of segments and nodes of the whole tensor grid, by domain.
 
     Returns:
-      for each axis cross-section over half the length [m] (segments, domains); where cells are cut the same for pairs
-      of neighbours along x and along y; and volume [m^3] (nodes, domains).
+      for each axis, cross-section over half the length [m] (segments, domains); if cells are cut, the same for pairs of
+      neighbouring nodes along x and along y; and volume [m^3] (nodes, domains).
     """
     if not grid.prisms:
         return whole_cells(grid, grid.domain, domains)
@@ -35,7 +35,7 @@ def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
 def live_pairs(
     section: csr_array, axis: int, grid: Grid, metal: np.ndarray, nodes_V: np.ndarray, nodes_T: np.ndarray
 ) -> csr_array:
-    """Return the weights of pairs of neighbours that are both nodes: slivers too thin to make a node carry nothing."""
+    """Return the weights of pairs of neighbours that are both nodes; slivers too thin to form a node carry nothing."""
     shape = [len(nodes) for nodes in grid.nodes]
     entries = section.tocoo()
     place = list(np.unravel_index(entries.row, [n - (k == axis) for k, n in enumerate(shape)]))
@@ -48,10 +48,10 @@ def live_pairs(
 
 
 def cut_cells(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array, csr_array]:
-    """Weigh cut cells: between neighbouring nodes along x and y, in the segments along z, and in volumes.
+    """Compute the weights of cut cells: neighbouring nodes along x and y, segments along z, and volumes of nodes.
 
-    The first two are on the grid of nodes as if it were one of order 1: a row for each pair of neighbours, with the
-    cross-section over half their distance [m] by domain. The others are as in `whole_cells`.
+    The first two treat the nodes as a grid of order 1: a row for each pair of neighbours, with the cross-section over
+    half their distance [m] by domain. The others are as in `whole_cells`.
     """
     x, y, z = (len(nodes) for nodes in grid.nodes)
     up, heights = grid.shares(2), np.diff(grid.lines[2])
@@ -60,7 +60,7 @@ def cut_cells(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array
     for cut in grid.cuts:
         layers = np.arange(*cut.span)
         nodes = np.arange(grid.order * cut.span[0], grid.order * cut.span[1] + 1)
-        lengths = up[nodes][:, layers].sum(axis=1)  # along z, of each node
+        lengths = up[nodes][:, layers].sum(axis=1)  # of each node along z
         steps = [np.diff(coordinates) for coordinates in grid.nodes[:2]]
         first = grid.order * cut.place
         for kind, (values, planes, weights) in enumerate(
@@ -90,17 +90,17 @@ def whole_cells(grid: Grid, label: np.ndarray, labels: int) -> tuple[list[csr_ar
 
     Args:
       grid: the grid.
-      label: of each cell (nx, ny, nz), -1 for none.
-      labels: how many there are.
+      label: label of each cell (nx, ny, nz), -1 for none.
+      labels: number of labels.
     Returns:
-      for each axis cross-section over half the length [m] (segments, labels), and volume [m^3] (nodes, labels).
+      for each axis, cross-section over half the length [m] (segments, labels); and volume [m^3] (nodes, labels).
     """
     shares = [grid.shares(axis) for axis in range(3)]
     counts = [len(nodes) for nodes in grid.nodes]
-    # Of segments along x, y and z, then of nodes.
+    # Shapes for segments along x, y and z, then for nodes.
     shapes = [[label.shape[k] if k == axis else count for k, count in enumerate(counts)] for axis in range(4)]
     entries: list[list[tuple[np.ndarray, np.ndarray, int]]] = [[], [], [], []]
-    # One label at a time: a tensor grid of all of them would be the largest array there is.
+    # One label at a time: a tensor grid with all of them would be the largest array in memory.
     for number, box in enumerate(ndimage.find_objects(label + 1, max_label=labels)):
         if box is None:
             continue
@@ -128,14 +128,14 @@ def whole_cells(grid: Grid, label: np.ndarray, labels: int) -> tuple[list[csr_ar
 
 
 def _spread(values: np.ndarray, shares: Sequence[np.ndarray], axes: Sequence[int]) -> np.ndarray:
-    """Return values of cells spread over nodes along some axes, with the shares (nodes, cells) of each axis."""
+    """Distribute values of cells to nodes along some axes, with the shares (nodes, cells) of each axis."""
     for axis in axes:
         values = np.moveaxis(np.tensordot(shares[axis], values, axes=(1, axis)), 0, axis)
     return values
 
 
 def _matrix(parts: Sequence[tuple[np.ndarray, np.ndarray, int]], size: int, columns: int) -> csr_array:
-    """Return the matrix of parts (rows, values, column); entries of one place are added."""
+    """Build a sparse matrix from parts (rows, values, column); values at the same position are added."""
     column = np.repeat([number for _, _, number in parts], [len(rows) for rows, _, _ in parts]).astype(int)
     rows = np.concatenate([np.zeros(0, int), *(rows for rows, _, _ in parts)])
     values = np.concatenate([np.zeros(0), *(values for _, values, _ in parts)])
