@@ -16,8 +16,6 @@ import sys
 import threading
 from pathlib import Path
 
-from thermospin.base import files
-
 #: What is said, and the exit code, by signal.
 ENDS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
 
@@ -62,7 +60,9 @@ def _end(number: signal.Signals) -> None:
     kept = [journal for journal in _journals if journal.exists()]
     if kept:
         words += f"; {kept[0]} keeps what was computed, run the same command again to resume"
-    for part in list(files.UNFINISHED):
+    # Not imported: the main thread may be in the middle of that.
+    files = sys.modules.get("thermospin.base.files")
+    for part in list(getattr(files, "UNFINISHED", ())):
         with contextlib.suppress(OSError):
             part.unlink()
     # A status line hides the cursor.
