@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from jax.errors import JaxRuntimeError
 from typer.testing import CliRunner
 
 from thermospin import studies
@@ -395,6 +397,26 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[] True"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("Unable to initialize backend 'cuda': no GPU"), "JAX_PLATFORMS=cpu computes on the CPU"),
+        (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\n at 0x1\n"), "ask for fewer cells"),
+        (JaxRuntimeError("DEADLINE_EXCEEDED: barrier timed out"), "did not find each other"),
+        (JaxRuntimeError("INTERNAL: odd"), "JAX failed: INTERNAL: odd"),
+    ],
+)
+def test_errors_of_jax_are_one_line_that_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], error: RuntimeError, words: str
+) -> None:
+    with pytest.raises(typer.Exit) as ended, runtime.exit_codes():
+        raise error
+    told = capsys.readouterr().err
+    assert ended.value.exit_code == 1 and words in told and len(told.splitlines()) == 1
+    with pytest.raises(RuntimeError, match="ours"), runtime.exit_codes():
+        raise RuntimeError("ours")
 
 
 @pytest.mark.parametrize(("folder", "kept"), [("cache", True), ("/dev/null/cache", False), ("", False)])

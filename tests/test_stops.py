@@ -81,6 +81,26 @@ def test_sigint_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     assert process.returncode == 143
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, "--help"], env=env, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) <= 2 and "No space left" in done.stderr
+
+
+def test_a_terminal_without_greek_gets_question_marks(tmp_path: Path) -> None:
+    code = (
+        "from thermospin.cli import app as cli, entry\n@cli.app.command()\n"
+        "def say():\n    print('\u03bb = 5 nm')\nentry.main()"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-c", code, "say"], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "? = 5 nm\n"), done.stderr
+
+
 @pytest.mark.slow
 def test_signals_at_random_moments_end_real_commands(tmp_path: Path) -> None:
     """In imports, compilation, solves and writing: never another code, but for 0 of a command that had ended before."""
@@ -88,7 +108,7 @@ def test_signals_at_random_moments_end_real_commands(tmp_path: Path) -> None:
     for _ in range(60):
         number = draw.choice(list(CODES))
         process = start(
-            tmp_path, COMMAND, "signals", "slachter2010", "--cells", "200", "--order", "1", "--json", "out.json"
+            tmp_path, COMMAND, "signals", "slachter2010", "--cells", "800", "--order", "1", "--json", "out.json"
         )
         time.sleep(0.15 + draw.random() * 8)
         process.send_signal(number)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from thermospin.base.errors import FileError as FileError
     from thermospin.base.errors import InputError as InputError
     from thermospin.base.errors import NotConverged as NotConverged
+    from thermospin.base.programs import keep_programs as keep_programs
     from thermospin.data.rows import DataError as DataError
     from thermospin.data.rows import Row as Row
     from thermospin.data.rows import load as load_data
@@ -113,6 +114,7 @@ _HOME = {
     "NotConverged": "base.errors",
     "InputError": "base.errors",
     "FileError": "base.errors",
+    "keep_programs": "base.programs",
     "load_data": "data.rows:load",
     "Inputs": "data.sources",
     "read_sources": "data.sources",

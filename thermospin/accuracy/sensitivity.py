@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from thermospin.base.errors import NotConverged
 from thermospin.base.text import columns
 from thermospin.model import Model, Parameters, Progress
 from thermospin.quantities import quantity
@@ -16,6 +17,10 @@ from thermospin.signals import evaluate
 
 #: An elasticity below this is not printed.
 NOTHING = 5e-4
+#: Relative residuals that are tried, the smallest first: at a polarisation of 0.99 and 1e-7 one digit is right.
+TOLERANCES = (1e-11, 1e-9, 1e-7)
+#: A signal smaller than this part of the largest of its harmonic is round-off of a zero.
+ROUND_OFF = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Sensitivity:
       parameters: values by name, SI units, dimensions included.
       slopes: d signal / d parameter [V/A^n per SI unit] (signals, parameters).
       dimensions: which of the parameters are dimensions.
+      tolerance: that the solves met; derivatives that cancel lose digits.
     """
 
     signals: tuple[tuple[str, str], ...]
@@ -35,12 +41,21 @@ class Sensitivity:
     parameters: Mapping[str, float]
     slopes: np.ndarray
     dimensions: tuple[str, ...]
+    tolerance: float = 0.0
 
     @property
     def elasticities(self) -> np.ndarray:
         """d ln|signal| / d ln|parameter| (signals, parameters); NaN where the signal or the parameter is 0."""
         sizes = np.array([value or math.nan for value in self.parameters.values()])
-        return self.slopes * sizes / np.where(self.values == 0, math.nan, self.values)[:, None]
+        return self.slopes * sizes / np.where(self.vanishes, math.nan, self.values)[:, None]
+
+    @property
+    def vanishes(self) -> np.ndarray:
+        """Whether a signal is 0 but for round-off (signals,)."""
+        harmonics = np.array([signal.partition(".")[0] for _, signal in self.signals])
+        sizes = np.abs(self.values)
+        largest = np.array([np.max(sizes[harmonics == n]) for n in harmonics])
+        return sizes <= ROUND_OFF * largest
 
     def order(self) -> list[str]:
         """List parameters with a logarithm that move a signal by `NOTHING` or more, the strongest first."""
@@ -63,9 +78,17 @@ class Sensitivity:
         lines.append(["/ d ln(parameter)", "value", *(signal for _, signal in self.signals)])
         for name in self.order():
             elasticities = self.elasticities[:, names.index(name)]
-            cells = [f"{value:+.3f}" if math.isfinite(value) else "" for value in elasticities]
+            cells = [
+                "zero" if zero else f"{value:+.3f}" if math.isfinite(value) else ""
+                for value, zero in zip(elasticities, self.vanishes, strict=True)
+            ]
             lines.append([name, quantity(name, self.parameters[name]), *cells])
         out = columns(lines, "lr" + "r" * len(self.signals))
+        if self.tolerance > TOLERANCES[0]:
+            met, asked = self.tolerance, TOLERANCES[0]
+            out.append(
+                f"Solved to a relative residual of {met:g}, not {asked:g}: fewer digits are right where terms cancel."
+            )
         if self.idle():
             out.append(f"Below {NOTHING:g} everywhere: {', '.join(self.idle())}.")
         if self.zero():
@@ -99,7 +122,7 @@ def sensitivity(
     *,
     harmonics: int = 2,
     progress: Progress | None = None,
-    tolerance: float = 1e-7,
+    tolerance: float | None = None,
 ) -> Sensitivity:
     """Differentiate all signals by all material values, zeta and dimensions, with one set of solves and adjoints.
 
@@ -108,7 +131,7 @@ def sensitivity(
       parameters: values by name; those left out are the device's own.
       harmonics: highest harmonic, 1 to 4.
       progress: callback for messages.
-      tolerance: bound on the relative residual of the solves.
+      tolerance: bound on the relative residual of the solves; None: the first of `TOLERANCES` that they meet.
     Raises:
       ValueError: see `evaluate.evaluate`.
       NotConverged: see `evaluate.evaluate`.
@@ -117,5 +140,14 @@ def sensitivity(
     for name, experiment in model.device.experiments.items():
         wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in experiment.shown_parts]
     values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
-    evaluation = evaluate.evaluate(model, values, wanted, list(values), progress=progress, tolerance=tolerance)
-    return Sensitivity(tuple(wanted), evaluation.values, values, evaluation.jacobian, tuple(model.device.dimensions))
+    names, lengths = list(values), tuple(model.device.dimensions)
+    tolerances = TOLERANCES if tolerance is None else (tolerance,)
+    for bound in tolerances:
+        try:
+            found = evaluate.evaluate(model, values, wanted, names, progress=progress, tolerance=bound)
+        except NotConverged:
+            if bound == tolerances[-1]:
+                raise
+            continue
+        break
+    return Sensitivity(tuple(wanted), found.values, values, found.jacobian, lengths, bound)

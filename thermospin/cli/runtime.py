@@ -35,9 +35,33 @@ def exit_codes() -> Iterator[None]:
     except NotConverged as error:
         complain(str(error))
         raise typer.Exit(1) from None
+    except RuntimeError as error:
+        told = _of_jax(error)
+        if told is None:
+            raise
+        complain(told)
+        raise typer.Exit(1) from None
     except MemoryError:
         complain("out of memory; ask for fewer cells with --cells")
         raise typer.Exit(1) from None
+
+
+def _of_jax(error: RuntimeError) -> str | None:
+    """Return a line for an error of JAX's runtime that says what to do; None for another error."""
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    if text.startswith(("Unable to initialize backend", "No visible", "Unknown backend")):
+        return (
+            f"JAX finds no such device: {text}; JAX_PLATFORMS=cpu computes on the CPU, `thermospin doctor` tells more"
+        )
+    if type(error).__name__ not in ("XlaRuntimeError", "JaxRuntimeError"):
+        return None
+    if "RESOURCE_EXHAUSTED" in text or "ut of memory" in text:
+        return f"out of memory: ask for fewer cells (--cells), a lower --order, or more --shards: {text}"
+    if text.startswith(("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")) or "address already in use" in text.lower():
+        return (
+            f"the processes of a cluster lost or did not find each other: {text}; is the port free, do all still run?"
+        )
+    return f"JAX failed: {text}"
 
 
 def complain(text: str) -> None:
@@ -73,7 +97,9 @@ class Progress:
     def __call__(self, text: str) -> None:
         """Show the line."""
         if self._status is not None:
-            self._status.update(text)
+            from rich.text import Text
+
+            self._status.update(Text(text))  # a name in [brackets] is no markup
         elif time.monotonic() - self._last >= self._every:
             self._last = time.monotonic()
             complain(text)
@@ -92,21 +118,14 @@ def start_jax() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    folder = os.environ.get("THERMOSPIN_CACHE")
-    if folder is None:
-        import platformdirs
+    from thermospin.base.programs import keep_programs
 
-        folder = platformdirs.user_cache_dir("thermospin", appauthor=False)
-    if not folder:
-        return
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        _try_to_write(Path(folder))
+        keep_programs()
     except OSError as error:
-        complain(f"compiled programs are not kept: {folder}: {error.strerror} (THERMOSPIN_CACHE names another folder)")
-        return
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        complain(
+            f"compiled programs are not kept: {error.filename}: {error.strerror} (THERMOSPIN_CACHE names another folder)"
+        )
 
 
 def _try_to_write(folder: Path) -> None:

@@ -64,6 +64,14 @@ MOST = 16
 PATIENCE = 5.0
 
 
+def _free_memory() -> int:
+    """Return free memory [bytes]; 4 GiB where the system does not tell, as outside of Linux."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 4 << 30
+
+
 def _room(model: Shardable, split: int) -> float:
     """Return how many solves, each split over `split` accelerators, memory holds; the same in all processes."""
     local = jax.local_devices()
@@ -71,7 +79,7 @@ def _room(model: Shardable, split: int) -> float:
     if stats:
         free = stats["bytes_limit"] - stats["bytes_in_use"]
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(local)
+        free = _free_memory() // len(local)
     if jax.process_count() > 1:
         free = int(np.min(multihost_utils.process_allgather(np.array(free))))
     return SHARE * free * split / (PER_SOLVE * model.unknowns)

@@ -31,6 +31,9 @@ from thermospin.signals.results import Evaluation, NodalFields, Signals, nested
 from thermospin.signals.solving import SolveOptions, Solves, rehearsal
 from thermospin.solve import System
 
+#: Largest relative residual that signals are computed to; a larger one is meant as an error of the signals.
+LOOSEST = 1e-3
+
 
 def predict(
     model: Model, parameters: Parameters | None = None, *, harmonics: int = 2, tolerance: float = solve.TOLERANCE
@@ -50,6 +53,7 @@ def predict(
       {experiment: {"R1": {state: V/A, ..., "baseline": ..., "spin": ...}, "R2": ...}}
     """
     _require_harmonic(harmonics)
+    _require_tolerance(tolerance)
     values = model.completed(parameters)
     signals: dict[SignalName, Array] = {}
     for problem in model.problems.values():
@@ -89,6 +93,14 @@ def _responses(
 def _require_harmonic(harmonics: int) -> None:
     if not 1 <= harmonics <= HARMONICS:
         raise InputError(f"harmonics: got {harmonics}, expected 1 to {HARMONICS}")
+
+
+def _require_tolerance(tolerance: float) -> None:
+    if not 0 < tolerance <= LOOSEST:
+        raise InputError(
+            f"tolerance: got {tolerance:g}, a bound on the relative residual of each solve, expected above 0 and at most "
+            f"{LOOSEST:g}; for error bars within a part of the signals, use adapt(device, tolerance={tolerance:g})"
+        )
 
 
 def _checked(model: Model, parameters: Parameters | None) -> dict[str, Any]:
@@ -134,6 +146,7 @@ def evaluate(
       ValueError: a name that does not exist, or values outside the model.
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
+    _require_tolerance(tolerance)
     signals = [SignalName.parse(*pair) for pair in wanted]
     problems = _problems_of(model, signals)
     values = _checked(model, parameters)
@@ -231,6 +244,7 @@ def measure(
     """
     began = time.monotonic()
     _require_harmonic(harmonics)
+    _require_tolerance(tolerance)
     model = build(device, progress=progress) if isinstance(device, Device) else device
     values = _checked(model, parameters)
     rungs = (harmonics + 1) // 2
@@ -276,6 +290,7 @@ def fields(
       progress: callback for messages.
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
     """
+    _require_tolerance(tolerance)
     if experiment not in model.problems:
         raise InputError(f"experiment '{experiment}' does not exist; {nearest(experiment, model.problems)}")
     whole = model.problems[experiment]
