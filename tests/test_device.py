@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from thermospin.device import materials
+from thermospin.base.errors import InputError
+from thermospin.data.sources import read_sources
+from thermospin.device import materials, settings
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.materials import Material, MaterialError
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
@@ -425,3 +427,43 @@ def test_the_limit_on_seebeck_is_the_sum_over_the_channels() -> None:
     values = {"sigma": sigma, "P": P, "S": S, "S_s": S_s}
     assert materials.thermoelectric_fault(values | {"kappa": limit * (1 + 1e-9)}, bath) is None
     assert materials.thermoelectric_fault(values | {"kappa": limit * (1 - 1e-9)}, bath) is not None
+
+
+def test_values_beside_the_file_change_the_device() -> None:
+    device = load("slachter2010")
+    made = settings.changed(device, ["Py.P = 0.4", "Py.S_s=-5 uV/K", "zeta = 2"])
+    assert (made.parameters()["Py.P"], made.parameters()["Py.S_s"], made.zeta) == (0.4, -5e-6, 2.0)
+    assert made.materials["Py"].sources["P"] == "set" and made.name == device.name
+    kept = {name: value for name, value in device.numbers().items() if name not in ("Py.P", "Py.S_s", "zeta")}
+    assert {name: made.numbers()[name] for name in kept} == kept
+    other = settings.variant(device, ["Py.P = 0.4"])
+    assert other.name == "slachter2010 Py.P=0.4"
+    assert settings.changed(device, []) is device
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Py.P", "which is none"),
+        ("Py.p = 0.3", "no value of 'slachter2010'; did you mean 'Py.P'"),
+        ("Py.S_s = -5", "which has no unit"),
+        ("Py.P = 5 nm", "a length"),
+    ],
+)
+def test_a_device_with_other_values_is_one_of_its_own_in_a_fit() -> None:
+    sources = [("slachter2010", ["slachter2010"]), ("slachter2010", ["Py.P = 0.4", "slachter2010"])]
+    inputs = read_sources(sources, ["zeta = 2"])
+    assert [device.name for device in inputs.devices] == ["slachter2010", "slachter2010 Py.P=0.4"]
+    assert [device.zeta for device in inputs.devices] == [2.0, 1.0]
+    assert {row.device for row in inputs.rows} == {"slachter2010", "slachter2010 Py.P=0.4"}
+
+
+def test_values_that_are_none_are_refused(text: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        settings.changed(load("slachter2010"), [text])
+    assert words in str(caught.value), str(caught.value)
+
+
+def test_a_value_outside_the_model_is_refused_like_that_of_a_file() -> None:
+    with pytest.raises(InputError, match="P: got 1.5"):
+        settings.changed(load("slachter2010"), ["Py.P = 1.5"])

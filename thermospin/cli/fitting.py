@@ -17,6 +17,7 @@ from thermospin.cli.options import (
     ClusterOption,
     DeviceArgument,
     JsonOption,
+    SetOption,
     ShardsOption,
     ToleranceOption,
     parse_tolerance,
@@ -42,7 +43,9 @@ def fit(
     also: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DEVICE,DATA,...", help="Another device and its data, fitted together; its own zeta: NAME:zeta."
+            metavar="DEVICE,DATA,...",
+            help="Another device and its data, fitted together; its own zeta: NAME:zeta. The same device with other "
+            "values: valve.toml,gap=200nm,far.csv.",
         ),
     ] = None,
     prior: Annotated[
@@ -59,6 +62,7 @@ def fit(
     rescaled: Annotated[
         bool, typer.Option("--rescaled", help="Standard deviations times sqrt(reduced chi2): stds of data as weights.")
     ] = False,
+    set_: SetOption = None,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: AdaptedOrderOption = None,
@@ -101,7 +105,7 @@ def fit(
         from thermospin.data.sources import read_sources
 
         wish = parse_tolerance(cells, tolerance)
-        inputs = read_sources(sources := [(device, data), *(_device_and_data(text) for text in also or ())])
+        inputs = read_sources(sources := [(device, data), *(_device_and_data(text) for text in also or ())], set_ or ())
         _require_known(free or [], suggest or [], inputs.devices)
         unit = _length_unit(inputs.devices)
         known = (

@@ -14,6 +14,10 @@ DeviceArgument = Annotated[
     str,
     typer.Argument(metavar="DEVICE", help="Device file (TOML), or the name of a shipped device such as slachter2010."),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help='Another value than in the file: "gap = 200 nm", "Py.P = 0.3".'),
+]
 CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
 ShardsOption = Annotated[
     int,

@@ -123,9 +123,8 @@ def start_jax() -> None:
     try:
         keep_programs()
     except OSError as error:
-        complain(
-            f"compiled programs are not kept: {error.filename}: {error.strerror} (THERMOSPIN_CACHE names another folder)"
-        )
+        where = f"{error.filename}: {error.strerror}"
+        complain(f"compiled programs are not kept: {where} (THERMOSPIN_CACHE names another folder)")
 
 
 def _try_to_write(folder: Path) -> None:

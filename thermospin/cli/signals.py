@@ -16,6 +16,7 @@ from thermospin.cli.options import (
     DeviceArgument,
     JsonOption,
     OrderOption,
+    SetOption,
     ShardsOption,
     ToleranceOption,
     parse_tolerance,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 def signals(
     device: DeviceArgument,
+    set_: SetOption = None,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: OrderOption = 3,
@@ -43,11 +45,12 @@ def signals(
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
+        from thermospin.device.settings import changed
 
         wish = parse_tolerance(cells, tolerance)
         adapted = cells is not None or wish is not None
         _require_compatible(adapted, extrapolate, order, errors, shards)
-        loaded = require_experiments(load(device), device)
+        loaded = changed(require_experiments(load(device), device), set_ or ())
         runtime.require_writable(json, inputs=[device])
         if not runtime.join_cluster(cluster):
             json = None
@@ -121,6 +124,7 @@ def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
 
 def sensitivity(
     device: DeviceArgument,
+    set_: SetOption = None,
     cells: CellsOption = None,
     order: OrderOption = 3,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the table (PNG, SVG or PDF).")] = None,
@@ -130,8 +134,9 @@ def sensitivity(
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
+        from thermospin.device.settings import changed
 
-        loaded = require_experiments(load(device), device)
+        loaded = changed(require_experiments(load(device), device), set_ or ())
         runtime.require_writable(picture, json, inputs=[device])
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
@@ -163,6 +168,7 @@ def ensemble(
     part: Annotated[
         str, typer.Option(metavar="K/N", help="Every N-th set from the K-th on, for one of N processes.")
     ] = "1/1",
+    set_: SetOption = None,
     cells: CellsOption = None,
     order: OrderOption = 2,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
@@ -176,9 +182,10 @@ def ensemble(
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
+        from thermospin.device.settings import changed
         from thermospin.inference import ensembles
 
-        loaded = require_experiments(load(device), device)
+        loaded = changed(require_experiments(load(device), device), set_ or ())
         given = ensembles.read(sets, loaded)
         numbers = part.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
@@ -209,6 +216,7 @@ def ensemble(
 
 def check(
     device: DeviceArgument,
+    set_: SetOption = None,
     cells: CellsOption = None,
     order: OrderOption = 3,
     solve: Annotated[
@@ -220,8 +228,9 @@ def check(
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
+        from thermospin.device.settings import changed
 
-        loaded = require_experiments(load(device), device) if solve else load(device)
+        loaded = changed(require_experiments(load(device), device) if solve else load(device), set_ or ())
         runtime.require_writable(picture, inputs=[device])
         from thermospin.device.cost import cost
         from thermospin.grid import choose

@@ -15,6 +15,7 @@ from thermospin.data.lockin import Measured
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.device.reader import load
+from thermospin.device.settings import changed, variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +53,13 @@ def read_data(path: str, device: Device) -> tuple[tuple[Row, ...], Measured | No
     return rows.load(path, device), None
 
 
-def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]]) -> Inputs:
+def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]], values: Sequence[str] = ()) -> Inputs:
     """Read every device with its data files.
 
     Args:
-      sources: pairs (device file or shipped name, its data).
+      sources: pairs (device file or shipped name, its data); "NAME = VALUE" among the data is another value of the
+        device than in its file, which makes it one of its own.
+      values: texts "NAME = VALUE", other values of the first device than in its file.
     Raises:
       InputError: with the faults of all files.
     """
@@ -68,11 +71,15 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]]) -> Inputs:
     for name, paths in sources:
         try:
             device = require_experiments(load(name), str(name))
+            if not devices:
+                device = changed(device, values)
+            if settings := [path for path in paths if "=" in path]:
+                device = variant(device, settings)
         except InputError as error:
             faults += error.faults
             continue
         devices.append(device)
-        for path in paths:
+        for path in (path for path in paths if "=" not in path):
             try:
                 measured_rows, measured = read_data(path, device)
             except InputError as error:

@@ -98,8 +98,8 @@ def _require_harmonic(harmonics: int) -> None:
 def _require_tolerance(tolerance: float) -> None:
     if not 0 < tolerance <= LOOSEST:
         raise InputError(
-            f"tolerance: got {tolerance:g}, a bound on the relative residual of each solve, expected above 0 and at most "
-            f"{LOOSEST:g}; for error bars within a part of the signals, use adapt(device, tolerance={tolerance:g})"
+            f"tolerance: got {tolerance:g}, a bound on the relative residual of each solve, expected above 0 and at "
+            f"most {LOOSEST:g}; for error bars within a part of the signals, use adapt(device, tolerance={tolerance:g})"
         )
 
 
