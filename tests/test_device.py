@@ -450,14 +450,6 @@ def test_values_beside_the_file_change_the_device() -> None:
         ("Py.P = 5 nm", "a length"),
     ],
 )
-def test_a_device_with_other_values_is_one_of_its_own_in_a_fit() -> None:
-    sources = [("slachter2010", ["slachter2010"]), ("slachter2010", ["Py.P = 0.4", "slachter2010"])]
-    inputs = read_sources(sources, ["zeta = 2"])
-    assert [device.name for device in inputs.devices] == ["slachter2010", "slachter2010 Py.P=0.4"]
-    assert [device.zeta for device in inputs.devices] == [2.0, 1.0]
-    assert {row.device for row in inputs.rows} == {"slachter2010", "slachter2010 Py.P=0.4"}
-
-
 def test_values_that_are_none_are_refused(text: str, words: str) -> None:
     with pytest.raises(InputError) as caught:
         settings.changed(load("slachter2010"), [text])
@@ -467,3 +459,11 @@ def test_values_that_are_none_are_refused(text: str, words: str) -> None:
 def test_a_value_outside_the_model_is_refused_like_that_of_a_file() -> None:
     with pytest.raises(InputError, match="P: got 1.5"):
         settings.changed(load("slachter2010"), ["Py.P = 1.5"])
+
+
+def test_a_device_with_other_values_is_one_of_its_own_in_a_fit() -> None:
+    sources = [("slachter2010", ["slachter2010"]), ("slachter2010", ["Py.P = 0.4", "slachter2010"])]
+    inputs = read_sources(sources, ["zeta = 2"])
+    assert [device.name for device in inputs.devices] == ["slachter2010", "slachter2010 Py.P=0.4"]
+    assert [device.zeta for device in inputs.devices] == [2.0, 1.0]
+    assert {row.device for row in inputs.rows} == {"slachter2010", "slachter2010 Py.P=0.4"}
