@@ -25,22 +25,36 @@ def test_a_batch_file_has_a_process_for_each_gpu() -> None:
     for line in ("--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=4", "--time=2:00:00", "--job-name=run"):
         assert f"#SBATCH {line}" in lines
     assert not any(line.startswith("#SBATCH --gpus-per-task") for line in lines)
-    assert lines[-1] == "srun --kill-on-bad-exit=1 thermospin signals 'my device.toml' --cluster --devices 8"
+    assert lines[-1] == (
+        "srun --kill-on-bad-exit=1 --cpus-per-task=4 thermospin signals 'my device.toml' --cluster --shards 8"
+    )
     single = cluster.batch(["fit", "a.toml", "a.csv", "--journal", "j.jsonl"])
-    assert single.splitlines()[-1] == "srun --kill-on-bad-exit=1 thermospin fit a.toml a.csv --journal j.jsonl"
+    assert single.splitlines()[-1].endswith(" --cpus-per-task=4 thermospin fit a.toml a.csv --journal j.jsonl")
+    site = cluster.batch(["check", "a"], directives=["--partition=gpu"], before=["module load cuda"]).splitlines()
+    assert "#SBATCH --partition=gpu" in site and site[-2] == "module load cuda"
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 
 
-def test_an_ensemble_is_shared_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("out", "expected"),
+    [
+        (["--out", "out.csv"], "out-1.csv"),
+        (["--out=out.csv"], "out-1.csv"),
+        (["--out", "runs.v2/out"], "runs.v2/out-1"),
+        (["--out", "my $runs/out 2.csv"], "my $runs/out 2-1.csv"),
+    ],
+)
+@pytest.mark.parametrize(("given", "gpu"), [("", "1"), ("2,3", "3"), ("GPU-a,GPU-b", "GPU-b")])
+def test_an_ensemble_is_shared_out(tmp_path: Path, out: list[str], expected: str, given: str, gpu: str) -> None:
     """What the last line runs, with commands of that name that print what they are given."""
-    text = cluster.batch(["ensemble", "my device.toml", "s.csv", "--out", "out.csv"], gpus=2)
+    text = cluster.batch(["ensemble", "my device.toml", "s.csv", *out], gpus=2)
     (tmp_path / "thermospin").write_text('#!/bin/bash\necho "$CUDA_VISIBLE_DEVICES" "$@"\n')
-    (tmp_path / "srun").write_text('#!/bin/bash\nshift\nSLURM_PROCID=1 SLURM_LOCALID=1 SLURM_NTASKS=2 exec "$@"\n')
+    (tmp_path / "srun").write_text('#!/bin/bash\nshift 2\nSLURM_PROCID=1 SLURM_LOCALID=1 SLURM_NTASKS=2 exec "$@"\n')
     for name in ("thermospin", "srun"):
         (tmp_path / name).chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": given}
     ran = subprocess.run(["bash"], input=text, env=environment, capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "1 ensemble my device.toml s.csv --out out-1.csv --part 2/2"
+    assert ran.stdout.strip() == f"{gpu} ensemble my device.toml s.csv --out {expected} --part 2/2"
     with pytest.raises(ValueError, match="slurm: an ensemble needs --out FILE"):
         cluster.batch(["ensemble", "a.toml", "s.csv"], gpus=2)
 
@@ -50,6 +64,9 @@ def test_an_ensemble_is_shared_out(tmp_path: Path) -> None:
     [
         ([], {}, "slurm: there is no command"),
         (["check", "a"], {"gpus": 2}, "slurm: check runs on one GPU, 2 were asked for; signals, fit, design are what"),
+        (["signals", "a", "--shards", "2"], {"gpus": 2}, "--shards is added to the command here, for 2 processes"),
+        (["signals", "a"], {"name": "two words"}, 'slurm: name is "two words"'),
+        (["signals", "a"], {"before": ["a\nb"]}, "expected one line"),
         (["signals", "a"], {"limit": "two hours"}, 'slurm: time is "two hours", expected such as 30'),
     ],
 )
@@ -91,6 +108,19 @@ def test_the_doctor_says_what_there_is() -> None:
     assert sound and lines[0].startswith("thermospin ") and any("GB/s" in line for line in lines)
     lines, sound = cluster.report({"SLURM_JOB_ID": "1"})
     assert not sound and lines[-1].startswith("WRONG: in an allocation of Slurm")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["signal", "a.toml"], "no command 'signal'; did you mean 'signals'?"),
+        (["signals", "a.toml", "--cell", "9"], "signals: No such option: --cell"),
+        (["fit", "a.toml"], "fit: Missing argument"),
+    ],
+)
+def test_a_command_that_would_fail_in_the_queue_is_refused(words: list[str], told: str) -> None:
+    found = CliRunner().invoke(app.app, ["slurm", "--", *words])
+    assert found.exit_code == 2 and told in found.stderr, found.output
 
 
 def test_slurm_writes_what_it_prints(tmp_path: Path) -> None:

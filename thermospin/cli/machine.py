@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime
 from thermospin.cli.options import CellsOption, OrderOption
+
+#: What the parser of a command raises; typer has moved the library that it comes from inside.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def demo(
@@ -45,6 +48,12 @@ def slurm(
     limit: Annotated[str, typer.Option("--time", metavar="TIME", help="Limit: 30 (minutes), 2:00:00, ...")] = "1:00:00",
     name: Annotated[str, typer.Option(metavar="NAME", help="Of the job.")] = "thermospin",
     cpus: Annotated[int, typer.Option(min=1, help="Cores for each process.")] = 4,
+    sbatch: Annotated[
+        list[str] | None, typer.Option(metavar="OPTION", help='One of Slurm\'s own: "--partition=gpu"; repeatable.')
+    ] = None,
+    before: Annotated[
+        list[str] | None, typer.Option(metavar="LINE", help='Before the command: "module load cuda"; repeatable.')
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there; default: print it.")] = None,
 ) -> None:
     """A batch file for Slurm: thermospin slurm --gpus 4 --out job.sh -- signals device.toml"""
@@ -52,7 +61,9 @@ def slurm(
         from thermospin.base.files import atomic_file
         from thermospin.parallel.cluster import batch
 
-        text = batch(context.args, name=name, nodes=nodes, gpus=gpus, limit=limit, cpus=cpus)
+        _require_command(context)
+        options: dict[str, Any] = {"name": name, "nodes": nodes, "gpus": gpus, "limit": limit, "cpus": cpus}
+        text = batch(context.args, **options, directives=sbatch or (), before=before or ())
         if out is None:
             typer.echo(text, nl=False)
             return
@@ -60,6 +71,22 @@ def slurm(
         with atomic_file(out) as file:
             file.write(text.encode())
         typer.echo(f"{out} is written; submit it with: sbatch {out}")
+
+
+def _require_command(context: typer.Context) -> None:
+    """Refuse a command that does not exist, or whose options are none, before it waits in a queue."""
+    from thermospin.base.names import nearest
+
+    commands: dict[str, Any] = getattr(getattr(context.parent, "command", None), "commands", {})
+    if not context.args or not commands:
+        return
+    name, *arguments = context.args
+    if name not in commands:
+        raise InputError(f"slurm: no command '{name}'; {nearest(name, commands)}")
+    try:
+        commands[name].make_context(name, list(arguments))
+    except USAGE_ERROR as error:
+        raise InputError(f"slurm: {name}: {error.format_message()}") from None  # type: ignore[attr-defined]
 
 
 def doctor(

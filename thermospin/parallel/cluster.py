@@ -13,6 +13,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import PurePosixPath
 from typing import Any
 
 from thermospin.base.errors import InputError
@@ -31,6 +32,8 @@ def batch(
     gpus: int = 1,
     limit: str = "1:00:00",
     cpus: int = 4,
+    directives: Sequence[str] = (),
+    before: Sequence[str] = (),
 ) -> str:
     """Return the text of a batch file for Slurm.
 
@@ -40,17 +43,28 @@ def batch(
       nodes, gpus: how many nodes, and how many GPUs of each: as many processes.
       limit: of the time, as Slurm has it: "30", "2:00:00" or "1-12:00:00".
       cpus: cores for each process, which compile.
+      directives: more of Slurm's own, such as "--partition=gpu".
+      before: lines of shell before the command, such as "module load cuda".
     Raises:
-      ValueError: no command, several GPUs for a command that runs on one, or a time that is none.
+      ValueError: no command, several GPUs for a command that runs on one, an option that is added here, a name or a
+        time that is none.
     """
     if not command:
         raise InputError("slurm: there is no command; give one after --, such as: -- signals device.toml")
     if not re.fullmatch(r"\d+|(\d+-)?\d{1,2}:\d{2}(:\d{2})?", limit):
         raise InputError(f'slurm: time is "{limit}", expected such as 30 (minutes), 2:00:00 or 1-12:00:00')
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise InputError(f'slurm: name is "{name}", expected letters, digits, and . _ + -')
+    lines_of = [line for line in (*directives, *before) if "\n" in line]
+    if lines_of:
+        raise InputError(f"slurm: got {lines_of[0]!r}, expected one line; give the option more than once")
     count = nodes * gpus
+    added = [word for word in command if word.partition("=")[0] in ("--cluster", "--shards", "--devices", "--part")]
+    if count > 1 and added:
+        raise InputError(f"slurm: {added[0]} is added to the command here, for {count} processes; leave it out")
     run = shlex.join(["thermospin", *command])
     if count > 1 and command[0] in TOGETHER:
-        run += f" --cluster --devices {count}"
+        run += f" --cluster --shards {count}"
     elif count > 1 and command[0] == "ensemble":
         run = f"bash -c {shlex.quote(_share(command))}"
     elif count > 1:
@@ -71,25 +85,31 @@ def batch(
         f"# SIGTERM {WARNING} s before the end: a journal has what was computed, submit again to resume.",
         f"#SBATCH --signal=TERM@{WARNING}",
         "#SBATCH --output=%x-%j.out",
+        *(f"#SBATCH {directive}" for directive in directives),
         "",
-        f"srun --kill-on-bad-exit=1 {run}",
+        *before,
+        # From Slurm 22.05 on srun does not take the cores over from sbatch.
+        f"srun --kill-on-bad-exit=1 --cpus-per-task={cpus} {run}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _share(command: Sequence[str]) -> str:
     """Write what each process of an ensemble runs: its share of the sets, on its own GPU, into a separate file."""
-    words = list(command)
+    words = [part for word in command for part in (word.split("=", 1) if word.startswith("--out=") else [word])]
     at = words.index("--out") + 1 if "--out" in words[:-1] else 0
     if not at:
         raise InputError(
             "slurm: an ensemble needs --out FILE; every process writes one of its own, FILE with its number"
         )
-    stem, dot, suffix = words[at].rpartition(".")
+    path = PurePosixPath(words[at])
     quoted = [shlex.quote(word) for word in words]
-    quoted[at] = f'"{stem or suffix}-$SLURM_PROCID{dot}{suffix if dot else ""}"'
+    stem = shlex.quote(str(path.with_name(path.stem)))
+    quoted[at] = f'{stem}"-$SLURM_PROCID"{shlex.quote(path.suffix) if path.suffix else ""}'
     share = "--part $((SLURM_PROCID + 1))/$SLURM_NTASKS"
-    return f"CUDA_VISIBLE_DEVICES=$SLURM_LOCALID exec thermospin {' '.join(quoted)} {share}"
+    # The one of its local number among those that the scheduler gave.
+    gpu = "gpus=(${CUDA_VISIBLE_DEVICES//,/ }); export CUDA_VISIBLE_DEVICES=${gpus[$SLURM_LOCALID]:-$SLURM_LOCALID}"
+    return f"{gpu}; exec thermospin {' '.join(quoted)} {share}"
 
 
 def join() -> tuple[int, int]:
