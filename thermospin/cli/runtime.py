@@ -182,7 +182,7 @@ def join_cluster(cluster: bool) -> bool:
         return True
     from thermospin.parallel.cluster import join
 
-    if os.environ.get("SLURM_PROCID", "0") == "0":
+    if os.environ.get("SLURM_PROCID") == "0":
         complain("--cluster: waiting for the other processes of the job, for five minutes at most")
     number, _ = join()
     stops.take_back()  # JAX has taken SIGTERM for its service of preemption
