@@ -425,3 +425,10 @@ def test_the_limit_on_seebeck_is_the_sum_over_the_channels() -> None:
     values = {"sigma": sigma, "P": P, "S": S, "S_s": S_s}
     assert materials.thermoelectric_fault(values | {"kappa": limit * (1 + 1e-9)}, bath) is None
     assert materials.thermoelectric_fault(values | {"kappa": limit * (1 - 1e-9)}, bath) is not None
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    """Some editors begin a file with it."""
+    path = written(tmp_path)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert load(path).name == "bar"
