@@ -226,14 +226,22 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Join the touching polygons of one layer; a polygon that touches no other is not changed."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     extents = np.array([[shape.min(axis=0), shape.max(axis=0)] for shape in shapes]).reshape(-1, 2, 2)
-    groups: list[list[int]] = []
-    for i in range(len(shapes)):
-        gap = np.maximum(extents[:, 0] - extents[i, 1], extents[i, 0] - extents[:, 1]).max(axis=1)
-        near = set(np.flatnonzero(gap <= polygons.TOUCH).tolist())
-        groups = [group for group in groups if not near & set(group)] + [
-            sorted({i}.union(*(group for group in groups if near & set(group))))
-        ]
+    order = np.argsort(extents[:, 0, 0])
+    # In the order of their left ends, a polygon can touch only those that begin before it ends.
+    ends = np.searchsorted(extents[order, 0, 0], extents[order, 1, 0] + polygons.TOUCH, side="right")
+    pairs = []
+    for place, (i, end) in enumerate(zip(order, ends, strict=True)):
+        others = order[place:end]
+        gap = np.maximum(extents[others, 0] - extents[i, 1], extents[i, 0] - extents[others, 1]).max(axis=1)
+        pairs += [(i, j) for j in others[gap <= polygons.TOUCH]]
+    tails, heads = np.array(pairs, int).reshape(-1, 2).T
+    links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(len(shapes),) * 2)
+    count, label = connected_components(links, directed=False)
+    groups = [np.flatnonzero(label == k).tolist() for k in range(count)]
     out: list[np.ndarray] = []
     for group in sorted(groups):
         out += [shapes[group[0]]] if len(group) == 1 else polygons.boolean([shapes[i] for i in group], [], "or")
