@@ -319,7 +319,9 @@ def _solids(
     x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
     on_lines = ((), ()) if layer.sidewall_angle else (x, y)
     return [
-        _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, on_lines=on_lines).moved(lengths)
+        _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, name, on_lines=on_lines).moved(
+            lengths
+        )
         for k, (piece, low, high) in enumerate(made, 1)
     ], faults
 
@@ -331,6 +333,7 @@ def _solid(
     high: Coordinate,
     layer: Layer,
     body: str,
+    magnet: str,
     on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Solid:
     outline = tuple((float(x), float(y)) for x, y in piece)
@@ -338,12 +341,13 @@ def _solid(
     return Solid(
         name,
         layer.material,
-        body if layer.magnet else None,
+        magnet if layer.magnet else None,
         ((x0, x1), (y0, y1), (0.0, 0.0)),
         {"x": f"layer {layer_name(layer.layer)}", "y": f"layer {layer_name(layer.layer)}"},
         coordinates={"z": (low, high)},
         outline=outline,
         on_lines=on_lines,
+        body=body,
     )
 
 
@@ -448,6 +452,7 @@ def _contact(
             low,
             high,
             body.layer,
+            f"{body.name}@{mark.name}",
             body.name,
         )
         for k, piece in enumerate(pieces, 1)
