@@ -467,3 +467,34 @@ def test_a_device_with_other_values_is_one_of_its_own_in_a_fit() -> None:
     assert [device.name for device in inputs.devices] == ["slachter2010", "slachter2010 Py.P=0.4"]
     assert [device.zeta for device in inputs.devices] == [2.0, 1.0]
     assert {row.device for row in inputs.rows} == {"slachter2010", "slachter2010 Py.P=0.4"}
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    """Some editors begin a file with it."""
+    path = written(tmp_path)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert load(path).name == "bar"
+
+
+def test_lengths_of_another_unit_are_told(tmp_path: Path) -> None:
+    path = written(tmp_path, ('length_unit = "nm"', 'length_unit = "m"'))
+    with pytest.raises(DeviceError, match=r"solid 'F', extent: got 100 m, expected 0.1 m or less; is length_unit"):
+        load(path)
+
+
+@pytest.mark.parametrize("polygon", [False, True])
+def test_a_slash_in_a_name_makes_no_pieces(tmp_path: Path, polygon: bool) -> None:
+    """Two solids "N/1" and "N/2" are two bodies, also where they do not touch; only layouts have bodies in pieces."""
+    two = '[[solids]]\nname = "N/2"\nmaterial = "Cu"\nbox = { x = [400, 500], y = [0, 40], z = [0, 15] }\n'
+    two += '[[solids]]\nname = "link"\nmaterial = "Cu"\nbox = { x = [300, 400], y = [0, 40], z = [0, 15] }\n'
+    contact = '[[contacts]]\nname = "d"\nsolid = "N/2"\nface = "x+"\n'
+    changes = [('name = "N"', 'name = "N/1"'), ('solid = "N"\nface = "x+"', 'solid = "link"\nface = "z+"')]
+    changes.append(('solid = "N"', 'solid = "N/1"'))
+    box = "box = { x = [0, 100], y = [0, 40], z = [0, 15] }"
+    if polygon:
+        changes.append((box, "polygon = [[0, 0], [100, 0], [100, 40], [0, 40]]\nz = [0, 15]"))
+    device = load(written(tmp_path, *changes, extra=two + contact))
+    assert {"N/1", "N/2"} <= {solid.name for solid in device.solids}
+    assert device.contact_faces()["d"].position == pytest.approx(500e-9)
+    with pytest.raises(DeviceError, match="contact 'd' .*, solid: got 'N'; did you mean 'N/2'"):
+        load(written(tmp_path, *changes, extra=two + contact.replace("N/2", "N")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.devices import VALVE
+from thermospin.base.units import UnitError
 from thermospin.device import reader
 from thermospin.device.device import DeviceError, stretched
 from thermospin.device.reader import load
@@ -14,6 +15,7 @@ from thermospin.geometry.dimensions import Coordinate, ExpressionError
 """A spin valve whose every coordinate is made of dimensions; contacts grow unevenly when its layers do."""
 
 KNOWN = {"a": Coordinate(0.0, (("a", 1.0),)), "b": Coordinate(0.0, (("b", 1.0),)), "c": Coordinate(3e-9, (("a", 2.0),))}
+KNOWN |= {name: Coordinate(0.0, ((name, 1.0),)) for name in ("lambda", "\N{MICRO SIGN}x")}
 
 
 @pytest.mark.parametrize(
@@ -26,26 +28,31 @@ KNOWN = {"a": Coordinate(0.0, (("a", 1.0),)), "b": Coordinate(0.0, (("b", 1.0),)
         ("a - a + b", 0.0, {"b": 1.0}),
         ("+a * 1e3", 0.0, {"a": 1e3}),
         ("a + 7", 7.0, {"a": 1.0}),
+        ("a / 2 + 50 nm", 50.0, {"a": 0.5}),
+        ("2 * (0.1um - b) / 4 + 2e3nm", 2050.0, {"b": -0.5}),
+        ("lambda - 25e3", -25e3, {"lambda": 1.0}),
+        ("\N{MICRO SIGN}x", 0.0, {"\N{MICRO SIGN}x": 1.0}),
     ],
 )
 def test_an_expression_is_a_sum_of_dimensions(text: str, constant: float, slopes: dict[str, float]) -> None:
     found = dimensions.parse(text, KNOWN, 1e-9)
-    assert found.constant == pytest.approx(constant * 1e-9, abs=1e-24)
+    assert found.constant == pytest.approx(constant * 1e-9, abs=1e-20)
     assert found.slopes == pytest.approx(slopes)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a * b", "product of two dimensions"),
-        ("1 / a", "divides by a dimension"),
+        ("a * b", "product of two lengths"),
+        ("1 / a", "divides by a length"),
         ("a / 0", "by 0"),
         ("a ** 2", "more than sums"),
-        ("f(a)", "more than sums"),
-        ("a if b else 1", "more than sums"),
+        ("a(a)", "more than sums"),
+        ("a if b else 1", "no expression"),
         ("a.b", "more than sums"),
         ("'a' + b", "more than sums"),
-        ("True + a", "more than sums"),
+        ("True + a", "'True' is no dimension"),
+        ("a * 5 nm", "product of two lengths"),
         ("a + d", "'d' is no dimension"),
         ("a +", "no expression"),
         ("a * 1e999", "not finite"),
@@ -107,7 +114,7 @@ def test_faces_that_coincide_have_to_move_together() -> None:
         ("std = 4", "std = -4", ["dimension 'gap', std: got -4e-09 m"]),
         ("lead = 50", "lead = [1, 2]", ["dimension 'lead'", "neither a number nor a string"]),
         ("lead = 50", "lead = -50", ["solid 'left', box.x", "expected low < high"]),
-        ('[0, "gap"]', '[0, "gap * width"]', ["product of two dimensions"]),
+        ('[0, "gap"]', '[0, "gap * width"]', ["product of two lengths"]),
         ("right_width = 25", 'right_width = 25\n"a b" = 3\nzeta = 3', ["dimension 'a b'", "dimension 'zeta'"]),
         ("[dimensions]", '[dimensions]\nboth = { value = "gap", std = 2 }', ["std and range belong to the dimensions"]),
     ],
@@ -146,3 +153,8 @@ def test_the_shipped_device_is_what_it_was_before_its_dimensions_had_names() -> 
         assert each.range is not None
         for end in each.range:
             assert len(device.moved({name: end}).solids) == len(device.solids)
+
+
+def test_a_unit_in_an_expression_is_one_of_length() -> None:
+    with pytest.raises(UnitError, match='got "3 K", which is a temperature; expected a length'):
+        dimensions.parse("a + 3 K", KNOWN, 1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,9 +179,9 @@ def _twice(cell: gdstk.Cell) -> None:
 @pytest.mark.parametrize(
     ("spoil", "change", "expected"),
     [
-        (_bow, ("", ""), "layout: valve.gds: polygon 2 on layer 2/0, around (550, 550) nm: its edges 0 and 2 cross "
+        (_bow, ("", ""), "layout: polygon 2 on layer 2/0, around (550, 550) nm: its edges 0 and 2 cross "
          "each other at (550, 550) nm; cut it into polygons that do not"),
-        (_flat, ("", ""), "layout: valve.gds: polygon 2 on layer 2/0, around (600, 600) nm: its area is zero, at "),
+        (_flat, ("", ""), "layout: polygon 2 on layer 2/0, around (600, 600) nm: its area is zero, at "),
         (_near, ("", ""), "and 'Cu2': metals that are 1 nm apart at (600.5, "),
         (_stray, ("", ""), "layout: layer 7/2 has 1 polygon, the first around (550, 550) nm, but no entry in the "
          'stack; add one, or ignore = ["7/2"]'),
@@ -217,15 +218,115 @@ def test_a_broken_layout_is_told(
     assert any(expected in fault for fault in found), found
 
 
-def test_a_path_without_width_is_told(tmp_path: Path) -> None:
-    cell = gdstk.Cell("A")
-    cell.add(gdstk.FlexPath([(0.1, 0), (1, 1)], 0.1, layer=4, simple_path=True))
-    content = bytearray(written(tmp_path, cell, name="open.gds").read_bytes())
+def with_flat_path(folder: Path, layer: int, cell: gdstk.Cell) -> Path:
+    """Write a cell with a path without width on a layer, which gdstk itself does not write."""
+    cell.add(gdstk.FlexPath([(0.1, 0), (1, 1)], 0.1, layer=layer, simple_path=True))
+    path = written(folder, cell)
+    content = bytearray(path.read_bytes())
     at = content.find(struct.pack(">HH", 8, 0x0F03))  # the record of the path's width
     content[at + 4 : at + 8] = bytes(4)
-    (tmp_path / "open.gds").write_bytes(content)
-    with pytest.raises(gds.LayoutError, match=r"path on layer 4/0 from \(100, 0\) nm: an open path without width"):
-        gds.read(tmp_path / "open.gds")
+    path.write_bytes(content)
+    return path
+
+
+def test_a_path_without_width_is_told_where_it_matters(tmp_path: Path) -> None:
+    """On a layer of the stack it is a fault; on others it is no shape."""
+    text = tmp_path / "valve.toml"
+    text.write_text(STACK)
+    with_flat_path(tmp_path, 2, drawing())
+    with pytest.raises(DeviceError, match=r"path on layer 2/0 from \(100, 0\) nm: an open path without width"):
+        load(text)
+    with_flat_path(tmp_path, 100, drawing())
+    assert load(text).magnets == ("FM1", "FM2")
+    assert (100, 0) in gds.read(tmp_path / "valve.gds").lines
+
+
+def test_what_is_not_used_stops_nothing(tmp_path: Path) -> None:
+    """Crossing or flat polygons on ignored layers and outside the window, and a second device of the same labels."""
+    cell = drawing()
+    cell.add(gdstk.Polygon([(0.5, 0.5), (0.6, 0.6), (0.6, 0.5), (0.5, 0.6)], layer=63))
+    for points in ([(5, 5), (6, 6), (6, 5), (5, 6)], [(5, 5), (6, 6), (7, 7)]):
+        cell.add(gdstk.Polygon(points, layer=2), gdstk.Polygon(points, layer=8))
+    cell.add(gdstk.Label("V+", (5.5, 5), layer=2))
+    text = STACK.replace('valve.gds"', 'valve.gds"\nignore = [63]\nwindow = { x = [-800, 800], y = [-800, 800] }')
+    device = device_of(tmp_path, text, cell)
+    assert device.solids == device_of(tmp_path).solids and {c.face for c in device.contacts} == {"y+", "x+"}
+    made = new.from_layout("mine", written(tmp_path, cell), tmp_path)
+    assert '# 2 labels say "V+"; set a window' in made and made.count('name = "V+"') == 2  # one in a comment
+
+
+def test_ten_thousand_dots_outside_the_window_cost_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only polygons in the window are checked and joined."""
+    cell, dot = drawing(), gdstk.Cell("DOT")
+    dot.add(gdstk.ellipse((0, 0), 0.05, layer=1))
+    cell.add(gdstk.Reference(dot, (2, 2), columns=100, rows=100, spacing=(0.2, 0.2)))
+    written(tmp_path, cell, dot)
+    text = STACK.replace('valve.gds"', 'valve.gds"\nwindow = { x = [-800, 800], y = [-800, 800] }')
+    (tmp_path / "valve.toml").write_text(text)
+    checked = []
+    monkeypatch.setattr(polygons, "faults", lambda polygon, real=polygons.faults: checked.append(1) or real(polygon))
+    assert load(tmp_path / "valve.toml").magnets == ("FM1", "FM2")
+    assert 4 <= len(checked) < 100
+
+
+@pytest.mark.parametrize("name", ["valve.gds", "valve.oas"])
+def test_a_missing_cell_is_told(tmp_path: Path, name: str) -> None:
+    cell = drawing()
+    cell.add(gdstk.Reference("LEADS", (0, 0)))
+    path = written(tmp_path, cell, name=name)
+    with pytest.raises(gds.LayoutError, match="cell 'VALVE' refers to cell 'LEADS', which is not in the file"):
+        gds.read(path)
+    sound = gdstk.Cell("SOUND")
+    sound.add(gdstk.rectangle((0, 0), (1, 1)))
+    assert gds.read(written(tmp_path, cell, sound, name=name), "SOUND").shapes  # does not need LEADS
+
+
+def test_a_record_that_is_no_gdsii_is_told(tmp_path: Path) -> None:
+    """A shape under it would be lost; boxes are polygons, and nodes have no shape."""
+    path = written(tmp_path, drawing())
+    content = path.read_bytes()
+    element = struct.pack(">HH", 4, 0x0800)
+    path.write_bytes(content.replace(element, struct.pack(">HH", 4, 0x5600), 1))
+    with pytest.raises(gds.LayoutError, match="cell 'VALVE' has 1 record of type 0x56, which cannot be read"):
+        gds.read(path)
+    path.write_bytes(content.replace(element, struct.pack(">HH", 4, 0x2D00), 1))
+    assert len(gds.read(path).shapes[1, 0]) == 2
+
+
+def test_texts_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    """As Latin-1, which older layout programs write; OASIS knows no such texts."""
+    cell = gdstk.Cell("VALVx")
+    cell.add(gdstk.rectangle((0, 0), (1, 1)), gdstk.Label("50 xA", (0, 0)), gdstk.Label("\N{OHM SIGN}", (0, 0)))
+    path = written(tmp_path, cell)
+    path.write_bytes(path.read_bytes().replace(b"VALVx", b"VALV\xb5").replace(b"50 xA", b"50 \xb5A"))
+    found = gds.read(path)
+    assert found.cell == "VALV\xb5" and {label.text for label in found.labels} == {"50 \xb5A", "\N{OHM SIGN}"}
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(gds.LayoutError, match="is no GDSII file, or it is cut off"):
+        gds.read(path)
+    library = gdstk.Library()
+    library.add(cell)
+    library.write_oas(tmp_path / "a.oas", compression_level=0)
+    content = (tmp_path / "a.oas").read_bytes()
+    (tmp_path / "a.oas").write_bytes(content.replace(b"50 xA", b"50 \xb5A"))
+    with pytest.raises(gds.LayoutError, match="a label or the name of a cell is not UTF-8 text; rename it"):
+        gds.read(tmp_path / "a.oas")
+
+
+def test_a_path_that_crosses_itself_is_its_union(tmp_path: Path) -> None:
+    """A loop of 50 nm width, whose last stretch crosses the first; a ring; round ends."""
+    cell = gdstk.Cell("A")
+    loop = [(0, 0), (0.4, 0), (0.4, 0.3), (0.2, 0.3), (0.2, -0.3)]
+    cell.add(gdstk.FlexPath(loop, 0.05, layer=1, simple_path=True))
+    ring = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]
+    cell.add(gdstk.FlexPath(ring, 0.1, layer=2, simple_path=True, ends="extended"))
+    cell.add(gdstk.FlexPath([(0, 0), (1, 0)], 0.1, layer=3, simple_path=True, ends="round"))
+    found = gds.read(written(tmp_path, cell))
+    areas = {layer[0]: sum(abs(polygons.area(shape)) for shape in each) for layer, each in found.shapes.items()}
+    assert areas[1] == pytest.approx((0.425 * 0.05 + 0.05 * 0.3 + 0.2 * 0.05 + 0.575 * 0.05 - 0.05**2) * 1e-12)
+    assert areas[2] == pytest.approx((1.1**2 - 0.9**2) * 1e-12)
+    assert areas[3] == pytest.approx((0.1 + np.pi * 0.05**2) * 1e-12, rel=0.01)
+    assert not any(polygons.faults(shape) for each in found.shapes.values() for shape in each)
 
 
 @pytest.mark.parametrize("name", ["a.gds", "a.oas"])
@@ -365,6 +466,19 @@ def test_new_writes_what_a_layout_says(tmp_path: Path, monkeypatch: pytest.Monke
     assert checked.exit_code == 0 and "No faults." in checked.stdout and Path("mine.png").stat().st_size > 10_000
     again = runner.invoke(app.app, ["new", "mine"])
     assert again.exit_code == 2 and "is there already" in again.stderr
+
+
+def test_new_writes_any_name_as_toml(tmp_path: Path) -> None:
+    names = ['A"B', "V+\nHALL", "C:\\new\t", "\x7f\N{GREEK SMALL LETTER MU}"]
+    for name in names:
+        cell = gdstk.Cell(name)
+        cell.add(
+            gdstk.rectangle((0, 0), (1, 0.1)), gdstk.Label(name, (0.01, 0.05)), gdstk.Label(name + "x", (0.5, 0.05))
+        )
+        raw = tomllib.loads(new.from_layout(name, written(tmp_path, cell, name="a'b.gds"), tmp_path))
+        assert raw["name"] == name and raw["layout"]["cell"] == name and raw["layout"]["file"] == "a'b.gds"
+        assert [contact["label"] for contact in raw["contacts"]] == [name]
+        assert tomllib.loads(new.blank(name))["name"] == name
 
 
 def test_new_writes_a_device_that_has_no_faults() -> None:

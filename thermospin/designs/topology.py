@@ -38,7 +38,7 @@ from thermospin.designs.objective import Objective
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.parts import Solid, plan_of
 from thermospin.geometry import boxes
-from thermospin.geometry.outlines import outline_of
+from thermospin.geometry.outlines import body_of, outline_of
 from thermospin.inference.journal import Journal
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import GridOptions, Progress
@@ -153,7 +153,7 @@ class Canvas:
 
 def _reaches(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:
     """Return True if a piece of metal has a contact."""
-    names = {solids[i].name for i in piece} | {solids[i].name.partition("/")[0] for i in piece}
+    names = {solids[i].name for i in piece} | {body_of(solids[i]) for i in piece}
     return any(contact.solid in names for contact in device.contacts)
 
 

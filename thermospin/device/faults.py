@@ -19,6 +19,8 @@ from thermospin.quantities import QUANTITIES
 
 #: A smaller gap between metals is a drawing error [m].
 LEAST_GAP = 2e-9
+#: A larger solid is no part of a nanodevice on a chip: its lengths are in another unit [m].
+LARGEST = 0.1
 #: Names of combinations of states in signals, which no state can have.
 RESERVED_STATES = ("baseline", "spin", "unit")
 
@@ -125,6 +127,9 @@ def _sound_solids(solids: Sequence[Solid], metal: Mapping[str, bool | None]) -> 
         if solid.outline is not None:
             wrong = [text for text in wrong if text.startswith("box.z")]
             wrong += [f"polygon: {text}" for text in polygons.faults(np.array(solid.outline))]
+        size = max(high - low for low, high in solid.box)
+        if size > LARGEST:
+            wrong.append(f"extent: got {size:g} m, expected {LARGEST:g} m or less; is length_unit right?")
         faults += [f"solid '{solid.name}', {text}" for text in wrong]
         faults += unknown(f"solid '{solid.name}', material", [solid.material], metal)
         if not wrong:

@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.files import atomic_file
 from thermospin.base.units import tidy
+from thermospin.device import gds_records
 from thermospin.device.device import Device
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
@@ -47,13 +49,15 @@ class Drawing:
 
     Attributes:
       cell: its name.
-      shapes: polygons (vertices, 2) [m] of each layer and datatype, in the order of the file.
+      shapes: polygons (vertices, 2) [m] of each layer and datatype, not checked; those of paths come last.
       labels: texts, in the order of the file.
+      lines: vertices (vertices, 2) [m] of paths without width, by layer and datatype.
     """
 
     cell: str
     shapes: dict[LayerNumber, list[np.ndarray]]
     labels: list[Label]
+    lines: dict[LayerNumber, list[np.ndarray]]
 
     @property
     def extent(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -75,22 +79,13 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
       path: path of the file; one that ends in .oas or .oasis is OASIS, all others are GDSII.
       cell: name of the cell; None: the only top cell.
     Raises:
-      LayoutError: the file cannot be read, has no cell of that name or several top cells, or has invalid shapes;
-        the message names them and gives their positions.
+      LayoutError: the file cannot be read, has no cell of that name or several top cells, or lacks some of its
+        shapes; the message names the cell.
     """
     import gdstk
 
     path = Path(path)
-    if not path.is_file():
-        raise LayoutError([f"{path}: no such file"])
-    try:
-        with _quiet():
-            library = (gdstk.read_oas if path.suffix.lower() in (".oas", ".oasis") else gdstk.read_gds)(path)
-    except (OSError, RuntimeError):
-        kind = "OASIS" if path.suffix.lower() in (".oas", ".oasis") else "GDSII"
-        raise LayoutError(
-            [f"{path}: is no {kind} file, or it is cut off; export it again from the layout program"]
-        ) from None
+    library = _library(path)
     # Layout programs store their own data in extra cells, such as $$$CONTEXT_INFO$$$.
     cells = {
         cell.name: cell for cell in library.cells if isinstance(cell, gdstk.Cell) and not cell.name.startswith("$$$")
@@ -107,27 +102,24 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         raise LayoutError([f"{path}: there is no cell '{cell}'; it has {', '.join(cells) or 'none'}"])
     chosen = cells[tops[0] if cell is None else cell]
     size = library.unit
-    faults: list[str] = []
-    for line in chosen.get_paths():
-        widths: Any = line.widths  # paths from files are all of one type, whose widths need no argument
-        if np.any(np.asarray(widths()) <= 0):
-            start = np.asarray(line.spine())[0] * size
-            kind = layer_name((line.layers[0], line.datatypes[0]))
-            faults.append(
-                f"{path}: path on layer {kind} from {polygons.at(start)}: an open path without width has no inside; "
-                "give it a width, or draw a polygon"
-            )
-    shapes: dict[LayerNumber, list[np.ndarray]] = {}
-    for polygon in chosen.get_polygons():
-        points = np.array([[tidy(c * size) for c in point] for point in np.asarray(polygon.points).tolist()])
-        if len(points) < 3:
-            continue  # a path without width, reported above
-        group = shapes.setdefault((polygon.layer, polygon.datatype), [])
-        where = f"{path}: polygon {len(group)} on layer {layer_name((polygon.layer, polygon.datatype))}"
-        faults += [f"{where}, around {polygons.at(points.mean(axis=0))}: {text}" for text in polygons.faults(points)]
-        group.append(points)
+    faults = _lost(path, chosen)
     if faults:
         raise LayoutError(faults)
+    shapes: dict[LayerNumber, list[np.ndarray]] = {}
+    lines: dict[LayerNumber, list[np.ndarray]] = {}
+    for polygon in chosen.get_polygons(include_paths=False):
+        shapes.setdefault((polygon.layer, polygon.datatype), []).append(_tidied(polygon.points, size))
+    for line in chosen.get_paths():
+        layer = line.layers[0], line.datatypes[0]
+        widths: Any = line.widths  # paths from files are all of one type, whose widths need no argument
+        if np.any(np.asarray(widths()) <= 0):
+            lines.setdefault(layer, []).append(_tidied(line.spine(), size))
+            continue
+        for polygon in line.to_polygons():
+            points = _tidied(polygon.points, size)
+            # A path that meets itself has an outline that crosses itself; its inside is the union.
+            parts = [points] if len(points) <= 4 else polygons.boolean([points], [], "or")
+            shapes.setdefault(layer, []).extend(_tidied(part, 1.0) for part in parts)
     labels = [
         Label(
             label.text,
@@ -136,7 +128,64 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         )
         for label in chosen.get_labels()
     ]
-    return Drawing(chosen.name, shapes, labels)
+    return Drawing(chosen.name, shapes, labels, lines)
+
+
+def _tidied(points: Any, unit: float) -> np.ndarray:
+    """Return points in this unit as an array [m] without the round-off of the conversion."""
+    return np.array([[tidy(c * unit) for c in point] for point in np.asarray(points).tolist()])
+
+
+def _library(path: Path) -> Any:
+    """Return what gdstk reads from a file, all texts in UTF-8."""
+    import gdstk
+
+    if not path.is_file():
+        raise LayoutError([f"{path}: no such file"])
+    is_oasis = _is_oasis(path)
+    try:
+        with _quiet(), tempfile.TemporaryDirectory() as folder:
+            if is_oasis:
+                library = gdstk.read_oas(path)
+            else:
+                made = Path(folder) / "utf8.gds"
+                made.write_bytes(gds_records.in_utf8(path.read_bytes()))
+                library = gdstk.read_gds(made)
+        cells: list[Any] = library.cells
+        _ = [(cell.name, [label.text for label in cell.labels]) for cell in cells]  # raises TypeError here, if at all
+        return library
+    except (OSError, RuntimeError):
+        kind = "OASIS" if is_oasis else "GDSII"
+        raise LayoutError(
+            [f"{path}: is no {kind} file, or it is cut off; export it again from the layout program"]
+        ) from None
+    except TypeError:  # from gdstk, for text that is not UTF-8
+        raise LayoutError(
+            [f"{path}: a label or the name of a cell is not UTF-8 text; rename it, or export the layout as GDSII"]
+        ) from None
+
+
+def _is_oasis(path: Path) -> bool:
+    return path.suffix.lower() in (".oas", ".oasis")
+
+
+def _lost(path: Path, chosen: Any) -> list[str]:
+    """Return faults: references to cells that are not in the file, and records that gdstk does not read."""
+    cells = [chosen, *chosen.dependencies(True)]
+    missing = {(cell.name, each.cell): None for cell in cells for each in cell.references if isinstance(each.cell, str)}
+    faults = [
+        f"{path}: cell '{cell}' refers to cell '{other}', which is not in the file; export the layout with all cells"
+        for cell, other in missing
+    ]
+    if _is_oasis(path):
+        return faults
+    names = {cell.name for cell in cells}
+    return faults + [
+        f"{path}: cell '{cell}' has {count} record{'s' * (count > 1)} of type 0x{kind:02X}, which cannot be "
+        "read, so a shape would be lost; export the layout again as polygons"
+        for (cell, kind), count in gds_records.unknown(path.read_bytes()).items()
+        if cell in names
+    ]
 
 
 @contextlib.contextmanager
@@ -146,7 +195,8 @@ def _quiet() -> Iterator[None]:
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)

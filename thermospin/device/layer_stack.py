@@ -116,14 +116,18 @@ def build(
     Returns:
       solids, contacts, and faults, one line each; if there are faults, only the parts that could be built.
     """
-    texts = _stray(drawing, stack, ignored, marks)
+    whole, drawing = drawing, _within(drawing, window)
+    texts = _stray(drawing, stack, ignored, marks, whole)
+    broken = _broken(drawing, [layer.layer for layer in stack] + [mark.layer for mark in marks if mark.layer])
+    if broken:
+        return [], [], texts + broken
     bodies: list[_Body] = []
     for layer in stack:
         shapes = drawing.shapes.get(layer.layer, [])
         if spacing is not None:
             texts += _off_grid(shapes, layer, spacing)
         outlines = _clipped(_joined(shapes), window)
-        if shapes and not outlines:
+        if whole.shapes.get(layer.layer) and not outlines:
             texts.append(f"layer {layer_name(layer.layer)} ({layer.material}): all of it lies outside the window")
         names = _names(
             outlines, layer, [label for label in drawing.labels if label.layer[0] == layer.layer[0]], bodies, marks
@@ -146,12 +150,52 @@ def build(
     return solids, contacts, texts
 
 
+def _within(drawing: Drawing, window: Window | None) -> Drawing:
+    """Return what of a drawing reaches into the window; a label at its edge does."""
+    if window is None:
+        return drawing
+    low, high = np.array([window.x, window.y]).T
+
+    def inside(groups: Mapping[LayerNumber, list[np.ndarray]]) -> dict[LayerNumber, list[np.ndarray]]:
+        kept = {
+            layer: [s for s in shapes if np.all(s.min(axis=0) < high) and np.all(s.max(axis=0) > low)]
+            for layer, shapes in groups.items()
+        }
+        return {layer: shapes for layer, shapes in kept.items() if shapes}
+
+    labels = [
+        label
+        for label in drawing.labels
+        if np.all(label.place > low - NEAR_LABEL) and np.all(label.place < high + NEAR_LABEL)
+    ]
+    texts = {label.text for label in labels}
+    # Texts that are only outside are kept, for the message about a contact there.
+    labels += [label for label in drawing.labels if label.text not in texts]
+    return Drawing(drawing.cell, inside(drawing.shapes), labels, inside(drawing.lines))
+
+
+def _broken(drawing: Drawing, layers: Sequence[LayerNumber]) -> list[str]:
+    """Return faults of polygons, and paths without width, on these layers."""
+    texts = []
+    for layer in dict.fromkeys(layers):
+        kind = f"on layer {layer_name(layer)}"
+        texts += [
+            f"path {kind} from {polygons.at(line[0])}: an open path without width has no inside; give it a width, or "
+            "draw a polygon"
+            for line in drawing.lines.get(layer, [])
+        ]
+        for number, shape in enumerate(drawing.shapes.get(layer, [])):
+            where = f"polygon {number} {kind}, around {polygons.at(shape.mean(axis=0))}"
+            texts += [f"{where}: {text}" for text in polygons.faults(shape)]
+    return texts
+
+
 def _stray(
-    drawing: Drawing, stack: Sequence[Layer], ignored: Sequence[LayerNumber], marks: Sequence[Mark]
+    drawing: Drawing, stack: Sequence[Layer], ignored: Sequence[LayerNumber], marks: Sequence[Mark], whole: Drawing
 ) -> list[str]:
     """Return faults: layers of the drawing that are not in the stack, and layers of the stack without shapes."""
     used = {layer.layer for layer in stack} | set(ignored) | {mark.layer for mark in marks if mark.layer}
-    listed = ", ".join(f'"{layer_name(shape)}"' for shape in sorted(drawing.shapes)) or "none"
+    listed = ", ".join(f'"{layer_name(shape)}"' for shape in sorted(whole.shapes)) or "none"
     faults = []
     for layer in sorted(set(drawing.shapes) - used):
         count, place = len(drawing.shapes[layer]), drawing.shapes[layer][0].mean(axis=0)
@@ -160,7 +204,7 @@ def _stray(
             f'but no entry in the stack; add one, or ignore = ["{layer_name(layer)}"]'
         )
     for layer in dict.fromkeys(layer.layer for layer in stack):
-        if not drawing.shapes.get(layer):
+        if not whole.shapes.get(layer) and not drawing.lines.get(layer):
             faults.append(
                 f"layer {layer_name(layer)} of the stack has no shapes in cell '{drawing.cell}', which has {listed}"
             )
@@ -182,14 +226,22 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Join the touching polygons of one layer; a polygon that touches no other is not changed."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     extents = np.array([[shape.min(axis=0), shape.max(axis=0)] for shape in shapes]).reshape(-1, 2, 2)
-    groups: list[list[int]] = []
-    for i in range(len(shapes)):
-        gap = np.maximum(extents[:, 0] - extents[i, 1], extents[i, 0] - extents[:, 1]).max(axis=1)
-        near = set(np.flatnonzero(gap <= polygons.TOUCH).tolist())
-        groups = [group for group in groups if not near & set(group)] + [
-            sorted({i}.union(*(group for group in groups if near & set(group))))
-        ]
+    order = np.argsort(extents[:, 0, 0])
+    # In the order of their left ends, a polygon can touch only those that begin before it ends.
+    ends = np.searchsorted(extents[order, 0, 0], extents[order, 1, 0] + polygons.TOUCH, side="right")
+    pairs = []
+    for place, (i, end) in enumerate(zip(order, ends, strict=True)):
+        others = order[place:end]
+        gap = np.maximum(extents[others, 0] - extents[i, 1], extents[i, 0] - extents[others, 1]).max(axis=1)
+        pairs += [(i, j) for j in others[gap <= polygons.TOUCH]]
+    tails, heads = np.array(pairs, int).reshape(-1, 2).T
+    links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(len(shapes),) * 2)
+    count, label = connected_components(links, directed=False)
+    groups = [np.flatnonzero(label == k).tolist() for k in range(count)]
     out: list[np.ndarray] = []
     for group in sorted(groups):
         out += [shapes[group[0]]] if len(group) == 1 else polygons.boolean([shapes[i] for i in group], [], "or")
@@ -267,7 +319,9 @@ def _solids(
     x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
     on_lines = ((), ()) if layer.sidewall_angle else (x, y)
     return [
-        _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, on_lines=on_lines).moved(lengths)
+        _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, name, on_lines=on_lines).moved(
+            lengths
+        )
         for k, (piece, low, high) in enumerate(made, 1)
     ], faults
 
@@ -279,6 +333,7 @@ def _solid(
     high: Coordinate,
     layer: Layer,
     body: str,
+    magnet: str,
     on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Solid:
     outline = tuple((float(x), float(y)) for x, y in piece)
@@ -286,12 +341,13 @@ def _solid(
     return Solid(
         name,
         layer.material,
-        body if layer.magnet else None,
+        magnet if layer.magnet else None,
         ((x0, x1), (y0, y1), (0.0, 0.0)),
         {"x": f"layer {layer_name(layer.layer)}", "y": f"layer {layer_name(layer.layer)}"},
         coordinates={"z": (low, high)},
         outline=outline,
         on_lines=on_lines,
+        body=body,
     )
 
 
@@ -396,6 +452,7 @@ def _contact(
             low,
             high,
             body.layer,
+            f"{body.name}@{mark.name}",
             body.name,
         )
         for k, piece in enumerate(pieces, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from thermospin.device import gds, layer_stack, materials
 
 _BOXES = """\
 # A device for thermospin: a ferromagnetic strip that a current heats, a bridge of normal metal, a second strip.
-# Adapt it to your device; `thermospin check {name}.toml --picture {name}.png` reports faults and draws it.
+# Adapt it to your device; `thermospin check {file} --picture {picture}` reports faults and draws it.
 
-name = "{name}"
+name = {name}
 length_unit = "nm"
 bath = "300 K"
 
@@ -95,7 +96,12 @@ NEAR_END = 0.15
 
 def blank(name: str) -> str:
     """Return the text of a device file for a small device made of boxes."""
-    return _BOXES.format(name=name, cards=", ".join(materials.card_names()))
+    return _BOXES.format(
+        name=_toml(name),
+        file=_toml(f"{name}.toml"),
+        picture=_toml(f"{name}.png"),
+        cards=", ".join(materials.card_names()),
+    )
 
 
 def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) -> str:
@@ -119,16 +125,16 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
     except ValueError:
         file = path.resolve()
     lines = [
-        f"# A device for thermospin from the layout {path.name}, cell {drawing.cell}. Replace every ?, then run:",
-        f"# thermospin check {name}.toml --picture {name}.png",
+        f"# A device for thermospin from the layout {_toml(path.name)}, cell {_toml(drawing.cell)}. Replace every ?,",
+        f"# then run: thermospin check {_toml(f'{name}.toml')} --picture {_toml(f'{name}.png')}",
         "",
-        f'name = "{name}"',
+        f"name = {_toml(name)}",
         'length_unit = "nm"',
         'bath = "300 K"',
         "",
         "[layout]",
-        f'file = "{file.as_posix()}"',
-        f'cell = "{drawing.cell}"',
+        f"file = {_toml(file.as_posix())}",
+        f"cell = {_toml(drawing.cell)}",
         f"# window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}  # what lies outside is cut away",
         "# ignore = []  # layers that are no film, such as marks",
         "",
@@ -182,23 +188,34 @@ def _layers(drawing: gds.Drawing) -> list[str]:
 def _contacts(drawing: gds.Drawing) -> list[str]:
     """Return a contact for each label at the end of a polygon, and a blank experiment."""
     lines = []
-    contacts = []
+    contacts: list[str] = []
     for label in drawing.labels:
+        if label.text in contacts:
+            continue
         end = _end(label, drawing)
         if end is None:
-            lines.append(f"# label '{label.text}' at {polygons.at(label.place)} names the polygon that it is in")
+            lines.append(f"# label {_toml(label.text)} at {polygons.at(label.place)} names the polygon that it is in")
             continue
         contacts.append(label.text)
-        lines += ["", "[[contacts]]", f'name = "{label.text}"', f'label = "{label.text}"', f'face = "{end}"']
-    names = [*contacts, "?", "?", "?", "?"]
+        text, count = _toml(label.text), sum(other.text == label.text for other in drawing.labels)
+        if count > 1:
+            lines += ["", f"# {count} labels say {text}; set a window that holds only one of them"]
+        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}", f'face = "{end}"']
+    names = [_toml(name) for name in (*contacts, "?", "?", "?", "?")]
     lines += [
         "",
         "# [experiments.thermal]",
-        f'# current = ["{names[0]}", "{names[1]}"]  # in, out',
-        f'# voltage = ["{names[2]}", "{names[3]}"]  # plus, minus',
+        f"# current = [{names[0]}, {names[1]}]  # in, out",
+        f"# voltage = [{names[2]}, {names[3]}]  # plus, minus",
         "# states = { P = {}, AP = { FM2 = -1 } }  # the magnets that each state reverses",
     ]
     return lines
+
+
+def _toml(text: str) -> str:
+    """Return a text as a string of TOML; it may hold quotes, backslashes and line breaks."""
+    # JSON writes strings as TOML does, but for one control character.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _nm(value: float) -> str:

@@ -28,6 +28,7 @@ class Solid:
       outline: polygon of a prism seen from above, ((x, y), ...) [m], within its box; None for a box.
       corners: both coordinates of each vertex, if named dimensions move the outline.
       on_lines: positions along x and y at which straight edges of the outline need grid lines [m]; None: all.
+      body: name of the body of a layout that it is a piece of; "": it is a body by itself.
       provenance: source of each extent, by axis, such as "paper: ..." or "assumed".
       note: free text.
     """
@@ -42,6 +43,7 @@ class Solid:
     outline: tuple[tuple[float, float], ...] | None = None
     corners: tuple[tuple[Coordinate, Coordinate], ...] = ()
     on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    body: str = ""
 
     def straight_edges(self, axis: int) -> list[float]:
         """Return the positions of the edges normal to an axis that need grid lines [m]."""
@@ -139,9 +141,9 @@ class Experiment:
 
 
 def indices(solids: Sequence[Solid], name: str) -> list[int]:
-    """Return the index of the solid of that name, or those of the pieces "name/1", "name/2" of a body."""
+    """Return the index of the solid of that name, or those of the pieces of a body of a layout."""
     exact = [i for i, solid in enumerate(solids) if solid.name == name][:1]
-    return exact or [i for i, solid in enumerate(solids) if solid.name.partition("/")[0] == name]
+    return exact or [i for i, solid in enumerate(solids) if solid.body == name]
 
 
 def plan_of(solids: Sequence[Solid], metal: Sequence[bool]) -> Plan:

@@ -424,7 +424,8 @@ def text_of(path: str | Path) -> tuple[str, str]:
     if name in shipped_names():
         return shipped("device", "shipped", f"{name}.toml").read_text(encoding="utf-8"), f"{name} (shipped)"
     try:
-        return Path(path).read_text(encoding="utf-8"), name
+        # Some editors begin a file with a byte order mark.
+        return Path(path).read_text(encoding="utf-8-sig"), name
     except FileNotFoundError:
         near = [file.name for file in Path(path).parent.glob("*.toml")] if Path(path).parent.is_dir() else []
         text = nearest(name, shipped_names()) if not Path(path).suffix else nearest(Path(path).name, near)

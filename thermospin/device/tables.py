@@ -71,7 +71,7 @@ def _coordinate(value: Any, info: ValidationInfo) -> Coordinate:
             raise InputError(_NO_LENGTH_UNIT)
         try:
             return parse(value, known or {}, units.scale(unit, "length"))
-        except ExpressionError as why:
+        except (ExpressionError, units.UnitError) as why:
             raise InputError(f'got "{value}", {why}') from None
     return Coordinate(_parse(value, "length", info))
 

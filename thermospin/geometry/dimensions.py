@@ -1,4 +1,4 @@
-"""Named dimensions, and coordinates that are sums of them: "gap + 100", "-width / 2".
+"""Named dimensions, and coordinates that are sums of them: "gap + 100", "-width / 2", "gap + 0.1 um".
 
 A coordinate is c + sum over dimensions of f d. Its derivatives are therefore constants, and a product of two lengths is
 not a coordinate. Python's own parser reads the expressions; nothing in them is executed.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 
+from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.base.units import tidy
@@ -68,32 +70,69 @@ class Dimension:
         return texts
 
 
-def names_in(text: str) -> set[str] | None:
-    """Return the names in an expression; None for other text such as "5 nm", or if there are no names."""
+#: A number and the name that follows it, its unit; or another name. What follows "2" in "2e3" is no name.
+_WORD = re.compile(r"(?<![\w.])(?:((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?+)\s*([^\W\d]\w*)|[^\W\d]\w*)", re.IGNORECASE)
+
+
+def _tree(text: str) -> tuple[ast.expr, dict[str, str]] | None:
+    """Return the syntax tree of an expression, and what its words stand for; None for text that is no expression.
+
+    The tree has words of its own, since names such as "lambda" are words of Python: "n0" for the name that comes
+    first, "q1" for a length with its unit that comes second.
+    """
+    words: dict[str, str] = {}
+
+    def word(match: re.Match[str]) -> str:
+        key = f"{'q' if match[1] else 'n'}{len(words)}"
+        words[key] = match[0]
+        return key
+
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        return ast.parse(_WORD.sub(word, text.strip()), mode="eval").body, words
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} or None
+
+
+def names_in(text: str) -> set[str] | None:
+    """Return the names in an expression; None for other text such as "5 nm", or if there are no names."""
+    found = _tree(text)
+    return None if found is None else {word for key, word in found[1].items() if key.startswith("n")} or None
 
 
 def parse(text: str, known: Mapping[str, Coordinate], unit: float) -> Coordinate:
     """Return the coordinate that an expression describes.
 
     Args:
-      text: numbers, names, + - * / and brackets; bare numbers are lengths, or factors of a name.
+      text: numbers, names, + - * / and brackets; bare numbers are lengths, or factors of a name or of a length with
+        its unit.
       known: the coordinate that each name stands for.
       unit: unit of bare numbers that are lengths [m].
     Raises:
       ExpressionError: an unknown name, a product of two lengths, or anything other than arithmetic.
+      UnitError: a unit that is not known, or is not one of length.
     """
+    found = _tree(text)
+    if found is None:
+        raise ExpressionError("which is no expression")
+    tree, words = found
+    lengths, places = {}, {}
+    for key, word in words.items():
+        if key.startswith("q"):
+            lengths[key] = units.parse(word, "length")
+            # One times itself until the end, so that products of lengths are seen.
+            places[key] = Coordinate(0.0, ((key, 1.0),))
+        elif word in known:
+            places[key] = known[word]
+        else:
+            raise ExpressionError(f"where '{word}' is no dimension; {nearest(word, known)}")
     try:
-        constant, factors = _value(ast.parse(text.strip(), mode="eval").body, known, unit)
-    except (SyntaxError, RecursionError, MemoryError):
+        constant, factors = _value(tree, places, unit)
+    except RecursionError:
         raise ExpressionError("which is no expression") from None
+    constant = constant * unit + sum(factors.pop(key, 0.0) * length for key, length in lengths.items())
     if not all(map(math.isfinite, [constant, *factors.values()])):
         raise ExpressionError("which is not finite")
-    return Coordinate(constant * unit, tuple((name, factor) for name, factor in factors.items() if factor))
+    return Coordinate(constant, tuple((name, factor) for name, factor in factors.items() if factor))
 
 
 def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> tuple[float, dict[str, float]]:
@@ -102,8 +141,6 @@ def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> tupl
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return float(number), {}
         case ast.Name(id=name):
-            if name not in known:
-                raise ExpressionError(f"where '{name}' is no dimension; {nearest(name, known)}")
             return known[name].constant / unit, known[name].slopes
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
             return _scaled(_value(operand, known, unit), -1.0 if isinstance(op, ast.USub) else 1.0)
@@ -114,12 +151,12 @@ def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> tupl
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             one, other = _value(left, known, unit), _value(right, known, unit)
             if one[1] and other[1]:
-                raise ExpressionError("which has a product of two dimensions; expected a sum of dimensions and numbers")
+                raise ExpressionError("which has a product of two lengths; expected a sum of dimensions and numbers")
             return _scaled(other, one[0]) if other[1] else _scaled(one, other[0])
         case ast.BinOp(left=left, op=ast.Div(), right=right):
             one, other = _value(left, known, unit), _value(right, known, unit)
             if other[1] or other[0] == 0:
-                raise ExpressionError("which divides by a dimension or by 0; expected a sum of dimensions and numbers")
+                raise ExpressionError("which divides by a length or by 0; expected a sum of dimensions and numbers")
             return _scaled(one, 1 / other[0])
     raise ExpressionError('which is more than sums of dimensions and numbers; expected such as "gap + 100"')
 

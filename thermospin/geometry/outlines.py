@@ -217,7 +217,7 @@ class Regions(Plan):
         return list(misses.values())
 
     def _body(self, part: Part) -> str:
-        return self.solids[part.solid].name.partition("/")[0]
+        return body_of(self.solids[part.solid])
 
     def _bridged(self, a: int, b: int) -> bool:
         """Return whether a metal part touches both of two parts."""
@@ -398,6 +398,12 @@ def outline_of(solid: SolidLike) -> np.ndarray:
     return polygons.rectangle(*solid.box[:2]) if outline is None else np.asarray(outline)
 
 
+def body_of(solid: SolidLike) -> str:
+    """Return the name of the body that a solid is a piece of, such as "lead" for "lead/2"; else its own name."""
+    # Not from the name: in a device file "FM/1" and "FM/2" may be two magnets.
+    return getattr(solid, "body", "") or solid.name
+
+
 def _meet(one: SolidLike, other: SolidLike) -> bool:
     """Return whether the extents of two solids overlap, seen from above."""
     return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one.box[:2], other.box[:2], strict=True))
@@ -437,5 +443,5 @@ def _inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def names_of(solids: Iterable[SolidLike]) -> list[str]:
-    """Return the names of solids, and of the bodies to which pieces such as "lead/2" belong."""
-    return list(dict.fromkeys(name for solid in solids for name in (solid.name, solid.name.partition("/")[0])))
+    """Return the names of solids, and of the bodies of a layout to which they belong."""
+    return list(dict.fromkeys(name for solid in solids for name in (solid.name, body_of(solid))))
