@@ -6,6 +6,7 @@ cut, as in layout files. This module depends on no grid class and no device.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -200,6 +201,46 @@ def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
         high = np.minimum(np.maximum(*places), length)
         total += float(np.sum((high - low)[(np.maximum(*heights) < TOUCH) & (high - low > TOUCH)]))
     return total
+
+
+def snapped(polygon: np.ndarray, spacing: float) -> np.ndarray:
+    """Return the polygon with its edges led through those of its vertices that they miss by less than round-off.
+
+    A cut that joins a hole to the outline ends on an edge, at a point that a layout file rounds to its grid. Its two
+    sides then enclose a sliver, or cross each other. A vertex counts as on an edge if the edge passes within half a
+    spacing of it, along x and along y (snap rounding).
+
+    Args:
+      polygon: vertices on the grid of the file.
+      spacing: that grid [m].
+    """
+    vertices: list[np.ndarray] = []
+    for p, q in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        along = q - p
+        t = ((polygon - p) @ along) / max(float(along @ along), 1e-300)
+        off = polygon - p - t[:, None] * along
+        # The edge meets the square of one spacing around the vertex.
+        reach = np.abs(along).sum() / max(float(np.linalg.norm(along)), 1e-300) * spacing / 2
+        near = np.linalg.norm(off, axis=1) < reach
+        near &= (np.abs(polygon - p).max(axis=1) > TOUCH) & (np.abs(polygon - q).max(axis=1) > TOUCH)
+        near &= (t > 0) & (t < 1)
+        on = np.flatnonzero(near)
+        vertices += [p, *polygon[on[np.argsort(t[on])]]]
+    outline = np.array(vertices)
+    return outline[np.abs(outline - np.roll(outline, 1, axis=0)).max(axis=1) > TOUCH]
+
+
+def joined(shapes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a number for each polygon; polygons that share a piece of an edge, or are joined by others, have one.
+
+    Such polygons are one piece of metal: a ring, which a cut makes into polygons, or halves that touch.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    links = np.zeros((len(shapes), len(shapes)), bool)
+    for (i, first), (j, second) in itertools.combinations(enumerate(shapes), 2):
+        links[i, j] = shared_edge(first, second) > TOUCH
+    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:

@@ -350,13 +350,14 @@ class Regions(Plan):
             return None
         wide = polygons.rectangle(*((low - 3 * s, high + 3 * s) for (low, high), s in zip(box, size, strict=True)))
         around = polygons.boolean(metal, [wide], "and")
+        joined = polygons.joined(around)
         belongs = [
             next(k for k, other in enumerate(around) if polygons.boolean([piece], [other], "and", 0.0))
             for piece in pieces
         ]
-        for first, second in itertools.combinations(range(len(pieces)), 2):
-            if belongs[first] != belongs[second]:
-                gap, place = polygons.distance(around[belongs[first]], around[belongs[second]])
+        for first, second in itertools.combinations(belongs, 2):
+            if joined[first] != joined[second]:
+                gap, place = polygons.distance(around[first], around[second])
                 return place, gap
         return None
 
