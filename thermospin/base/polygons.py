@@ -120,8 +120,8 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 
 def at(place: Sequence[float] | np.ndarray) -> str:
-    """Return a position as text, in nm."""
-    return f"({1e9 * place[0]:.6g}, {1e9 * place[1]:.6g}) nm"
+    """Return a position in a plane or in space as text, in nm."""
+    return f"({', '.join(f'{1e9 * coordinate:.6g}' for coordinate in place)}) nm"
 
 
 def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
@@ -258,6 +258,30 @@ def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
         if gaps[v, n] < best:
             best, place = float(gaps[v, n]), (one[v] + foot[v, n]) / 2
     return best, place
+
+
+def slit(polygon: np.ndarray, least: float) -> tuple[float, np.ndarray] | None:
+    """Return the width of the narrowest slit in a polygon, if narrower than `least` [m], and where it is.
+
+    A slit is where a vertex faces another edge across the outside. The way there along the outline is much longer than
+    the slit is wide; in a rounded or pointed notch it is not. Sides without a distance are a cut to a hole, no slit.
+    """
+    p, along = polygon, np.roll(polygon, -1, axis=0) - polygon
+    lengths = np.linalg.norm(along, axis=1)
+    whole, run = float(lengths.sum()), np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+    square = np.maximum(lengths**2, 1e-300)
+    best: tuple[float, np.ndarray] | None = None
+    for k, vertex in enumerate(polygon):
+        t = np.clip(np.einsum("ni,ni->n", vertex - p, along) / square, 0.0, 1.0)
+        foot = p + t[:, None] * along
+        gaps = np.linalg.norm(vertex - foot, axis=1)
+        way = np.abs(run + t * lengths - run[k])
+        way = np.minimum(way, whole - way)
+        for n in np.flatnonzero((gaps > TOUCH) & (gaps < least) & (way > 4 * gaps)):
+            middle = (vertex + foot[n]) / 2
+            if (best is None or gaps[n] < best[0]) and not contains(polygon, middle):
+                best = float(gaps[n]), middle
+    return best
 
 
 def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:
