@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
+import gdstk
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -226,3 +228,75 @@ def test_cells_that_would_short_circuit_two_metals_are_refused() -> None:
     chosen = grids.choose(device.features, 2)
     plan = device.layout()
     assert isinstance(plan, Regions) and plan.short_circuit(chosen) is None and plan.short_circuit(coarse) is not None
+
+
+OCTAGON = [[38, 16], [16, 38], [-16, 38], [-38, 16], [-38, -16], [-16, -38], [16, -38], [38, -16]]
+KEYHOLE = [[-200, -80], [200, -80], [200, 80], [-200, 80], [-200, 0], [-40, 0], [0, 40], [40, 0], [0, -40], [-40, 0]]
+HALF = [[0, -80], [0, -40], [-40, 0], [0, 40], [0, 80], [-200, 80], [-200, -80]]
+STRIP = [[-200, -80], [200, -80], [200, 80], [-200, 80]]
+TOUCHING = {
+    "a keyhole cut": [("A", "Cu", [*KEYHOLE, [-200, 0]])],
+    "halves that touch": [("A", "Cu", HALF), ("B", "Cu", [[-x, y] for x, y in HALF])],
+    "an insulator in a hole": [("A", "Cu", STRIP), ("hole", "SiO2", [[40, 0], [0, 40], [-40, 0], [0, -40]])],
+    "round solids in one another": [
+        ("A", "Cu", STRIP),
+        ("film", "Py", [[1.9 * x, 1.9 * y] for x, y in OCTAGON]),
+        ("core", "Au", OCTAGON),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", TOUCHING)
+def test_a_crack_without_width_is_no_gap(case: str) -> None:
+    """Metal around a hole, or in pieces that touch, is one piece, on the coarsest grid and on finer ones."""
+    solids = TOUCHING[case]
+    text = 'length_unit = "nm"\n' + "".join(
+        f'[[solids]]\nname = "{name}"\nmaterial = "{material}"\npolygon = {corners}\nz = [0, 10]\n'
+        for name, material, corners in solids
+    )
+    end = "B" if len(solids[1:]) and solids[1][0] == "B" else "A"
+    text += (
+        f'[[contacts]]\nname = "1"\nsolid = "A"\nface = "x-"\n[[contacts]]\nname = "2"\nsolid = "{end}"\nface = "x+"\n'
+    )
+    device = reader.read(text, "touching.toml")
+    for order, cells in ((1, None), (2, None), (3, None), (3, 400)):
+        grid = grids.choose(device.features, order, cells)
+        assert grid.cuts
+        on_grid(device, grid)
+
+
+# On a grid of 1 nm: one cut passes a corner of the hole at 0.04 nm; the other, at 0.6 nm,
+# crosses it.
+FRAME_10 = [(-162, -232), (-232, 162), (162, 232), (232, -162), (-83, -218)]
+FRAME_10 += [(-97, -139), (139, -97), (97, 139), (-139, 97), (-83, -218)]
+FRAME_20 = [(-120, -256), (-229, 44), (-154, 72), (-72, -154), (154, -72)]
+FRAME_20 += [(72, 154), (-229, 44), (-256, 120), (120, 256), (256, -120)]
+SQUARE = [(-200, 0), (-50, 0), (0, 50), (50, 0), (0, -50), (-50, 0), (-200, 0), (-200, -90), (200, -90)]
+SQUARE += [(200, 90), (-200, 90)]
+FRAMES = {
+    "turned by 10 degrees": (FRAME_10, (-450, 450), True),
+    "turned by 20 degrees": (FRAME_20, (-450, 450), True),
+    "cut through the hole": (SQUARE, (-150, -20), False),
+}
+
+
+@pytest.mark.parametrize("case", FRAMES)
+def test_cuts_to_holes_that_a_layout_file_rounds_are_no_gaps(case: str, tmp_path: Path) -> None:
+    corners, window, has_arms = FRAMES[case]
+    cell = gdstk.Cell("A")
+    cell.add(gdstk.Polygon([(x / 1000, y / 1000) for x, y in corners], layer=2))
+    if has_arms:
+        cell.add(gdstk.rectangle((-0.5, -0.025), (-0.185, 0.025), layer=2))
+        cell.add(gdstk.rectangle((0.185, -0.025), (0.5, 0.025), layer=2))
+    library = gdstk.Library()
+    library.add(cell)
+    library.write_gds(tmp_path / "frame.gds")
+    ends = ("x-", "x+") if has_arms else ("x-", "z-")
+    text = "".join(f'[[contacts]]\nname = "{end}"\nsolid = "Cu"\nface = "{end}"\n' for end in ends)
+    layer = '[[layout.layers]]\nlayer = 2\nmaterial = "Cu"\nthickness = 50\nzmin = 0\n'
+    head = f'length_unit = "nm"\n[layout]\nfile = "frame.gds"\nwindow = {{ x = {list(window)}, y = [-400, 400] }}\n'
+    device = reader.read(head + layer + text, "frame.toml", tmp_path)
+    assert [solid.name for solid in device.solids] == ["Cu"]
+    grid = grids.choose(device.features, 3)
+    assert grid.cuts
+    on_grid(device, grid)

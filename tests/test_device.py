@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from thermospin.base.errors import InputError
 from thermospin.data.sources import read_sources
-from thermospin.device import materials, settings
+from thermospin.device import materials, reader, settings
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.materials import Material, MaterialError
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
@@ -498,3 +499,91 @@ def test_a_slash_in_a_name_makes_no_pieces(tmp_path: Path, polygon: bool) -> Non
     assert device.contact_faces()["d"].position == pytest.approx(500e-9)
     with pytest.raises(DeviceError, match="contact 'd' .*, solid: got 'N'; did you mean 'N/2'"):
         load(written(tmp_path, *changes, extra=two + contact.replace("N/2", "N")))
+
+
+def solid_text(name: str, material: str, shape: str) -> str:
+    return f'[[solids]]\nname = "{name}"\nmaterial = "{material}"\n{shape}\n'
+
+
+def boxed(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float]) -> str:
+    return f"box = {{ x = {list(x)}, y = {list(y)}, z = {list(z)} }}"
+
+
+def prism(x: tuple[float, float], y: tuple[float, float], z: tuple[float, float]) -> str:
+    """A box as a polygon: its outline is cut, not put on a tensor grid."""
+    return f"polygon = {[[x[0], y[0]], [x[1], y[0]], [x[1], y[1]], [x[0], y[1]]]}\nz = {list(z)}"
+
+
+#: Extents of the second solid in nm, beside a first one from 0 to 100 along x, y and z, and what is told of both.
+NEARLY = {
+    "a gap along x": (((101, 200), (0, 100), (0, 100)), "are 1 nm apart at (100.5, 50, 50) nm"),
+    "a gap along y": (((0, 100), (-90, -0.5), (0, 100)), "are 0.5 nm apart at (50, -0.25, 50) nm"),
+    "a gap along z": (((0, 100), (0, 100), (100.001, 150)), "are 0.001 nm apart at (50, 50, 100.001) nm"),
+    "an edge along z": (((100, 200), (100, 200), (0, 100)), "meet in a corner or edge only at (100, 100, 50) nm"),
+    "an edge along y": (((100, 200), (0, 100), (100, 150)), "meet in a corner or edge only at (100, "),
+    "a corner": (((100, 200), (100, 200), (100, 150)), "meet in a corner or edge only at (100, 100, 100) nm"),
+    "a gap of 2 nm": (((102, 200), (0, 100), (0, 100)), None),
+    "a face": (((100, 200), (0, 100), (0, 100)), None),
+}
+HUNDRED = (0, 100)
+
+
+@pytest.mark.parametrize("shape", [boxed, prism])
+@pytest.mark.parametrize("case", NEARLY)
+def test_solids_that_nearly_touch_are_told_whichever_faces_they_have(case: str, shape: Callable[..., str]) -> None:
+    """Two metals, as boxes and as polygons; those 2 nm apart or with a face in common are well."""
+    extents, expected = NEARLY[case]
+    text = 'length_unit = "nm"\n' + solid_text("A", "Cu", shape(HUNDRED, HUNDRED, HUNDRED))
+    text += solid_text("B", "Py", shape(*extents))
+    found = [fault for fault in faults_of_text(text) if "apart at" in fault or "only at" in fault]
+    if expected is None:
+        assert not found
+    else:
+        (fault,) = found
+        words = f"solids 'A' and 'B': metals that {expected}"
+        # Somewhere along the face or edge: where along it depends on the outline.
+        assert fault.split(" at ")[0].endswith(words.split(" at ")[0])
+        assert "make them overlap, or move them 2 nm apart" in fault
+        if shape is boxed:
+            assert words in fault
+
+
+@pytest.mark.parametrize("shape", [boxed, prism])
+def test_a_film_that_does_not_lie_on_its_substrate_is_told(shape: Callable[..., str]) -> None:
+    """Heat would not pass the gap; where an insulator fills it there is no gap."""
+    text = 'length_unit = "nm"\n' + solid_text("base", "SiO2", shape((-50, 150), HUNDRED, (-100, 0)))
+    text += solid_text("A", "Cu", shape(HUNDRED, HUNDRED, (0.5, 50)))
+    (fault,) = [fault for fault in faults_of_text(text) if "apart at" in fault]
+    assert "solids 'base' and 'A': they are 0.5 nm apart at " in fault
+    barrier = solid_text("barrier", "MgO", shape(HUNDRED, HUNDRED, (0, 0.5)))
+    assert not [fault for fault in faults_of_text(text + barrier) if "apart at" in fault]
+
+
+def test_metals_that_another_joins_at_their_edge_are_no_fault() -> None:
+    text = 'length_unit = "nm"\n' + solid_text("A", "Cu", boxed(HUNDRED, HUNDRED, HUNDRED))
+    text += solid_text("B", "Cu", boxed((100, 200), (100, 200), HUNDRED))
+    for shape in (boxed, prism):
+        corner = solid_text("C", "Cu", shape((100, 200), HUNDRED, HUNDRED))
+        assert not [fault for fault in faults_of_text(text + corner) if "only at" in fault]
+
+
+def test_a_slit_in_a_polygon_and_one_that_meets_itself_are_told() -> None:
+    head = 'length_unit = "nm"\n'
+    slit = "polygon = [[0, 0], [400, 0], [400, 200], [200.5, 200], [200.5, 100], [199.5, 100], [199.5, 200], [0, 200]]"
+    (fault,) = [
+        fault for fault in faults_of_text(head + solid_text("A", "Cu", slit + "\nz = [0, 10]")) if "slit" in fault
+    ]
+    assert "solid 'A': has a slit of 1 nm at (200, " in fault and "2 nm or more" in fault
+    both = "[[0, 0], [100, 0], [100, 100], [200, 100], [200, 200], [100, 200], [100, 100], [0, 100]]"
+    found = faults_of_text(head + solid_text("A", "Cu", f"polygon = {both}\nz = [0, 10]"))
+    assert any("metal that meets itself in a corner or edge only, at (100, 100, 5) nm" in fault for fault in found)
+    notch = "polygon = [[0, 0], [400, 0], [400, 200], [210, 200], [200, 100], [190, 200], [0, 200]]\nz = [0, 10]"
+    assert not [fault for fault in faults_of_text(head + solid_text("A", "Cu", notch)) if "slit" in fault]
+
+
+def faults_of_text(text: str) -> list[str]:
+    try:
+        reader.read(text, "near.toml")
+    except DeviceError as error:
+        return str(error).splitlines()
+    return []

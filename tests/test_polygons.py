@@ -127,3 +127,20 @@ def test_shared_edges_and_gaps_are_measured() -> None:
     assert polygons.shared_edge(slanted, beside + (0.0, 1e-9)) == 0
     gap, place = polygons.distance(slanted, beside + (1e-8, 0.0))
     assert gap == pytest.approx(1e-8 / np.sqrt(2)) and 1e-7 < place[0] < 2.1e-7
+
+
+def test_edges_are_led_through_vertices_that_they_miss_by_rounding() -> None:
+    """The last edge passes (-97, -139) at 0.04 nm; an edge 1 nm away from a vertex stays as it is."""
+    corners = [(-83, -218), (-97, -139), (139, -97), (97, 139), (-139, 97)]
+    found = polygons.snapped(1e-9 * np.array(corners, float), 1e-9)
+    np.testing.assert_allclose(1e9 * found, [*corners, (-97, -139)])
+    apart = 1e-9 * np.array([(0, 0), (100, 0), (100, 50), (50, 1), (0, 50)], float)
+    np.testing.assert_array_equal(polygons.snapped(apart, 1e-9), apart)
+
+
+def test_polygons_that_share_edges_are_joined_and_those_that_meet_in_a_corner_are_not() -> None:
+    squares = [
+        polygons.rectangle((x, x + 1e-7), (y, y + 1e-7)) for x, y in ((0, 0), (2e-7, 0), (1e-7, 5e-8), (3e-7, 1e-7))
+    ]
+    found = polygons.joined(squares).tolist()
+    assert found[0] == found[1] == found[2] != found[3]

@@ -6,6 +6,7 @@ cut, as in layout files. This module depends on no grid class and no device.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -119,8 +120,8 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 
 def at(place: Sequence[float] | np.ndarray) -> str:
-    """Return a position as text, in nm."""
-    return f"({1e9 * place[0]:.6g}, {1e9 * place[1]:.6g}) nm"
+    """Return a position in a plane or in space as text, in nm."""
+    return f"({', '.join(f'{1e9 * coordinate:.6g}' for coordinate in place)}) nm"
 
 
 def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
@@ -202,6 +203,46 @@ def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
     return total
 
 
+def snapped(polygon: np.ndarray, spacing: float) -> np.ndarray:
+    """Return the polygon with its edges led through those of its vertices that they miss by less than round-off.
+
+    A cut that joins a hole to the outline ends on an edge, at a point that a layout file rounds to its grid. Its two
+    sides then enclose a sliver, or cross each other. A vertex counts as on an edge if the edge passes within half a
+    spacing of it, along x and along y (snap rounding).
+
+    Args:
+      polygon: vertices on the grid of the file.
+      spacing: that grid [m].
+    """
+    vertices: list[np.ndarray] = []
+    for p, q in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        along = q - p
+        t = ((polygon - p) @ along) / max(float(along @ along), 1e-300)
+        off = polygon - p - t[:, None] * along
+        # The edge meets the square of one spacing around the vertex.
+        reach = np.abs(along).sum() / max(float(np.linalg.norm(along)), 1e-300) * spacing / 2
+        near = np.linalg.norm(off, axis=1) < reach
+        near &= (np.abs(polygon - p).max(axis=1) > TOUCH) & (np.abs(polygon - q).max(axis=1) > TOUCH)
+        near &= (t > 0) & (t < 1)
+        on = np.flatnonzero(near)
+        vertices += [p, *polygon[on[np.argsort(t[on])]]]
+    outline = np.array(vertices)
+    return outline[np.abs(outline - np.roll(outline, 1, axis=0)).max(axis=1) > TOUCH]
+
+
+def joined(shapes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a number for each polygon; polygons that share a piece of an edge, or are joined by others, have one.
+
+    Such polygons are one piece of metal: a ring, which a cut makes into polygons, or halves that touch.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    links = np.zeros((len(shapes), len(shapes)), bool)
+    for (i, first), (j, second) in itertools.combinations(enumerate(shapes), 2):
+        links[i, j] = shared_edge(first, second) > TOUCH
+    return np.asarray(connected_components(links, directed=False)[1])
+
+
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the smallest distance between two polygons that do not overlap [m], and the midpoint of that gap."""
     best, place = np.inf, np.zeros(2)
@@ -217,6 +258,30 @@ def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:
         if gaps[v, n] < best:
             best, place = float(gaps[v, n]), (one[v] + foot[v, n]) / 2
     return best, place
+
+
+def slit(polygon: np.ndarray, least: float) -> tuple[float, np.ndarray] | None:
+    """Return the width of the narrowest slit in a polygon, if narrower than `least` [m], and where it is.
+
+    A slit is where a vertex faces another edge across the outside. The way there along the outline is much longer than
+    the slit is wide; in a rounded or pointed notch it is not. Sides without a distance are a cut to a hole, no slit.
+    """
+    p, along = polygon, np.roll(polygon, -1, axis=0) - polygon
+    lengths = np.linalg.norm(along, axis=1)
+    whole, run = float(lengths.sum()), np.concatenate([[0.0], np.cumsum(lengths)[:-1]])
+    square = np.maximum(lengths**2, 1e-300)
+    best: tuple[float, np.ndarray] | None = None
+    for k, vertex in enumerate(polygon):
+        t = np.clip(np.einsum("ni,ni->n", vertex - p, along) / square, 0.0, 1.0)
+        foot = p + t[:, None] * along
+        gaps = np.linalg.norm(vertex - foot, axis=1)
+        way = np.abs(run + t * lengths - run[k])
+        way = np.minimum(way, whole - way)
+        for n in np.flatnonzero((gaps > TOUCH) & (gaps < least) & (way > 4 * gaps)):
+            middle = (vertex + foot[n]) / 2
+            if (best is None or gaps[n] < best[0]) and not contains(polygon, middle):
+                best = float(gaps[n]), middle
+    return best
 
 
 def edges_across(outline: np.ndarray, axis: int) -> np.ndarray:

@@ -97,8 +97,9 @@ def faults(
     if not sound:
         return texts
 
-    plan = plan_of(sound, [bool(metal.get(solid.material)) for solid in sound])
-    texts += _plan_faults(plan)
+    conducts = [bool(metal.get(solid.material)) for solid in sound]
+    plan = plan_of(sound, conducts)
+    texts += _plan_faults(plan, conducts)
     faces = _free_faces(plan, sound, fits, metal)
     texts += faces.faults
     whole = not unread and len(sound) == len(solids) and not misnamed and faces.complete
@@ -158,19 +159,26 @@ def _known_attachments(
     return fits, faults
 
 
-def _plan_faults(plan: Plan) -> list[str]:
+def _plan_faults(plan: Plan, metal: Sequence[bool]) -> list[str]:
     """Return faults: solids overwritten completely, metals that nearly touch, and bodies in separate pieces."""
     names = [solid.name for solid in plan.solids]
     faults = [
         f"solid '{names[i]}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
         for i, by in plan.overwritten().items()
     ]
-    for i, j, gap, place in plan.near_misses(LEAST_GAP):
-        apart = f"are {1e9 * gap:.3g} nm apart" if gap > polygons.TOUCH else "meet in a corner or edge only"
-        faults.append(
-            f"solids '{names[i]}' and '{names[j]}': metals that {apart} at {polygons.at(place)}; make "
-            f"them overlap, or move them {1e9 * LEAST_GAP:g} nm apart"
-        )
+    for i, j, gap, place in plan.near_misses(LEAST_GAP - polygons.TOUCH):
+        wide = f"{1e9 * gap:.3g} nm"
+        if i == j:
+            what = f"has a slit of {wide}" if gap > 0 else "metal that meets itself in a corner or edge only,"
+            ways = "close it, or make it wider" if gap > 0 else "make its halves overlap, or put them apart"
+            faults.append(f"solid '{names[i]}': {what} at {polygons.at(place)}; {ways}, {1e9 * LEAST_GAP:g} nm or more")
+        else:
+            what = "metals that" if metal[i] and metal[j] else "they"
+            apart = f"are {wide} apart" if gap > 0 else "meet in a corner or edge only"
+            faults.append(
+                f"solids '{names[i]}' and '{names[j]}': {what} {apart} at {polygons.at(place)}; make them overlap, or "
+                f"move them {1e9 * LEAST_GAP:g} nm apart"
+            )
     for body, place in plan.torn():
         faults.append(
             f"solid '{body}': its pieces do not hang together, one around {polygons.at(place)} is loose; a film "

@@ -108,7 +108,10 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     shapes: dict[LayerNumber, list[np.ndarray]] = {}
     lines: dict[LayerNumber, list[np.ndarray]] = {}
     for polygon in chosen.get_polygons(include_paths=False):
-        shapes.setdefault((polygon.layer, polygon.datatype), []).append(_tidied(polygon.points, size))
+        points = _tidied(polygon.points, size)
+        if len(np.unique(points, axis=0)) < len(points):  # a cut joins a hole to the outline
+            points = polygons.snapped(points, library.precision)
+        shapes.setdefault((polygon.layer, polygon.datatype), []).append(points)
     for line in chosen.get_paths():
         layer = line.layers[0], line.datatypes[0]
         widths: Any = line.widths  # paths from files are all of one type, whose widths need no argument

@@ -255,7 +255,8 @@ def _clipped(outlines: Sequence[np.ndarray], window: Window | None) -> list[np.n
     out: list[np.ndarray] = []
     for outline in outlines:
         inside = (outline >= frame[0] - polygons.TOUCH).all() and (outline <= frame[2] + polygons.TOUCH).all()
-        out += [outline] if inside else polygons.boolean([outline], [frame], "and")
+        # What a cut to a hole had joined would come apart along that cut.
+        out += [outline] if inside else _joined(polygons.boolean([outline], [frame], "and"))
     return out
 
 

@@ -7,6 +7,7 @@ which cells are metal, and which pieces are connected through faces. No material
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -164,7 +165,10 @@ class Plan(ABC):
         return []
 
     def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
-        """Return pairs of metals that nearly touch, closer than `least` [m]: both solids, distance and position [m]."""
+        """Return pairs of solids that nearly touch, closer than `least` [m]: both solids, distance and position [m].
+
+        The distance is 0 for metals that meet in an edge or a corner only, where no other metal joins them.
+        """
         return []
 
     def torn(self) -> list[tuple[str, np.ndarray]]:
@@ -294,6 +298,36 @@ class Layout(Plan):
         for bits in range(4):
             add(corners[bits], corners[7 - bits], [corners[k] for k in range(8) if k not in (bits, 7 - bits)])
         return sorted(touching)
+
+    def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
+        """Return pairs of solids that nearly touch: both solids, distance and position [m]; 0 for edges that meet."""
+        misses = {pair: (*pair, 0.0, self._shared_place(*pair)) for pair in self.edge_pairs()}
+        for axis in range(3):
+            line, owner = self.lines[axis], np.moveaxis(self.owner, axis, 0)
+            across = [k for k in range(3) if k != axis]
+            for start, end in itertools.combinations(range(1, len(line) - 1), 2):
+                gap = float(line[end] - line[start])
+                if gap >= least:
+                    continue
+                before, after = owner[start - 1], owner[end]
+                free = (owner[start:end] < 0).all(axis=0) & (before >= 0) & (after >= 0)
+                for cell in np.argwhere(free).tolist():
+                    place = np.zeros(3)
+                    place[axis] = line[start] + gap / 2
+                    place[across] = [self.lines[k][c : c + 2].mean() for k, c in zip(across, cell, strict=True)]
+                    one, other = sorted((int(before[tuple(cell)]), int(after[tuple(cell)])))
+                    if (one, other) not in misses:
+                        misses[one, other] = one, other, gap, place
+        return [misses[pair] for pair in sorted(misses)]
+
+    def _shared_place(self, i: int, j: int) -> np.ndarray:
+        """Return the middle of what the boxes of two solids that touch have in common [m]."""
+        return np.array(
+            [
+                (max(a[0], b[0]) + min(a[1], b[1])) / 2
+                for a, b in zip(self.solids[i].box, self.solids[j].box, strict=True)
+            ]
+        )
 
     def raster(self, tiles: int = 240) -> tuple[list[np.ndarray], np.ndarray]:
         """Return the grid lines and `owner`, which describe boxes completely."""

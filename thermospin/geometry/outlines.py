@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -188,41 +188,91 @@ class Regions(Plan):
         return Pieces(members, of)
 
     def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
-        """Return pairs of metals that nearly touch: both solids, distance and position [m]; 0 for corners that meet.
+        """Return pairs of solids that nearly touch: both solids, distance and position [m]; 0 for edges that meet.
 
         Args:
           least: smallest distance that counts as an intended gap [m].
         """
-        touching = set(self.touching)
         misses: dict[tuple[int, int], tuple[int, int, float, np.ndarray]] = {}
+        for first, second, gap, place in [*self._beside(least), *self._within(least), *self._above(least)]:
+            pair = min(first, second), max(first, second)
+            if pair not in misses or gap < misses[pair][2]:
+                misses[pair] = (*pair, gap, place)
+        return [misses[pair] for pair in sorted(misses)]
+
+    def _beside(self, least: float) -> Iterator[tuple[int, int, float, np.ndarray]]:
+        """Yield narrow gaps between parts of one layer, and edges in which metals of one or of two layers meet."""
+        touching = set(self.touching)
         for a, b in self._near(least):
             one, other = self.parts[a], self.parts[b]
-            if one.layer != other.layer or (a, b) in touching or self._body(one) == self._body(other):
-                continue
-            if not (self.of_metal[one.solid] and self.of_metal[other.solid]):
+            metals = bool(self.of_metal[one.solid] and self.of_metal[other.solid])
+            same = one.layer == other.layer
+            if (a, b) in touching or self._body(one) == self._body(other) or not (same or metals):
                 continue
             gap, place = polygons.distance(one.outline, other.outline)
-            if gap >= least or (gap <= polygons.TOUCH and self._bridged(a, b)):
-                continue  # or corners that a third metal joins
-            if any(
-                part.layer == one.layer
-                and self.of_metal[part.solid]
-                and polygons.away(part.outline, place) < polygons.TOUCH
-                for part in self.parts
-            ):
-                continue  # other metal fills the gap
-            key = (one.solid, other.solid)
-            if key not in misses or gap < misses[key][2]:
-                misses[key] = (one.solid, other.solid, gap, place)
-        return list(misses.values())
+            if gap <= polygons.TOUCH:
+                if metals and not self._bridged(a, b, place):
+                    yield one.solid, other.solid, 0.0, self._at(place, one.layer, other.layer)
+            elif same and gap < least and not self._filled(place, one.layer):
+                yield one.solid, other.solid, gap, self._at(place, one.layer, one.layer)
+
+    def _within(self, least: float) -> Iterator[tuple[int, int, float, np.ndarray]]:
+        """Yield narrow slits in outlines, and outlines of metal whose halves meet in a corner only."""
+        seen: set[int] = set()
+        for part in self.parts:
+            if id(part.outline) in seen:
+                continue
+            seen.add(id(part.outline))
+            slit = polygons.slit(part.outline, least)
+            if slit is not None and not self._filled(slit[1], part.layer):
+                yield part.solid, part.solid, slit[0], self._at(slit[1], part.layer, part.layer)
+            if self.of_metal[part.solid] and len(part.outline) > 5:
+                halves = polygons.offset(part.outline, -10 * polygons.TOUCH)
+                if len(halves) > 1:
+                    place = polygons.distance(halves[0], halves[1])[1]
+                    yield part.solid, part.solid, 0.0, self._at(place, part.layer, part.layer)
+
+    def _above(self, least: float) -> Iterator[tuple[int, int, float, np.ndarray]]:
+        """Yield narrow gaps between parts above one another."""
+        layers = [[part for part in self.parts if part.layer == k] for k in range(len(self.heights) - 1)]
+        for low, high in itertools.combinations(range(len(layers)), 2):
+            gap = float(self.heights[high] - self.heights[low + 1])
+            if high == low + 1 or gap >= least:
+                continue
+            between = [part.outline for layer in layers[low + 1 : high] for part in layer]
+            for one, other in itertools.product(layers[low], layers[high]):
+                if _overlap(one.extent, other.extent):
+                    free = polygons.boolean([one.outline], [other.outline], "and")
+                    free = polygons.boolean(free, between, "not") if free and between else free
+                    if free:
+                        yield one.solid, other.solid, gap, self._at(free[0].mean(axis=0), low + 1, high - 1)
+
+    def _at(self, place: np.ndarray, low: int, high: int) -> np.ndarray:
+        """Return the point in space at half the height of some layers, or at the plane between two [m]."""
+        ends = (low, high + 1) if high >= low else (high + 1, low)
+        return np.append(place, self.heights[list(ends)].mean())
+
+    def _filled(self, place: np.ndarray, layer: int) -> bool:
+        return any(part.layer == layer and polygons.away(part.outline, place) < polygons.TOUCH for part in self.parts)
 
     def _body(self, part: Part) -> str:
         return body_of(self.solids[part.solid])
 
-    def _bridged(self, a: int, b: int) -> bool:
-        """Return whether a metal part touches both of two parts."""
-        around = [{q if p == k else p for p, q in self.touching if k in (p, q)} for k in (a, b)]
-        return any(self.of_metal[self.parts[k].solid] for k in around[0] & around[1])
+    def _bridged(self, a: int, b: int, place: np.ndarray) -> bool:
+        """Return whether metal parts in the layers of two parts connect them around a point."""
+        layers = {self.parts[a].layer, self.parts[b].layer}
+        there = {
+            k
+            for k, part in enumerate(self.parts)
+            if part.layer in layers
+            and self.of_metal[part.solid]
+            and polygons.away(part.outline, place) < polygons.TOUCH
+        }
+        reached, fresh = {a}, {a}
+        while fresh:
+            fresh = {q for pair in self.touching for p, q in (pair, pair[::-1]) if p in fresh and q in there} - reached
+            reached |= fresh
+        return b in reached
 
     def torn(self) -> list[tuple[str, np.ndarray]]:
         """Return metal bodies of several solids that are not connected, and where a separate piece is [m]."""
@@ -350,13 +400,14 @@ class Regions(Plan):
             return None
         wide = polygons.rectangle(*((low - 3 * s, high + 3 * s) for (low, high), s in zip(box, size, strict=True)))
         around = polygons.boolean(metal, [wide], "and")
+        joined = polygons.joined(around)
         belongs = [
             next(k for k, other in enumerate(around) if polygons.boolean([piece], [other], "and", 0.0))
             for piece in pieces
         ]
-        for first, second in itertools.combinations(range(len(pieces)), 2):
-            if belongs[first] != belongs[second]:
-                gap, place = polygons.distance(around[belongs[first]], around[belongs[second]])
+        for first, second in itertools.combinations(belongs, 2):
+            if joined[first] != joined[second]:
+                gap, place = polygons.distance(around[first], around[second])
                 return place, gap
         return None
 
@@ -407,6 +458,11 @@ def body_of(solid: SolidLike) -> str:
 def _meet(one: SolidLike, other: SolidLike) -> bool:
     """Return whether the extents of two solids overlap, seen from above."""
     return all(a[0] < b[1] and b[0] < a[1] for a, b in zip(one.box[:2], other.box[:2], strict=True))
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two extents (2, 2), lower and upper ends, overlap."""
+    return bool((one[0] < other[1]).all() and (other[0] < one[1]).all())
 
 
 def _spans(outline: np.ndarray, axis: int, position: float, upper: bool) -> list[tuple[float, float]]:
