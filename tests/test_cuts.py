@@ -15,6 +15,7 @@ from scipy.sparse.linalg import spsolve
 from thermospin import grid as grids
 from thermospin.base import quadrature
 from thermospin.device import reader
+from thermospin.device.faults import require_apart
 from thermospin.geometry.outlines import Regions
 from thermospin.geometry.weights import sections
 from thermospin.grid import Grid, Prism
@@ -225,7 +226,10 @@ def test_cells_that_would_short_circuit_two_metals_are_refused() -> None:
     coarse = device.features.grid([np.union1d(device.features.faces(k), even[k]) for k in range(3)], 2)
     with pytest.raises(ValueError, match=r"metals are 8.57 nm apart at .* nm would short-circuit them; ask for more"):
         on_grid(device, coarse)
+    with pytest.raises(ValueError, match="would short-circuit them"):
+        require_apart(device.layout(), coarse)  # what `check` asks
     chosen = grids.choose(device.features, 2)
+    require_apart(device.layout(), chosen)
     plan = device.layout()
     assert isinstance(plan, Regions) and plan.short_circuit(chosen) is None and plan.short_circuit(coarse) is not None
 

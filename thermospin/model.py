@@ -18,10 +18,10 @@ from jaxtyping import Array, Float
 
 from thermospin import grid as grids
 from thermospin import operators, solve
-from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import Device
+from thermospin.device.faults import require_apart
 from thermospin.device.parts import Experiment
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
@@ -287,17 +287,6 @@ class Model:
         return device, dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
 
 
-def _require_apart(device: Device, grid: Grid) -> None:
-    """Refuse a grid on which metals on both sides of a gap have nodes in common, which makes a short circuit."""
-    crossing = device.layout().short_circuit(grid)
-    if crossing is not None:
-        place, gap, size = crossing
-        raise InputError(
-            f"metals are {1e9 * gap:.3g} nm apart at {polygons.at(place)}, where cells of {1e9 * size:.3g} nm would "
-            "short-circuit them; ask for more cells"
-        )
-
-
 @dataclasses.dataclass(frozen=True)
 class Constitution:
     """The map from parameters and magnetic state to the constitutive law of every domain; hashable.
@@ -420,8 +409,7 @@ def on_grid(
     for face in device.heat_sink_faces():
         held |= face.weights(grid) > 0
     metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
-    if grid.prisms and grid.cuts:
-        _require_apart(device, grid)
+    require_apart(device.layout(), grid)
     disc = operators.discretise(grid, metals, held)
 
     on_contact = {name: area.ravel()[disc.index_V] for name, area in areas.items()}

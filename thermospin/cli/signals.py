@@ -233,10 +233,12 @@ def check(
         loaded = changed(require_experiments(load(device), device) if solve else load(device), set_ or ())
         runtime.require_writable(picture, inputs=[device])
         from thermospin.device.cost import cost
+        from thermospin.device.faults import require_apart
         from thermospin.grid import choose
         from thermospin.report.device_text import describe
 
         grid = choose(loaded.features, order, cells)
+        require_apart(loaded.layout(), grid)
         typer.echo(f"{describe(loaded)}\n{cost(loaded, grid)}")
         if picture is not None:
             from thermospin.report.device_figures import device_picture

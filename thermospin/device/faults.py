@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.errors import InputError
 from thermospin.base.names import unknown
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
 from thermospin.geometry.boxes import FACES, FreeFace, Plan, box_faults, connection_faults
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import names_of
-from thermospin.grid import AXES
+from thermospin.grid import AXES, Grid
 from thermospin.quantities import QUANTITIES
 
 #: A smaller gap between metals is a drawing error [m].
@@ -108,6 +109,21 @@ def faults(
         where = {contact.name: contact.solid for contact in contacts}
         texts += connection_faults(plan, faces.contacts, faces.heat_sinks, paths, where)
     return texts
+
+
+def require_apart(plan: Plan, grid: Grid) -> None:
+    """Refuse a grid on which metals on both sides of a gap have nodes in common, which makes a short circuit.
+
+    Raises:
+      InputError: there is such a place.
+    """
+    crossing = plan.short_circuit(grid) if grid.prisms and grid.cuts else None
+    if crossing is not None:
+        place, gap, size = crossing
+        raise InputError(
+            f"metals are {1e9 * gap:.3g} nm apart at {polygons.at(place)}, where cells of {1e9 * size:.3g} nm would "
+            "short-circuit them; ask for more cells"
+        )
 
 
 def _repeated_names(
