@@ -27,7 +27,6 @@ from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.device.parts import Experiment
 from thermospin.device.reader import load
-from thermospin.geometry.boxes import Layout
 from thermospin.model import Model
 from thermospin.signals import diagnosis, solving
 from thermospin.signals.evaluate import evaluate, fields, measure, predict
@@ -534,12 +533,6 @@ def test_the_state_that_failed_is_named_and_diagnosed_with_its_own_signs(thermal
     assert (dict(signs), ground) == ({"F2": -1}, "2")
     assert residual.shape == known["rhs"].shape == known["fields"].shape == (thermal.unknowns,)
     assert np.all(np.isfinite(residual)) and known["iterations"] == 2
-
-
-def test_metals_that_meet_in_an_edge_are_told_beside_the_cause(thermal, monkeypatch):
-    monkeypatch.setattr(Layout, "edge_pairs", lambda plan: [(0, 1)])
-    with pytest.raises(NotConverged, match="(?m)^also: solids 'base' and 'strip': metals that meet in an edge"):
-        measure(thermal, max_steps=1)
 
 
 def test_residuals_of_adjoint_solves_are_reported(thermal):

@@ -116,8 +116,8 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
     """List what makes a problem unsolvable, or its answer one of the grid, one line each.
 
     A `Device` has refused solids that do not hang together and its own values outside the model. What is judged here
-    are other values, the connections that they make (a conductivity of zero, a channel that P = 1 closes), a ground
-    that no experiment has, and metals that meet in an edge.
+    are other values, the connections that they make (a conductivity of zero, a channel that P = 1 closes), and a ground
+    that no experiment has.
 
     Args:
       model: the discrete problem.
@@ -128,12 +128,6 @@ def faults(model: Model, parameters: Parameters, signs: Mapping[str, int], groun
     values = {**model.parameters, **{name: float(value) for name, value in parameters.items()}}
     texts = value_faults(model.device, values)
     texts += [text for _, text in _loose(model, _law(model, values, signs), ground)]
-    for first, second in model.device.layout().edge_pairs():
-        names = [model.device.solids[i].name for i in (first, second)]
-        texts.append(
-            f"solids '{names[0]}' and '{names[1]}': metals that meet in an edge or a corner only, the current through "
-            "it depends on the grid; make them overlap, or move them apart"
-        )
     return texts
 
 
