@@ -79,6 +79,7 @@ def test_devices_change_as_they_are_told() -> None:
             assert each.kappa == own.kappa
     assert changed.materials["Cu"].kappa == pytest.approx(312, rel=0.01)
     thin = rivals.rival(device, "z = 15 nm - 3 nm")
+    assert rivals.rival(device, "z = 15 - 3") == thin, "in the length_unit of its file"
     (low, high) = thin.solid("FM1").box[2]
     assert (low, high) == pytest.approx((0.0, 12e-9))
     assert thin.solid("Cu_on_FM1").box[2] == pytest.approx((12e-9, 72e-9))
@@ -87,7 +88,13 @@ def test_devices_change_as_they_are_told() -> None:
     assert wide.solid("FM2").box[0] == pytest.approx((400e-9, 440e-9))
 
 
-@pytest.mark.parametrize("text", ["oxidised", "z = 15 nm", "z = 15 - 3", "w = 15 nm - 3 nm"])
+@pytest.mark.parametrize("text", ["oxidised", "z = 15 nm", "z = 15 - 3 K", "w = 15 nm - 3 nm"])
 def test_a_rival_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         rivals.rival(load("slachter2010"), text)
+
+
+def test_a_bare_length_is_refused_where_the_device_has_no_unit() -> None:
+    device = dataclasses.replace(load("slachter2010"), length_unit=None)
+    with pytest.raises(ValueError, match="which has no unit"):
+        rivals.rival(device, "z = 15 - 3")
