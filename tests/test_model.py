@@ -378,3 +378,11 @@ def test_fields_of_a_bar_are_those_of_the_closed_form(bar, state):
     assert np.all(made.T[[0, -1]] == 0)
     assert np.all(made.V_up[-1] == 0)
     assert np.all(made.V_down[-1] == 0)
+
+
+def test_a_magnet_that_carries_heat_only_needs_no_preconditioner() -> None:
+    """An insulating magnet has no polarisation; those of metal beside it have one for the states that reverse them."""
+    text = devices.VALVE.replace('material = "oxide"', 'material = "oxide"\nmagnet = "garnet"', 1)
+    made = model.build(devices.read(text), order=1)
+    assert "garnet" in made.device.magnets and made.reversed_systems
+    assert all("garnet" not in turned for _, turned in made.reversed_systems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,14 @@ def swallow():
             time.sleep(20)
     Late()
 
+@cli.app.command()
+def join(port: int):
+    import jax
+    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=1, process_id=0)
+    stops.take_back()
+    print("ready", flush=True)
+    time.sleep(20)
+
 entry.main()
 """
 
@@ -66,6 +75,18 @@ def test_a_signal_ends_the_command_with_its_code(tmp_path: Path, number: signal.
     )
     assert (process.returncode, errors.strip()) == (code, words + more)
     assert {path.name for path in tmp_path.iterdir()} <= {"kept.jsonl", "cache"}, "half a file"
+
+
+def test_sigterm_is_taken_back_from_jax(tmp_path: Path) -> None:
+    """Its service of preemption takes it when processes join."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = start(tmp_path, WAITING, "join", str(port))
+    assert process.stdout is not None and "ready" in iter(process.stdout.readline, "").__next__()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=5)
+    assert process.returncode == 143 and errors.strip().endswith("terminated")
 
 
 def test_sigint_that_is_ignored_stays_ignored(tmp_path: Path) -> None:

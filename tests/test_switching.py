@@ -107,17 +107,19 @@ def test_bars_that_ignored_correlation_would_be_too_narrow() -> None:
         white[i] = 0.5 * white[i - 1] + np.sqrt(0.75) * white[i]
     found = switching.levels(trace(rng, n=4000, first=2500, end=3000, noise=0.0) + 0.1 * white, Switch(2500, 3000))
     assert found.widening == pytest.approx(3.0, rel=0.2)
-    # (1 + r)/(1 - r) = 3 times the variance of independent points, 0.01/3500 for P, 4 % more for the drift, and a tenth
-    # to a fifth for slow noise that 100 runs of points cannot exclude.
-    assert found.covariance[0, 0] == pytest.approx(3 * 0.01 / 3500 * 1.2, rel=0.15)
+    # (1 + r)/(1 - r) = 3 times the variance of independent points, 0.01/3500 for P, and 4 % more for the drift; more
+    # still by slow noise that a hundred runs of points cannot exclude. Of 100 numbers a variance is known to
+    # sqrt(2/100), 14 %, of which two are let pass above and one below.
+    assert 0.86 < found.covariance[0, 0] / (3 * 0.01 / 3500 * 1.04) < 1.28
 
 
 @pytest.mark.parametrize(("poles", "time"), [(1, 20), (2, 10), (4, 5)])
 def test_bars_hold_for_an_oversampled_lock_in(poles: int, time: float) -> None:
-    """White noise behind low-pass filters, many points a time constant: pulls of the step within a quarter of 1.
+    """White noise behind low-pass filters, many points a time constant: pulls of the step have a spread near 1.
 
-    200 sweeps tell their spread to 5 %, and the likelihood of a few dozen time constants is blunt. Bars of independent
-    points are too narrow by three and more.
+    200 sweeps tell it to 5 %. The shorter level rests on the 4 to 16 time constants of its 80 points, of which a
+    standard deviation is known to 18 to 35 %: bars may be off by about that. Those of independent points are too narrow
+    by three and more.
     """
     rng = np.random.default_rng(21)
     n, k = 400, np.exp(-1 / time)

@@ -223,7 +223,7 @@ class Model:
         strong = {
             solid.magnet
             for solid in self.device.solids
-            if solid.magnet is not None and abs(values[f"{solid.material}.P"]) > SHARED_POLARISATION
+            if solid.magnet is not None and abs(values.get(f"{solid.material}.P", 0.0)) > SHARED_POLARISATION
         }
         patterns = [
             _reversed(state) for experiment in self.device.experiments.values() for state in experiment.states.values()

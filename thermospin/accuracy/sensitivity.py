@@ -51,7 +51,7 @@ class Sensitivity:
 
     @property
     def vanishes(self) -> np.ndarray:
-        """Whether a signal is 0 but for round-off (signals,)."""
+        """Mark the signals that are 0 but for round-off (signals,)."""
         harmonics = np.array([signal.partition(".")[0] for _, signal in self.signals])
         sizes = np.abs(self.values)
         largest = np.array([np.max(sizes[harmonics == n]) for n in harmonics])
@@ -143,10 +143,11 @@ def sensitivity(
     names, lengths = list(values), tuple(model.device.dimensions)
     tolerances = TOLERANCES if tolerance is None else (tolerance,)
     for bound in tolerances:
+        last = bound == tolerances[-1]
         try:
-            found = evaluate.evaluate(model, values, wanted, names, progress=progress, tolerance=bound)
+            found = evaluate.evaluate(model, values, wanted, names, progress=progress, tolerance=bound, explain=last)
         except NotConverged:
-            if bound == tolerances[-1]:
+            if last:
                 raise
             continue
         break

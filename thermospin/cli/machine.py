@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from thermospin.base.errors import InputError
-from thermospin.cli import runtime
+from thermospin.cli import runtime, stops
 from thermospin.cli.options import CellsOption, OrderOption
 
 #: What the parser of a command raises; typer has moved the library that it comes from inside.
@@ -100,6 +100,7 @@ def doctor(
             from thermospin.parallel.cluster import join
 
             join()
+            stops.take_back()
         runtime.start_jax()
         from thermospin.parallel.cluster import report
 

@@ -274,7 +274,7 @@ def _together(fields: np.ndarray) -> tuple[float, float]:
 
 
 def _missed(levels: Mapping[int, Levels], current: float, clear: Sequence[Sweep]) -> str:
-    """Which step should be there and is not, judged by sweeps at other currents; nothing if none is missed."""
+    """Say which step should be there and is not, judged by sweeps at other currents; nothing if none is missed."""
     for n, level in levels.items():
         data = _data(clear, n)
         if not data or not level.step_over_std or n > 2:

@@ -126,7 +126,7 @@ class Experiment:
 
     @property
     def has_spin_part(self) -> bool:
-        """Whether the states P and AP exist, from which baseline and spin part are computed."""
+        """True if the states P and AP exist, from which baseline and spin part are computed."""
         return {"P", "AP"} <= set(self.states)
 
     @property

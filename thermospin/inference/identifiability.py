@@ -195,5 +195,5 @@ def choose(
         )
     if not free:
         reasons = "".join(f"\n{name}: left fixed, {why}" for name, why in left_out.items())
-        raise InputError(f"these data fix no parameter; name those to fit (--free Py.S), or give priors{reasons}")
+        raise InputError(f"these data fix no parameter; name those to fit (--free Py.P), or give priors{reasons}")
     return Choice(tuple(free), left_out)

@@ -206,8 +206,11 @@ def _correlations(result: FitResult) -> Section:
         cells = [quantity(name, number) for number in (parameter.value, parameter.std, parameter.start)]
         table.append([name, *cells, bounds])
     items = [
-        f"prior: {name} = {quantity(name, mean)} ± {quantity(name, std)}" for name, (mean, std) in result.priors.items()
+        f"prior: {name} = {quantity(name, mean)} ± {quantity(name, std)}, "
+        f"pull {(result.parameters[name].value - mean) / std:+.2f}"
+        for name, (mean, std) in result.priors.items()
     ]
+    items += result.warnings
     items += [f"tied: {name} = {factor:g} × {source}" for name, factor, source in result.ties]
     figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
     texts = ["Standard deviations times the root of the reduced chi2."] if result.rescaled else []

@@ -26,7 +26,7 @@ _SMALL_CONTACTS = 2.5
 
 @dataclasses.dataclass(frozen=True)
 class Mosaic:
-    """Which solid is seen where in a plane.
+    """A map of the solids that are seen in a plane.
 
     Attributes:
       u, v: edges of the tiles [m].
