@@ -18,7 +18,9 @@ CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated"
 
 def start(folder: Path, code: str, *arguments: str) -> subprocess.Popen[str]:
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "THERMOSPIN_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-c", code, *arguments]
+    # Tests that run in the background of a shell inherit that SIGINT is ignored.
+    handled = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", handled + code, *arguments]
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
