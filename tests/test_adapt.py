@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import devices
-from helpers.problems import PATCHES, Block, patchwork
+from helpers.problems import PATCHES, Block, apply, patchwork
 from thermospin import grid as grids
 from thermospin import model, operators
 from thermospin.accuracy import adapt
@@ -49,7 +49,7 @@ def test_a_field_of_highest_polynomials_has_all_its_power_in_the_surplus(order, 
     block = patchwork(order)
     field = spread(block.disc, block.shape, axis, bubbles(block, axis))
     found = operators.surplus_power(block.disc, block.law, field, field)
-    power = float((field.T @ operators.apply(block.disc, block.law, field))[0, 0])
+    power = float((field.T @ apply(block.disc, block.law, field))[0, 0])
     assert power > 0
     for other in range(3):
         assert float(found[other].sum()) == pytest.approx(power if other == axis else 0.0, rel=1e-12, abs=1e-12 * power)
@@ -61,7 +61,7 @@ def test_a_field_of_lower_degree_has_no_surplus(order):
     along = block.grid.nodes[0] / block.grid.nodes[0][-1]
     field = spread(block.disc, block.shape, 0, along ** (order - 1))
     found = operators.surplus_power(block.disc, block.law, field, field)[0]
-    power = float((field.T @ operators.apply(block.disc, block.law, field))[0, 0])
+    power = float((field.T @ apply(block.disc, block.law, field))[0, 0])
     assert np.abs(found).sum() < 1e-12 * power
     control = spread(block.disc, block.shape, 0, along**order)
     assert np.abs(operators.surplus_power(block.disc, block.law, control, control)[0]).sum() > 1e-4 * power
@@ -73,7 +73,7 @@ def test_seebeck_and_spin_enter_the_surplus_as_they_enter_the_operator():
     heat = spread(block.disc, block.shape, 0, bubbles(block, 0))
     up = jnp.zeros_like(heat).at[:n, 0].set(heat[2 * n : 3 * n, 0])
     found = float(operators.surplus_power(block.disc, block.law, up, heat)[0].sum())
-    assert found == pytest.approx(float((up.T @ operators.apply(block.disc, block.law, heat))[0, 0]), rel=1e-12)
+    assert found == pytest.approx(float((up.T @ apply(block.disc, block.law, heat))[0, 0]), rel=1e-12)
     assert found != 0 and PATCHES[0].S != 0
 
 

@@ -23,6 +23,7 @@ from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
 from helpers import devices, elements
+from helpers.problems import apply
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.device.parts import Experiment
@@ -111,7 +112,7 @@ def inverse(m: Model, law: operators.Coefficients, b: Array, rounds: int = 2) ->
     system = m.systems["2"]
     u = jnp.zeros_like(b)
     for _ in range(rounds):
-        step, stats = solve.solve(system, law, b - operators.apply(m.disc, law, u))
+        step, stats = solve.solve(system, law, b - apply(m.disc, law, u))
         solve.require_converged(stats, "test")
         u = u + step
     return u
@@ -217,7 +218,7 @@ def test_heat_leaves_through_the_held_faces_as_much_as_is_produced(thermal, driv
     """Zero for u_1, whose Peltier heat is carried and not produced; the Joule heat for u_2."""
     held = np.asarray(thermal.disc.held_T)
     for u, heat, name in ((driven.u_1, 0 * driven.heat, "u_1"), (driven.u_2, driven.heat, "u_2")):
-        rows = operators.split(thermal.disc, heat - operators.apply(thermal.disc, driven.law, u))[2]
+        rows = operators.split(thermal.disc, heat - apply(thermal.disc, driven.law, u))[2]
         leaves = np.asarray(rows)[held, 0]
         produced = float(heat[:, 0].sum())
         assert leaves.sum() == pytest.approx(produced, abs=1e-9 * np.abs(leaves).sum()), name
@@ -244,7 +245,7 @@ def test_R3_and_R4_are_the_coefficients_of_a_current_sweep(thermal, harmonics):
         u = jnp.zeros_like(b)
         for _ in range(12):
             # A step is the solution for the residual, so its relative error of 1e-9 shrinks with it.
-            step = inverse(thermal, law, b + joule(u) - operators.apply(thermal.disc, law, u), rounds=1)
+            step = inverse(thermal, law, b + joule(u) - apply(thermal.disc, law, u), rounds=1)
             u = u + step
             if float(jnp.max(jnp.abs(step))) < 1e-12 * float(jnp.max(jnp.abs(u))):
                 break

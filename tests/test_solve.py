@@ -25,6 +25,7 @@ from helpers.problems import (
     PATCHES,
     T0,
     Block,
+    apply,
     dense,
     joule,
     patchwork,
@@ -32,7 +33,7 @@ from helpers.problems import (
     reversed_magnets,
     without_seebeck,
 )
-from thermospin import operators, solve
+from thermospin import solve
 from thermospin.base.errors import NotConverged
 
 BALANCE = 1e-9
@@ -90,7 +91,7 @@ def test_contact_currents_sum_to_zero_and_joule_heat_leaves_at_the_bath():
     n = block.disc.nodes_V
     held = np.asarray(block.system.free) == 0
     law, disc = block.law, block.disc
-    rows = np.asarray(operators.apply(disc, law, u_1))[:, 0]
+    rows = np.asarray(apply(disc, law, u_1))[:, 0]
     ground = rows[: 2 * n][held[: 2 * n]]
     assert ground.sum() == pytest.approx(-current(block), rel=BALANCE)
     heat = rows[2 * n :][held[2 * n :]]
@@ -98,7 +99,7 @@ def test_contact_currents_sum_to_zero_and_joule_heat_leaves_at_the_bath():
     assert np.abs(heat).sum() > 0
     q = joule(disc, law, u_1, u_1)
     u_2 = block.solve(q)
-    taken = np.asarray(operators.apply(disc, law, u_2) - q)[:, 0]
+    taken = np.asarray(apply(disc, law, u_2) - q)[:, 0]
     leaving = -T0 * taken[2 * n :][held[2 * n :]].sum()
     assert leaving == pytest.approx(elements.powers(block, PATCHES, u_1).joule, rel=BALANCE)
     assert abs(taken[: 2 * n][held[: 2 * n]].sum()) < BALANCE * np.abs(taken[: 2 * n][held[: 2 * n]]).sum()

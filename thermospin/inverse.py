@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thermospin.accuracy import error_bars
+from thermospin.accuracy import error_bars, singularities
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
@@ -246,7 +246,9 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
     others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
     parallel = all(model.shards == 1 for model in models)  # messages must be sent in one order
     values = _at_start(order, others, last, parameters, names, parallel)
-    grid_stds = _grid_stds(order, values, answers.rows)
+    edges = [singularities.weakest(model) for model in models]
+    exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in answers.rows]
+    grid_stds = _grid_stds(order, values, answers.rows, exponents)
     moved = [error_bars.elsewhere(model) for model in models]
     if any(moved):
         elsewhere = [other or model for other, model in zip(moved, models, strict=True)]
@@ -409,12 +411,13 @@ def _at_start(
     return values
 
 
-def _grid_stds(order: int, values: Sequence[np.ndarray], rows: Sequence[Row]) -> np.ndarray:
+def _grid_stds(order: int, values: Sequence[np.ndarray], rows: Sequence[Row], exponents: Sequence[float]) -> np.ndarray:
     """Return error bars of the grid for each row [V/A^n], from the values at the orders 1, 2, ... at the start.
 
     In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
     the signal is proportional to, and with it the error.
     """
-    errors = [error_bars.error(sequence, order) for sequence in zip(*values, strict=True)]
+    sequences = zip(*values, strict=True)
+    errors = [error_bars.error(values, order, exponent) for values, exponent in zip(sequences, exponents, strict=True)]
     scale = [max(abs(row.value) / abs(at), 1.0) if at else 1.0 for row, at in zip(rows, values[order - 1], strict=True)]
     return np.array(errors) * np.array(scale)

@@ -198,11 +198,12 @@ class Model:
             contact_V[marked] = number
         grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
         given = {name: jnp.asarray(value) for name, value in values.items()}
+        contrasts = self._contrast(values, "sigma"), self._contrast(values, "kappa")
 
         def prepared(turned: frozenset[str], like: Preconditioner | None) -> tuple[Preconditioner, dict[str, System]]:
             signs = {magnet: np.asarray(-1.0 if magnet in turned else 1.0) for magnet in self.device.magnets}
             law = _law(self.disc, self.constitution, given, signs)
-            made = solve.prepare(self.grid, self.disc, law, contact_V, like)
+            made = solve.prepare(self.grid, self.disc, law, contact_V, like, contrasts)
             systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
             if self.shards * self.members > 1:
                 shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)
@@ -217,6 +218,12 @@ class Model:
         return dataclasses.replace(
             self, systems=systems, reversed_systems=reversed_systems, built_for=values, preconditioner=made
         )
+
+    def _contrast(self, values: Mapping[str, float], key: str) -> float:
+        """Return the largest over the smallest value of the materials of the solids, those of zero apart."""
+        used = [values.get(f"{material}.{key}", 0.0) for material, _ in self.device.domains]
+        positive = [value for value in used if value > 0]
+        return max(positive) / min(positive) if positive else 1.0
 
     def _polarised_patterns(self, values: Mapping[str, float]) -> list[frozenset[str]]:
         """List the sets of reversed magnets, among them strongly polarised ones, that occur in experiments."""

@@ -41,6 +41,11 @@ def constants(m: analytic.Layer) -> dict[str, float]:
     }
 
 
+@eqx.filter_jit  # one program in place of one for each operation in it
+def _coefficients(disc: operators.Discretisation, table: dict[str, np.ndarray]) -> operators.Coefficients:
+    return operators.coefficients(disc, table, T0)
+
+
 class Block:
     """A discrete problem on a tensor grid.
 
@@ -84,7 +89,7 @@ class Block:
 
     def law_of(self, materials: Sequence[analytic.Layer]) -> operators.Coefficients:
         """Coefficients for these materials on this grid."""
-        return operators.coefficients(self.disc, table_of(materials), T0)
+        return _coefficients(self.disc, table_of(materials))
 
     def face_weights(self, face: tuple) -> np.ndarray:
         """Area of each node of the tensor grid that lies on a face; sums to the area of the face."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from thermospin.accuracy import error_bars
+from thermospin.accuracy import error_bars, singularities
 from thermospin.base.text import percent
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.signals import evaluate
@@ -27,10 +27,12 @@ class SelfCheck:
       signals: of the device, with error bars.
       reciprocity: for each experiment the largest relative difference to R1 that it makes to exchange the contacts
         that carry current with those that are read.
+      weakest: the edges where fields converge most slowly.
     """
 
     signals: Signals
     reciprocity: Mapping[str, float]
+    weakest: singularities.Weakest
 
     @property
     def passed(self) -> bool:
@@ -66,6 +68,7 @@ class SelfCheck:
             if chosen:
                 listed = ", ".join(f"{name} to {percent(relative[name])}" for name in chosen)
                 lines.append(f"Refinement, {meaning}: {listed}.")
+        lines += self.weakest.words()
         lines.append(self._verdict(relative))
         return lines
 
@@ -104,7 +107,8 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
         measured, iterations=evaluation.iterations, relative_residual=evaluation.relative_residual
     )
     reciprocity = {name: _exchange(problem, evaluation.fields[name]) for name, problem in model.problems.items()}
-    return SelfCheck(error_bars.assess(model, measured, progress=progress), reciprocity)
+    signals = error_bars.assess(model, measured, progress=progress)
+    return SelfCheck(signals, reciprocity, singularities.weakest(model))
 
 
 def _exchange(problem: ExperimentProblem, ladders: Sequence[Ladder]) -> float:

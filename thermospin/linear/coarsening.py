@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.sparse import csr_array, eye_array
 
 from thermospin.linear.multigrid import CONDUCTANCE, WEIGHT, Held, Level, Multigrid
@@ -63,7 +64,7 @@ class Graph:
         """Number of nodes."""
         return len(self.mass)
 
-    def blocks(self, dtype: type = float) -> tuple[csr_array, np.ndarray]:
+    def blocks(self, dtype: DTypeLike = float) -> tuple[csr_array, np.ndarray]:
         """Edges as a symmetric matrix, and the diagonal blocks.
 
         In the mean and half the difference of two potentials, an edge of conductances u and d has the block
@@ -102,6 +103,7 @@ class Hierarchy:
       kept: for each level the nodes that are on the next one.
       entries: number of entries of each level's matrix.
       plan: the nodes that left, see `build`.
+      dtype: of the arithmetic of the cycle.
     """
 
     mg: Multigrid
@@ -109,6 +111,7 @@ class Hierarchy:
     kept: tuple[np.ndarray, ...]
     entries: tuple[int, ...]
     plan: Plan
+    dtype: DTypeLike = np.float32
 
     @property
     def operator_complexity(self) -> float:
@@ -116,7 +119,9 @@ class Hierarchy:
         return sum(self.entries) / self.entries[0]
 
 
-def build(graph: Graph, positions: Sequence[np.ndarray], plan: Plan | None = None) -> Hierarchy:
+def build(
+    graph: Graph, positions: Sequence[np.ndarray], plan: Plan | None = None, dtype: DTypeLike = np.float32
+) -> Hierarchy:
     """Coarsen a graph until it is small.
 
     Args:
@@ -124,6 +129,8 @@ def build(graph: Graph, positions: Sequence[np.ndarray], plan: Plan | None = Non
       positions: of the grid lines along each axis [m].
       plan: of an earlier call with other conductances on the same edges: the same nodes leave, all arrays keep their
         shapes, and no program has to be compiled again.
+      dtype: of the arithmetic of the cycle: double precision where good conductors are joined by poor ones, whose
+        conductances single precision would lose beside theirs.
     """
     levels: list[Level] = []
     kept: list[np.ndarray] = []
@@ -153,12 +160,12 @@ def build(graph: Graph, positions: Sequence[np.ndarray], plan: Plan | None = Non
                 break
             continue  # drop more lines, rather than pay for a level
         entries.append(graph.size + 2 * len(graph.tail))
-        levels.append(_level(graph, interpolation))
+        levels.append(_level(graph, interpolation, dtype))
         kept.append(node)
         made.append(steps)
         graph = coarse
     entries.append(graph.size + 2 * len(graph.tail))
-    return Hierarchy(Multigrid(tuple(levels)), _dense(graph), tuple(kept), tuple(entries), made)
+    return Hierarchy(Multigrid(tuple(levels)), _dense(graph), tuple(kept), tuple(entries), made, dtype)
 
 
 class _Lines:
@@ -382,14 +389,15 @@ def _lump(graph: Graph, e: np.ndarray, leavers: _Leavers, edges: _Edges, series:
     return series
 
 
-def _level(graph: Graph, interpolation: csr_array) -> Level:
-    edges, (a, b, d) = graph.blocks(CONDUCTANCE)
+def _level(graph: Graph, interpolation: csr_array, dtype: DTypeLike) -> Level:
+    of_edges = CONDUCTANCE if dtype == np.float32 else dtype
+    edges, (a, b, d) = graph.blocks(of_edges)
     two = len(graph.conductance) == 2
     main = np.stack([a, d], axis=1) if two else a[:, None]
-    diagonal = jax.device_put(main.astype(np.float32)), jax.device_put(b.astype(np.float32)) if two else None
+    diagonal = jax.device_put(main.astype(dtype)), jax.device_put(b.astype(dtype)) if two else None
     weights = _whole(interpolation)
     forth, back = (Rows.of(part, dtype=np.uint16, unit=WEIGHT) for part in (weights, weights.T.tocsr()))
-    return Level(Rows.of(edges, dtype=CONDUCTANCE), diagonal, forth, back)
+    return Level(Rows.of(edges, dtype=of_edges), diagonal, forth, back)
 
 
 def _whole(interpolation: csr_array) -> csr_array:
@@ -435,4 +443,4 @@ def hold(hierarchy: Hierarchy, held: np.ndarray) -> Held:
     except np.linalg.LinAlgError:
         # A piece that is connected to nothing held: the solve will not converge there and says so.
         coarsest[np.ix_(inside, inside)] = np.linalg.pinv(block, hermitian=True)
-    return Held(tuple(free), jax.device_put(coarsest.astype(np.float32)))
+    return Held(tuple(free), jax.device_put(coarsest.astype(hierarchy.dtype)))

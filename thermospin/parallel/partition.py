@@ -303,4 +303,4 @@ def _shard_levels(mg: Multigrid, held: Held, first: Places, parts: int) -> tuple
     )
     rest = Held(held.free[count:], held.coarsest)
     tail, rest = jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), (parts, *leaf.shape)), (tail, rest))
-    return Multigrid(tuple(levels), tail), Held(tuple(free), np.zeros((parts, 1, 1), np.float32), rest)  # type: ignore[arg-type]
+    return Multigrid(tuple(levels), tail), Held(tuple(free), np.zeros((parts, 1, 1), held.coarsest.dtype), rest)  # type: ignore[arg-type]

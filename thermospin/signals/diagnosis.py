@@ -96,8 +96,11 @@ CAUSES = {
     "floating": "connect it, ground it, or give it a material without sigma",
     "no bath": "put a contact or a heat sink on it",
     "overflow": "bring values of materials and right-hand sides within 1e-100 to 1e100 of each other",
-    "round-off": "ask for a larger tolerance",
-    "too few iterations": "allow more iterations (max_steps)",
+    "round-off": (
+        "bring the conductivities of what carries one current nearer, an electrode of 1e4 times its neighbour's is as "
+        "good as perfect; in Python a larger tolerance can be asked for"
+    ),
+    "too few iterations": "in Python, allow more iterations (max_steps); else another grid (--cells)",
     "nearly singular": "move the value away from its limit; in a fit, bound it or take it out",
     "contrast": "take the poor conductor's sigma as 0 (heat only) if it carries no current, or bring the two nearer",
     "heat contrast": "bring kappa of the two nearer, or leave the poor conductor out if it carries no heat",

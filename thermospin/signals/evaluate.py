@@ -251,8 +251,10 @@ def measure(
     dry_run = rehearsal(model, next(iter(model.problems.values())), values, rungs, harmonics, slopes=False)
     solves = Solves(model, values, SolveOptions(tolerance, max_steps, progress=progress), dry_run)
     values_of: dict[SignalName, float] = {}
+    whole: dict[str, float] = {}
     for name, problem in model.problems.items():
         ladders = solves.ladders(problem, rungs, rungs, (start or {}).get(name))
+        whole[name] = undiminished(model, values, float(problem.ports.drive @ ladders[0].u[0]))
         rows = np.asarray(functional.values(problem, values, ladders, harmonics))
         values_of |= {signal: float(value) for signal, value in readings(problem.experiment, rows, harmonics).items()}
     return Signals(
@@ -264,7 +266,26 @@ def measure(
         iterations=tuple(solves.iterations),
         relative_residual=tuple(solves.residuals),
         wall_s=time.monotonic() - began,
+        undiminished=whole,
     )
+
+
+def undiminished(model: Model, values: Mapping[str, Any], resistance: float) -> float:
+    """Return R2 if nothing cancelled in it: zeta |S| R^2 max(sigma/kappa)/8 [V/A^2].
+
+    A conductor whose ends are at the bath and whose sides lose no heat is at most V^2 sigma/(8 kappa) hotter than they
+    are, whatever its shape.
+
+    Args:
+      model: of the device.
+      values: of all parameters.
+      resistance: between the contacts of the current [ohm].
+    Source: Kohlrausch, Ann. Phys. 306, 132 (1900).
+    """
+    metals = [name for name, material in model.device.materials.items() if material.is_metal]
+    seebeck = max(abs(values[f"{name}.S"]) + abs(values[f"{name}.S_s"]) for name in metals)
+    ratio = max(values[f"{name}.sigma"] / values[f"{name}.kappa"] for name in metals)
+    return float(values["zeta"] * seebeck * ratio * resistance**2 / 8)
 
 
 def fields(

@@ -89,6 +89,7 @@ class Signals:
       values: of each signal [V/A^n].
       iterations, relative_residual: of every solve.
       wall_s: time it took [s].
+      undiminished: R2 of each experiment if nothing cancelled in it [V/A^2], see `evaluate.undiminished`.
       errors: error bars, if `accuracy.error_bars.assess` has made them.
     """
 
@@ -100,6 +101,7 @@ class Signals:
     iterations: tuple[int, ...]
     relative_residual: tuple[float, ...]
     wall_s: float
+    undiminished: Mapping[str, float]
     errors: Errors | None = None
 
     @property
