@@ -47,7 +47,7 @@ class FitOptions:
         `choose` finds the free ones, those with a prior are among them.
       ties: parameters that follow free ones, value = factor * value of the other.
       starts: number of starts of the low-order stage, see `inference.minimisers.scattered`.
-      rescaled: multiply the covariance by the reduced chi2.
+      rescaled: take the stds of the data as relative weights, and their size from the scatter around the fit.
       grid_errors: False: take the model for exact, and fit on it alone.
     """
 
@@ -106,8 +106,7 @@ def fit(
         progress(f"{journal}: {len(kept)} evaluations are there already")
     answers = _Answers(tuple(models), rows, tuple(options.ties), kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
-    wider, wider_correlation = _widened(rows, correlation, stages.grid_stds)
-    misfit = Misfit(wider, wider_correlation, priors)
+    misfit = Misfit(rows, correlation, priors, stages.grid_stds)
     if free is None:
         choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors))
     else:
@@ -134,7 +133,6 @@ def fit(
     )
     return replace(
         result,
-        rows=rows,
         correlation_of_data=correlation,
         ties=tuple((tie.name, tie.factor, tie.source) for tie in options.ties),
         grid_stds=stages.grid_stds,
@@ -261,21 +259,6 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
 
     stages = [corrected(others[0], low, high), last]
     return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds)
-
-
-def _widened(
-    rows: Sequence[Row], correlation: np.ndarray | None, grid_stds: np.ndarray | None
-) -> tuple[list[Row], np.ndarray | None]:
-    """Return the data with the error bars of the grid, those of different rows taken for independent."""
-    if grid_stds is None:
-        return list(rows), correlation
-    wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
-    if correlation is None:
-        return wider, None
-    shares = np.array([row.std for row in rows]) / np.array([row.std for row in wider])
-    wider_correlation = np.asarray(correlation, float) * shares[:, None] * shares
-    np.fill_diagonal(wider_correlation, 1.0)
-    return wider, wider_correlation
 
 
 def _check(

@@ -60,7 +60,8 @@ def fit(
     method: Annotated[str, typer.Option(metavar="NAME", help="least_squares, lbfgs or adam.")] = "least_squares",
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points; other minima are reported.")] = 1,
     rescaled: Annotated[
-        bool, typer.Option("--rescaled", help="Standard deviations times sqrt(reduced chi2): stds of data as weights.")
+        bool,
+        typer.Option("--rescaled", help="Stds of the data are relative weights: the scatter says how large they are."),
     ] = False,
     set_: SetOption = None,
     cells: AdaptedCellsOption = None,
