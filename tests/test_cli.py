@@ -221,6 +221,32 @@ def test_a_fit_takes_other_devices_priors_bounds_ties_and_a_method(stub: Stub, t
     assert stub.more["journal"] == tmp_path / "j.jsonl" and stub.more["correlation"] is None
 
 
+def test_a_series_of_devices_is_one_file_and_one_table(stub: Stub, tmp_path: Path) -> None:
+    from thermospin.device.reader import text_of
+
+    device, data = tmp_path / "device.toml", tmp_path / "series.csv"
+    device.write_text(f'{text_of("slachter2010")[0]}\n[[variants]]\nname = "far"\nset = {{ spacing = 400 }}\n', "utf-8")
+    lines = ["thermal,R2.spin,-15,1,nV/mA^2,", "thermal,R2.spin,-9,1,nV/mA^2,200", "thermal,R2.spin,-7,1,nV/mA^2,300"]
+    data.write_text("\n".join(["experiment,signal,value,std,unit,spacing", *lines]), encoding="utf-8")
+    result = run("fit", device, data, "--free", "zeta", "slachter2010 spacing=300nm:zeta")
+    assert result.exit_code == 0, result.output
+    names = ["slachter2010", "slachter2010 spacing=200nm", "slachter2010 spacing=300nm"]
+    assert stub.calls.pop() == ("fit", *names, 3, ["zeta", f"{names[2]}:zeta"], 2)
+    assert [row.device for row in stub.rows] == names
+    result = run("fit", device, "slachter2010", "--also", f"{device}@far,slachter2010-400nm", "--free", "zeta")
+    assert result.exit_code == 0, result.output
+    assert stub.calls.pop() == ("fit", "slachter2010", "slachter2010@far", 7, ["zeta"], 2)
+    shown = run("check", f"{device}@far", "--cells", 9000)
+    assert shown.exit_code == 0 and shown.stdout.startswith("slachter2010@far: ")
+    assert "variant 'far': spacing = 400 nm" in run("check", device, "--cells", 9000).stdout
+    for command in ("signals", "sensitivity", "check"):
+        result = run(command, f"{device}@fra")
+        assert result.exit_code == 2 and "variant: got 'fra'; did you mean 'far'?" in result.stderr
+        result = run(command, f"{device}@far", "--picture" if command != "signals" else "--json", device)
+        assert result.exit_code == 2 and "is read by this command" in result.stderr
+    assert stub.calls == []
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

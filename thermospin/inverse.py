@@ -21,6 +21,7 @@ from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Tie, known_parameters
+from thermospin.device.settings import alike
 from thermospin.inference.combinators import Copies, Joint, corrected, tied
 from thermospin.inference.identifiability import Choice, choose
 from thermospin.inference.journal import Journal
@@ -76,7 +77,8 @@ def fit(
     The data are fitted with elements of first order, which is cheap, each signal corrected by a factor for its error
     at the start, and from there with those of the model. The differences between the orders at the start give the
     error bars of the signals (`error_bars.tail`), relative to the signal; these are added in quadrature to the standard
-    deviations of the data, as if those of different signals were independent.
+    deviations of the data, as if those of different signals were independent. The same signal of devices that differ in
+    values alone has the same error over again: it is fully correlated.
 
     Args:
       device: its own values are the start; a model from `build` is used as it is (`grid` does nothing). Of several,
@@ -106,7 +108,8 @@ def fit(
         progress(f"{journal}: {len(kept)} evaluations are there already")
     answers = _Answers(tuple(models), rows, tuple(options.ties), kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
-    misfit = Misfit(rows, correlation, priors, stages.grid_stds)
+    shared = None if stages.grid_stds is None else _grid_correlation(devices, rows, stages.start)
+    misfit = Misfit(rows, correlation, priors, stages.grid_stds, shared)
     if free is None:
         choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors))
     else:
@@ -136,6 +139,7 @@ def fit(
         correlation_of_data=correlation,
         ties=tuple((tie.name, tie.factor, tie.source) for tie in options.ties),
         grid_stds=stages.grid_stds,
+        grid_correlation=shared,
         left_out=choice.left_out,
         warnings=mirrored(problem, result),
         fields=stages.last.fields,
@@ -224,12 +228,14 @@ class _Stages:
       copies: of the first stage.
       last: the last stage, without ties and journal.
       grid_stds: error bars of the grid for each row, None if they are not asked for.
+      start: values of the last stage at the start (rows,) [V/A^n]; NaN where they are not asked for.
     """
 
     predictors: list[Predict]
     copies: Copies
     last: Predictor | Joint
     grid_stds: np.ndarray | None
+    start: np.ndarray
 
 
 def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[str], options: FitOptions) -> _Stages:
@@ -239,7 +245,7 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
     last = answers.kept(bare, order)
     copies = Copies(models, answers.copy, options.starts)
     if not options.grid_errors:
-        return _Stages([last], copies, bare, None)
+        return _Stages([last], copies, bare, None, np.full(len(answers.rows), math.nan))
     companions = list(zip(*map(error_bars.companions, models), strict=True))
     others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
     parallel = all(model.shards == 1 for model in models)  # messages must be sent in one order
@@ -251,14 +257,30 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
         there, _ = answers.of(elsewhere)(parameters, ())
         grid_stds = grid_stds + error_bars.CUT * np.abs(there - values[order - 1])
     if order == 1:
-        return _Stages([last], copies, bare, grid_stds)
+        return _Stages([last], copies, bare, grid_stds, values[0])
     low, high = values[0], values[order - 1]
 
     def copy(members: Sequence[Model], name: str, solver: Solver | None) -> Predict:
         return corrected(answers.copy(members, name, solver), low, high)
 
     stages = [corrected(others[0], low, high), last]
-    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds)
+    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds, high)
+
+
+def _grid_correlation(devices: Sequence[Device], rows: Sequence[Row], start: np.ndarray) -> np.ndarray | None:
+    """Return the correlation of the errors of the grid (rows, rows), None where all are independent.
+
+    It is that of errors in proportion to the signals, whose signs are those at the start, or those measured where
+    magnitudes are compared.
+    """
+    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
+    signals = [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
+    if len(set(signals)) == len(signals):
+        return None
+    blind = np.array([not row.polarity_known for row in rows])
+    signs = np.where(np.where(blind, [row.value for row in rows], start) < 0, -1.0, 1.0)
+    same = np.array([[one == other for other in signals] for one in signals])
+    return np.where(same, np.outer(signs, signs), 0.0)
 
 
 def _check(
@@ -275,6 +297,7 @@ def _check(
     require_known("free", free or (), known)
     require_known("bounds", options.bounds, known if free is None else free)
     require_known("priors", priors, known if free is None else free)
+    _check_shared(devices, free or ())
     _check_ties(options.ties, free, known)
     _check_priors(priors, _ranges(devices) | dict(options.bounds))
     check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
@@ -306,6 +329,23 @@ def _ranges(devices: Sequence[Device]) -> dict[str, tuple[float, float]]:
 def _magnetic(devices: Sequence[Device]) -> list[str]:
     used = [(device, solid.material) for device in devices for solid in device.solids]
     return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
+
+
+def _check_shared(devices: Sequence[Device], free: Sequence[str]) -> None:
+    """Refuse one free value for devices that are told apart by it: a dimension, or what variants of one device set."""
+    faults = []
+    for name in free:
+        having = [device for device in devices if name in device.numbers()]
+        values = {device.name: device.numbers()[name] for device in having}
+        distinct = len(set(values.values())) > 1
+        if distinct and (name in having[0].dimensions or all(alike(having[0], device) for device in having)):
+            listed = ", ".join(f"{quantity(name, value)} in '{device}'" for device, value in values.items())
+            faults.append(
+                f"free: {name} is {listed}: one value for all would undo what tells them apart; "
+                f'free it for one device, "{having[-1].name}{OF}{name}", or hold it'
+            )
+    if faults:
+        raise InputError(faults)
 
 
 def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[str, float]) -> None:

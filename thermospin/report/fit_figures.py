@@ -82,7 +82,8 @@ def fit_picture(result: FitResult, path: PathLike) -> Figure:
 
     figure = Figure(figsize=(8.6, 1.75 + 0.42 * count), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1])
-    _draw_ratios(left, value, result.stds, start, end)
+    measured = "measured" if result.grid_stds is None else "measured, with the error of the grid"
+    _draw_ratios(left, value, result.stds, start, end, measured)
     left.set(ylim=(count - 0.5, -0.5))
     names = [f"R{row.harmonic} {row.part}" for row in rows]
     names = [f"|{name}|" if flag else name for name, flag in zip(names, unsigned, strict=True)]
@@ -106,11 +107,13 @@ def fit_picture(result: FitResult, path: PathLike) -> Figure:
     return save_figure(figure, path)
 
 
-def _draw_ratios(ax: Axes, value: np.ndarray, std: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
-    """Draw measured and modelled values over the measured ones."""
+def _draw_ratios(
+    ax: Axes, value: np.ndarray, std: np.ndarray, start: np.ndarray, end: np.ndarray, measured: str
+) -> None:
+    """Draw measured and modelled values over the measured ones; `measured` is what the legend calls the former."""
     scale, place = np.where(value == 0, std, value), np.arange(len(value))
     ax.errorbar(
-        value / scale, place, xerr=std / np.abs(scale), color=INK, fmt="|", markersize=11, capsize=3.5, label="measured"
+        value / scale, place, xerr=std / np.abs(scale), color=INK, fmt="|", markersize=11, capsize=3.5, label=measured
     )
     ax.plot(start / scale, place, label="model before", **_BEFORE)
     ax.plot(end / scale, place, label="model after", **_AFTER)
