@@ -103,9 +103,7 @@ def fit(
     parameters = joint_parameters(devices, free or tuple(priors))
     grid = grid or GridOptions()
     models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
-    kept = None if journal is None else Journal(Path(journal), _problem(models, rows))
-    if kept is not None and progress is not None and len(kept):
-        progress(f"{journal}: {len(kept)} evaluations are there already")
+    kept = _kept(journal, models, rows, progress)
     answers = _Answers(tuple(models), rows, tuple(options.ties), kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
     shared = None if stages.grid_stds is None else _grid_correlation(devices, rows, stages.start)
@@ -145,6 +143,18 @@ def fit(
         fields=stages.last.fields,
         problem=problem,
     )
+
+
+def _kept(
+    path: str | Path | None, models: Sequence[Model], rows: Sequence[Row], progress: Progress | None
+) -> Journal | None:
+    """Return the journal of a fit, and tell what it has."""
+    if path is None:
+        return None
+    journal = Journal(Path(path), _problem(models, rows))
+    if progress is not None and len(journal):
+        progress(f"{path}: {len(journal)} evaluations are there already")
+    return journal
 
 
 def mirrored(problem: Problem, result: FitResult) -> tuple[str, ...]:
