@@ -16,7 +16,7 @@ from jax.errors import JaxRuntimeError
 from typer.testing import CliRunner
 
 from thermospin import studies
-from thermospin.base.errors import NotConverged
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.cli import app as cli
 from thermospin.cli import runtime
 from thermospin.cli.options import spread_names
@@ -221,6 +221,19 @@ def test_a_fit_takes_other_devices_priors_bounds_ties_and_a_method(stub: Stub, t
     assert stub.more["journal"] == tmp_path / "j.jsonl" and stub.more["correlation"] is None
 
 
+@pytest.mark.parametrize("error", [InputError("posterior: no"), NotConverged("is off"), MemoryError("full")])
+def test_a_posterior_that_fails_does_not_take_the_fit_with_it(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(studies, "sample", fails)
+    result = run("fit", "slachter2010", "slachter2010", "--free", "zeta", "--posterior", 500)
+    assert result.exit_code == 1 and "[[Fit]] zeta 3.2" in result.stdout
+    assert result.stderr.strip() == f"There is no posterior: {str(error).removeprefix('posterior: ')}"
+
+
 def test_a_series_of_devices_is_one_file_and_one_table(stub: Stub, tmp_path: Path) -> None:
     from thermospin.device.reader import text_of
 
@@ -256,6 +269,7 @@ def test_a_series_of_devices_is_one_file_and_one_table(stub: Stub, tmp_path: Pat
         (["--bounds", "zeta = 1"], "expected NAME = LOWER .. UPPER"),
         (["--tie", "zeta"], "expected NAME = FACTOR * OTHER"),
         (["--journal", "."], "not a regular file"),
+        (["--posterior", "3"], "--posterior: got 3, expected at least 4 draws of each chain, such as 1000"),
     ],
 )
 def test_bad_options_of_a_fit_are_exit_code_2(stub: Stub, options: list[str], words: str) -> None:

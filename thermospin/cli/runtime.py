@@ -41,8 +41,8 @@ def exit_codes() -> Iterator[None]:
             raise
         complain(told)
         raise typer.Exit(1) from None
-    except MemoryError:
-        complain("out of memory; ask for fewer cells with --cells")
+    except MemoryError as error:
+        complain(str(error) or "out of memory; ask for fewer cells with --cells")
         raise typer.Exit(1) from None
 
 
