@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,12 +106,10 @@ def fit(
     kept = _kept(journal, models, rows, progress)
     answers = _Answers(tuple(models), rows, tuple(options.ties), kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
-    shared = None if stages.grid_stds is None else _grid_correlation(devices, rows, stages.start)
-    misfit = Misfit(rows, correlation, priors, stages.grid_stds, shared)
+    misfit = Misfit(rows, correlation, priors, stages.grid_stds, stages.grid_correlation)
+    choice = Choice(tuple(free or ()), {})
     if free is None:
         choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors))
-    else:
-        choice = Choice(tuple(free), {})
     limits = _ranges(devices) | dict(options.bounds)
     result = minimise(
         MINIMISERS[options.method],
@@ -137,7 +135,7 @@ def fit(
         correlation_of_data=correlation,
         ties=tuple((tie.name, tie.factor, tie.source) for tie in options.ties),
         grid_stds=stages.grid_stds,
-        grid_correlation=shared,
+        grid_correlation=stages.grid_correlation,
         left_out=choice.left_out,
         warnings=mirrored(problem, result),
         fields=stages.last.fields,
@@ -238,14 +236,14 @@ class _Stages:
       copies: of the first stage.
       last: the last stage, without ties and journal.
       grid_stds: error bars of the grid for each row, None if they are not asked for.
-      start: values of the last stage at the start (rows,) [V/A^n]; NaN where they are not asked for.
+      grid_correlation: of the errors of the grid (rows, rows); None: independent.
     """
 
     predictors: list[Predict]
     copies: Copies
     last: Predictor | Joint
-    grid_stds: np.ndarray | None
-    start: np.ndarray
+    grid_stds: np.ndarray | None = None
+    grid_correlation: np.ndarray | None = None
 
 
 def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[str], options: FitOptions) -> _Stages:
@@ -255,7 +253,7 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
     last = answers.kept(bare, order)
     copies = Copies(models, answers.copy, options.starts)
     if not options.grid_errors:
-        return _Stages([last], copies, bare, None, np.full(len(answers.rows), math.nan))
+        return _Stages([last], copies, bare)
     companions = list(zip(*map(error_bars.companions, models), strict=True))
     others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
     parallel = all(model.shards == 1 for model in models)  # messages must be sent in one order
@@ -266,15 +264,16 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
         elsewhere = [other or model for other, model in zip(moved, models, strict=True)]
         there, _ = answers.of(elsewhere)(parameters, ())
         grid_stds = grid_stds + error_bars.CUT * np.abs(there - values[order - 1])
+    shared = _grid_correlation([model.device for model in models], answers.rows, values[order - 1])
     if order == 1:
-        return _Stages([last], copies, bare, grid_stds, values[0])
+        return _Stages([last], copies, bare, grid_stds, shared)
     low, high = values[0], values[order - 1]
 
     def copy(members: Sequence[Model], name: str, solver: Solver | None) -> Predict:
         return corrected(answers.copy(members, name, solver), low, high)
 
     stages = [corrected(others[0], low, high), last]
-    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds, high)
+    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds, shared)
 
 
 def _grid_correlation(devices: Sequence[Device], rows: Sequence[Row], start: np.ndarray) -> np.ndarray | None:
@@ -307,7 +306,7 @@ def _check(
     require_known("free", free or (), known)
     require_known("bounds", options.bounds, known if free is None else free)
     require_known("priors", priors, known if free is None else free)
-    _check_shared(devices, free or ())
+    _check_shared(devices, free or (), {tie.name for tie in options.ties})
     _check_ties(options.ties, free, known)
     _check_priors(priors, _ranges(devices) | dict(options.bounds))
     check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
@@ -341,11 +340,15 @@ def _magnetic(devices: Sequence[Device]) -> list[str]:
     return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
 
 
-def _check_shared(devices: Sequence[Device], free: Sequence[str]) -> None:
-    """Refuse one free value for devices that are told apart by it: a dimension, or what variants of one device set."""
+def _check_shared(devices: Sequence[Device], free: Sequence[str], tied: Collection[str]) -> None:
+    """Refuse one free value for devices that are told apart by it: a dimension, or what variants of one device set.
+
+    A device whose own value is free or tied takes no part.
+    """
     faults = []
     for name in free:
         having = [device for device in devices if name in device.numbers()]
+        having = [device for device in having if f"{device.name}{OF}{name}" not in (*free, *tied)]
         values = {device.name: device.numbers()[name] for device in having}
         distinct = len(set(values.values())) > 1
         if distinct and (name in having[0].dimensions or all(alike(having[0], device) for device in having)):
