@@ -16,7 +16,7 @@ from jax.errors import JaxRuntimeError
 from typer.testing import CliRunner
 
 from thermospin import studies
-from thermospin.base.errors import NotConverged
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.cli import app as cli
 from thermospin.cli import runtime
 from thermospin.cli.options import spread_names
@@ -221,6 +221,45 @@ def test_a_fit_takes_other_devices_priors_bounds_ties_and_a_method(stub: Stub, t
     assert stub.more["journal"] == tmp_path / "j.jsonl" and stub.more["correlation"] is None
 
 
+@pytest.mark.parametrize("error", [InputError("posterior: no"), NotConverged("is off"), MemoryError("full")])
+def test_a_posterior_that_fails_does_not_take_the_fit_with_it(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(studies, "sample", fails)
+    result = run("fit", "slachter2010", "slachter2010", "--free", "zeta", "--posterior", 500)
+    assert result.exit_code == 1 and "[[Fit]] zeta 3.2" in result.stdout
+    assert result.stderr.strip() == f"There is no posterior: {str(error).removeprefix('posterior: ')}"
+
+
+def test_a_series_of_devices_is_one_file_and_one_table(stub: Stub, tmp_path: Path) -> None:
+    from thermospin.device.reader import text_of
+
+    device, data = tmp_path / "device.toml", tmp_path / "series.csv"
+    device.write_text(f'{text_of("slachter2010")[0]}\n[[variants]]\nname = "far"\nset = {{ spacing = 400 }}\n', "utf-8")
+    lines = ["thermal,R2.spin,-15,1,nV/mA^2,", "thermal,R2.spin,-9,1,nV/mA^2,200", "thermal,R2.spin,-7,1,nV/mA^2,300"]
+    data.write_text("\n".join(["experiment,signal,value,std,unit,spacing", *lines]), encoding="utf-8")
+    result = run("fit", device, data, "--free", "zeta", "slachter2010 spacing=300nm:zeta")
+    assert result.exit_code == 0, result.output
+    names = ["slachter2010", "slachter2010 spacing=200nm", "slachter2010 spacing=300nm"]
+    assert stub.calls.pop() == ("fit", *names, 3, ["zeta", f"{names[2]}:zeta"], 2)
+    assert [row.device for row in stub.rows] == names
+    result = run("fit", device, "slachter2010", "--also", f"{device}@far,slachter2010-400nm", "--free", "zeta")
+    assert result.exit_code == 0, result.output
+    assert stub.calls.pop() == ("fit", "slachter2010", "slachter2010@far", 7, ["zeta"], 2)
+    shown = run("check", f"{device}@far", "--cells", 9000)
+    assert shown.exit_code == 0 and shown.stdout.startswith("slachter2010@far: ")
+    assert "variant 'far': spacing = 400 nm" in run("check", device, "--cells", 9000).stdout
+    for command in ("signals", "sensitivity", "check"):
+        result = run(command, f"{device}@fra")
+        assert result.exit_code == 2 and "variant: got 'fra'; did you mean 'far'?" in result.stderr
+        result = run(command, f"{device}@far", "--picture" if command != "signals" else "--json", device)
+        assert result.exit_code == 2 and "is read by this command" in result.stderr
+    assert stub.calls == []
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -230,6 +269,7 @@ def test_a_fit_takes_other_devices_priors_bounds_ties_and_a_method(stub: Stub, t
         (["--bounds", "zeta = 1"], "expected NAME = LOWER .. UPPER"),
         (["--tie", "zeta"], "expected NAME = FACTOR * OTHER"),
         (["--journal", "."], "not a regular file"),
+        (["--posterior", "3"], "--posterior: got 3, expected at least 4 draws of each chain, such as 1000"),
     ],
 )
 def test_bad_options_of_a_fit_are_exit_code_2(stub: Stub, options: list[str], words: str) -> None:

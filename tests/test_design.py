@@ -346,12 +346,14 @@ def test_the_resistance_of_a_wire_is_largest_where_it_is_long_and_as_narrow_as_a
     (tmp_path / "wire.toml").write_text(WIRE)
     args = ["design", str(tmp_path / "wire.toml"), "--objective", "main R1.P", "--vary", "length", "width"]
     args += ["--feature", "20 nm", "--cells", "60", "--order", "1", "--out", str(tmp_path / "out")]
+    args += ["--set", "zeta = 2"]
     result = CliRunner().invoke(app.app, args)
     assert result.exit_code == 0, result.output
     for name in ("device.toml", "layout.gds", "design.json", "history.png", "journal.jsonl"):
         assert (tmp_path / "out" / name).stat().st_size > 0
     made = reader.load(tmp_path / "out" / "device.toml")
     assert made.lengths() == pytest.approx({"length": 240e-9, "width": 20e-9, "height": 20e-9}, rel=1e-6)
+    assert made.zeta == 2
     text = json.loads((tmp_path / "out" / "design.json").read_text())
     assert text["after"] == pytest.approx({name: made.lengths()[name] for name in ("length", "width")}, rel=1e-6)
     gain, bar = text["gain"]

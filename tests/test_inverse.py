@@ -599,8 +599,34 @@ def test_a_model_that_does_not_describe_the_data_is_told() -> None:
 
 
 def test_a_rescaled_report_says_so() -> None:
-    result = dataclasses.replace(small_fit(), rescaled=True)
-    assert "standard deviations = from the stds of the data, rescaled by sqrt(reduced chi-square)" in result.report()
+    result = dataclasses.replace(small_fit(), rescaled=True, noise_factor=1.5)
+    said = "standard deviations = from the stds of the data, 1.5 times as large as given (rescaled)"
+    assert f"{said}\n" in result.report()
+    gridded = dataclasses.replace(result, grid_stds=np.full(3, 1e-6))
+    assert f"{said}, and the error bars of the grid\n" in gridded.report()
+
+
+def test_rescaling_leaves_the_shares_of_grid_and_priors() -> None:
+    """Of y = p + noise + grid, n rows: the covariance is (chi2/(n - 1) noise^2 + grid^2)/n."""
+    values, noise, grid = np.array([1.0, 2.0, 4.0, 9.0]), 0.5, 1.2
+    data = [Row("x", "R1.P", value, noise) for value in values]
+    model = linear(np.ones((4, 1)), ["a.S"])
+    start = [Parameter("a.S", 1.0)]
+    misfit = Misfit(data, grid_stds=np.full(4, grid))
+    given = minimise(LeastSquares(), [model], misfit, start)
+    result = minimise(LeastSquares(), [model], misfit, start, rescaled=True)
+    square = float(np.sum((values - 4.0) ** 2)) / (noise**2 + grid**2) / 3
+    assert (result.noise_factor, given.noise_factor) == (pytest.approx(math.sqrt(square)), 1.0)
+    assert given.covariance[0, 0] == pytest.approx((noise**2 + grid**2) / 4)
+    assert result.covariance[0, 0] == pytest.approx((square * noise**2 + grid**2) / 4)
+    # A prior of the same weight as the data takes half of the way and of the degree of freedom: p = (4 + 0)/2.
+    weight = math.sqrt((noise**2 + grid**2) / 4)
+    known = Misfit(data, None, {"a.S": Prior(0.0, weight)}, np.full(4, grid))
+    result = minimise(LeastSquares(), [model], known, start, rescaled=True)
+    square = float(np.sum((values - 2.0) ** 2)) / (noise**2 + grid**2) / 3.5
+    assert result.parameters["a.S"].value == pytest.approx(2.0)
+    assert result.noise_factor == pytest.approx(math.sqrt(square))
+    assert result.covariance[0, 0] == pytest.approx(((square * noise**2 + grid**2) / 4 + weight**2) / 4)
 
 
 def test_the_result_is_strict_json_in_the_promised_form(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from jax.errors import JaxRuntimeError
 
+from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
 from thermospin.inference import nuts, posterior
 from thermospin.inference.minimisers import LeastSquares, minimise
@@ -154,3 +158,71 @@ def test_a_parameter_that_the_data_leave_open_is_refused() -> None:
 
     with pytest.raises(ValueError, match="leave a parameter open"):
         posterior.emulate(fitted(only_a, ROWS[:2]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"draws": 3}, "posterior: draws: got 3, expected a whole number of at least 4"),
+        ({"draws": 10.5}, "posterior: draws: got 10.5, expected a whole number"),
+        ({"chains": 0}, "posterior: chains: got 0, expected a whole number of at least 1"),
+        ({"warmup": -1}, "posterior: warmup: got -1, expected a whole number of at least 0"),
+        (
+            {"model": lambda values: np.zeros(3)},
+            "posterior: got a model of shape (3,), expected (4,), a value",
+        ),
+        ({"model": lambda values: values["zeta"]}, "posterior: the model asks for 'zeta', there is a.S, b.S"),
+        (
+            {"model": lambda values: np.full(4, np.nan)},
+            "posterior: 4 of 4 chains have nowhere to start: the model",
+        ),
+    ],
+)
+def test_what_cannot_be_sampled_is_told_in_one_line(wrong: dict[str, Any], words: str) -> None:
+    if "model" in wrong:
+        make = wrong["model"]
+        wrong = {"model": lambda values: np.asarray(make(values)) + 0 * values["a.S"]}
+    with pytest.raises(InputError) as caught:
+        posterior.sample(fitted(), **{"draws": 20, "warmup": 5, **wrong})
+    assert str(caught.value).startswith(words) and len(str(caught.value).splitlines()) == 1, str(caught.value)
+
+
+def test_a_start_without_a_density_is_moved_to_where_there_is_one() -> None:
+    """Of four chains about a best value at its lower bound some would begin beyond it, and could never come back."""
+    free = fitted()
+    cut = fitted(a=(free.parameters["a.S"].value - 1e-3 * free.parameters["a.S"].std, 10.0))
+    found = posterior.sample(cut, draws=60, warmup=60, seed=1)
+    assert np.all(np.ptp(found.draws, axis=1) > 0), "every chain moves"
+
+
+def test_failures_of_xla_are_told_in_one_line() -> None:
+    def uneven() -> None:
+        raise ValueError("Cannot lower\n operand dimension size 3 is not divisible by the manual axes size 2\n at x")
+
+    with pytest.raises(InputError, match="3 chains cannot be shared out over the 2 groups .* a multiple of 2"):
+        nuts.told(3, uneven)
+
+    def full() -> None:
+        raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 320000001792 bytes.")
+
+    with pytest.raises(MemoryError, match="out of memory with 1 chains of the model side by side: give fewer chains"):
+        nuts.told(1, full)
+
+    def other() -> None:
+        raise ValueError("another fault")
+
+    with pytest.raises(ValueError, match="another fault"):
+        nuts.told(1, other)
+
+
+def test_chains_that_have_not_converged_say_what_to_do() -> None:
+    found = dataclasses.replace(posterior.sample(fitted(), draws=20, warmup=20), divergences=0)
+    assert "give more draws, such as 200, until at least 400 are effective" in found.words()
+    astray = dataclasses.replace(found, divergences=20)
+    assert any("trajectories went astray" in line and "use profiles, or give priors" in line for line in astray.words())
+
+
+def test_a_numpyro_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpyro.infer", None)
+    with pytest.raises(ImportError, match="a posterior needs numpyro, which .*: pip install 'thermospin"):
+        posterior.sample(fitted())

@@ -230,3 +230,38 @@ def test_a_sweep_is_split_where_the_field_turns() -> None:
     assert switching.branches(jitter) == [slice(0, 50)]
     assert switching.branches(down) == [slice(0, 50)]
     assert switching.branches(np.zeros(10)) == []
+
+
+@pytest.mark.parametrize("step", [1.0, -1.0])
+def test_an_antiparallel_state_of_two_points_is_one_where_they_agree(step: float) -> None:
+    """Its step is known to noise sqrt(1/2 + 1/118): the parallel state says what the noise is."""
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(60):
+        y, blind = trace(rng, first=70, end=72, step=step, noise=0.02), rng.standard_normal(120)
+        switch, why = switching.find([blind, y])
+        assert switch == Switch(70, 72) and why == ""
+        levels = switching.levels(y, switch)
+        assert levels.noise == pytest.approx(0.02, rel=0.3)
+        variance = levels.covariance[0, 0] + levels.covariance[1, 1] - 2 * levels.covariance[0, 1]
+        found.append((levels.AP - levels.P - step) / np.sqrt(variance))
+    # A standard deviation of 60 numbers is known to 9 %.
+    assert 0.65 < np.std(found) < 1.35
+    weights = switching.likelihood([y], Switch(70, 72), [levels])
+    assert [int(np.argmax(each)) for each in weights] == [70, 72]
+
+
+@pytest.mark.parametrize(
+    ("spikes", "words"),
+    [
+        ({70: 1.0}, "single points stand out (1 times, at most 1 side by side)"),
+        ({70: 1.0, 71: 0.5}, "single points stand out (1 times, at most 2 side by side)"),
+        ({30: 1.0, 31: 1.0, 70: 1.0, 71: 1.0}, "single points stand out (2 times, at most 2 side by side)"),
+    ],
+)
+def test_points_that_do_not_agree_are_no_state(spikes: dict[int, float], words: str) -> None:
+    y = trace(np.random.default_rng(6), step=0.0, noise=0.02)
+    for place, size in spikes.items():
+        y[place] += size
+    switch, why = switching.find([y])
+    assert switch is None and words in why and why.endswith("sweep in finer steps"), why

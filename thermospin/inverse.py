@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Tie, known_parameters
+from thermospin.device.settings import alike
 from thermospin.inference.combinators import Copies, Joint, corrected, tied
 from thermospin.inference.identifiability import Choice, choose
 from thermospin.inference.journal import Journal
@@ -47,7 +48,7 @@ class FitOptions:
         `choose` finds the free ones, those with a prior are among them.
       ties: parameters that follow free ones, value = factor * value of the other.
       starts: number of starts of the low-order stage, see `inference.minimisers.scattered`.
-      rescaled: multiply the covariance by the reduced chi2.
+      rescaled: take the stds of the data as relative weights, and their size from the scatter around the fit.
       grid_errors: False: take the model for exact, and fit on it alone.
     """
 
@@ -76,7 +77,8 @@ def fit(
     The data are fitted with elements of first order, which is cheap, each signal corrected by a factor for its error
     at the start, and from there with those of the model. The differences between the orders at the start give the
     error bars of the signals (`error_bars.tail`), relative to the signal; these are added in quadrature to the standard
-    deviations of the data, as if those of different signals were independent.
+    deviations of the data, as if those of different signals were independent. The same signal of devices that differ in
+    values alone has the same error over again: it is fully correlated.
 
     Args:
       device: its own values are the start; a model from `build` is used as it is (`grid` does nothing). Of several,
@@ -101,17 +103,13 @@ def fit(
     parameters = joint_parameters(devices, free or tuple(priors))
     grid = grid or GridOptions()
     models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
-    kept = None if journal is None else Journal(Path(journal), _problem(models, rows))
-    if kept is not None and progress is not None and len(kept):
-        progress(f"{journal}: {len(kept)} evaluations are there already")
+    kept = _kept(journal, models, rows, progress)
     answers = _Answers(tuple(models), rows, tuple(options.ties), kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
-    wider, wider_correlation = _widened(rows, correlation, stages.grid_stds)
-    misfit = Misfit(wider, wider_correlation, priors)
+    misfit = Misfit(rows, correlation, priors, stages.grid_stds, stages.grid_correlation)
+    choice = Choice(tuple(free or ()), {})
     if free is None:
         choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors))
-    else:
-        choice = Choice(tuple(free), {})
     limits = _ranges(devices) | dict(options.bounds)
     result = minimise(
         MINIMISERS[options.method],
@@ -134,15 +132,27 @@ def fit(
     )
     return replace(
         result,
-        rows=rows,
         correlation_of_data=correlation,
         ties=tuple((tie.name, tie.factor, tie.source) for tie in options.ties),
         grid_stds=stages.grid_stds,
+        grid_correlation=stages.grid_correlation,
         left_out=choice.left_out,
         warnings=mirrored(problem, result),
         fields=stages.last.fields,
         problem=problem,
     )
+
+
+def _kept(
+    path: str | Path | None, models: Sequence[Model], rows: Sequence[Row], progress: Progress | None
+) -> Journal | None:
+    """Return the journal of a fit, and tell what it has."""
+    if path is None:
+        return None
+    journal = Journal(Path(path), _problem(models, rows))
+    if progress is not None and len(journal):
+        progress(f"{path}: {len(journal)} evaluations are there already")
+    return journal
 
 
 def mirrored(problem: Problem, result: FitResult) -> tuple[str, ...]:
@@ -226,12 +236,14 @@ class _Stages:
       copies: of the first stage.
       last: the last stage, without ties and journal.
       grid_stds: error bars of the grid for each row, None if they are not asked for.
+      grid_correlation: of the errors of the grid (rows, rows); None: independent.
     """
 
     predictors: list[Predict]
     copies: Copies
     last: Predictor | Joint
-    grid_stds: np.ndarray | None
+    grid_stds: np.ndarray | None = None
+    grid_correlation: np.ndarray | None = None
 
 
 def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[str], options: FitOptions) -> _Stages:
@@ -241,7 +253,7 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
     last = answers.kept(bare, order)
     copies = Copies(models, answers.copy, options.starts)
     if not options.grid_errors:
-        return _Stages([last], copies, bare, None)
+        return _Stages([last], copies, bare)
     companions = list(zip(*map(error_bars.companions, models), strict=True))
     others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
     parallel = all(model.shards == 1 for model in models)  # messages must be sent in one order
@@ -254,30 +266,32 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
         elsewhere = [other or model for other, model in zip(moved, models, strict=True)]
         there, _ = answers.of(elsewhere)(parameters, ())
         grid_stds = grid_stds + error_bars.CUT * np.abs(there - values[order - 1])
+    shared = _grid_correlation([model.device for model in models], answers.rows, values[order - 1])
     if order == 1:
-        return _Stages([last], copies, bare, grid_stds)
+        return _Stages([last], copies, bare, grid_stds, shared)
     low, high = values[0], values[order - 1]
 
     def copy(members: Sequence[Model], name: str, solver: Solver | None) -> Predict:
         return corrected(answers.copy(members, name, solver), low, high)
 
     stages = [corrected(others[0], low, high), last]
-    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds)
+    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds, shared)
 
 
-def _widened(
-    rows: Sequence[Row], correlation: np.ndarray | None, grid_stds: np.ndarray | None
-) -> tuple[list[Row], np.ndarray | None]:
-    """Return the data with the error bars of the grid, those of different rows taken for independent."""
-    if grid_stds is None:
-        return list(rows), correlation
-    wider = [replace(row, std=math.hypot(row.std, grid)) for row, grid in zip(rows, grid_stds, strict=True)]
-    if correlation is None:
-        return wider, None
-    shares = np.array([row.std for row in rows]) / np.array([row.std for row in wider])
-    wider_correlation = np.asarray(correlation, float) * shares[:, None] * shares
-    np.fill_diagonal(wider_correlation, 1.0)
-    return wider, wider_correlation
+def _grid_correlation(devices: Sequence[Device], rows: Sequence[Row], start: np.ndarray) -> np.ndarray | None:
+    """Return the correlation of the errors of the grid (rows, rows), None where all are independent.
+
+    It is that of errors in proportion to the signals, whose signs are those at the start, or those measured where
+    magnitudes are compared.
+    """
+    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
+    signals = [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
+    if len(set(signals)) == len(signals):
+        return None
+    blind = np.array([not row.polarity_known for row in rows])
+    signs = np.where(np.where(blind, [row.value for row in rows], start) < 0, -1.0, 1.0)
+    same = np.array([[one == other for other in signals] for one in signals])
+    return np.where(same, np.outer(signs, signs), 0.0)
 
 
 def _check(
@@ -294,6 +308,7 @@ def _check(
     require_known("free", free or (), known)
     require_known("bounds", options.bounds, known if free is None else free)
     require_known("priors", priors, known if free is None else free)
+    _check_shared(devices, free or (), {tie.name for tie in options.ties})
     _check_ties(options.ties, free, known)
     _check_priors(priors, _ranges(devices) | dict(options.bounds))
     check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
@@ -325,6 +340,27 @@ def _ranges(devices: Sequence[Device]) -> dict[str, tuple[float, float]]:
 def _magnetic(devices: Sequence[Device]) -> list[str]:
     used = [(device, solid.material) for device in devices for solid in device.solids]
     return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
+
+
+def _check_shared(devices: Sequence[Device], free: Sequence[str], tied: Collection[str]) -> None:
+    """Refuse one free value for devices that are told apart by it: a dimension, or what variants of one device set.
+
+    A device whose own value is free or tied takes no part.
+    """
+    faults = []
+    for name in free:
+        having = [device for device in devices if name in device.numbers()]
+        having = [device for device in having if f"{device.name}{OF}{name}" not in (*free, *tied)]
+        values = {device.name: device.numbers()[name] for device in having}
+        distinct = len(set(values.values())) > 1
+        if distinct and (name in having[0].dimensions or all(alike(having[0], device) for device in having)):
+            listed = ", ".join(f"{quantity(name, value)} in '{device}'" for device, value in values.items())
+            faults.append(
+                f"free: {name} is {listed}: one value for all would undo what tells them apart; "
+                f'free it for one device, "{having[-1].name}{OF}{name}", or hold it'
+            )
+    if faults:
+        raise InputError(faults)
 
 
 def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[str, float]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from thermospin.accuracy.adapt import Adapted, adapt
 from thermospin.accuracy.error_bars import assess
 from thermospin.accuracy.self_check import SelfCheck, self_check
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
 from thermospin.device.cost import Cost, cost
@@ -93,6 +94,7 @@ class Study:
       findings: profiles, posterior, budget, suggestions, rivals, where they were asked for.
       grid_notes: how the signals chose the grids.
       met: whether these grids meet the tolerance.
+      failed: findings that were asked for and could not be made, and why.
     """
 
     inputs: Inputs
@@ -100,6 +102,7 @@ class Study:
     findings: Findings
     grid_notes: tuple[str, ...] = ()
     met: bool = True
+    failed: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -298,7 +301,8 @@ def study(
         )
 
     result = fitted(models or inputs.devices, journal)
-    findings = _findings(result, extras, progress)
+    failed: list[str] = []
+    findings = _findings(result, extras, failed, progress)
     if extras.rivals:
         results = {"as given": result}
         for label, devices in extras.rivals.items():
@@ -306,7 +310,7 @@ def study(
             notes, met = [*notes, *more], met and also_met
             results[label] = fitted(others or devices, None)
         findings = dataclasses.replace(findings, rivals=Comparison(results))
-    return Study(inputs, result, findings, tuple(notes), met)
+    return Study(inputs, result, findings, tuple(notes), met, tuple(failed))
 
 
 def _models(
@@ -336,12 +340,16 @@ def _models(
     return models, notes, met
 
 
-def _findings(result: FitResult, extras: Extras, progress: Progress | None) -> Findings:
-    """Find what is asked for besides the fit, rivals apart."""
+def _findings(result: FitResult, extras: Extras, failed: list[str], progress: Progress | None) -> Findings:
+    """Find what is asked for besides the fit, rivals apart; add why there is no posterior, the fit being there."""
     fixed = all(math.isfinite(parameter.std) for parameter in result.parameters.values())
     profiles = tuple(profile(result, progress=progress)) if extras.profile else ()
-    posterior = sample(result, extras.posterior, progress=progress) if extras.posterior else None
-    shares = suggestions = None
+    posterior = shares = suggestions = None
+    if extras.posterior:
+        try:
+            posterior = sample(result, extras.posterior, progress=progress)
+        except (InputError, NotConverged, MemoryError) as error:
+            failed.append(f"There is no posterior: {str(error).removeprefix('posterior: ')}")
     if fixed and (extras.budget or extras.dimensions):
         shares = budget(result, dimensions=extras.dimensions, progress=progress)
     if extras.suggest:

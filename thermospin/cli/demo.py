@@ -98,7 +98,7 @@ def run_demo(
     measured = signals.measure(model, fitted, progress=progress, start=result.fields)
     files.write_json(out / "signals.json", measured.to_json())
 
-    fit_picture(rows, list(result.before), list(result.after), out / "fit.png")
+    fit_picture(result, out / "fit.png")
     after = dict(zip([(row.experiment, row.signal) for row in rows], result.after, strict=True))
     before = dict(zip([(row.experiment, row.signal) for row in rows], result.before, strict=True))
     spin = ("thermal", "R2.spin")

@@ -11,7 +11,7 @@ import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
-from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, OrderOption, ShardsOption
+from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, OrderOption, SetOption, ShardsOption
 
 if TYPE_CHECKING:
     from thermospin.designs.limits import Limits
@@ -64,6 +64,7 @@ def design(
     tile: Annotated[
         str | None, typer.Option(metavar="LENGTH", help="Size of the tiles of a form; default: half the feature.")
     ] = None,
+    set_: SetOption = None,
     steps: Annotated[int, typer.Option(min=1, help="Most designs to evaluate.")] = 50,
     starts: Annotated[
         int, typer.Option(min=1, help="Number of starting devices, spread over the ranges; the best end counts.")
@@ -82,10 +83,15 @@ def design(
     """
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
-        from thermospin.device.reader import read, text_of
+        from thermospin.device.edit import with_numbers
+        from thermospin.device.reader import load, parts_of, text_of
+        from thermospin.device.settings import changed
 
-        text, source = text_of(device)
-        loaded = require_experiments(read(text, source, Path(device).parent), device)
+        file = parts_of(device)[0]
+        text, _ = text_of(file)
+        loaded = changed(require_experiments(load(device), device), set_ or ())
+        # What a variant or --set says belongs in the file of the better device.
+        text = with_numbers(text, load(file), loaded)
         limits = _limits(feature, current, max_temperature, max_density)
         folder = out if out is not None else Path(f"{loaded.name}-design")
         results = "device.toml", "layout.gds", "design.json", "history.png", "form.png", JOURNAL
@@ -112,7 +118,7 @@ def design(
         with runtime.Progress() as progress:
             better = work(grid=GridOptions(cells, order, shards), journal=folder / JOURNAL, progress=progress)
         if speaks:
-            *files, picture = write_design(better, folder, text, Path(device).parent)
+            *files, picture = write_design(better, folder, text, Path(file).parent)
             typer.echo("\n".join([*better.words(), f"{folder} has {', '.join(files)} and {picture}."]))
 
 

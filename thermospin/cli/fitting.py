@@ -23,6 +23,9 @@ from thermospin.cli.options import (
     parse_tolerance,
 )
 
+#: Least number of draws of a chain, `nuts.LEAST_DRAWS`: checked before JAX is imported.
+LEAST_DRAWS = 4
+
 if TYPE_CHECKING:
     from thermospin.device.device import Device
     from thermospin.studies import Study
@@ -60,7 +63,8 @@ def fit(
     method: Annotated[str, typer.Option(metavar="NAME", help="least_squares, lbfgs or adam.")] = "least_squares",
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points; other minima are reported.")] = 1,
     rescaled: Annotated[
-        bool, typer.Option("--rescaled", help="Standard deviations times sqrt(reduced chi2): stds of data as weights.")
+        bool,
+        typer.Option("--rescaled", help="Stds of the data are relative weights: the scatter says how large they are."),
     ] = False,
     set_: SetOption = None,
     cells: AdaptedCellsOption = None,
@@ -117,7 +121,7 @@ def fit(
         _require_places(sources, json, journal, report)
         stops.resumable(journal)
         if posterior:
-            _require_numpyro()
+            _require_numpyro(posterior)
         if not runtime.join_cluster(cluster):
             json = report = None
         runtime.start_jax()
@@ -144,6 +148,7 @@ def fit(
             )
         _write_study(result, json, report)
         runtime.finish(result.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        runtime.finish(not result.failed, "\n".join(result.failed))
         runtime.finish(result.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
 
 
@@ -185,9 +190,11 @@ def _length_unit(devices: Sequence[Device]) -> str | None:
     return units.pop() if len(units) == 1 else None
 
 
-def _require_numpyro() -> None:
+def _require_numpyro(draws: int) -> None:
     from importlib.util import find_spec
 
+    if draws < LEAST_DRAWS:
+        raise InputError(f"--posterior: got {draws}, expected at least {LEAST_DRAWS} draws of each chain, such as 1000")
     if find_spec("numpyro") is None:
         raise InputError("--posterior: needs numpyro, which is not installed: pip install 'thermospin[posterior]'")
 

@@ -12,7 +12,10 @@ from thermospin.base.errors import InputError
 
 DeviceArgument = Annotated[
     str,
-    typer.Argument(metavar="DEVICE", help="Device file (TOML), or the name of a shipped device such as slachter2010."),
+    typer.Argument(
+        metavar="DEVICE",
+        help="Device file (TOML), its variant valve.toml@far, or a shipped device such as slachter2010.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

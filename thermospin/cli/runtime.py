@@ -41,8 +41,8 @@ def exit_codes() -> Iterator[None]:
             raise
         complain(told)
         raise typer.Exit(1) from None
-    except MemoryError:
-        complain("out of memory; ask for fewer cells with --cells")
+    except MemoryError as error:
+        complain(str(error) or "out of memory; ask for fewer cells with --cells")
         raise typer.Exit(1) from None
 
 
@@ -132,6 +132,13 @@ def _try_to_write(folder: Path) -> None:
         pass
 
 
+def _files(inputs: Iterable[str | Path]) -> list[Path]:
+    """Return the files of inputs, such as valve.toml of its variant valve.toml@far."""
+    from thermospin.device.reader import parts_of
+
+    return [Path(parts_of(name)[0]) for name in inputs]
+
+
 def require_writable(*paths: Path | None, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse places for files that cannot be written, or that are inputs or each other, before any work is done.
 
@@ -139,7 +146,7 @@ def require_writable(*paths: Path | None, inputs: Iterable[str | Path] = ()) -> 
       paths: of results, None where none is asked for.
       inputs: files that the command reads; names of shipped ones are no paths.
     """
-    read = {Path(name).resolve() for name in inputs if Path(name).exists()}
+    read = {path.resolve() for path in _files(inputs) if path.exists()}
     written: set[Path] = set()
     for path in paths:
         if path is None:
@@ -166,8 +173,8 @@ def require_folder(path: Path, names: Iterable[str] = (), inputs: Iterable[str |
       inputs: files that the command reads.
     """
     results = {(path / name).resolve() for name in names}
-    for name in inputs:
-        if Path(name).exists() and Path(name).resolve() in results:
+    for name in _files(inputs):
+        if name.exists() and name.resolve() in results:
             raise InputError(f"{name}: is read by this command, and would be overwritten; give another folder by --out")
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -228,9 +228,10 @@ def check(
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
-        from thermospin.device.settings import changed
+        from thermospin.device.settings import changed, variants_in_words
 
         loaded = changed(require_experiments(load(device), device) if solve else load(device), set_ or ())
+        variants = variants_in_words(loaded)
         runtime.require_writable(picture, inputs=[device])
         from thermospin.device.cost import cost
         from thermospin.device.faults import require_apart
@@ -239,7 +240,7 @@ def check(
 
         grid = choose(loaded.features, order, cells)
         require_apart(loaded.layout(), grid)
-        typer.echo(f"{describe(loaded)}\n{cost(loaded, grid)}")
+        typer.echo("\n".join([describe(loaded), *variants, str(cost(loaded, grid))]))
         if picture is not None:
             from thermospin.report.device_figures import device_picture
 

@@ -20,7 +20,7 @@ from thermospin.base import files, units
 from thermospin.base.names import nearest
 from thermospin.data import switching
 from thermospin.data.rows import DataError
-from thermospin.data.tables import TextForm, read_csv, read_database
+from thermospin.data.tables import NoColumn, Table, TextForm, read_csv, read_database
 from thermospin.device.device import Device
 from thermospin.device.tables import Part, Reader, quantity
 
@@ -219,12 +219,22 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     if parts and not database:
         key = next(iter(parts))
         raise DataError([f"{place}, columns.{key}.part: only a database has complex numbers, {sweep.file} is a table"])
-    if database:
-        table = read_database(path, sweep.run, names, parts)
-    else:
+
+    def read(names: dict[str, str]) -> Table:
+        if database:
+            return read_database(path, sweep.run, names, parts)
         given = {key: getattr(sweep, key) for key in ("header", "skip", "comment")}
         usual = {key: getattr(file, key) for key in given}
-        table = read_csv(path, names, TextForm(**{k: usual[k] if v is None else v for k, v in given.items()}))
+        return read_csv(path, names, TextForm(**{k: usual[k] if v is None else v for k, v in given.items()}))
+
+    try:
+        table = read(names)
+    except NoColumn as error:
+        # A current that is stated needs no column, though other files of the same columns have one.
+        if sweep.current is None or sweep.columns is not None or error.keys != {"current"}:
+            raise
+        del wanted["current"]
+        table = read({key: name for key, name in names.items() if key in wanted})
     values = {key: scales[key] * table.columns[key] for key in wanted}
     for key, value in values.items():
         faults += _misread(key, wanted[key], value, table.units.get(key), source)

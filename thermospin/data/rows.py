@@ -5,6 +5,9 @@ harmonic and a part, such as "R2.baseline", "R1.spin" or "R1.AP" (the name of a 
 instantaneous values, so that a lock-in signal has to be converted before. A comment line `# polarity = unknown` says
 that the signs in the file are not known, the word `unknown` in the column polarity says so for one row; then magnitudes
 are compared. Of P, AP, baseline and spin of one harmonic a file has at most two: they make the others.
+
+A column that has the name of a dimension or of another value of the device, such as `gap` or `gap (um)`, or `variant`,
+splits the rows over copies of the device: a series of devices is one table.
 """
 
 from __future__ import annotations
@@ -19,16 +22,21 @@ from pathlib import Path
 
 from thermospin.base import files, units
 from thermospin.base.errors import InputError
-from thermospin.base.names import SignalName, nearest
+from thermospin.base.names import SignalName, closest, nearest
+from thermospin.device import settings
 from thermospin.device.device import Device
-from thermospin.quantities import response_unit
+from thermospin.quantities import kind_of, response_unit
 
 COLUMNS = ("experiment", "signal", "value", "std", "unit")
 OPTIONAL_COLUMNS = ("polarity",)
+#: Column that names variants of the device file.
+VARIANT = "variant"
 HARMONICS = ("R1", "R2", "R3", "R4")
 PARTS = ("baseline", "spin")
 POLARITIES = ("known", "unknown")
 
+#: A column of values of the device, perhaps with their unit: "gap (um)".
+_OF_DEVICE = re.compile(r"(.*?)\s*(?:[(\[](.*)[)\]])?")
 _COMMENT = re.compile(r"\s*polarity\s*[=:]\s*(\S*)\s*", re.IGNORECASE)
 
 
@@ -77,6 +85,10 @@ class Row:
         return self.name.part
 
 
+#: Copies of a device with their rows.
+Series = list[tuple[Device, tuple[Row, ...]]]
+
+
 def shipped(name: str) -> tuple[str, str]:
     """Return text and name of the measured data that ship with a device of that name."""
     file = files.shipped("device", "shipped", f"{name}.csv")
@@ -87,15 +99,32 @@ def load(path: str | Path, device: Device) -> tuple[Row, ...]:
     """Return the rows of a CSV file, or of the one that ships with a device (such as "slachter2010").
 
     Raises:
+      DataError: with all faults of the file; rows of several devices are one, see `load_series`.
+    """
+    return _only(load_series(path, device), str(path), device)
+
+
+def _only(series: Series, source: str, device: Device) -> tuple[Row, ...]:
+    """Return the rows of a series, which are to be of the device itself."""
+    others = [copy.name for copy, _ in series if copy is not device]
+    if others:
+        raise DataError([f"{source}: has rows of {', '.join(others)}, expected those of one device, '{device.name}'"])
+    return tuple(row for _, rows in series for row in rows)
+
+
+def load_series(path: str | Path, device: Device) -> Series:
+    """Return the rows of a CSV file, or of a shipped one, for each copy of the device that they are of.
+
+    Raises:
       DataError: with all faults of the file.
     """
     folder = files.shipped("device", "shipped")
     names = sorted(entry.name[:-4] for entry in folder.iterdir() if entry.name.endswith(".csv"))
     if str(path) in names:
         text, source = shipped(str(path))
-        return read(text, source, device)
+        return read_series(text, source, device)
     try:
-        return read(Path(path).read_text(encoding="utf-8-sig"), str(path), device)
+        return read_series(Path(path).read_text(encoding="utf-8-sig"), str(path), device)
     except FileNotFoundError:
         near = [file.name for file in Path(path).parent.glob("*.csv")] if Path(path).parent.is_dir() else []
         allowed = [*near, *names] if not Path(path).suffix else near
@@ -107,6 +136,11 @@ def load(path: str | Path, device: Device) -> tuple[Row, ...]:
 
 def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
     """Return the rows of a CSV text; `source` is what messages call it."""
+    return _only(read_series(text, source, device), source, device)
+
+
+def read_series(text: str, source: str, device: Device) -> Series:
+    """Return the rows of a CSV text for each copy of the device; see `load_series`."""
     faults: list[str] = []
     lines = text.splitlines()
     known = True
@@ -116,18 +150,76 @@ def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
             if match[1] not in POLARITIES:
                 faults.append(f"line {number}: polarity: got '{match[1]}', expected one of: {', '.join(POLARITIES)}")
             known = match[1] != "unknown"
-    rows, header = _split(lines, faults)
+    rows, header = _split(lines, device, faults)
+    copies = _Copies(device)
     if header is not None:
-        result = [_row(number, cells, known, device, faults) for number, cells in rows]
+        for number, cells in rows:
+            copies.add(number, cells, _row(number, cells, known, device, faults), faults)
         if not rows and not faults:
             faults.append("no rows, expected at least one")
-        faults += repeated_parts((row for row in result if row is not None), device)
+        for copy, found in copies.series:
+            label = f"{copy.name}, " if copy is not device else ""
+            faults += [f"{label}{fault}" for fault in repeated_parts(found, device)]
     if faults:
         raise DataError(f"{source}: {fault}" for fault in faults)
-    return tuple(row for row in result if row is not None)
+    return [(copy, tuple(found)) for copy, found in copies.series]
 
 
-def _split(lines: list[str], faults: list[str]) -> tuple[list[tuple[int, dict[str, str]]], list[str] | None]:
+class _Copies:
+    """Rows by the copy of the device that they are of."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._known = device, device.numbers()
+        self._rows: dict[tuple[str, tuple[tuple[str, float], ...]], tuple[Device, list[Row]]] = {}
+
+    @property
+    def series(self) -> list[tuple[Device, list[Row]]]:
+        """Copies and their rows, in the order of their first rows."""
+        return list(self._rows.values())
+
+    def add(self, number: int, cells: dict[str, str], row: Row | None, faults: list[str]) -> None:
+        """Add a row of line `number`, None if it has faults, under the values of the device in its cells."""
+        values: dict[str, float] = {}
+        for column, cell in cells.items():
+            name, unit = _value_column(column)
+            if column in (*COLUMNS, *OPTIONAL_COLUMNS, VARIANT) or name not in self._known or not cell:
+                continue
+            text, kind = f"{cell} {unit}" if unit and _is_bare(cell) else cell, kind_of(name)
+            try:
+                if _is_bare(text) and kind == "length" and self._device.length_unit:
+                    text = f"{cell} {self._device.length_unit}"
+                values[name] = units.parse(text, kind)
+            except units.UnitError as why:
+                faults.append(f"line {number}, {name}: {why}")
+        variant = cells.get(VARIANT, "")
+        key = variant, tuple(values.items())
+        try:
+            if key not in self._rows:
+                copy = settings.variant_of(self._device, variant) if variant else self._device
+                self._rows[key] = settings.copy_with(copy, values), []
+        except InputError as error:
+            faults += [f"line {number}, {fault}" for fault in error.faults]
+        else:
+            self._rows[key][1].extend([] if row is None else [row])
+
+
+def _value_column(column: str) -> tuple[str, str]:
+    """Return the name and the unit in the header of a column, "" for no unit."""
+    match = _OF_DEVICE.fullmatch(column)
+    return (match[1], match[2] or "") if match else (column, "")
+
+
+def _is_bare(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _split(
+    lines: list[str], device: Device, faults: list[str]
+) -> tuple[list[tuple[int, dict[str, str]]], list[str] | None]:
     """Rows as (line number, {column: text}), and the header; None if there is no use in going on."""
     given = [
         (number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")
@@ -140,10 +232,13 @@ def _split(lines: list[str], faults: list[str]) -> tuple[list[tuple[int, dict[st
         faults.append(f"empty, expected a header line: {','.join(COLUMNS)}")
         return [], None
     number, header = table[0]
-    allowed = (*COLUMNS, *OPTIONAL_COLUMNS)
+    allowed = (*COLUMNS, *OPTIONAL_COLUMNS, VARIANT)
     for name in header:
-        if name not in allowed:
-            faults.append(f"line {number}: unknown column '{name}'; {nearest(name, allowed)}")
+        if name not in allowed and _value_column(name)[0] not in device.numbers():
+            hint = closest(name, (*allowed, *device.numbers()))
+            meant = f"did you mean '{hint}'? " if hint else ""
+            listed = f"expected one of: {', '.join(allowed)}, or a value of '{device.name}'"
+            faults.append(f"line {number}: unknown column '{name}'; {meant}{listed}")
         elif header.count(name) > 1:
             faults.append(f"line {number}: column '{name}' is there {header.count(name)} times, expected once")
     missing = [name for name in COLUMNS if name not in header]

@@ -14,7 +14,7 @@ from thermospin.data import experiment_file, lockin, rows
 from thermospin.data.lockin import Measured
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
-from thermospin.device.reader import load
+from thermospin.device.reader import load, parts_of
 from thermospin.device.settings import changed, variant
 
 
@@ -39,18 +39,18 @@ class Inputs:
     sources: tuple[str, ...] = ()
 
 
-def read_data(path: str, device: Device) -> tuple[tuple[Row, ...], Measured | None]:
+def read_data(path: str, device: Device) -> tuple[rows.Series, Measured | None]:
     """Read rows of a CSV file, an experiment file with lock-in sweeps (TOML), or shipped data of that name.
 
     Returns:
-      the rows, and the reduced sweeps that they come from, None for a table.
+      the rows of each copy of the device, and the reduced sweeps that they come from, None for a table.
     Raises:
       DataError: with all faults of the file.
     """
     if path.endswith(".toml") or path in experiment_file.shipped():
         measured = lockin.load(path, device)
-        return tuple(measured.rows), measured
-    return rows.load(path, device), None
+        return [(device, tuple(measured.rows))], measured
+    return rows.load_series(path, device), None
 
 
 def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]], values: Sequence[str] = ()) -> Inputs:
@@ -64,32 +64,33 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]], values: Se
       InputError: with the faults of all files.
     """
     devices: list[Device] = []
-    rows: list[Row] = []
+    rows: list[tuple[Device, Row]] = []
     sweeps: list[Measured] = []
     blocks: list[tuple[int, np.ndarray | None]] = []
     faults: list[str] = []
-    for name, paths in sources:
+    for number, (name, paths) in enumerate(sources):
         try:
             device = require_experiments(load(name), str(name))
-            if not devices:
+            if not number:
                 device = changed(device, values)
             if settings := [path for path in paths if "=" in path]:
                 device = variant(device, settings)
         except InputError as error:
             faults += error.faults
             continue
-        devices.append(device)
+        copies: dict[str, Device] = {}
         for path in (path for path in paths if "=" not in path):
             try:
-                measured_rows, measured = read_data(path, device)
+                series, measured = read_data(path, device)
             except InputError as error:
                 faults += error.faults
                 continue
-            several = len(sources) > 1
-            rows += [dataclasses.replace(row, device=device.name) if several else row for row in measured_rows]
-            blocks.append((len(measured_rows), None if measured is None else measured.correlation))
+            copies |= {copy.name: copy for copy, _ in series}
+            rows += [(copy, row) for copy, measured_rows in series for row in measured_rows]
+            blocks += [(len(found), None if measured is None else measured.correlation) for _, found in series]
             if measured is not None:
                 sweeps.append(measured)
+        devices += copies.values()
     if faults:
         raise InputError(faults)
     correlation = None
@@ -97,11 +98,15 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]], values: Se
         correlation = block_diag(*(np.eye(size) if block is None else block for size, block in blocks))
     return Inputs(
         devices=tuple(devices),
-        rows=tuple(rows),
+        rows=tuple(dataclasses.replace(row, device=copy.name) if len(devices) > 1 else row for copy, row in rows),
         correlation=correlation,
         notes=tuple(note for measured in sweeps for note in measured.notes),
         sweeps=tuple(sweeps),
-        sources=tuple(str(part) for device, data in sources for part in (device, *data)),
+        sources=tuple(
+            file
+            for device, data in sources
+            for file in (parts_of(device)[0], *(path for path in data if "=" not in path))
+        ),
     )
 
 

@@ -18,6 +18,8 @@ from thermospin.data import noise
 
 #: Least number of points before, between and after the switches, and in a sweep.
 LEAST, LEAST_IN_ALL = 3, 12
+#: An antiparallel state of so few points is one if they agree and stand out: the parallel state says what noise is.
+FEWEST = 2
 #: A step counts if it is this many standard deviations: of n^2/2 trials of pure noise the largest is about
 #: sqrt(4 ln n), 5.3 for 1000 points.
 CLEAR = 6.0
@@ -123,8 +125,44 @@ def find(traces: Sequence[np.ndarray], resolutions: Sequence[float] = ()) -> tup
         elif best is None or size > best[0]:
             best = size, switch
     if best is None:
+        best, few = _few(traces, resolutions)
+        reasons += few
+    if best is None:
         return None, "; ".join(dict.fromkeys(reasons))
     return _polished(traces, best[1], resolutions), ""
+
+
+def _few(traces: Sequence[np.ndarray], resolutions: Sequence[float]) -> tuple[tuple[float, Switch] | None, list[str]]:
+    """Return the size and the place of an antiparallel state of `FEWEST` points, None and why without one.
+
+    Its points are outliers to the search. They are the state if they are the only ones of their number side by side,
+    agree within the noise of the parallel state, and differ from it by `CLEAR` of their standard deviation.
+    """
+    best: tuple[float, Switch] | None = None
+    reasons = []
+    for trace, resolution in zip(traces, resolutions, strict=True):
+        time = np.linspace(-0.5, 0.5, len(trace))
+        off_line = trace - np.polynomial.Polynomial.fit(time, trace, 1)(time)
+        good = _inliers(trace, resolution, _robust_std(off_line))
+        runs = [(k, len(list(run))) for k, run in itertools.groupby(range(len(trace)), key=lambda i: good[i])]
+        ends = np.cumsum([size for _, size in runs])
+        places = [(end - size, size) for end, (inside, size) in zip(map(int, ends), runs, strict=True) if not inside]
+        several = [first for first, size in places if size == FEWEST and LEAST <= first <= len(trace) - FEWEST - LEAST]
+        if len(several) == 1:
+            switch = Switch(several[0], several[0] + FEWEST)
+            fitted = levels(trace, switch, resolution)
+            apart = abs(trace[switch.first] - trace[switch.first + 1])
+            if apart <= OUTLIER * math.sqrt(2) * fitted.noise and abs(fitted.step_over_std) >= CLEAR:
+                if best is None or abs(fitted.step_over_std) > best[0]:
+                    best = abs(fitted.step_over_std), switch
+                continue
+        if places:
+            reasons.append(
+                f"single points stand out ({len(places)} times, at most {max(size for _, size in places)} side by "
+                f"side), which may be spikes: an antiparallel state needs {FEWEST} points that agree, better {LEAST}; "
+                "sweep in finer steps"
+            )
+    return best, reasons
 
 
 def _polished(traces: Sequence[np.ndarray], switch: Switch, resolutions: Sequence[float]) -> Switch:
@@ -132,7 +170,7 @@ def _polished(traces: Sequence[np.ndarray], switch: Switch, resolutions: Sequenc
     known = [levels(trace, switch, resolution) for trace, resolution in zip(traces, resolutions, strict=True)]
     for _ in range(5):
         first, end = (int(np.argmax(part)) for part in likelihood(traces, switch, known))
-        if (first, end) == (switch.first, switch.end) or end - first < LEAST:
+        if (first, end) == (switch.first, switch.end) or end - first < min(LEAST, switch.end - switch.first):
             break
         switch = Switch(first, end)
     return switch
@@ -229,7 +267,8 @@ class _Fit:
             spread = max(_robust_std(fit.residual[fit.good]), resolution / math.sqrt(12))
             kept = np.abs(fit.residual) <= OUTLIER * spread if spread > 0 else fit.good
             # A side that would lose all its points is no outlier.
-            few = min(np.sum(kept & (inside > 0)), np.sum(kept & (inside == 0))) < LEAST
+            sides = (kept & (inside > 0), kept & (inside == 0))
+            few = min(np.sum(side) for side in sides) < min(LEAST, switch.end - switch.first)
             if np.array_equal(kept, fit.good) or few:
                 break
             fit = cls.with_points(trace, design, kept)
@@ -248,7 +287,7 @@ def _plateau(trace: np.ndarray, switch: Switch, fit: _Fit, resolution: float) ->
     inside = flat[switch.first : switch.end]
     off = np.abs(inside - np.median(inside)) > reach
     longest = max((sum(1 for _ in run) for bad, run in itertools.groupby(off) if bad), default=0)
-    if not reach or (longest < LEAST and 2 * np.sum(off) < len(off)):
+    if not reach or len(inside) <= FEWEST or (longest < LEAST and 2 * np.sum(off) < len(off)):
         return None
     means = np.convolve(inside, np.full(LEAST, 1 / LEAST), "valid")
     low = int(np.argmax(np.abs(means - P)))
@@ -273,9 +312,9 @@ def likelihood(traces: Sequence[np.ndarray], switch: Switch, known: Sequence[Lev
       switch: the breakpoints.
       known: levels of the traces at breakpoints nearby, for their noise.
     """
-    n = len(traces[0])
+    n, least = len(traces[0]), min(LEAST, switch.end - switch.first)
     chi2 = np.full((2, n), np.inf)
-    places = (range(LEAST, switch.end - LEAST + 1), range(switch.first + LEAST, n - LEAST + 1))
+    places = (range(LEAST, switch.end - least + 1), range(switch.first + least, n - LEAST + 1))
     chi2[0, places[0].start : places[0].stop] = 0
     chi2[1, places[1].start : places[1].stop] = 0
     for trace, level in zip(traces, known, strict=True):
@@ -338,12 +377,12 @@ def _search(trace: np.ndarray, good: np.ndarray) -> tuple[Switch | None, float, 
     return switch, best / variance, alone / variance
 
 
-def _inliers(trace: np.ndarray, resolution: float) -> np.ndarray:
-    """Points that are no spikes above a running median, which keeps steps."""
+def _inliers(trace: np.ndarray, resolution: float, least: float = 0.0) -> np.ndarray:
+    """Points that are no spikes above a running median, which keeps steps; `least`: the noise is no smaller."""
     padded = np.pad(trace, 2, mode="reflect")
     median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
     residual = trace - median
-    spread = max(_robust_std(residual), resolution / math.sqrt(12))
+    spread = max(_robust_std(residual), resolution / math.sqrt(12), least)
     return np.abs(residual) <= OUTLIER * spread if spread > 0 else np.ones(len(trace), bool)
 
 

@@ -55,6 +55,18 @@ class TextForm:
     comment: str = "#"
 
 
+class NoColumn(DataError):
+    """Columns that a file has not.
+
+    Attributes:
+      keys: of the columns.
+    """
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        super().__init__(faults.values())
+        self.keys = frozenset(faults)
+
+
 def read_csv(path: Path, wanted: Mapping[str, str], form: TextForm | None = None) -> Table:
     """Read columns of a text file.
 
@@ -141,12 +153,14 @@ def _header(
             return cells, separator, n
     usual = [line for _, line in candidates if not line.lstrip().startswith(form.comment)] or [candidates[0][1]]
     cells = [_plain(cell) for cell in _cells(usual[0], max(",;\t", key=usual[0].count))]
-    faults = [
-        f"{name}: column '{column}' for {key} is not there; {nearest(column, cells)}"
+    faults = {
+        key: f"{name}: column '{column}' for {key} is not there; {nearest(column, cells)}"
         for key, column in wanted.items()
         if _plain(column) not in cells
-    ]
-    raise DataError([*faults, *_repeated(name, names, cells)])
+    }
+    if repeated := _repeated(name, names, cells):
+        raise DataError([*faults.values(), *repeated])
+    raise NoColumn(faults)
 
 
 def _repeated(name: str, wanted: Iterable[str], header: list[str]) -> list[str]:
@@ -237,13 +251,13 @@ def read_database(
                 raise DataError([f"{name}: run: got {run}, expected one of {_list(runs)}"])
             table = _quoted(str(runs[run]))
             known = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            faults = [
-                f"{name}, run {run}: parameter '{wish}' for {key} is not there; {nearest(wish, known)}"
+            faults = {
+                key: f"{name}, run {run}: parameter '{wish}' for {key} is not there; {nearest(wish, known)}"
                 for key, wish in wanted.items()
                 if wish not in known
-            ]
+            }
             if faults:
-                raise DataError(faults)
+                raise NoColumn(faults)
             counts = ", ".join(f"COUNT({_quoted(column)})" for column in known)
             size, *filled = connection.execute(f"SELECT COUNT(*), {counts} FROM {table}").fetchone()
             common = [c for c, count in zip(known, filled, strict=True) if count == size and c != "id"]

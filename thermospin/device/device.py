@@ -50,6 +50,7 @@ class Device:
       dimensions: named lengths, from which coordinates of solids are computed.
       notes: free text.
       length_unit: unit of lengths without a unit in its file, and in options about the device; None: no unit.
+      variants: other values of the same device by the name of the variant, SI units; see `settings.variant_of`.
     Raises:
       DeviceError: the device has faults; the message lists all.
     """
@@ -65,6 +66,7 @@ class Device:
     dimensions: Mapping[str, Dimension] = dataclasses.field(default_factory=dict)
     notes: str = dataclasses.field(default="", compare=False)
     length_unit: str | None = dataclasses.field(default=None, compare=False, repr=False)
+    variants: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check all parts and how they fit together."""

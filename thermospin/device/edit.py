@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from thermospin.base import units
+from thermospin.device.device import Device
 from thermospin.device.parts import Solid
+from thermospin.quantities import key_of, shown
 
 
 def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
@@ -60,6 +62,36 @@ def with_place(text: str, source: Path, target: Path) -> str:
         return text
     layout: Any = document["layout"]
     layout["file"] = Path(os.path.relpath(source / str(layout["file"]), target)).as_posix()
+    return tomlkit.dumps(document)
+
+
+def with_numbers(text: str, before: Device, after: Device) -> str:
+    """Return the text of a device file with those values of `after` that differ; all else, also comments, is kept.
+
+    A range of a dimension that does not hold its new value is left out.
+    """
+    import tomlkit
+
+    old = before.numbers()
+    changed = {name: value for name, value in after.numbers().items() if value != old[name]}
+    lengths = {name: value for name, value in changed.items() if key_of(name) == "length"}
+    if not changed:
+        return text
+    document: Any = tomlkit.parse(with_lengths(text, lengths) if lengths else text)
+    for name in lengths:
+        ends = after.dimensions[name].range
+        if ends is not None and not ends[0] <= changed[name] <= ends[1]:
+            del document["dimensions"][name]["range"]
+    for name, value in changed.items():
+        material, _, key = name.rpartition(".")
+        unit, size = shown(name)
+        written = f"{units.tidy(value / size):.12g} {unit}" if unit else value
+        if name == "zeta":
+            document["zeta"] = written
+        elif material:
+            table = document.setdefault("materials", tomlkit.table()).setdefault(material, tomlkit.table())
+            here, place = (table[key], "value") if isinstance(table.get(key), Mapping) else (table, key)
+            here[place] = written
     return tomlkit.dumps(document)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from thermospin.base import units
 from thermospin.base.files import shipped
 from thermospin.base.names import nearest, unknown
-from thermospin.device import gds, layer_stack, materials, schema
+from thermospin.device import gds, layer_stack, materials, schema, settings
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.faults import bath_fault, faults, zeta_fault
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
@@ -57,10 +57,22 @@ class _Draft:
 def load(path: str | Path) -> Device:
     """Return the device of a TOML file, or one that ships with the program (such as "slachter2010").
 
+    Args:
+      path: of the file; "valve.toml@far" is its variant "far".
     Raises:
       DeviceError: the file has faults; the message lists all.
     """
-    return read(*text_of(path), Path(path).parent)
+    file, variant = parts_of(path)
+    device = read(*text_of(file), Path(file).parent)
+    return device if variant is None else settings.variant_of(device, variant, file)
+
+
+def parts_of(path: str | Path) -> tuple[str, str | None]:
+    """Return the file and the name of the variant in "valve.toml@far", None where no variant is named."""
+    file, at, variant = str(path).rpartition("@")
+    if not at or Path(path).exists() or Path(variant).name != variant:
+        return str(path), None
+    return file, variant
 
 
 def read(text: str, source: str, folder: Path | None = None) -> Device:
@@ -91,6 +103,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
     _read_contacts(reader, raw, draft)
     _read_heat_sinks(reader, raw, draft)
     _read_experiments(reader, raw, draft)
+    variants = _read_variants(reader, raw)
     if raw.get("layout") is not None or draft.marks:
         _read_layout(reader, raw, draft, folder or Path())
     made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath)
@@ -98,7 +111,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         more = faults(draft.solids, draft.contacts, draft.heat_sinks, draft.experiments, metal, unread=draft.unread)
         raise DeviceError(dict.fromkeys(reader.faults + more), source)
     try:
-        return Device(
+        device = Device(
             name=top.name or Path(source).stem,
             solids=tuple(draft.solids),
             materials=made,
@@ -111,6 +124,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
             notes=top.notes,
             length_unit=reader.length_unit,
         )
+        return settings.with_variants(device, variants)
     except DeviceError as error:
         raise DeviceError(error.faults, source) from None
 
@@ -267,6 +281,19 @@ def _read_experiments(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> 
             part, _ = reader.read(schema.Experiment, item, f"experiment '{name}'")
             if part is not None:
                 draft.experiments.append(Experiment(name, part.current, part.voltage, part.states))
+
+
+def _read_variants(reader: Reader, raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what each variant sets, as it stands in the file."""
+    out: dict[str, dict[str, Any]] = {}
+    for i, item in enumerate(_tables(raw.get("variants"))):
+        label = _label("variant", item, f"variants[{i}]")
+        part, _ = reader.read(schema.Variant, item, label)
+        if part is not None and part.name in out:
+            reader.faults.append(f"{label}: is there more than once")
+        elif part is not None:
+            out[part.name] = part.set
+    return out
 
 
 def _read_layout(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> None:

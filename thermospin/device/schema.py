@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model
@@ -21,6 +22,15 @@ def _layer(value: Any) -> tuple[int, int]:
     except ValueError:
         raise InputError(f'got {value!r}, expected a layer and a datatype, such as "3/0" or 3') from None
     return first, second
+
+
+def _variant_name(value: Any) -> str:
+    """Return a name that may follow the name of a file on a command line."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.+-]+", value):
+        raise InputError(
+            f"got {value!r}, expected letters, digits, dots, plus and minus signs, such as far or gap-200nm"
+        )
+    return value
 
 
 LayerNumber = Annotated[tuple[int, int], BeforeValidator(_layer)]
@@ -131,6 +141,14 @@ _VALUES: dict[str, Any] = {key: (Annotated[Sourced, sourced(row.kind)], None) fo
 Material = create_model("Material", __base__=Part, card=(str | None, None), note=(str, ""), **_VALUES)
 
 
+class Variant(Part):
+    """A table of `variants`."""
+
+    name: Annotated[str, BeforeValidator(_variant_name)]
+    set: dict[str, Any]
+    note: str = ""
+
+
 class File(Part):
     """The whole file; its parts are read one by one."""
 
@@ -146,3 +164,4 @@ class File(Part):
     contacts: list[dict[str, Any]] = []
     heat_sinks: list[dict[str, Any]] = []
     experiments: dict[str, dict[str, Any]] = {}
+    variants: list[dict[str, Any]] = []

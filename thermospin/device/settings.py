@@ -1,16 +1,20 @@
-"""Values of a device that are stated beside its file: "gap = 200 nm", "Py.P = 0.3", "zeta = 1"."""
+"""Other values of a device than those at its place in its file: "gap = 200 nm", "Py.P = 0.3", "zeta = 1".
+
+They are stated beside the file (`parse`), in a table of `variants` in the file (`with_variants`), or in a column of a
+table of data.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.device.device import Device
-from thermospin.quantities import kind_of
+from thermospin.device.device import Device, DeviceError
+from thermospin.quantities import kind_of, quantity, shown
 
 
 def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
@@ -69,3 +73,110 @@ def variant(device: Device, texts: Iterable[str]) -> Device:
     texts = list(texts)
     label = ", ".join(text.replace(" ", "") for text in texts)
     return dataclasses.replace(changed(device, texts), name=f"{device.name} {label}")
+
+
+def copy_with(device: Device, values: Mapping[str, float]) -> Device:
+    """Return a device with other values, SI units, named after them as `variant` does; itself if there are none."""
+    if not values:
+        return device
+    label = ", ".join(f"{name}={_exactly(name, value)}" for name, value in values.items())
+    return dataclasses.replace(with_values(device, values), name=f"{device.name} {label}")
+
+
+def _exactly(name: str, value: float) -> str:
+    """Write a value to all its digits, such as "200nm"."""
+    unit, size = shown(name)
+    return f"{units.tidy(value / size):.12g}{unit}"
+
+
+def with_variants(device: Device, tables: Mapping[str, Mapping[str, Any]]) -> Device:
+    """Return the device with its variants, from the values that each sets, as they stand in its file.
+
+    Raises:
+      DeviceError: every value that is none, or that names nothing of the device.
+    """
+    known, faults = device.numbers(), []
+    variants: dict[str, dict[str, float]] = {}
+    for variant, table in tables.items():
+        variants[variant] = {}
+        for name, value in _flat(table):
+            label = f"variant '{variant}', set"
+            kind = kind_of(name)
+            if name not in known:
+                faults.append(f"{label}: '{name}' is no value of the device; {nearest(name, known)}")
+            elif kind == "length" and device.length_unit is None and not isinstance(value, str):
+                faults.append(f'{label}: {name}: got {value}, a length without a unit; write such as "200 nm"')
+            else:
+                try:
+                    unit = device.length_unit or "m"
+                    variants[variant][name] = units.parse(value, kind, length_unit=unit, key=f"{label}: {name}")
+                except units.UnitError as why:
+                    faults.append(str(why))
+        if not table:
+            faults.append(f"variant '{variant}', set: is empty, expected such as {{ gap = \"200 nm\" }}")
+    if faults:
+        raise DeviceError(faults)
+    return dataclasses.replace(device, variants=variants)
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield names and values, of nested tables with a dot: TOML reads Py.P = 0.3 as a table Py."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def variant_of(device: Device, name: str, source: str = "") -> Device:
+    """Return a variant of a device as a device of its own, under the name "valve@far".
+
+    Args:
+      device: the device.
+      name: of the variant.
+      source: name of its file in messages.
+    Raises:
+      DeviceError: there is no such variant, or no device has its values.
+    """
+    if name not in device.variants:
+        known = nearest(name, device.variants) if device.variants else "the file has no [[variants]]"
+        raise DeviceError([f"variant: got '{name}'; {known}"], source)
+    try:
+        made = with_values(device, device.variants[name])
+    except DeviceError as error:
+        raise DeviceError([f"variant '{name}': {fault}" for fault in error.faults], source) from None
+    return dataclasses.replace(made, name=f"{device.name}@{name}")
+
+
+def variants_in_words(device: Device) -> list[str]:
+    """Return a line for each variant, with what it sets.
+
+    Raises:
+      DeviceError: no device has the values of a variant.
+    """
+    lines, faults = [], list[str]()
+    for name, values in device.variants.items():
+        try:
+            variant_of(device, name)
+        except DeviceError as error:
+            faults += error.faults
+        lines.append(
+            f"variant '{name}': {', '.join(f'{key} = {quantity(key, value)}' for key, value in values.items())}"
+        )
+    if faults:
+        raise DeviceError(faults)
+    return lines
+
+
+def alike(one: Device, other: Device) -> bool:
+    """Return whether two devices are the same but for their values: variants of one device."""
+    if one is other:
+        return True
+    if one.lengths().keys() != other.lengths().keys():
+        return False
+    try:
+        moved = one.moved(other.lengths())
+    except DeviceError:
+        return False
+    same = ("solids", "contacts", "heat_sinks", "experiments")
+    return all(getattr(moved, part) == getattr(other, part) for part in same)

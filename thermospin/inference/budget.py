@@ -107,20 +107,18 @@ def budget(
     slopes = problem.predict(values, list(fixed))[1] if fixed else np.zeros((len(result.rows), 0))
     assert result.moves is not None
     sources, lines = [], []
-    noise = np.array([row.std for row in result.rows])
     if result.correlation_of_data is None:
         sources += [f"noise of {row.label} {row.signal}" for row in result.rows]
-        lines += list((result.moves * noise).T ** 2)
+        lines += list(result.moves.T**2 * np.diag(result.noise_covariance)[:, None])
     else:
         # Common noise of correlated data belongs to none of them.
-        scaled = result.moves * noise
         sources.append("noise of the data")
-        lines.append(np.einsum("pi,ij,pj->p", scaled, result.correlation_of_data, scaled))
+        lines.append(np.diag(result.moves @ result.noise_covariance @ result.moves.T))
     if result.grid_stds is not None:
         sources.append("grid")
-        lines.append(result.moves**2 @ result.grid_stds**2)
+        lines.append(np.diag(result.moves @ result.grid_covariance @ result.moves.T))
     if result.priors:
-        whole = np.diag(result.identifiability.covariance())
+        whole = np.diag(result.covariance)
         sources.append("priors")
         lines.append(np.maximum(whole - np.sum(lines, axis=0), 0.0))
     inside = len(sources)

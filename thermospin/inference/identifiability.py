@@ -131,12 +131,38 @@ def moves(
       jacobian, misfit, values, at: as for `identifiability`.
     """
     misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
-    sizes = np.array([size_of(name, value) for name, value in values.items()])
     at = np.array([row.value for row in misfit.rows]) if at is None else at
-    scaled = misfit.jacobian(at, jacobian, list(values)) * sizes
     independent = misfit.jacobian(at, np.eye(len(misfit.rows)), ["a row"] * len(misfit.rows))
-    inverse = np.linalg.pinv(scaled, rcond=RANK_CUTOFF)[:, : len(misfit.rows)]
-    return sizes[:, None] * inverse @ independent[: len(misfit.rows)]
+    return _moves_by_residuals(jacobian, misfit, values, at)[:, : len(misfit.rows)] @ independent[: len(misfit.rows)]
+
+
+def _moves_by_residuals(
+    jacobian: np.ndarray, misfit: Misfit, values: Mapping[str, float], at: np.ndarray
+) -> np.ndarray:
+    """Return how far an error of each residual moves each parameter (parameters, rows + priors), SI units."""
+    sizes = np.array([size_of(name, value) for name, value in values.items()])
+    scaled = misfit.jacobian(at, jacobian, list(values)) * sizes
+    return sizes[:, None] * np.linalg.pinv(scaled, rcond=RANK_CUTOFF)
+
+
+def scaled_to_scatter(
+    covariance: np.ndarray, jacobian: np.ndarray, misfit: Misfit, values: Mapping[str, float], at: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Return the covariance of parameters with the noise of the data as large as they scatter, and its factor.
+
+    The factor is sqrt(chi2/degrees of freedom) of the data: priors are no data, and spare the data a degree of freedom
+    as far as they fix a parameter. The shares of the grid and of the priors in the covariance stay as they are.
+
+    Args:
+      covariance: (J' C^-1 J + priors)^-1 in SI units.
+      jacobian, misfit, values, at: as for `identifiability`.
+    """
+    count, moved = len(misfit.rows), _moves_by_residuals(jacobian, misfit, values, at)
+    of_data, of_priors = moved[:, :count], moved[:, count:]
+    fitted = misfit.jacobian(at, jacobian, list(values))[:count] @ of_data
+    square = float(np.sum(misfit.residuals(at, values)[:count] ** 2)) / (count - float(np.trace(fitted)))
+    kept = of_data @ misfit.grid() @ of_data.T + of_priors @ of_priors.T
+    return square * covariance + (1 - square) * kept, math.sqrt(square)
 
 
 @dataclasses.dataclass(frozen=True)

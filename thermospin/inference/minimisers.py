@@ -17,8 +17,8 @@ from thermospin.base.errors import InputError
 from thermospin.base.lenient import lenient
 from thermospin.data.rows import Row
 from thermospin.inference.combinators import Copies
-from thermospin.inference.identifiability import identifiability, moves
-from thermospin.inference.misfit import Misfit, Objective, Problem, pressed, pulls
+from thermospin.inference.identifiability import identifiability, moves, scaled_to_scatter
+from thermospin.inference.misfit import Misfit, Objective, Problem, pressed
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult, Fitted
@@ -233,7 +233,7 @@ def minimise(
       rows: measured signals, or `Misfit` of them.
       free: parameters to fit.
       fixed: every other number that the models need, SI units.
-      rescaled: multiply the covariance by the reduced chi2.
+      rescaled: take the stds of the data as relative weights, see `scaled_to_scatter`.
       starts: number of starts of the first stage, see `scattered`; the next stage starts from the lowest minimum.
       copies: of the first stage, to run starts concurrently; None: sequentially.
       tolerance: relative change of chi2 or of the parameters at which the last stage ends.
@@ -302,8 +302,8 @@ class _End(NamedTuple):
     minima: tuple[tuple[float, dict[str, float]], ...]
 
 
-def _result(minimiser: Minimiser, end: _End, rescaled: bool) -> FitResult:
-    """Return parameters, their covariance and all statistics."""
+def _result(minimiser: Minimiser, end: _End, relative: bool) -> FitResult:
+    """Return parameters, their covariance and all statistics; `relative`: stds of the data are weights."""
     objective, converged, message = end.objective, end.converged, end.message
     objective.evaluate(end.x)
     misfit, free, values = objective.misfit, objective.free, objective.values_at(end.x)
@@ -315,7 +315,9 @@ def _result(minimiser: Minimiser, end: _End, rescaled: bool) -> FitResult:
     if converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(spare, 1)):
         # Steps get short at the edge of where the model has a solution, which an optimiser takes for a minimum.
         converged, message = False, f"stopped short of a minimum, a step promises to lower chi2 by {gain:.2g}"
-    covariance = known.covariance() * (chi2 / max(spare, 1) if rescaled else 1.0)
+    covariance, factor = known.covariance(), 1.0
+    if relative:
+        covariance, factor = scaled_to_scatter(covariance, objective.sensitivity, misfit, values, objective.values)
     parameters = {
         parameter.name: Fitted(
             values[parameter.name],
@@ -331,12 +333,14 @@ def _result(minimiser: Minimiser, end: _End, rescaled: bool) -> FitResult:
     return FitResult(
         parameters=parameters,
         covariance=covariance,
-        rescaled=rescaled,
+        rescaled=relative,
+        noise_factor=factor,
         rows=misfit.rows,
         before=end.before,
         after=objective.values,
-        pulls=pulls(objective.values, misfit.rows),
+        pulls=misfit.pulls(objective.values),
         chi2=chi2,
+        chi2_before=float(np.sum(misfit.residuals(end.before, {each.name: each.start for each in free}) ** 2)),
         evaluations=end.evaluations,
         converged=converged and math.isfinite(chi2),
         message=message,

@@ -5,7 +5,7 @@ knows no grid index and no solver. The misfit is
 
     chi2(p) = r' C^-1 r + sum over priors ((p - mean)/std)^2,   r = model(p) - value,  |model(p)| - |value| if unsigned,
 
-with the covariance C of the data, diagonal unless their correlation is given.
+with the covariance C of the data: their noise, diagonal unless their correlation is given, and the errors of the grid.
 """
 
 from __future__ import annotations
@@ -43,37 +43,59 @@ class Misfit:
 
     Args:
       rows: the data.
-      correlation: of the data (rows, rows); None: independent.
+      correlation: of the noise of the data (rows, rows); None: independent.
       priors: by the name of a parameter.
+      grid_stds: error bars of the grid (rows,) [V/A^n]; None: the model is exact.
+      grid_correlation: of the errors of the grid (rows, rows); None: independent.
+    Attributes:
+      stds: of noise and grid together (rows,) [V/A^n].
     Raises:
       ValueError: the correlation is no positive definite matrix of that size with ones on its diagonal.
     """
 
     def __init__(
-        self, rows: Sequence[Row], correlation: np.ndarray | None = None, priors: Mapping[str, Prior] | None = None
+        self,
+        rows: Sequence[Row],
+        correlation: np.ndarray | None = None,
+        priors: Mapping[str, Prior] | None = None,
+        grid_stds: np.ndarray | None = None,
+        grid_correlation: np.ndarray | None = None,
     ) -> None:
         self.rows, self.priors = tuple(rows), dict(priors or {})
-        self._stds = np.array([row.std for row in rows])
-        self._factor = None
-        if correlation is not None:
-            # The magnitude of a negative value moves against the value.
-            turned = np.where([not row.polarity_known and row.value < 0 for row in rows], -1.0, 1.0)
-            self._factor = np.linalg.cholesky(_checked(correlation, rows) * turned[:, None] * turned)
+        noise, grid = np.array([row.std for row in rows]), _or_zeros(grid_stds, len(rows))
+        self.stds = np.hypot(noise, grid)
+        independent = np.eye(len(rows))
+        # The magnitude of a negative value moves against the value.
+        turned = np.where([not row.polarity_known and row.value < 0 for row in rows], -1.0, 1.0)
+        of_noise, of_grid = turned * noise / self.stds, turned * grid / self.stds
+        own = np.outer(of_noise, of_noise) * (independent if correlation is None else _checked(correlation, rows))
+        # The share of the grid in the covariance, in units of `stds` (rows, rows).
+        self._grid = np.outer(of_grid, of_grid) * (independent if grid_correlation is None else grid_correlation)
+        plain = correlation is None and grid_correlation is None
+        self._factor = None if plain else np.linalg.cholesky(own + self._grid)
 
     def residuals(self, values: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
         """Return L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""
         of_priors = [(parameters[name] - prior.mean) / prior.std for name, prior in self._among(parameters)]
-        return np.concatenate([self._independent(pulls(values, self.rows)), of_priors])
+        return np.concatenate([self._independent(self.pulls(values)), of_priors])
+
+    def pulls(self, values: np.ndarray) -> np.ndarray:
+        """Return (model - value)/std of each row, of the magnitudes where the polarity is not known (rows,) [1]."""
+        return _differences(values, self.rows) / self.stds
 
     def jacobian(self, values: np.ndarray, sensitivity: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return d residuals/d p in units of 1/p (rows + priors, names), from d value/d p (rows, names)."""
-        scaled = (_signs(values, self.rows) / self._stds)[:, None] * sensitivity
+        scaled = (_signs(values, self.rows) / self.stds)[:, None] * sensitivity
         of_priors = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
         return np.concatenate([self._independent(scaled), np.reshape(of_priors, (len(of_priors), len(names)))])
 
     def whitening(self) -> np.ndarray:
         """Return L^-1/std, which makes errors of the rows independent and of size 1 (rows, rows) [A^n/V]."""
-        return self._independent(np.diag(1 / self._stds))
+        return self._independent(np.diag(1 / self.stds))
+
+    def grid(self) -> np.ndarray:
+        """Return the share of the grid in the covariance of the residuals of the data, which is 1 (rows, rows) [1]."""
+        return self._independent(self._independent(self._grid).T)
 
     def _among(self, names: Sequence[str] | Mapping[str, float]) -> list[tuple[str, Prior]]:
         return [(name, prior) for name, prior in self.priors.items() if name in names]
@@ -236,10 +258,19 @@ def pressed(x: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarr
     return (x - bounds[0] <= AT_BOUND) & (gradient > 0) | (bounds[1] - x <= AT_BOUND) & (gradient < 0)
 
 
-def pulls(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
-    """Return (model - value)/std of each row, of the magnitudes where the polarity is not known (rows,) [1]."""
+def pulls(values: np.ndarray, rows: Sequence[Row], grid_stds: np.ndarray | None = None) -> np.ndarray:
+    """Return the pulls of rows with error bars of the grid, see `Misfit.pulls`."""
+    return Misfit(rows, grid_stds=grid_stds).pulls(values)
+
+
+def _differences(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
+    """Return model - value of each row, of the magnitudes where the polarity is not known (rows,) [V/A^n]."""
     measured = np.array([row.value if row.polarity_known else abs(row.value) for row in rows])
-    return (_signs(values, rows) * values - measured) / np.array([row.std for row in rows])
+    return _signs(values, rows) * values - measured
+
+
+def _or_zeros(stds: np.ndarray | None, count: int) -> np.ndarray:
+    return np.zeros(count) if stds is None else np.asarray(stds, float)
 
 
 def _signs(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:

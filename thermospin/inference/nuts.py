@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,37 @@ from thermospin.base.lenient import lenient
 from thermospin.model import Progress
 from thermospin.parallel.sharding import MEMBERS
 
+#: Diagnostics of chains split each in two and need variances of both halves.
+LEAST_DRAWS = 4
+#: What XLA says of chains that it cannot share out.
+_UNEVEN = re.compile(r"dimension size (\d+) is not divisible by the manual axes size (\d+)")
+
+
+class NoSampler(InputError, ImportError):
+    """A numpyro that is not there, or does not go with this JAX."""
+
 
 def require_numpyro() -> None:
-    """Raise ImportError, with what to install, where there is none."""
+    """Raise `NoSampler`, with what to install, where there is none."""
     try:
-        import numpyro  # noqa: F401
-    except ImportError:
-        raise ImportError("a posterior needs numpyro: pip install 'thermospin[posterior]'") from None
+        import numpyro.infer  # noqa: F401
+    except ImportError as error:
+        missing = getattr(error, "name", None) == "numpyro"
+        why = "which is not installed" if missing else f"which cannot be imported ({error})"
+        raise NoSampler(f"a posterior needs numpyro, {why}: pip install 'thermospin[posterior]'") from None
+    except AttributeError as error:  # a numpyro that is older than this JAX
+        raise NoSampler(f"numpyro does not go with this JAX ({error}): pip install --upgrade numpyro") from None
+
+
+def require_numbers(draws: int, chains: int, warmup: int) -> None:
+    """Refuse numbers of draws, chains and steps of warm-up that make no posterior."""
+    for name, number, least in (("draws", draws, LEAST_DRAWS), ("chains", chains, 1), ("warmup", warmup, 0)):
+        if not isinstance(number, int) or number < least:
+            raise InputError(f"posterior: {name}: got {number}, expected a whole number of at least {least}")
+
+
+#: Largest number of halvings of a start without a density.
+HALVINGS = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,21 +115,57 @@ def draw(
         return state, (state.z, state.diverging, state.num_steps)
 
     run = lenient(jax.jit(of_chains(lambda state: jax.lax.scan(step, state, length=together))))
-    forms, structure = jax.tree.flatten(lenient(jax.eval_shape)(begin, keys, starts))
+    forms, structure = jax.tree.flatten(told(chains, lenient(jax.eval_shape), begin, keys, starts))
     asked = hashlib.sha256(repr((starts.tolist(), warmup, seed, together, problem)).encode()).hexdigest()
     kept = None if keep is None else _kept(Path(keep), asked)
     if kept is None:
-        state, seen = lenient(jax.jit(begin))(keys, jnp.asarray(starts)), []
+        state, seen = _begun(begin, keys, starts), []
     else:
         state, seen = jax.tree.unflatten(structure, map(jnp.asarray, kept[: len(forms)])), kept[len(forms) :]
     while (done := seen[0].shape[1] if seen else 0) < total:
         if progress is not None:
             progress(f"NUTS: {chains} chains, step {done} of {warmup} + {draws}")
-        state, more = jax.device_get(run(state))
+        state, more = told(chains, lambda state: jax.device_get(run(state)), state)
         seen = [np.concatenate(part, axis=1) for part in zip(seen, more, strict=True)] if seen else list(more)
         if keep is not None:
             write_arrays(keep, asked, [*jax.tree.leaves(state), *seen])
     return Drawn(*(array[:, warmup:total] for array in seen))
+
+
+def _begun(begin: Callable[..., Any], keys: Any, starts: np.ndarray) -> Any:
+    """Return the sampler's state where all chains have a density: a start without one is moved towards the middle."""
+    begin, starts = lenient(jax.jit(begin)), np.array(starts)
+    for _ in range(HALVINGS):
+        # Waited for: memory runs out when it runs, not when it is called.
+        state = told(len(starts), lambda *given: jax.block_until_ready(begin(*given)), keys, jnp.asarray(starts))
+        nowhere = ~np.isfinite(np.asarray(state.potential_energy))
+        if not np.any(nowhere):
+            return state
+        starts[nowhere] /= 2
+    raise InputError(
+        f"posterior: {np.sum(nowhere)} of {len(starts)} chains have nowhere to start: the model has no finite chi2 "
+        "near the minimum of the fit; look at its values there, or give wider bounds"
+    )
+
+
+def told(chains: int, run: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a program of the sampler returns, its failures in words that say what to do."""
+    try:
+        return run(*arguments)
+    except ValueError as error:
+        if uneven := _UNEVEN.search(str(error)):
+            raise InputError(
+                f"posterior: {chains} chain{'s' * (chains > 1)} cannot be shared out over the {uneven[2]} groups of "
+                f"accelerators of the model; expected a multiple of {uneven[2]}, or a model on one group"
+            ) from None
+        raise
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error) or "ut of memory" in str(error):
+            raise MemoryError(
+                f"out of memory with {chains} chains of the model side by side: give fewer chains or a model on fewer "
+                "cells, or leave the model out, so that an emulator is sampled"
+            ) from None
+        raise
 
 
 def _kept(path: Path, asked: str) -> list[np.ndarray] | None:

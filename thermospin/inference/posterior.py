@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2, qmc
 
-from thermospin.base.errors import InputError
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.inference.misfit import Misfit, Problem
-from thermospin.inference.nuts import draw, require_numpyro
+from thermospin.inference.nuts import draw, require_numbers, require_numpyro, told
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -49,7 +49,7 @@ R_HAT, EFFECTIVE = 1.01, 400.0
 FEW, MANY = 10, 250
 
 
-class NotEmulated(RuntimeError):
+class NotEmulated(NotConverged):
     """The emulator does not follow the model where the posterior is."""
 
 
@@ -146,6 +146,12 @@ class Posterior:
             "seconds": self.seconds,
         }
 
+    def _remedy(self) -> str:
+        """Say what to do about chains that have not converged."""
+        if self.divergences >= 1e-3 * self.draws[..., 0].size:
+            return "trajectories went astray, as where a bound cuts the posterior off: use profiles, or give priors"
+        return f"give more draws, such as {10 * self.draws.shape[1]}, until at least {EFFECTIVE:.0f} are effective"
+
     def words(self) -> list[str]:
         """Return intervals, and whether the chains have converged, line by line."""
         low, high = self.interval()
@@ -160,6 +166,8 @@ class Posterior:
             f"{chains} chains of {draws} draws: {state} (R-hat at most {np.max(self.r_hat):.4f}, at least "
             f"{np.min(self.effective):.0f} effective draws, {self.divergences} divergences)"
         )
+        if not self.converged and self.beyond <= BEYOND:
+            lines.append(self._remedy())
         if self.beyond > BEYOND:
             share = f"{100 * self.beyond:.0f} % of the draws are where the emulator was not made"
             lines.append(f"{share}: the posterior is wider than the covariance says; use profiles, or give priors")
@@ -288,11 +296,15 @@ def sample(
       progress: callback for messages.
     Raises:
       NotEmulated: see `emulate`.
+      InputError: too few draws or chains; a model of other rows, or without a number at the minimum; chains that cannot
+        be shared out over its accelerators.
       ValueError: the file is that of other chains, or damaged.
       OSError: it cannot be written.
       ImportError: numpyro is not installed.
+      MemoryError: the chains do not fit.
     """
     require_numpyro()
+    require_numbers(draws, chains, warmup)
     import jax.numpy as jnp
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
@@ -300,6 +312,8 @@ def sample(
     problem = result.require_problem()
     if emulator is None and model is None:
         emulator = emulate(result, progress)
+    if model is not None:
+        told(chains, _require_rows, problem, model, result)
     best = problem.coordinates(result.parameters)
     scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
     bounds = jnp.asarray(problem.bounds)
@@ -341,6 +355,22 @@ def sample(
         steps / (chains * draws),
         time.perf_counter() - began,
     )
+
+
+def _require_rows(problem: Problem, model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> None:
+    """Refuse a model whose values are not those of the rows."""
+    import jax
+
+    free = {name: fitted.value for name, fitted in result.parameters.items()}
+    known = dict(problem.fixed) | free
+    try:
+        shape = jax.eval_shape(lambda values: model(known | values), free).shape
+    except KeyError as error:
+        raise InputError(f"posterior: the model asks for {error}, there is {', '.join(known)}") from None
+    if shape != (len(problem.misfit.rows),):
+        raise InputError(
+            f"posterior: got a model of shape {shape}, expected ({len(problem.misfit.rows)},), a value for each row"
+        )
 
 
 def _traced(problem: Problem, model: Callable[[Mapping[str, Any]], Any], x: Any) -> Any:

@@ -18,7 +18,7 @@ from thermospin.base.text import columns, percent
 from thermospin.base.units import readable_unit
 from thermospin.data.rows import Row
 from thermospin.inference.identifiability import Identifiability
-from thermospin.inference.misfit import Problem
+from thermospin.inference.misfit import Problem, pulls
 from thermospin.quantities import quantity, response_unit, shown
 from thermospin.signals.ladders import Ladder
 
@@ -56,11 +56,12 @@ class FitResult:
 
     Attributes:
       parameters: the fitted ones, by name.
-      covariance: in SI units, in the order of `parameters`; see `Identifiability.covariance`.
-      rescaled: whether it was multiplied by the reduced chi2, which takes the stds of the data as relative weights.
+      covariance: in SI units, in the order of `parameters`; see `Identifiability.covariance`, `scaled_to_scatter`.
+      rescaled: whether the stds of the data are relative weights, `noise_factor` times as large.
       rows: the data.
       grid_stds: error bars of the grid, added in quadrature to the stds of the data (rows,) [V/A^n]; None: not taken
         into account.
+      grid_correlation: of the errors of the grid (rows, rows); None: independent.
       before, after: model values at the start and at the end, both of the last stage (rows,) [V/A^n].
       sensitivity: d signal/d parameter at the end, SI units (rows, parameters).
       moves: how far an error of each row moves each parameter, SI units (parameters, rows).
@@ -68,8 +69,9 @@ class FitResult:
       ties: (name, factor, source) of parameters that followed others.
       correlation_of_data: of the rows (rows, rows); None: independent.
       minima: chi2 and parameters of the minima that many starts of the first stage led to, the lowest first.
-      pulls: (model - measured)/std at the end, of the magnitudes where the polarity is not known (rows,).
-      chi2: sum of the squares of the pulls.
+      pulls: (model - measured)/`stds` at the end, of the magnitudes where the polarity is not known (rows,).
+      chi2, chi2_before: r' C^-1 r, and priors, at the end and at the start: of independent data without priors the sum
+        of the squares of the pulls.
       evaluations: of values with Jacobian, all stages together.
       converged: the optimiser met its tolerance in the last stage, and everything is finite.
       message: how it ended.
@@ -89,6 +91,7 @@ class FitResult:
     after: np.ndarray
     pulls: np.ndarray
     chi2: float
+    chi2_before: float
     evaluations: int
     converged: bool
     message: str
@@ -103,6 +106,8 @@ class FitResult:
     correlation_of_data: np.ndarray | None = dataclasses.field(default=None, repr=False)
     minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
+    grid_correlation: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    noise_factor: float = 1.0
     warnings: tuple[str, ...] = ()
     fields: Mapping[str, tuple[Ladder, ...]] | None = dataclasses.field(default=None, repr=False, compare=False)
 
@@ -128,8 +133,37 @@ class FitResult:
         """
         if self.grid_stds is None or self.moves is None:
             return np.zeros(len(self.parameters))
-        variance = np.diag(self.identifiability.covariance())
-        return np.where(np.isinf(variance), np.nan, self.moves**2 @ self.grid_stds**2 / variance)
+        variance = np.diag(self.covariance)
+        share = np.diag(self.moves @ self.grid_covariance @ self.moves.T)
+        return np.where(np.isinf(variance), np.nan, share / variance)
+
+    @property
+    def stds(self) -> np.ndarray:
+        """Standard deviations of data and grid together, which pulls are in units of (rows,) [V/A^n]."""
+        return np.hypot([row.std for row in self.rows], self._grid_stds)
+
+    @property
+    def pulls_before(self) -> np.ndarray:
+        """Pulls at the start (rows,) [1]."""
+        return pulls(self.before, self.rows, self.grid_stds)
+
+    @property
+    def noise_covariance(self) -> np.ndarray:
+        """Covariance of the noise of the data, of magnitudes as the model has the signs (rows, rows)."""
+        noise = self.noise_factor * np.array([row.std for row in self.rows])
+        return self._covariance(noise, self.correlation_of_data)
+
+    @property
+    def grid_covariance(self) -> np.ndarray:
+        """Covariance of the errors of the grid, as the model has the signs (rows, rows)."""
+        return self._covariance(self._grid_stds, self.grid_correlation)
+
+    def _covariance(self, stds: np.ndarray, correlation: np.ndarray | None) -> np.ndarray:
+        if correlation is None:
+            return np.diag(stds**2)
+        blind = np.array([not row.polarity_known for row in self.rows])
+        turned = np.where(blind, np.sign(self.after) * np.sign([row.value for row in self.rows]), 1.0)
+        return np.outer(turned * stds, turned * stds) * correlation
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -209,6 +243,7 @@ class FitResult:
             "aic": self.aic,
             "bic": self.bic,
             "rescaled": self.rescaled,
+            "noise_factor": self.noise_factor,
             "method": self.method,
             "evaluations": self.evaluations,
             "converged": self.converged,
@@ -265,10 +300,10 @@ def _statistics(result: FitResult) -> list[str]:
     source = (
         "the stds of the data"
         + (" and their correlation" if result.correlation_of_data is not None else "")
+        + (f", {result.noise_factor:.4g} times as large as given (rescaled)," if result.rescaled else "")
         + ("" if result.grid_stds is None else " and the error bars of the grid")
-    )
-    if result.rescaled:
-        source += ", rescaled by sqrt(reduced chi-square)"
+        + ("" if result.grid_correlation is None else ", the same error in all variants of a device")
+    ).rstrip(",")
     entries = {
         "# fitting method": result.method,
         "# function evals": f"{result.evaluations}",

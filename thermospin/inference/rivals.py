@@ -157,9 +157,7 @@ def discrepancy(result: FitResult) -> Discrepancy:
     -2 ln L = sum of r^2/v + ln v with v = std^2 + (size model)^2; residuals are those of the fit, which sees fewer
     degrees of freedom than rows: they are taken larger by the root of that ratio.
     """
-    std = np.array([row.std for row in result.rows])
-    if result.grid_stds is not None:
-        std = np.hypot(std, result.grid_stds)
+    std = result.stds
     share = len(result.rows) / max(result.degrees_of_freedom, 1)
     square = (result.pulls * std) ** 2 * share
     model = np.abs(result.after)

@@ -75,11 +75,12 @@ def suggest(result: FitResult) -> list[Suggestion]:
 
     At twice the current the noise of R_n is 2^n times smaller; error bars of the grid stay as they are.
     """
-    if result.sensitivity is None or not np.all(np.isfinite(result.covariance)):
+    if not _can_suggest(result):
         return []
+    assert result.sensitivity is not None
     bars, out = _bars(result), []
-    for k, row in enumerate(result.rows):
-        for words, noise in (("again", row.std), ("at twice the current", row.std / 2**row.harmonic)):
+    for k, (row, std) in enumerate(zip(result.rows, np.sqrt(np.diag(result.noise_covariance)), strict=True)):
+        for words, noise in (("again", std), ("at twice the current", std / 2**row.harmonic)):
             more = _More(result.sensitivity[k : k + 1], np.array([noise]), bars[k : k + 1], np.array([k]))
             out.append(_suggestion(result, f"{row.label} {row.signal} {words}", more))
     return sorted(out, key=lambda suggestion: -suggestion.gain)
@@ -116,10 +117,10 @@ def suggest_others(
             faults.append(f"suggest: dimension '{name}' {why}, expected one with a range that was held fixed")
     if faults:
         raise InputError("\n".join(faults))
-    if result.sensitivity is None or not np.all(np.isfinite(result.covariance)):
+    if not _can_suggest(result):
         return []
     values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
-    noise, every, out = np.array([row.std for row in result.rows]), np.arange(len(result.rows)), []
+    noise, every, out = np.sqrt(np.diag(result.noise_covariance)), np.arange(len(result.rows)), []
     for name in dimensions:
         ends = model.device.dimensions[name].range or (math.nan, math.nan)
         for end in (end for end in ends if not math.isclose(end, values[name], rel_tol=1e-6)):
@@ -154,10 +155,16 @@ def _other_contacts(
             )
             for pair, value, line in zip(wanted, evaluation.values, evaluation.jacobian, strict=True):
                 k = places[pair]
-                std, bar = result.rows[k].std, _bars(result)[k] * value / result.after[k]
+                std = math.sqrt(result.noise_covariance[k, k])
+                bar = _bars(result)[k] * value / result.after[k]
                 more = _More(line[None], np.array([std]), np.array([bar]), np.array([k]))
                 out.append(_suggestion(result, f"{experiment.name} {pair[1]} between {plus} and {minus}", more))
     return out
+
+
+def _can_suggest(result: FitResult) -> bool:
+    """Return whether all parameters are fixed, and the noise of a measurement is known."""
+    return result.sensitivity is not None and bool(np.all(np.isfinite(result.covariance))) and result.noise_factor > 0
 
 
 def _bars(result: FitResult) -> np.ndarray:
@@ -184,33 +191,28 @@ class _More:
 def _suggestion(result: FitResult, what: str, more: _More) -> Suggestion:
     """Predict what more rows fix the parameters to: generalised least squares with the priors of the fit."""
     assert result.sensitivity is not None
-    covariance = result.identifiability.covariance()
     sizes = np.array(result.identifiability.sizes)
-    before, old = np.sqrt(np.diag(covariance)), result.sensitivity * sizes
-    noise, bars = np.array([row.std for row in result.rows]), _bars(result)
-    data = np.diag(noise**2 + bars**2)
-    if result.correlation_of_data is not None:
-        # Noise is correlated as it was measured; of magnitudes, as the model has the signs.
-        blind = np.array([not row.polarity_known for row in result.rows])
-        turn = np.where(blind, np.sign(result.after) * np.sign([row.value for row in result.rows]), 1.0)
-        data = np.outer(turn * noise, turn * noise) * result.correlation_of_data + np.diag(bars**2)
-    across = np.zeros((len(result.rows), len(more.noise)))
-    across[more.siblings, np.arange(len(more.noise))] = bars[more.siblings] * more.bars
-    shared = more.siblings[:, None] == more.siblings
-    added = np.diag(more.noise**2) + np.where(shared, np.outer(more.bars, more.bars), 0.0)
+    old, bars = result.sensitivity * sizes, _bars(result)
+    grid = result.grid_covariance
+    # A new measurement has the error of the grid of its sibling, as much larger as its bar is.
+    larger = np.divide(more.bars, bars[more.siblings], out=np.zeros(len(more.bars)), where=bars[more.siblings] > 0)
+    data, across = result.noise_covariance + grid, grid[:, more.siblings] * larger
+    added = np.diag(more.noise**2) + grid[np.ix_(more.siblings, more.siblings)] * np.outer(larger, larger)
     whole, lines = np.block([[data, across], [across.T, added]]), np.vstack([old, more.lines * sizes])
-    # The weight of the priors.
-    weight = np.linalg.inv(covariance / sizes[:, None] / sizes) - old.T @ np.linalg.solve(data, old)
-    after = sizes * np.sqrt(np.diag(np.linalg.inv(weight + lines.T @ np.linalg.solve(whole, lines))))
+    weight = np.diag([1 / result.priors[n][1] ** 2 if n in result.priors else 0.0 for n in result.names]) * sizes**2
+    before, after = (
+        sizes * np.sqrt(np.diag(np.linalg.inv(weight + part.T @ np.linalg.solve(errors, part))))
+        for errors, part in ((data, old), (whole, lines))
+    )
     stds = dict(zip(result.names, np.abs(after).tolist(), strict=True))
     std = float(more.noise[0]) if len(more.noise) == 1 else math.nan
-    return Suggestion(what, std, stds, float(np.max(before / np.abs(after))))
+    return Suggestion(what, std, stds, float(np.max(np.abs(before / after))))
 
 
 def suggestion_words(result: FitResult, suggestions: Sequence[Suggestion], most: int = 3) -> list[str]:
     """Return the best few, with their effect on each parameter that they help."""
     lines = []
-    before = dict(zip(result.names, np.sqrt(np.diag(result.identifiability.covariance())).tolist(), strict=True))
+    before = dict(zip(result.names, np.sqrt(np.diag(result.covariance)).tolist(), strict=True))
     for suggestion in suggestions[:most]:
         changes = [
             f"{name} from {quantity(name, before[name])} to {quantity(name, after)}"

@@ -10,14 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from thermospin.base.errors import InputError
 from thermospin.quantities import shown
 from thermospin.report.style import DOWN, INK, PLAIN, UP, PathLike, number, save_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from thermospin.data.rows import Row
     from thermospin.inference.budget import Budget
     from thermospin.inference.posterior import Posterior
     from thermospin.inference.profiles import Profile
@@ -65,58 +63,57 @@ def _reading(value: float, std: float, harmonic: int) -> str:
 
 
 @styled
-def fit_picture(rows: Sequence[Row], before: Sequence[float], after: Sequence[float], path: PathLike) -> Figure:
-    """Draw measured values with their standard deviations against the model before and after a fit, and the pulls.
+def fit_picture(result: FitResult, path: PathLike) -> Figure:
+    """Draw measured values against the model before and after a fit, and the pulls.
 
-    Pulls are (model - measured)/std. A row whose `polarity_known` is false is compared by magnitude.
+    Bars are those that pulls are in units of, of the data and of the grid together; the numbers beside the names are
+    the data alone. A row whose `polarity_known` is false is compared by magnitude.
 
     Args:
-      rows: measured signals; values and standard deviations in V/A^harmonic.
-      before, after: signals of the model for the rows at the start and at the end of the fit, same units and order.
+      result: of the fit.
       path: where to write the picture.
-    Raises:
-      InputError: no rows, or another number of values.
     """
-    count = len(rows)
-    if count == 0:
-        raise InputError("There are no rows to draw: the fit had no data.")
-    if not len(before) == len(after) == count:
-        raise InputError(f"There are {count} rows, but {len(before)} values before and {len(after)} after the fit.")
-    value, std = np.array([row.value for row in rows], float), np.array([row.std for row in rows], float)
+    rows, count = result.rows, len(result.rows)
     unsigned = np.array([not row.polarity_known for row in rows])
-    start, end = (np.asarray(numbers, dtype=float) for numbers in (before, after))
-    value, start, end = (np.where(unsigned, np.abs(numbers), numbers) for numbers in (value, start, end))
+    value, start, end = (
+        np.where(unsigned, np.abs(numbers), numbers)
+        for numbers in (np.array([row.value for row in rows]), result.before, result.after)
+    )
 
     figure = Figure(figsize=(8.6, 1.75 + 0.42 * count), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1])
-    _draw_ratios(left, value, std, start, end)
+    measured = "measured" if result.grid_stds is None else "measured, with the error of the grid"
+    _draw_ratios(left, value, result.stds, start, end, measured)
     left.set(ylim=(count - 0.5, -0.5))
     names = [f"R{row.harmonic} {row.part}" for row in rows]
     names = [f"|{name}|" if flag else name for name, flag in zip(names, unsigned, strict=True)]
     left.set_yticks(
         range(count),
         [
-            f"{row.experiment}, {name}\n{_reading(v, s, row.harmonic)}"
-            for row, name, v, s in zip(rows, names, value, std, strict=True)
+            f"{row.label}, {name}\n{_reading(v, row.std, row.harmonic)}"
+            for row, name, v in zip(rows, names, value, strict=True)
         ],
     )
-    pulls = [(model - value) / std for model in (start, end)]
-    _draw_pulls(right, pulls)
+    _draw_pulls(right, [result.pulls_before, result.pulls])
+    std = "std" if result.grid_stds is None else "$\\sqrt{\\mathrm{std}^2 + \\mathrm{grid}^2}$"
+    right.set_xlabel(f"pull, (model \N{MINUS SIGN} measured)/{std} [1]")
     for ax in (left, right):
         ax.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
         ax.tick_params(axis="y", length=0)
-    chi2 = [float(np.sum(pull**2)) for pull in pulls]
-    right.set_title(f"$\\chi^2$: {number(chi2[0], 3)} before, {number(chi2[1], 3)} after", loc="right", fontsize=9)
+    chi2 = f"{number(result.chi2_before, 3)} before, {number(result.chi2, 3)} after"
+    right.set_title(f"$\\chi^2$: {chi2}", loc="right", fontsize=9)
     handles, texts = left.get_legend_handles_labels()
     figure.legend([handles[-1], *handles[:-1]], [texts[-1], *texts[:-1]], loc="outside upper left", ncols=3)
     return save_figure(figure, path)
 
 
-def _draw_ratios(ax: Axes, value: np.ndarray, std: np.ndarray, start: np.ndarray, end: np.ndarray) -> None:
-    """Draw measured and modelled values over the measured ones."""
+def _draw_ratios(
+    ax: Axes, value: np.ndarray, std: np.ndarray, start: np.ndarray, end: np.ndarray, measured: str
+) -> None:
+    """Draw measured and modelled values over the measured ones; `measured` is what the legend calls the former."""
     scale, place = np.where(value == 0, std, value), np.arange(len(value))
     ax.errorbar(
-        value / scale, place, xerr=std / np.abs(scale), color=INK, fmt="|", markersize=11, capsize=3.5, label="measured"
+        value / scale, place, xerr=std / np.abs(scale), color=INK, fmt="|", markersize=11, capsize=3.5, label=measured
     )
     ax.plot(start / scale, place, label="model before", **_BEFORE)
     ax.plot(end / scale, place, label="model after", **_AFTER)
@@ -155,7 +152,6 @@ def _draw_pulls(ax: Axes, pulls: Sequence[np.ndarray]) -> None:
         ax.xaxis.set_major_formatter(PLAIN)
     else:
         ax.set_xlim(-1.15 * widest, 1.15 * widest)
-    ax.set_xlabel("pull, (model \N{MINUS SIGN} measured)/std [1]")
 
 
 @styled

@@ -175,10 +175,7 @@ def _data(result: FitResult) -> Section:
         if abs(pull) > LARGE_PULL:
             marked.append(table[-1])
     caption = "Measured signals (bars: standard deviation and grid) and the model before and after; pulls beside them."
-    wider = [dataclasses.replace(row, std=math.hypot(row.std, bar)) for row, bar in zip(result.rows, grid, strict=True)]
-    figure = _figure(
-        lambda path: fit_figures.fit_picture(wider, list(result.before), list(result.after), path), caption
-    )
+    figure = _figure(lambda path: fit_figures.fit_picture(result, path), caption)
     source = "standard deviations of the data and error bars of the grid" if result.grid_stds is not None else "std"
     texts = [f"Pull: (model − measured)/std, with the {source}."]
     return Section("Data and fit", texts, table, figures=[figure], marked=marked)
@@ -213,7 +210,10 @@ def _correlations(result: FitResult) -> Section:
     items += result.warnings
     items += [f"tied: {name} = {factor:g} × {source}" for name, factor, source in result.ties]
     figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
-    texts = ["Standard deviations times the root of the reduced chi2."] if result.rescaled else []
+    larger = (
+        f"The noise of the data is taken {result.noise_factor:.3g} times as large as given, as large as it scatters."
+    )
+    texts = [larger] if result.rescaled else []
     return Section("Parameters", texts, table, items, [figure] if len(result.parameters) > 1 else [])
 
 
