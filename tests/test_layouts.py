@@ -193,14 +193,17 @@ def _twice(cell: gdstk.Cell) -> None:
         (None, ("layer = 2", "layer = 5"), "layout: layer 5/0 of the stack has no shapes in cell 'VALVE', which has "
          '"1/0", "2/0"'),
         (None, ("layer = 2", 'layer = "two"'), "layout.layers[1], layer: got 'two', expected a layer and a datatype, "
-         'such as "3/0" or 3'),
+         'such as "3/0", 3, "3/*", or a list of these'),
         (None, ("zmin = 0\n", ""), "layout.layers[0], zmin: missing; give a height, or drape = true"),
         (None, ("t_cu = 60", "t_cu = 10"), "solid 'Cu': its pieces do not hang together, one around"),
         (None, ('file = "valve.gds"', 'file = "valv.gds"'), "layout: valv.gds: no such file"),
         (None, ('file = "valve.gds"', 'file = "valve.gds"\ngrid = 40'), "layout: polygon 0 on layer 1/0: vertex 0 at "
          "(-300, -500) nm is off the grid of 40 nm"),
-        (None, ('file = "valve.gds"', 'file = "valve.gds"\nwindow = { x = [-900, 300], y = [-500, 500] }'),
-         "contact 'V+': it is on air: at (590, 0) nm there is no metal of the stack, which is outside the window"),
+        (None, ('label = "V+"\nface = "x+"', 'at = [590, 0]'), None),
+        (None, ('label = "V+"\nface = "x+"', 'at = [690, 0]'), "contact 'V+': it is on air: at (690, 0) nm there is "
+         "no metal of the stack; the nearest, 'V+', is 90 nm away"),
+        (None, ('label = "V+"\nface = "x+"', 'label = "V+"\nat = [590, 0]'), "contact 'V+': got label and at, "
+         "expected one of them"),
         (None, ('material = "Cu"', 'material = "Cux"'), "solid 'Cux/1', material: got 'Cux'; "),
     ],
 )  # fmt: skip

@@ -19,9 +19,10 @@ from thermospin.base.polygons import width
 from thermospin.device import materials
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
 from thermospin.device.materials import Material
-from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
+from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, face_of, indices, plan_of
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
+from thermospin.geometry.outlines import Patch
 from thermospin.grid import AXES, Box, Features
 
 #: Separates device and parameter in the names of parameters of one device in a fit of several: "wide:zeta".
@@ -185,14 +186,14 @@ class Device:
 
     def contact_faces(self) -> dict[str, FreeFace]:
         """Return the free end face of every contact, by name."""
-        return {contact.name: self._face(contact, metal=True) for contact in self.contacts}
+        return {contact.name: self._face(contact) for contact in self.contacts}
 
     def heat_sink_faces(self) -> list[FreeFace]:
         """Return the free part of the face of every heat sink."""
-        return [self._face(sink, metal=False) for sink in self.heat_sinks]
+        return [self._face(sink) for sink in self.heat_sinks]
 
-    def _face(self, item: Contact | HeatSink, *, metal: bool) -> FreeFace:
-        face = self._plan.face(indices(self.solids, item.solid), item.face, metal=metal)
+    def _face(self, item: Contact | HeatSink) -> FreeFace:
+        face = face_of(self._plan, self.solids, item)
         assert not isinstance(face, str)  # `faults` refuses a device without this face
         return face
 
@@ -203,6 +204,7 @@ class Device:
         of_solid = [domains.index((solid.material, solid.magnet)) for solid in self.solids]
         prisms = self.layout().prisms(of_solid)
         used = [self.materials[solid.material] for solid in self.solids]
+        held = [face for face in self.contact_faces().values() if isinstance(face, Patch)]
         return Features(
             boxes=tuple(solid.box for solid in self.solids),
             domains=tuple(of_solid),
@@ -212,10 +214,7 @@ class Device:
             prisms=prisms,
             edges=tuple((solid.straight_edges(0), solid.straight_edges(1)) for solid in self.solids),
             planes=tuple(
-                sorted({float(face.position) for face in self.contact_faces().values() if face.axis == axis})
-                if prisms
-                else ()
-                for axis in range(3)
+                sorted({at for face in held if face.axis == axis for at in face.positions}) for axis in range(3)
             ),
         )
 

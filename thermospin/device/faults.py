@@ -11,7 +11,7 @@ import numpy as np
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.names import unknown
-from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
+from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, face_of, indices, plan_of
 from thermospin.geometry.boxes import FACES, FreeFace, Plan, box_faults, connection_faults
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import names_of
@@ -238,7 +238,7 @@ def _free_faces(
             )
             complete = False
             continue
-        face = plan.face(which, item.face, metal=is_contact)
+        face = face_of(plan, solids, item)
         if isinstance(face, str):
             what = "no metal of its own at that face; it" if is_contact else "nothing to hold at that face; it"
             faults.append(f"{_label(item)}: {what} {face}")

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.device import gds, layer_stack, materials
+from thermospin.device import gds, materials
+from thermospin.device.marks import NEAR_LABEL
+from thermospin.geometry.edges import Edge, edges_of
 
 _BOXES = """\
 # A device for thermospin: a ferromagnetic strip that a current heats, a bridge of normal metal, a second strip.
@@ -104,7 +106,7 @@ def blank(name: str) -> str:
     )
 
 
-def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) -> str:
+def from_layout(name: str, path: Path, folder: Path, cell: str | None = None, ignored: gds.LayerNumbers = ()) -> str:
     """Return the text of a device file for a layout: its layers with blanks to fill in, its labels as contacts.
 
     Args:
@@ -112,18 +114,21 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
       path: path of the layout.
       folder: folder for the device file.
       cell: cell of the layout; None: its only top cell.
+      ignored: layers that are no film.
     Raises:
-      LayoutError: as `gds.read`; or the layout has no polygons.
+      LayoutError: as `gds.read`; or the layout has no polygons on layers that are not ignored.
     """
-    drawing = gds.read(path, cell)
+    whole = gds.read(path, cell)
+    drawing = whole.without(ignored)
     if not drawing.shapes:
-        raise gds.LayoutError([f"{path}: cell '{drawing.cell}' has no polygons"])
+        raise gds.LayoutError([f"{path}: cell '{drawing.cell}' has no polygons" + " on other layers" * bool(ignored)])
     (x0, x1), (y0, y1) = drawing.extent
     margin = round(max(x1 - x0, y1 - y0) / 4, 8)
     try:
         file = path.resolve().relative_to(folder.resolve())
     except ValueError:
         file = path.resolve()
+    left_out = ", ".join(f'"{gds.layer_name(layer)}"' for layer in ignored)
     lines = [
         f"# A device for thermospin from the layout {_toml(path.name)}, cell {_toml(drawing.cell)}. Replace every ?,",
         f"# then run: thermospin check {_toml(f'{name}.toml')} --picture {_toml(f'{name}.png')}",
@@ -135,10 +140,12 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
         "[layout]",
         f"file = {_toml(file.as_posix())}",
         f"cell = {_toml(drawing.cell)}",
-        f"# window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}  # what lies outside is cut away",
-        "# ignore = []  # layers that are no film, such as marks",
+        "# What lies outside the window is cut away; a label there stands for where its metal crosses the rim.",
+        f"# window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}",
+        f"{'' if ignored else '# '}ignore = [{left_out}]  # layers that are no film, such as marks",
         "",
-        "# Layers in the order in which they are made; later ones overwrite earlier ones.",
+        "# Layers in the order in which they are made; later ones overwrite earlier ones. Doses of one film are one",
+        '# entry: layer = ["2/0", "2/1"], or "2/*" for all datatypes.',
         "# zmin: height of the lower side; or drape = true for a film from above that lies on what is below it.",
         "# magnet = true: each polygon is a magnet of its own, with the name of a label inside it, or a number.",
         f"# material: a card ({', '.join(materials.card_names())}),",
@@ -159,7 +166,8 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
         'solid = "substrate"',
         'face = "z-"',
         "",
-        "# Contacts are end faces of metals, found by labels; face: x-, x+, y- or y+, z+ for the top.",
+        "# A contact is the edge of a metal that is nearest to a label, or to at = [x, y] in place of a label. With",
+        '# face = "x-", "x+", "y-" or "y+": the nearest on that side; "z+": the top of the polygon at the label.',
         '# On a pad drawn in a layer of its own: name = "V+", layer = "20/0", which holds the top of the metal there.',
     ]
     lines += _contacts(drawing)
@@ -172,10 +180,11 @@ def _layers(drawing: gds.Drawing) -> list[str]:
     for layer, shapes in sorted(drawing.shapes.items()):
         area = sum(abs(float(polygons.area(shape))) for shape in shapes)
         low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
+        named = f"{json.dumps(drawing.names[layer])}: " if layer in drawing.names else ""
         lines += [
             "",
-            f"# {len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between {polygons.at(low)} and "
-            f"{polygons.at(high)}",
+            f"# {named}{len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between "
+            f"{polygons.at(low)} and {polygons.at(high)}",
             "[[layout.layers]]",
             f'layer = "{gds.layer_name(layer)}"',
             'material = "?"',
@@ -186,21 +195,21 @@ def _layers(drawing: gds.Drawing) -> list[str]:
 
 
 def _contacts(drawing: gds.Drawing) -> list[str]:
-    """Return a contact for each label at the end of a polygon, and a blank experiment."""
+    """Return a contact for each label that may mark one, and a blank experiment."""
     lines = []
     contacts: list[str] = []
     for label in drawing.labels:
         if label.text in contacts:
             continue
-        end = _end(label, drawing)
-        if end is None:
-            lines.append(f"# label {_toml(label.text)} at {polygons.at(label.place)} names the polygon that it is in")
+        text, count = _toml(label.text), sum(other.text == label.text for other in drawing.labels)
+        role = _role(label, drawing)
+        if not isinstance(role, Edge):
+            lines.append(f"# label {text} at {polygons.at(label.place)} {role}")
             continue
         contacts.append(label.text)
-        text, count = _toml(label.text), sum(other.text == label.text for other in drawing.labels)
         if count > 1:
             lines += ["", f"# {count} labels say {text}; set a window that holds only one of them"]
-        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}", f'face = "{end}"']
+        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role.face} at {polygons.at(role.middle)}"]
     names = [_toml(name) for name in (*contacts, "?", "?", "?", "?")]
     lines += [
         "",
@@ -212,6 +221,28 @@ def _contacts(drawing: gds.Drawing) -> list[str]:
     return lines
 
 
+def _role(label: gds.Label, drawing: gds.Drawing) -> Edge | str:
+    """Return the edge that a label may mark, or what else the label does."""
+    place = np.array(label.place)
+    under = [
+        (layer, shape)
+        for layer, shapes in drawing.shapes.items()
+        for shape in shapes
+        if polygons.away(shape, place) <= NEAR_LABEL
+    ]
+    if not under:
+        return "is on no polygon"
+    best: Edge | None = None
+    for layer, shape in under:
+        edges = edges_of(shape)
+        edge = min(edges, key=lambda edge: edge.away(place), default=None)
+        near = edge is not None and edge.away(place) <= NEAR_END * float(np.ptp(shape[:, edge.axis]))
+        if edge is not None and (near or label.layer[0] != layer[0]):
+            if best is None or edge.away(place) < best.away(place):
+                best = edge
+    return best or "names the polygon that it is in"
+
+
 def _toml(text: str) -> str:
     """Return a text as a string of TOML; it may hold quotes, backslashes and line breaks."""
     # JSON writes strings as TOML does, but for one control character.
@@ -220,17 +251,3 @@ def _toml(text: str) -> str:
 
 def _nm(value: float) -> str:
     return f"{1e9 * value:.9g}"
-
-
-def _end(label: gds.Label, drawing: gds.Drawing) -> str | None:
-    """Return the face next to a label; None if the label is in the middle of its polygon or outside all polygons."""
-    place = np.array(label.place)
-    for shapes in drawing.shapes.values():
-        for shape in shapes:
-            if polygons.away(shape, place) > layer_stack.NEAR_LABEL:
-                continue
-            size = np.ptp(shape, axis=0)
-            face, distance = layer_stack.nearest_face(shape, place)
-            if distance <= NEAR_END * float(size["xy".index(face[0])]):
-                return face
-    return None

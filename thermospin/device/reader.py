@@ -14,6 +14,7 @@ from thermospin.base.names import nearest, unknown
 from thermospin.device import gds, layer_stack, materials, schema
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.faults import bath_fault, faults, zeta_fault
+from thermospin.device.marks import Mark, Window
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
 from thermospin.device.tables import Reader
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
@@ -243,8 +244,12 @@ def _read_contacts(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> Non
         contact, item = reader.read(schema.Contact, item, label)
         if contact is None:
             draft.unread.add(str(item.get("name", "")))
-        elif contact.label is not None or contact.layer is not None:
-            draft.marks.append(contact)
+        elif contact.label is not None or contact.layer or contact.at is not None:
+            if contact.label is not None and contact.at is not None:
+                reader.faults.append(f"{label}: got label and at, expected one of them")
+                draft.unread.add(contact.name)
+            else:
+                draft.marks.append(contact)
         elif contact.solid is None or contact.face is None:
             reader.faults += [f"{label}, {key}: missing" for key in ("solid", "face") if getattr(contact, key) is None]
             draft.unread.add(contact.name)
@@ -280,7 +285,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
     table, known = _table(raw.get("layout")), _table(raw.get("materials"))
     if not table:
         reader.faults += [
-            f"contact '{mark.name}': has a label or layer, but there is no [layout]" for mark in draft.marks
+            f"contact '{mark.name}': has label, layer or at, but there is no [layout]" for mark in draft.marks
         ]
         return False
     part, _ = reader.read(schema.Layout, dict(table), "layout")
@@ -298,8 +303,8 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         drawing,
         layers,
         draft.solids,
-        [layer_stack.Mark(mark.name, mark.label, mark.layer, mark.face) for mark in draft.marks],
-        window=None if part.window is None else layer_stack.Window(part.window.x, part.window.y),
+        [Mark(mark.name, mark.label, mark.layer, mark.face, mark.at) for mark in draft.marks],
+        window=None if part.window is None else Window(part.window.x, part.window.y),
         ignored=part.ignore,
         metals=[name for name, conducts in metal.items() if conducts is not False],
         spacing=part.grid,
@@ -332,8 +337,8 @@ def _layers(
                 "what is below it"
             )
             continue
-        rest = layer.model_dump(exclude={"note", "thickness", "zmin"})
-        made.append(layer_stack.Layer(**rest, thickness=layer.thickness, zmin=layer.zmin))
+        rest = layer.model_dump(exclude={"note", "thickness", "zmin", "layer"})
+        made.append(layer_stack.Layer(layer.layer, **rest, thickness=layer.thickness, zmin=layer.zmin))
     if len(made) == len(tables) and not judge_all:
         return made
     allowed = [*known, *(name for name in materials.card_names() if name not in known)]

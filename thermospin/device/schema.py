@@ -13,17 +13,23 @@ from thermospin.quantities import MATERIAL
 Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
 
 
-def _layer(value: Any) -> tuple[int, int]:
-    """Return the layer and datatype that 3, "3" or "3/0" denotes."""
+def _layers(value: Any) -> tuple[tuple[int, int | None], ...]:
+    """Return the layers that 3, "3/0", "3/*" or a list of these denotes."""
+    return tuple(_layer(one) for one in (value if isinstance(value, list) else [value]))
+
+
+def _layer(value: Any) -> tuple[int, int | None]:
     parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
     try:
-        first, second = (int(part) for part in (parts if len(parts) == 2 else [*parts, "0"]))
+        first, second = parts if len(parts) == 2 else (*parts, "0")
+        return int(first), None if second.strip() == "*" else int(second)
     except ValueError:
-        raise InputError(f'got {value!r}, expected a layer and a datatype, such as "3/0" or 3') from None
-    return first, second
+        raise InputError(
+            f'got {value!r}, expected a layer and a datatype, such as "3/0", 3, "3/*", or a list of these'
+        ) from None
 
 
-LayerNumber = Annotated[tuple[int, int], BeforeValidator(_layer)]
+LayerNumbers = Annotated[tuple[tuple[int, int | None], ...], BeforeValidator(_layers)]
 
 
 class Box(Part):
@@ -71,14 +77,15 @@ class Contact(Part):
     solid: str | None = None
     face: Face | None = None
     label: str | None = None
-    layer: LayerNumber | None = None
+    layer: LayerNumbers = ()
+    at: tuple[Length, Length] | None = None
     note: str = ""
 
 
 class Layer(Part):
     """A table of `layout.layers`."""
 
-    layer: LayerNumber
+    layer: LayerNumbers
     material: str
     thickness: Place
     zmin: Place | None = None
@@ -104,7 +111,7 @@ class Layout(Part):
     cell: str | None = None
     window: Window | None = None
     grid: Length | None = None
-    ignore: list[LayerNumber] = []
+    ignore: LayerNumbers = ()
     layers: list[dict[str, Any]] = []
     note: str = ""
 

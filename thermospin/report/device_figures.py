@@ -146,13 +146,12 @@ def _draw_patch(ax: Axes, patch: outlines.Patch, name: str, colour: str, side: i
     x, y = np.array(patch.centre) * NM
     if patch.axis == 2:
         if name:
-            for corners in patch.outlines:
+            for _, corners in patch.outlines:
                 ax.add_patch(Polygon(corners * NM, fill=False, hatch="////", edgecolor=colour))
             _tag(ax, name, x, y, (0, 0))
         return
-    at = patch.position * NM
-    for low, high, *_ in patch.rectangles:
-        along, fixed = [low * NM, high * NM], [at, at]
+    for at, low, high, *_ in patch.rectangles:
+        along, fixed = [low * NM, high * NM], [at * NM, at * NM]
         line = (fixed, along) if patch.axis == 0 else (along, fixed)
         ax.plot(*line, color=colour, linewidth=3.2, solid_capstyle="butt", zorder=5)
     if name:
