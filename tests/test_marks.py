@@ -8,6 +8,7 @@ import gdstk
 import numpy as np
 import pytest
 
+from thermospin.device import gds
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.reader import load
 from thermospin.geometry.edges import edges_of
@@ -230,3 +231,113 @@ def test_the_round_end_of_a_path_is_told(tmp_path: Path) -> None:
     flush = cell_of(labels={"a": (0.002, 0), "b": (0.398, 0)})
     flush.add(gdstk.FlexPath([(0, 0), (0.4, 0)], 0.05, layer=2, simple_path=True))
     assert {c.face for c in device_of(tmp_path, COPPER, flush).contacts} == {"x-", "x+"}
+
+
+RIM = COPPER.replace('mine.gds"', 'mine.gds"\nwindow = { x = [100, 300], y = [-100, 100] }')
+PADS = '[[layout.layers]]\nlayer = "3/0"\nmaterial = "Au"\nthickness = 90\nzmin = 50\n'
+
+
+def with_pads(**labels: tuple[float, float]) -> gdstk.Cell:
+    """A wire of 800 nm, whose left end lies under a pad of gold; labels on a layer without shapes."""
+    cell = gdstk.Cell("MINE")
+    cell.add(gdstk.rectangle((-0.4, 0), (0.4, 0.05), layer=2), gdstk.rectangle((-2, -1), (-0.3, 1), layer=3))
+    cell.add(*(gdstk.Label(text, place, layer=63) for text, place in labels.items()))
+    return cell
+
+
+def test_a_label_outside_the_window_is_where_its_metal_crosses_the_rim(tmp_path: Path) -> None:
+    """Through the gold, which lies wholly outside; by the closed form the resistance is that of what is left."""
+    text = RIM.replace("[[layout.layers]]", PADS + "[[layout.layers]]")
+    device = device_of(tmp_path, text, with_pads(a=(-1.5, 0.5), b=(0.398, 0.02)))
+    assert {c.name: (c.face, c.solid) for c in device.contacts} == {"a": ("x-", "Cu"), "b": ("x+", "Cu")}
+    assert {solid.material for solid in device.solids} == {"Cu"}
+    sigma = device.materials["Cu"].sigma
+    assert resistance(device) == pytest.approx(200e-9 / (sigma * 50e-9 * 50e-9), rel=1e-9)
+    # Labels of a second device in the same cell, whose metal does not reach the window, do not matter.
+    cell = with_pads(a=(-1.5, 0.5), b=(0.398, 0.02))
+    cell.add(gdstk.rectangle((5, 5), (6, 6), layer=2), gdstk.Label("a", (5.5, 5.5), layer=63))
+    assert device_of(tmp_path, text, cell).contact("a").face == "x-"
+
+
+@pytest.mark.parametrize(
+    ("shape", "label", "expected"),
+    [
+        (
+            ((-0.4, 0.06), (0.5, 0.09)),
+            (-1.5, 0.5),
+            "label 'a' at (-1500, 500) nm is outside the window, and the metal there crosses its rim at (100, 25) nm, "
+            "(100, 75) nm; give at = [x, y] of the one meant",
+        ),
+        (
+            ((5, 5), (6, 6)),
+            (5.5, 5.5),
+            "label 'a' at (5500, 5500) nm is outside the window, and no metal leads from there into it; metal crosses "
+            "its rim at (100, 25) nm, (300, 25) nm; give at = [x, y] of the one meant",
+        ),
+    ],
+)
+def test_a_label_whose_metal_crosses_no_one_place_is_told(
+    tmp_path: Path, shape: tuple[tuple[float, float], tuple[float, float]], label: tuple[float, float], expected: str
+) -> None:
+    cell = with_pads(a=label, b=(0.398, 0.02))
+    cell.add(gdstk.rectangle(*shape, layer=2))
+    assert expected in fault_of(tmp_path, RIM.replace("[[layout.layers]]", PADS + "[[layout.layers]]"), cell)
+
+
+def test_a_window_beside_all_films_is_told(tmp_path: Path) -> None:
+    text = COPPER.replace('mine.gds"', 'mine.gds"\nwindow = { x = [9000, 9100], y = [0, 100] }')
+    found = fault_of(tmp_path, text, cell_of(WIRE, labels={"a": (0.002, 0.025), "b": (0.398, 0.025)}))
+    assert "layer 2/0 (Cu): all of it lies outside the window" in found
+
+
+@pytest.mark.parametrize("layers", ['["2/0", "2/1"]', '"2/*"', '["2/0", "2/*"]'])
+def test_a_film_may_be_drawn_on_several_layers(tmp_path: Path, layers: str) -> None:
+    """As in two doses that overlap: one body, no seam; layers to ignore are named in the same ways."""
+    cell = cell_of([(0, 0), (0.25, 0), (0.25, 0.05), (0, 0.05)], labels={"a": (0.002, 0.025), "b": (0.398, 0.025)})
+    cell.add(gdstk.rectangle((0.15, 0), (0.4, 0.05), layer=2, datatype=1), gdstk.rectangle((0, 1), (1, 2), layer=9))
+    text = COPPER.replace('layer = "2/0"', f"layer = {layers}").replace('mine.gds"', 'mine.gds"\nignore = ["9/*", 8]')
+    device = device_of(tmp_path, text, cell)
+    assert [solid.name for solid in device.solids] == ["Cu"]
+    assert device.solids[0].box[0] == (0.0, pytest.approx(400e-9))
+    assert "layer 2/1 has 1 polygon" in fault_of(tmp_path, text.replace(f"layer = {layers}", "layer = 2"), cell)
+    assert "layer 2/7 of the stack has no shapes" in fault_of(tmp_path, text.replace(layers, '["2/*", "2/7"]'), cell)
+
+
+def test_names_do_not_depend_on_the_order_of_polygons(tmp_path: Path) -> None:
+    """Bodies are numbered from the left, whatever the order in the file, and also where a union is made."""
+    squares = [gdstk.rectangle((x, 0), (x + 0.05, 0.05)).points.tolist() for x in (0, 0.05, 0.2, 0.4, 0.45)]
+    text = COPPER.partition("[experiments")[0] + '[[solids]]\nname = "base"\nmaterial = "SiO2"\n'
+    text += "box = { x = [-100, 600], y = [-100, 100], z = [-50, 0] }\n"
+    text += '[[contacts]]\nname = "a"\nat = [1, 20]\n[[contacts]]\nname = "b"\nat = [210, 1]\n'
+    text += '[[contacts]]\nname = "c"\nat = [499, 20]\n'
+    found = []
+    for order in ([0, 1, 2, 3, 4], [4, 2, 3, 1, 0]):
+        device = device_of(tmp_path, text, cell_of(*(squares[k] for k in order), labels={}))
+        found.append({solid.name: np.round(np.array(solid.box) * 1e9, 3).tolist() for solid in device.solids})
+    assert found[0] == found[1] and list(found[0]) == ["base", "Cu1", "Cu2", "Cu3"]
+    assert [box[0][0] for box in found[0].values()] == [-100, 0, 200, 400]
+
+
+def test_names_may_have_a_slash(tmp_path: Path) -> None:
+    """Of a label that names a magnet, a film and a contact, also where the film is in pieces with numbers."""
+    cell = stepped(**{"a/1": (0.002, 0.025), "b": (0.398, 0.025)})
+    cell.add(gdstk.Label("FM/1", (0.15, 0.1), layer=1))
+    text = STEP.replace('"a"', '"a/1"').replace('material = "Cu"', 'material = "Cu"\nname = "Cu/top"')
+    text = text.replace("thickness = 20", "thickness = 20\nmagnet = true").replace("P = {}", 'AP = { "FM/1" = -1 }')
+    device = device_of(tmp_path, text, cell)
+    assert device.magnets == ("FM/1",) and device.contact("a/1").solid == "Cu/top"
+    assert {solid.name for solid in device.solids} == {"FM/1", "Cu/top/1", "Cu/top/2", "Cu/top/3"}
+
+
+def test_the_labels_of_a_written_layout_are_at_the_faces(tmp_path: Path) -> None:
+    """So that they mean the same contacts when it is read."""
+    labels = {"a": (0.025, 0.598), "b": (0.298, 0.125)}
+    device = device_of(tmp_path, COPPER, cell_of(COMB, labels=labels))
+    gds.write(device, tmp_path / "again.gds")
+    found = {label.text: label.place for label in gds.read(tmp_path / "again.gds").labels}
+    assert found == {"a": pytest.approx((25e-9, 600e-9)), "b": pytest.approx((300e-9, 125e-9))}
+    text = COPPER.replace("mine.gds", "again.gds").replace('"2/0"', '"1/0"')
+    (tmp_path / "again.toml").write_text(text)
+    assert {n: f.centre for n, f in load(tmp_path / "again.toml").contact_faces().items()} == {
+        name: pytest.approx(face.centre) for name, face in device.contact_faces().items()
+    }

@@ -120,7 +120,8 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 def at(place: Sequence[float] | np.ndarray) -> str:
     """Return a position in a plane or in space as text, in nm."""
-    return f"({', '.join(f'{1e9 * coordinate:.6g}' for coordinate in place)}) nm"
+    # To a picometre: what is left of sums of decimal numbers is not printed.
+    return f"({', '.join(f'{round(1e9 * coordinate, 3) + 0.0:.9g}' for coordinate in place)}) nm"
 
 
 def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:

@@ -19,7 +19,7 @@ from thermospin.base.polygons import width
 from thermospin.device import materials
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
 from thermospin.device.materials import Material
-from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, face_of, indices, plan_of
+from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, face_of, indices, plan_of
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import Patch
@@ -30,9 +30,10 @@ OF = ":"
 
 
 class DeviceError(InputError):
-    """An invalid device; the message lists all its faults, one per line."""
+    """An invalid device; the message lists all its faults, one per line; `partial` is what could be read of it."""
 
-    def __init__(self, faults: Iterable[str], source: str = "") -> None:
+    def __init__(self, faults: Iterable[str], source: str = "", partial: Partial | None = None) -> None:
+        self.partial = partial or Partial()
         self.faults = [f"{source}: {fault}" if source else fault for fault in faults]
         super().__init__("\n".join(self.faults))
 

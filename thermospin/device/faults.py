@@ -73,6 +73,7 @@ def faults(
     metal: Mapping[str, bool | None],
     *,
     unread: Collection[str] = (),
+    unplaced: Collection[str] = (),
 ) -> list[str]:
     """Return all faults in how the parts of a device fit together, one line each.
 
@@ -81,6 +82,7 @@ def faults(
       metal: whether each material conducts charge; None where that is not known.
       unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
         one with an unknown name. What depends on them is not checked.
+      unplaced: names of contacts of a layout that have a fault of their own, reported elsewhere.
     """
     texts = _repeated_names(solids, contacts, experiments)
     if not solids and not unread:
@@ -93,7 +95,7 @@ def faults(
     for sink, count in Counter(heat_sinks).items():
         if count > 1:
             texts.append(f"{_label(sink)}: given {count} times, expected once")
-    good, wrong = _experiment_faults(experiments, contacts, solids, unread)
+    good, wrong = _experiment_faults(experiments, contacts, solids, unread, unplaced)
     texts += wrong
     if not sound:
         return texts
@@ -103,7 +105,7 @@ def faults(
     texts += _plan_faults(plan, conducts)
     faces = _free_faces(plan, sound, fits, metal)
     texts += faces.faults
-    whole = not unread and len(sound) == len(solids) and not misnamed and faces.complete
+    whole = not unread and not unplaced and len(sound) == len(solids) and not misnamed and faces.complete
     if whole and all(metal.get(solid.material) is not None for solid in sound):
         paths = {e.name: (*e.current, *e.voltage) for e in good}
         where = {contact.name: contact.solid for contact in contacts}
@@ -267,9 +269,10 @@ def _experiment_faults(
     contacts: Sequence[Contact],
     solids: Sequence[Solid],
     unread: Collection[str],
+    unplaced: Collection[str],
 ) -> tuple[list[Experiment], list[str]]:
     """Return the experiments whose contacts exist, and the faults of names and signs in experiments."""
-    names = [contact.name for contact in contacts] + [name for name in unread if name]
+    names = [contact.name for contact in contacts] + [name for name in (*unread, *unplaced) if name]
     magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
     good, faults = [], []
     for experiment in experiments:

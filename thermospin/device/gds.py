@@ -97,12 +97,39 @@ class Drawing:
 
         return dataclasses.replace(self, shapes=kept(self.shapes), lines=kept(self.lines))
 
+    def named_shapes(self) -> dict[str, list[np.ndarray]]:
+        """Return the polygons by the name of their layer, such as "3/0" or "3/0 Au"."""
+        return {
+            f"{layer_name(layer)} {self.names.get(layer, '')}".rstrip(): shapes
+            for layer, shapes in sorted(self.shapes.items())
+        }
+
     @property
     def extent(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Extent of all polygons along x and y [m]."""
         ends = np.concatenate([shape for group in self.shapes.values() for shape in group])
         (x0, y0), (x1, y1) = ends.min(axis=0).tolist(), ends.max(axis=0).tolist()
         return (x0, x1), (y0, y1)
+
+
+def parse_layers(value: Any) -> LayerNumbers:
+    """Return the layers that 3, "3/0", "3/*" or a list of these denotes.
+
+    Raises:
+      InputError: it denotes none.
+    """
+    return tuple(_layer(one) for one in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _layer(value: Any) -> tuple[int, int | None]:
+    parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
+    try:
+        first, second = parts if len(parts) == 2 else (*parts, "0")
+        return int(first), None if second.strip() == "*" else int(second)
+    except ValueError:
+        raise InputError(
+            f'got {value!r}, expected a layer and a datatype, such as "3/0", 3, "3/*", or a list of these'
+        ) from None
 
 
 def layer_name(layer: tuple[int, int | None]) -> str:
@@ -187,13 +214,10 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     return Drawing(chosen.name, shapes, labels, lines, round_ends, names)
 
 
-def cells(path: str | Path) -> dict[str, int]:
-    """Return the names of the cells of a layout, each with its number of labels."""
-    return {
-        cell.name: len(cell.labels)
-        for cell in _library(Path(path)).cells
-        if hasattr(cell, "labels") and not cell.name.startswith("$$$")
-    }
+def labelled_cells(path: str | Path) -> list[str]:
+    """Return the names of the cells of a layout that have labels."""
+    cells: list[Any] = _library(Path(path)).cells
+    return [cell.name for cell in cells if getattr(cell, "labels", []) and not cell.name.startswith("$$$")]
 
 
 def _round_ends(spine: np.ndarray, widths: np.ndarray) -> list[RoundEnd]:

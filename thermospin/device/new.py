@@ -9,8 +9,8 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.device import gds, materials
-from thermospin.device.marks import NEAR_LABEL
-from thermospin.geometry.edges import Edge, edges_of
+from thermospin.device.marks import NEAR_LABEL, Window
+from thermospin.geometry.edges import edges_of
 
 _BOXES = """\
 # A device for thermospin: a ferromagnetic strip that a current heats, a bridge of normal metal, a second strip.
@@ -94,6 +94,10 @@ states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reve
 
 #: A label closer to the end of a polygon than this fraction of its length marks a contact; others name polygons.
 NEAR_END = 0.15
+#: A drawing this many times longer than its finest films gets a window around them.
+FAR = 10
+#: Films up to this many times longer than the shortest one are among the finest.
+ALIKE = 5
 
 
 def blank(name: str) -> str:
@@ -106,23 +110,23 @@ def blank(name: str) -> str:
     )
 
 
-def from_layout(name: str, path: Path, folder: Path, cell: str | None = None, ignored: gds.LayerNumbers = ()) -> str:
+def from_layout(name: str, drawing: gds.Drawing, path: Path, folder: Path, ignored: gds.LayerNumbers = ()) -> str:
     """Return the text of a device file for a layout: its layers with blanks to fill in, its labels as contacts.
 
     Args:
       name: name of the device.
+      drawing: the cell, without the layers that are ignored.
       path: path of the layout.
       folder: folder for the device file.
-      cell: cell of the layout; None: its only top cell.
       ignored: layers that are no film.
     Raises:
-      LayoutError: as `gds.read`; or the layout has no polygons on layers that are not ignored.
+      LayoutError: the cell has no polygons.
     """
-    whole = gds.read(path, cell)
-    drawing = whole.without(ignored)
     if not drawing.shapes:
         raise gds.LayoutError([f"{path}: cell '{drawing.cell}' has no polygons" + " on other layers" * bool(ignored)])
     (x0, x1), (y0, y1) = drawing.extent
+    window, why = window_of(drawing)
+    (x0, x1), (y0, y1) = window.x, window.y
     margin = round(max(x1 - x0, y1 - y0) / 4, 8)
     try:
         file = path.resolve().relative_to(folder.resolve())
@@ -141,7 +145,8 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None, ig
         f"file = {_toml(file.as_posix())}",
         f"cell = {_toml(drawing.cell)}",
         "# What lies outside the window is cut away; a label there stands for where its metal crosses the rim.",
-        f"# window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}",
+        *([why] if why else []),
+        f"{'' if why else '# '}window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}",
         f"{'' if ignored else '# '}ignore = [{left_out}]  # layers that are no film, such as marks",
         "",
         "# Layers in the order in which they are made; later ones overwrite earlier ones. Doses of one film are one",
@@ -170,14 +175,37 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None, ig
         '# face = "x-", "x+", "y-" or "y+": the nearest on that side; "z+": the top of the polygon at the label.',
         '# On a pad drawn in a layer of its own: name = "V+", layer = "20/0", which holds the top of the metal there.',
     ]
-    lines += _contacts(drawing)
+    lines += _contacts(drawing, window)
     return "\n".join(lines) + "\n"
+
+
+def window_of(drawing: gds.Drawing) -> tuple[Window, str]:
+    """Return a window, and a comment that says why it is set; without one it is the whole drawing.
+
+    Of a drawing with pads or leads that are far longer than its finest films, it is the part around these films.
+    """
+    extents = {
+        layer: np.array([np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)])
+        for layer, shapes in drawing.shapes.items()
+    }
+    sizes = {layer: float(np.ptp(extent, axis=0).max()) for layer, extent in extents.items()}
+    fine = [layer for layer, size in sorted(sizes.items()) if size <= ALIKE * min(sizes.values())]
+    low = np.min([extents[layer][0] for layer in fine], axis=0)
+    high = np.max([extents[layer][1] for layer in fine], axis=0)
+    if max(sizes.values()) < FAR * float((high - low).max()):
+        return Window(*drawing.extent), ""
+    margin = float((high - low).max()) / 2
+    (x0, y0), (x1, y1) = np.round(low - margin, 8).tolist(), np.round(high + margin, 8).tolist()
+    names = ", ".join(map(gds.layer_name, fine))
+    return Window((x0, x1), (y0, y1)), f"# Here the part around layer{'s' * (len(fine) > 1)} {names}, to be adapted:"
 
 
 def _layers(drawing: gds.Drawing) -> list[str]:
     """Return a table for each layer of a drawing, with blanks."""
     lines = []
+    first: dict[int, str] = {}
     for layer, shapes in sorted(drawing.shapes.items()):
+        name = gds.layer_name(layer)
         area = sum(abs(float(polygons.area(shape))) for shape in shapes)
         low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
         named = f"{json.dumps(drawing.names[layer])}: " if layer in drawing.names else ""
@@ -186,15 +214,19 @@ def _layers(drawing: gds.Drawing) -> list[str]:
             f"# {named}{len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between "
             f"{polygons.at(low)} and {polygons.at(high)}",
             "[[layout.layers]]",
-            f'layer = "{gds.layer_name(layer)}"',
+            f'layer = "{name}"',
             'material = "?"',
             'thickness = "? nm"',
             "drape = true",
         ]
+        if layer[0] in first:
+            doses = f'layer = ["{first[layer[0]]}", "{name}"]'
+            lines.insert(-5, f"# If it is a dose of the film on {first[layer[0]]}: one entry for both, with {doses}.")
+        first.setdefault(layer[0], name)
     return lines
 
 
-def _contacts(drawing: gds.Drawing) -> list[str]:
+def _contacts(drawing: gds.Drawing, window: Window) -> list[str]:
     """Return a contact for each label that may mark one, and a blank experiment."""
     lines = []
     contacts: list[str] = []
@@ -202,14 +234,14 @@ def _contacts(drawing: gds.Drawing) -> list[str]:
         if label.text in contacts:
             continue
         text, count = _toml(label.text), sum(other.text == label.text for other in drawing.labels)
-        role = _role(label, drawing)
-        if not isinstance(role, Edge):
-            lines.append(f"# label {text} at {polygons.at(label.place)} {role}")
+        role = _role(label, drawing, window)
+        if role.startswith("no contact"):
+            lines.append(f"# label {text} at {polygons.at(label.place)}: {role}")
             continue
         contacts.append(label.text)
         if count > 1:
             lines += ["", f"# {count} labels say {text}; set a window that holds only one of them"]
-        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role.face} at {polygons.at(role.middle)}"]
+        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role}"]
     names = [_toml(name) for name in (*contacts, "?", "?", "?", "?")]
     lines += [
         "",
@@ -221,8 +253,8 @@ def _contacts(drawing: gds.Drawing) -> list[str]:
     return lines
 
 
-def _role(label: gds.Label, drawing: gds.Drawing) -> Edge | str:
-    """Return the edge that a label may mark, or what else the label does."""
+def _role(label: gds.Label, drawing: gds.Drawing, window: Window) -> str:
+    """Return where the contact at a label would be, or "no contact" and what the label does instead."""
     place = np.array(label.place)
     under = [
         (layer, shape)
@@ -231,16 +263,20 @@ def _role(label: gds.Label, drawing: gds.Drawing) -> Edge | str:
         if polygons.away(shape, place) <= NEAR_LABEL
     ]
     if not under:
-        return "is on no polygon"
-    best: Edge | None = None
+        return "no contact, it is on no polygon"
+    if not window.holds(place):
+        return "outside the window: where its metal crosses the rim"
+    ends = []
     for layer, shape in under:
-        edges = edges_of(shape)
-        edge = min(edges, key=lambda edge: edge.away(place), default=None)
-        near = edge is not None and edge.away(place) <= NEAR_END * float(np.ptp(shape[:, edge.axis]))
-        if edge is not None and (near or label.layer[0] != layer[0]):
-            if best is None or edge.away(place) < best.away(place):
-                best = edge
-    return best or "names the polygon that it is in"
+        edge = min(edges_of(shape), key=lambda edge: edge.away(place), default=None)
+        if edge is not None and edge.away(place) <= NEAR_END * float(np.ptp(shape[:, edge.axis])):
+            ends.append((edge.away(place), f"{edge.face} of a polygon on {gds.layers_name((layer,))}"))
+    if ends:
+        return min(ends)[1]
+    if any(label.layer[0] == layer[0] for layer, _ in under):
+        return "no contact, it names the polygon that it is in"
+    names = ", ".join(dict.fromkeys(gds.layer_name(layer) for layer, _ in under))
+    return f'in the middle of a polygon on {names}: its nearest side, or its top with face = "z+"'
 
 
 def _toml(text: str) -> str:

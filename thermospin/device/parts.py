@@ -144,6 +144,22 @@ class Experiment:
         return ("baseline", "spin") if self.has_spin_part else tuple(self.states)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Partial:
+    """What could be read of a device that has faults, for a picture.
+
+    Attributes:
+      solids, contacts: the parts that could be built.
+      shapes: polygons [m] of its layout, by the name of their layer; empty without a layout.
+      labels: texts of the layout and where they are [m].
+    """
+
+    solids: Sequence[Solid] = ()
+    contacts: Sequence[Contact] = ()
+    shapes: Mapping[str, Sequence[np.ndarray]] = dataclasses.field(default_factory=dict)
+    labels: Sequence[tuple[str, tuple[float, float]]] = ()
+
+
 def indices(solids: Sequence[Solid], name: str) -> list[int]:
     """Return the index of the solid of that name, or those of the pieces of a body of a layout."""
     exact = [i for i, solid in enumerate(solids) if solid.name == name][:1]

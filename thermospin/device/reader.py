@@ -15,7 +15,7 @@ from thermospin.device import gds, layer_stack, materials, schema
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.faults import bath_fault, faults, zeta_fault
 from thermospin.device.marks import Mark, Window
-from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
+from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid
 from thermospin.device.tables import Reader
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
 from thermospin.grid import AXES
@@ -32,7 +32,9 @@ class _Draft:
       broken: names of dimensions that could not be read.
       solids, contacts, heat_sinks, experiments: the parts.
       marks: contacts whose position is given in the layout.
+      drawing: the layout.
       unread: names of solids and contacts that exist but could not be read; "" for one with an unknown name.
+      unplaced: names of contacts with a mark that has a fault.
     """
 
     bath: float
@@ -44,11 +46,21 @@ class _Draft:
     heat_sinks: list[HeatSink] = dataclasses.field(default_factory=list)
     experiments: list[Experiment] = dataclasses.field(default_factory=list)
     marks: list[schema.Contact] = dataclasses.field(default_factory=list)
+    drawing: gds.Drawing | None = None
     unread: set[str] = dataclasses.field(default_factory=set)
+    unplaced: set[str] = dataclasses.field(default_factory=set)
 
     def lengths(self) -> dict[str, float]:
         """Return the values of the dimensions [m]."""
         return {name: dimension.value for name, dimension in self.dimensions.items()}
+
+    def partial(self) -> Partial:
+        """Return what could be read."""
+        drawing = self.drawing
+        if drawing is None:
+            return Partial(self.solids, self.contacts)
+        labels = [(label.text, label.place) for label in drawing.labels]
+        return Partial(self.solids, self.contacts, drawing.named_shapes(), labels)
 
     def is_broken(self, ends: Iterable[Coordinate]) -> bool:
         """Return whether a coordinate uses a dimension that could not be read."""
@@ -96,8 +108,9 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         _read_layout(reader, raw, draft, folder or Path())
     made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath)
     if reader.faults or top is None:
-        more = faults(draft.solids, draft.contacts, draft.heat_sinks, draft.experiments, metal, unread=draft.unread)
-        raise DeviceError(dict.fromkeys(reader.faults + more), source)
+        parts = draft.solids, draft.contacts, draft.heat_sinks, draft.experiments
+        more = faults(*parts, metal, unread=draft.unread, unplaced=draft.unplaced)
+        raise DeviceError(dict.fromkeys(reader.faults + more), source, draft.partial())
     try:
         return Device(
             name=top.name or Path(source).stem,
@@ -113,7 +126,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
             length_unit=reader.length_unit,
         )
     except DeviceError as error:
-        raise DeviceError(error.faults, source) from None
+        raise DeviceError(error.faults, source, draft.partial()) from None
 
 
 def _read_top(reader: Reader, raw: dict[str, Any]) -> tuple[schema.File | None, dict[str, Any]]:
@@ -281,7 +294,7 @@ def _read_layout(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: 
 
 
 def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> bool:
-    """Add the solids and contacts of the layout that can be built; return whether these are all."""
+    """Add the solids and contacts of the layout that can be built; return whether these are all its solids."""
     table, known = _table(raw.get("layout")), _table(raw.get("materials"))
     if not table:
         reader.faults += [
@@ -290,12 +303,15 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         return False
     part, _ = reader.read(schema.Layout, dict(table), "layout")
     layers = _layers(reader, table, known, judge_all=part is None)
-    if part is None or layers is None:
+    if part is None:
         return False
     try:
         drawing = gds.read(folder / part.file, part.cell)
     except gds.LayoutError as error:
         reader.faults += [f"layout: {text}" for text in error.faults]
+        return False
+    draft.drawing = drawing.without(part.ignore)
+    if layers is None:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
     metal = _read_materials(reader.silent(), known, films, draft.bath)[1]  # their faults are reported with the others
@@ -318,7 +334,8 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         else dataclasses.replace(solid, coordinates={})
         for solid in solids
     ]
-    return not faults
+    draft.unplaced = {mark.name for mark in draft.marks} - {contact.name for contact in contacts}
+    return all(text.startswith("contact") for text in faults)
 
 
 def _layers(

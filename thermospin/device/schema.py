@@ -6,30 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
-from thermospin.base.errors import InputError
+from thermospin.device.gds import parse_layers
 from thermospin.device.tables import Length, Part, Place, Sourced, quantity, sourced
 from thermospin.quantities import MATERIAL
 
 Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
 
 
-def _layers(value: Any) -> tuple[tuple[int, int | None], ...]:
-    """Return the layers that 3, "3/0", "3/*" or a list of these denotes."""
-    return tuple(_layer(one) for one in (value if isinstance(value, list) else [value]))
-
-
-def _layer(value: Any) -> tuple[int, int | None]:
-    parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
-    try:
-        first, second = parts if len(parts) == 2 else (*parts, "0")
-        return int(first), None if second.strip() == "*" else int(second)
-    except ValueError:
-        raise InputError(
-            f'got {value!r}, expected a layer and a datatype, such as "3/0", 3, "3/*", or a list of these'
-        ) from None
-
-
-LayerNumbers = Annotated[tuple[tuple[int, int | None], ...], BeforeValidator(_layers)]
+LayerNumbers = Annotated[tuple[tuple[int, int | None], ...], BeforeValidator(parse_layers)]
 
 
 class Box(Part):
