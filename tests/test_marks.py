@@ -303,6 +303,16 @@ def test_a_film_may_be_drawn_on_several_layers(tmp_path: Path, layers: str) -> N
     assert "layer 2/7 of the stack has no shapes" in fault_of(tmp_path, text.replace(layers, '["2/*", "2/7"]'), cell)
 
 
+def test_doses_that_climb_each_other_are_told_to_be_one_film(tmp_path: Path) -> None:
+    cell = cell_of([(0, 0), (0.25, 0), (0.25, 0.05), (0, 0.05)], labels={"a": (0.002, 0.025), "b": (0.398, 0.025)})
+    cell.add(gdstk.rectangle((0.15, 0), (0.4, 0.05), layer=2, datatype=1))
+    second = (
+        '[[layout.layers]]\nlayer = "2/1"\nmaterial = "Cu"\nthickness = 50\nzmin = 0\ndrape = true\n[experiments.r]'
+    )
+    found = fault_of(tmp_path, COPPER.replace("[experiments.r]", second), cell)
+    assert 'layers that are doses of one film are one entry, layer = ["2/0", "2/1"]' in found
+
+
 def test_names_do_not_depend_on_the_order_of_polygons(tmp_path: Path) -> None:
     """Bodies are numbered from the left, whatever the order in the file, and also where a union is made."""
     squares = [gdstk.rectangle((x, 0), (x + 0.05, 0.05)).points.tolist() for x in (0, 0.05, 0.2, 0.4, 0.45)]

@@ -120,8 +120,10 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 def at(place: Sequence[float] | np.ndarray) -> str:
     """Return a position in a plane or in space as text, in nm."""
-    # To a picometre: what is left of sums of decimal numbers is not printed.
-    return f"({', '.join(f'{round(1e9 * coordinate, 3) + 0.0:.9g}' for coordinate in place)}) nm"
+    lengths = [1e9 * coordinate for coordinate in place]
+    # What is left of sums of decimal numbers is zero; on a chip of millimetres no digit before the point is lost.
+    texts = [f"{length:.6g}" if abs(length) < 1e6 else f"{length:.0f}" for length in lengths]
+    return f"({', '.join('0' if abs(length) < 1e-6 else text for length, text in zip(lengths, texts, strict=True))}) nm"
 
 
 def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:

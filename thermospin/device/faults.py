@@ -102,7 +102,7 @@ def faults(
 
     conducts = [bool(metal.get(solid.material)) for solid in sound]
     plan = plan_of(sound, conducts)
-    texts += _plan_faults(plan, conducts)
+    texts += _plan_faults(plan, sound, conducts)
     faces = _free_faces(plan, sound, fits, metal)
     texts += faces.faults
     whole = not unread and not unplaced and len(sound) == len(solids) and not misnamed and faces.complete
@@ -177,9 +177,9 @@ def _known_attachments(
     return fits, faults
 
 
-def _plan_faults(plan: Plan, metal: Sequence[bool]) -> list[str]:
+def _plan_faults(plan: Plan, solids: Sequence[Solid], metal: Sequence[bool]) -> list[str]:
     """Return faults: solids overwritten completely, metals that nearly touch, and bodies in separate pieces."""
-    names = [solid.name for solid in plan.solids]
+    names = [solid.name for solid in solids]
     faults = [
         f"solid '{names[i]}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
         for i, by in plan.overwritten().items()
@@ -198,9 +198,13 @@ def _plan_faults(plan: Plan, metal: Sequence[bool]) -> list[str]:
                 f"move them {1e9 * LEAST_GAP:g} nm apart"
             )
     for body, place in plan.torn():
+        alike = {solid.material for solid in solids if solid.body == body}
+        others = any(solid.body not in ("", body) and solid.material in alike for solid in solids)
         faults.append(
             f"solid '{body}': its pieces do not hang together, one around {polygons.at(place)} is loose; a film "
             "that climbs a step must be thicker than the step is high"
+            + '; layers that are doses of one film are one entry, layer = ["2/0", "2/1"]'
+            * others
         )
     return faults
 

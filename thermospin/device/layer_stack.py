@@ -336,13 +336,12 @@ def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tupl
 
 
 def _merged(pieces: Sequence[tuple[np.ndarray, Coordinate | None]]) -> list[tuple[np.ndarray, Coordinate | None]]:
-    """Join touching pieces at the same height."""
+    """Join touching pieces at the same height; at each height they come from the left."""
     out: list[tuple[np.ndarray, Coordinate | None]] = []
     for base in dict.fromkeys(base for _, base in pieces):
         at_height = [piece for piece, height in pieces if height == base]
-        out += [
-            (piece, base) for piece in (at_height if len(at_height) == 1 else polygons.boolean(at_height, [], "or"))
-        ]
+        joined = at_height if len(at_height) == 1 else polygons.boolean(at_height, [], "or")
+        out += [(piece, base) for piece in sorted(joined, key=_place)]
     return out
 
 

@@ -240,7 +240,7 @@ def _contacts(drawing: gds.Drawing, window: Window) -> list[str]:
             continue
         contacts.append(label.text)
         if count > 1:
-            lines += ["", f"# {count} labels say {text}; set a window that holds only one of them"]
+            lines += ["", f"# {count} labels say {text}; set a window around one device, or take its cell with --cell"]
         lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role}"]
     names = [_toml(name) for name in (*contacts, "?", "?", "?", "?")]
     lines += [

@@ -113,9 +113,10 @@ def label_magnets(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent, skip
 
 
 def _label_bodies(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent) -> None:
-    """Write the names of the bodies of a layout that are no magnets into their widest parts."""
+    """Write the names of the bodies of a layout into their widest parts: not of magnets and pads, which have theirs."""
+    held = {contact.solid for contact in device.contacts if contact.face in _FLAT}
     bodies = dict.fromkeys(solid.body for solid in device.solids if solid.body and solid.magnet is None)
-    for name in bodies:
+    for name in [body for body in bodies if body not in held]:
         place = mosaic.roomiest(np.array([solid.body == name for solid in device.solids]), extent)
         if place is not None:
             u, v = np.array(place) * NM

@@ -44,7 +44,7 @@ def layout_picture(
 
 @styled
 def partial_picture(partial: Partial, path: PathLike) -> Figure:
-    """Draw what could be read of a device that has faults: bodies with their names, contacts found, all labels.
+    """Draw what could be read of a device that has faults: bodies with their names, contacts found, other labels.
 
     Without any solid, it is the layout that is drawn.
 
@@ -61,7 +61,9 @@ def partial_picture(partial: Partial, path: PathLike) -> Figure:
         groups.setdefault(solid.material, []).append(outline_of(solid))
     edges = [(c.name, c.edge) for c in partial.contacts if c.edge is not None]
     ends = [(name, np.array(_ends(edge))) for name, edge in edges]
-    return _picture(groups, _names(solids), ends, partial.labels, path)
+    names = _names(solids)
+    shown = {*names, *(name for name, _ in edges)}
+    return _picture(groups, names, ends, [label for label in partial.labels if label[0] not in shown], path)
 
 
 def _ends(edge: Edge) -> list[Place]:
