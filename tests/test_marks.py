@@ -149,6 +149,8 @@ def test_the_top_of_a_film_on_a_step_is_held_at_every_height(tmp_path: Path) -> 
     cell = stepped(a=(0.002, 0.025), b=(0.398, 0.025))
     top = faces_of(device_of(tmp_path, STEP.replace('label = "b"', 'label = "b"\nface = "z+"'), cell))["b"]
     assert top.area == pytest.approx(400 * 50 * 1e-18) and sorted(top.positions) == pytest.approx([50e-9, 70e-9])
+    under = faces_of(device_of(tmp_path, STEP.replace('label = "b"', 'label = "b"\nface = "z-"'), cell))["b"]
+    assert under.area == pytest.approx(300 * 50e-18) and under.positions == (0.0,)  # not on the strip, a metal
     cell.add(gdstk.rectangle((0.15, 0.01), (0.25, 0.04), layer=20))
     pad = faces_of(device_of(tmp_path, STEP.replace('label = "b"', 'layer = "20/0"'), cell))["b"]
     assert pad.area == pytest.approx(100 * 30 * 1e-18) and sorted(pad.positions) == pytest.approx([50e-9, 70e-9])
@@ -172,6 +174,8 @@ def test_the_top_at_a_label_is_that_of_the_polygon_drawn_there(tmp_path: Path) -
     device = device_of(tmp_path, text, cell)
     assert faces_of(device)["b"].area == pytest.approx(300 * 300e-18)
     assert faces_of(device)["a"].area == pytest.approx(50 * 50e-18)
+    under = faces_of(device_of(tmp_path, text.replace("z+", "z-"), cell))["b"]
+    assert under.area == pytest.approx(300 * 300e-18) and under.positions == (0.0,)
     # By a point, or with no face: the side of the pad that is nearest, here all four.
     at = device_of(tmp_path, COPPER.replace('label = "b"', "at = [650, 60]"), cell)
     assert at.contact("b").face == "x+" and faces_of(at)["b"].area == pytest.approx(300 * 50e-18)

@@ -402,7 +402,7 @@ def _contact(
         return Contact(mark.name, body.name, edge.face, edge), []
     pieces = [
         (piece, solid.coordinates["z"])
-        for solid in _uppermost(body.solids, pad)
+        for solid in _outermost(body.solids, pad, upper=mark.face != "z-")
         for piece in polygons.boolean([outline_of(solid)], [pad], "and")
     ]
     name = f"{body.name}@{mark.name}"
@@ -437,17 +437,18 @@ def _body_at(
     return (named or under)[-1]
 
 
-def _uppermost(solids: Sequence[Solid], pad: np.ndarray) -> list[Solid]:
-    """Return the solids under a pad that no other of them lies on: at each step of a film one."""
+def _outermost(solids: Sequence[Solid], pad: np.ndarray, *, upper: bool) -> list[Solid]:
+    """Return the solids under a pad with no other of them above, or below: at each step of a film one."""
     under = [(solid, polygons.boolean([outline_of(solid)], [pad], "and")) for solid in solids]
-    under = [(solid, shapes) for solid, shapes in under if shapes]
+
+    def covers(other: Solid, solid: Solid) -> bool:
+        return abs(other.box[2][not upper] - solid.box[2][upper]) <= polygons.TOUCH
+
     return [
         solid
         for solid, shapes in under
-        if not any(
-            abs(other.box[2][0] - solid.box[2][1]) <= polygons.TOUCH and polygons.boolean(shapes, over, "and")
-            for other, over in under
-        )
+        if shapes
+        and not any(covers(other, solid) and over and polygons.boolean(shapes, over, "and") for other, over in under)
     ]
 
 

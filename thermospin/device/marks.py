@@ -124,6 +124,11 @@ def _at_rim(mark: Mark, labels: Sequence[Label], metal: Sequence[np.ndarray], wi
 def _exits(pieces: Sequence[np.ndarray], window: Window) -> list[Edge]:
     """Return the edges at which pieces outside the window meet its rim, as seen from inside."""
     rim = {0: window.x, 1: window.y}
+    low, high = np.array([window.x, window.y]).T
+    # The others touch no side of it.
+    pieces = [
+        p for p in pieces if np.all(p.min(axis=0) <= high + NEAR_LABEL) and np.all(p.max(axis=0) >= low - NEAR_LABEL)
+    ]
     edges = [
         dataclasses.replace(edge, upper=not edge.upper)
         for k, piece in enumerate(pieces)

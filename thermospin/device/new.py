@@ -260,7 +260,8 @@ def _role(label: gds.Label, drawing: gds.Drawing, window: Window) -> str:
         (layer, shape)
         for layer, shapes in drawing.shapes.items()
         for shape in shapes
-        if polygons.away(shape, place) <= NEAR_LABEL
+        if np.all(np.abs(2 * place - shape.max(axis=0) - shape.min(axis=0)) <= np.ptp(shape, axis=0) + 2 * NEAR_LABEL)
+        and polygons.away(shape, place) <= NEAR_LABEL
     ]
     if not under:
         return "no contact, it is on no polygon"
