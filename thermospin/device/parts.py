@@ -152,12 +152,14 @@ class Partial:
       solids, contacts: the parts that could be built.
       shapes: polygons [m] of its layout, by the name of their layer; empty without a layout.
       labels: texts of the layout and where they are [m].
+      window: the part of the layout that is simulated: (low, high) along x and y [m]; None: all.
     """
 
     solids: Sequence[Solid] = ()
     contacts: Sequence[Contact] = ()
     shapes: Mapping[str, Sequence[np.ndarray]] = dataclasses.field(default_factory=dict)
     labels: Sequence[tuple[str, tuple[float, float]]] = ()
+    window: tuple[tuple[float, float], tuple[float, float]] | None = None
 
 
 def indices(solids: Sequence[Solid], name: str) -> list[int]:

@@ -33,6 +33,7 @@ class _Draft:
       solids, contacts, heat_sinks, experiments: the parts.
       marks: contacts whose position is given in the layout.
       drawing: the layout.
+      window: the part of it that is simulated, None: all.
       unread: names of solids and contacts that exist but could not be read; "" for one with an unknown name.
       unplaced: names of contacts with a mark that has a fault.
     """
@@ -47,6 +48,7 @@ class _Draft:
     experiments: list[Experiment] = dataclasses.field(default_factory=list)
     marks: list[schema.Contact] = dataclasses.field(default_factory=list)
     drawing: gds.Drawing | None = None
+    window: Window | None = None
     unread: set[str] = dataclasses.field(default_factory=set)
     unplaced: set[str] = dataclasses.field(default_factory=set)
 
@@ -60,7 +62,8 @@ class _Draft:
         if drawing is None:
             return Partial(self.solids, self.contacts)
         labels = [(label.text, label.place) for label in drawing.labels]
-        return Partial(self.solids, self.contacts, drawing.named_shapes(), labels)
+        window = None if self.window is None else (self.window.x, self.window.y)
+        return Partial(self.solids, self.contacts, drawing.named_shapes(), labels, window)
 
     def is_broken(self, ends: Iterable[Coordinate]) -> bool:
         """Return whether a coordinate uses a dimension that could not be read."""
@@ -311,6 +314,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         reader.faults += [f"layout: {text}" for text in error.faults]
         return False
     draft.drawing = drawing.without(part.ignore)
+    draft.window = None if part.window is None else Window(part.window.x, part.window.y)
     if layers is None:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
@@ -320,7 +324,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         layers,
         draft.solids,
         [Mark(mark.name, mark.label, mark.layer, mark.face, mark.at) for mark in draft.marks],
-        window=None if part.window is None else Window(part.window.x, part.window.y),
+        window=draft.window,
         ignored=part.ignore,
         metals=[name for name, conducts in metal.items() if conducts is not False],
         spacing=part.grid,

@@ -46,7 +46,7 @@ def layout_picture(
 def partial_picture(partial: Partial, path: PathLike) -> Figure:
     """Draw what could be read of a device that has faults: bodies with their names, contacts found, other labels.
 
-    Without any solid, it is the layout that is drawn.
+    Where no film of a layout could be built, it is the layout that is drawn.
 
     Args:
       partial: what could be read.
@@ -54,8 +54,8 @@ def partial_picture(partial: Partial, path: PathLike) -> Figure:
     """
     of_layout = [solid for solid in partial.solids if solid.body]
     solids = of_layout or list(partial.solids)
-    if not solids:
-        return _picture(partial.shapes, {}, (), partial.labels, path)
+    if partial.shapes and not of_layout:
+        return _picture(partial.shapes, {}, (), partial.labels, path, partial.window)
     groups: dict[str, list[np.ndarray]] = {}
     for solid in solids:
         groups.setdefault(solid.material, []).append(outline_of(solid))
