@@ -100,7 +100,7 @@ def test_a_label_is_at_the_edge_where_it_stands(tmp_path: Path, length: float) -
 
 
 def test_the_ends_of_a_slanted_film_are_held_over_its_height(tmp_path: Path) -> None:
-    """Slices that touch conduct a little better than slices that do not, G = sum of sigma w h / L."""
+    """Current enters evenly, and slices that touch resist a little less than those that do not: sum of I_i^2 R_i."""
     cell = cell_of(WIRE, labels={"a": (0.002, 0.025), "b": (0.398, 0.025)})
     slanted = COPPER.replace("zmin = 0", "zmin = 0\nsidewall_angle = 10")
     device = device_of(tmp_path, slanted, cell)
@@ -109,8 +109,10 @@ def test_the_ends_of_a_slanted_film_are_held_over_its_height(tmp_path: Path) -> 
         assert face.area == pytest.approx(float(np.sum(50 - 2 * recess)) * 50 / 3 * 1e-18)
         ends = recess if name == "a" else 400 - recess
         assert sorted(face.positions) == pytest.approx(sorted(ends * 1e-9))
-    apart = 1 / float(np.sum(device.materials["Cu"].sigma * 50e-9 / 3 * (50 - 2 * recess) / (400 - 2 * recess)))
-    assert 0.99 * apart < resistance(device) < apart
+    width, length = (50 - 2 * recess) * 1e-9, (400 - 2 * recess) * 1e-9
+    sigma, height = device.materials["Cu"].sigma, 50e-9 / 3
+    apart = float(np.sum(width * length) / (sigma * height * np.sum(width) ** 2))
+    assert 0.995 * apart < resistance(device) < apart
     # By the name of the body, the same.
     named = slanted.replace('label = "a"', 'solid = "Cu"\nface = "x-"').replace(
         'label = "b"', 'solid = "Cu"\nface = "x+"'
@@ -118,6 +120,20 @@ def test_the_ends_of_a_slanted_film_are_held_over_its_height(tmp_path: Path) -> 
     assert faces_of(device_of(tmp_path, named, cell_of(WIRE, labels={})))["a"].area == pytest.approx(
         faces_of(device)["a"].area
     )
+
+
+def test_a_slanted_comb_has_its_grid_lines_and_derivatives(tmp_path: Path) -> None:
+    """Its fingers stay apart on the program's own grid; no dimension moves the planes of its contacts."""
+    cell = cell_of(COMB, labels={"a": (0.025, 0.598), "b": (0.298, 0.125)})
+    text = COPPER.replace("zmin = 0", "zmin = 0\nsidewall_angle = 10").replace("= 50", '= "t"')
+    upright = resistance(device_of(tmp_path, COPPER, cell))
+    device = device_of(tmp_path, text.replace("[layout]", "[dimensions]\nt = 50\n[layout]"), cell)
+    mean = 50 - 50 * np.tan(np.radians(10))
+    assert resistance(device) == pytest.approx(upright * 50 / mean, rel=0.02)
+    faces, slopes = device.face_slopes(0)
+    assert len(faces) == len(slopes) and not any(slopes)
+    planes = faces_of(device)["b"].positions
+    assert len(planes) == 3 and all(np.abs(faces - plane).min() < 1e-12 for plane in planes)
 
 
 def test_a_window_cuts_a_slanted_film_upright(tmp_path: Path) -> None:

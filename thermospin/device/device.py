@@ -154,7 +154,9 @@ class Device:
             for solid in self.solids
             for edge, slopes in zip(solid.box[axis], solid.slopes(axis), strict=True)
         ]
-        for number, (edge, slopes, name) in enumerate(rails + ends):
+        # Contacts at edges of slices, which no dimension moves along x or y.
+        held: list[tuple[float, dict[str, float], str]] = [(edge, {}, "") for edge in self.features.planes[axis]]
+        for number, (edge, slopes, name) in enumerate(rails + ends + held):
             place = int(np.argmin(np.abs(faces - edge)))
             known = motions[place]
             if known is None:

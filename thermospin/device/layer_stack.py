@@ -287,13 +287,14 @@ def _solids(
                 else:
                     made.append((piece, _sum(base, low), _sum(base, high), shrink))
     several = len(made) > 1
-    # Edges of slices, and of draped films over slices, are not in the drawing: they need no grid lines.
+    # Of the slices of a slanted film the widest has grid lines. Edges of a draped film over the others need none.
     seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, part.tolist())))] + list(below)
     x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
-    on_lines = ((), ()) if layer.sidewall_angle else (x, y)
+    widest = min((shrink for *_, shrink in made), default=0.0)
     solids = []
     for k, (piece, low, high, shrink) in enumerate(made, 1):
         solid = _solid(f"{name}/{k}" if several else name, piece, (low, high), layer, name, name)
+        on_lines = (x, y) if not layer.sidewall_angle else None if shrink == widest else ((), ())
         solids.append(dataclasses.replace(solid, on_lines=on_lines, recess=shrink).moved(lengths))
     return solids, faults
 
