@@ -520,6 +520,9 @@ def test_new_leaves_out_layers_and_sets_a_window(tmp_path: Path, monkeypatch: py
         assert told.exit_code == 2 and word in told.stderr
     told = runner.invoke(app.app, ["new", "other", "--gds", "valve.gds", "--ignore", "4/x"])
     assert told.exit_code == 2 and "--ignore: got '4/x', expected a layer" in told.stderr
+    small = drawing()
+    small.add(gdstk.rectangle((-9, -9), (9, 9), layer=3))
+    assert "\n# window = { x = [-9000, 9000], " in new_text("small", written(tmp_path, small))
 
 
 def test_new_names_the_other_cells_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,8 +94,8 @@ states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reve
 
 #: A label closer to the end of a polygon than this fraction of its length marks a contact; others name polygons.
 NEAR_END = 0.15
-#: A drawing this many times longer than its finest films gets a window around them.
-FAR = 10
+#: A drawing longer than this [m], and this many times longer than its finest films, gets a window around them.
+LARGE, FAR = 20e-6, 10
 #: Films up to this many times longer than the shortest one are among the finest.
 ALIKE = 5
 
@@ -192,7 +192,7 @@ def window_of(drawing: gds.Drawing) -> tuple[Window, str]:
     fine = [layer for layer, size in sorted(sizes.items()) if size <= ALIKE * min(sizes.values())]
     low = np.min([extents[layer][0] for layer in fine], axis=0)
     high = np.max([extents[layer][1] for layer in fine], axis=0)
-    if max(sizes.values()) < FAR * float((high - low).max()):
+    if max(sizes.values()) < max(LARGE, FAR * float((high - low).max())):
         return Window(*drawing.extent), ""
     margin = float((high - low).max()) / 2
     (x0, y0), (x1, y1) = np.round(low - margin, 8).tolist(), np.round(high + margin, 8).tolist()
@@ -271,9 +271,11 @@ def _role(label: gds.Label, drawing: gds.Drawing, window: Window) -> str:
     for layer, shape in under:
         edge = min(edges_of(shape), key=lambda edge: edge.away(place), default=None)
         if edge is not None and edge.away(place) <= NEAR_END * float(np.ptp(shape[:, edge.axis])):
-            ends.append((edge.away(place), f"{edge.face} of a polygon on {gds.layers_name((layer,))}"))
+            # A polygon on the label's own layer comes first, as in the device.
+            text = f"{edge.face} of a polygon on {gds.layers_name((layer,))}"
+            ends.append((layer[0] != label.layer[0], edge.away(place), text))
     if ends:
-        return min(ends)[1]
+        return min(ends)[-1]
     if any(label.layer[0] == layer[0] for layer, _ in under):
         return "no contact, it names the polygon that it is in"
     names = ", ".join(dict.fromkeys(gds.layer_name(layer) for layer, _ in under))
