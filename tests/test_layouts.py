@@ -564,6 +564,8 @@ def test_check_draws_what_could_be_read(
     told = CliRunner().invoke(app.app, ["check", "valve.toml", "--picture", "a.png"])
     assert told.exit_code == 2 and told.stderr.startswith("valve.toml: ")
     assert Path("a.png").stat().st_size > 5000 and "a.png shows what could be read." in told.stdout
-    Path("valve.toml").write_text("[[solids]]\n")
+    solid = '[[solids]]\nname = "a"\nmaterial = "Cu"\n'
+    flat = f"{solid}polygon = [[0, 0], [1, 0], [2, 0]]\nz = [0, 1]\n"
+    Path("valve.toml").write_text(f'length_unit = "nm"\n{flat}{solid}box = {{ x = [1, 0], y = [2, 2], z = [0, 1] }}\n')
     told = CliRunner().invoke(app.app, ["check", "valve.toml", "--picture", "b.png"])
     assert "b.png is not written: there is nothing to draw yet." in told.stdout and not Path("b.png").exists()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thermospin.base import units
+from thermospin.base import polygons, units
 from thermospin.base.files import shipped
 from thermospin.base.names import nearest, unknown
 from thermospin.device import gds, layer_stack, materials, schema
@@ -18,6 +18,7 @@ from thermospin.device.marks import Mark, Window
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid
 from thermospin.device.tables import Reader
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
+from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
 from thermospin.quantities import MATERIAL
 
@@ -57,13 +58,14 @@ class _Draft:
         return {name: dimension.value for name, dimension in self.dimensions.items()}
 
     def partial(self) -> Partial:
-        """Return what could be read."""
+        """Return what could be read and has an outline that can be drawn."""
+        solids = [solid for solid in self.solids if not polygons.faults(outline_of(solid))]
         drawing = self.drawing
         if drawing is None:
-            return Partial(self.solids, self.contacts)
+            return Partial(solids, self.contacts)
         labels = [(label.text, label.place) for label in drawing.labels]
         window = None if self.window is None else (self.window.x, self.window.y)
-        return Partial(self.solids, self.contacts, drawing.named_shapes(), labels, window)
+        return Partial(solids, self.contacts, drawing.named_shapes(), labels, window)
 
     def is_broken(self, ends: Iterable[Coordinate]) -> bool:
         """Return whether a coordinate uses a dimension that could not be read."""

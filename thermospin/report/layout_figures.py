@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,11 @@ from thermospin.report.views import Extent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LAYERS = ("#4477AA", "#CC7A4B", "#F0CF65", "#44AA99", "#AA4499", "#999933", "#882255", "#88CCEE", "#DDCC77", "#BBBBBB")
+#: Colours of layers, and of materials without one of their own.
+_FREE = (
+    "#44AA99", "#AA4499", "#999933", "#882255", "#88CCEE", "#DDCC77", "#BBBBBB", "#332288", "#117733", "#CC6677",
+    "#EE7733", "#0077BB", "#661100", "#AADDAA", "#DDAAEE", "#777777",
+)  # fmt: skip
 Place = tuple[float, float]
 
 
@@ -93,7 +98,7 @@ def _picture(
     figure = Figure(figsize=(8.0, 7.0) if window is None else (13.0, 7.0), layout="constrained")
     extents = [_extent([shape for shapes in groups.values() for shape in shapes])]
     extents += [] if window is None else [window]
-    free = iter([colour for colour in _LAYERS * len(groups) if colour not in COLOURS.values()])
+    free = itertools.cycle(_FREE)
     colours = {name: COLOURS.get(name) or next(free) for name in groups}
     for ax, extent in zip(figure.subplots(1, len(extents), squeeze=False)[0], extents, strict=True):
         for name, shapes in groups.items():
