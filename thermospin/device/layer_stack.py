@@ -71,7 +71,7 @@ def build(
 ) -> tuple[list[Solid], list[Contact], list[str]]:
     """Build the solids and contacts of a drawing.
 
-    Touching polygons of one layer form one body, with the name of a label of the same layer inside it, or a number. A
+    Touching polygons of one film form one body, with the name of a label of its layers inside it, or a number. A
     body in several pieces, as in draped layers, consists of solids "name/1", "name/2".
 
     Args:
