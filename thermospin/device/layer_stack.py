@@ -14,7 +14,7 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.device.gds import Drawing, Label, LayerNumber, LayerNumbers, is_among, layer_name, layers_name
-from thermospin.device.marks import NEAR_LABEL, Mark, MarkError, Window, edge_at, film_of, place_of
+from thermospin.device.marks import Mark, MarkError, Window, edge_at, film_of, is_on, place_of
 from thermospin.device.parts import Contact, Solid
 from thermospin.geometry.dimensions import Coordinate
 from thermospin.geometry.outlines import outline_of
@@ -376,7 +376,7 @@ def _contact(
     pad: np.ndarray | None = None
     if mark.layers:
         shapes = drawing.on(mark.layers)
-        chosen = shapes if place is None else [shape for shape in shapes if polygons.away(shape, place) <= NEAR_LABEL]
+        chosen = shapes if place is None else [shape for shape in shapes if is_on(shape, place)]
         if len(chosen) != 1:
             which = "" if place is None else f" at {mark.at_place(place)}"
             raise MarkError(f"{layers_name(mark.layers)} has {len(chosen)} polygons{which}, expected one")
@@ -386,7 +386,7 @@ def _contact(
     body = _body_at(mark, place, pad, drawing, conducting, window)
     if pad is None and mark.face in ("z-", "z+"):
         # The polygon as drawn, such as a pad: the body may reach much further.
-        under = [shape for shape in drawing.on(body.layer.layers) if polygons.away(shape, place) <= NEAR_LABEL]
+        under = [shape for shape in drawing.on(body.layer.layers) if is_on(shape, place)]
         pad = max(under, key=lambda shape: abs(float(polygons.area(shape))), default=None)
         if pad is None or not polygons.boolean([body.outline], [pad], "not"):
             return Contact(mark.name, body.name, mark.face), []
@@ -456,4 +456,4 @@ def _outermost(solids: Sequence[Solid], pad: np.ndarray, *, upper: bool) -> list
 def _covers(outline: np.ndarray, place: np.ndarray, pad: np.ndarray | None) -> bool:
     if pad is not None:
         return bool(polygons.boolean([outline], [pad], "and"))
-    return polygons.away(outline, place) <= NEAR_LABEL
+    return is_on(outline, place)

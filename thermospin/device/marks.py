@@ -58,6 +58,14 @@ class Window:
         )
 
 
+def is_on(shape: np.ndarray, place: Sequence[float] | np.ndarray) -> bool:
+    """Return whether a point is on a polygon, or closer to it than `NEAR_LABEL`."""
+    point = np.asarray(place)
+    # Most polygons of a layout are far away.
+    near = np.all(shape.min(axis=0) - NEAR_LABEL <= point) and np.all(point <= shape.max(axis=0) + NEAR_LABEL)
+    return bool(near) and polygons.away(shape, point) <= NEAR_LABEL
+
+
 class MarkError(Exception):
     """Why there is no contact at a mark, as text."""
 
@@ -105,7 +113,7 @@ def _at_rim(mark: Mark, labels: Sequence[Label], metal: Sequence[np.ndarray], wi
     groups = polygons.joined(outside)
     found: list[tuple[Label, list[Edge]]] = []
     for label in labels:
-        under = {int(groups[k]) for k, s in enumerate(outside) if polygons.away(s, np.array(label.place)) <= NEAR_LABEL}
+        under = {int(groups[k]) for k, shape in enumerate(outside) if is_on(shape, label.place)}
         pieces = [shape for k, shape in enumerate(outside) if int(groups[k]) in under]
         exits = [edge for edge in _exits(pieces, window) if mark.face in (None, edge.face)]
         if exits:

@@ -9,7 +9,7 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.device import gds, materials
-from thermospin.device.marks import NEAR_LABEL, Window
+from thermospin.device.marks import Window, is_on
 from thermospin.geometry.edges import edges_of
 
 _BOXES = """\
@@ -256,13 +256,7 @@ def _contacts(drawing: gds.Drawing, window: Window) -> list[str]:
 def _role(label: gds.Label, drawing: gds.Drawing, window: Window) -> str:
     """Return where the contact at a label would be, or "no contact" and what the label does instead."""
     place = np.array(label.place)
-    under = [
-        (layer, shape)
-        for layer, shapes in drawing.shapes.items()
-        for shape in shapes
-        if np.all(np.abs(2 * place - shape.max(axis=0) - shape.min(axis=0)) <= np.ptp(shape, axis=0) + 2 * NEAR_LABEL)
-        and polygons.away(shape, place) <= NEAR_LABEL
-    ]
+    under = [(layer, shape) for layer, shapes in drawing.shapes.items() for shape in shapes if is_on(shape, place)]
     if not under:
         return "no contact, it is on no polygon"
     if not window.holds(place):

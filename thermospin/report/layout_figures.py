@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Polygon, Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from thermospin.base import polygons
 from thermospin.device.parts import Partial, Solid
@@ -102,9 +103,8 @@ def _picture(
     colours = {name: COLOURS.get(name) or next(free) for name in groups}
     for ax, extent in zip(figure.subplots(1, len(extents), squeeze=False)[0], extents, strict=True):
         for name, shapes in groups.items():
-            for shape in shapes:
-                colour = colours[name]
-                ax.add_patch(Polygon(shape * NM, facecolor=colour, edgecolor=INK, linewidth=0.5, alpha=0.75))
+            corners = [shape * NM for shape in shapes]
+            ax.add_collection(PolyCollection(corners, facecolor=colours[name], edgecolor=INK, lw=0.5, alpha=0.75))
         for name, (x, y) in names.items():
             ax.text(x * NM, y * NM, name, ha="center", va="center", fontsize=8, path_effects=halo())
         for name, line in ends:
