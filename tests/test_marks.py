@@ -279,29 +279,33 @@ def test_a_label_outside_the_window_is_where_its_metal_crosses_the_rim(tmp_path:
     assert device_of(tmp_path, text, cell).contact("a").face == "x-"
 
 
+LOOP = ((-0.4, 0.06), (0.5, 0.09))
+FAR = ((5, 5), (6, 6))
+
+
 @pytest.mark.parametrize(
-    ("shape", "label", "expected"),
+    ("shape", "label", "face", "expected"),
     [
-        (
-            ((-0.4, 0.06), (0.5, 0.09)),
-            (-1.5, 0.5),
-            "label 'a' at (-1500, 500) nm is outside the window, and the metal there crosses its rim at (100, 25) nm, "
-            "(100, 75) nm; give at = [x, y] of the one meant",
-        ),
-        (
-            ((5, 5), (6, 6)),
-            (5.5, 5.5),
-            "label 'a' at (5500, 5500) nm is outside the window, and no metal leads from there into it; metal crosses "
-            "its rim at (100, 25) nm, (300, 25) nm; give at = [x, y] of the one meant",
-        ),
+        (LOOP, (-1.5, 0.5), "", "(-1500, 500) nm is outside the window, and the metal there crosses its rim at "
+         "x- (100, 25) nm, x- (100, 75) nm; give at = [x, y] of the one meant"),
+        (FAR, (5.5, 5.5), "", "(5500, 5500) nm is outside the window, and no metal leads from there into it; metal "
+         "crosses its rim at x- (100, 25) nm, x+ (300, 25) nm; give at = [x, y] of the one meant"),
+        (FAR, (-1.5, 0.5), "y+", "(-1500, 500) nm is outside the window, and the metal there crosses its rim at "
+         "x- (100, 25) nm, but the face is y+; give at = [x, y] of the one meant"),
     ],
-)
+)  # fmt: skip
 def test_a_label_whose_metal_crosses_no_one_place_is_told(
-    tmp_path: Path, shape: tuple[tuple[float, float], tuple[float, float]], label: tuple[float, float], expected: str
+    tmp_path: Path,
+    shape: tuple[tuple[float, float], tuple[float, float]],
+    label: tuple[float, float],
+    face: str,
+    expected: str,
 ) -> None:
     cell = with_pads(a=label, b=(0.398, 0.02))
     cell.add(gdstk.rectangle(*shape, layer=2))
-    assert expected in fault_of(tmp_path, RIM.replace("[[layout.layers]]", PADS + "[[layout.layers]]"), cell)
+    text = RIM.replace("[[layout.layers]]", PADS + "[[layout.layers]]")
+    text = text.replace('label = "a"', 'label = "a"' + f'\nface = "{face}"' * bool(face))
+    assert f"contact 'a': label 'a' at {expected}" in fault_of(tmp_path, text, cell)
 
 
 def test_a_window_beside_all_films_is_told(tmp_path: Path) -> None:

@@ -115,18 +115,22 @@ def _at_rim(mark: Mark, labels: Sequence[Label], metal: Sequence[np.ndarray], wi
     for label in labels:
         under = {int(groups[k]) for k, shape in enumerate(outside) if is_on(shape, label.place)}
         pieces = [shape for k, shape in enumerate(outside) if int(groups[k]) in under]
-        exits = [edge for edge in _exits(pieces, window) if mark.face in (None, edge.face)]
+        exits = _exits(pieces, window)
         if exits:
             found.append((label, exits))
-    if len(found) == 1 and len(found[0][1]) == 1:
-        return np.array(found[0][1][0].middle)
     if len(found) > 1:
         raise MarkError(_several(mark, [label for label, _ in found]))
-    there = mark.at_place(labels[0].place if not found else found[0][0].place)
-    exits = found[0][1] if found else _exits(outside, window)
-    places = ", ".join(polygons.at(edge.middle) for edge in exits) or "nowhere"
+    label, exits = found[0] if found else (labels[0], _exits(outside, window))
+    meant = [edge for edge in exits if mark.face in (None, edge.face)]
+    if found and len(meant) == 1:
+        return np.array(meant[0].middle)
+    places = ", ".join(f"{edge.face} {polygons.at(edge.middle)}" for edge in exits) or "no place"
     what = "the metal there crosses" if found else "no metal leads from there into it; metal crosses"
-    raise MarkError(f"{there} is outside the window, and {what} its rim at {places}; give at = [x, y] of the one meant")
+    side = f", but the face is {mark.face}" if exits and not meant else ""
+    raise MarkError(
+        f"{mark.at_place(label.place)} is outside the window, and {what} its rim at {places}{side}; give at = [x, y] "
+        "of the one meant"
+    )
 
 
 def _exits(pieces: Sequence[np.ndarray], window: Window) -> list[Edge]:
