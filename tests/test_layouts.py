@@ -76,6 +76,10 @@ def written(folder: Path, *cells: gdstk.Cell, name: str = "valve.gds") -> Path:
     return path
 
 
+def new_text(name: str, path: Path) -> str:
+    return new.from_layout(name, gds.read(path), path, path.parent)
+
+
 def device_of(folder: Path, text: str = STACK, cell: gdstk.Cell | None = None) -> Device:
     written(folder, cell or drawing())
     path = folder / "valve.toml"
@@ -193,14 +197,17 @@ def _twice(cell: gdstk.Cell) -> None:
         (None, ("layer = 2", "layer = 5"), "layout: layer 5/0 of the stack has no shapes in cell 'VALVE', which has "
          '"1/0", "2/0"'),
         (None, ("layer = 2", 'layer = "two"'), "layout.layers[1], layer: got 'two', expected a layer and a datatype, "
-         'such as "3/0" or 3'),
+         'such as "3/0", 3, "3/*", or a list of these'),
         (None, ("zmin = 0\n", ""), "layout.layers[0], zmin: missing; give a height, or drape = true"),
         (None, ("t_cu = 60", "t_cu = 10"), "solid 'Cu': its pieces do not hang together, one around"),
         (None, ('file = "valve.gds"', 'file = "valv.gds"'), "layout: valv.gds: no such file"),
         (None, ('file = "valve.gds"', 'file = "valve.gds"\ngrid = 40'), "layout: polygon 0 on layer 1/0: vertex 0 at "
          "(-300, -500) nm is off the grid of 40 nm"),
-        (None, ('file = "valve.gds"', 'file = "valve.gds"\nwindow = { x = [-900, 300], y = [-500, 500] }'),
-         "contact 'V+': it is on air: at (590, 0) nm there is no metal of the stack, which is outside the window"),
+        (None, ('label = "V+"\nface = "x+"', 'at = [590, 0]'), None),
+        (None, ('label = "V+"\nface = "x+"', 'at = [690, 0]'), "contact 'V+': it is on air: at (690, 0) nm there is "
+         "no metal of the stack; the nearest, 'V+', is 90 nm away"),
+        (None, ('label = "V+"\nface = "x+"', 'label = "V+"\nat = [590, 0]'), "contact 'V+': got label and at, "
+         "expected one of them"),
         (None, ('material = "Cu"', 'material = "Cux"'), "solid 'Cux/1', material: got 'Cux'; "),
     ],
 )  # fmt: skip
@@ -251,7 +258,7 @@ def test_what_is_not_used_stops_nothing(tmp_path: Path) -> None:
     text = STACK.replace('valve.gds"', 'valve.gds"\nignore = [63]\nwindow = { x = [-800, 800], y = [-800, 800] }')
     device = device_of(tmp_path, text, cell)
     assert device.solids == device_of(tmp_path).solids and {c.face for c in device.contacts} == {"y+", "x+"}
-    made = new.from_layout("mine", written(tmp_path, cell), tmp_path)
+    made = new_text("mine", written(tmp_path, cell))
     assert '# 2 labels say "V+"; set a window' in made and made.count('name = "V+"') == 2  # one in a comment
 
 
@@ -378,13 +385,13 @@ def test_slanted_side_walls_are_slices(tmp_path: Path) -> None:
     text = STACK.replace("zmin = 0\n", "zmin = 0\nsidewall_angle = 20\nslices = 5\n")
     device = device_of(tmp_path, text)
     own = [s for s in device.solids if s.name.startswith("FM1/")]
-    assert len(own) == 5 and not any(s.straight_edges(0) for s in own)
+    assert len(own) == 5 and [len(s.straight_edges(0)) for s in own] == [2, 0, 0, 0, 0]
     lean = np.tan(np.radians(20))
     for k, solid in enumerate(sorted(own, key=lambda s: s.box[2][0])):
         shrink = 2 * lean * 15 * (k + 0.5) / 5
         width, length = (1e9 * (high - low) for low, high in solid.box[:2])
         assert (width, length) == pytest.approx((300 - shrink, 1000 - shrink))
-    # What is drawn between the slices' edges is no grid line.
+    # Of the slices only the widest has grid lines.
     assert len(device.features.faces(0)) < 12
     steep = faults_of(tmp_path, text.replace("angle = 20", "angle = 79"))
     assert any("'FM2': its side walls meet before its top" in fault for fault in steep)
@@ -475,7 +482,7 @@ def test_new_writes_any_name_as_toml(tmp_path: Path) -> None:
         cell.add(
             gdstk.rectangle((0, 0), (1, 0.1)), gdstk.Label(name, (0.01, 0.05)), gdstk.Label(name + "x", (0.5, 0.05))
         )
-        raw = tomllib.loads(new.from_layout(name, written(tmp_path, cell, name="a'b.gds"), tmp_path))
+        raw = tomllib.loads(new_text(name, written(tmp_path, cell, name="a'b.gds")))
         assert raw["name"] == name and raw["layout"]["cell"] == name and raw["layout"]["file"] == "a'b.gds"
         assert [contact["label"] for contact in raw["contacts"]] == [name]
         assert tomllib.loads(new.blank(name))["name"] == name
@@ -483,3 +490,82 @@ def test_new_writes_any_name_as_toml(tmp_path: Path) -> None:
 
 def test_new_writes_a_device_that_has_no_faults() -> None:
     assert reader.read(new.blank("first"), "first.toml").experiments["thermal"].current == ("1", "2")
+
+
+def test_new_leaves_out_layers_and_sets_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a chip: pads of 100 um around a device of 1 um, marks, a second dose, a note."""
+    monkeypatch.chdir(tmp_path)
+    cell = drawing()
+    for x in (-60, 60):
+        cell.add(gdstk.rectangle((x - 50, -50), (x + 50, 50), layer=3), gdstk.Label(f"pad{x}", (x, 0), layer=63))
+        cell.add(gdstk.rectangle((x, 60), (x + 2, 62), layer=10, datatype=x > 0))
+    cell.add(gdstk.rectangle((0.5, -0.15), (0.7, 0.15), layer=2, datatype=1), gdstk.Label("30 kV", (0, 80), layer=63))
+    written(tmp_path, cell)
+    runner = CliRunner()
+    options = ["--gds", "valve.gds", "--ignore", "10/*", "--ignore", "4", "--picture", "valve.png"]
+    assert runner.invoke(app.app, ["new", "mine", *options]).exit_code == 0
+    assert Path("valve.png").stat().st_size > 10_000
+    text = Path("mine.toml").read_text()
+    raw = tomllib.loads(text)
+    assert raw["layout"]["ignore"] == ["10/*", "4/0"]
+    assert [layer["layer"] for layer in raw["layout"]["layers"]] == ["1/0", "2/0", "2/1", "3/0"]
+    assert "# Here the part around layers 1/0, 2/0, 2/1, to be adapted:" in text
+    assert raw["layout"]["window"] == {"x": [-800, 1200], "y": [-1000, 1000]}
+    assert '# If it is a dose of the film on 2/0: one entry for both, with layer = ["2/0", "2/1"].' in text
+    assert 'label = "pad60"  # outside the window: where its metal crosses the rim' in text
+    assert '# label "30 kV" at (0, 80000) nm: no contact, it is on no polygon' in text
+    assert '# label "FM1" at (-150, 0) nm: no contact, it names the polygon that it is in' in text
+    for option, word in ((["--ignore", "4"], "--ignore: is of a layout"), (["--picture", "a.png"], "--picture: is of")):
+        told = runner.invoke(app.app, ["new", "other", *option])
+        assert told.exit_code == 2 and word in told.stderr
+    told = runner.invoke(app.app, ["new", "other", "--gds", "valve.gds", "--ignore", "4/x"])
+    assert told.exit_code == 2 and "--ignore: got '4/x', expected a layer" in told.stderr
+    small = drawing()
+    small.add(gdstk.rectangle((-9, -9), (9, 9), layer=3))
+    assert "\n# window = { x = [-9000, 9000], " in new_text("small", written(tmp_path, small))
+
+
+def test_new_names_the_other_cells_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    top = gdstk.Cell("CHIP")
+    top.add(gdstk.Reference(drawing(), (0, 0)))
+    written(tmp_path, top, drawing())
+    told = CliRunner().invoke(app.app, ["new", "mine", "--gds", "valve.gds"])
+    assert "Cell CHIP is read; --cell takes another one with labels: VALVE" in told.stdout
+
+
+def test_names_of_layers_in_an_oasis_file_are_shown(tmp_path: Path) -> None:
+    library = gdstk.Library(unit=1e-6, precision=1e-10)
+    library.add(drawing())
+    library.layer_names = {(1, 0): ("Permalloy", ""), (2, 0): ("", "copper")}
+    library.write_oas(tmp_path / "valve.oas")
+    found = gds.read(tmp_path / "valve.oas")
+    assert found.names == {(1, 0): "Permalloy", (2, 0): "copper"}
+    assert list(found.named_shapes()) == ["1/0 Permalloy", "2/0 copper"]
+    text = new_text("mine", tmp_path / "valve.oas")
+    assert '# "Permalloy": 2 polygons' in text and '# "copper": 2 polygons' in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("thickness = 15", 'thickness = "? nm"'),  # no film can be built: the layout is drawn
+        ('label = "V+"', 'label = "W+"'),
+        ('file = "valve.gds"', 'file = "valv.gds"'),  # the base alone
+        ("[[solids]]", "[[solid]]"),
+    ],
+)
+def test_check_draws_what_could_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, drawing())
+    Path("valve.toml").write_text(STACK.replace(*change, 1))
+    told = CliRunner().invoke(app.app, ["check", "valve.toml", "--picture", "a.png"])
+    assert told.exit_code == 2 and told.stderr.startswith("valve.toml: ")
+    assert Path("a.png").stat().st_size > 5000 and "a.png shows what could be read." in told.stdout
+    solid = '[[solids]]\nname = "a"\nmaterial = "Cu"\n'
+    flat = f"{solid}polygon = [[0, 0], [1, 0], [2, 0]]\nz = [0, 1]\n"
+    Path("valve.toml").write_text(f'length_unit = "nm"\n{flat}{solid}box = {{ x = [1, 0], y = [2, 2], z = [0, 1] }}\n')
+    told = CliRunner().invoke(app.app, ["check", "valve.toml", "--picture", "b.png"])
+    assert "b.png is not written: there is nothing to draw yet." in told.stdout and not Path("b.png").exists()

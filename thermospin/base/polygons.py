@@ -6,7 +6,6 @@ cut, as in layout files. This module depends on no grid class and no device.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -121,7 +120,10 @@ def crossing_edges(polygon: np.ndarray) -> tuple[int, int, np.ndarray] | None:
 
 def at(place: Sequence[float] | np.ndarray) -> str:
     """Return a position in a plane or in space as text, in nm."""
-    return f"({', '.join(f'{1e9 * coordinate:.6g}' for coordinate in place)}) nm"
+    lengths = [1e9 * coordinate for coordinate in place]
+    # What is left of sums of decimal numbers is zero; on a chip of millimetres no digit before the point is lost.
+    texts = [f"{length:.6g}" if abs(length) < 1e6 else f"{length:.0f}" for length in lengths]
+    return f"({', '.join('0' if abs(length) < 1e-6 else text for length, text in zip(lengths, texts, strict=True))}) nm"
 
 
 def rectangle(x: Sequence[float], y: Sequence[float]) -> np.ndarray:
@@ -136,6 +138,21 @@ def contains(polygon: np.ndarray, point: Sequence[float] | np.ndarray) -> bool:
     rise = np.where(crosses, head[:, 1] - tail[:, 1], 1.0)
     reach = tail[:, 0] + (point[1] - tail[:, 1]) / rise * (head[:, 0] - tail[:, 0])
     return bool(np.count_nonzero(crosses & (reach > point[0])) % 2)
+
+
+def inner_point(polygon: np.ndarray) -> tuple[float, float]:
+    """Return a point well inside a polygon [m]: the middle of its longest chord at half its height."""
+    low, high = polygon[:, 1].min(), polygon[:, 1].max()
+    # Not at the height of a vertex, where a chord may only touch the outline.
+    levels = np.unique(np.concatenate([polygon[:, 1], [low, high]]))
+    gap = int(np.argmin(np.abs((levels[1:] + levels[:-1]) / 2 - (low + high) / 2)))
+    y = float(levels[gap] + levels[gap + 1]) / 2
+    tail, head = polygon, np.roll(polygon, -1, axis=0)
+    crosses = (tail[:, 1] > y) != (head[:, 1] > y)
+    rise = (head - tail)[crosses]
+    ends = np.sort(tail[crosses, 0] + (y - tail[crosses, 1]) / rise[:, 1] * rise[:, 0])
+    chord = int(np.argmax(ends[1::2] - ends[::2]))
+    return float(ends[2 * chord] + ends[2 * chord + 1]) / 2, y
 
 
 def away(polygon: np.ndarray, point: np.ndarray) -> float:
@@ -235,12 +252,31 @@ def joined(shapes: Sequence[np.ndarray]) -> np.ndarray:
 
     Such polygons are one piece of metal: a ring, which a cut makes into polygons, or halves that touch.
     """
+    return groups(len(shapes), [(i, j) for i, j in close(shapes) if shared_edge(shapes[i], shapes[j]) > TOUCH])
+
+
+def groups(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return a number for each of `count` things; things in a pair, or joined by other pairs, have one."""
+    from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    links = np.zeros((len(shapes), len(shapes)), bool)
-    for (i, first), (j, second) in itertools.combinations(enumerate(shapes), 2):
-        links[i, j] = shared_edge(first, second) > TOUCH
+    tails, heads = np.array(pairs, int).reshape(-1, 2).T
+    links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1])
+
+
+def close(shapes: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """Return pairs of polygons whose extents overlap or touch, the earlier one first."""
+    extents = np.array([[shape.min(axis=0), shape.max(axis=0)] for shape in shapes]).reshape(-1, 2, 2)
+    order = np.argsort(extents[:, 0, 0])
+    # In the order of their left ends, a polygon can touch only those that begin before it ends.
+    ends = np.searchsorted(extents[order, 0, 0], extents[order, 1, 0] + TOUCH, side="right")
+    pairs = []
+    for place, (i, end) in enumerate(zip(order.tolist(), ends.tolist(), strict=True)):
+        others = order[place + 1 : end]
+        gap = np.maximum(extents[others, 0] - extents[i, 1], extents[i, 0] - extents[others, 1]).max(axis=1)
+        pairs += [(min(i, j), max(i, j)) for j in others[gap <= TOUCH].tolist()]
+    return pairs
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]:

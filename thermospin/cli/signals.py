@@ -23,7 +23,7 @@ from thermospin.cli.options import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from thermospin.device.parts import Partial
 
 
 def signals(
@@ -227,12 +227,18 @@ def check(
     """Faults of a device file; else its materials, contacts and size, and what a computation will take."""
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
+        from thermospin.device.device import DeviceError
         from thermospin.device.reader import load
         from thermospin.device.settings import changed, variants_in_words
 
-        loaded = changed(require_experiments(load(device), device) if solve else load(device), set_ or ())
-        variants = variants_in_words(loaded)
         runtime.require_writable(picture, inputs=[device])
+        try:
+            loaded = load(device)
+        except DeviceError as error:
+            _draw_partial(error.partial, picture)
+            raise
+        loaded = changed(require_experiments(loaded, device) if solve else loaded, set_ or ())
+        variants = variants_in_words(loaded)
         from thermospin.device.cost import cost
         from thermospin.device.faults import require_apart
         from thermospin.grid import choose
@@ -258,26 +264,63 @@ def check(
             runtime.finish(result.passed, "the self-check failed; the numbers are not to be trusted")
 
 
+def _draw_partial(partial: Partial, picture: Path | None) -> None:
+    """Draw what could be read of a device that has faults, and say so."""
+    if picture is None:
+        return
+    if not partial.solids and not partial.shapes:
+        typer.echo(f"{picture} is not written: there is nothing to draw yet.")
+        return
+    from thermospin.report.layout_figures import partial_picture
+
+    partial_picture(partial, picture)
+    typer.echo(f"{picture} shows what could be read.")
+
+
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the device; NAME.toml is written.")],
     gds: Annotated[
         Path | None, typer.Option("--gds", metavar="FILE", help="Layout that the device is drawn in (GDSII, OASIS).")
     ] = None,
     cell: Annotated[str | None, typer.Option(metavar="CELL", help="Of the layout; default: its only top cell.")] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="LAYER", help="A layer that is no film: 61/0, or 10/* for all datatypes."),
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the layout into this PNG file.")] = None,
 ) -> None:
     """A first device file, with comments: a small device of boxes, or what a layout says."""
     with runtime.exit_codes():
         from thermospin.base.files import atomic_file
+        from thermospin.device import gds as layouts
         from thermospin.device import new as newfile
 
         path = Path(name if name.endswith(".toml") else f"{name}.toml")
         if path.exists():
             raise InputError(f"{path}: is there already; choose another name")
-        if cell is not None and gds is None:
-            raise InputError("--cell: is of a layout; give --gds FILE too")
-        runtime.require_writable(path)
-        text = newfile.blank(path.stem) if gds is None else newfile.from_layout(path.stem, gds, path.parent, cell)
+        for option, given in (("--cell", cell), ("--ignore", ignore), ("--picture", picture)):
+            if given is not None and gds is None:
+                raise InputError(f"{option}: is of a layout; give --gds FILE too")
+        runtime.require_writable(path, picture, inputs=[] if gds is None else [gds])
+        if gds is None:
+            text, blanks = newfile.blank(path.stem), ""
+        else:
+            try:
+                ignored = layouts.parse_layers(ignore or [])
+            except InputError as error:
+                raise InputError(f"--ignore: {error}") from None
+            drawing = layouts.read(gds, cell).without(ignored)
+            text = newfile.from_layout(path.stem, drawing, gds, path.parent, ignored)
+            blanks = "fill in what is ?, then "
+            if picture is not None:
+                from thermospin.report.layout_figures import layout_picture
+
+                labels = [(label.text, label.place) for label in drawing.labels]
+                window, why = newfile.window_of(drawing)
+                layout_picture(drawing.named_shapes(), labels, picture, (window.x, window.y) if why else None)
+            others = [other for other in layouts.labelled_cells(gds) if other != drawing.cell]
+            if others and cell is None:
+                typer.echo(f"Cell {drawing.cell} is read; --cell takes another one with labels: {', '.join(others)}")
         with atomic_file(path) as out:
             out.write(text.encode())
-        blanks = "" if gds is None else "fill in what is ?, then "
         typer.echo(f"{path} is written; next: {blanks}thermospin check {path}")

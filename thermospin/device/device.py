@@ -19,9 +19,10 @@ from thermospin.base.polygons import width
 from thermospin.device import materials
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
 from thermospin.device.materials import Material
-from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
+from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, face_of, indices, plan_of
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
+from thermospin.geometry.outlines import Patch
 from thermospin.grid import AXES, Box, Features
 
 #: Separates device and parameter in the names of parameters of one device in a fit of several: "wide:zeta".
@@ -29,9 +30,10 @@ OF = ":"
 
 
 class DeviceError(InputError):
-    """An invalid device; the message lists all its faults, one per line."""
+    """An invalid device; the message lists all its faults, one per line; `partial` is what could be read of it."""
 
-    def __init__(self, faults: Iterable[str], source: str = "") -> None:
+    def __init__(self, faults: Iterable[str], source: str = "", partial: Partial | None = None) -> None:
+        self.partial = partial or Partial()
         self.faults = [f"{source}: {fault}" if source else fault for fault in faults]
         super().__init__("\n".join(self.faults))
 
@@ -154,7 +156,9 @@ class Device:
             for solid in self.solids
             for edge, slopes in zip(solid.box[axis], solid.slopes(axis), strict=True)
         ]
-        for number, (edge, slopes, name) in enumerate(rails + ends):
+        # Contacts at edges of slices, which no dimension moves along x or y.
+        held: list[tuple[float, dict[str, float], str]] = [(edge, {}, "") for edge in self.features.planes[axis]]
+        for number, (edge, slopes, name) in enumerate(rails + ends + held):
             place = int(np.argmin(np.abs(faces - edge)))
             known = motions[place]
             if known is None:
@@ -187,14 +191,14 @@ class Device:
 
     def contact_faces(self) -> dict[str, FreeFace]:
         """Return the free end face of every contact, by name."""
-        return {contact.name: self._face(contact, metal=True) for contact in self.contacts}
+        return {contact.name: self._face(contact) for contact in self.contacts}
 
     def heat_sink_faces(self) -> list[FreeFace]:
         """Return the free part of the face of every heat sink."""
-        return [self._face(sink, metal=False) for sink in self.heat_sinks]
+        return [self._face(sink) for sink in self.heat_sinks]
 
-    def _face(self, item: Contact | HeatSink, *, metal: bool) -> FreeFace:
-        face = self._plan.face(indices(self.solids, item.solid), item.face, metal=metal)
+    def _face(self, item: Contact | HeatSink) -> FreeFace:
+        face = face_of(self._plan, self.solids, item)
         assert not isinstance(face, str)  # `faults` refuses a device without this face
         return face
 
@@ -205,6 +209,7 @@ class Device:
         of_solid = [domains.index((solid.material, solid.magnet)) for solid in self.solids]
         prisms = self.layout().prisms(of_solid)
         used = [self.materials[solid.material] for solid in self.solids]
+        held = [face for face in self.contact_faces().values() if isinstance(face, Patch)]
         return Features(
             boxes=tuple(solid.box for solid in self.solids),
             domains=tuple(of_solid),
@@ -214,10 +219,7 @@ class Device:
             prisms=prisms,
             edges=tuple((solid.straight_edges(0), solid.straight_edges(1)) for solid in self.solids),
             planes=tuple(
-                sorted({float(face.position) for face in self.contact_faces().values() if face.axis == axis})
-                if prisms
-                else ()
-                for axis in range(3)
+                sorted({at for face in held if face.axis == axis for at in face.positions}) for axis in range(3)
             ),
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.names import unknown
-from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices, plan_of
+from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, face_of, indices, plan_of
 from thermospin.geometry.boxes import FACES, FreeFace, Plan, box_faults, connection_faults
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import names_of
@@ -73,6 +73,7 @@ def faults(
     metal: Mapping[str, bool | None],
     *,
     unread: Collection[str] = (),
+    unplaced: Collection[str] = (),
 ) -> list[str]:
     """Return all faults in how the parts of a device fit together, one line each.
 
@@ -81,6 +82,7 @@ def faults(
       metal: whether each material conducts charge; None where that is not known.
       unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
         one with an unknown name. What depends on them is not checked.
+      unplaced: names of contacts of a layout that have a fault of their own, reported elsewhere.
     """
     texts = _repeated_names(solids, contacts, experiments)
     if not solids and not unread:
@@ -93,17 +95,17 @@ def faults(
     for sink, count in Counter(heat_sinks).items():
         if count > 1:
             texts.append(f"{_label(sink)}: given {count} times, expected once")
-    good, wrong = _experiment_faults(experiments, contacts, solids, unread)
+    good, wrong = _experiment_faults(experiments, contacts, solids, unread, unplaced)
     texts += wrong
     if not sound:
         return texts
 
     conducts = [bool(metal.get(solid.material)) for solid in sound]
     plan = plan_of(sound, conducts)
-    texts += _plan_faults(plan, conducts)
+    texts += _plan_faults(plan, sound, conducts)
     faces = _free_faces(plan, sound, fits, metal)
     texts += faces.faults
-    whole = not unread and len(sound) == len(solids) and not misnamed and faces.complete
+    whole = not unread and not unplaced and len(sound) == len(solids) and not misnamed and faces.complete
     if whole and all(metal.get(solid.material) is not None for solid in sound):
         paths = {e.name: (*e.current, *e.voltage) for e in good}
         where = {contact.name: contact.solid for contact in contacts}
@@ -175,9 +177,9 @@ def _known_attachments(
     return fits, faults
 
 
-def _plan_faults(plan: Plan, metal: Sequence[bool]) -> list[str]:
+def _plan_faults(plan: Plan, solids: Sequence[Solid], metal: Sequence[bool]) -> list[str]:
     """Return faults: solids overwritten completely, metals that nearly touch, and bodies in separate pieces."""
-    names = [solid.name for solid in plan.solids]
+    names = [solid.name for solid in solids]
     faults = [
         f"solid '{names[i]}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
         for i, by in plan.overwritten().items()
@@ -196,9 +198,13 @@ def _plan_faults(plan: Plan, metal: Sequence[bool]) -> list[str]:
                 f"move them {1e9 * LEAST_GAP:g} nm apart"
             )
     for body, place in plan.torn():
+        alike = {solid.material for solid in solids if solid.body == body}
+        others = any(solid.body not in ("", body) and solid.material in alike for solid in solids)
         faults.append(
             f"solid '{body}': its pieces do not hang together, one around {polygons.at(place)} is loose; a film "
             "that climbs a step must be thicker than the step is high"
+            + '; layers that are doses of one film are one entry, layer = ["2/0", "2/1"]'
+            * others
         )
     return faults
 
@@ -238,7 +244,7 @@ def _free_faces(
             )
             complete = False
             continue
-        face = plan.face(which, item.face, metal=is_contact)
+        face = face_of(plan, solids, item)
         if isinstance(face, str):
             what = "no metal of its own at that face; it" if is_contact else "nothing to hold at that face; it"
             faults.append(f"{_label(item)}: {what} {face}")
@@ -267,9 +273,10 @@ def _experiment_faults(
     contacts: Sequence[Contact],
     solids: Sequence[Solid],
     unread: Collection[str],
+    unplaced: Collection[str],
 ) -> tuple[list[Experiment], list[str]]:
     """Return the experiments whose contacts exist, and the faults of names and signs in experiments."""
-    names = [contact.name for contact in contacts] + [name for name in unread if name]
+    names = [contact.name for contact in contacts] + [name for name in (*unread, *unplaced) if name]
     magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
     good, faults = [], []
     for experiment in experiments:

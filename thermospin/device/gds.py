@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import math
 import os
 import tempfile
 import warnings
@@ -20,14 +21,17 @@ from thermospin.base.files import atomic_file
 from thermospin.base.units import tidy
 from thermospin.device import gds_records
 from thermospin.device.device import Device
+from thermospin.device.parts import Contact, Solid, indices
+from thermospin.geometry.boxes import FreeFace
 from thermospin.geometry.outlines import outline_of
-from thermospin.grid import AXES
 
 #: Database unit of written files [m]; coordinates are rounded to it.
 PRECISION = 1e-10
 
 #: Layer and datatype of a shape, or layer and texttype of a label.
 LayerNumber = tuple[int, int]
+#: Layers and datatypes, such as those of the doses of one film; None stands for all datatypes.
+LayerNumbers = tuple[tuple[int, int | None], ...]
 
 
 class LayoutError(InputError):
@@ -43,6 +47,24 @@ class Label:
     layer: LayerNumber
 
 
+@dataclasses.dataclass(frozen=True)
+class RoundEnd:
+    """The round end of a path, which has no straight edge.
+
+    Attributes:
+      place: end of its middle line [m].
+      tip: furthest point [m].
+    """
+
+    place: tuple[float, float]
+    tip: tuple[float, float]
+
+    @property
+    def radius(self) -> float:
+        """Half the width of the path [m]."""
+        return math.dist(self.place, self.tip)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawing:
     """One cell of a layout, including all cells that it refers to.
@@ -52,12 +74,35 @@ class Drawing:
       shapes: polygons (vertices, 2) [m] of each layer and datatype, not checked; those of paths come last.
       labels: texts, in the order of the file.
       lines: vertices (vertices, 2) [m] of paths without width, by layer and datatype.
+      round_ends: of paths, by layer and datatype.
+      names: of layers, by layer and datatype; only OASIS files have them.
     """
 
     cell: str
     shapes: dict[LayerNumber, list[np.ndarray]]
     labels: list[Label]
     lines: dict[LayerNumber, list[np.ndarray]]
+    round_ends: dict[LayerNumber, list[RoundEnd]] = dataclasses.field(default_factory=dict)
+    names: dict[LayerNumber, str] = dataclasses.field(default_factory=dict)
+
+    def on(self, layers: LayerNumbers) -> list[np.ndarray]:
+        """Return the polygons on some layers, in the order of their numbers."""
+        return [shape for layer in sorted(self.shapes) if is_among(layer, layers) for shape in self.shapes[layer]]
+
+    def without(self, layers: LayerNumbers) -> Drawing:
+        """Return the drawing without the polygons and paths on some layers."""
+
+        def kept(groups: dict[LayerNumber, Any]) -> dict[LayerNumber, Any]:
+            return {layer: shapes for layer, shapes in groups.items() if not is_among(layer, layers)}
+
+        return dataclasses.replace(self, shapes=kept(self.shapes), lines=kept(self.lines))
+
+    def named_shapes(self) -> dict[str, list[np.ndarray]]:
+        """Return the polygons by the name of their layer, such as "3/0" or "3/0 Au"."""
+        return {
+            f"{layer_name(layer)} {self.names.get(layer, '')}".rstrip(): shapes
+            for layer, shapes in sorted(self.shapes.items())
+        }
 
     @property
     def extent(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -67,9 +112,39 @@ class Drawing:
         return (x0, x1), (y0, y1)
 
 
-def layer_name(layer: LayerNumber) -> str:
-    """Return a layer and datatype as text, such as "3/0"."""
-    return f"{layer[0]}/{layer[1]}"
+def parse_layers(value: Any) -> LayerNumbers:
+    """Return the layers that 3, "3/0", "3/*" or a list of these denotes.
+
+    Raises:
+      InputError: it denotes none.
+    """
+    return tuple(_layer(one) for one in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _layer(value: Any) -> tuple[int, int | None]:
+    parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
+    try:
+        first, second = parts if len(parts) == 2 else (*parts, "0")
+        return int(first), None if second.strip() == "*" else int(second)
+    except ValueError:
+        raise InputError(
+            f'got {value!r}, expected a layer and a datatype, such as "3/0", 3, "3/*", or a list of these'
+        ) from None
+
+
+def layer_name(layer: tuple[int, int | None]) -> str:
+    """Return a layer and datatype as text, such as "3/0" or "3/*"."""
+    return f"{layer[0]}/{'*' if layer[1] is None else layer[1]}"
+
+
+def layers_name(layers: LayerNumbers) -> str:
+    """Return layers as text, such as "layer 3/0" or "layers 2/0, 2/1"."""
+    return f"layer{'s' * (len(layers) > 1)} {', '.join(map(layer_name, layers))}"
+
+
+def is_among(layer: LayerNumber, layers: LayerNumbers) -> bool:
+    """Return whether a layer and datatype is one of some layers."""
+    return any(layer[0] == first and second in (None, layer[1]) for first, second in layers)
 
 
 def read(path: str | Path, cell: str | None = None) -> Drawing:
@@ -107,6 +182,7 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         raise LayoutError(faults)
     shapes: dict[LayerNumber, list[np.ndarray]] = {}
     lines: dict[LayerNumber, list[np.ndarray]] = {}
+    round_ends: dict[LayerNumber, list[RoundEnd]] = {}
     for polygon in chosen.get_polygons(include_paths=False):
         points = _tidied(polygon.points, size)
         if len(np.unique(points, axis=0)) < len(points):  # a cut joins a hole to the outline
@@ -118,6 +194,8 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         if np.any(np.asarray(widths()) <= 0):
             lines.setdefault(layer, []).append(_tidied(line.spine(), size))
             continue
+        if line.ends[0] == "round":
+            round_ends.setdefault(layer, []).extend(_round_ends(_tidied(line.spine(), size), widths()[:, 0] * size))
         for polygon in line.to_polygons():
             points = _tidied(polygon.points, size)
             # A path that meets itself has an outline that crosses itself; its inside is the union.
@@ -131,7 +209,24 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
         )
         for label in chosen.get_labels()
     ]
-    return Drawing(chosen.name, shapes, labels, lines)
+    # Each layer has a name for its shapes and one for its texts.
+    names = {layer: name or text for layer, (name, text) in getattr(library, "layer_names", {}).items()}
+    return Drawing(chosen.name, shapes, labels, lines, round_ends, names)
+
+
+def labelled_cells(path: str | Path) -> list[str]:
+    """Return the names of the cells of a layout that have labels."""
+    cells: list[Any] = _library(Path(path)).cells
+    return [cell.name for cell in cells if getattr(cell, "labels", []) and not cell.name.startswith("$$$")]
+
+
+def _round_ends(spine: np.ndarray, widths: np.ndarray) -> list[RoundEnd]:
+    """Return both ends of a path with this middle line [m] and these widths [m]."""
+    found = []
+    for end, before, width in ((spine[0], spine[1], widths[0]), (spine[-1], spine[-2], widths[-1])):
+        tip = end + (end - before) / np.linalg.norm(end - before) * width / 2
+        found.append(RoundEnd((float(end[0]), float(end[1])), (float(tip[0]), float(tip[1]))))
+    return found
 
 
 def _tidied(points: Any, unit: float) -> np.ndarray:
@@ -211,6 +306,12 @@ def layers(device: Device) -> dict[tuple[str, float, float], int]:
     return {kind: number for number, kind in enumerate(kinds, 1)}
 
 
+def _solid_at(device: Device, contact: Contact, face: FreeFace) -> Solid:
+    """Return the piece of a contact's solid that reaches its face."""
+    pieces = [device.solids[i] for i in indices(device.solids, contact.solid)]
+    return min(pieces, key=lambda solid: polygons.away(outline_of(solid), np.array(face.centre)))
+
+
 def write(device: Device, path: str | Path) -> list[str]:
     """Write the solids of a device as polygons, and its contacts as labels, into a GDSII file.
 
@@ -231,12 +332,10 @@ def write(device: Device, path: str | Path) -> list[str]:
     for solid in device.solids:
         points = [(tidy(1e6 * x), tidy(1e6 * y)) for x, y in outline_of(solid).tolist()]
         cell.add(gdstk.Polygon(points, layer=numbers[(solid.material, *solid.box[2])]))
-    for contact in device.contacts:
-        solid = device.solid(contact.solid)
-        middle = [1e6 * (low + high) / 2 for low, high in solid.box]
-        axis = AXES.index(contact.face[0])
-        middle[axis] = 1e6 * solid.box[axis][contact.face[1] == "+"]
-        cell.add(gdstk.Label(contact.name, (middle[0], middle[1]), layer=numbers[(solid.material, *solid.box[2])]))
+    for contact, face in zip(device.contacts, device.contact_faces().values(), strict=True):
+        solid = _solid_at(device, contact, face)
+        x, y = (tidy(1e6 * coordinate) for coordinate in face.centre)
+        cell.add(gdstk.Label(contact.name, (x, y), layer=numbers[(solid.material, *solid.box[2])]))
     with tempfile.TemporaryDirectory() as folder, atomic_file(path) as out:
         made = Path(folder) / "layout.gds"
         # A fixed date, so that the same device gives the same file.

@@ -13,15 +13,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.base.names import nearest
-from thermospin.base.polygons import edges_across
-from thermospin.device.gds import Drawing, Label, LayerNumber, layer_name
+from thermospin.device.gds import Drawing, Label, LayerNumber, LayerNumbers, is_among, layer_name, layers_name
+from thermospin.device.marks import Mark, MarkError, Window, edge_at, film_of, is_on, place_of
 from thermospin.device.parts import Contact, Solid
 from thermospin.geometry.dimensions import Coordinate
 from thermospin.geometry.outlines import outline_of
-
-#: A label closer than this to a polygon is on it [m].
-NEAR_LABEL = 2e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Layer:
     """A layer of a stack.
 
     Attributes:
-      layer: layer and datatype in the drawing.
+      layers: layers and datatypes in the drawing, such as those of its doses.
       material: name of its material.
       thickness: thickness [m].
       zmin: height of its lower side [m]; for a draped layer, only where nothing lies below it; None: not given.
@@ -40,7 +36,7 @@ class Layer:
       name: base name of its polygons; "": the name of the material.
     """
 
-    layer: LayerNumber
+    layers: LayerNumbers
     material: str
     thickness: Coordinate
     zmin: Coordinate | None = None
@@ -49,31 +45,6 @@ class Layer:
     sidewall_angle: float = 0.0
     slices: int = 3
     name: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mark:
-    """The place of a contact: at a label, or on a polygon of a layer, or both.
-
-    Attributes:
-      name: name of the contact.
-      label: text of the label, None for none.
-      layer: layer with the polygon that covers the contact, None for none.
-      face: end face of the solid; None: the face nearest to the label, or the top if `layer` is given.
-    """
-
-    name: str
-    label: str | None = None
-    layer: LayerNumber | None = None
-    face: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """The part of a drawing that is simulated: (low, high) along x and y [m]."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,14 +64,14 @@ def build(
     marks: Sequence[Mark] = (),
     *,
     window: Window | None = None,
-    ignored: Sequence[LayerNumber] = (),
+    ignored: LayerNumbers = (),
     metals: Sequence[str] | None = None,
     spacing: float | None = None,
     lengths: Mapping[str, float] | None = None,
 ) -> tuple[list[Solid], list[Contact], list[str]]:
     """Build the solids and contacts of a drawing.
 
-    Touching polygons of one layer form one body, with the name of a label of the same layer inside it, or a number. A
+    Touching polygons of one film form one body, with the name of a label of its layers inside it, or a number. A
     body in several pieces, as in draped layers, consists of solids "name/1", "name/2".
 
     Args:
@@ -118,40 +89,51 @@ def build(
     """
     whole, drawing = drawing, _within(drawing, window)
     texts = _stray(drawing, stack, ignored, marks, whole)
-    broken = _broken(drawing, [layer.layer for layer in stack] + [mark.layer for mark in marks if mark.layer])
+    broken = _broken(drawing, [layer.layers for layer in stack] + [mark.layers for mark in marks])
     if broken:
         return [], [], texts + broken
     bodies: list[_Body] = []
     for layer in stack:
-        shapes = drawing.shapes.get(layer.layer, [])
+        shapes = drawing.on(layer.layers)
         if spacing is not None:
             texts += _off_grid(shapes, layer, spacing)
-        outlines = _clipped(_joined(shapes), window)
-        if whole.shapes.get(layer.layer) and not outlines:
-            texts.append(f"layer {layer_name(layer.layer)} ({layer.material}): all of it lies outside the window")
-        names = _names(
-            outlines, layer, [label for label in drawing.labels if label.layer[0] == layer.layer[0]], bodies, marks
-        )
+        parts = [(part, outline) for outline in _joined(shapes) for part in _clipped([outline], window)]
+        # From the left, so that names do not depend on the order in the file or of a union.
+        parts.sort(key=lambda pair: _place(pair[0]))
+        labels = [label for label in drawing.labels if label.layer[0] in {first for first, _ in layer.layers}]
+        names = _names([part for part, _ in parts], layer, labels, bodies, marks)
         below = [*ground, *(solid for body in bodies for solid in body.solids)]
-        for name, outline in zip(names, outlines, strict=True):
-            solids, faults = _solids(name, outline, layer, below, window, lengths or {})
+        for name, (part, outline) in zip(names, parts, strict=True):
+            solids, faults = _solids(name, part, outline, layer, below, window, lengths or {})
             texts += faults
-            bodies.append(_Body(name, layer, outline, solids))
+            bodies.append(_Body(name, layer, part, solids))
+    if window is not None and not bodies:
+        texts += [
+            f"{layers_name(layer.layers)} ({layer.material}): all of it lies outside the window"
+            for layer in stack
+            if whole.on(layer.layers)
+        ]
     solids = [solid for body in bodies for solid in body.solids]
     contacts = []
     for mark in marks:
-        contact, more, fault = _contact(mark, drawing, bodies, metals, window)
-        more = [solid.moved(lengths or {}) for solid in more]
-        solids += more
-        if contact is not None:
+        try:
+            contact, more = _contact(mark, drawing, whole, stack, bodies, metals, window)
+        except MarkError as why:
+            texts.append(f"contact '{mark.name}': {why}")
+        else:
+            solids += [solid.moved(lengths or {}) for solid in more]
             contacts.append(contact)
-        if fault:
-            texts.append(f"contact '{mark.name}': {fault}")
     return solids, contacts, texts
 
 
+def _place(shape: np.ndarray) -> tuple[float, float]:
+    """Return the lower left end of a polygon, rounded, by which pieces are put in order [m]."""
+    x, y = np.round(shape.min(axis=0), 12).tolist()
+    return x, y
+
+
 def _within(drawing: Drawing, window: Window | None) -> Drawing:
-    """Return what of a drawing reaches into the window; a label at its edge does."""
+    """Return a drawing without shapes that do not reach into the window."""
     if window is None:
         return drawing
     low, high = np.array([window.x, window.y]).T
@@ -163,21 +145,15 @@ def _within(drawing: Drawing, window: Window | None) -> Drawing:
         }
         return {layer: shapes for layer, shapes in kept.items() if shapes}
 
-    labels = [
-        label
-        for label in drawing.labels
-        if np.all(label.place > low - NEAR_LABEL) and np.all(label.place < high + NEAR_LABEL)
-    ]
-    texts = {label.text for label in labels}
-    # Texts that are only outside are kept, for the message about a contact there.
-    labels += [label for label in drawing.labels if label.text not in texts]
-    return Drawing(drawing.cell, inside(drawing.shapes), labels, inside(drawing.lines))
+    return dataclasses.replace(drawing, shapes=inside(drawing.shapes), lines=inside(drawing.lines))
 
 
-def _broken(drawing: Drawing, layers: Sequence[LayerNumber]) -> list[str]:
+def _broken(drawing: Drawing, used: Sequence[LayerNumbers]) -> list[str]:
     """Return faults of polygons, and paths without width, on these layers."""
     texts = []
-    for layer in dict.fromkeys(layers):
+    for layer in sorted({*drawing.shapes, *drawing.lines}):
+        if not any(is_among(layer, layers) for layers in used):
+            continue
         kind = f"on layer {layer_name(layer)}"
         texts += [
             f"path {kind} from {polygons.at(line[0])}: an open path without width has no inside; give it a width, or "
@@ -191,22 +167,25 @@ def _broken(drawing: Drawing, layers: Sequence[LayerNumber]) -> list[str]:
 
 
 def _stray(
-    drawing: Drawing, stack: Sequence[Layer], ignored: Sequence[LayerNumber], marks: Sequence[Mark], whole: Drawing
+    drawing: Drawing, stack: Sequence[Layer], ignored: LayerNumbers, marks: Sequence[Mark], whole: Drawing
 ) -> list[str]:
     """Return faults: layers of the drawing that are not in the stack, and layers of the stack without shapes."""
-    used = {layer.layer for layer in stack} | set(ignored) | {mark.layer for mark in marks if mark.layer}
+    films = [one for layer in stack for one in layer.layers]
+    used = (*ignored, *films, *(one for mark in marks for one in mark.layers))
     listed = ", ".join(f'"{layer_name(shape)}"' for shape in sorted(whole.shapes)) or "none"
     faults = []
-    for layer in sorted(set(drawing.shapes) - used):
+    for layer in sorted(drawing.shapes):
+        if is_among(layer, used):
+            continue
         count, place = len(drawing.shapes[layer]), drawing.shapes[layer][0].mean(axis=0)
         faults.append(
             f"layer {layer_name(layer)} has {count} polygon{'s' * (count > 1)}, the first around {polygons.at(place)}, "
             f'but no entry in the stack; add one, or ignore = ["{layer_name(layer)}"]'
         )
-    for layer in dict.fromkeys(layer.layer for layer in stack):
-        if not whole.shapes.get(layer) and not drawing.lines.get(layer):
+    for one in dict.fromkeys(films):
+        if not whole.on((one,)) and not any(is_among(layer, (one,)) for layer in drawing.lines):
             faults.append(
-                f"layer {layer_name(layer)} of the stack has no shapes in cell '{drawing.cell}', which has {listed}"
+                f"layer {layer_name(one)} of the stack has no shapes in cell '{drawing.cell}', which has {listed}"
             )
     return faults
 
@@ -218,7 +197,7 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
         if off.any():
             k = int(np.argmax(off))
             faults.append(
-                f"polygon {number} on layer {layer_name(layer.layer)}: vertex {k} at {polygons.at(shape[k])} is off "
+                f"polygon {number} on {layers_name(layer.layers)}: vertex {k} at {polygons.at(shape[k])} is off "
                 f"the grid of {1e9 * spacing:g} nm; move it, or take `grid` out of [layout]"
             )
     return faults
@@ -226,24 +205,10 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Join the touching polygons of one layer; a polygon that touches no other is not changed."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    extents = np.array([[shape.min(axis=0), shape.max(axis=0)] for shape in shapes]).reshape(-1, 2, 2)
-    order = np.argsort(extents[:, 0, 0])
-    # In the order of their left ends, a polygon can touch only those that begin before it ends.
-    ends = np.searchsorted(extents[order, 0, 0], extents[order, 1, 0] + polygons.TOUCH, side="right")
-    pairs = []
-    for place, (i, end) in enumerate(zip(order, ends, strict=True)):
-        others = order[place:end]
-        gap = np.maximum(extents[others, 0] - extents[i, 1], extents[i, 0] - extents[others, 1]).max(axis=1)
-        pairs += [(i, j) for j in others[gap <= polygons.TOUCH]]
-    tails, heads = np.array(pairs, int).reshape(-1, 2).T
-    links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(len(shapes),) * 2)
-    count, label = connected_components(links, directed=False)
-    groups = [np.flatnonzero(label == k).tolist() for k in range(count)]
+    number = polygons.groups(len(shapes), polygons.close(shapes))
     out: list[np.ndarray] = []
-    for group in sorted(groups):
+    for k in range(int(number.max(initial=-1)) + 1):
+        group = np.flatnonzero(number == k).tolist()
         out += [shapes[group[0]]] if len(group) == 1 else polygons.boolean([shapes[i] for i in group], [], "or")
     return out
 
@@ -281,27 +246,34 @@ def _names(
         alone = len(outlines) == 1 and base not in taken
         name = next((text for text in inside if text not in taken), base if alone else f"{base}{number}")
         taken.add(name)
-        names.append(name.replace("/", "_"))
+        names.append(name)
     return names
 
 
 def _solids(
     name: str,
+    part: np.ndarray,
     outline: np.ndarray,
     layer: Layer,
     below: Sequence[Solid],
     window: Window | None,
     lengths: Mapping[str, float],
 ) -> tuple[list[Solid], list[str]]:
-    """Return the solids of one polygon, and its faults."""
+    """Return the solids of the part of a polygon in the window, and its faults."""
     slices = layer.slices if layer.sidewall_angle else 1
     lean = math.tan(math.radians(layer.sidewall_angle))
     thickness = layer.thickness
-    made: list[tuple[np.ndarray, Coordinate, Coordinate]] = []
+    made: list[tuple[np.ndarray, Coordinate, Coordinate, float]] = []
     faults: list[str] = []
     for k in range(slices):
         shrink = lean * thickness.at(lengths) * (k + 0.5) / slices
-        shapes = _clipped(polygons.offset(outline, -shrink), window) if shrink else [outline]
+        shapes = [part]
+        if shrink:
+            shapes = polygons.offset(outline, -shrink)
+            if part is not outline:  # the whole polygon shrinks: at the rim of the window its slices stay upright
+                near = [part] if shrink > 0 else polygons.offset(part, -shrink)
+                shapes = polygons.boolean(shapes, near, "and")
+            shapes = _clipped(shapes, window)
         if not shapes:
             faults.append(f"'{name}': its side walls meet before its top; at {polygons.at(outline.mean(axis=0))}")
         low, high = (_scaled(thickness, part) for part in (k / slices, (k + 1) / slices))
@@ -309,33 +281,26 @@ def _solids(
             for piece, base in _bases(shape, layer, below):
                 if base is None:
                     faults.append(
-                        f"'{name}' on layer {layer_name(layer.layer)}: nothing lies below it at "
+                        f"'{name}' on {layers_name(layer.layers)}: nothing lies below it at "
                         f"{polygons.at(piece.mean(axis=0))}; give the layer zmin, or a solid under it"
                     )
                 else:
-                    made.append((piece, _sum(base, low), _sum(base, high)))
+                    made.append((piece, _sum(base, low), _sum(base, high), shrink))
     several = len(made) > 1
-    # Edges of slices, and of draped films over slices, are not in the drawing: they need no grid lines.
-    seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, outline.tolist())))] + list(below)
+    # Of the slices of a slanted film the widest has grid lines. Edges of a draped film over the others need none.
+    seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, part.tolist())))] + list(below)
     x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
-    on_lines = ((), ()) if layer.sidewall_angle else (x, y)
-    return [
-        _solid(f"{name}/{k}" if several else name, piece, low, high, layer, name, name, on_lines=on_lines).moved(
-            lengths
-        )
-        for k, (piece, low, high) in enumerate(made, 1)
-    ], faults
+    widest = min((shrink for *_, shrink in made), default=0.0)
+    solids = []
+    for k, (piece, low, high, shrink) in enumerate(made, 1):
+        solid = _solid(f"{name}/{k}" if several else name, piece, (low, high), layer, name, name)
+        on_lines = (x, y) if not layer.sidewall_angle else None if shrink == widest else ((), ())
+        solids.append(dataclasses.replace(solid, on_lines=on_lines, recess=shrink).moved(lengths))
+    return solids, faults
 
 
 def _solid(
-    name: str,
-    piece: np.ndarray,
-    low: Coordinate,
-    high: Coordinate,
-    layer: Layer,
-    body: str,
-    magnet: str,
-    on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    name: str, piece: np.ndarray, ends: tuple[Coordinate, Coordinate], layer: Layer, body: str, magnet: str
 ) -> Solid:
     outline = tuple((float(x), float(y)) for x, y in piece)
     (x0, y0), (x1, y1) = piece.min(axis=0).tolist(), piece.max(axis=0).tolist()
@@ -344,10 +309,9 @@ def _solid(
         layer.material,
         magnet if layer.magnet else None,
         ((x0, x1), (y0, y1), (0.0, 0.0)),
-        {"x": f"layer {layer_name(layer.layer)}", "y": f"layer {layer_name(layer.layer)}"},
-        coordinates={"z": (low, high)},
+        {"x": layers_name(layer.layers), "y": layers_name(layer.layers)},
+        coordinates={"z": ends},
         outline=outline,
-        on_lines=on_lines,
         body=body,
     )
 
@@ -373,13 +337,12 @@ def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tupl
 
 
 def _merged(pieces: Sequence[tuple[np.ndarray, Coordinate | None]]) -> list[tuple[np.ndarray, Coordinate | None]]:
-    """Join touching pieces at the same height."""
+    """Join touching pieces at the same height; at each height they come from the left."""
     out: list[tuple[np.ndarray, Coordinate | None]] = []
     for base in dict.fromkeys(base for _, base in pieces):
         at_height = [piece for piece, height in pieces if height == base]
-        out += [
-            (piece, base) for piece in (at_height if len(at_height) == 1 else polygons.boolean(at_height, [], "or"))
-        ]
+        joined = at_height if len(at_height) == 1 else polygons.boolean(at_height, [], "or")
+        out += [(piece, base) for piece in sorted(joined, key=_place)]
     return out
 
 
@@ -398,88 +361,99 @@ def _scaled(value: Coordinate, by: float) -> Coordinate:
 
 
 def _contact(
-    mark: Mark, drawing: Drawing, bodies: Sequence[_Body], metals: Sequence[str] | None, window: Window | None
-) -> tuple[Contact | None, list[Solid], str | None]:
-    """Return the contact of a mark, the solids made for it, and the fault if there is no contact."""
-    place: np.ndarray | None = None
-    if mark.label is not None:
-        named = [label for label in drawing.labels if label.text == mark.label]
-        if len(named) != 1:
-            texts = list(dict.fromkeys(label.text for label in drawing.labels))
-            if not named:
-                return None, [], f"no label says '{mark.label}'; {nearest(mark.label, texts)}"
-            where = " and ".join(polygons.at(label.place) for label in named)
-            return None, [], f"{len(named)} labels say '{mark.label}', at {where}; expected one"
-        place = np.array(named[0].place)
-    pad: np.ndarray | None = None
-    if mark.layer is not None:
-        shapes = drawing.shapes.get(mark.layer, [])
-        chosen = shapes if place is None else [shape for shape in shapes if polygons.away(shape, place) <= NEAR_LABEL]
-        if len(chosen) != 1:
-            which = "" if place is None else f" at its label, {polygons.at(place)}"
-            return None, [], f"layer {layer_name(mark.layer)} has {len(chosen)} polygons{which}, expected one"
-        pad = chosen[0]
-        place = pad.mean(axis=0) if place is None else place
-    assert place is not None
+    mark: Mark,
+    drawing: Drawing,
+    whole: Drawing,
+    stack: Sequence[Layer],
+    bodies: Sequence[_Body],
+    metals: Sequence[str] | None,
+    window: Window | None,
+) -> tuple[Contact, list[Solid]]:
+    """Return the contact of a mark and the solids made for it; raise MarkError if there is none."""
     conducting = [body for body in bodies if metals is None or body.layer.material in metals]
+    of_metal = tuple(one for layer in stack if metals is None or layer.material in metals for one in layer.layers)
+    place = place_of(mark, whole, of_metal, window)
+    pad: np.ndarray | None = None
+    if mark.layers:
+        shapes = drawing.on(mark.layers)
+        chosen = shapes if place is None else [shape for shape in shapes if is_on(shape, place)]
+        if len(chosen) != 1:
+            which = "" if place is None else f" at {mark.at_place(place)}"
+            raise MarkError(f"{layers_name(mark.layers)} has {len(chosen)} polygons{which}, expected one")
+        pad = chosen[0]
+        place = np.array(polygons.inner_point(pad)) if place is None else place
+    assert place is not None
+    body = _body_at(mark, place, pad, drawing, conducting, window)
+    if pad is None and mark.face in ("z-", "z+"):
+        # The polygon as drawn, such as a pad: the body may reach much further.
+        under = [shape for shape in drawing.on(body.layer.layers) if is_on(shape, place)]
+        pad = max(under, key=lambda shape: abs(float(polygons.area(shape))), default=None)
+        if pad is None or not polygons.boolean([body.outline], [pad], "not"):
+            return Contact(mark.name, body.name, mark.face), []
+    if pad is None:
+        film = film_of(body.name, body.layer.layers, body.layer.material)
+        beside = [other.outline for other in bodies if other.layer is body.layer and other is not body]
+        ends = [
+            end
+            for layer in drawing.round_ends
+            if is_among(layer, body.layer.layers)
+            for end in drawing.round_ends[layer]
+        ]
+        edge = edge_at(mark, place, body.outline, beside, ends, film)
+        return Contact(mark.name, body.name, edge.face, edge), []
+    pieces = [
+        (piece, solid.coordinates["z"])
+        for solid in _outermost(body.solids, pad, upper=mark.face != "z-")
+        for piece in polygons.boolean([outline_of(solid)], [pad], "and")
+    ]
+    name = f"{body.name}@{mark.name}"
+    solids = [
+        _solid(f"{name}/{k}" if len(pieces) > 1 else name, piece, ends, body.layer, name, body.name)
+        for k, (piece, ends) in enumerate(pieces, 1)
+    ]
+    return Contact(mark.name, name, mark.face or "z+"), solids
+
+
+def _body_at(
+    mark: Mark,
+    place: np.ndarray,
+    pad: np.ndarray | None,
+    drawing: Drawing,
+    conducting: Sequence[_Body],
+    window: Window | None,
+) -> _Body:
+    """Return the body that a mark is on; raise MarkError if there is none."""
     under = [body for body in conducting if _covers(body.outline, place, pad)]
     if not under:
-        gaps = [(polygons.away(body.outline, place), body.name) for body in conducting]
-        near = f"; the nearest, '{min(gaps)[1]}', is {1e9 * min(gaps)[0]:.4g} nm away" if gaps else ""
-        outside = window is not None and not (
-            window.x[0] - NEAR_LABEL <= place[0] <= window.x[1] + NEAR_LABEL
-            and window.y[0] - NEAR_LABEL <= place[1] <= window.y[1] + NEAR_LABEL
-        )
-        near = ", which is outside the window" if outside else near
-        return None, [], f"it is on air: at {polygons.at(place)} there is no metal of the stack{near}"
+        near = ""
+        if window is not None and not window.holds(place):
+            near = ", which is outside the window"
+        elif conducting:
+            gap, name = min((polygons.away(body.outline, place), body.name) for body in conducting)
+            near = f"; the nearest, '{name}', is {1e9 * gap:.4g} nm away"
+        raise MarkError(f"it is on air: at {polygons.at(place)} there is no metal of the stack{near}")
     # A label that is on the layer of a body refers to that body; else take the last one, which lies on top.
-    candidates = [
-        body
-        for body in under
-        if mark.label
-        and any(label.text == mark.label and label.layer[0] == body.layer.layer[0] for label in drawing.labels)
+    of_label = {label.layer[0] for label in drawing.labels if label.text == mark.label}
+    named = [body for body in under if of_label & {first for first, _ in body.layer.layers}]
+    return (named or under)[-1]
+
+
+def _outermost(solids: Sequence[Solid], pad: np.ndarray, *, upper: bool) -> list[Solid]:
+    """Return the solids under a pad with no other of them above, or below: at each step of a film one."""
+    under = [(solid, polygons.boolean([outline_of(solid)], [pad], "and")) for solid in solids]
+
+    def covers(other: Solid, solid: Solid) -> bool:
+        return abs(other.box[2][not upper] - solid.box[2][upper]) <= polygons.TOUCH
+
+    return [
+        solid
+        for solid, shapes in under
+        if shapes
+        and not any(covers(other, solid) and over and polygons.boolean(shapes, over, "and") for other, over in under)
     ]
-    body = (candidates or under)[-1]
-    if pad is None:
-        face = mark.face or nearest_face(body.outline, place)[0]
-        return Contact(mark.name, body.name, face), [], None
-    held = next((s for s in reversed(body.solids) if polygons.boolean([outline_of(s)], [pad], "and")), body.solids[-1])
-    pieces = polygons.boolean([outline_of(held)], [pad], "and")
-    low, high = held.coordinates["z"]
-    solids = [
-        _solid(
-            f"{body.name}@{mark.name}/{k}" if len(pieces) > 1 else f"{body.name}@{mark.name}",
-            piece,
-            low,
-            high,
-            body.layer,
-            f"{body.name}@{mark.name}",
-            body.name,
-        )
-        for k, piece in enumerate(pieces, 1)
-    ]
-    return Contact(mark.name, f"{body.name}@{mark.name}", mark.face or "z+"), solids, None
 
 
 def _covers(outline: np.ndarray, place: np.ndarray, pad: np.ndarray | None) -> bool:
     if pad is not None:
         return bool(polygons.boolean([outline], [pad], "and"))
-    return polygons.away(outline, place) <= NEAR_LABEL
-
-
-def nearest_face(outline: np.ndarray, place: np.ndarray) -> tuple[str, float]:
-    """Return the straight end of a polygon that is nearest to a point, and its distance [m]."""
-    best, side = np.inf, "x-"
-    after = np.roll(outline, -1, axis=0)
-    for axis in range(2):
-        ends = edges_across(outline, axis)
-        for end, sign in ((outline[:, axis].min(), "-"), (outline[:, axis].max(), "+")):
-            if not len(ends) or np.abs(ends - end).min() > polygons.TOUCH:
-                continue
-            on = (np.abs(outline[:, axis] - end) < polygons.TOUCH) & (np.abs(after[:, axis] - end) < polygons.TOUCH)
-            for a, b in zip(outline[on, 1 - axis], after[on, 1 - axis], strict=True):
-                across = max(min(a, b) - place[1 - axis], place[1 - axis] - max(a, b), 0.0)
-                away = math.hypot(across, place[axis] - end)
-                if away < best:
-                    best, side = away, "xy"[axis] + sign
-    return side, best
+    return is_on(outline, place)

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.device import gds, layer_stack, materials
+from thermospin.device import gds, materials
+from thermospin.device.marks import Window, is_on
+from thermospin.geometry.edges import edges_of
 
 _BOXES = """\
 # A device for thermospin: a ferromagnetic strip that a current heats, a bridge of normal metal, a second strip.
@@ -92,6 +94,10 @@ states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reve
 
 #: A label closer to the end of a polygon than this fraction of its length marks a contact; others name polygons.
 NEAR_END = 0.15
+#: A drawing longer than this [m], and this many times longer than its finest films, gets a window around them.
+LARGE, FAR = 20e-6, 10
+#: Films up to this many times longer than the shortest one are among the finest.
+ALIKE = 5
 
 
 def blank(name: str) -> str:
@@ -104,26 +110,29 @@ def blank(name: str) -> str:
     )
 
 
-def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) -> str:
+def from_layout(name: str, drawing: gds.Drawing, path: Path, folder: Path, ignored: gds.LayerNumbers = ()) -> str:
     """Return the text of a device file for a layout: its layers with blanks to fill in, its labels as contacts.
 
     Args:
       name: name of the device.
+      drawing: the cell, without the layers that are ignored.
       path: path of the layout.
       folder: folder for the device file.
-      cell: cell of the layout; None: its only top cell.
+      ignored: layers that are no film.
     Raises:
-      LayoutError: as `gds.read`; or the layout has no polygons.
+      LayoutError: the cell has no polygons.
     """
-    drawing = gds.read(path, cell)
     if not drawing.shapes:
-        raise gds.LayoutError([f"{path}: cell '{drawing.cell}' has no polygons"])
+        raise gds.LayoutError([f"{path}: cell '{drawing.cell}' has no polygons" + " on other layers" * bool(ignored)])
     (x0, x1), (y0, y1) = drawing.extent
+    window, why = window_of(drawing)
+    (x0, x1), (y0, y1) = window.x, window.y
     margin = round(max(x1 - x0, y1 - y0) / 4, 8)
     try:
         file = path.resolve().relative_to(folder.resolve())
     except ValueError:
         file = path.resolve()
+    left_out = ", ".join(f'"{gds.layer_name(layer)}"' for layer in ignored)
     lines = [
         f"# A device for thermospin from the layout {_toml(path.name)}, cell {_toml(drawing.cell)}. Replace every ?,",
         f"# then run: thermospin check {_toml(f'{name}.toml')} --picture {_toml(f'{name}.png')}",
@@ -135,10 +144,13 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
         "[layout]",
         f"file = {_toml(file.as_posix())}",
         f"cell = {_toml(drawing.cell)}",
-        f"# window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}  # what lies outside is cut away",
-        "# ignore = []  # layers that are no film, such as marks",
+        "# What lies outside the window is cut away; a label there stands for where its metal crosses the rim.",
+        *([why] if why else []),
+        f"{'' if why else '# '}window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}",
+        f"{'' if ignored else '# '}ignore = [{left_out}]  # layers that are no film, such as marks",
         "",
-        "# Layers in the order in which they are made; later ones overwrite earlier ones.",
+        "# Layers in the order in which they are made; later ones overwrite earlier ones. Doses of one film are one",
+        '# entry: layer = ["2/0", "2/1"], or "2/*" for all datatypes.',
         "# zmin: height of the lower side; or drape = true for a film from above that lies on what is below it.",
         "# magnet = true: each polygon is a magnet of its own, with the name of a label inside it, or a number.",
         f"# material: a card ({', '.join(materials.card_names())}),",
@@ -159,48 +171,77 @@ def from_layout(name: str, path: Path, folder: Path, cell: str | None = None) ->
         'solid = "substrate"',
         'face = "z-"',
         "",
-        "# Contacts are end faces of metals, found by labels; face: x-, x+, y- or y+, z+ for the top.",
+        "# A contact is the edge of a metal that is nearest to a label, or to at = [x, y] in place of a label. With",
+        '# face = "x-", "x+", "y-" or "y+": the nearest on that side; "z+": the top of the polygon at the label.',
         '# On a pad drawn in a layer of its own: name = "V+", layer = "20/0", which holds the top of the metal there.',
     ]
-    lines += _contacts(drawing)
+    lines += _contacts(drawing, window)
     return "\n".join(lines) + "\n"
+
+
+def window_of(drawing: gds.Drawing) -> tuple[Window, str]:
+    """Return a window, and a comment that says why it is set; without one it is the whole drawing.
+
+    Of a drawing with pads or leads that are far longer than its finest films, it is the part around these films.
+    """
+    extents = {
+        layer: np.array([np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)])
+        for layer, shapes in drawing.shapes.items()
+    }
+    sizes = {layer: float(np.ptp(extent, axis=0).max()) for layer, extent in extents.items()}
+    fine = [layer for layer, size in sorted(sizes.items()) if size <= ALIKE * min(sizes.values())]
+    low = np.min([extents[layer][0] for layer in fine], axis=0)
+    high = np.max([extents[layer][1] for layer in fine], axis=0)
+    if max(sizes.values()) < max(LARGE, FAR * float((high - low).max())):
+        return Window(*drawing.extent), ""
+    margin = float((high - low).max()) / 2
+    (x0, y0), (x1, y1) = np.round(low - margin, 8).tolist(), np.round(high + margin, 8).tolist()
+    names = ", ".join(map(gds.layer_name, fine))
+    return Window((x0, x1), (y0, y1)), f"# Here the part around layer{'s' * (len(fine) > 1)} {names}, to be adapted:"
 
 
 def _layers(drawing: gds.Drawing) -> list[str]:
     """Return a table for each layer of a drawing, with blanks."""
     lines = []
+    first: dict[int, str] = {}
     for layer, shapes in sorted(drawing.shapes.items()):
+        name = gds.layer_name(layer)
         area = sum(abs(float(polygons.area(shape))) for shape in shapes)
         low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
+        named = f"{json.dumps(drawing.names[layer])}: " if layer in drawing.names else ""
         lines += [
             "",
-            f"# {len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between {polygons.at(low)} and "
-            f"{polygons.at(high)}",
+            f"# {named}{len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between "
+            f"{polygons.at(low)} and {polygons.at(high)}",
             "[[layout.layers]]",
-            f'layer = "{gds.layer_name(layer)}"',
+            f'layer = "{name}"',
             'material = "?"',
             'thickness = "? nm"',
             "drape = true",
         ]
+        if layer[0] in first:
+            doses = f'layer = ["{first[layer[0]]}", "{name}"]'
+            lines.insert(-5, f"# If it is a dose of the film on {first[layer[0]]}: one entry for both, with {doses}.")
+        first.setdefault(layer[0], name)
     return lines
 
 
-def _contacts(drawing: gds.Drawing) -> list[str]:
-    """Return a contact for each label at the end of a polygon, and a blank experiment."""
+def _contacts(drawing: gds.Drawing, window: Window) -> list[str]:
+    """Return a contact for each label that may mark one, and a blank experiment."""
     lines = []
     contacts: list[str] = []
     for label in drawing.labels:
         if label.text in contacts:
             continue
-        end = _end(label, drawing)
-        if end is None:
-            lines.append(f"# label {_toml(label.text)} at {polygons.at(label.place)} names the polygon that it is in")
+        text, count = _toml(label.text), sum(other.text == label.text for other in drawing.labels)
+        role = _role(label, drawing, window)
+        if role.startswith("no contact"):
+            lines.append(f"# label {text} at {polygons.at(label.place)}: {role}")
             continue
         contacts.append(label.text)
-        text, count = _toml(label.text), sum(other.text == label.text for other in drawing.labels)
         if count > 1:
-            lines += ["", f"# {count} labels say {text}; set a window that holds only one of them"]
-        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}", f'face = "{end}"']
+            lines += ["", f"# {count} labels say {text}; set a window around one device, or take its cell with --cell"]
+        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role}"]
     names = [_toml(name) for name in (*contacts, "?", "?", "?", "?")]
     lines += [
         "",
@@ -212,6 +253,29 @@ def _contacts(drawing: gds.Drawing) -> list[str]:
     return lines
 
 
+def _role(label: gds.Label, drawing: gds.Drawing, window: Window) -> str:
+    """Return where the contact at a label would be, or "no contact" and what the label does instead."""
+    place = np.array(label.place)
+    under = [(layer, shape) for layer, shapes in drawing.shapes.items() for shape in shapes if is_on(shape, place)]
+    if not under:
+        return "no contact, it is on no polygon"
+    if not window.holds(place):
+        return "outside the window: where its metal crosses the rim"
+    ends = []
+    for layer, shape in under:
+        edge = min(edges_of(shape), key=lambda edge: edge.away(place), default=None)
+        if edge is not None and edge.away(place) <= NEAR_END * float(np.ptp(shape[:, edge.axis])):
+            # A polygon on the label's own layer comes first, as in the device.
+            text = f"{edge.face} of a polygon on {gds.layers_name((layer,))}"
+            ends.append((layer[0] != label.layer[0], edge.away(place), text))
+    if ends:
+        return min(ends)[-1]
+    if any(label.layer[0] == layer[0] for layer, _ in under):
+        return "no contact, it names the polygon that it is in"
+    names = ", ".join(dict.fromkeys(gds.layer_name(layer) for layer, _ in under))
+    return f'in the middle of a polygon on {names}: its nearest side, or its top with face = "z+"'
+
+
 def _toml(text: str) -> str:
     """Return a text as a string of TOML; it may hold quotes, backslashes and line breaks."""
     # JSON writes strings as TOML does, but for one control character.
@@ -220,17 +284,3 @@ def _toml(text: str) -> str:
 
 def _nm(value: float) -> str:
     return f"{1e9 * value:.9g}"
-
-
-def _end(label: gds.Label, drawing: gds.Drawing) -> str | None:
-    """Return the face next to a label; None if the label is in the middle of its polygon or outside all polygons."""
-    place = np.array(label.place)
-    for shapes in drawing.shapes.values():
-        for shape in shapes:
-            if polygons.away(shape, place) > layer_stack.NEAR_LABEL:
-                continue
-            size = np.ptp(shape, axis=0)
-            face, distance = layer_stack.nearest_face(shape, place)
-            if distance <= NEAR_END * float(size["xy".index(face[0])]):
-                return face
-    return None

@@ -9,8 +9,9 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.base.polygons import edges_across
-from thermospin.geometry.boxes import Layout, Plan
+from thermospin.geometry.boxes import FreeFace, Layout, Plan
 from thermospin.geometry.dimensions import Coordinate
+from thermospin.geometry.edges import Edge
 from thermospin.geometry.outlines import Regions
 from thermospin.grid import AXES, Box
 
@@ -29,6 +30,7 @@ class Solid:
       corners: both coordinates of each vertex, if named dimensions move the outline.
       on_lines: positions along x and y at which straight edges of the outline need grid lines [m]; None: all.
       body: name of the body of a layout that it is a piece of; "": it is a body by itself.
+      recess: how far its edges lie inside the outline of the body as drawn [m]: a slice of a slanted film.
       provenance: source of each extent, by axis, such as "paper: ..." or "assumed".
       note: free text.
     """
@@ -44,6 +46,7 @@ class Solid:
     corners: tuple[tuple[Coordinate, Coordinate], ...] = ()
     on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     body: str = ""
+    recess: float = 0.0
 
     def straight_edges(self, axis: int) -> list[float]:
         """Return the positions of the edges normal to an axis that need grid lines [m]."""
@@ -92,12 +95,13 @@ class Contact:
     """The end face of a metal, at the bath temperature, where current enters or leaves or voltage is measured.
 
     `face` is one of "x-", "x+", "y-", "y+", "z-", "z+": the part of that face of the solid that is not overwritten and
-    has no other metal in front of it.
+    has no other metal in front of it. With `edge`, it is that part of one edge of the outline, at all heights.
     """
 
     name: str
     solid: str
     face: str
+    edge: Edge | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +144,24 @@ class Experiment:
         return ("baseline", "spin") if self.has_spin_part else tuple(self.states)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Partial:
+    """What could be read of a device that has faults, for a picture.
+
+    Attributes:
+      solids, contacts: the parts that could be built.
+      shapes: polygons [m] of its layout, by the name of their layer; empty without a layout.
+      labels: texts of the layout and where they are [m].
+      window: the part of the layout that is simulated: (low, high) along x and y [m]; None: all.
+    """
+
+    solids: Sequence[Solid] = ()
+    contacts: Sequence[Contact] = ()
+    shapes: Mapping[str, Sequence[np.ndarray]] = dataclasses.field(default_factory=dict)
+    labels: Sequence[tuple[str, tuple[float, float]]] = ()
+    window: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+
 def indices(solids: Sequence[Solid], name: str) -> list[int]:
     """Return the index of the solid of that name, or those of the pieces of a body of a layout."""
     exact = [i for i, solid in enumerate(solids) if solid.name == name][:1]
@@ -149,3 +171,11 @@ def indices(solids: Sequence[Solid], name: str) -> list[int]:
 def plan_of(solids: Sequence[Solid], metal: Sequence[bool]) -> Plan:
     """Return the geometry of all solids together: on the grid of their faces if all are boxes, else as polygons."""
     return Layout(solids, metal) if all(solid.outline is None for solid in solids) else Regions(solids, metal)
+
+
+def face_of(plan: Plan, solids: Sequence[Solid], item: Contact | HeatSink) -> FreeFace | str:
+    """Return the free face of a contact or a heat sink of these solids, or the reason why there is none."""
+    which = indices(solids, item.solid)
+    if isinstance(item, Contact) and item.edge is not None and isinstance(plan, Regions):
+        return plan.end(which, item.edge)
+    return plan.face(which, item.face, metal=isinstance(item, Contact))

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thermospin.base import units
+from thermospin.base import polygons, units
 from thermospin.base.files import shipped
 from thermospin.base.names import nearest, unknown
 from thermospin.device import gds, layer_stack, materials, schema, settings
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.faults import bath_fault, faults, zeta_fault
-from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
+from thermospin.device.marks import Mark, Window
+from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid
 from thermospin.device.tables import Reader
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
+from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
 from thermospin.quantities import MATERIAL
 
@@ -31,7 +33,10 @@ class _Draft:
       broken: names of dimensions that could not be read.
       solids, contacts, heat_sinks, experiments: the parts.
       marks: contacts whose position is given in the layout.
+      drawing: the layout.
+      window: the part of it that is simulated, None: all.
       unread: names of solids and contacts that exist but could not be read; "" for one with an unknown name.
+      unplaced: names of contacts with a mark that has a fault.
     """
 
     bath: float
@@ -43,11 +48,24 @@ class _Draft:
     heat_sinks: list[HeatSink] = dataclasses.field(default_factory=list)
     experiments: list[Experiment] = dataclasses.field(default_factory=list)
     marks: list[schema.Contact] = dataclasses.field(default_factory=list)
+    drawing: gds.Drawing | None = None
+    window: Window | None = None
     unread: set[str] = dataclasses.field(default_factory=set)
+    unplaced: set[str] = dataclasses.field(default_factory=set)
 
     def lengths(self) -> dict[str, float]:
         """Return the values of the dimensions [m]."""
         return {name: dimension.value for name, dimension in self.dimensions.items()}
+
+    def partial(self) -> Partial:
+        """Return what could be read and has an outline that can be drawn."""
+        solids = [solid for solid in self.solids if not polygons.faults(outline_of(solid))]
+        drawing = self.drawing
+        if drawing is None:
+            return Partial(solids, self.contacts)
+        labels = [(label.text, label.place) for label in drawing.labels]
+        window = None if self.window is None else (self.window.x, self.window.y)
+        return Partial(solids, self.contacts, drawing.named_shapes(), labels, window)
 
     def is_broken(self, ends: Iterable[Coordinate]) -> bool:
         """Return whether a coordinate uses a dimension that could not be read."""
@@ -108,8 +126,9 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         _read_layout(reader, raw, draft, folder or Path())
     made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath)
     if reader.faults or top is None:
-        more = faults(draft.solids, draft.contacts, draft.heat_sinks, draft.experiments, metal, unread=draft.unread)
-        raise DeviceError(dict.fromkeys(reader.faults + more), source)
+        parts = draft.solids, draft.contacts, draft.heat_sinks, draft.experiments
+        more = faults(*parts, metal, unread=draft.unread, unplaced=draft.unplaced)
+        raise DeviceError(dict.fromkeys(reader.faults + more), source, draft.partial())
     try:
         device = Device(
             name=top.name or Path(source).stem,
@@ -126,7 +145,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         )
         return settings.with_variants(device, variants)
     except DeviceError as error:
-        raise DeviceError(error.faults, source) from None
+        raise DeviceError(error.faults, source, draft.partial()) from None
 
 
 def _read_top(reader: Reader, raw: dict[str, Any]) -> tuple[schema.File | None, dict[str, Any]]:
@@ -257,8 +276,12 @@ def _read_contacts(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> Non
         contact, item = reader.read(schema.Contact, item, label)
         if contact is None:
             draft.unread.add(str(item.get("name", "")))
-        elif contact.label is not None or contact.layer is not None:
-            draft.marks.append(contact)
+        elif contact.label is not None or contact.layer or contact.at is not None:
+            if contact.label is not None and contact.at is not None:
+                reader.faults.append(f"{label}: got label and at, expected one of them")
+                draft.unread.add(contact.name)
+            else:
+                draft.marks.append(contact)
         elif contact.solid is None or contact.face is None:
             reader.faults += [f"{label}, {key}: missing" for key in ("solid", "face") if getattr(contact, key) is None]
             draft.unread.add(contact.name)
@@ -303,21 +326,25 @@ def _read_layout(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: 
 
 
 def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> bool:
-    """Add the solids and contacts of the layout that can be built; return whether these are all."""
+    """Add the solids and contacts of the layout that can be built; return whether these are all its solids."""
     table, known = _table(raw.get("layout")), _table(raw.get("materials"))
     if not table:
         reader.faults += [
-            f"contact '{mark.name}': has a label or layer, but there is no [layout]" for mark in draft.marks
+            f"contact '{mark.name}': has label, layer or at, but there is no [layout]" for mark in draft.marks
         ]
         return False
     part, _ = reader.read(schema.Layout, dict(table), "layout")
     layers = _layers(reader, table, known, judge_all=part is None)
-    if part is None or layers is None:
+    if part is None:
         return False
     try:
         drawing = gds.read(folder / part.file, part.cell)
     except gds.LayoutError as error:
         reader.faults += [f"layout: {text}" for text in error.faults]
+        return False
+    draft.drawing = drawing.without(part.ignore)
+    draft.window = None if part.window is None else Window(part.window.x, part.window.y)
+    if layers is None:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
     metal = _read_materials(reader.silent(), known, films, draft.bath)[1]  # their faults are reported with the others
@@ -325,8 +352,8 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         drawing,
         layers,
         draft.solids,
-        [layer_stack.Mark(mark.name, mark.label, mark.layer, mark.face) for mark in draft.marks],
-        window=None if part.window is None else layer_stack.Window(part.window.x, part.window.y),
+        [Mark(mark.name, mark.label, mark.layer, mark.face, mark.at) for mark in draft.marks],
+        window=draft.window,
         ignored=part.ignore,
         metals=[name for name, conducts in metal.items() if conducts is not False],
         spacing=part.grid,
@@ -340,7 +367,8 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         else dataclasses.replace(solid, coordinates={})
         for solid in solids
     ]
-    return not faults
+    draft.unplaced = {mark.name for mark in draft.marks} - {contact.name for contact in contacts}
+    return all(text.startswith("contact") for text in faults)
 
 
 def _layers(
@@ -359,8 +387,8 @@ def _layers(
                 "what is below it"
             )
             continue
-        rest = layer.model_dump(exclude={"note", "thickness", "zmin"})
-        made.append(layer_stack.Layer(**rest, thickness=layer.thickness, zmin=layer.zmin))
+        rest = layer.model_dump(exclude={"note", "thickness", "zmin", "layer"})
+        made.append(layer_stack.Layer(layer.layer, **rest, thickness=layer.thickness, zmin=layer.zmin))
     if len(made) == len(tables) and not judge_all:
         return made
     allowed = [*known, *(name for name in materials.card_names() if name not in known)]

@@ -7,21 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
-from thermospin.base.errors import InputError
+from thermospin.device.gds import parse_layers
 from thermospin.device.tables import Length, Part, Place, Sourced, quantity, sourced
 from thermospin.quantities import MATERIAL
 
 Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
-
-
-def _layer(value: Any) -> tuple[int, int]:
-    """Return the layer and datatype that 3, "3" or "3/0" denotes."""
-    parts = str(value).split("/") if isinstance(value, int | str) and not isinstance(value, bool) else [""]
-    try:
-        first, second = (int(part) for part in (parts if len(parts) == 2 else [*parts, "0"]))
-    except ValueError:
-        raise InputError(f'got {value!r}, expected a layer and a datatype, such as "3/0" or 3') from None
-    return first, second
 
 
 def _variant_name(value: Any) -> str:
@@ -33,7 +23,7 @@ def _variant_name(value: Any) -> str:
     return value
 
 
-LayerNumber = Annotated[tuple[int, int], BeforeValidator(_layer)]
+LayerNumbers = Annotated[tuple[tuple[int, int | None], ...], BeforeValidator(parse_layers)]
 
 
 class Box(Part):
@@ -81,14 +71,15 @@ class Contact(Part):
     solid: str | None = None
     face: Face | None = None
     label: str | None = None
-    layer: LayerNumber | None = None
+    layer: LayerNumbers = ()
+    at: tuple[Length, Length] | None = None
     note: str = ""
 
 
 class Layer(Part):
     """A table of `layout.layers`."""
 
-    layer: LayerNumber
+    layer: LayerNumbers
     material: str
     thickness: Place
     zmin: Place | None = None
@@ -114,7 +105,7 @@ class Layout(Part):
     cell: str | None = None
     window: Window | None = None
     grid: Length | None = None
-    ignore: list[LayerNumber] = []
+    ignore: LayerNumbers = ()
     layers: list[dict[str, Any]] = []
     note: str = ""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from thermospin.base import polygons
 from thermospin.base.lines import merge_close
 from thermospin.base.quadrature import PASSAGES
 from thermospin.geometry.boxes import Pieces, Plan, SolidLike
+from thermospin.geometry.edges import Edge, spans, without
 from thermospin.grid import AXES, Grid, Prism, fill_prisms
 
 
@@ -42,51 +43,75 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Patch:
-    """A part of an end face: rectangles in a vertical plane, or polygons in a horizontal one.
+    """A part of an end face: rectangles in vertical planes, or polygons in horizontal ones.
+
+    The ends of the slices of a slanted film lie in planes of their own, and so do the tops of a film on steps.
 
     Attributes:
-      axis: the axis normal to the plane.
-      position: coordinate of the plane [m].
-      rectangles: in a vertical plane, (low, high) along the other horizontal axis, then along z [m].
-      outlines: polygons in a horizontal plane [m].
+      axis: the axis normal to the planes.
+      rectangles: plane, (low, high) along the other horizontal axis, then along z [m].
+      outlines: plane and polygon [m].
       parts: indices of the parts that have the face.
       area: total area [m^2].
     """
 
     axis: int
-    position: float
-    rectangles: tuple[tuple[float, float, float, float], ...]
-    outlines: tuple[np.ndarray, ...]
+    rectangles: tuple[tuple[float, float, float, float, float], ...]
+    outlines: tuple[tuple[float, np.ndarray], ...]
     parts: frozenset[int]
     area: float
 
+    @property
+    def positions(self) -> tuple[float, ...]:
+        """Coordinates of the planes [m]."""
+        return tuple(dict.fromkeys(float(piece[0]) for piece in (*self.rectangles, *self.outlines)))
+
+    @property
+    def position(self) -> float:
+        """Coordinate of the plane of the largest piece [m]."""
+        return self.rectangles[self._largest][0] if self.axis < 2 else self.outlines[self._largest][0]
+
+    @property
+    def _largest(self) -> int:
+        sizes = [(b - a) * (d - c) for _, a, b, c, d in self.rectangles]
+        sizes += [abs(float(polygons.area(outline))) for _, outline in self.outlines]
+        return int(np.argmax(sizes))
+
     def overlaps(self, other: object) -> bool:
         """Return whether two patches share a piece of a plane."""
-        if not isinstance(other, Patch) or self.axis != other.axis or abs(self.position - other.position) > 1e-12:
+        if not isinstance(other, Patch) or self.axis != other.axis:
             return False
-        for a, b in itertools.product(self.rectangles, other.rectangles):
+        for (p, *a), (q, *b) in itertools.product(self.rectangles, other.rectangles):
             if (
-                min(a[1], b[1]) - max(a[0], b[0]) > polygons.TOUCH
+                abs(p - q) <= polygons.TOUCH
+                and min(a[1], b[1]) - max(a[0], b[0]) > polygons.TOUCH
                 and min(a[3], b[3]) - max(a[2], b[2]) > polygons.TOUCH
             ):
                 return True
-        return bool(self.outlines and other.outlines and polygons.boolean(self.outlines, other.outlines, "and"))
+        return any(
+            abs(p - q) <= polygons.TOUCH and bool(polygons.boolean([one], [two], "and"))
+            for (p, one), (q, two) in itertools.product(self.outlines, other.outlines)
+        )
 
     def weights(self, grid: Grid) -> np.ndarray:
         """Return the area of the patch that is assigned to each node of the tensor grid [m^2] (Nx, Ny, Nz)."""
-        if self.axis < 2:
-            return grid.side_weights(self.axis, self.position, self.rectangles)
-        return grid.top_weights(self.position, self.outlines)
+        total = np.zeros([len(nodes) for nodes in grid.nodes])
+        for plane in self.positions:
+            if self.axis == 2:
+                total += grid.top_weights(plane, [outline for at, outline in self.outlines if at == plane])
+            else:
+                upright = [piece[1:] for piece in self.rectangles if piece[0] == plane]
+                total += grid.side_weights(self.axis, plane, upright)
+        return total
 
     @property
     def centre(self) -> tuple[float, float]:
         """A point on the patch, seen from above [m]."""
         if self.axis == 2:
-            middle = np.mean(self.outlines[0], axis=0)
-            return float(middle[0]), float(middle[1])
-        low, high, *_ = self.rectangles[0]
+            return polygons.inner_point(self.outlines[self._largest][1])
+        plane, low, high, *_ = self.rectangles[self._largest]
         across = (low + high) / 2
-        return (self.position, across) if self.axis == 0 else (across, self.position)
+        return (plane, across) if self.axis == 0 else (across, plane)
 
 
 class Regions(Plan):
@@ -298,42 +323,94 @@ class Regions(Plan):
         """Return the free part of an end face of solids, or the reason why there is none.
 
         Args:
-          which: the solids; the face belongs to those that extend furthest to that side.
+          which: the solids; a side belongs to those that extend furthest there, a top or bottom to all of them.
           side: one of `boxes.FACES`, such as "x-".
           metal: whether only metals in front of the face cover it, or all solids.
         """
         axis, upper = AXES.index(side[0]), side[1] == "+"
-        ends = [self.solids[i].box[axis][upper] for i in which]
-        position = max(ends) if upper else min(ends)
-        mine = {i for i in which if abs(self.solids[i].box[axis][upper] - position) <= polygons.TOUCH}
-        behind = [k for k, part in enumerate(self.parts) if part.solid in mine]
-        closing = [k for k, part in enumerate(self.parts) if not metal or self.of_metal[part.solid]]
         if axis == 2:
-            level = int(np.argmin(np.abs(self.heights - position)))
-            touched = [k for k in behind if self.parts[k].layer == level - upper]
-            front = [self.parts[k].outline for k in closing if self.parts[k].layer == level - (not upper)]
-            shapes = [self.parts[k].outline for k in touched]
-            free = polygons.boolean(shapes, front, "not") if shapes and front else shapes
-            area = float(sum(abs(polygons.area(piece)) for piece in free))
-            if touched and area > 0:
-                return Patch(2, float(self.heights[level]), (), tuple(free), frozenset(touched), area)
-            return self._why(which, bool(touched))
-        touched, rectangles = [], []
-        for k in behind:
-            part = self.parts[k]
-            spans = _spans(part.outline, axis, position, upper)
-            if spans:
-                touched.append(k)
-            for other in closing:
-                if other != k and self.parts[other].layer == part.layer:
-                    for taken in _spans(self.parts[other].outline, axis, position, not upper):
-                        spans = [piece for span in spans for piece in _without(span, taken)]
-            bottom, top = self.heights[part.layer], self.heights[part.layer + 1]
-            rectangles += [(low, high, float(bottom), float(top)) for low, high in spans]
+            return self._flat(which, upper, metal)
+        ends = {i: self.solids[i].box[axis][upper] for i in which}
+        last = max(ends, key=lambda i: ends[i] if upper else -ends[i])
+        sign = 1 if upper else -1
+        # Slices of a slanted film end one after another: those that end together in the drawing have one side.
+        drawn = {i: end + sign * recess_of(self.solids[i]) for i, end in ends.items()}
+        places = {
+            i: [end]
+            for i, end in ends.items()
+            if min(abs(end - ends[last]), abs(drawn[i] - drawn[last])) <= polygons.TOUCH
+        }
+        return self._upright(which, places, axis, upper, (-np.inf, np.inf), metal)
+
+    def end(self, which: Sequence[int], edge: Edge) -> Patch | str:
+        """Return the part of one edge, at all heights, that no metal covers, or the reason why there is none.
+
+        Args:
+          which: the solids.
+          edge: of their outline as drawn; the slices of a slanted film end a little before it, or beyond it.
+        """
+        sign = 1 if edge.upper else -1
+        recesses = {i: recess_of(self.solids[i]) for i in which}
+        # At the rim of a window a slice ends where the drawing does.
+        places = {
+            i: [edge.position] if not recess else [edge.position, edge.position - sign * recess]
+            for i, recess in recesses.items()
+        }
+        wider = max(0.0, *(-recess for recess in recesses.values()))
+        return self._upright(which, places, edge.axis, edge.upper, (edge.low - wider, edge.high + wider), True)
+
+    def _upright(
+        self,
+        which: Sequence[int],
+        places: Mapping[int, Sequence[float]],
+        axis: int,
+        upper: bool,
+        within: tuple[float, float],
+        metal: bool,
+    ) -> Patch | str:
+        """Return the free part of the edges of solids at the places of each, between two ends along the other axis."""
+        closing = [k for k, part in enumerate(self.parts) if not metal or self.of_metal[part.solid]]
+        touched: set[int] = set()
+        rectangles: list[tuple[float, float, float, float, float]] = []
+        for k, part in enumerate(self.parts):
+            for plane in places.get(part.solid, ()):
+                pieces = [(max(a, within[0]), min(b, within[1])) for a, b in spans(part.outline, axis, plane, upper)]
+                pieces = [(low, high) for low, high in pieces if high - low > polygons.TOUCH]
+                if pieces:
+                    touched.add(k)
+                for other in closing:
+                    if other != k and self.parts[other].layer == part.layer:
+                        for taken in spans(self.parts[other].outline, axis, plane, not upper):
+                            pieces = [piece for span in pieces for piece in without(span, taken)]
+                # To the last digit where the outline is, so that it is one grid line.
+                at = min(part.outline[:, axis].tolist(), key=lambda end: abs(end - plane))
+                bottom, top = self.heights[part.layer], self.heights[part.layer + 1]
+                rectangles += [(at, low, high, float(bottom), float(top)) for low, high in pieces]
         if not rectangles:
             return self._why(which, bool(touched))
-        area = sum((b - a) * (d - c) for a, b, c, d in rectangles)
-        return Patch(axis, float(position), tuple(rectangles), (), frozenset(touched), area)
+        area = sum((b - a) * (d - c) for _, a, b, c, d in rectangles)
+        return Patch(axis, tuple(rectangles), (), frozenset(touched), area)
+
+    def _flat(self, which: Sequence[int], upper: bool, metal: bool) -> Patch | str:
+        """Return the free part of the tops or bottoms of solids, except where one of them lies on another."""
+        touched: set[int] = set()
+        pieces: list[tuple[float, np.ndarray]] = []
+        for i in which:
+            level = int(np.argmin(np.abs(self.heights - self.solids[i].box[2][upper])))
+            mine = [k for k, part in enumerate(self.parts) if part.solid == i and part.layer == level - upper]
+            front = [part for part in self.parts if part.layer == level - (not upper)]
+            own = [part.outline for part in front if part.solid in which]
+            shapes = [self.parts[k].outline for k in mine]
+            if not shapes or (own and polygons.boolean(shapes, own, "and")):
+                continue
+            touched |= set(mine)
+            closing = [part.outline for part in front if not metal or self.of_metal[part.solid]]
+            free = polygons.boolean(shapes, closing, "not") if closing else shapes
+            pieces += [(float(self.heights[level]), outline) for outline in free]
+        area = float(sum(abs(polygons.area(outline)) for _, outline in pieces))
+        if area > 0:
+            return Patch(2, (), tuple(pieces), frozenset(touched), area)
+        return self._why(which, bool(touched))
 
     def _why(self, which: Sequence[int], has_edge: bool) -> str:
         if has_edge:
@@ -449,6 +526,11 @@ def outline_of(solid: SolidLike) -> np.ndarray:
     return polygons.rectangle(*solid.box[:2]) if outline is None else np.asarray(outline)
 
 
+def recess_of(solid: SolidLike) -> float:
+    """Return how far the edges of a solid lie inside the outline as drawn [m]: those of a slice of a slanted film."""
+    return float(getattr(solid, "recess", 0.0))
+
+
 def body_of(solid: SolidLike) -> str:
     """Return the name of the body that a solid is a piece of, such as "lead" for "lead/2"; else its own name."""
     # Not from the name: in a device file "FM/1" and "FM/2" may be two magnets.
@@ -463,28 +545,6 @@ def _meet(one: SolidLike, other: SolidLike) -> bool:
 def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
     """Return whether two extents (2, 2), lower and upper ends, overlap."""
     return bool((one[0] < other[1]).all() and (other[0] < one[1]).all())
-
-
-def _spans(outline: np.ndarray, axis: int, position: float, upper: bool) -> list[tuple[float, float]]:
-    """Return intervals of polygon edges at a position along an axis, with the inside below (`upper`) or above them."""
-    if polygons.area(outline) < 0:
-        outline = outline[::-1]
-    after = np.roll(outline, -1, axis=0)
-    on = (np.abs(outline[:, axis] - position) < polygons.TOUCH) & (np.abs(after[:, axis] - position) < polygons.TOUCH)
-    step = (after - outline)[:, 1 - axis]
-    # In a counterclockwise polygon the inside is to the left of an edge: at lower x where y rises.
-    rises = (step > 0) == (upper == (axis == 0))
-    chosen = on & rises & (np.abs(step) > polygons.TOUCH)
-    return [
-        (min(a, b), max(a, b))
-        for a, b in zip(outline[chosen, 1 - axis].tolist(), after[chosen, 1 - axis].tolist(), strict=True)
-    ]
-
-
-def _without(span: tuple[float, float], taken: tuple[float, float]) -> list[tuple[float, float]]:
-    """Return the parts of an interval outside another one."""
-    pieces = [(span[0], min(span[1], taken[0])), (max(span[0], taken[1]), span[1])]
-    return [(low, high) for low, high in pieces if high - low > polygons.TOUCH]
 
 
 def _inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

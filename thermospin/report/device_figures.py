@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.patheffects
 import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap, to_rgb
@@ -25,6 +24,7 @@ from thermospin.report.style import (
     NM,
     PathLike,
     frame,
+    halo,
     number,
     outline,
     save_figure,
@@ -99,10 +99,6 @@ def _borders(shapes: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(borders).reshape(-1, 2, 2)
 
 
-def _halo() -> list[matplotlib.patheffects.AbstractPathEffect]:
-    return [matplotlib.patheffects.withStroke(linewidth=2.5, foreground="white")]
-
-
 def label_magnets(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent, skip: Sequence[str] = ()) -> list[str]:
     """Write the name of every magnet seen into its widest part; return the names written."""
     written = []
@@ -111,9 +107,20 @@ def label_magnets(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent, skip
         if place is None or name in skip:
             continue
         u, v = np.array(place) * NM
-        ax.text(u, v, name, ha="center", va="center", fontsize=8.5, weight="bold", path_effects=_halo())
+        ax.text(u, v, name, ha="center", va="center", fontsize=8.5, weight="bold", path_effects=halo())
         written.append(name)
     return written
+
+
+def _label_bodies(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent) -> None:
+    """Write the names of the bodies of a layout into their widest parts: not of magnets and pads, which have theirs."""
+    held = {contact.solid for contact in device.contacts if contact.face in _FLAT}
+    bodies = dict.fromkeys(solid.body for solid in device.solids if solid.body and solid.magnet is None)
+    for name in [body for body in bodies if body not in held]:
+        place = mosaic.roomiest(np.array([solid.body == name for solid in device.solids]), extent)
+        if place is not None:
+            u, v = np.array(place) * NM
+            ax.text(u, v, name, ha="center", va="center", fontsize=7.5, path_effects=halo())
 
 
 def _draw_held_faces(ax: Axes, device: Device) -> None:
@@ -146,13 +153,12 @@ def _draw_patch(ax: Axes, patch: outlines.Patch, name: str, colour: str, side: i
     x, y = np.array(patch.centre) * NM
     if patch.axis == 2:
         if name:
-            for corners in patch.outlines:
+            for _, corners in patch.outlines:
                 ax.add_patch(Polygon(corners * NM, fill=False, hatch="////", edgecolor=colour))
             _tag(ax, name, x, y, (0, 0))
         return
-    at = patch.position * NM
-    for low, high, *_ in patch.rectangles:
-        along, fixed = [low * NM, high * NM], [at, at]
+    for at, low, high, *_ in patch.rectangles:
+        along, fixed = [low * NM, high * NM], [at * NM, at * NM]
         line = (fixed, along) if patch.axis == 0 else (along, fixed)
         ax.plot(*line, color=colour, linewidth=3.2, solid_capstyle="butt", zorder=5)
     if name:
@@ -220,10 +226,11 @@ def device_picture(device: Device, path: PathLike) -> Figure:
         frame(ax, shown, ("x", "y"))
     labelled = label_magnets(zoom, device, above, extent)
     label_magnets(overview, device, above, whole, skip=labelled)
+    _label_bodies(overview, device, above, whole)
     _draw_held_faces(overview, device)
     (x0, x1), (y0, y1) = np.array(extent) * NM
     overview.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="black", linewidth=1.3, zorder=4))
-    overview.annotate("b", (x1, y1), (3, 1), textcoords="offset points", weight="bold", path_effects=_halo())
+    overview.annotate("b", (x1, y1), (3, 1), textcoords="offset points", weight="bold", path_effects=halo())
     line = zoom.axvline if axis == 0 else zoom.axhline
     line(position * NM, color="black", linewidth=1.0, linestyle=(0, (6, 2, 1, 2)))
     end, offset = ((position * NM, y1), (0, 6)) if axis == 0 else ((x1, position * NM), (7, 0))

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from thermospin.base import polygons
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
 from thermospin.quantities import HEAT_ONLY, MATERIAL
@@ -116,7 +117,9 @@ def _contacts(device: Device) -> Table:
     table.add_column("area \\[nm^2]", justify="right")
     faces = device.contact_faces()
     for contact in device.contacts:
-        table.add_row(contact.name, contact.solid, contact.face, f"{faces[contact.name].area * 1e18:.6g}")
+        where = f" at {polygons.at(contact.edge.middle)}" if contact.edge else ""
+        area = f"{faces[contact.name].area * 1e18:.6g}"
+        table.add_row(escape(contact.name), escape(contact.solid), contact.face + where, area)
     for sink in device.heat_sinks:
         table.add_row("heat sink", sink.solid, sink.face, "")
     return table

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import matplotlib
+import matplotlib.patheffects
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -104,6 +105,11 @@ def colours_of(count: int) -> list[str]:
     """Return colours for `count` curves."""
     colours = [UP, DOWN, "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
     return [colours[i % len(colours)] for i in range(count)]
+
+
+def halo() -> list[matplotlib.patheffects.AbstractPathEffect]:
+    """Return the white rim of a text that is written over a picture."""
+    return [matplotlib.patheffects.withStroke(linewidth=2.5, foreground="white")]
 
 
 def outline(ax: Axes, segments: np.ndarray, **style: Any) -> None:

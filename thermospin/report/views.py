@@ -251,7 +251,7 @@ class Views:
 
         axis, best = max(((axis, meeting) for axis in (1, 0) for meeting in meetings), key=merit)
         # To a thousandth of a nanometre: what is left of a sum of decimal numbers does not belong into a title.
-        return Focus((sides[0], sides[1]), axis, round(float(best.low[axis] + best.high[axis]) / 2, 12))
+        return Focus((sides[0], sides[1]), axis, round(float(best.low[axis] + best.high[axis]) / 2, 12) + 0.0)
 
     def _meetings(self) -> list[_Meeting]:
         meetings = []
