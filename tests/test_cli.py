@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -189,6 +190,19 @@ def test_a_fit_takes_several_names_after_free(stub: Stub, tmp_path: Path) -> Non
         "dev.toml",
         "a.csv",
     ]
+    named = ["--free", "valve@far:Py.P", "--free", "valve@far:gap", "valve.toml@far"]
+    assert spread_names(["--free", "valve@far:Py.P", "valve@far:gap", "valve.toml@far"], "--free") == named
+
+
+def test_a_file_is_a_rival_of_the_device_of_its_name(tmp_path: Path) -> None:
+    from thermospin.device.reader import load, text_of
+
+    path, device = tmp_path / "rival.toml", load("slachter2010")
+    path.write_text(text_of("slachter2010")[0], encoding="utf-8")
+    other = dataclasses.replace(device, name="other")
+    assert studies.rival_devices([str(path)], [device, other])[str(path)] == [device, other]
+    with pytest.raises(InputError, match="got device 'slachter2010', expected 'other', in whose place it comes"):
+        studies.rival_devices([str(path)], [other, device])
 
 
 def test_a_fit_with_a_tolerance_runs_on_a_grid_for_its_data(stub: Stub) -> None:

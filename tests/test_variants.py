@@ -131,6 +131,9 @@ def test_a_column_of_a_dimension_splits_the_rows(device: Device, tmp_path: Path)
     inputs = read_sources([(tmp_path / "bar.toml", [str(path)])])
     assert [each.name for each in inputs.devices] == ["bar width=60nm", "bar width=80nm", "bar"]
     assert [row.label for row in inputs.rows] == ["bar width=60nm bar"] * 2 + ["bar width=80nm bar", "bar bar"]
+    toml = str(tmp_path / "bar.toml")
+    both = read_sources([(f"{toml}@wide", [str(path)]), (toml, ["width=70nm", str(path)])])
+    assert both.sources == (toml, str(path)) * 2, "files alone, whose hashes a page keeps"
     with pytest.raises(DataError, match="has rows of bar width=60nm, bar width=80nm, expected those of one device"):
         data.load(path, device)
 

@@ -366,7 +366,16 @@ def rival_devices(texts: Sequence[str], devices: Sequence[Device]) -> dict[str, 
       texts: "wiedemann-franz", a moved face "z = 15 nm - 3 nm", or a device file.
       devices: as given.
     """
+
+    def of_file(text: str) -> list[Device]:
+        other = load(text)
+        if len(devices) > 1 and other.name != devices[0].name:
+            raise InputError(
+                f"--rival {text}: got device '{other.name}', expected '{devices[0].name}', in whose place it comes; "
+                "devices of a series have no rival by a file"
+            )
+        return [other, *devices[1:]]
+
     return {
-        text: [load(text), *devices[1:]] if text.endswith(".toml") else [rival(device, text) for device in devices]
-        for text in texts
+        text: of_file(text) if text.endswith(".toml") else [rival(device, text) for device in devices] for text in texts
     }

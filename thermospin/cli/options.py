@@ -87,7 +87,8 @@ def _is_name(arg: str) -> bool:
         from thermospin.device.reader import shipped_names
 
         return not (Path(arg).exists() or arg in shipped_names())
-    return "." in arg and "/" not in arg and not arg.endswith((".csv", ".toml"))
+    file = arg.endswith((".csv", ".toml")) or ".toml@" in arg
+    return "." in arg and "/" not in arg and not file
 
 
 def parse_tolerance(cells: int | None, text: str | None) -> float | None:
