@@ -19,6 +19,8 @@ from thermospin.grid import Grid
 
 #: A node is held of which a face covers more than this part.
 HELD = 0.999
+#: A face that covers less of a node than this misses it.
+LEAST = 1e-6
 
 
 def shares(
@@ -55,7 +57,7 @@ def _anchored(share: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
 
 def in_part(share: np.ndarray) -> np.ndarray:
     """Return the nodes of which a face covers a part."""
-    return np.flatnonzero((share > 0) & (share <= HELD))
+    return np.flatnonzero((share > LEAST) & (share <= HELD))
 
 
 def grips(grid: Grid, sections: Sequence[csr_array]) -> csr_array:
