@@ -55,14 +55,14 @@ class FreeFace(Protocol):
     def weights(self, grid: Grid) -> np.ndarray:
         """Return the area of the face that is assigned to each node of a grid [m^2] (Nx, Ny, Nz)."""
 
-    def shares(self, grid: Grid, domains: np.ndarray) -> np.ndarray:
+    def shares(self, grid: Grid, *domains: np.ndarray) -> list[np.ndarray]:
         """Return the part that the face covers of each node that some domains have in its plane, 0 to 1 (Nx, Ny, Nz).
 
         Nodes at the edge of a face that ends on grid lines are covered, like those inside.
 
         Args:
           grid: the grid.
-          domains: marks the domains that count.
+          domains: mark the domains that count, for one answer each.
         """
 
     def overlaps(self, other: object) -> bool:
@@ -100,10 +100,9 @@ class Face:
         """Return the area of the face that is assigned to each node of a finer tensor grid [m^2] (Nx, Ny, Nz)."""
         return grid.face_weights(self.axis, self.position, self.cells, self.lines)
 
-    def shares(self, grid: Grid, domains: np.ndarray) -> np.ndarray:
+    def shares(self, grid: Grid, *domains: np.ndarray) -> list[np.ndarray]:
         """Return 1 for each node of the face, which ends on grid lines, else 0 (Nx, Ny, Nz)."""
-        del domains
-        return (self.weights(grid) > 0).astype(float)
+        return [(self.weights(grid) > 0).astype(float)] * len(domains)
 
     @property
     def centre(self) -> tuple[float, float]:

@@ -40,10 +40,11 @@ def shares(
     heat = np.zeros([len(nodes) for nodes in grid.nodes])
     charge = {}
     for name, face in contacts.items():
-        charge[name] = _anchored(face.shares(grid, metals))
-        heat += _anchored(face.shares(grid, every), charge[name] > HELD)
+        of_charge, of_heat = face.shares(grid, metals, every)
+        charge[name] = _anchored(of_charge)
+        heat += _anchored(of_heat, charge[name] > HELD)
     for face in heat_sinks:
-        heat += _anchored(face.shares(grid, every))
+        heat += _anchored(*face.shares(grid, every))
     return np.minimum(heat, 1.0).ravel(), {name: share.ravel() for name, share in charge.items()}
 
 

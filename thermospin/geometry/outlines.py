@@ -81,9 +81,10 @@ class Patch:
             weights[weights < SLIVER * weights.max()] = 0.0
         return weights
 
-    def shares(self, grid: Grid, domains: np.ndarray) -> np.ndarray:
+    def shares(self, grid: Grid, *domains: np.ndarray) -> list[np.ndarray]:
         """Return the part that the patch covers of what each node has of some domains in its plane, 0 to 1."""
-        return covered_shares(grid, self.axis, self.position, self._areas(grid), domains)
+        areas = self._areas(grid)
+        return [covered_shares(grid, self.axis, self.position, areas, these) for these in domains]
 
     def _areas(self, grid: Grid) -> np.ndarray:
         return grid.side_areas(self.axis, self.rectangles) if self.axis < 2 else grid.top_areas(self.outlines)
