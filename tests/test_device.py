@@ -522,6 +522,11 @@ NEARLY = {
     "an edge along z": (((100, 200), (100, 200), (0, 100)), "meet in a corner or edge only at (100, 100, 50) nm"),
     "an edge along y": (((100, 200), (0, 100), (100, 150)), "meet in a corner or edge only at (100, "),
     "a corner": (((100, 200), (100, 200), (100, 150)), "meet in a corner or edge only at (100, 100, 100) nm"),
+    "a diagonal gap": (((101, 200), (101, 200), (0, 100)), "are 1.41 nm apart at (100.5, 100.5, 50) nm"),
+    "a diagonal gap along z": (((-50, -1), (0, 100), (101, 150)), "are 1.41 nm apart at (-0.5, 50, 100.5) nm"),
+    "a gap past an edge": (((101, 200), (0, 100), (100, 150)), "are 1 nm apart at (100.5, 50, 100) nm"),
+    "a gap past a corner": (((100, 200), (-50, -1), (-50, -1)), "are 1.41 nm apart at (100, -0.5, -0.5) nm"),
+    "a diagonal gap of 2.1 nm": (((101.5, 200), (101.5, 200), (0, 100)), None),
     "a gap of 2 nm": (((102, 200), (0, 100), (0, 100)), None),
     "a face": (((100, 200), (0, 100), (0, 100)), None),
 }
@@ -565,6 +570,36 @@ def test_metals_that_another_joins_at_their_edge_are_no_fault() -> None:
     for shape in (boxed, prism):
         corner = solid_text("C", "Cu", shape((100, 200), HUNDRED, HUNDRED))
         assert not [fault for fault in faults_of_text(text + corner) if "only at" in fault]
+
+
+@pytest.mark.parametrize("shape", [boxed, prism])
+@pytest.mark.parametrize(("part", "joined"), [(0.009, False), (0.011, True)])
+def test_a_poor_conductor_does_not_join_metals_at_their_edge(
+    part: float, joined: bool, shape: Callable[..., str]
+) -> None:
+    """Two good ones, and in the notch between them a metal of a part of their conductivity."""
+    text = 'length_unit = "nm"\n'
+    for name, sigma in (("good", 1e7), ("poor", part * 1e7)):
+        text += f'[materials.{name}]\ncard = "Cu"\nsigma = {sigma}\n'
+    text += solid_text("A", "good", shape(HUNDRED, HUNDRED, HUNDRED))
+    text += solid_text("B", "good", shape((100, 200), (100, 200), HUNDRED))
+    text += solid_text("C", "poor", shape((100, 200), HUNDRED, HUNDRED))
+    told = [fault for fault in faults_of_text(text) if "only at" in fault]
+    assert len(told) == (0 if joined else 1)
+    if not joined:
+        words = (
+            "solids 'A' and 'B': metals that meet in a corner or edge only at (100, 100, 50) nm, what joins them there"
+        )
+        assert f"{words} conducts less than 0.01 of either; make them overlap" in told[0]
+
+
+@pytest.mark.parametrize("shape", [boxed, prism])
+def test_a_diagonal_gap_that_an_insulator_fills_is_none(shape: Callable[..., str]) -> None:
+    text = 'length_unit = "nm"\n' + solid_text("A", "Cu", shape(HUNDRED, HUNDRED, HUNDRED))
+    text += solid_text("B", "Cu", shape((101, 200), (101, 200), HUNDRED))
+    assert [fault for fault in faults_of_text(text) if "apart at" in fault]
+    text += solid_text("C", "SiO2", shape((100, 200), (0, 101), HUNDRED))
+    assert not [fault for fault in faults_of_text(text) if "apart at" in fault]
 
 
 def test_a_slit_in_a_polygon_and_one_that_meets_itself_are_told() -> None:

@@ -217,42 +217,37 @@ class Grid:
         np.moveaxis(weights, axis, 0)[self.order * self.line_index(axis, position)] = plane
         return weights
 
-    def side_weights(
-        self, axis: int, position: float, rectangles: Sequence[tuple[float, float, float, float]]
-    ) -> np.ndarray:
-        """Return the area of rectangles in a vertical plane that is assigned to each node [m^2] (Nx, Ny, Nz).
+    def side_areas(self, axis: int, rectangles: Sequence[tuple[float, float, float, float]]) -> np.ndarray:
+        """Return the area of rectangles in a vertical plane that is assigned to each node of each of its cells [m^2].
 
         Args:
           axis: the axis normal to the plane, 0 or 1.
-          position: coordinate of the plane [m], on a grid line.
           rectangles: (low, high) along the other horizontal axis and (low, high) along z; the latter on grid lines.
+        Returns:
+          (cells along the other horizontal axis, cells along z, p+1, p+1).
         """
-        along = 1 - axis
-        line, z = self.lines[along], self.lines[2]
+        line, z = self.lines[1 - axis], self.lines[2]
         ends, values, _ = passages(self.order)
-        weights = np.zeros([len(nodes) for nodes in self.nodes])
-        plane = np.moveaxis(weights, axis, 0)[self.order * self.line_index(axis, position)]
+        height = np.diff(z)[:, None] * gauss_lobatto(self.order)[1] / 2
+        areas = np.zeros((len(line) - 1, len(z) - 1, self.order + 1, self.order + 1))
         for low, high, bottom, top in rectangles:
             inside = (z[:-1] + z[1:] > 2 * bottom) & (z[:-1] + z[1:] < 2 * top)
-            up = self.shares(2) @ inside
-            across = np.zeros(self.order * (len(line) - 1) + 1)
             pieces = line[:-1, None] + np.diff(line)[:, None] * ends
             start, stop = np.clip(low, pieces[:, :-1], pieces[:, 1:]), np.clip(high, pieces[:, :-1], pieces[:, 1:])
             size = np.diff(pieces, axis=1)
             middle = ((start + stop) / 2 - pieces[:, :-1]) / size
             # The integral of a linear function is its value at the middle times the length.
             part = np.einsum("ist,cst->ci", values, np.stack([1 - middle, middle], axis=-1) * (stop - start)[..., None])
-            for local in range(self.order + 1):
-                across[local : local + self.order * len(part) : self.order] += part[:, local]
-            plane += np.outer(across, up)
-        return weights
+            areas += np.einsum("ci,zj->czij", part, height * inside[:, None])
+        return areas
 
-    def top_weights(self, position: float, outlines: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the area of polygons in a horizontal plane that is assigned to each node [m^2] (Nx, Ny, Nz).
+    def top_areas(self, outlines: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the area of polygons in a horizontal plane that is assigned to each node of each of its cells [m^2].
 
         Args:
-          position: height of the plane [m], on a grid line.
           outlines: polygons (vertices, 2) [m].
+        Returns:
+          (cells along x, cells along y, p+1, p+1).
         """
         x, y, _ = self.lines
         ends, values, _ = passages(self.order)
@@ -264,15 +259,51 @@ class Grid:
             )
         pieces = len(ends) - 1
         total = total.reshape(len(x) - 1, pieces, len(y) - 1, pieces, 2, 2)
-        summed = np.einsum("isa,jtb,csdtab->cdij", values, values, total)
-        weights = np.zeros([len(nodes) for nodes in self.nodes])
-        plane = weights[:, :, self.order * self.line_index(2, position)]
+        return np.einsum("isa,jtb,csdtab->cdij", values, values, total)
+
+    def plane_areas(self, axis: int, position: float, domains: np.ndarray) -> np.ndarray:
+        """Return the area of some domains in a plane that is assigned to each node of each of its cells [m^2].
+
+        Of cells that edges cut, those above and below a horizontal plane count, those beside a vertical one do not.
+
+        Args:
+          axis: the axis normal to the plane.
+          position: coordinate of the plane [m], on a grid line.
+          domains: marks the domains that count, on either side of the plane.
+        Returns:
+          (cells along the first other axis, cells along the second, p+1, p+1).
+        """
+        line = self.line_index(axis, position)
+        weights = gauss_lobatto(self.order)[1]
+        one, other = (np.diff(self.lines[k])[:, None] * weights / 2 for k in range(3) if k != axis)
+        whole = np.einsum("ci,dj->cdij", one, other)
+        areas = np.zeros_like(whole)
+        for layer in range(max(line - 1, 0), min(line + 1, self.domain.shape[axis])):
+            filled = np.take(self.domain, layer, axis=axis)
+            inside = np.append(domains, False)[filled]
+            here = np.zeros_like(whole)
+            if self.prisms:
+                inside &= ~np.take(self.cut, layer, axis=axis)
+                for cut in self.cuts if axis == 2 else ():
+                    if domains[cut.domain] and cut.span[0] <= layer < cut.span[1]:
+                        here[cut.place[:, 0], cut.place[:, 1]] += cut.area
+            np.maximum(areas, here + inside[:, :, None, None] * whole, out=areas)
+        return areas
+
+    def on_plane(self, axis: int, position: float, areas: np.ndarray) -> np.ndarray:
+        """Return values of the nodes of each cell of a plane summed at the nodes of the grid (Nx, Ny, Nz)."""
+        total = np.zeros([len(nodes) for nodes in self.nodes])
+        plane = np.moveaxis(total, axis, 0)[self.order * self.line_index(axis, position)]
+        rows, columns = (self.order * n for n in areas.shape[:2])
         for i, j in np.ndindex(self.order + 1, self.order + 1):
-            plane[i : i + self.order * (len(x) - 1) : self.order, j : j + self.order * (len(y) - 1) : self.order] += (
-                summed[:, :, i, j]
-            )
-        weights[weights < SLIVER * weights.max()] = 0.0
-        return weights
+            plane[i : i + rows : self.order, j : j + columns : self.order] += areas[:, :, i, j]
+        return total
+
+    def of_plane(self, axis: int, position: float, values: np.ndarray) -> np.ndarray:
+        """Return values of the nodes of the grid for the nodes of each cell of a plane, as `on_plane` takes them."""
+        plane = np.moveaxis(values, axis, 0)[self.order * self.line_index(axis, position)]
+        windows = np.lib.stride_tricks.sliding_window_view(plane, (self.order + 1, self.order + 1))
+        return windows[:: self.order, :: self.order]
 
     def line_index(self, axis: int, position: float) -> int:
         """Return the index of the grid line at `position` [m]; raise a ValueError if no line is there."""

@@ -23,6 +23,7 @@ from thermospin.base.names import nearest
 from thermospin.device.device import Device
 from thermospin.device.faults import require_apart
 from thermospin.device.parts import Experiment
+from thermospin.geometry import held, weights
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
@@ -90,13 +91,15 @@ class Model:
       device: what it was built from.
       grid: cells and nodes.
       disc: segments and weights of the operator.
+      on_contact: for each contact the V-nodes that are held where it is the ground (nodes_V,).
+      grounded: by ground, the operator with ties for V-nodes that its face covers in part; where there are any.
       systems: for each contact that is a ground, the problem with V_up = V_down = 0 on it.
       ports: for each contact the vector w with w.u the area mean of (V_up + V_down)/2 over its face; the drive by a
         current I into it is I w, so that reciprocity is exact.
       reversed_systems: the same with a preconditioner for reversed magnets, by the ground and the names of those; where
         they are hardly polarised there is none, and that of the systems serves all states.
       built_for: parameters of the preconditioner.
-      preconditioner: multigrid that the systems share.
+      preconditioners: multigrid by ground, which those without ties share.
       shards, members: number of accelerators that a solve is split over, and number of such groups, which solve for
         different parameter sets at the same time; see `parallel.sharding`.
     """
@@ -104,10 +107,12 @@ class Model:
     device: Device
     grid: Grid
     disc: Discretisation
+    on_contact: Mapping[str, np.ndarray]
+    grounded: Mapping[str, Discretisation]
     systems: Mapping[str, System]
     ports: Mapping[str, Float[Array, " unknowns"]]
     built_for: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    preconditioner: Preconditioner | None = None
+    preconditioners: Mapping[str, Preconditioner] = dataclasses.field(default_factory=dict)
     reversed_systems: Mapping[tuple[str, frozenset[str]], System] = dataclasses.field(default_factory=dict)
     shards: int = 1
     members: int = 1
@@ -140,7 +145,9 @@ class Model:
 
     def _problem(self, experiment: Experiment) -> ExperimentProblem:
         source, ground = experiment.current
-        ports = Ports(*(self.ports[name] for name in (source, *experiment.voltage)))
+        # The ground reads 0, as a mean over its face would not where nodes are tied to it.
+        readings = {**self.ports, ground: 0 * self.ports[ground]}
+        ports = Ports(self.ports[source], *(readings[name] for name in experiment.voltage))
         # Arrays of numpy: JAX's would belong to the trace that happens to ask first.
         signs = tuple(
             {name: np.asarray(state.get(name, 1), float) for name in self.device.magnets}
@@ -150,7 +157,8 @@ class Model:
             self.reversed_systems.get((ground, _reversed(state)), self.systems[ground])
             for state in experiment.states.values()
         )
-        return ExperimentProblem(experiment, self.disc, systems, ports, self.constitution, signs)
+        disc = self.grounded.get(ground, self.disc)
+        return ExperimentProblem(experiment, disc, systems, ports, self.constitution, signs)
 
     def completed(self, parameters: Parameters | None) -> dict[str, Any]:
         """Return values of all parameters as arrays; those left out are the device's own.
@@ -192,31 +200,43 @@ class Model:
           parameters: values by name; those left out are the device's own.
         """
         values = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
-        on_contact = {name: np.asarray(port)[: self.disc.nodes_V] > 0 for name, port in self.ports.items()}
         contact_V = np.zeros(self.disc.nodes_V, int)
-        for number, marked in enumerate(on_contact.values(), start=1):
+        for number, marked in enumerate(self.on_contact.values(), start=1):
             contact_V[marked] = number
         grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
         given = {name: jnp.asarray(value) for name, value in values.items()}
         contrasts = self._contrast(values, "sigma"), self._contrast(values, "kappa")
+        alike = [name for name in grounds if name not in self.grounded]
+        groups = ([alike] if alike else []) + [[name] for name in grounds if name in self.grounded]
 
-        def prepared(turned: frozenset[str], like: Preconditioner | None) -> tuple[Preconditioner, dict[str, System]]:
+        def prepared(
+            turned: frozenset[str], like: Mapping[str, Preconditioner]
+        ) -> tuple[dict[str, Preconditioner], dict[str, System]]:
             signs = {magnet: np.asarray(-1.0 if magnet in turned else 1.0) for magnet in self.device.magnets}
-            law = _law(self.disc, self.constitution, given, signs)
-            made = solve.prepare(self.grid, self.disc, law, contact_V, like, contrasts)
-            systems = solve.hold(self.disc, made, *(on_contact[name] for name in grounds))
+            preconditioners: dict[str, Preconditioner] = {}
+            systems: dict[str, System] = {}
+            for names in groups:
+                disc = self.grounded.get(names[0], self.disc)
+                law = _law(disc, self.constitution, given, signs)
+                made = solve.prepare(self.grid, disc, law, contact_V, like.get(names[0]), contrasts)
+                preconditioners |= dict.fromkeys(names, made)
+                held_there = solve.hold(disc, made, *(self.on_contact[name] for name in names))
+                systems |= dict(zip(names, held_there, strict=True))
             if self.shards * self.members > 1:
                 shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)
-                systems = tuple(dataclasses.replace(system, shards=shard(system, shape, mesh)) for system in systems)
-            return made, dict(zip(grounds, systems, strict=True))
+                systems = {
+                    name: dataclasses.replace(system, shards=shard(system, shape, mesh))
+                    for name, system in systems.items()
+                }
+            return preconditioners, {name: systems[name] for name in grounds}
 
-        made, systems = prepared(frozenset(), self.preconditioner)
+        made, systems = prepared(frozenset(), self.preconditioners)
         reversed_systems: dict[tuple[str, frozenset[str]], System] = {}
         for turned in self._polarised_patterns(values):
             of_ground = prepared(turned, made)[1]
             reversed_systems |= {(ground, turned): system for ground, system in of_ground.items()}
         return dataclasses.replace(
-            self, systems=systems, reversed_systems=reversed_systems, built_for=values, preconditioner=made
+            self, systems=systems, reversed_systems=reversed_systems, built_for=values, preconditioners=made
         )
 
     def _contrast(self, values: Mapping[str, float], key: str) -> float:
@@ -259,8 +279,8 @@ class Model:
         """Return the same problem with other values of some of the device's dimensions, on grid lines that move along.
 
         Between faces lines move in proportion, so that signals are smooth in the dimensions, and all arrays keep their
-        shapes, unless the edge of a prism cuts other cells than before. What a grid resolves is stretched, too: far
-        away, rebuild it.
+        shapes, unless the edge of a prism cuts other cells than before, or a held face covers other nodes in part. What
+        a grid resolves is stretched, too: far away, rebuild it.
 
         Args:
           lengths: values by name [m]; dimensions left out stay.
@@ -269,8 +289,7 @@ class Model:
           ValueError: a dimension that does not exist, or faces that would meet or pass each other.
         """
         device, grid = self.moved_grid(lengths)
-        like = self.preconditioner if grid.has_nodes_of(self.grid) else None
-        made = on_grid(device, grid, progress=progress, like=like)
+        made = on_grid(device, grid, progress=progress, like=self if grid.has_nodes_of(self.grid) else None)
         return made.sharded(self.shards, self.members)
 
     def moved_grid(self, lengths: Mapping[str, float]) -> tuple[Device, Grid]:
@@ -396,13 +415,11 @@ def build(device: Device, *, cells: int | None = None, order: int = 2, progress:
     return on_grid(device, grid, progress=progress)
 
 
-def on_grid(
-    device: Device, grid: Grid, *, progress: Progress | None = None, like: Preconditioner | None = None
-) -> Model:
+def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None, like: Model | None = None) -> Model:
     """Return the discrete problem of a device on a given grid; see `build`.
 
     Args:
-      like: a preconditioner for the same cells with other widths, whose arrays have the shapes that are wanted.
+      like: a model on the same cells with other widths, whose preconditioners have the shapes that are wanted.
     """
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise InputError(
@@ -411,18 +428,62 @@ def on_grid(
         )
     if progress is not None:
         progress(f"building the discrete problem, {grid.cells:,} cells")
-    areas = {name: face.weights(grid) for name, face in device.contact_faces().items()}
-    held = sum(areas.values(), np.zeros([len(nodes) for nodes in grid.nodes])) > 0
-    for face in device.heat_sink_faces():
-        held |= face.weights(grid) > 0
     metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
     require_apart(device.layout(), grid)
-    disc = operators.discretise(grid, metals, held)
-
-    on_contact = {name: area.ravel()[disc.index_V] for name, area in areas.items()}
-    rest = np.zeros(disc.nodes_T)
-    ports = {
-        name: jax.device_put(np.concatenate([area / 2, area / 2, rest]) / area.sum())
-        for name, area in on_contact.items()
+    heat, charge = held.shares(grid, device.contact_faces(), device.heat_sink_faces(), metals)
+    bare = operators.discretise(grid, metals, heat > held.HELD)
+    heat, charge = heat[bare.index_T], {name: share[bare.index_V] for name, share in charge.items()}
+    disc = _tied(grid, bare, heat, None, metals)
+    grounds = dict.fromkeys(experiment.current[1] for experiment in device.experiments.values())
+    grounded = {
+        name: _tied(grid, bare, heat, charge[name], metals) for name in grounds if len(held.in_part(charge[name]))
     }
-    return Model(device, grid, disc, {}, ports, preconditioner=like).refreshed({})
+    rest = np.zeros(disc.nodes_T)
+    ports = {}
+    for name, face in device.contact_faces().items():
+        area = face.weights(grid).ravel()[disc.index_V]
+        ports[name] = jax.device_put(np.concatenate([area / 2, area / 2, rest]) / area.sum())
+    on_contact = {name: share > held.HELD for name, share in charge.items()}
+    made = Model(device, grid, disc, on_contact, grounded, {}, ports)
+    if like is not None and _same_edges(like, made):
+        made = dataclasses.replace(made, preconditioners=like.preconditioners)
+    return made.refreshed({})
+
+
+def _tied(
+    grid: Grid, disc: Discretisation, heat: np.ndarray, charge: np.ndarray | None, metals: np.ndarray
+) -> Discretisation:
+    """Return a discretisation with ties for all nodes that held faces cover in part.
+
+    Args:
+      heat: part of each T-node that is held at the bath temperature.
+      charge: part of each V-node that the ground holds at zero; None for no ground.
+      metals: whether each domain conducts charge.
+    """
+    of_charge = np.zeros(0, int) if charge is None else held.in_part(charge)
+    of_heat = np.setdiff1d(held.in_part(heat), of_charge)
+    if not len(of_charge) and not len(of_heat):
+        return disc
+    grip = held.grips(grid, weights.sections(grid, disc.domains)[0])[disc.index_T]
+    cold = heat > held.HELD
+    if charge is not None and len(of_charge):
+        anchors = np.flatnonzero(cold[: disc.nodes_V] & (charge > held.HELD))
+        ties = held.ties(grip, of_charge, heat, charge, metals)
+        disc = operators.tied(disc, of_charge, ties, anchors, metal=True)
+    if len(of_heat):
+        ties = held.ties(grip, of_heat, heat, None, metals)
+        disc = operators.tied(disc, of_heat, ties, np.flatnonzero(cold), metal=False)
+    return disc
+
+
+def _same_edges(one: Model, other: Model) -> bool:
+    """Return whether the operators of two models connect the same nodes."""
+    pairs = [(one.disc, other.disc)]
+    if set(one.grounded) != set(other.grounded):
+        return False
+    pairs += [(disc, other.grounded[name]) for name, disc in one.grounded.items()]
+    return all(
+        len(a.axes) == len(b.axes)
+        and all(np.array_equal(x.nodes_T, y.nodes_T) for x, y in zip(a.axes, b.axes, strict=True))
+        for a, b in pairs
+    )

@@ -16,6 +16,7 @@ This module knows no solver and no experiment. See docs/theory.md.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
@@ -79,13 +80,15 @@ class Discretisation(eqx.Module):
     """Everything about the operator that depends on the geometry alone.
 
     Attributes:
-      axes: the segments along x, y, z; then, of a grid with cut cells, those of order 1 in them, along x and y.
+      axes: the segments along x, y, z; then, of a grid with cut cells, those of order 1 in them, along x and y; then
+        ties of nodes that a held face covers in part.
       volume: volume per V-node and domain [m^3] (nodes_V, domains); None as `Axis.geometry`.
       index_V, index_T: position of each node in the tensor grid, flattened (Nx, Ny, Nz); T-nodes of metals come first,
         in the order of V-nodes.
       held_T: nodes kept at the bath temperature.
       order: polynomial order p.
       domains: number of domains.
+      ties: how many of the axes are ties, see `tied`.
       halo: what brings in the values of other devices that segments need; None where there is one device.
     """
 
@@ -96,6 +99,7 @@ class Discretisation(eqx.Module):
     held_T: np.ndarray
     order: int = eqx.field(static=True)
     domains: int = eqx.field(static=True)
+    ties: int = eqx.field(static=True, default=0)
     halo: NodalHalo | None = None
 
     @property
@@ -211,24 +215,61 @@ def _axis(
         where[axis] = order * place[axis] + local
         nodes[local, 1:] = number[tuple(where)]
 
-    def slots_of(nodes: np.ndarray, total: int) -> Int[Array, "2 nodes"]:
-        # A node ends at most one segment; it starts, or lies inside, at most one other. Slot 0 is the dummy's.
-        slots = np.zeros((2, total), dtype=np.int32)
-        places = np.arange(nodes.size, dtype=np.int32).reshape(nodes.shape)
-        slots[0, nodes[:-1, 1:]] = places[:-1, 1:]
-        slots[1, nodes[-1, 1:]] = places[-1, 1:]
-        return jax.device_put(slots)
-
     dummy = csr_array((1, section.shape[1]))
     return Axis(
         nodes_T=jax.device_put(nodes),
         geometry=Rows.of(vstack([dummy, section[live]], format="csr"), dtype=float),
-        slots_V=slots_of(nodes[:, : metal_count + 1], count_V),
-        slots_T=slots_of(nodes, count_T),
+        slots_V=_slots(nodes[:, : metal_count + 1], count_V),
+        slots_T=_slots(nodes, count_T),
         metal=metal_count + 1,
         order=order,
         direction=axis,
     )
+
+
+def _slots(nodes: np.ndarray, total: int) -> Int[Array, "2 nodes"]:
+    """Return the two places among the nodes of segments, the dummy first, where each of `total` nodes occurs."""
+    # A node ends at most one segment; it starts, or lies inside, at most one other. Slot 0 is the dummy's.
+    slots = np.zeros((2, total), dtype=np.int32)
+    places = np.arange(nodes.size, dtype=np.int32).reshape(nodes.shape)
+    slots[0, nodes[:-1, 1:]] = places[:-1, 1:]
+    slots[1, nodes[-1, 1:]] = places[-1, 1:]
+    return jax.device_put(slots)
+
+
+def tied(
+    disc: Discretisation, nodes: np.ndarray, weights: csr_array, anchors: np.ndarray, *, metal: bool
+) -> Discretisation:
+    """Return the discretisation with more segments, of order 1, from nodes to others that are held.
+
+    Args:
+      disc: the discretisation.
+      nodes: T-nodes that are tied.
+      weights: conductance of each tie over the conductivity, by domain [m] (len(nodes), domains).
+      anchors: T-nodes that are held; which of them a node is tied to makes no difference to it.
+      metal: whether ties carry charge, between V-nodes, or heat alone.
+    """
+    axes, dummy = list(disc.axes), csr_array((1, disc.domains))
+    # An anchor takes one tie of an axis.
+    count = -(-len(nodes) // len(anchors))
+    for first in range(count):
+        some = nodes[first::count]
+        ends = np.zeros((2, len(some) + 1), np.int32)
+        ends[:, 1:] = some, anchors[np.arange(len(some)) * len(anchors) // len(some)]
+        live = len(some) + 1 if metal else 1
+        axes.append(
+            Axis(
+                nodes_T=jax.device_put(ends),
+                # Of order 1, D' W D is half of [[1, -1], [-1, 1]].
+                geometry=Rows.of(vstack([dummy, 2 * weights[first::count]], format="csr"), dtype=float),
+                slots_V=_slots(ends[:, :live], disc.nodes_V),
+                slots_T=_slots(ends, disc.nodes_T),
+                metal=live,
+                order=1,
+                direction=2,
+            )
+        )
+    return dataclasses.replace(disc, axes=tuple(axes), ties=disc.ties + count)
 
 
 def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]], bath: float) -> Coefficients:

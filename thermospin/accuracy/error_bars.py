@@ -113,7 +113,8 @@ def assess(
 ) -> Signals:
     """Return signals with error bars, from solves at the orders below (for order 1: at order 2).
 
-    Where edges cut cells, once more on other lines: what these cells make wrong hardly depends on the order.
+    Where edges cut cells, or held faces cover nodes in part, once more on other lines: what these cells and nodes make
+    wrong hardly depends on the order.
 
     Args:
       model: where the signals were computed.
@@ -173,9 +174,9 @@ def companions(model: Model) -> list[Model]:
 
 
 def elsewhere(model: Model) -> Model | None:
-    """Return the same device and order on about three quarters of the lines; None where no edge cuts a cell."""
+    """Return the same device and order on about three quarters of the lines; None where edges lie on lines."""
     grid = model.grid
-    if not grid.prisms or not grid.cuts:
+    if not grid.prisms or not (grid.cuts or model.disc.ties or model.grounded):
         return None
     for factor in (0.75, 4 / 3):  # the latter where coarser cells would short-circuit a gap
         lines = list(grid.lines)

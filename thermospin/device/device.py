@@ -85,6 +85,7 @@ class Device:
             self.heat_sinks,
             tuple(self.experiments.values()),
             {name: material.is_metal for name, material in self.materials.items()},
+            sigma={name: material.sigma for name, material in self.materials.items()},
         )
         if all_faults:
             raise DeviceError(all_faults)

@@ -12,7 +12,7 @@ from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.names import unknown
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, face_of, indices, plan_of
-from thermospin.geometry.boxes import FACES, FreeFace, Plan, box_faults, connection_faults
+from thermospin.geometry.boxes import FACES, JOINT, FreeFace, Plan, box_faults, connection_faults
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import names_of
 from thermospin.grid import AXES, Grid
@@ -72,6 +72,7 @@ def faults(
     experiments: Sequence[Experiment],
     metal: Mapping[str, bool | None],
     *,
+    sigma: Mapping[str, float] | None = None,
     unread: Collection[str] = (),
     unplaced: Collection[str] = (),
 ) -> list[str]:
@@ -80,6 +81,7 @@ def faults(
     Args:
       solids, contacts, heat_sinks, experiments: the parts that could be read.
       metal: whether each material conducts charge; None where that is not known.
+      sigma: conductivity of materials [S/m], as far as it is known.
       unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
         one with an unknown name. What depends on them is not checked.
       unplaced: names of contacts of a layout that have a fault of their own, reported elsewhere.
@@ -101,7 +103,8 @@ def faults(
         return texts
 
     conducts = [bool(metal.get(solid.material)) for solid in sound]
-    plan = plan_of(sound, conducts)
+    known = sigma or {}
+    plan = plan_of(sound, [known.get(solid.material, metals) for solid, metals in zip(sound, conducts, strict=True)])
     texts += _plan_faults(plan, sound, conducts)
     faces = _free_faces(plan, sound, fits, metal)
     texts += faces.faults
@@ -184,7 +187,12 @@ def _plan_faults(plan: Plan, solids: Sequence[Solid], metal: Sequence[bool]) -> 
         f"solid '{names[i]}': nothing is left of it, it is overwritten by {by}; put it after them or take it out"
         for i, by in plan.overwritten().items()
     ]
-    for i, j, gap, place in plan.near_misses(LEAST_GAP - polygons.TOUCH):
+    misses = plan.near_misses(LEAST_GAP - polygons.TOUCH)
+    edges = {(i, j) for i, j, gap, _ in misses if gap == 0}
+    if edges:
+        # What is left if all metals count as good ones: the others are joined, but poorly.
+        edges = {(i, j) for i, j, gap, _ in plan_of(solids, metal).near_misses(LEAST_GAP) if gap == 0}
+    for i, j, gap, place in misses:
         wide = f"{1e9 * gap:.3g} nm"
         if i == j:
             what = f"has a slit of {wide}" if gap > 0 else "metal that meets itself in a corner or edge only,"
@@ -193,9 +201,11 @@ def _plan_faults(plan: Plan, solids: Sequence[Solid], metal: Sequence[bool]) -> 
         else:
             what = "metals that" if metal[i] and metal[j] else "they"
             apart = f"are {wide} apart" if gap > 0 else "meet in a corner or edge only"
+            poor = gap == 0 and (i, j) not in edges
+            joint = f", what joins them there conducts less than {JOINT:g} of either" if poor else ""
             faults.append(
-                f"solids '{names[i]}' and '{names[j]}': {what} {apart} at {polygons.at(place)}; make them overlap, or "
-                f"move them {1e9 * LEAST_GAP:g} nm apart"
+                f"solids '{names[i]}' and '{names[j]}': {what} {apart} at {polygons.at(place)}{joint}; "
+                f"make them overlap, or move them {1e9 * LEAST_GAP:g} nm apart"
             )
     for body, place in plan.torn():
         alike = {solid.material for solid in solids if solid.body == body}

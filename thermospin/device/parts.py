@@ -168,8 +168,13 @@ def indices(solids: Sequence[Solid], name: str) -> list[int]:
     return exact or [i for i, solid in enumerate(solids) if solid.body == name]
 
 
-def plan_of(solids: Sequence[Solid], metal: Sequence[bool]) -> Plan:
-    """Return the geometry of all solids together: on the grid of their faces if all are boxes, else as polygons."""
+def plan_of(solids: Sequence[Solid], metal: Sequence[float]) -> Plan:
+    """Return the geometry of all solids together: on the grid of their faces if all are boxes, else as polygons.
+
+    Args:
+      solids: later ones overwrite earlier ones.
+      metal: for each solid whether it conducts charge, or its conductivity [S/m].
+    """
     return Layout(solids, metal) if all(solid.outline is None for solid in solids) else Regions(solids, metal)
 
 

@@ -126,8 +126,9 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         _read_layout(reader, raw, draft, folder or Path())
     made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath)
     if reader.faults or top is None:
+        sigma = {name: material.sigma for name, material in made.items()}
         parts = draft.solids, draft.contacts, draft.heat_sinks, draft.experiments
-        more = faults(*parts, metal, unread=draft.unread, unplaced=draft.unplaced)
+        more = faults(*parts, metal, sigma=sigma, unread=draft.unread, unplaced=draft.unplaced)
         raise DeviceError(dict.fromkeys(reader.faults + more), source, draft.partial())
     try:
         device = Device(

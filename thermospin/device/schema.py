@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
+from thermospin.base.errors import InputError
 from thermospin.device.gds import parse_layers
 from thermospin.device.tables import Length, Part, Place, Sourced, quantity, sourced
 from thermospin.quantities import MATERIAL

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +18,8 @@ from thermospin.base.lines import FACE_TOLERANCE, merge_close
 from thermospin.grid import AXES, Box, Grid, Prism, fill
 
 FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
+#: A metal joins two others that meet in an edge unless its conductivity is below this part of both of theirs.
+JOINT = 0.01
 
 
 @runtime_checkable
@@ -52,6 +54,16 @@ class FreeFace(Protocol):
 
     def weights(self, grid: Grid) -> np.ndarray:
         """Return the area of the face that is assigned to each node of a grid [m^2] (Nx, Ny, Nz)."""
+
+    def shares(self, grid: Grid, *domains: np.ndarray) -> list[np.ndarray]:
+        """Return the part that the face covers of each node that some domains have in its plane, 0 to 1 (Nx, Ny, Nz).
+
+        Nodes at the edge of a face that ends on grid lines are covered, like those inside.
+
+        Args:
+          grid: the grid.
+          domains: mark the domains that count, for one answer each.
+        """
 
     def overlaps(self, other: object) -> bool:
         """Return whether two faces share a piece of a plane."""
@@ -88,6 +100,10 @@ class Face:
         """Return the area of the face that is assigned to each node of a finer tensor grid [m^2] (Nx, Ny, Nz)."""
         return grid.face_weights(self.axis, self.position, self.cells, self.lines)
 
+    def shares(self, grid: Grid, *domains: np.ndarray) -> list[np.ndarray]:
+        """Return 1 for each node of the face, which ends on grid lines, else 0 (Nx, Ny, Nz)."""
+        return [(self.weights(grid) > 0).astype(float)] * len(domains)
+
     @property
     def centre(self) -> tuple[float, float]:
         """The middle of one of its cells, seen from above [m]."""
@@ -119,10 +135,16 @@ class Pieces:
 
 
 class Plan(ABC):
-    """The geometry of all solids together: which parts are not overwritten, which touch, which are connected."""
+    """The geometry of all solids together: which parts are not overwritten, which touch, which are connected.
 
-    def __init__(self, solids: Sequence[SolidLike]) -> None:
+    Args:
+      solids: later ones overwrite earlier ones.
+      metal: for each solid, whether it conducts charge; or its conductivity [S/m], where that matters: see `JOINT`.
+    """
+
+    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[float]) -> None:
         self.solids = tuple(solids)
+        self.sigma = np.asarray(metal, float)
 
     @abstractmethod
     def overwritten(self) -> dict[int, str]:
@@ -161,13 +183,13 @@ class Plan(ABC):
         return []
 
     def edge_pairs(self) -> list[tuple[int, int]]:
-        """Return pairs of metals that meet only in an edge or corner, where no other metal joins them."""
+        """Return pairs of metals that meet only in an edge or corner, where no other good metal joins them."""
         return []
 
     def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
         """Return pairs of solids that nearly touch, closer than `least` [m]: both solids, distance and position [m].
 
-        The distance is 0 for metals that meet in an edge or a corner only, where no other metal joins them.
+        The distance is 0 for metals that meet in an edge or a corner only, where no other good metal joins them.
         """
         return []
 
@@ -212,12 +234,11 @@ class Layout(Plan):
     """Boxes on the tensor grid whose lines are their faces.
 
     Args:
-      solids: later ones overwrite earlier ones.
-      metal: for each solid, whether it conducts charge.
+      solids, metal: as of `Plan`.
     """
 
-    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[bool]) -> None:
-        super().__init__(solids)
+    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[float]) -> None:
+        super().__init__(solids, metal)
         boxes = [solid.box for solid in self.solids]
         self.lines = [merge_close([edge for box in boxes for edge in box[axis]]) for axis in range(3)]
         #: index of the solid that fills each cell, -1 for none
@@ -271,16 +292,17 @@ class Layout(Plan):
         return fill(grid.lines, [solid.box for solid in self.solids], range(len(self.solids)))
 
     def edge_pairs(self) -> list[tuple[int, int]]:
-        """Return pairs of metals that meet only in an edge or corner, where no other metal joins them."""
-        metal = np.pad(self.metal, 1)
+        """Return pairs of metals that meet only in an edge or corner, where no other good metal joins them."""
         owner = np.pad(self.owner, 1, constant_values=-1)
+        sigma = np.append(self.sigma, 0.0)[owner]
         inner = [slice(0, -1), slice(1, None)]
         touching: set[tuple[int, int]] = set()
 
         def add(first: tuple[slice, ...], second: tuple[slice, ...], others: Iterable[tuple[slice, ...]]) -> None:
-            only = metal[first] & metal[second]
+            least = np.minimum(sigma[first], sigma[second])
+            only = least > 0
             for other in others:
-                only &= ~metal[other]
+                only &= (sigma[other] == 0) | (sigma[other] < JOINT * least)
             pairs = np.unique(np.stack([owner[first][only], owner[second][only]]), axis=1)
             touching.update((min(a, b), max(a, b)) for a, b in pairs.T.tolist())
 
@@ -318,7 +340,41 @@ class Layout(Plan):
                     one, other = sorted((int(before[tuple(cell)]), int(after[tuple(cell)])))
                     if (one, other) not in misses:
                         misses[one, other] = one, other, gap, place
+        for one, other, gap, place in self._diagonal(least):
+            misses.setdefault((one, other), (one, other, gap, place))
         return [misses[pair] for pair in sorted(misses)]
+
+    def _diagonal(self, least: float) -> Iterator[tuple[int, int, float, np.ndarray]]:
+        """Yield pairs of solids that are closer than `least` [m] in a diagonal direction, past one another's edges."""
+        ends = np.array([solid.box for solid in self.solids])  # (solids, 3, 2)
+        # The gap along each axis, negative where extents overlap.
+        gaps = np.maximum(ends[:, None, :, 0] - ends[None, :, :, 1], ends[None, :, :, 0] - ends[:, None, :, 1])
+        gaps[np.abs(gaps) < FACE_TOLERANCE * np.abs(ends).max()] = 0.0
+        distance = np.linalg.norm(np.maximum(gaps, 0.0), axis=2)
+        near = (distance > 0) & (distance < least) & ((gaps >= 0).sum(axis=2) > 1)
+        for i, j in np.argwhere(np.triu(near)).tolist():
+            between, of_one, of_other, middle = [], [], [], []
+            for line, one, other, gap in zip(self.lines, self._slices(i), self._slices(j), gaps[i, j], strict=True):
+                if gap < 0:
+                    shared = slice(max(one.start, other.start), min(one.stop, other.stop))
+                    ends_of = shared, shared
+                    between.append(shared)
+                    middle.append((line[shared.start : shared.stop] + line[shared.start + 1 : shared.stop + 1]) / 2)
+                else:
+                    first = one.stop <= other.start
+                    low, high = (one.stop, other.start) if first else (other.stop, one.start)
+                    below, above = slice(low - 1, low), slice(high, high + 1)
+                    ends_of = (below, above) if first else (above, below)
+                    between.append(slice(low, high) if low < high else slice(low - 1, low + 1))
+                    middle.append((line[[low]] + line[[high]]) / 2)
+                of_one.append(ends_of[0])
+                of_other.append(ends_of[1])
+            apart = tuple(axis for axis in range(3) if gaps[i, j, axis] >= 0)
+            free = (self.owner[tuple(between)] < 0).all(axis=apart, keepdims=True)
+            found = free & (self.owner[tuple(of_one)] == i) & (self.owner[tuple(of_other)] == j)
+            if found.any():
+                cell = np.argwhere(found)[0]
+                yield i, j, float(distance[i, j]), np.array([at[k] for at, k in zip(middle, cell, strict=True)])
 
     def _shared_place(self, i: int, j: int) -> np.ndarray:
         """Return the middle of what the boxes of two solids that touch have in common [m]."""

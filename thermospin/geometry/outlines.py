@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -16,9 +17,10 @@ import numpy as np
 from thermospin.base import polygons
 from thermospin.base.lines import merge_close
 from thermospin.base.quadrature import PASSAGES
-from thermospin.geometry.boxes import Pieces, Plan, SolidLike
+from thermospin.geometry.boxes import JOINT, Pieces, Plan, SolidLike
 from thermospin.geometry.edges import Edge, spans, without
-from thermospin.grid import AXES, Grid, Prism, fill_prisms
+from thermospin.geometry.weights import covered_shares
+from thermospin.grid import AXES, SLIVER, Grid, Prism, fill_prisms
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,13 +98,32 @@ class Patch:
     def weights(self, grid: Grid) -> np.ndarray:
         """Return the area of the patch that is assigned to each node of the tensor grid [m^2] (Nx, Ny, Nz)."""
         total = np.zeros([len(nodes) for nodes in grid.nodes])
-        for plane in self.positions:
+        for plane, areas in self._areas(grid):
+            weights = grid.on_plane(self.axis, plane, areas)
             if self.axis == 2:
-                total += grid.top_weights(plane, [outline for at, outline in self.outlines if at == plane])
-            else:
-                upright = [piece[1:] for piece in self.rectangles if piece[0] == plane]
-                total += grid.side_weights(self.axis, plane, upright)
+                weights[weights < SLIVER * weights.max()] = 0.0
+            total += weights
         return total
+
+    def shares(self, grid: Grid, *domains: np.ndarray) -> list[np.ndarray]:
+        """Return the part that the patch covers of what each node has of some domains in its planes, 0 to 1."""
+        areas = self._areas(grid)
+        return [
+            np.max([covered_shares(grid, self.axis, plane, part, these) for plane, part in areas], axis=0)
+            for these in domains
+        ]
+
+    def _areas(self, grid: Grid) -> list[tuple[float, np.ndarray]]:
+        """Return the planes, and the area of the patch for each node of each of their cells [m^2]."""
+        if self.axis == 2:
+            return [
+                (plane, grid.top_areas([outline for at, outline in self.outlines if at == plane]))
+                for plane in self.positions
+            ]
+        return [
+            (plane, grid.side_areas(self.axis, [piece[1:] for piece in self.rectangles if piece[0] == plane]))
+            for plane in self.positions
+        ]
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -118,13 +139,12 @@ class Regions(Plan):
     """Solids with outlines, cut into disjoint parts.
 
     Args:
-      solids: later ones overwrite earlier ones.
-      metal: for each solid, whether it conducts charge.
+      solids, metal: as of `Plan`.
     """
 
-    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[bool]) -> None:
-        super().__init__(solids)
-        self.of_metal = np.asarray(metal, bool)
+    def __init__(self, solids: Sequence[SolidLike], metal: Sequence[float]) -> None:
+        super().__init__(solids, metal)
+        self.of_metal = self.sigma > 0
         self.heights = merge_close([end for solid in self.solids for end in solid.box[2]])
         shapes = [outline_of(solid) for solid in self.solids]
         kept: dict[tuple[int, ...], list[np.ndarray]] = {}
@@ -226,20 +246,19 @@ class Regions(Plan):
         return [misses[pair] for pair in sorted(misses)]
 
     def _beside(self, least: float) -> Iterator[tuple[int, int, float, np.ndarray]]:
-        """Yield narrow gaps between parts of one layer, and edges in which metals of one or of two layers meet."""
+        """Yield narrow gaps between parts of one layer or of two that follow, and edges in which metals there meet."""
         touching = set(self.touching)
         for a, b in self._near(least):
             one, other = self.parts[a], self.parts[b]
             metals = bool(self.of_metal[one.solid] and self.of_metal[other.solid])
-            same = one.layer == other.layer
-            if (a, b) in touching or self._body(one) == self._body(other) or not (same or metals):
+            if (a, b) in touching or self._body(one) == self._body(other):
                 continue
             gap, place = polygons.distance(one.outline, other.outline)
             if gap <= polygons.TOUCH:
                 if metals and not self._bridged(a, b, place):
                     yield one.solid, other.solid, 0.0, self._at(place, one.layer, other.layer)
-            elif same and gap < least and not self._filled(place, one.layer):
-                yield one.solid, other.solid, gap, self._at(place, one.layer, one.layer)
+            elif gap < least and not any(self._filled(place, layer) for layer in {one.layer, other.layer}):
+                yield one.solid, other.solid, gap, self._at(place, one.layer, other.layer)
 
     def _within(self, least: float) -> Iterator[tuple[int, int, float, np.ndarray]]:
         """Yield narrow slits in outlines, and outlines of metal whose halves meet in a corner only."""
@@ -271,6 +290,11 @@ class Regions(Plan):
                     free = polygons.boolean(free, between, "not") if free and between else free
                     if free:
                         yield one.solid, other.solid, gap, self._at(free[0].mean(axis=0), low + 1, high - 1)
+                elif _overlap(one.extent + np.array([[-least], [least]]), other.extent):
+                    aside, place = polygons.distance(one.outline, other.outline)
+                    filled = any(self._filled(place, layer) for layer in range(low, high + 1))
+                    if math.hypot(aside, gap) < least and self._body(one) != self._body(other) and not filled:
+                        yield one.solid, other.solid, math.hypot(aside, gap), self._at(place, low + 1, high - 1)
 
     def _at(self, place: np.ndarray, low: int, high: int) -> np.ndarray:
         """Return the point in space at half the height of some layers, or at the plane between two [m]."""
@@ -284,13 +308,15 @@ class Regions(Plan):
         return body_of(self.solids[part.solid])
 
     def _bridged(self, a: int, b: int, place: np.ndarray) -> bool:
-        """Return whether metal parts in the layers of two parts connect them around a point."""
+        """Return whether parts of good metal in the layers of two parts connect them around a point."""
         layers = {self.parts[a].layer, self.parts[b].layer}
+        least = JOINT * min(self.sigma[self.parts[k].solid] for k in (a, b))
         there = {
             k
             for k, part in enumerate(self.parts)
             if part.layer in layers
             and self.of_metal[part.solid]
+            and self.sigma[part.solid] >= least
             and polygons.away(part.outline, place) < polygons.TOUCH
         }
         reached, fresh = {a}, {a}

@@ -15,6 +15,9 @@ from scipy.sparse import csr_array
 
 from thermospin.grid import Grid
 
+#: Part of a cell that counts as nothing where a face covers the rest.
+HAIR = 1e-6
+
 
 def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
     """Return the weights of segments and nodes of the whole tensor grid, by domain.
@@ -45,6 +48,30 @@ def live_pairs(
     live = np.where(metal[entries.col], nodes_V[tail] & nodes_V[head], nodes_T[tail] & nodes_T[head])
     kept = entries.data[live], (entries.row[live], entries.col[live])
     return csr_array(kept, shape=section.shape)
+
+
+def covered_shares(grid: Grid, axis: int, position: float, areas: np.ndarray, domains: np.ndarray) -> np.ndarray:
+    """Return the part that a face covers of what each node has of some domains in its plane, 0 to 1 (Nx, Ny, Nz).
+
+    What is left free of a node is the product of what is left free of it in the cells around it, each to the power of
+    their part of the node: a geometric mean. A node of a cell that is covered whole is covered, and so are all nodes of
+    a face that ends on grid lines. What is left of a cell may go like the square of a distance, so powers are at least
+    1/2: shares then change smoothly.
+
+    Args:
+      grid: the grid.
+      axis: the axis normal to the plane.
+      position: coordinate of the plane [m], on a grid line.
+      areas: of the face for each node of each cell of the plane [m^2], as of `Grid.top_areas`.
+      domains: marks the domains that count, on either side of the plane.
+    """
+    whole = np.maximum(grid.plane_areas(axis, position, domains), areas)
+    total = grid.of_plane(axis, position, grid.on_plane(axis, position, whole))
+    free = 1 - areas / np.where(whole > 0, whole, 1.0)
+    # Polygons are exact to their quantum: a cell that is covered but for a hair is covered.
+    logarithms = np.where(free > HAIR, np.log(np.maximum(free, HAIR)), -np.inf)
+    powers = np.maximum(whole / np.where(total > 0, total, 1.0), 0.5)
+    return -np.expm1(grid.on_plane(axis, position, powers * logarithms))
 
 
 def cut_cells(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array, csr_array]:

@@ -179,7 +179,7 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
                 tails.append(nodes[local] + offset)
                 heads.append(nodes[local + 1] + offset)
                 keep.append(conducts)
-    port = np.asarray(model.ports[ground])[:n] > 0
+    port = model.on_contact[ground]
     loose = _without(tails, heads, keep, np.concatenate([port, port]))
 
     def named(marked: np.ndarray, *, metal: bool) -> str:
@@ -324,11 +324,8 @@ def round_off(disc: Discretisation, law: Coefficients, fields: np.ndarray) -> np
 
 def _held(model: Model, ground: str) -> np.ndarray:
     """Mark the unknowns that a system grounded there holds at zero."""
-    port = model.ports.get(ground)
-    at_ground = (
-        np.zeros(2 * model.disc.nodes_V, bool) if port is None else np.asarray(port)[: 2 * model.disc.nodes_V] > 0
-    )
-    return np.concatenate([at_ground, model.disc.held_T])
+    held = model.on_contact.get(ground, np.zeros(model.disc.nodes_V, bool))
+    return np.concatenate([held, held, model.disc.held_T])
 
 
 def _size(vector: np.ndarray, scale: np.ndarray) -> float:

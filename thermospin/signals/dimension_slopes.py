@@ -14,7 +14,7 @@ at a time, by central differences of the weights alone (no field is solved again
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -25,7 +25,7 @@ from scipy.sparse import csr_array, hstack
 
 from thermospin import operators
 from thermospin.device.parts import Experiment
-from thermospin.geometry import weights
+from thermospin.geometry import held, weights
 from thermospin.geometry.boxes import Face, Layout
 from thermospin.model import ExperimentProblem, Model, Parameters
 from thermospin.signals.functional import contributions, moments
@@ -111,6 +111,7 @@ class Motions:
       names: of the dimensions.
       domain: of each pair of dimension and domain, the domains of the first dimension first.
       segments: for each axis of the operator derivative of cross-section over half the length (pairs, segments).
+      ties: the same of the ties of nodes that held faces cover in part, by ground; "" for all others.
       volume: derivative of the volume [m^2] (pairs, nodes_V).
       ports: for each contact derivative of its vector by each dimension [1/m] (names, nodes_V).
     """
@@ -118,37 +119,35 @@ class Motions:
     names: tuple[str, ...]
     domain: np.ndarray
     segments: tuple[csr_array, ...]
+    ties: dict[str, tuple[csr_array, ...]]
     volume: csr_array
     ports: dict[str, np.ndarray]
 
     @classmethod
     def of(cls, model: Model, names: Sequence[str]) -> Motions:
         """Return the motions of a model's grid."""
-        disc, domains = model.disc, model.disc.domains
-        segments: list[list[Any]] = [[] for _ in disc.axes]
-        volume: list[Any] = []
-        ports: dict[str, list[np.ndarray]] = {name: [] for name in model.ports}
+        changes = []
         for name in names:
             value = model.device.dimensions[name].value
-            ends = []
-            for step in (DIFFERENCE, -DIFFERENCE):
-                device, grid = model.moved_grid({name: value + step})
-                sections, volumes = weights.sections(grid, domains)
-                faces = {contact: face.weights(grid).ravel() for contact, face in device.contact_faces().items()}
-                ends.append((sections, volumes, {contact: area / area.sum() for contact, area in faces.items()}))
-            for number, axis in enumerate(disc.axes):
-                change = (ends[0][0][number] - ends[1][0][number]) / (2 * DIFFERENCE)
-                segments[number].append(change[_rows(model, axis)])
-            volume.append(((ends[0][1] - ends[1][1]) / (2 * DIFFERENCE))[disc.index_V])
-            for contact, slopes_of in ports.items():
-                slopes_of.append(((ends[0][2][contact] - ends[1][2][contact]) / (2 * DIFFERENCE))[disc.index_V])
+            ends = (_weights_at(model, {name: value + step}) for step in (DIFFERENCE, -DIFFERENCE))
+            changes.append(jax.tree.map(lambda up, down: (up - down) / (2 * DIFFERENCE), *ends))
+
+        def stacked(*parts: csr_array) -> csr_array:
+            return hstack(parts, format="csr").T.tocsr()
+
+        segments, ties, volume, ports = zip(*changes, strict=True)
         return cls(
             tuple(names),
-            np.tile(np.arange(domains), len(names)),
-            tuple(hstack(segment, format="csr").T.tocsr() for segment in segments),
-            hstack(volume, format="csr").T.tocsr(),
-            {contact: np.stack(columns) for contact, columns in ports.items()},
+            np.tile(np.arange(model.disc.domains), len(names)),
+            jax.tree.map(stacked, *segments),
+            jax.tree.map(stacked, *ties),
+            stacked(*volume),
+            jax.tree.map(lambda *columns: np.stack(columns), *ports),
         )
+
+    def at(self, ground: str) -> Motions:
+        """Return the motions with the ties of one ground among the segments."""
+        return dataclasses.replace(self, segments=self.segments + self.ties.get(ground, self.ties[""]))
 
     def sums(
         self, disc: operators.Discretisation, entries: operators.Entries, relaxation: Array | None
@@ -162,6 +161,34 @@ class Motions:
         if relaxation is not None:
             out[operators.COEFFICIENTS.index("relaxation"), 0] = self.volume @ np.asarray(relaxation)[:, 0]
         return out
+
+
+def _weights_at(model: Model, lengths: Mapping[str, float]) -> tuple[Any, Any, csr_array, dict[str, np.ndarray]]:
+    """Return weights of a moved grid on the segments and nodes of the operator: segments, ties, volume and ports."""
+    disc = model.disc
+    device, grid = model.moved_grid(lengths)
+    axes = disc.axes[: len(disc.axes) - disc.ties]
+    whole, volume = weights.sections(grid, disc.domains)
+    sections = [section[_rows(model, axis)] for section, axis in zip(whole, axes, strict=True)]
+    ports = {name: face.weights(grid).ravel()[disc.index_V] for name, face in device.contact_faces().items()}
+    ties: dict[str, tuple[csr_array, ...]] = {"": ()}
+    if disc.ties or model.grounded:
+        grip = held.grips(grid, whole)[disc.index_T]
+        metals = np.array(model.constitution.metals)
+        heat, charge = held.shares(grid, device.contact_faces(), device.heat_sink_faces(), metals)
+        for ground, its_disc in {"": disc, **model.grounded}.items():
+            ties[ground] = tuple(
+                2
+                * held.ties(
+                    grip,
+                    np.asarray(axis.nodes_T)[0, 1:],
+                    heat[disc.index_T],
+                    charge[ground][disc.index_V] if axis.metal > 1 else None,
+                    metals,
+                )
+                for axis in its_disc.axes[len(axes) :]
+            )
+    return tuple(sections), ties, volume[disc.index_V], {name: area / area.sum() for name, area in ports.items()}
 
 
 #: Half the step of the central differences of weights [m]: far above what polygons are rounded to, far below a cell.
@@ -233,7 +260,9 @@ def slopes(
     Raises:
       ValueError: faces that coincide and move differently.
     """
-    disc, harmonic = model.disc, len(ladders[0].u)
+    disc, harmonic = problem.disc, len(ladders[0].u)
+    if isinstance(blocks, Motions):
+        blocks = blocks.at(problem.experiment.current[1])
 
     def form(entries: Callable[..., Any]) -> Callable[..., np.ndarray]:
         def sums(_: operators.Discretisation, *fields: Array) -> np.ndarray:
@@ -270,6 +299,7 @@ def _by_motion(
     """Return the derivatives by dimensions from what the changes of weights contribute."""
     out = np.zeros((len(ladders), len(ladders[0].u), len(motions.names)))
     plus, minus = experiment.voltage
+    ground = experiment.current[1]  # reads 0
     for number, (part, ladder) in enumerate(zip(parts, ladders, strict=True)):
         out[number] = part[: out.shape[1]].reshape(out.shape[1], len(motions.names), -1).sum(axis=2)
         for contact, sign, fields in (
@@ -277,7 +307,7 @@ def _by_motion(
             (minus, -1.0, ladder.u),
             (experiment.current[0], 1.0, ladder.l),
         ):
-            for h, field in enumerate(fields if contact in motions.ports else ()):
+            for h, field in enumerate(fields if contact in motions.ports and contact != ground else ()):
                 mean = (np.asarray(field[:nodes_V]) + np.asarray(field[nodes_V : 2 * nodes_V])) / 2
                 out[number, h] += sign * (motions.ports[contact] @ mean)
     return out

@@ -324,7 +324,7 @@ def fields(
     law = laws(problem, values).first
     one = functools.partial(_solve_one, solves, problem, law)
     u_1 = one(problem.ports.drive, guesses[0])
-    heat = joule(model.disc, law, u_1, u_1)
+    heat = joule(problem.disc, law, u_1, u_1)
     u_2 = one(values["zeta"] * heat, guesses[1])
     total = np.asarray(current * u_1 + current**2 * u_2)
     shape = tuple(len(nodes) for nodes in model.grid.nodes)
