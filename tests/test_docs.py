@@ -17,10 +17,10 @@ from typing import NamedTuple
 import gdstk
 import pytest
 import typer
-from test_readme import block as readme
-from test_readme import environment
 from typer.testing import CliRunner
 
+from helpers.pages import block as readme
+from helpers.pages import environment
 from thermospin.base import files
 from thermospin.cli.app import app
 from thermospin.data.sources import read_data
@@ -67,7 +67,8 @@ def valve(folder: Path) -> None:
 def layout(folder: Path) -> None:
     """A drawing of the layers and labels that the page names."""
     cell = gdstk.Cell("VALVE")
-    cell.add(gdstk.rectangle((-0.3, -0.2), (-0.2, 0.2), layer=1), gdstk.rectangle((-0.3, -0.05), (0.5, 0.05), layer=2))
+    cell.add(gdstk.rectangle((-0.3, -0.2), (-0.2, 0.2), layer=1), gdstk.rectangle((-0.3, -0.05), (0.2, 0.05), layer=2))
+    cell.add(gdstk.rectangle((0.2, -0.05), (0.5, 0.05), layer=2, datatype=1))
     cell.add(gdstk.rectangle((-0.29, 0.1), (-0.21, 0.15), layer=20), gdstk.Label("V+", (0.45, 0.0), layer=2))
     library = gdstk.Library()
     library.add(cell)

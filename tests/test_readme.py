@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
-
-
-def block(mark: str) -> str:
-    """The code block after the line `<!-- mark -->`."""
-    found = re.search(rf"^<!-- {re.escape(mark)} -->\n```\w+\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
-    assert found, mark
-    return found[1]
+from helpers.pages import block, environment
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +17,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("readme")
     (path / "valve.toml").write_text(block("file: valve.toml"), encoding="utf-8")
     return path
-
-
-def environment(folder: Path) -> dict[str, str]:
-    root = str(README.parent)
-    inherited = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
-    return inherited | {"PYTHONPATH": root, "THERMOSPIN_CACHE": str(folder / "cache")}
 
 
 def test_the_commands_of_the_readme_run(folder: Path) -> None:

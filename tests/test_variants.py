@@ -181,13 +181,20 @@ def test_the_error_of_the_grid_is_one_for_all_variants(device: Device) -> None:
     longer = dataclasses.replace(read(BAR.replace("[0, 300]", "[0, 310]"), "x"), name="longer")
     names = [("bar", "R1.P"), ("bar@wide", "R1.P"), ("bar@wide", "R1.AP"), ("longer", "R1.P")]
     rows = [Row("bar", signal, 1.0, 1.0, device=name) for name, signal in names]
-    found = inverse._grid_correlation([device, wide, longer], rows, np.array([1.0, -2.0, 1.0, 1.0]))
+    families, start = inverse._families([device, wide, longer], rows), np.array([1.0, -2.0, 1.0, 1.0])
+    found = inverse._grid_correlation(rows, families, start)
     assert found is not None
     np.testing.assert_array_equal(found, [[1, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     blind = [dataclasses.replace(row, polarity_known=False) for row in rows]
-    found = inverse._grid_correlation([device, wide, longer], blind, np.array([1.0, -2.0, 1.0, 1.0]))
+    found = inverse._grid_correlation(blind, families, start)
     assert found is not None and found[0, 1] == 1
-    assert inverse._grid_correlation([device, longer], [rows[0], rows[3]], np.ones(2)) is None
+    apart = [rows[0], rows[3]]
+    assert inverse._grid_correlation(apart, inverse._families([device, longer], apart), np.ones(2)) is None
+    # By hand: at order 2 the bar is 0.6 of a change of 0.1, and the second row asks for all bars of its family by 1.5.
+    values = [0.9 * np.abs(start), np.abs(start)]
+    data = [dataclasses.replace(row, value=value) for row, value in zip(rows, (0.5, 3.0, 0.5, 2.0), strict=True)]
+    bars = inverse._grid_stds(2, values, data, families)
+    np.testing.assert_allclose(bars, [0.06 * 1.5, 0.12 * 1.5, 0.06, 0.06 * 2], rtol=1e-9)
 
 
 def test_an_error_that_is_one_is_not_averaged() -> None:

@@ -260,13 +260,14 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
     values = _at_start(order, others, last, parameters, names, parallel)
     edges = [singularities.weakest(model) for model in models]
     exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in answers.rows]
-    grid_stds = _grid_stds(order, values, answers.rows, exponents)
+    families = _families([model.device for model in models], answers.rows)
+    grid_stds = _grid_stds(order, values, answers.rows, families, exponents)
     moved = [error_bars.elsewhere(model) for model in models]
     if any(moved):
         elsewhere = [other or model for other, model in zip(moved, models, strict=True)]
         there, _ = answers.of(elsewhere)(parameters, ())
         grid_stds = grid_stds + error_bars.CUT * np.abs(there - values[order - 1])
-    shared = _grid_correlation([model.device for model in models], answers.rows, values[order - 1])
+    shared = _grid_correlation(answers.rows, families, values[order - 1])
     if order == 1:
         return _Stages([last], copies, bare, grid_stds, shared)
     low, high = values[0], values[order - 1]
@@ -278,19 +279,25 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
     return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds, shared)
 
 
-def _grid_correlation(devices: Sequence[Device], rows: Sequence[Row], start: np.ndarray) -> np.ndarray | None:
+def _families(devices: Sequence[Device], rows: Sequence[Row]) -> list[tuple[int, str, str]]:
+    """Return the same for each row of the same signal of devices that differ in values alone."""
+    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
+    return [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
+
+
+def _grid_correlation(
+    rows: Sequence[Row], families: Sequence[tuple[int, str, str]], start: np.ndarray
+) -> np.ndarray | None:
     """Return the correlation of the errors of the grid (rows, rows), None where all are independent.
 
     It is that of errors in proportion to the signals, whose signs are those at the start, or those measured where
     magnitudes are compared.
     """
-    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
-    signals = [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
-    if len(set(signals)) == len(signals):
+    if len(set(families)) == len(families):
         return None
     blind = np.array([not row.polarity_known for row in rows])
     signs = np.where(np.where(blind, [row.value for row in rows], start) < 0, -1.0, 1.0)
-    same = np.array([[one == other for other in signals] for one in signals])
+    same = np.array([[one == other for other in families] for one in families])
     return np.where(same, np.outer(signs, signs), 0.0)
 
 
@@ -447,13 +454,22 @@ def _at_start(
     return values
 
 
-def _grid_stds(order: int, values: Sequence[np.ndarray], rows: Sequence[Row], exponents: Sequence[float]) -> np.ndarray:
+def _grid_stds(
+    order: int,
+    values: Sequence[np.ndarray],
+    rows: Sequence[Row],
+    families: Sequence[tuple[int, str, str]],
+    exponents: Sequence[float],
+) -> np.ndarray:
     """Return error bars of the grid for each row [V/A^n], from the values at the orders 1, 2, ... at the start.
 
     In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
-    the signal is proportional to, and with it the error.
+    the signal is proportional to, and with it the error. One factor for all variants of a device: an error that is one
+    has the form that the model gives it, not that of the data.
     """
     sequences = zip(*values, strict=True)
-    errors = [error_bars.error(values, order, exponent) for values, exponent in zip(sequences, exponents, strict=True)]
-    scale = [max(abs(row.value) / abs(at), 1.0) if at else 1.0 for row, at in zip(rows, values[order - 1], strict=True)]
-    return np.array(errors) * np.array(scale)
+    errors = [error_bars.error(sequence, order, least) for sequence, least in zip(sequences, exponents, strict=True)]
+    scale: dict[tuple[int, str, str], float] = {}
+    for family, row, at in zip(families, rows, values[order - 1], strict=True):
+        scale[family] = max(scale.get(family, 1.0), abs(row.value) / abs(at) if at else 1.0)
+    return np.array(errors) * np.array([scale[family] for family in families])

@@ -1,0 +1,22 @@
+"""The pages that users read, as tests read and run them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def block(mark: str) -> str:
+    """The code block after the line `<!-- mark -->`."""
+    found = re.search(rf"^<!-- {re.escape(mark)} -->\n```\w+\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    assert found, mark
+    return found[1]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    root = str(README.parent)
+    inherited = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    return inherited | {"PYTHONPATH": root, "THERMOSPIN_CACHE": str(folder / "cache")}
