@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from thermospin import inverse
-from thermospin.accuracy import error_bars
+from thermospin.accuracy import error_bars, singularities
 from thermospin.base import files
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.data.rows import Row
@@ -697,6 +697,8 @@ class Solver:
         monkeypatch.setattr(GridOptions, "build", self.build_on)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
         monkeypatch.setattr(error_bars, "companions", self.companions)
+        ordinary = singularities.Weakest(singularities.Edge(), singularities.Edge())
+        monkeypatch.setattr(singularities, "weakest", lambda model: ordinary)
 
     def build_on(self, device: Any, progress: Any) -> Any:
         return self.build(device, cells=None, order=2, progress=progress)
