@@ -74,7 +74,7 @@ def test_the_bar_of_first_order_reaches_past_the_second():
 # ------------------------------------------------------------------------------------------ devices
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def bar(request: pytest.FixtureRequest) -> Signals:
     """Signals of the layered bar with error bars, on a grid that leaves errors of a percent."""
     device = devices.bar()

@@ -247,7 +247,13 @@ CYCLES = {
 }
 
 
-@pytest.mark.parametrize("name", CYCLES)
+#: The harder ones run by default.
+SLOW_CYCLES = ("contrast-1", "patches-1")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_CYCLES else name for name in CYCLES]
+)
 def test_the_cycle_is_symmetric_positive_and_close_to_the_inverse(name, monkeypatch):
     """On free nodes; measured: eigenvalues of cycle times matrix in [0.67, 1.05].
 
@@ -424,6 +430,7 @@ def iterations(block: Block, system: System, face: tuple = PATCH_PORT, law=None)
     return int(stats.iterations[0])
 
 
+@pytest.mark.slow
 def test_iterations_hardly_grow_with_the_grid(monkeypatch):
     """From 2.7 thousand to 18 thousand unknowns; measured 19 and 21 at the default tolerance.
 

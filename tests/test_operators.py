@@ -493,7 +493,7 @@ def errors_of(order: int, n: int, problems: Sequence[Manufactured]) -> list[floa
     ("order", "cells", "bound"),
     [
         (1, (4, 6, 8, 12), 2e-2),
-        (2, (3, 4, 6, 8), 4e-4),
+        pytest.param(2, (3, 4, 6, 8), 4e-4, marks=pytest.mark.slow),
         pytest.param(3, (3, 4, 5, 6), 4e-5, marks=pytest.mark.slow),
     ],
 )

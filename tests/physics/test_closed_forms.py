@@ -53,7 +53,10 @@ def errors_of(bar: Bar, J: tuple[float, float], wrong: float = 1.0) -> dict[str,
     return out
 
 
-@pytest.mark.parametrize(("order", "coarse"), [(1, 8), (2, 4), pytest.param(3, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("order", "coarse"),
+    [pytest.param(1, 8, marks=pytest.mark.slow), (2, 4), pytest.param(3, 4, marks=pytest.mark.slow)],
+)
 def test_fields_and_harmonics_converge_at_the_order_of_the_scheme(order, coarse):
     """F / N / reversed F, uniform cells doubled twice. Nodal values fall as h^min(2p, p+2), voltages as h^2p.
 
