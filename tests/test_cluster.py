@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from helpers import srun
 from helpers.devices import VALVE
 from thermospin.cli import app
 from thermospin.parallel import cluster
@@ -148,32 +149,18 @@ def test_two_tasks_of_slurm_solve_together(tmp_path: Path, command: str) -> None
     """The variables that srun sets, for two processes here: the first prints and writes what both computed."""
     (tmp_path / "valve.toml").write_text(VALVE)
     (tmp_path / "data.csv").write_text("experiment,signal,value,std,unit\nlocal,R2.P,118e-3,1e-3,V/A^2\n")
-    running = []
-    for number in range(2):
-        task = {
-            "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
-            "SLURM_PROCID": str(number), "SLURM_LOCALID": str(number), "SLURM_STEP_NUM_NODES": "1",
-        }  # fmt: skip
-        running.append(
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "thermospin",
-                    *command.split(),
-                    "--cluster",
-                    "--devices",
-                    "2",
-                    "--json",
-                    f"{number}.json",
-                ],
-                cwd=tmp_path,
-                env=os.environ | task,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )  # fmt: skip
+    shared = [sys.executable, "-m", "thermospin", *command.split(), "--cluster", "--devices", "2"]
+    running = [
+        subprocess.Popen(
+            [*shared, "--json", f"{number}.json"],
+            cwd=tmp_path,
+            env=os.environ | task,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        for number, task in enumerate(srun.tasks(2))
+    ]
     out = [each.communicate(timeout=240) for each in running]
     assert [each.returncode for each in running] == [0, 0], out
     assert "R2.P" in out[0][0] and "R2.P" not in out[1][0]

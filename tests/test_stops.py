@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from helpers import srun
+from helpers.devices import VALVE
+
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
 
-def start(folder: Path, code: str, *arguments: str) -> subprocess.Popen[str]:
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "THERMOSPIN_CACHE": str(folder / "cache")}
+def start(folder: Path, code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    kept = {"PYTHONPATH": os.pathsep.join(sys.path), "THERMOSPIN_CACHE": str(folder / "cache")}
+    env = os.environ | kept | variables
     # Tests that run in the background of a shell inherit that SIGINT is ignored.
     handled = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     command = [sys.executable, "-c", handled + code, *arguments]
@@ -124,20 +128,47 @@ def test_a_terminal_without_greek_gets_question_marks(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "? = 5 nm\n"), done.stderr
 
 
+def ended(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal; the process ends within 5 s with its code, or had ended before."""
+    process.send_signal(number)
+    sent = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    # Before the first line of the command Python itself is stopped by the signal.
+    assert process.returncode in (CODES[number][0], 0, -number), (process.returncode, errors)
+    assert process.returncode == 0 or time.monotonic() - sent < 5
+
+
 @pytest.mark.slow
-def test_signals_at_random_moments_end_real_commands(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [1, 2])
+def test_signals_at_random_moments_end_real_commands(tmp_path: Path, seed: int) -> None:
     """In imports, compilation, solves and writing: never another code, but for 0 of a command that had ended before."""
-    draw = random.Random(1)
+    draw = random.Random(seed)
+    command = ["signals", "slachter2010", "--cells", "800", "--order", "1", "--json", "out.json"]
     for _ in range(60):
-        number = draw.choice(list(CODES))
-        process = start(
-            tmp_path, COMMAND, "signals", "slachter2010", "--cells", "800", "--order", "1", "--json", "out.json"
-        )
+        process = start(tmp_path, COMMAND, *command)
         time.sleep(0.15 + draw.random() * 8)
-        process.send_signal(number)
-        sent = time.monotonic()
-        _, errors = process.communicate(timeout=30)
-        # Before the first line of the command Python itself is stopped by the signal.
-        assert process.returncode in (CODES[number][0], 0, -number), (process.returncode, errors)
-        assert process.returncode == 0 or time.monotonic() - sent < 5
+        ended(process, draw.choice(list(CODES)))
+        assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.slow
+def test_signals_at_random_moments_end_both_processes_of_a_job(tmp_path: Path) -> None:
+    """While they wait for each other, compile and solve together: 40 jobs of two, each process by a signal of its own.
+
+    A process whose partner is gone may have been ended by JAX before its own signal.
+    """
+    draw = random.Random(3)
+    (tmp_path / "valve.toml").write_text(VALVE)
+    command = ["signals", "valve.toml", "--order", "1", "--no-errors", "--cluster", "--shards", "2"]
+    for _ in range(40):
+        job = [start(tmp_path, COMMAND, *command, **task) for task in srun.tasks(2)]
+        time.sleep(0.15 + draw.random() * 12)
+        draw.shuffle(job)
+        first, second = job
+        ended(first, draw.choice(list(CODES)))
+        time.sleep(draw.random() * 2)
+        if second.poll() is None:
+            ended(second, draw.choice(list(CODES)))
+        else:
+            second.communicate(timeout=10)
         assert not list(tmp_path.glob(".*.part"))
