@@ -22,11 +22,12 @@ import numpy as np
 import pytest
 
 from thermospin import inverse
-from thermospin.accuracy import error_bars, singularities
+from thermospin.accuracy import error_bars
 from thermospin.base import files
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.data.rows import Row
-from thermospin.device.device import Tie
+from thermospin.device import singularities
+from thermospin.device.device import Device, Tie
 from thermospin.device.reader import load
 from thermospin.inference import predictors
 from thermospin.inference.identifiability import choose, identifiability
@@ -698,7 +699,7 @@ class Solver:
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
         monkeypatch.setattr(error_bars, "companions", self.companions)
         ordinary = singularities.Weakest(singularities.Edge(), singularities.Edge())
-        monkeypatch.setattr(singularities, "weakest", lambda model: ordinary)
+        monkeypatch.setattr(Device, "weakest_edges", lambda device, grid: ordinary)
 
     def build_on(self, device: Any, progress: Any) -> Any:
         return self.build(device, cells=None, order=2, progress=progress)

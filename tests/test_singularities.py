@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from thermospin import model
-from thermospin.accuracy import error_bars, singularities
-from thermospin.device import reader
+from thermospin import grid, model
+from thermospin.accuracy import error_bars
+from thermospin.device import reader, singularities
 from thermospin.signals import evaluate
 
 #: Two good and two poor squares, in a chain between electrodes that are as good as perfect.
@@ -96,7 +96,7 @@ def checkerboard() -> model.Model:
 
 
 def test_the_weak_edge_of_a_device_is_found_and_named(checkerboard):
-    found = singularities.weakest(checkerboard)
+    found = checkerboard.device.weakest_edges(checkerboard.grid)
     assert found.potentials.exponent == pytest.approx(4 / math.pi * math.atan(0.1))
     assert found.potentials.place[:2] == pytest.approx((0, 0), abs=1e-15)
     assert sorted(set(found.potentials.materials)) == ["good", "poor"]
@@ -104,7 +104,9 @@ def test_the_weak_edge_of_a_device_is_found_and_named(checkerboard):
     assert found.exponent(1) == found.exponent(2) == found.potentials.exponent
     (line,) = found.words()
     assert "r^0.13" in line and "(0, 0, " in line
-    assert singularities.weakest(model.build(reader.load("slachter2010"), order=1, cells=800)).words() == []
+    shipped = reader.load("slachter2010")
+    assert shipped.weakest_edges(grid.choose(shipped.features, 1)).words() == []
+    assert shipped.features.weak == ({}, {}, {})
 
 
 def test_the_bar_of_a_checkerboard_covers_its_resistance(checkerboard):

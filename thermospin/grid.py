@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -390,6 +390,7 @@ class Features:
       prisms: the prisms that fill the cells; empty if all solids are boxes.
       edges: positions along x and y of the straight edges of each outline that need grid lines [m].
       planes: positions along x, y and z of contacts, which need grid lines too [m].
+      weak: positions along x, y and z of edges where good conductors meet across poor ones, with the wanted sizes [m].
     """
 
     boxes: tuple[Box, ...]
@@ -400,6 +401,7 @@ class Features:
     prisms: tuple[Prism, ...] = ()
     edges: tuple[tuple[Sequence[float], Sequence[float]], ...] = ()
     planes: tuple[Sequence[float], ...] = ((), (), ())
+    weak: tuple[Mapping[float, float], ...] = ({}, {}, {})
 
     def faces(self, axis: int) -> np.ndarray:
         """Return all faces normal to an axis [m], which need grid lines: ends of boxes, and edges of outlines."""
@@ -475,7 +477,8 @@ class Features:
 
         Where two different metals touch, spins relax within the shorter of their relaxation lengths, and potentials are
         singular along the edges of the contact. At its plane and its edges, the size is a fifth of that length, or half
-        of the smallest side involved if that is less. At all other faces of a solid, it is the smallest side.
+        of the smallest side involved if that is less. At all other faces of a solid, it is the smallest side; at weak
+        edges it is much smaller.
         """
         faces = self.faces(axis)
         sizes = np.full(len(faces), np.inf)
@@ -494,6 +497,8 @@ class Features:
             if shared is not None:
                 sides = min(self._smallest_side(i), self._smallest_side(j), _smallest_side(shared))
                 ask(shared[axis], min(self.lengths[i] / 5, self.lengths[j] / 5, sides / 2))
+        for position, size in self.weak[axis].items():
+            ask([position], size)
         return sizes
 
 
@@ -544,7 +549,7 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
         raise InputError(f"order: got {order}, expected one of {known}")
     if cells is None:
         return at_coarseness(features, order, DEFAULT_COARSENESS[order])
-    coarsest = at_coarseness(features, order, 1e6)
+    coarsest = at_coarseness(features, order, COARSEST)
     if coarsest.cells > cells:
         raise InputError(
             f"a budget of {cells} cells is too small: the faces of the solids alone make {coarsest.cells} cells; "
@@ -563,5 +568,7 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
     return at_coarseness(features, order, coarse)
 
 
+#: Coarseness of a grid with one cell between neighbouring faces.
+COARSEST = 1e6
 #: Coarseness of the default grid for each order; benchmarks/grid_order.py measures its cost and accuracy.
 DEFAULT_COARSENESS = {1: 1.0, 2: 3.0, 3: 6.0}

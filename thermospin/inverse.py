@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from thermospin.accuracy import error_bars, singularities
+from thermospin.accuracy import error_bars
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
@@ -258,7 +258,7 @@ def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[
     others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
     parallel = all(model.shards == 1 for model in models)  # messages must be sent in one order
     values = _at_start(order, others, last, parameters, names, parallel)
-    edges = [singularities.weakest(model) for model in models]
+    edges = [model.device.weakest_edges(model.grid) for model in models]
     exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in answers.rows]
     families = _families([model.device for model in models], answers.rows)
     grid_stds = _grid_stds(order, values, answers.rows, families, exponents)

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from thermospin import solve
-from thermospin.accuracy import singularities
 from thermospin.base.names import SignalName
+from thermospin.device import singularities
 from thermospin.model import Model, Parameters, Progress
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Errors, Signals
@@ -126,7 +126,7 @@ def assess(
       NotConverged: a solve missed its tolerance.
     """
     by_order = at_orders(model, signals, parameters, progress=progress, tolerance=tolerance)
-    result = with_errors(signals, by_order, singularities.weakest(model))
+    result = with_errors(signals, by_order, model.device.weakest_edges(model.grid))
     other = elsewhere(model)
     if other is None or result.errors is None:
         return result

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from thermospin.accuracy import error_bars, singularities
+from thermospin.accuracy import error_bars
 from thermospin.base.text import percent
+from thermospin.device import singularities
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.signals import evaluate
 from thermospin.signals.ladders import Ladder
@@ -108,7 +109,7 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     )
     reciprocity = {name: _exchange(problem, evaluation.fields[name]) for name, problem in model.problems.items()}
     signals = error_bars.assess(model, measured, progress=progress)
-    return SelfCheck(signals, reciprocity, singularities.weakest(model))
+    return SelfCheck(signals, reciprocity, model.device.weakest_edges(model.grid))
 
 
 def _exchange(problem: ExperimentProblem, ladders: Sequence[Ladder]) -> float:

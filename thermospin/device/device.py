@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,14 +17,14 @@ import numpy as np
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.base.polygons import width
-from thermospin.device import materials
+from thermospin.device import materials, singularities
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, face_of, indices, plan_of
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import Patch
-from thermospin.grid import AXES, Box, Features
+from thermospin.grid import AXES, COARSEST, Box, Features, Grid, at_coarseness
 
 #: Separates device and parameter in the names of parameters of one device in a fit of several: "wide:zeta".
 OF = ":"
@@ -211,7 +212,7 @@ class Device:
         prisms = self.layout().prisms(of_solid)
         used = [self.materials[solid.material] for solid in self.solids]
         held = [face for face in self.contact_faces().values() if isinstance(face, Patch)]
-        return Features(
+        features = Features(
             boxes=tuple(solid.box for solid in self.solids),
             domains=tuple(of_solid),
             metals=tuple(material.is_metal for material in used),
@@ -223,6 +224,28 @@ class Device:
                 sorted({at for face in held if face.axis == axis for at in face.positions}) for axis in range(3)
             ),
         )
+        side = min(high - low for solid in self.solids for low, high in solid.box)
+        weak = singularities.weak_lines(at_coarseness(features, 1, COARSEST), self._conductivities)
+        sizes = tuple({at: side * singularities.resolution(value) for at, value in lines.items()} for lines in weak)
+        return dataclasses.replace(features, weak=sizes)
+
+    @functools.cached_property
+    def _conductivities(self) -> singularities.Conductivities:
+        """Conductivities of all domains: for each channel of each state, and for heat."""
+        states = [signs for experiment in self.experiments.values() for signs in experiment.states.values()]
+        of_charge: list[list[float]] = []
+        for signs, spin in itertools.product(states or [{}], (1, -1)):
+            row = []
+            for name, magnet in self.domains:
+                material = self.materials[name]
+                sign = 1 if magnet is None else signs.get(magnet, 1)
+                row.append(material.sigma * (1 + spin * sign * material.P) / 2 if material.is_metal else 0.0)
+            of_charge.append(row)
+        return of_charge, [[self.materials[name].kappa for name, _ in self.domains]]
+
+    def weakest_edges(self, grid: Grid) -> singularities.Weakest:
+        """Find the edges where fields converge most slowly on a grid of the device, over all states and both spins."""
+        return singularities.weakest(grid, [name for name, _ in self.domains], self._conductivities)
 
     @property
     def bounding_box(self) -> Box:

@@ -13,13 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from thermospin.device.device import Device
-from thermospin.model import Model
-from thermospin.operators import COEFFICIENTS
+from thermospin.grid import Grid
 
 #: The smallest exponent that two materials, or one and insulation, can have.
 ORDINARY = 0.5
-_UP, _DOWN, _HEAT = (COEFFICIENTS.index(name) for name in ("uu", "dd", "TT"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,53 +85,66 @@ def exponent(conductivities: Sequence[float]) -> float:
     return 1.0
 
 
-def weakest(model: Model) -> Weakest:
-    """Find the edges of a device's grid with the smallest exponents, over all states and both spins."""
-    values = model.completed({})
-    states = {
-        tuple(sorted(signs.items())): signs
-        for experiment in model.device.experiments.values()
-        for signs in experiment.states.values()
-    }
-    rows: list[np.ndarray] = []
-    for signs in states.values():
-        table = model.constitution.table(values, signs)
-        rows += [np.asarray(table[COEFFICIENTS[kind]]) for kind in (_UP, _DOWN)]
-    heat = np.asarray(table[COEFFICIENTS[_HEAT]])
-    around = [
-        (quadrants, place)
-        for axis in range(3)
-        for quadrants, place in _edges(model.grid.domain, model.grid.lines, axis)
-    ]
-    return Weakest(_smallest(around, rows, model.device), _smallest(around, [heat], model.device))
+def resolution(exponent: float) -> float:
+    """Return the size of cells at an edge, over that of solids, that leaves a tenth of h^(2 lambda), at least 1e-3."""
+    return max(1e-3, 0.1 ** (1 / (2 * exponent)))
 
 
-def _edges(
-    domain: np.ndarray, lines: Sequence[np.ndarray], axis: int
-) -> list[tuple[tuple[int, ...], tuple[float, float, float]]]:
-    """Return each kind of surroundings that edges along an axis have (four domains), with the middle of one of them."""
-    others = [k for k in range(3) if k != axis]
-    padded = np.pad(np.moveaxis(domain, axis, 0), ((0, 0), (1, 1), (1, 1)), constant_values=-1)
-    ring = [padded[:, :-1, :-1], padded[:, 1:, :-1], padded[:, 1:, 1:], padded[:, :-1, 1:]]
-    kinds, first = np.unique(np.stack(ring).reshape(4, -1), axis=1, return_index=True)
-    out = []
-    for quadrants, number in zip(kinds.T, first, strict=True):
-        cell, one, other = np.unravel_index(number, ring[0].shape)
-        place = [0.0, 0.0, 0.0]
-        place[axis] = float(lines[axis][cell] + lines[axis][cell + 1]) / 2
-        place[others[0]], place[others[1]] = float(lines[others[0]][one]), float(lines[others[1]][other])
-        out.append((tuple(int(k) for k in quadrants), (place[0], place[1], place[2])))
-    return out
+#: Conductivities by domain: for charge a row for each channel of each state, for heat one row.
+Conductivities = tuple[list[list[float]], list[list[float]]]
 
 
-def _smallest(
-    around: Sequence[tuple[tuple[int, ...], tuple[float, float, float]]], rows: Sequence[np.ndarray], device: Device
-) -> Edge:
-    found = Edge()
-    for quadrants, place in around:
-        for conductivity in rows:
-            value = exponent([conductivity[k] if k >= 0 else 0.0 for k in quadrants])
+def weakest(grid: Grid, names: Sequence[str], conductivities: Conductivities) -> Weakest:
+    """Find the edges of a grid with the smallest exponents, for charge and for heat; `names` are those of materials."""
+    smallest = []
+    for table in conductivities:
+        found = Edge()
+        for around in _surroundings(grid):
+            value = _exponent_of(around.quadrants, table)
             if value < found.exponent - 1e-9:
-                names = tuple(device.domains[k][0] if k >= 0 else "nothing" for k in quadrants)
-                found = Edge(value, names, place)
-    return found
+                found = Edge(value, tuple(names[k] if k >= 0 else "nothing" for k in around.quadrants), around.place)
+        smallest.append(found)
+    return Weakest(*smallest)
+
+
+def weak_lines(grid: Grid, conductivities: Conductivities) -> tuple[dict[float, float], ...]:
+    """Return the positions along x, y and z [m] of edges below `ORDINARY`, with the smallest exponent there."""
+    lines: tuple[dict[float, float], ...] = ({}, {}, {})
+    for around in _surroundings(grid):
+        value = min(_exponent_of(around.quadrants, table) for table in conductivities)
+        if value < ORDINARY - 1e-9:
+            for axis, positions in around.positions.items():
+                for position in positions:
+                    lines[axis][position] = min(value, lines[axis].get(position, ORDINARY))
+    return lines
+
+
+def _exponent_of(quadrants: Sequence[int], table: Sequence[Sequence[float]]) -> float:
+    return min(exponent([row[k] if k >= 0 else 0.0 for k in quadrants]) for row in table)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Around:
+    """Edges with the same surroundings: four domains, the middle of one of them, positions by axis [m]."""
+
+    quadrants: tuple[int, ...]
+    place: tuple[float, float, float]
+    positions: dict[int, list[float]]
+
+
+def _surroundings(grid: Grid) -> list[_Around]:
+    """Return each kind of surroundings that edges along an axis have, for all axes."""
+    out = []
+    for axis in range(3):
+        one, other = (k for k in range(3) if k != axis)
+        padded = np.pad(np.moveaxis(grid.domain, axis, 0), ((0, 0), (1, 1), (1, 1)), constant_values=-1)
+        ring = [padded[:, :-1, :-1], padded[:, 1:, :-1], padded[:, 1:, 1:], padded[:, :-1, 1:]]
+        kinds, kind_of = np.unique(np.stack(ring).reshape(4, -1), axis=1, return_inverse=True)
+        for number, quadrants in enumerate(kinds.T):
+            cells, i, j = np.unravel_index(np.flatnonzero(kind_of.ravel() == number), ring[0].shape)
+            place = [0.0, 0.0, 0.0]
+            place[axis] = float(grid.lines[axis][cells[0]] + grid.lines[axis][cells[0] + 1]) / 2
+            place[one], place[other] = float(grid.lines[one][i[0]]), float(grid.lines[other][j[0]])
+            positions = {one: grid.lines[one][np.unique(i)].tolist(), other: grid.lines[other][np.unique(j)].tolist()}
+            out.append(_Around(tuple(int(k) for k in quadrants), (place[0], place[1], place[2]), positions))
+    return out
