@@ -193,7 +193,7 @@ def test_the_error_of_the_grid_is_one_for_all_variants(device: Device) -> None:
     # By hand: at order 2 the bar is 0.6 of a change of 0.1, and the second row asks for all bars of its family by 1.5.
     values = [0.9 * np.abs(start), np.abs(start)]
     data = [dataclasses.replace(row, value=value) for row, value in zip(rows, (0.5, 3.0, 0.5, 2.0), strict=True)]
-    bars = inverse._grid_stds(2, values, data, families)
+    bars = inverse._grid_stds(2, values, data, families, [0.5] * 4)
     np.testing.assert_allclose(bars, [0.06 * 1.5, 0.12 * 1.5, 0.06, 0.06 * 2], rtol=1e-9)
 
 

@@ -282,7 +282,7 @@ def undiminished(model: Model, values: Mapping[str, Any], resistance: float) -> 
       resistance: between the contacts of the current [ohm].
     Source: Kohlrausch, Ann. Phys. 306, 132 (1900).
     """
-    metals = [name for name, material in model.device.materials.items() if material.is_metal]
+    metals = {name for name, _ in model.device.domains if model.device.materials[name].is_metal}
     seebeck = max(abs(values[f"{name}.S"]) + abs(values[f"{name}.S_s"]) for name in metals)
     ratio = max(values[f"{name}.sigma"] / values[f"{name}.kappa"] for name in metals)
     return float(values["zeta"] * seebeck * ratio * resistance**2 / 8)
