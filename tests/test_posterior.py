@@ -121,6 +121,9 @@ def test_a_model_that_no_polynomial_follows_is_refused() -> None:
 def test_chains_that_are_too_short_are_not_called_converged() -> None:
     found = posterior.sample(fitted(), draws=20, warmup=20)
     assert not found.converged and "NOT converged" in found.words()[2]
+    few, astray = (dataclasses.replace(found, divergences=count) for count in (0, 20))
+    assert "give more draws, such as 200, until at least 400 are effective" in few.words()
+    assert any("trajectories went astray" in line and "use profiles, or give priors" in line for line in astray.words())
 
 
 def test_chains_that_were_stopped_go_on_to_the_same_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,13 +216,6 @@ def test_failures_of_xla_are_told_in_one_line() -> None:
 
     with pytest.raises(ValueError, match="another fault"):
         nuts.told(1, other)
-
-
-def test_chains_that_have_not_converged_say_what_to_do() -> None:
-    found = dataclasses.replace(posterior.sample(fitted(), draws=20, warmup=20), divergences=0)
-    assert "give more draws, such as 200, until at least 400 are effective" in found.words()
-    astray = dataclasses.replace(found, divergences=20)
-    assert any("trajectories went astray" in line and "use profiles, or give priors" in line for line in astray.words())
 
 
 def test_a_numpyro_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
