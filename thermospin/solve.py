@@ -105,8 +105,8 @@ class Stats(eqx.Module):
       relative_residual: |b - A u| / |b|, recomputed at the end, in the norm |r|^2 = r.D^-1 r with D the diagonal of A,
         which makes amperes and watts comparable.
       start_residual: the same of the start.
-      converged: whether the relative residual is below the tolerance; or, below `ROUGHEST`, as small as rounding lets
-        it be, while conjugate gradients by themselves came below the tolerance.
+      converged: whether the relative residual is below the tolerance; or, below `ROUGHEST`, within what rounding may
+        leave, while the recursive residual of conjugate gradients came below the tolerance.
     """
 
     iterations: Array
