@@ -25,7 +25,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import devices
+from helpers import devices
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 

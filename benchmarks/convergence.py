@@ -61,7 +61,7 @@ def measure(case: Case, unknowns: int, order: int, tolerance: float) -> dict[str
         "case": case.name,
         "order": order,
         "unknowns": model.unknowns,
-        "complexity": model.preconditioner.operator_complexity,
+        "complexity": next(iter(model.preconditioners.values())).operator_complexity,
         "iterations": dict(zip(COLUMNS, iterations, strict=False)),
         "relative_residual": dict(zip(COLUMNS, residuals, strict=False)),
         "round_off": dict(zip(COLUMNS, rounding, strict=False)),

@@ -96,9 +96,9 @@ def main() -> None:
             rows.append((f"  {name}, level {number}, {nodes:,} nodes, {steps} products", steps * here, steps * once))
         rows.append((f"cycle, {name}", whole, moved))
         cycle_s, cycle_bytes = cycle_s + whole, cycle_bytes + moved
-    arguments = (system, law, b, jnp.zeros_like(b), jnp.asarray(1e-10), jnp.asarray(400))
-    total, compiling = seconds(3, solve._solve, *arguments)
-    steps = int(np.max(solve._solve(*arguments)[1].iterations))
+    request = solve.SolveRequest(system, law, b, jnp.zeros_like(b), jnp.asarray(1e-10), jnp.asarray(400))
+    total, compiling = seconds(3, solve._solve, request)
+    steps = int(np.max(solve._solve(request)[1].iterations))
     rows.append(("iteration", total / steps, rows[0][2] + cycle_bytes + 12 * vector))
     for label, spent, moved in rows:
         rate = moved / spent
@@ -106,7 +106,7 @@ def main() -> None:
     print(
         f"{steps} iterations, {total:.2f} s, {1e9 * total / steps / n / COLUMNS:.0f} ns per unknown, column, iteration"
     )
-    compiled = solve._solve.lower(*arguments).compile().compiled.memory_analysis()
+    compiled = solve._solve.lower(request).compile().compiled.memory_analysis()
     held = {"arguments": compiled.argument_size_in_bytes, "temporaries": compiled.temp_size_in_bytes}
     held["result"] = compiled.output_size_in_bytes
     parts = ", ".join(f"{name} {size / n:.0f}" for name, size in held.items())
