@@ -23,12 +23,9 @@ import jax
 import numpy as np
 
 jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from helpers import devices
-
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
+from helpers import devices
 from helpers.suite import CASES
 from thermospin import grid as grids
 from thermospin import model as models
