@@ -1,4 +1,4 @@
-"""The quantities of the model: one row for each value of a material, for zeta and for lengths.
+"""The quantities of the model: one row for each value of a material or an interface, for zeta and for lengths.
 
 To add a value of materials, add its row here, a field of `device.materials.Material`, and the term of the equations
 that uses it (`model.Constitution`).
@@ -92,7 +92,48 @@ _MATERIAL = (
         allows=_positive, expected="lambda_sf > 0 m", needed_by="metals",
     ),
 )  # fmt: skip
+# Half a clean metal interface to a tunnel barrier; the worst to the best contact of two solids.
+_INTERFACE = (
+    Quantity(
+        "RA", "resistance_area", "fohm m^2", 1e-15, transform="log", lower=1e-20, upper=1e-4, usual_std=0.3,
+        conducts=True, allows=_positive, expected="RA > 0 ohm m^2",
+    ),
+    Quantity(
+        "gamma", "number", transform="atanh", lower=-0.999, upper=0.999, typical=0.1, usual_std=0.3, conducts=True,
+        reverses=True, allows=lambda value: abs(value) < 1, expected="|gamma| < 1",
+    ),
+    *(
+        Quantity(
+            name, "number", transform="atanh", lower=-0.999, upper=0.999, typical=0.1, usual_std=0.2, conducts=True,
+            reverses=True, allows=lambda value: abs(value) < 1, expected=f"|{name}| < 1",
+        )
+        for name in ("P1", "P2")
+    ),
+    Quantity(
+        "K", "heat_conductance", "GW/(m^2 K)", 1e9, transform="log", lower=1e3, upper=1e14, usual_std=0.5,
+        conducts=True, allows=_positive, expected="K > 0 W/(m^2 K)",
+    ),
+    Quantity("S", "seebeck", "uV/K", 1e-6, typical=1e-5, usual_std=0.5),
+    Quantity("S_s", "seebeck", "uV/K", 1e-6, typical=1e-6, usual_std=0.5, reverses=True),
+    Quantity("S_AP", "seebeck", "uV/K", 1e-6, typical=1e-5, usual_std=0.5),
+    Quantity(
+        "delta", "number", lower=0.0, typical=0.1, usual_std=0.3, conducts=True, allows=_not_negative,
+        expected="delta >= 0",
+    ),
+)  # fmt: skip
 _OTHERS = (
+    Quantity(
+        "h",
+        "heat_conductance",
+        "W/(m^2 K)",
+        transform="log",
+        lower=1.0,
+        upper=1e14,
+        usual_std=0.5,
+        conducts=True,
+        allows=_positive,
+        expected="h > 0 W/(m^2 K)",
+    ),
     Quantity("zeta", "number", lower=0.0, typical=1.0, allows=_not_negative, expected="a number >= 0"),
     Quantity("length", "length", "nm", 1e-9, typical=1e-8),
 )
@@ -101,8 +142,10 @@ _OTHERS = (
 MATERIAL = {row.symbol: row for row in _MATERIAL}
 #: Those that a body has which carries heat only.
 HEAT_ONLY = {symbol: row for symbol, row in MATERIAL.items() if row.needed_by == "all"}
+#: Values of an interface by symbol; S and S_s of the jumps of V and T across it.
+INTERFACE = {row.symbol: row for row in _INTERFACE}
 #: All quantities that can be fitted, by `key_of` their names.
-QUANTITIES = MATERIAL | {row.symbol: row for row in _OTHERS}
+QUANTITIES = INTERFACE | MATERIAL | {row.symbol: row for row in _OTHERS}
 
 
 def key_of(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from thermospin.base.names import nearest
 from thermospin.base.polygons import width
 from thermospin.device import materials, singularities
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
+from thermospin.device.interfaces import Interface, between, thermoelectric_fault
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, face_of, indices, plan_of
 from thermospin.geometry.boxes import FreeFace, Plan
@@ -47,7 +49,7 @@ class Device:
       name: name in tables and files.
       solids: boxes and prisms; later ones overwrite earlier ones.
       materials: materials by name; unused ones are allowed.
-      contacts, heat_sinks, experiments: described in their classes.
+      contacts, heat_sinks, interfaces, experiments: described in their classes.
       bath: temperature of the bath [K].
       zeta: factor on the Joule heat [1].
       dimensions: named lengths, from which coordinates of solids are computed.
@@ -70,6 +72,7 @@ class Device:
     notes: str = dataclasses.field(default="", compare=False)
     length_unit: str | None = dataclasses.field(default=None, compare=False, repr=False)
     variants: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    interfaces: tuple[Interface, ...] = ()
 
     def __post_init__(self) -> None:
         """Check all parts and how they fit together."""
@@ -80,6 +83,10 @@ class Device:
             fault = materials.thermoelectric_fault(self.materials[name].values(), self.bath)
             if fault:
                 all_faults.append(f"material '{name}', {fault}")
+        for interface in self.interfaces:
+            fault = thermoelectric_fault(interface.values(), self.bath)
+            if fault:
+                all_faults.append(f"interface '{interface.name}', {fault}")
         all_faults += faults(
             self.solids,
             self.contacts,
@@ -108,7 +115,24 @@ class Device:
             for name in dict.fromkeys(solid.material for solid in self.solids)
             for key, value in self.materials[name].values().items()
         }
+        flat |= {
+            f"{interface.name}.{key}": value
+            for interface in self.interfaces
+            for key, value in interface.values().items()
+        }
+        flat |= {f"{label}.h": h for label, h in self.exchanging().items()}
         return flat | {"zeta": self.zeta}
+
+    def interface_between(self, one: int, other: int) -> tuple[int, bool] | None:
+        """Return the interface between two solids, given by index, and whether the first is its second side."""
+        sides = [((solid.name, solid.body or solid.name), solid.material) for solid in self.solids]
+        return between(self.interfaces, sides, one, other)
+
+    def exchanging(self) -> dict[str, float]:
+        """Return h of all contacts and heat sinks that exchange heat with the bath at a finite rate [W/(m^2 K)]."""
+        pairs = [(contact.name, contact.h) for contact in self.contacts]
+        pairs += [(sink.label, sink.h) for sink in self.heat_sinks]
+        return {label: h for label, h in pairs if 0 < h < math.inf}
 
     def lengths(self) -> dict[str, float]:
         """Return values of the named dimensions [m]."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -92,41 +94,104 @@ class Solid:
 
 @dataclasses.dataclass(frozen=True)
 class Contact:
-    """The end face of a metal, at the bath temperature, where current enters or leaves or voltage is measured.
+    """The end face of a metal where current enters or leaves, voltage is measured, or heat comes from a bath.
 
     `face` is one of "x-", "x+", "y-", "y+", "z-", "z+": the part of that face of the solid that is not overwritten and
-    has no other metal in front of it. With `edge`, it is that part of one edge of the outline, at all heights.
+    has no other metal in front of it. With `edge`, it is that part of one edge of the outline, at all heights. `h` is
+    the heat that it exchanges with the bath per area and kelvin [W/(m^2 K)]: inf holds it at the bath temperature, 0
+    insulates it.
     """
 
     name: str
     solid: str
     face: str
     edge: Edge | None = None
+    h: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
 class HeatSink:
-    """A face of a solid that is held at the bath temperature, except where another solid lies in front of it."""
+    """A face of a solid that exchanges heat with the bath, except where another solid lies in front of it.
+
+    `h` is the heat per area and kelvin [W/(m^2 K)]; inf holds the face at the bath temperature.
+    """
 
     solid: str
     face: str
+    name: str = ""
+    h: float = math.inf
+
+    @property
+    def label(self) -> str:
+        """Its name, or solid and face where it has none."""
+        return self.name or f"{self.solid} {self.face}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Through:
+    """A probe of what passes the faces where two solids touch, from the first to the second.
+
+    Attributes:
+      what: "spin" (J_up - J_down) [A], "charge" [A] or "heat" [W].
+      between: names of the solids.
+    """
+
+    what: Literal["spin", "charge", "heat"]
+    between: tuple[str, str]
+
+
+#: SI units of what drives an experiment and of what probes it.
+DRIVE_UNITS = {"current": "A", "heat": "K", "power": "W"}
+PROBE_UNITS = {"voltage": "V", "temperature": "K", "spin": "A", "charge": "A", "heat": "W"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A current path, a voltage probe and the magnetic states it is measured in.
+    """A drive, a probe and the magnetic states it is measured in.
+
+    The drive is one of `current`, `heat` and `power`, the probe one of `voltage`, `temperature` and `through`.
 
     Attributes:
       name: unique name.
       current: names of the contacts where the current enters and leaves; the latter is the ground (V_up = V_down = 0).
       voltage: names of the positive and negative voltage contacts.
       states: for each state, in order, the magnets that differ from +1, as {magnet: +1 or -1}.
+      heat: contacts and heat sinks whose bath is warmer, with the rise [K]; the first one is the drive, the others
+        follow it in proportion.
+      power: solids in which heat is made evenly [W]; the first one is the drive, the others follow it in proportion.
+      temperature: a solid or a contact whose mean rise over the bath is read, less that of the second one if there are
+        two.
+      through: what is read of what passes between two solids.
     """
 
     name: str
-    current: tuple[str, str]
-    voltage: tuple[str, str]
+    current: tuple[str, str] | None
+    voltage: tuple[str, str] | None
     states: Mapping[str, Mapping[str, int]]
+    heat: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    power: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    temperature: tuple[str, ...] = ()
+    through: Through | None = None
+
+    @property
+    def drive(self) -> str:
+        """Kind of the drive, a key of `DRIVE_UNITS`."""
+        return "current" if self.current else "heat" if self.heat else "power"
+
+    @property
+    def probe(self) -> str:
+        """Kind of the probe, a key of `PROBE_UNITS`."""
+        return "voltage" if self.voltage else "temperature" if self.through is None else self.through.what
+
+    @property
+    def ground(self) -> str:
+        """The contact where the current leaves and V_up = V_down = 0; "" where no current is driven."""
+        return self.current[1] if self.current else ""
+
+    def unit(self, harmonic: int) -> str:
+        """Return the SI unit of the response R_n, such as "V/A^2"."""
+        power = f"^{harmonic}" if harmonic > 1 else ""
+        return f"{PROBE_UNITS[self.probe]}/{DRIVE_UNITS[self.drive]}{power}"
 
     @property
     def has_spin_part(self) -> bool:

@@ -1,0 +1,138 @@
+"""Interfaces: resistance, polarisation, heat conductance and spin flip of the faces where two materials or solids touch.
+
+Values are plain floats in SI units; None stands for one that is not given. A field jumps across the interface where its
+conductance is given, RA for the potentials and K for the temperature, and is continuous where it is not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from thermospin.base.errors import InputError
+from thermospin.quantities import INTERFACE
+
+#: What each value needs beside it.
+NEEDS = {
+    "gamma": ("RA",),
+    "P1": ("RA", "P2"),
+    "P2": ("RA", "P1"),
+    "S": ("RA", "K"),
+    "S_s": ("RA", "K"),
+    "S_AP": ("S", "P1"),
+    "delta": ("RA",),
+}
+
+
+class InterfaceError(InputError):
+    """An interface with values outside the limits of the model; the message lists all faults."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Interface:
+    """An interface of the two-channel model, wherever its two sides touch.
+
+        J_s = -G_s ([V_s] + S_s' [T]),   Q = -(sum_s G_s S_s' T0 [V_s] + K [T]),   [u] = u(second) - u(first)
+        G_up,down = (1 +- P1)(1 +- P2)/(2 RA), one of the two being gamma where one side is a magnet
+
+    Attributes:
+      name: name in parameters, such as "Py/Cu".
+      between: two solids or two materials.
+      RA: resistance times area without spin accumulation [ohm m^2]; of two magnets the inverse of the mean of 1/RA in P
+        and AP.
+      gamma: (G_up - G_down)/(G_up + G_down); changes its sign with the magnet beside it.
+      P1, P2: polarisations of the first and the second side, each of which changes its sign with the magnet there.
+      K: heat conductance per area at zero jump of the potentials [W/(m^2 K)].
+      S: conductance-weighted Seebeck coefficient of the jumps [V/K].
+      S_s: S_up - S_down of the jumps [V/K]; changes its sign with the magnet beside it.
+      S_AP: S where the magnets of both sides are antiparallel [V/K]; None: S.
+      delta: thickness over spin relaxation length of a layer that stands for spin flip at the interface.
+      sources: source of each value, by key.
+      note: free text.
+    Raises:
+      InterfaceError: values outside the model.
+    Source: Valet and Fert, Phys. Rev. B 48, 7099 (1993), for RA, gamma and delta; Julliere, Phys. Lett. A 54, 225
+      (1975), for P1 and P2.
+    """
+
+    name: str
+    between: tuple[str, str]
+    RA: float | None = None
+    gamma: float | None = None
+    P1: float | None = None
+    P2: float | None = None
+    K: float | None = None
+    S: float | None = None
+    S_s: float | None = None
+    S_AP: float | None = None
+    delta: float | None = None
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
+    note: str = dataclasses.field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Check each value; `thermoelectric_fault` checks the limit that depends on the bath temperature."""
+        faults = [f"interface '{self.name}', {fault}" for fault in value_faults(self.values())]
+        if faults:
+            raise InterfaceError(faults)
+
+    def values(self) -> dict[str, float]:
+        """Return the values that are given, by key."""
+        return {key: getattr(self, key) for key in INTERFACE if getattr(self, key) is not None}
+
+
+def between(
+    interfaces: Sequence[Interface], solids: Sequence[tuple[Sequence[str], str]], one: int, other: int
+) -> tuple[int, bool] | None:
+    """Return the interface between two solids, and whether the first solid is its second side; None where there is none.
+
+    One between solids goes before one between materials, a later one before an earlier one.
+
+    Args:
+      interfaces: of the device.
+      solids: for each solid its names (its own and that of its body) and its material.
+      one, other: indices of two solids.
+    """
+    (names, material), (other_names, other_material) = solids[one], solids[other]
+    for first, second in ((names, other_names), ((material,), (other_material,))):
+        for number in reversed(range(len(interfaces))):
+            a, b = interfaces[number].between
+            if a in first and b in second:
+                return number, False
+            if a in second and b in first:
+                return number, True
+    return None
+
+
+def value_faults(values: Mapping[str, float]) -> list[str]:
+    """Return the faults of the given values, one line each."""
+    faults = [text for key, value in values.items() if (text := INTERFACE[key].fault(value)) is not None]
+    if not {"RA", "K"} & set(values):
+        faults.append("RA and K: got neither, expected one of them at least; where both are absent nothing jumps")
+    if {"gamma", "P1"} <= set(values):
+        faults.append("gamma and P: got both, expected gamma for one magnet, or P = [P1, P2] for two")
+    for key, needed in NEEDS.items():
+        missing = [name for name in needed if name not in values]
+        if key in values and missing:
+            faults.append(f"{key}: needs {' and '.join(missing)}")
+    return faults
+
+
+def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None:
+    """Return a fault if bath sum_s G_s S_s'^2 >= K: Joule heat could flow from cold to hot, with no solution."""
+    if not {"RA", "K"} <= set(values):
+        return None
+    RA, K = values["RA"], values["K"]
+    P1, P2 = (values.get(key, 0.0) for key in ("P1", "P2"))
+    carried = 0.0
+    for sign in (1, -1):
+        gamma = values["gamma"] if "gamma" in values else (P1 + sign * P2) / (1 + sign * P1 * P2)
+        S = values.get("S", 0.0) if sign > 0 else values.get("S_AP", values.get("S", 0.0))
+        conductance = (1 + sign * P1 * P2) / RA
+        carried = max(carried, bath * conductance * (S**2 + (1 - gamma**2) * values.get("S_s", 0.0) ** 2 / 4))
+    if carried < K or math.isnan(K):
+        return None
+    return (
+        f"K: got {K:.4g} W/(m^2 K), expected more than bath * S_eff^2/RA = {carried:.4g} W/(m^2 K); lower |S| or |S_s|, "
+        "or raise K or RA (S_eff^2 = S^2 + (1 - gamma^2) S_s^2/4)"
+    )
