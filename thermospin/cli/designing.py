@@ -11,7 +11,15 @@ import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
-from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, OrderOption, SetOption, ShardsOption
+from thermospin.cli.options import (
+    BathOption,
+    CellsOption,
+    ClusterOption,
+    DeviceArgument,
+    OrderOption,
+    SetOption,
+    ShardsOption,
+)
 
 if TYPE_CHECKING:
     from thermospin.designs.limits import Limits
@@ -65,6 +73,7 @@ def design(
         str | None, typer.Option(metavar="LENGTH", help="Size of the tiles of a form; default: half the feature.")
     ] = None,
     set_: SetOption = None,
+    bath: BathOption = None,
     steps: Annotated[int, typer.Option(min=1, help="Most designs to evaluate.")] = 50,
     starts: Annotated[
         int, typer.Option(min=1, help="Number of starting devices, spread over the ranges; the best end counts.")
@@ -89,7 +98,7 @@ def design(
 
         file = parts_of(device)[0]
         text, _ = text_of(file)
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         # What a variant or --set says belongs in the file of the better device.
         text = with_numbers(text, load(file), loaded)
         limits = _limits(feature, current, max_temperature, max_density)

@@ -14,6 +14,7 @@ from thermospin.cli import runtime, stops
 from thermospin.cli.options import (
     AdaptedCellsOption,
     AdaptedOrderOption,
+    BathOption,
     ClusterOption,
     DeviceArgument,
     JsonOption,
@@ -67,6 +68,7 @@ def fit(
         typer.Option("--rescaled", help="Stds of the data are relative weights: the scatter says how large they are."),
     ] = False,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: AdaptedOrderOption = None,
@@ -109,7 +111,9 @@ def fit(
         from thermospin.data.sources import read_sources
 
         wish = parse_tolerance(cells, tolerance)
-        inputs = read_sources(sources := [(device, data), *(_device_and_data(text) for text in also or ())], set_ or ())
+        inputs = read_sources(
+            sources := [(device, data), *(_device_and_data(text) for text in also or ())], set_ or (), bath
+        )
         _require_known(free or [], suggest or [], inputs.devices)
         unit = _length_unit(inputs.devices)
         known = (

@@ -11,6 +11,7 @@ from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
 from thermospin.cli.options import (
     AdaptedCellsOption,
+    BathOption,
     CellsOption,
     ClusterOption,
     DeviceArgument,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 def signals(
     device: DeviceArgument,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: OrderOption = 3,
@@ -50,7 +52,7 @@ def signals(
         wish = parse_tolerance(cells, tolerance)
         adapted = cells is not None or wish is not None
         _require_compatible(adapted, extrapolate, order, errors, shards)
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         runtime.require_writable(json, inputs=[device])
         if not runtime.join_cluster(cluster):
             json = None
@@ -125,6 +127,7 @@ def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
 def sensitivity(
     device: DeviceArgument,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: CellsOption = None,
     order: OrderOption = 3,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the table (PNG, SVG or PDF).")] = None,
@@ -136,7 +139,7 @@ def sensitivity(
         from thermospin.device.reader import load
         from thermospin.device.settings import changed
 
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         runtime.require_writable(picture, json, inputs=[device])
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
@@ -169,6 +172,7 @@ def ensemble(
         str, typer.Option(metavar="K/N", help="Every N-th set from the K-th on, for one of N processes.")
     ] = "1/1",
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: CellsOption = None,
     order: OrderOption = 2,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
@@ -185,7 +189,7 @@ def ensemble(
         from thermospin.device.settings import changed
         from thermospin.inference import ensembles
 
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         given = ensembles.read(sets, loaded)
         numbers = part.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
@@ -217,6 +221,7 @@ def ensemble(
 def check(
     device: DeviceArgument,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: CellsOption = None,
     order: OrderOption = 3,
     solve: Annotated[
@@ -237,7 +242,7 @@ def check(
         except DeviceError as error:
             _draw_partial(error.partial, picture)
             raise
-        loaded = changed(require_experiments(loaded, device) if solve else loaded, set_ or ())
+        loaded = changed(require_experiments(loaded, device) if solve else loaded, set_ or (), bath)
         variants = variants_in_words(loaded)
         from thermospin.device.cost import cost
         from thermospin.device.faults import require_apart

@@ -7,10 +7,16 @@ conductance is given, RA for the potentials and K for the temperature, and is co
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import tomllib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from thermospin.base import files
 from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
+from thermospin.device.temperature import Table, read_entries, sources_of
 from thermospin.quantities import INTERFACE
 
 #: What each value needs beside it.
@@ -48,6 +54,7 @@ class Interface:
       S_s: S_up - S_down of the jumps [V/K]; changes its sign with the magnet beside it.
       S_AP: S where the magnets of both sides are antiparallel [V/K]; None: S.
       delta: thickness over spin relaxation length of a layer that stands for spin flip at the interface.
+      tables: values over the bath temperature, by key, of those that are not the same at every bath.
       sources: source of each value, by key.
       note: free text.
     Raises:
@@ -67,6 +74,7 @@ class Interface:
     S_s: float | None = None
     S_AP: float | None = None
     delta: float | None = None
+    tables: Mapping[str, Table] = dataclasses.field(default_factory=dict, kw_only=True)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
     note: str = dataclasses.field(default="", compare=False)
 
@@ -104,9 +112,88 @@ def between(
     return None
 
 
+@functools.cache
+def _all_cards() -> dict[str, dict[str, Any]]:
+    text = files.shipped("device", "interface_cards.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def card_names() -> list[str]:
+    """Return the names of the interface cards that ship with the program."""
+    return list(_all_cards())
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return a shipped card as it is in its file: {key: {value, source}, note?}; it may be incomplete.
+
+    Raises:
+      InterfaceError: there is no card of that name.
+    """
+    cards = _all_cards()
+    if name not in cards:
+        raise InterfaceError([f"no interface card '{name}'; {nearest(name, cards)}"])
+    return cards[name]
+
+
+def entry_faults(entries: Mapping[str, Any], bath: float | None) -> list[str]:
+    """Return the faults of a card or of a part of a device file, one line each; see `build`."""
+    values, tables, faults = read_entries(entries, INTERFACE, bath)
+    faults += [fault for key, table in tables.items() for fault in table.faults(INTERFACE[key])]
+    given = {key: values.get(key, math.nan) for key in INTERFACE if key in entries}
+    sound = {key: value for key, value in values.items() if key not in tables}
+    faults += [text for key, value in sound.items() if (text := INTERFACE[key].fault(value)) is not None]
+    return faults + _combination_faults(given)
+
+
+def build(
+    name: str,
+    between: tuple[str, str],
+    entries: Mapping[str, Any] | None = None,
+    *,
+    card: str = "",
+    bath: float = 300.0,
+) -> Interface:
+    """Build an interface from a card and from entries of a device file, which go before it.
+
+    Args:
+      name: of the interface.
+      between: its two sides.
+      entries: {key: value, or {"value": value, "source": text}}, a value being a table over the bath too.
+      card: name of a shipped card; "": none.
+      bath: temperature that values which are tables are taken at [K].
+    Raises:
+      InterfaceError: all faults; those of keys that a card leaves open say so.
+    """
+    all_entries = with_card(entries or {}, card)
+    faults = entry_faults(all_entries, bath)
+    if faults:
+        hint = f"; the card '{card}' has no value for it" if card else ""
+        raise InterfaceError([f"interface '{name}', {text}{hint if 'needs' in text else ''}" for text in faults])
+    values, tables, _ = read_entries(all_entries, INTERFACE, bath)
+    sources, note = sources_of(all_entries, values), str(all_entries.get("note", ""))
+    return Interface(name, between, **values, tables=tables, sources=sources, note=note)
+
+
+def with_card(entries: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the entries of a card with those of a device file over them; "" for no card.
+
+    Where the file has gamma or P, it goes before either of them in the card.
+    """
+    left = card(name) if name else {}
+    polarisation = ("gamma", "P1", "P2")
+    if any(key in entries for key in polarisation):
+        left = {key: value for key, value in left.items() if key not in polarisation}
+    return {**left, **entries}
+
+
 def value_faults(values: Mapping[str, float]) -> list[str]:
     """Return the faults of the given values, one line each."""
     faults = [text for key, value in values.items() if (text := INTERFACE[key].fault(value)) is not None]
+    return faults + _combination_faults(values)
+
+
+def _combination_faults(values: Mapping[str, float]) -> list[str]:
+    faults = []
     if not {"RA", "K"} & set(values):
         faults.append("RA and K: got neither, expected one of them at least; where both are absent nothing jumps")
     if {"gamma", "P1"} <= set(values):

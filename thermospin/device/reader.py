@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from thermospin.device.faults import bath_fault, faults, zeta_fault
 from thermospin.device.marks import Mark, Window
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid
 from thermospin.device.tables import Reader
+from thermospin.device.temperature import read_entries
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
@@ -111,6 +113,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
     top, raw = _read_top(reader, raw)
     bath, zeta = (_scalar(reader, raw, key, default) for key, default in (("bath", 300.0), ("zeta", 1.0)))
     reader.faults += [fault for fault in (bath_fault(bath), zeta_fault(zeta)) if fault]
+    reader.bath = None if bath_fault(bath) else bath
     draft = _Draft(bath, zeta)
     for key in ("solids", "contacts", "heat_sinks"):
         if not isinstance(raw.get(key, None if key == "solids" else []), list):
@@ -441,11 +444,13 @@ def _read_material(
         part = schema.Material.model_construct(
             **{key: getattr(one, key) for key, one in alone.items() if one is not None}
         )
-    entries |= {key: value for key, value in part.model_dump(exclude={"card"}).items() if value}
-    values = {key: units.parse(entries[key]["value"], row.kind) for key, row in MATERIAL.items() if key in entries}
+    entries |= {key: value for key in (*MATERIAL, "note") if (value := getattr(part, key, None))}
+    values, tables, wrong = read_entries(entries, MATERIAL, reader.bath)
     conducts = values.get("sigma", 0.0) != 0 if not faulty or "sigma" in values else None
-    wrong = materials.value_faults(values)
-    missing = None if faulty else materials.missing_fault(values)
+    wrong += materials.value_faults({key: value for key, value in values.items() if key not in tables})
+    wrong += materials.table_faults(tables)
+    given = {key: values.get(key, math.nan) for key in MATERIAL if key in entries}
+    missing = None if faulty else materials.missing_fault(given, metal=has_card and "lambda_sf" in entries)
     if missing:
         hint = f"; the card '{card}' has no value for it" if has_card else f"; no card is called '{name}'"
         wrong.append(missing + hint)
@@ -453,7 +458,7 @@ def _read_material(
         uphill = materials.thermoelectric_fault(values, bath)
         wrong += [uphill] if uphill else []
     reader.faults += [f"{label}, {fault}" for fault in wrong]
-    return (None if wrong or faulty else materials.build(name, entries)), conducts
+    return (None if wrong or faulty else materials.build(name, entries, bath=bath)), conducts
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:

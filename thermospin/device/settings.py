@@ -1,4 +1,4 @@
-"""Other values of a device than those at its place in its file: "gap = 200 nm", "Py.P = 0.3", "zeta = 1".
+"""Other values of a device than those at its place in its file: "gap = 200 nm", "Py.P = 0.3", "bath = 77 K".
 
 They are stated beside the file (`parse`), in a table of `variants` in the file (`with_variants`), or in a column of a
 table of data.
@@ -8,13 +8,49 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import Device, DeviceError
-from thermospin.quantities import kind_of, quantity, shown
+from thermospin.device.faults import bath_fault
+from thermospin.device.interfaces import Interface
+from thermospin.device.materials import Material
+from thermospin.device.parts import Contact, HeatSink
+from thermospin.device.temperature import values_at
+from thermospin.quantities import INTERFACE, MATERIAL, kind_of, quantity, shown
+
+PartT = TypeVar("PartT", Material, Interface)
+HeldT = TypeVar("HeldT", Contact, HeatSink)
+
+
+def settable(device: Device) -> dict[str, float]:
+    """Return all numbers of a device that may be set beside its file, by name, in SI units: also its bath."""
+    return device.numbers() | {"bath": device.bath}
+
+
+def at_bath(device: Device, bath: float) -> Device:
+    """Return the device at another bath temperature [K], with all values that are tables taken there.
+
+    Raises:
+      DeviceError: all tables that do not reach it, or no device has these values.
+    """
+    if fault := bath_fault(bath):
+        raise DeviceError([fault])
+    faults: list[str] = []
+
+    def there(part: PartT, label: str) -> PartT:
+        values, wrong = values_at(part.tables, bath, f"{label} '{part.name}'")
+        faults.extend(wrong)
+        update: dict[str, Any] = {} if wrong else dict(values)
+        return dataclasses.replace(part, **update)
+
+    materials = {name: there(material, "material") for name, material in device.materials.items()}
+    interfaces = tuple(there(interface, "interface") for interface in device.interfaces)
+    if faults:
+        raise DeviceError(faults)
+    return dataclasses.replace(device, bath=bath, materials=materials, interfaces=interfaces)
 
 
 def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
@@ -25,7 +61,7 @@ def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
     """
     out: dict[str, float] = {}
     faults = []
-    known = device.numbers()
+    known = settable(device)
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         try:
@@ -44,27 +80,57 @@ def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
 
 
 def with_values(device: Device, values: Mapping[str, float]) -> Device:
-    """Return the device with other values of materials, dimensions or zeta, SI units; see `Device.numbers`.
+    """Return the device with other values, SI units, of those in `settable`; one that is set is so at every bath.
 
     Raises:
       DeviceError: no device has these values.
     """
+    changed = at_bath(device, values["bath"]) if "bath" in values else device
     lengths = {name: value for name, value in values.items() if name in device.dimensions}
-    changed = device.moved(lengths) if lengths else device
-    materials = dict(changed.materials)
+    changed = changed.moved(lengths) if lengths else changed
+    materials, interfaces = dict(changed.materials), {part.name: part for part in changed.interfaces}
+    exchanging: dict[str, float] = {}
     for name, value in values.items():
-        material, _, key = name.rpartition(".")
-        if material:
-            sources = {**materials[material].sources, key: "set"}
-            update: dict[str, Any] = {key: value, "sources": sources}
-            materials[material] = dataclasses.replace(materials[material], **update)
-    zeta = values.get("zeta", changed.zeta)
-    return dataclasses.replace(changed, materials=materials, zeta=zeta)
+        owner, _, key = name.rpartition(".")
+        if owner in materials and key in MATERIAL:
+            materials[owner] = _with_value(materials[owner], key, value)
+        elif owner in interfaces and key in INTERFACE:
+            interfaces[owner] = _with_value(interfaces[owner], key, value)
+        elif owner and key == "h":
+            exchanging[owner] = value
+    return dataclasses.replace(
+        changed,
+        materials=materials,
+        interfaces=tuple(interfaces.values()),
+        contacts=tuple(_exchanging(part, part.name, exchanging) for part in changed.contacts),
+        heat_sinks=tuple(_exchanging(part, part.label, exchanging) for part in changed.heat_sinks),
+        zeta=values.get("zeta", changed.zeta),
+    )
 
 
-def changed(device: Device, texts: Iterable[str]) -> Device:
-    """Return the device with values as `parse` reads them."""
+def _with_value(part: PartT, key: str, value: float) -> PartT:
+    """Return a material or an interface with another value, the same at every bath."""
+    tables = {name: table for name, table in part.tables.items() if name != key}
+    update: dict[str, Any] = {key: value, "sources": {**part.sources, key: "set"}, "tables": tables}
+    return dataclasses.replace(part, **update)
+
+
+def _exchanging(part: HeldT, label: str, values: Mapping[str, float]) -> HeldT:
+    """Return a contact or a heat sink with another h, where there is one for its label."""
+    return dataclasses.replace(part, h=values[label]) if label in values else part
+
+
+def changed(device: Device, texts: Iterable[str], bath: str | None = None) -> Device:
+    """Return the device with values as `parse` reads them, at another bath, such as "77 K".
+
+    Raises:
+      InputError: a text that is none; DeviceError: no device has these values.
+    """
     values = parse(texts, device)
+    if bath is not None:
+        if "bath" in values:
+            raise InputError("set and bath: got the bath twice, expected it once")
+        values["bath"] = units.parse(bath, "temperature", key="bath")
     return with_values(device, values) if values else device
 
 
@@ -95,7 +161,7 @@ def with_variants(device: Device, tables: Mapping[str, Mapping[str, Any]]) -> De
     Raises:
       DeviceError: every value that is none, or that names nothing of the device.
     """
-    known, faults = device.numbers(), []
+    known, faults = settable(device), []
     variants: dict[str, dict[str, float]] = {}
     for variant, table in tables.items():
         variants[variant] = {}
