@@ -59,7 +59,11 @@ def fit(
         list[str] | None, typer.Option(metavar="NAME=LOW..HIGH", help='Limits: "Py.lambda_sf = 1 nm .. 20 nm".')
     ] = None,
     tie: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=[FACTOR*]OTHER", help='Follows another one: "Cu.S = 0.5 * Au.S".')
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=[FACTOR*]OTHER",
+            help='Follows another one: "Cu.S = 0.5 * Au.S"; at every bath: "Py.lambda_sf ~ Py.sigma".',
+        ),
     ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="least_squares, lbfgs or adam.")] = "least_squares",
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points; other minima are reported.")] = 1,

@@ -50,7 +50,13 @@ def at_bath(device: Device, bath: float) -> Device:
     interfaces = tuple(there(interface, "interface") for interface in device.interfaces)
     if faults:
         raise DeviceError(faults)
-    return dataclasses.replace(device, bath=bath, materials=materials, interfaces=interfaces)
+    home = device.bath if device.home is None else device.home
+    return dataclasses.replace(device, bath=bath, home=home, materials=materials, interfaces=interfaces)
+
+
+def at_home(device: Device) -> Device:
+    """Return the device at the bath that its file was read at."""
+    return device if device.home is None else at_bath(device, device.home)
 
 
 def parse(texts: Iterable[str], device: Device) -> dict[str, float]:

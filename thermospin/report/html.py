@@ -209,6 +209,7 @@ def _correlations(result: FitResult) -> Section:
     ]
     items += result.warnings
     items += [f"tied: {name} = {factor:g} × {source}" for name, factor, source in result.ties]
+    items += [line for each in result.following for line in each.words()]
     figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
     larger = (
         f"The noise of the data is taken {result.noise_factor:.3g} times as large as given, as large as it scatters."
