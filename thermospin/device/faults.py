@@ -119,7 +119,7 @@ def faults(
     if solid_ones:
         touching = plan.neighbours()
         texts += through_faults(good, sound, touching, metal)
-        texts += place_faults(interfaces, placed, sound, touching, materials)
+        texts += place_faults(placed, sound, touching, materials)
     whole = solid_ones and not unplaced and not misnamed and faces.complete
     if whole and all(metal.get(solid.material) is not None for solid in sound):
         circuits = {f"experiment '{e.name}'": Circuit(e.current, e.voltage) for e in good}

@@ -62,7 +62,6 @@ def interface_faults(
 
 def place_faults(
     interfaces: Sequence[Interface],
-    placed: Sequence[Interface],
     solids: Sequence[Solid],
     touching: Collection[tuple[int, int]],
     materials: Mapping[str, Material],
@@ -77,8 +76,6 @@ def place_faults(
             places.setdefault(number, []).append((j, i) if turned else (i, j))
     faults = []
     for number, interface in enumerate(interfaces):
-        if interface not in placed:
-            continue
         label, (first, second) = f"interface '{interface.name}'", interface.between
         if number in places:
             texts = [_magnet_fault(interface, [solids[k] for k in pair], materials) for pair in places[number]]

@@ -159,7 +159,11 @@ def as_values(entries: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, s
             kind = f" [{key} is {table['kind']}]" if table.get("kind") else ""
             sources[key] = table.get("source", "no source given") + kind
     given = [key for key in ("RA", *CONVERTED) if key in values]
-    faults = [f"{key}: got {values[key]:g}, expected {key} > 0 ohm m^2" for key in given[1:] if not values[key] > 0]
+    faults = [
+        f"{key}: got {values[key]:g}, expected {key} > 0 ohm m^2"
+        for key in CONVERTED
+        if key in values and not values[key] > 0
+    ]
     if len(given) > 1 and given != ["AR_up", "AR_down"]:
         faults.append(f"{' and '.join(given)}: got both, expected one of RA, AR_star, and AR_up with AR_down")
     elif given in (["AR_up"], ["AR_down"]):

@@ -38,7 +38,9 @@ def _thermal(value: Any) -> float:
         for key in value:
             if key != "h":
                 raise InputError(f"unknown key '{key}'; {nearest(key, ['h'])}")
-        return units.parse(value.get("h", math.nan), "heat_conductance", key="h")
+        if "h" not in value:
+            raise InputError('h is missing, expected { h = "1e8 W/(m^2 K)" }')
+        return units.parse(value["h"], "heat_conductance", key="h")
     raise InputError(f'got {value!r}, expected "bath", "insulated", or {{ h = "1e8 W/(m^2 K)" }}')
 
 
