@@ -1,4 +1,4 @@
-"""Interfaces: resistance, polarisation, heat conductance and spin flip of the faces where two materials or solids touch.
+"""Interfaces: resistance, polarisation, heat conductance, spin flip of the faces where two materials or solids touch.
 
 Values are plain floats in SI units; None stands for one that is not given. A field jumps across the interface where its
 conductance is given, RA for the potentials and K for the temperature, and is continuous where it is not.
@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from thermospin.base import files
@@ -29,6 +29,8 @@ NEEDS = {
     "S_AP": ("S", "P1"),
     "delta": ("RA",),
 }
+#: Resistances times area that stand in place of RA, or of RA and gamma, in tables of the literature.
+CONVERTED = ("AR_star", "AR_up", "AR_down")
 
 
 class InterfaceError(InputError):
@@ -92,7 +94,7 @@ class Interface:
 def between(
     interfaces: Sequence[Interface], solids: Sequence[tuple[Sequence[str], str]], one: int, other: int
 ) -> tuple[int, bool] | None:
-    """Return the interface between two solids, and whether the first solid is its second side; None where there is none.
+    """Return the interface between two solids, and whether the first is its second side; None where there is none.
 
     One between solids goes before one between materials, a later one before an earlier one.
 
@@ -110,80 +112,6 @@ def between(
             if a in second and b in first:
                 return number, True
     return None
-
-
-@functools.cache
-def _all_cards() -> dict[str, dict[str, Any]]:
-    text = files.shipped("device", "interface_cards.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
-
-
-def card_names() -> list[str]:
-    """Return the names of the interface cards that ship with the program."""
-    return list(_all_cards())
-
-
-def card(name: str) -> dict[str, Any]:
-    """Return a shipped card as it is in its file: {key: {value, source}, note?}; it may be incomplete.
-
-    Raises:
-      InterfaceError: there is no card of that name.
-    """
-    cards = _all_cards()
-    if name not in cards:
-        raise InterfaceError([f"no interface card '{name}'; {nearest(name, cards)}"])
-    return cards[name]
-
-
-def entry_faults(entries: Mapping[str, Any], bath: float | None) -> list[str]:
-    """Return the faults of a card or of a part of a device file, one line each; see `build`."""
-    values, tables, faults = read_entries(entries, INTERFACE, bath)
-    faults += [fault for key, table in tables.items() for fault in table.faults(INTERFACE[key])]
-    given = {key: values.get(key, math.nan) for key in INTERFACE if key in entries}
-    sound = {key: value for key, value in values.items() if key not in tables}
-    faults += [text for key, value in sound.items() if (text := INTERFACE[key].fault(value)) is not None]
-    return faults + _combination_faults(given)
-
-
-def build(
-    name: str,
-    between: tuple[str, str],
-    entries: Mapping[str, Any] | None = None,
-    *,
-    card: str = "",
-    bath: float = 300.0,
-) -> Interface:
-    """Build an interface from a card and from entries of a device file, which go before it.
-
-    Args:
-      name: of the interface.
-      between: its two sides.
-      entries: {key: value, or {"value": value, "source": text}}, a value being a table over the bath too.
-      card: name of a shipped card; "": none.
-      bath: temperature that values which are tables are taken at [K].
-    Raises:
-      InterfaceError: all faults; those of keys that a card leaves open say so.
-    """
-    all_entries = with_card(entries or {}, card)
-    faults = entry_faults(all_entries, bath)
-    if faults:
-        hint = f"; the card '{card}' has no value for it" if card else ""
-        raise InterfaceError([f"interface '{name}', {text}{hint if 'needs' in text else ''}" for text in faults])
-    values, tables, _ = read_entries(all_entries, INTERFACE, bath)
-    sources, note = sources_of(all_entries, values), str(all_entries.get("note", ""))
-    return Interface(name, between, **values, tables=tables, sources=sources, note=note)
-
-
-def with_card(entries: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the entries of a card with those of a device file over them; "" for no card.
-
-    Where the file has gamma or P, it goes before either of them in the card.
-    """
-    left = card(name) if name else {}
-    polarisation = ("gamma", "P1", "P2")
-    if any(key in entries for key in polarisation):
-        left = {key: value for key, value in left.items() if key not in polarisation}
-    return {**left, **entries}
 
 
 def value_faults(values: Mapping[str, float]) -> list[str]:
@@ -220,6 +148,165 @@ def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None
     if carried < K or math.isnan(K):
         return None
     return (
-        f"K: got {K:.4g} W/(m^2 K), expected more than bath * S_eff^2/RA = {carried:.4g} W/(m^2 K); lower |S| or |S_s|, "
-        "or raise K or RA (S_eff^2 = S^2 + (1 - gamma^2) S_s^2/4)"
+        f"K: got {K:.4g} W/(m^2 K), expected more than bath * S_eff^2/RA = {carried:.4g} W/(m^2 K); lower |S| or "
+        "|S_s|, or raise K or RA (S_eff^2 = S^2 + (1 - gamma^2) S_s^2/4)"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The values of an interface as they were read: SI units, tables over the bath, sources, by key; and faults."""
+
+    at_bath: Mapping[str, float]
+    tables: Mapping[str, Table]
+    sources: Mapping[str, str]
+    faults: Sequence[str] = ()
+
+
+def as_values(entries: Mapping[str, Any], bath: float | None) -> Values:
+    """Return the values of the entries of a card or a device file, with all faults of single values.
+
+    RA may be given as AR_star = RA/(1 - gamma^2), which is Valet and Fert's r_b*, or as the two channels in parallel:
+    1/RA = 1/AR_up + 1/AR_down, gamma = (AR_down - AR_up)/(AR_down + AR_up).
+
+    Args:
+      entries: {key: value, or {value, source, kind?}}, see `temperature.read_entries`; those of P are P1 and P2.
+      bath: temperature that tables are taken at [K]; None: not known.
+    """
+    rows = INTERFACE | dict.fromkeys(CONVERTED, dataclasses.replace(INTERFACE["RA"]))
+    values, tables, faults = read_entries(entries, rows, bath)
+    sources = sources_of(entries, [key for key in rows if key in entries])
+    of_tables = {key: table for key, table in tables.items() if key in CONVERTED}
+    faults += [
+        f"{key}: got {value:g}, expected {key} > 0 ohm m^2"
+        for key in CONVERTED
+        for value in (of_tables[key].values if key in of_tables else [values[key]] if key in values else [])
+        if not value > 0
+    ]
+    faults += _conversion_faults(entries)
+    sound = {key: values.get(key, math.nan) for key in INTERFACE if key in entries}
+    if faults:
+        return Values(sound, {}, sources, faults)
+    made = {key: table for key, table in tables.items() if key in INTERFACE}
+
+    def convert(key: str, needed: Sequence[str], formula: Callable[..., float], text: str) -> None:
+        """Compute a value, at all temperatures of the first table among those that it needs."""
+        sound[key] = formula(*(values.get(name, 0.0) for name in needed))
+        sources[key] = text
+        over = [tables[name] for name in needed if name in tables]
+        if over:
+            rows = [
+                [tables[name].at(T) if name in tables else values.get(name, 0.0) for name in needed]
+                for T in over[0].temperatures
+            ]
+            made[key] = Table(over[0].temperatures, tuple(formula(*row) for row in rows))
+
+    if "AR_star" in values:
+        text = f"{sources['AR_star']} (AR_star = {values['AR_star'] * 1e15:.6g} fohm m^2)"
+        # A gamma that is none is a fault of its own.
+        convert("RA", ("AR_star", "gamma"), lambda star, g: star * (1 - g**2 if abs(g) < 1 else 1), text)
+    elif "AR_up" in values:
+        both = ("AR_up", "AR_down")
+        text = (
+            f"{sources['AR_up']} (AR_up, AR_down = {', '.join(f'{values[key] * 1e15:.6g}' for key in both)} fohm m^2)"
+        )
+        convert("RA", both, lambda up, down: up * down / (up + down), text)
+        convert("gamma", both, lambda up, down: (down - up) / (down + up), text)
+    ordered = {key: sound[key] for key in INTERFACE if key in sound}
+    return Values(ordered, made, {key: sources[key] for key in ordered})
+
+
+def _conversion_faults(entries: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with how RA is given, None of it, in part, or twice."""
+    given = [key for key in ("RA", *CONVERTED) if key in entries]
+    if len(given) > 1 and given != ["AR_up", "AR_down"]:
+        return [f"{' and '.join(given)}: got both, expected one of RA, AR_star, and AR_up with AR_down"]
+    if given in (["AR_up"], ["AR_down"]):
+        return [f"{given[0]}: needs AR_{'down' if given == ['AR_up'] else 'up'}"]
+    if "AR_star" in entries and "P1" in entries:
+        return ["AR_star and P: got both, expected RA with P = [P1, P2]; AR_star is RA/(1 - gamma^2)"]
+    if "AR_up" in entries and {"gamma", "P1"} & set(entries):
+        other = "gamma" if "gamma" in entries else "P"
+        return [f"AR_up, AR_down and {other}: got all, expected one of both; AR_up and AR_down say what gamma is"]
+    return []
+
+
+def table_faults(tables: Mapping[str, Table]) -> list[str]:
+    """Return the faults of values over the bath, at each temperature of their tables, one line each."""
+    return [fault for key, table in tables.items() for fault in table.faults(INTERFACE[key])]
+
+
+@functools.cache
+def _all_cards() -> dict[str, dict[str, Any]]:
+    text = files.shipped("device", "interface_cards.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def card_names() -> list[str]:
+    """Return the names of the interface cards that ship with the program."""
+    return list(_all_cards())
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return a shipped card as it is in its file: {key: {value, source}, note?}; it may be incomplete.
+
+    Raises:
+      InterfaceError: there is no card of that name.
+    """
+    cards = _all_cards()
+    if name not in cards:
+        raise InterfaceError([f"no interface card '{name}'; {nearest(name, cards)}"])
+    return cards[name]
+
+
+def with_card(entries: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Return the entries of a card with those of a device file over them; None for no card.
+
+    Where the file has gamma or P, or RA in any form, that goes before all that the card says of it.
+    """
+    left = {} if name is None else card(name)
+    for group in (("gamma", "P1", "P2"), ("RA", *CONVERTED)):
+        if any(key in entries for key in group):
+            left = {key: value for key, value in left.items() if key not in group}
+    if "AR_up" in entries or "AR_down" in entries:
+        left = {key: value for key, value in left.items() if key != "gamma"}
+    return {**left, **entries}
+
+
+def build(
+    name: str,
+    between: tuple[str, str],
+    entries: Mapping[str, Any] | None = None,
+    *,
+    card: str | None = None,
+    bath: float = 300.0,
+) -> Interface:
+    """Build an interface from a card and from entries, which go before it.
+
+    Args:
+      name: of the interface.
+      between: its two sides.
+      entries: as for `as_values`.
+      card: name of a shipped card; None: none.
+      bath: temperature that tables are taken at [K].
+    Raises:
+      InterfaceError: all faults of the values, and keys that a card leaves open.
+    """
+    all_entries = with_card(entries or {}, card)
+    read = as_values(all_entries, bath)
+    faults = [*read.faults, *(() if read.faults else faults_of(read, card))]
+    if faults:
+        raise InterfaceError([f"interface '{name}', {text}" for text in faults])
+    note = str(all_entries.get("note", ""))
+    return Interface(name, between, **read.at_bath, tables=read.tables, sources=read.sources, note=note)
+
+
+def faults_of(read: Values, card: str | None) -> list[str]:
+    """Return the faults of values together, with a word about the card that leaves open what they need."""
+    sound = {key: math.nan if key in read.tables else value for key, value in read.at_bath.items()}
+    open_keys = f"; the card '{card}' has no value for it" if card else ""
+    faults = [text for key, value in sound.items() if key not in read.tables and (text := INTERFACE[key].fault(value))]
+    faults += table_faults(read.tables)
+    return faults + [
+        text + (open_keys if "needs" in text or "neither" in text else "") for text in _combination_faults(sound)
+    ]

@@ -7,6 +7,7 @@ table of data.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -19,10 +20,9 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, HeatSink
 from thermospin.device.temperature import values_at
-from thermospin.quantities import INTERFACE, MATERIAL, kind_of, quantity, shown
+from thermospin.quantities import kind_of, quantity, shown
 
-PartT = TypeVar("PartT", Material, Interface)
-HeldT = TypeVar("HeldT", Contact, HeatSink)
+ValuedT = TypeVar("ValuedT", Material, Interface)
 
 
 def settable(device: Device) -> dict[str, float]:
@@ -40,7 +40,7 @@ def at_bath(device: Device, bath: float) -> Device:
         raise DeviceError([fault])
     faults: list[str] = []
 
-    def there(part: PartT, label: str) -> PartT:
+    def there(part: ValuedT, label: str) -> ValuedT:
         values, wrong = values_at(part.tables, bath, f"{label} '{part.name}'")
         faults.extend(wrong)
         update: dict[str, Any] = {} if wrong else dict(values)
@@ -86,7 +86,7 @@ def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
 
 
 def with_values(device: Device, values: Mapping[str, float]) -> Device:
-    """Return the device with other values, SI units, of those in `settable`; one that is set is so at every bath.
+    """Return the device with other values, SI units, by their names in `settable`; one that is set is so at every bath.
 
     Raises:
       DeviceError: no device has these values.
@@ -94,36 +94,33 @@ def with_values(device: Device, values: Mapping[str, float]) -> Device:
     changed = at_bath(device, values["bath"]) if "bath" in values else device
     lengths = {name: value for name, value in values.items() if name in device.dimensions}
     changed = changed.moved(lengths) if lengths else changed
-    materials, interfaces = dict(changed.materials), {part.name: part for part in changed.interfaces}
-    exchanging: dict[str, float] = {}
+    groups: dict[str, dict[str, float]] = {}
     for name, value in values.items():
         owner, _, key = name.rpartition(".")
-        if owner in materials and key in MATERIAL:
-            materials[owner] = _with_value(materials[owner], key, value)
-        elif owner in interfaces and key in INTERFACE:
-            interfaces[owner] = _with_value(interfaces[owner], key, value)
-        elif owner and key == "h":
-            exchanging[owner] = value
+        if owner and key != "h":
+            groups.setdefault(owner, {})[key] = value
+    materials = dict(changed.materials)
+    materials |= {name: _with(materials[name], group) for name, group in groups.items() if name in materials}
     return dataclasses.replace(
         changed,
         materials=materials,
-        interfaces=tuple(interfaces.values()),
-        contacts=tuple(_exchanging(part, part.name, exchanging) for part in changed.contacts),
-        heat_sinks=tuple(_exchanging(part, part.label, exchanging) for part in changed.heat_sinks),
+        interfaces=tuple(_with(interface, groups.get(interface.name, {})) for interface in changed.interfaces),
+        contacts=tuple(
+            dataclasses.replace(contact, h=values.get(f"{contact.name}.h", contact.h)) for contact in changed.contacts
+        ),
+        heat_sinks=tuple(
+            dataclasses.replace(sink, h=values.get(f"{sink.label}.h", sink.h)) for sink in changed.heat_sinks
+        ),
         zeta=values.get("zeta", changed.zeta),
     )
 
 
-def _with_value(part: PartT, key: str, value: float) -> PartT:
-    """Return a material or an interface with another value, the same at every bath."""
-    tables = {name: table for name, table in part.tables.items() if name != key}
-    update: dict[str, Any] = {key: value, "sources": {**part.sources, key: "set"}, "tables": tables}
-    return dataclasses.replace(part, **update)
-
-
-def _exchanging(part: HeldT, label: str, values: Mapping[str, float]) -> HeldT:
-    """Return a contact or a heat sink with another h, where there is one for its label."""
-    return dataclasses.replace(part, h=values[label]) if label in values else part
+def _with(part: ValuedT, values: Mapping[str, float]) -> ValuedT:
+    """Return a material or an interface with other values, the same at every bath, whose source is "set"."""
+    tables = {key: table for key, table in part.tables.items() if key not in values}
+    sources = {**part.sources, **dict.fromkeys(values, "set")}
+    update: dict[str, Any] = {**values, "sources": sources, "tables": tables}
+    return dataclasses.replace(part, **update) if values else part
 
 
 def changed(device: Device, texts: Iterable[str], bath: str | None = None) -> Device:
@@ -250,5 +247,12 @@ def alike(one: Device, other: Device) -> bool:
         moved = one.moved(other.lengths())
     except DeviceError:
         return False
-    same = ("solids", "contacts", "heat_sinks", "experiments")
-    return all(getattr(moved, part) == getattr(other, part) for part in same)
+    same = ("solids", "experiments")
+    return all(getattr(moved, part) == getattr(other, part) for part in same) and _fixed(moved) == _fixed(other)
+
+
+def _fixed(device: Device) -> list[object]:
+    """Return what is no value of contacts, heat sinks and interfaces: which there are, and which values they have."""
+    held: list[Contact | HeatSink] = [*device.contacts, *device.heat_sinks]
+    ends = [dataclasses.replace(item, h=1.0) if 0 < item.h < math.inf else item for item in held]
+    return [*ends, *((each.name, each.between, tuple(each.values())) for each in device.interfaces)]
