@@ -92,6 +92,7 @@ def design(
     """
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
+        from thermospin.device import provenance
         from thermospin.device.edit import with_numbers
         from thermospin.device.reader import load, parts_of, text_of
         from thermospin.device.settings import changed
@@ -128,7 +129,8 @@ def design(
             better = work(grid=GridOptions(cells, order, shards), journal=folder / JOURNAL, progress=progress)
         if speaks:
             *files, picture = write_design(better, folder, text, Path(file).parent)
-            typer.echo("\n".join([*better.words(), f"{folder} has {', '.join(files)} and {picture}."]))
+            lines = [*better.words(), f"{folder} has {', '.join(files)} and {picture}.", *provenance.notes([loaded])]
+            typer.echo("\n".join(lines))
 
 
 def _sizes(feature: float | None, tile: str | None) -> tuple[float, float]:

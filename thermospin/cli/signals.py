@@ -136,6 +136,7 @@ def sensitivity(
     """Show what every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
+        from thermospin.device import provenance
         from thermospin.device.reader import load
         from thermospin.device.settings import changed
 
@@ -150,7 +151,7 @@ def sensitivity(
             loaded.face_slopes(axis)  # refused before any work is done
         with runtime.Progress() as progress:
             result = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
-        for line in result.words():
+        for line in [*result.words(), *provenance.notes([loaded])]:
             typer.echo(line)
         if not loaded.dimensions:
             typer.echo("The device file names no dimensions; give it a table [dimensions] to see what they do.")
@@ -185,6 +186,7 @@ def ensemble(
     """Signals of many parameter sets. Stopped and run again in the same way, it resumes where it was."""
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
+        from thermospin.device import provenance
         from thermospin.device.reader import load
         from thermospin.device.settings import changed
         from thermospin.inference import ensembles
@@ -215,6 +217,8 @@ def ensemble(
             )
             missing = ensembles.write(out, loaded, given, wanted, members)
         typer.echo(f"{out} has the signals, SI units; {journal} is what a stopped run resumes from.")
+        for line in provenance.notes([loaded], given[0] if given else ()):
+            typer.echo(line)
         runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
 
 
@@ -329,3 +333,15 @@ def new(
         with atomic_file(path) as out:
             out.write(text.encode())
         typer.echo(f"{path} is written; next: {blanks}thermospin check {path}")
+
+
+def cards(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Of materials or interfaces; default: list them.")
+    ] = None,
+) -> None:
+    """Values of materials and interfaces that ship with the program, each with its source and mark."""
+    with runtime.exit_codes():
+        from thermospin.device.provenance import card_lines
+
+        typer.echo("\n".join(card_lines(names or ())))

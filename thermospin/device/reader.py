@@ -312,11 +312,10 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
         part: Any
         part, item = reader.read(schema.Interface, item, label)
         if part is not None:
-            if part.card is not None and part.card not in interfaces.card_names():
-                reader.faults += unknown(f"{label}, card", [part.card], interfaces.card_names())
-                part = part.model_copy(update={"card": None})
-            read = interfaces.as_values(interfaces.with_card(_entries(part), part.card), reader.bath)
-            wrong = list(read.faults) or interfaces.faults_of(read, part.card)
+            card, misnamed = part.card, _misnamed_card(label, part.card)
+            reader.faults += misnamed
+            read = interfaces.as_values(interfaces.with_card(_entries(part), None if misnamed else card), reader.bath)
+            wrong = list(read.faults) or ([] if misnamed else interfaces.faults_of(read, card))
             uphill = None if wrong else interfaces.thermoelectric_fault(read.at_bath, draft.bath)
             wrong += [uphill] if uphill else []
         else:  # its faults are reported already; check the valid values too
@@ -337,6 +336,10 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
         draft.interfaces.append(
             Interface(part.name, part.between, **given, tables=tables, sources=sources, note=part.note)
         )
+
+
+def _misnamed_card(label: str, card: str | None) -> list[str]:
+    return [] if card is None else unknown(f"{label}, card", [card], interfaces.card_names())
 
 
 def _entries(part: Any) -> dict[str, Any]:
