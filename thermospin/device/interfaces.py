@@ -231,11 +231,6 @@ def _conversion_faults(entries: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def table_faults(tables: Mapping[str, Table]) -> list[str]:
-    """Return the faults of values over the bath, at each temperature of their tables, one line each."""
-    return [fault for key, table in tables.items() for fault in table.faults(INTERFACE[key])]
-
-
 @functools.cache
 def _all_cards() -> dict[str, dict[str, Any]]:
     text = files.shipped("device", "interface_cards.toml").read_text(encoding="utf-8")
@@ -301,12 +296,17 @@ def build(
     return Interface(name, between, **read.at_bath, tables=read.tables, sources=read.sources, note=note)
 
 
+def single_faults(read: Values) -> list[str]:
+    """Return the faults of the values one by one, at each temperature of those that are tables."""
+    plain = {key: value for key, value in read.at_bath.items() if key not in read.tables and not math.isnan(value)}
+    faults = [text for key, value in plain.items() if (text := INTERFACE[key].fault(value)) is not None]
+    return faults + [fault for key, table in read.tables.items() for fault in table.faults(INTERFACE[key])]
+
+
 def faults_of(read: Values, card: str | None) -> list[str]:
-    """Return the faults of values together, with a word about the card that leaves open what they need."""
-    sound = {key: math.nan if key in read.tables else value for key, value in read.at_bath.items()}
-    open_keys = f"; the card '{card}' has no value for it" if card else ""
-    faults = [text for key, value in sound.items() if key not in read.tables and (text := INTERFACE[key].fault(value))]
-    faults += table_faults(read.tables)
-    return faults + [
-        text + (open_keys if "needs" in text or "neither" in text else "") for text in _combination_faults(sound)
+    """Return the faults of values one by one and together, with a word about the card that leaves one open."""
+    left_open = f"; the card '{card}' has no value for it" if card else ""
+    together = _combination_faults(read.at_bath)
+    return single_faults(read) + [
+        text + (left_open if "needs" in text or "neither" in text else "") for text in together
     ]

@@ -325,7 +325,7 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
                 alone, _ = reader.silent().read(schema.Interface, {**place, key: item[key]}, "")
                 if alone is not None:
                     read = interfaces.as_values(_entries(alone), reader.bath)
-                    wrong += [text for name, value in read.at_bath.items() if (text := INTERFACE[name].fault(value))]
+                    wrong += interfaces.single_faults(read)
                 part = alone or part
         reader.faults += [f"{label}, {fault}" for fault in wrong]
         if part is None:

@@ -50,8 +50,8 @@ class Table:
                 faults += why.faults
         if not faults and len(points) < 2:
             faults.append(
-                f"got a table of {len(points)} temperatures, expected at least two, such as "
-                f'{{ "10 K" = ..., "300 K" = ... }}; a value that holds at every bath needs no table'
+                "got a table of one temperature, expected at least two, such as "
+                '{ "10 K" = ..., "300 K" = ... }; a value that holds at every bath needs no table'
             )
         if faults:
             raise InputError("; ".join(faults))
