@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import gdstk
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from thermospin.base.errors import InputError
-from thermospin.device import edit, settings
+from thermospin.device import edit, new, settings
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.interfaces import Interface, InterfaceError
 from thermospin.device.parts import HeatSink, Through
@@ -104,9 +105,9 @@ through = { what = "spin", between = ["spacer", "FM2"] }
 
 
 def pillar(text: str = PILLAR + INTERFACES + EXPERIMENTS, *changes: tuple[str, str]) -> Device:
-    for old, new in changes:
+    for old, other in changes:
         assert old in text, old
-        text = text.replace(old, new, 1)
+        text = text.replace(old, other, 1)
     return read(text, "pillar.toml")
 
 
@@ -534,6 +535,19 @@ def test_edited_files_keep_what_they_are_edited_to() -> None:
     assert again.numbers() == pytest.approx(after.numbers(), rel=1e-11)
     assert again.interfaces[0].sources["RA"] == "measured here"
     assert "AR_up" not in edited and "# " not in edited
+
+
+def test_what_a_new_file_has_in_comments_can_be_used() -> None:
+    text = new.blank("mine")
+    comment = text[text.index("# [[interfaces]]") : text.index("[experiments.thermal]")]
+    used = read(text.replace(comment, re.sub(r"^# (?!Interfaces)", "", comment, flags=re.M)), "mine")
+    (interface,) = used.interfaces
+    assert interface.values() == {"RA": 0.3e-15, "gamma": 0.7, "K": 1e9}
+    for key, other in (("current", 'heat = { "1" = "1 K" }'), ("current", 'power = { FM1 = "1 mW" }'),
+                       ("voltage", 'temperature = "FM2"')):  # fmt: skip
+        assert other in text
+        line = next(line for line in text.splitlines() if line.startswith(f"{key} ="))
+        assert read(text.replace(line, other), "mine").experiments["thermal"].unit(1) in ("V/K", "V/W", "K/A")
 
 
 def test_the_text_of_a_device_says_how_heat_and_current_go() -> None:
