@@ -174,18 +174,35 @@ def test_contacts_and_heat_sinks_say_how_they_meet_the_bath() -> None:
     assert {name: value for name, value in parameters.items() if name.endswith(".h")} == {"h-.h": 1e8, "under.h": 2e8}
 
 
-def test_a_contact_of_a_layout_may_be_insulated_too(tmp_path: Path) -> None:
+def test_contacts_and_interfaces_of_layouts_have_values_too(tmp_path: Path) -> None:
+    """A strip of copper over two of permalloy, in pieces: an interface between bodies goes before one of materials."""
     cell = gdstk.Cell("A")
-    cell.add(gdstk.rectangle((0, 0), (1, 0.1), layer=1))
-    cell.add(gdstk.Label("a", (0, 0.05), layer=1), gdstk.Label("b", (1, 0.05), layer=1))
+    cell.add(gdstk.rectangle((0, 0), (0.1, 0.3), layer=1), gdstk.rectangle((0.2, 0), (0.3, 0.3), layer=1))
+    cell.add(gdstk.rectangle((-0.2, 0.1), (0.5, 0.2), layer=2))
+    cell.add(gdstk.Label("a", (0.05, 0.3), layer=1), gdstk.Label("b", (0.5, 0.15), layer=2))
     library = gdstk.Library()
     library.add(cell)
     library.write_gds(tmp_path / "a.gds")
-    (tmp_path / "a.toml").write_text(
-        '[layout]\nfile = "a.gds"\n[[layout.layers]]\nlayer = 1\nmaterial = "Cu"\nthickness = "20 nm"\nzmin = "0 nm"\n'
+    text = (
+        'length_unit = "nm"\n[layout]\nfile = "a.gds"\n'
+        '[[layout.layers]]\nlayer = 1\nmaterial = "Py"\nthickness = 15\nzmin = 0\nmagnet = true\n'
+        '[[layout.layers]]\nlayer = 2\nmaterial = "Cu"\nthickness = 60\nzmin = 0\ndrape = true\n'
         '[[contacts]]\nname = "a"\nlabel = "a"\nthermal = "insulated"\n[[contacts]]\nname = "b"\nlabel = "b"\n'
+        '[[interfaces]]\nname = "one"\nbetween = ["Cu", "Py1"]\nRA = 1e-15\n'
+        '[[interfaces]]\nname = "all"\nbetween = ["Py", "Cu"]\nRA = 2e-15\n'
+        '[experiments.e]\npower = { Cu = "1 mW" }\nthrough = { what = "heat", between = ["Cu", "Py2"] }\n'
     )
-    assert {contact.name: contact.h for contact in load(tmp_path / "a.toml").contacts} == {"a": 0.0, "b": math.inf}
+    (tmp_path / "a.toml").write_text(text)
+    device = load(tmp_path / "a.toml")
+    assert {contact.name: contact.h for contact in device.contacts} == {"a": 0.0, "b": math.inf}
+    of_bodies: dict[tuple[str, str], set[object]] = {}
+    for i, j in device.layout().neighbours():
+        bodies = tuple(sorted({device.solids[i].body, device.solids[j].body}))
+        of_bodies.setdefault(bodies, set()).add((device.interface_between(i, j) or (None,))[0])  # type: ignore[arg-type]
+    assert of_bodies == {("Cu",): {None}, ("Cu", "Py1"): {0}, ("Cu", "Py2"): {1}}
+    (tmp_path / "a.toml").write_text(text.replace('["Cu", "Py2"]', '["Py1", "Py2"]'))
+    with pytest.raises(DeviceError, match="'Py1' and 'Py2' do not touch"):
+        load(tmp_path / "a.toml")
 
 
 def test_experiments_have_one_drive_and_one_probe_each() -> None:
