@@ -329,12 +329,13 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
     ),
     "several ways to say RA": (
         [("K = 1e8", 'K = 1e8\nAR_up = "1 fohm m^2"'), ("gamma = 0.7", 'gamma = 0.7\nAR_star = "1 fohm m^2"')],
-        EXTRA + 'AR_up = "1 fohm m^2"\nAR_down = "-2 fohm m^2"\ngamma = 0.2\n',
+        EXTRA + 'AR_up = "1 fohm m^2"\nAR_down = "-2 fohm m^2"\ngamma = 2\n',
         [
             "interface 'Py/Cu', RA and AR_star: got both, expected one of RA, AR_star, and AR_up with AR_down",
             "interface 'on the oxide', AR_up: needs AR_down",
             "interface 'x', AR_down: got -2e-15, expected AR_down > 0",
             "interface 'x', AR_up, AR_down and gamma: got all, expected one of both",
+            "interface 'x', gamma: got 2, expected |gamma| < 1",
         ],
     ),
     "names that are taken": (
