@@ -126,7 +126,7 @@ def fit(
     followed = tuple(followers(devices, proportions, free or tuple(priors)))
     grid = grid or GridOptions()
     models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
-    kept = _kept(journal, models, rows, progress)
+    kept = _kept(journal, models, rows, options.ties, progress)
     answers = _Answers(tuple(models), rows, linear, followed, kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
     misfit = Misfit(rows, correlation, priors, stages.grid_stds, stages.grid_correlation)
@@ -169,12 +169,16 @@ def fit(
 
 
 def _kept(
-    path: str | Path | None, models: Sequence[Model], rows: Sequence[Row], progress: Progress | None
+    path: str | Path | None,
+    models: Sequence[Model],
+    rows: Sequence[Row],
+    ties: Sequence[Tie | Proportion],
+    progress: Progress | None,
 ) -> Journal | None:
     """Return the journal of a fit, and tell what it has."""
     if path is None:
         return None
-    journal = Journal(Path(path), _problem(models, rows))
+    journal = Journal(Path(path), _problem(models, rows, ties))
     if progress is not None and len(journal):
         progress(f"{path}: {len(journal)} evaluations are there already")
     return journal
@@ -442,12 +446,12 @@ def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
         raise InputError("\n".join(dict.fromkeys(faults)))
 
 
-def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
-    """Describe what the answers of a model depend on: devices, grids and which signals, not what was measured."""
+def _problem(models: Sequence[Model], rows: Sequence[Row], ties: Sequence[Tie | Proportion] = ()) -> str:
+    """Describe what the answers of a model depend on: devices, grids, ties and which signals, not what was measured."""
     lines = [[axis.tolist() for axis in model.grid.lines] for model in models]
     wanted = [(row.device, row.experiment, row.signal) for row in rows]
     devices, orders = [model.device for model in models], [model.grid.order for model in models]
-    return repr((__version__, devices, lines, orders, wanted))
+    return repr((__version__, devices, lines, orders, wanted, *ties))
 
 
 def _at_start(
