@@ -22,7 +22,7 @@ from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs, read_sources
 from thermospin.device import edit, interfaces, materials, provenance, settings
-from thermospin.device.device import Device, Proportion, Tie, known_parameters
+from thermospin.device.device import Device, Proportion, Tie, known_parameters, unknown_parameters
 from thermospin.device.reader import load, read
 from thermospin.device.temperature import Table
 from thermospin.inference.identifiability import choose
@@ -280,6 +280,9 @@ def test_a_table_is_free_at_each_bath_and_a_number_is_shared(device: Device) -> 
     assert "Py.sigma" not in start and "Py.lambda_sf" not in start
     assert start["bar bath=10K, width=80nm:width"] == 80e-9
     assert {"10K:Py.sigma", "bar bath=10K, width=80nm:Py.sigma"} <= known_parameters(devices).keys()
+    wrong = unknown_parameters("--free", ["Py.P", "10K:Py.sigmo"], devices)
+    assert len(wrong) == 1 and wrong[0].startswith("--free: got '10K:Py.sigmo'; did you mean '10K:Py.sigma'? expected ")
+    assert wrong[0].endswith("zeta, width; before it 300K: or 10K: of one bath, NAME: of one device")
     check_shared(devices, ["10K:Py.sigma", "300K:Py.sigma"], [])
     with pytest.raises(InputError, match="one value for all would undo what tells them apart"):
         check_shared(devices, ["Py.sigma"], [])
@@ -477,6 +480,13 @@ def test_what_is_chosen_to_be_free_is_so_at_each_bath(inputs: Inputs) -> None:
 
     chosen = choose(relative, rows, parameters, ["Py"], (), functools.partial(at_each_bath, devices))
     assert set(chosen.free) == set(names)
+
+
+def test_bounds_of_a_table_hold_at_each_bath_unless_one_has_its_own(inputs: Inputs) -> None:
+    options = inverse.FitOptions(bounds={"300K:Py.sigma": (1e6, 5e6), "Py.sigma": (1e6, 9e6), "zeta": (0.0, 2.0)})
+    free, bounded = inverse._at_each_bath(inputs.devices, ["Py.sigma", "zeta"], options, [])
+    assert free == ["10K:Py.sigma", "300K:Py.sigma", "zeta"]
+    assert bounded.bounds == {"10K:Py.sigma": (1e6, 9e6), "300K:Py.sigma": (1e6, 5e6), "zeta": (0.0, 2.0)}
 
 
 def test_without_a_tie_each_bath_is_on_its_own(inputs: Inputs) -> None:

@@ -21,7 +21,7 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
-from thermospin.device.device import OF, Device, Proportion, Tie, forms, known_parameters
+from thermospin.device.device import OF, Device, Proportion, Tie, forms, known_parameters, unknown_parameters
 from thermospin.device.settings import alike
 from thermospin.inference.combinators import Copies, Joint, corrected, tied
 from thermospin.inference.identifiability import Choice, choose
@@ -116,11 +116,7 @@ def fit(
     proportions = [tie for tie in options.ties if isinstance(tie, Proportion)]
     check_proportions(proportions, devices, [tie.name for tie in linear])
     follow = [tie.name for tie in proportions]
-    meant = at_each_bath(devices, [*(free or ()), *options.bounds], follow)
-    free = None if free is None else list(dict.fromkeys(full for name in free for full in meant[name]))
-    options = replace(
-        options, bounds={full: ends for name, ends in options.bounds.items() for full in (name, *meant[name])}
-    )
+    free, options = _at_each_bath(devices, free, options, follow)
     _check(devices, rows, free, options, priors)
     parameters = joint_parameters(devices, free or tuple(priors), follow)
     followed = tuple(followers(devices, proportions, free or tuple(priors)))
@@ -166,6 +162,17 @@ def fit(
         fields=stages.last.fields,
         problem=problem,
     )
+
+
+def _at_each_bath(
+    devices: Sequence[Device], free: Sequence[str] | None, options: FitOptions, follow: Sequence[str]
+) -> tuple[list[str] | None, FitOptions]:
+    """Return what is free, and the bounds, with a parameter for each bath in place of a table over the bath."""
+    meant = at_each_bath(devices, [*(free or ()), *options.bounds], follow)
+    bounds = {full: ends for name, ends in options.bounds.items() for full in meant[name]}
+    own = {name: ends for name, ends in options.bounds.items() if meant[name] == [name]}
+    names = None if free is None else list(dict.fromkeys(full for name in free for full in meant[name]))
+    return names, replace(options, bounds=bounds | own)
 
 
 def _kept(
@@ -371,7 +378,8 @@ def _check(
     if options.method not in MINIMISERS:
         raise InputError(f"method: got '{options.method}'; {nearest(options.method, MINIMISERS)}")
     known = known_parameters(devices)
-    require_known("free", free or (), known)
+    if faults := unknown_parameters("free", free or (), devices):
+        raise InputError(faults)
     require_known("bounds", options.bounds, known if free is None else free)
     require_known("priors", priors, known if free is None else free)
     linear = [tie for tie in options.ties if isinstance(tie, Tie)]
