@@ -294,7 +294,7 @@ def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options:
         (["--tile", "x", "--current", "x"], "objective: got experiment 'lokal'"),
         (["--form", "left"], "objective: got experiment 'lokal'"),
         (["--feature", "x", "--current", "y", "--max-density", "z"], '--feature: got "x"'),
-        (["--max-density", "z"], "--current: is what limits are meant at"),
+        (["--max-density", "z"], "--drive: is what limits are meant at"),
     ],
 )
 def test_the_command_reads_only_options_that_apply(options: list[str], words: str, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from thermospin.accuracy import error_bars
 from thermospin.base.text import percent
 from thermospin.device import singularities
+from thermospin.device.drives import PROBES, drive_of
+from thermospin.device.parts import Experiment
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.signals import evaluate
 from thermospin.signals.ladders import Ladder
@@ -18,6 +20,7 @@ from thermospin.signals.results import Signals
 RECIPROCITY = 1e-6
 #: Relative error bars up to which a signal counts as good, and from which on it is not resolved.
 GOOD, UNRESOLVED = 0.05, 0.5
+_CONTACTS = "current and voltage contacts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +29,16 @@ class SelfCheck:
 
     Attributes:
       signals: of the device, with error bars.
-      reciprocity: for each experiment the largest relative difference to R1 that it makes to exchange the contacts
-        that carry current with those that are read.
+      reciprocity: for each experiment the largest relative difference to R1 that it makes to exchange drive and probe:
+        the contacts that carry current and those that are read, say.
       weakest: the edges where fields converge most slowly.
+      exchanged: for each experiment what is exchanged, in words.
     """
 
     signals: Signals
     reciprocity: Mapping[str, float]
     weakest: singularities.Weakest
+    exchanged: Mapping[str, str]
 
     @property
     def passed(self) -> bool:
@@ -55,8 +60,8 @@ class SelfCheck:
         for name, difference in self.reciprocity.items():
             verdict = "as it must be" if difference <= RECIPROCITY else "WHICH IS A FAULT: it must not change"
             lines.append(
-                f"Reciprocity of {name}: with current and voltage contacts exchanged R1 changes by {difference:.1e} "
-                f"of itself, {verdict}."
+                f"Reciprocity of {name}: with {self.exchanged[name]} exchanged R1 changes by {difference:.1e} of "
+                f"itself, {verdict}."
             )
         relative = self._relative()
         worst_first = sorted(relative, key=lambda name: -relative[name])
@@ -89,7 +94,8 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     """Solve a device, at the orders below too, and read R1 of each experiment from both of its solutions.
 
     R1 is what the probe reads of the response to the drive, w.u_1, and just as well what the current contacts read of
-    the response to a current through the voltage contacts, b.l_0 (Onsager; all magnets reversed is the same as none
+    the response to a current through the voltage contacts, b.l_0; a temperature as the drive or the probe is exchanged
+    with the heat that flows there, divided by the bath temperature (Onsager; all magnets reversed is the same as none
     reversed here, because that exchanges the names of the spins). The two are solved for apart from each other, and
     agree to the solver's error if operator, ports and boundary conditions are reciprocal.
 
@@ -109,7 +115,14 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     )
     reciprocity = {name: _exchange(problem, evaluation.fields[name]) for name, problem in model.problems.items()}
     signals = error_bars.assess(model, measured, progress=progress)
-    return SelfCheck(signals, reciprocity, model.device.weakest_edges(model.grid))
+    exchanged = {name: _in_words(experiment) for name, experiment in experiments.items()}
+    return SelfCheck(signals, reciprocity, model.device.weakest_edges(model.grid), exchanged)
+
+
+def _in_words(experiment: Experiment) -> str:
+    if experiment.drive == "current" and experiment.probe == "voltage":
+        return _CONTACTS
+    return f"drive ({drive_of(experiment).name}) and probe ({PROBES[experiment.probe]})"
 
 
 def _exchange(problem: ExperimentProblem, ladders: Sequence[Ladder]) -> float:
