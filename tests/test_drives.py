@@ -6,7 +6,6 @@ import dataclasses
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.helpers import devices
@@ -79,7 +78,7 @@ def test_rows_are_read_in_the_units_of_their_experiment_and_written_back(device:
 @pytest.mark.parametrize(
     ("experiment", "unit", "words"),
     [
-        ("heat_voltage", "nV/mA^2", "R1 of experiment 'heat_voltage' (voltage per temperature rise), V/K, such as \"uV/K\""),
+        ("heat_voltage", "nV/mA^2", "experiment 'heat_voltage' (voltage per temperature rise), V/K, such as \"uV/K\""),
         ("power_temperature", "K", "(temperature per power), K/W, such as \"uK/mW\""),
         ("current_through_charge", "%", "(current per current), A/A, such as \"uA/A\""),
         ("current_voltage", "V/K", "(voltage per current), V/A, such as \"uohm\""),
