@@ -309,7 +309,7 @@ def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:
     text = WIRE.replace(", range = [150, 240]", "").replace(", range = [15, 60]", "")
     with pytest.raises(ValueError, match="no dimension has no range|has no range"):
         search.design(reader.read(text, "wire.toml"), "main R1.P")
-    with pytest.raises(ValueError, match="temperature and density are meant at a current"):
+    with pytest.raises(ValueError, match="temperature and density are meant at a drive"):
         Limits(density=1e12)
     with pytest.raises(ValueError, match="none of length has a std"):
         search.design(wire, "main R1.P", ["length"], search=Search(robust=1.0))
