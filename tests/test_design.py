@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -71,10 +72,15 @@ def valve() -> Device:
     return reader.read(RANGES, "valve.toml")
 
 
-def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
+@pytest.mark.parametrize("drive", ["current", "power"])
+def test_the_hottest_point_has_a_derivative(drive: str, valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
+    signal = "R2.spin"
+    if drive == "power":
+        heated = dataclasses.replace(valve.experiments["local"], current=None, power={"left": 1e-4})
+        valve, signal = dataclasses.replace(valve, experiments={"local": heated}), "R1.spin"
     model = build(valve, cells=150, order=1)
-    objective = Objective.parse(f"local R2.spin / local {HOTTEST}", valve)
+    objective = Objective.parse(f"local {signal} / local {HOTTEST}", valve)
     predict = DesignPredictor(model, objective.wanted)
     names = ["gap", "width", "height"]
     values, jacobian = predict(valve.numbers(), names)

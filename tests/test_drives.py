@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import devices
-from thermospin.accuracy.sensitivity import Sensitivity
+from helpers.drives import all_kinds
+from thermospin.accuracy.self_check import self_check
+from thermospin.accuracy.sensitivity import Sensitivity, sensitivity
 from thermospin.base.names import SignalName
 from thermospin.data import experiment_file
 from thermospin.data import rows as data
@@ -21,14 +22,17 @@ from thermospin.designs.limits import Limits
 from thermospin.designs.objective import DENSEST, HOTTEST, Objective, unit_of
 from thermospin.device.device import Device
 from thermospin.device.drives import DRIVES, drive_of_unit, read_drive, usual_drive
-from thermospin.device.parts import DRIVE_UNITS, PROBE_UNITS, Experiment, Through
-from thermospin.inference import suggestions
+from thermospin.device.parts import DRIVE_UNITS, PROBE_UNITS
+from thermospin.inference import budget, suggestions
 from thermospin.inference.identifiability import choose
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.result import FitResult
-from thermospin.inverse import fit
+from thermospin.inverse import FitOptions, fit
+from thermospin.model import Model, build
 from thermospin.report import fit_figures, html
+from thermospin.report.field_figures import temperature_map
+from thermospin.signals.evaluate import fields, measure
 from thermospin.signals.results import Signals
 
 HEADER = "experiment,signal,value,std,unit\n"
@@ -41,28 +45,6 @@ polarity = "known"
 field = { column = "B", unit = "mT" }
 V1 = { column = "X", unit = "V", phase = 0 }
 """
-_DRIVES = {
-    "current": {"current": ("left", "right")},
-    "heat": {"heat": {"left": 20.0}},
-    "power": {"power": {"F1": 2e-4}},
-}
-_PROBES = {
-    "voltage": {"voltage": ("left", "right")},
-    "temperature": {"temperature": ("N",)},
-    **{f"through_{what}": {"through": Through(what, ("F1", "N"))} for what in ("spin", "charge", "heat")},  # type: ignore[arg-type]
-}
-
-
-def all_kinds() -> Device:
-    """Return a bar with an experiment for each pair of a drive and a probe, such as "heat_voltage"."""
-    nothing = Experiment("", None, None, devices.P_AP)
-    experiments = {
-        name: dataclasses.replace(nothing, name=name, **drive, **probe)
-        for (d, drive) in _DRIVES.items()
-        for (p, probe) in _PROBES.items()
-        for name in [f"{d}_{p}"]
-    }
-    return dataclasses.replace(devices.bar(), experiments=experiments)
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +255,97 @@ def test_quantities_of_designs_have_the_units_of_their_experiments(device: Devic
         ("std", "Fe.S_s"): "V/K",
     }
     assert {pair: unit_of(pair, device) for pair in units} == units
+
+
+# ------------------------------------------------------------------------------------------- solved
+
+SOLVED = ("current_voltage", "heat_voltage", "power_temperature", "heat_through_heat", "current_through_spin")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return build(all_kinds(*SOLVED), cells=60, order=1)
+
+
+@pytest.fixture(scope="module")
+def found(model: Model) -> Sensitivity:
+    return sensitivity(model)
+
+
+def test_what_is_measured_has_its_unit(model: Model) -> None:
+    result = measure(model)
+    for name in result.values:
+        assert result.units[name] == model.device.experiments[name.experiment].unit(name.harmonic)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "first", "second"),
+    [
+        ("current_voltage", -1, -2),
+        ("heat_voltage", 0, 0),
+        ("power_temperature", -1, -1),
+        ("heat_through_heat", 1, 1),
+        ("current_through_spin", 0, -1),
+    ],
+)
+def test_signals_scale_with_all_conductivities(
+    experiment: str, first: int, second: int, found: Sensitivity, model: Model
+) -> None:
+    """By their dimensions, with sigma and kappa of all materials c times as large.
+
+    A current makes potentials and temperatures of 1/c, and of 1/c^2 by its Joule heat; a held temperature the same
+    fields, and currents and heat of c; a power 1/c. The sum of the elasticities says so, to what solves to 1e-9 leave.
+    """
+    names = list(found.parameters)
+    conducting = [k for k, name in enumerate(names) if name.endswith((".sigma", ".kappa")) and found.parameters[name]]
+    for (name, signal), line in zip(found.signals, found.elasticities, strict=True):
+        if name == experiment:
+            expected = first if signal.startswith("R1") else second
+            parts = line[conducting]
+            assert np.sum(parts) == pytest.approx(expected, abs=1e-5 * max(1.0, float(np.max(np.abs(parts)))))
+            assert np.max(np.abs(parts)) > 0.05
+
+
+def test_the_self_check_exchanges_any_drive_and_probe(model: Model) -> None:
+    result = self_check(model)
+    assert set(result.reciprocity) == set(SOLVED)
+    assert all(0 <= difference < 1e-6 for difference in result.reciprocity.values()), result.reciprocity
+    assert max(result.reciprocity.values()) > 0
+    words = "\n".join(result.words())
+    assert "with current and voltage contacts exchanged" in words
+    assert "with drive (power) and probe (temperature) exchanged" in words
+
+
+def test_rows_of_every_kind_are_fitted_together(model: Model, tmp_path: Path) -> None:
+    """Noise-free signals of another device; within 1e-4 of their own standard deviations of 0.1 %."""
+    truth = {"Fe.S_s": -20e-6, "Fe.kappa": 36.0, "zeta": 1.4}
+    signals = measure(model, truth)
+    wanted = [("current_voltage", "R2.P"), ("heat_voltage", "R1.spin"), ("power_temperature", "R1.P")]
+    wanted += [("heat_through_heat", "R1.AP"), ("current_through_spin", "R1.P")]
+    rows = [Row(*pair, signals[pair], 1e-3 * abs(signals[pair])) for pair in wanted]
+    result = fit(model, rows, list(truth), FitOptions(grid_errors=False))
+    assert result.converged
+    for name, value in truth.items():
+        fitted = result.parameters[name]
+        assert fitted.value == pytest.approx(value, abs=0.05 * fitted.std)
+    assert [row.unit for row in result.rows] == ["V/A^2", "V/K", "K/W", "W/K", "A/A"]
+    html.write(tmp_path / "fit.html", result, [model.device], html.Findings(budget=budget.budget(result)))
+    assert "heat_through_heat R1.AP [nW/K]" in (tmp_path / "fit.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("experiment", "title"), [("heat_voltage", "20 K"), ("power_temperature", "0.2 mW")])
+def test_a_map_is_drawn_at_the_drive_of_its_experiment(
+    experiment: str, title: str, model: Model, tmp_path: Path
+) -> None:
+    asked = model.device.experiments[experiment]
+    at = usual_drive(asked)
+    nodal = fields(model, experiment, "P", at)
+    twice = fields(model, experiment, "P", 2 * at)
+    hottest = float(np.nanmax(nodal.T))
+    # Joule heat of the currents that heat drives is 1e-4 of it at most.
+    assert float(np.nanmax(twice.T)) == pytest.approx(2 * hottest, rel=1e-3)
+    if asked.drive == "heat":
+        assert hottest == pytest.approx(20.0, rel=1e-6)
+    figure = temperature_map(nodal, 10e-9, at, tmp_path / "map.png", model.device, kind=asked.drive)
+    symbol = {"heat": r"\Delta T", "power": "P"}[asked.drive]
+    assert f"${symbol}$ = {title}" in figure.axes[0].get_title("left")
