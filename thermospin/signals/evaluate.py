@@ -25,6 +25,7 @@ from thermospin.device.parts import Experiment
 from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after
+from thermospin.placement import jumps
 from thermospin.signals import diagnosis, dimension_slopes, functional
 from thermospin.signals.functional import HARMONICS, readings
 from thermospin.signals.ladders import Ladder, Vector, applied, joule, laws, solve_ladders
@@ -110,7 +111,17 @@ def _checked(model: Model, parameters: Parameters | None) -> dict[str, Any]:
     What else `diagnosis.faults` finds takes longer, and waits for a failure.
     """
     values = model.completed(parameters)
-    faults = diagnosis.value_faults(model.device, {name: float(value) for name, value in values.items()})
+    numbers = {name: float(value) for name, value in values.items()}
+    faults = diagnosis.value_faults(model.device, numbers)
+    faults += [
+        f"interface '{joint.interface}': it was so good a conductor when the model was built that fields do not jump "
+        "there; build the model with the values that are wanted"
+        for joint in model.constitution.joints
+        if any(
+            now > then
+            for now, then in zip(jumps(model.device, joint, numbers), jumps(model.device, joint), strict=True)
+        )
+    ]
     if faults:
         raise InputError("\n".join(faults))
     return values
