@@ -138,6 +138,10 @@ _OTHERS = (
     Quantity("length", "length", "nm", 1e-9, typical=1e-8),
 )
 
+#: Contributions of a domain to the operator: entries of G (rows up, down, heat), of the Joule form for heat, and
+#: relaxation. Metals have no entry ud; links have it where spins flip.
+COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation", "ud")
+
 #: Values of a material by symbol, in the order of all tables.
 MATERIAL = {row.symbol: row for row in _MATERIAL}
 #: Those that a body has which carries heat only.
