@@ -34,7 +34,7 @@ gap = {{ value = 100, std = 5, range = [60, 200] }}
 # kappa = "30 W/(m K)"
 # lambda_sf = "5 nm"
 
-# Faces between materials have no resistance unless [[interfaces]] say so, with cards {interfaces}:
+# Interfaces between materials have no resistance unless a table says so; there are cards of {interfaces}:
 # [[interfaces]]
 # name = "Py/Cu"
 # between = ["Py", "Cu"]
