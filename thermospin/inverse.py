@@ -118,6 +118,7 @@ def fit(
     follow = [tie.name for tie in proportions]
     free, options = _at_each_bath(devices, free, options, follow)
     _check(devices, rows, free, options, priors)
+    rows = tuple(_with_unit(row, devices) for row in rows)
     parameters = joint_parameters(devices, free or tuple(priors), follow)
     followed = tuple(followers(devices, proportions, free or tuple(priors)))
     grid = grid or GridOptions()
@@ -448,10 +449,21 @@ def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
     for row in rows:
         if row.device not in names:
             faults.append(f"{row.experiment} {row.signal}: got device '{row.device}'; {nearest(row.device, names)}")
+        device = next((device for device in devices if device.name == row.device), devices[0])
+        experiment = device.experiments.get(row.experiment)
+        if row.unit and experiment is not None and row.unit != experiment.unit(row.harmonic):
+            faults.append(f"{row.label} {row.signal}: got {row.unit}, expected {experiment.unit(row.harmonic)}")
     idle = [name for name in names if name and name not in [row.device for row in rows]] if len(devices) > 1 else []
     faults += [f"device '{name}' has no rows, expected at least one" for name in idle]
     if faults:
         raise InputError("\n".join(dict.fromkeys(faults)))
+
+
+def _with_unit(row: Row, devices: Sequence[Device]) -> Row:
+    """Return the row with the unit of its experiment; one that does not exist is left to the model to refuse."""
+    device = next((each for each in devices if each.name == row.device), devices[0])
+    experiment = device.experiments.get(row.experiment)
+    return row if experiment is None else row.with_unit(experiment)
 
 
 def _problem(models: Sequence[Model], rows: Sequence[Row], ties: Sequence[Tie | Proportion] = ()) -> str:
@@ -495,7 +507,7 @@ def _grid_stds(
     families: Sequence[tuple[int, str, str]],
     exponents: Sequence[float],
 ) -> np.ndarray:
-    """Return error bars of the grid for each row [V/A^n], from the values at the orders 1, 2, ... at the start.
+    """Return error bars of the grid for each row, SI units, from the values at the orders 1, 2, ... at the start.
 
     In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
     the signal is proportional to, and with it the error. One factor for all variants of a device: an error that is one

@@ -141,6 +141,10 @@ _OTHERS = (
     ),
 )
 
+#: Contributions of a domain to the operator: entries of G (rows up, down, heat), of the Joule form for heat, and
+#: relaxation. Metals have no entry ud; links have it where spins flip.
+COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation", "ud")
+
 #: Values of a material by symbol, in the order of all tables.
 MATERIAL = {row.symbol: row for row in _MATERIAL}
 #: Those that a body has which carries heat only.
@@ -175,8 +179,3 @@ def shown(name: str) -> tuple[str, float]:
     """Return the unit that a parameter is printed in, and its size in SI units."""
     row = QUANTITIES.get(key_of(name))
     return ("", 1.0) if row is None else (row.shown, row.size)
-
-
-def response_unit(harmonic: int | str) -> str:
-    """Return the SI unit of the response R_n: "V/A^2" for 2."""
-    return units.KINDS[f"R{harmonic}"].unit

@@ -289,7 +289,8 @@ def build(
     """
     all_entries = with_card(entries or {}, card)
     read = as_values(all_entries, bath)
-    if faults := faults_of(read, card):
+    faults = [*read.faults, *(() if read.faults else faults_of(read, card))]
+    if faults:
         raise InterfaceError([f"interface '{name}', {text}" for text in faults])
     note = str(all_entries.get("note", ""))
     return Interface(name, between, **read.at_bath, tables=read.tables, sources=read.sources, note=note)
@@ -299,15 +300,13 @@ def single_faults(read: Values) -> list[str]:
     """Return the faults of the values one by one, at each temperature of those that are tables."""
     plain = {key: value for key, value in read.at_bath.items() if key not in read.tables and not math.isnan(value)}
     faults = [text for key, value in plain.items() if (text := INTERFACE[key].fault(value)) is not None]
-    of_tables = [fault for key, table in read.tables.items() for fault in table.faults(INTERFACE[key])]
-    return [*read.faults, *faults, *of_tables]
+    return faults + [fault for key, table in read.tables.items() for fault in table.faults(INTERFACE[key])]
 
 
 def faults_of(read: Values, card: str | None) -> list[str]:
     """Return the faults of values one by one and together, with a word about the card that leaves one open."""
-    if read.faults:  # what RA and gamma are is not known
-        return single_faults(read)
     left_open = f"; the card '{card}' has no value for it" if card else ""
+    together = _combination_faults(read.at_bath)
     return single_faults(read) + [
-        text + (left_open if "needs" in text or "neither" in text else "") for text in _combination_faults(read.at_bath)
+        text + (left_open if "needs" in text or "neither" in text else "") for text in together
     ]

@@ -88,7 +88,8 @@ face = "y-"
 solid = "substrate"
 face = "z-"
 
-# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch:
+# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch; there
+# are cards of {interfaces}:
 # [[interfaces]]
 # name = "Py/Cu"
 # between = ["Py", "Cu"]

@@ -21,6 +21,7 @@ from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry import weights
+from thermospin.geometry.cell_parts import CellParts, counts_of, faces, pairs_of
 from thermospin.grid import Grid
 
 #: The three axes of the corners of a node: offsets of the eight cells around it.
@@ -30,12 +31,21 @@ FACES = [(a, b) for a, b in itertools.combinations(range(8), 2) if np.abs(CORNER
 
 
 class Segments(NamedTuple):
-    """Segments of one kind: direction, polynomial order, nodes (order + 1, segments), weights (segments, columns)."""
+    """Segments of one kind.
+
+    Attributes:
+      direction: axis along which they lie.
+      order: polynomial order.
+      nodes: of each (order + 1, segments).
+      weights: cross-section over half the length [m], or twice the area of links [m^2] (segments, columns).
+      link: whether they are links of length zero across a face.
+    """
 
     direction: int
     order: int
     nodes: np.ndarray
     weights: csr_array
+    link: bool = False
 
 
 class Crossing(NamedTuple):
@@ -107,7 +117,7 @@ class Split:
             (areas[inner], (np.arange(count), np.full(count, column))), shape=(count, self.volume.shape[1])
         )
         # Of order 1, D' W D is half of [[1, -1], [-1, 1]].
-        links = Segments(direction, 1, np.stack([inner, size + np.arange(count)]), 2 * area)
+        links = Segments(direction, 1, np.stack([inner, size + np.arange(count)]), 2 * area, link=True)
         return dataclasses.replace(
             self,
             place=np.concatenate([self.place, self.place[inner]]),
@@ -118,34 +128,41 @@ class Split:
         )
 
 
-def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
+def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray, Sequence[int]]] = ()) -> Split:
     """Double the nodes of a grid where a rule says so.
 
     Args:
       grid: the grid, a domain for each cell.
       owners: the same grid with the solid for each cell.
       rule: where nodes are doubled.
+      ends: faces through which currents may leave: their areas on the tensor grid, and the solids that have them.
     """
     solids_count = len(rule.domain)
-    parts = _Parts.of(grid, owners)
+    parts = CellParts.of(grid, owners)
     marked = _marked(parts, rule)
     near = _touching(grid, marked)
     copies = _Copies.of(parts, rule, np.argwhere(marked))
     cells = np.argwhere(near)
     ids = copies.of_cells(parts, cells)
-    size = marked.size + len(copies.extra)
-    links, crossings, ports = _links(parts, rule, cells, ids, size)
     place = np.concatenate([np.arange(marked.size), copies.extra])
-    place = np.concatenate([place, place[ports % size]])
+    size = len(place)
     far, far_volume = _far(grid, owners, near, solids_count)
     *kinds, at_nodes = _near(parts, cells, ids)
-    solids = _padded(far_volume, len(place)) + csr_array(
-        (at_nodes.weight, (at_nodes.nodes[0], at_nodes.solid)), shape=(len(place), solids_count)
+    solids = csr_array(
+        _padded(far_volume, size)
+        + csr_array((at_nodes.weight, (at_nodes.nodes[0], at_nodes.solid)), shape=(size, solids_count))
     )
+    open_ended = np.zeros(size, bool)
+    for areas, which in ends:
+        own = np.asarray(solids[:, list(which)].sum(axis=1)).ravel() > 0
+        open_ended |= own & (areas.ravel()[place] > 0)
+    links, crossings, ports = _links(parts, rule, cells, ids, place, open_ended)
+    place = np.concatenate([place, place[_roots(ports, size)]])
+    solids = _padded(solids, len(place))
     to_column = csr_array(
         (np.ones(solids_count), (np.arange(solids_count), rule.domain)), shape=(solids_count, rule.columns)
     )
-    segments = [_joined(kind, section, _counts(grid), solids_count) for kind, section in zip(kinds, far, strict=True)]
+    segments = [_joined(kind, section, counts_of(grid), solids_count) for kind, section in zip(kinds, far, strict=True)]
     by_column = [part._replace(weights=csr_array(part.weights @ to_column)) for part in segments]
     return Split(
         place,
@@ -163,10 +180,17 @@ def _merged(same: np.ndarray, ports: np.ndarray, size: int) -> np.ndarray:
     """Return pairs of nodes that are one unknown: copies, and ports with what they belong to."""
     root = np.arange(size + len(ports))
     root[same[0]] = same[1]
-    for number, node in enumerate(ports):
-        root[size + number] = root[node]
+    root[size:] = root[_roots(ports, size)]
     moved = np.flatnonzero(root != np.arange(len(root)))
     return np.stack([moved, root[moved]])
+
+
+def _roots(ports: np.ndarray, size: int) -> np.ndarray:
+    """Return the copy that each port belongs to; a link may have a port that belongs to an earlier port."""
+    out = ports.copy()
+    while np.any(out >= size):
+        out = np.where(out >= size, ports[np.maximum(out - size, 0)], out)
+    return out
 
 
 def _areas(links: Sequence[Segments], nodes: int, columns: int) -> csr_array:
@@ -184,84 +208,23 @@ def _padded(matrix: csr_array, rows: int) -> csr_array:
     return vstack([matrix, csr_array((rows - matrix.shape[0], matrix.shape[1]))], format="csr")
 
 
-def _counts(grid: Grid) -> tuple[int, int, int]:
-    x, y, z = (len(nodes) for nodes in grid.nodes)
-    return x, y, z
-
-
 # ------------------------------------------------------------------------------------------- parts and copies
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Parts:
-    """The solids in each cell.
-
-    Attributes:
-      grid: the grid with a solid for each cell.
-      owner: the solid of each part of each cell, -1 for none (nx, ny, nz, parts).
-      row: of each cell in the tables of cut cells, -1 for whole ones (nx, ny, nz).
-      area, along_x, along_y: of each part of cut cells, see `grid.Cut` (rows, parts, ...).
-    """
-
-    grid: Grid
-    owner: np.ndarray
-    row: np.ndarray
-    area: np.ndarray
-    along_x: np.ndarray
-    along_y: np.ndarray
-
-    @classmethod
-    def of(cls, grid: Grid, owners: Grid) -> _Parts:
-        """Return the parts of a grid's cells; cells that are whole by domain are one part."""
-        p = grid.order
-        row = np.full(grid.domain.shape, -1)
-        cuts = owners.cuts if grid.prisms and grid.cuts else []
-        # The parts of a cell in the order of their cuts.
-        rank = np.zeros(grid.domain.shape, int)
-        entries, rows = [], 0
-        for cut in cuts:
-            i, j = cut.place.T
-            low = cut.span[0]
-            kept = grid.cut[i, j, low]
-            i, j = i[kept], j[kept]
-            new = row[i, j, low] < 0
-            fresh = np.full(len(i), -1)
-            fresh[new] = rows + np.arange(new.sum())
-            rows += int(new.sum())
-            its_row = np.where(new, fresh, row[i, j, low])
-            row[i, j, slice(*cut.span)] = its_row[:, None]
-            entries.append((cut, kept, i, j, its_row, rank[i, j, low].copy()))
-            rank[i, j, slice(*cut.span)] += 1
-        depth = max(int(rank.max(initial=0)), 1)
-        owner = np.full((*grid.domain.shape, depth), -1)
-        owner[..., 0] = np.where(row < 0, owners.domain, -1)
-        tables = [np.zeros((rows, depth, a, b)) for a, b in ((p + 1, p + 1), (p, p + 1), (p + 1, p))]
-        for cut, kept, i, j, its_row, its_rank in entries:
-            owner[i, j, slice(*cut.span), its_rank] = cut.domain
-            for table, values in zip(tables, (cut.area, cut.along_x, cut.along_y), strict=True):
-                table[its_row, its_rank] = values[kept]
-        return cls(owners, owner, row, *tables)
-
-
-def _pairs(rule: Rule, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Mark pairs of solids (broadcast) between which nodes are doubled."""
-    return (one >= 0) & (other >= 0) & rule.split[one, other]
-
-
-def _marked(parts: _Parts, rule: Rule) -> np.ndarray:
+def _marked(parts: CellParts, rule: Rule) -> np.ndarray:
     """Mark the nodes on faces where nodes may be doubled (Nx, Ny, Nz)."""
     p, owner = parts.grid.order, parts.owner
     marked = np.zeros([len(nodes) for nodes in parts.grid.nodes], bool)
     depth = range(owner.shape[3])
     inside = np.zeros(owner.shape[:3], bool)
     for a, b in itertools.combinations(depth, 2):
-        inside |= _pairs(rule, owner[..., a], owner[..., b])
+        inside |= pairs_of(rule.split, owner[..., a], owner[..., b])
     marked |= parts.grid.nodes_of(inside)
     for axis in range(3):
         moved = np.moveaxis(owner, axis, 0)
         faces = np.zeros((moved.shape[0] - 1, *moved.shape[1:3]), bool)
         for a, b in itertools.product(depth, repeat=2):
-            faces |= _pairs(rule, moved[:-1, ..., a], moved[1:, ..., b])
+            faces |= pairs_of(rule.split, moved[:-1, ..., a], moved[1:, ..., b])
         nodes = np.moveaxis(marked, axis, 0)[p:-1:p]
         for i, j in itertools.product(range(p + 1), repeat=2):
             rows, columns = (p * n for n in faces.shape[1:])
@@ -280,7 +243,7 @@ def _touching(grid: Grid, marked: np.ndarray) -> np.ndarray:
     near &= grid.domain >= 0
     for cut in grid.cuts if grid.prisms else ():
         i, j = cut.place.T
-        near[i, j, slice(*cut.span)] |= near[i, j, slice(*cut.span)].any(axis=1)[:, None]
+        near[i, j, slice(*cut.span)] |= np.any(near[i, j, slice(*cut.span)], axis=1, keepdims=True)
     return near
 
 
@@ -304,10 +267,10 @@ class _Copies:
     same_T: np.ndarray
 
     @classmethod
-    def of(cls, parts: _Parts, rule: Rule, nodes: np.ndarray) -> _Copies:
+    def of(cls, parts: CellParts, rule: Rule, nodes: np.ndarray) -> _Copies:
         """Return the copies of some nodes."""
         grid = parts.grid
-        p, shape, counts = grid.order, np.array(grid.domain.shape), _counts(grid)
+        p, shape, counts = grid.order, np.array(grid.domain.shape), counts_of(grid)
         low = np.where(nodes % p == 0, nodes // p - 1, nodes // p)
         ends = np.stack([low, nodes // p], axis=1)  # (nodes, 2, 3)
         corners = np.stack([ends[:, CORNERS[:, k], k] for k in range(3)], axis=2)
@@ -340,9 +303,9 @@ class _Copies:
         extra = np.broadcast_to(tensor[:, None], new.shape)[new]
         return cls(nodes, corners, ids.reshape(owner.shape), extra, same(of_V), same(of_T))
 
-    def of_cells(self, parts: _Parts, cells: np.ndarray) -> np.ndarray:
+    def of_cells(self, parts: CellParts, cells: np.ndarray) -> np.ndarray:
         """Return the nodes of the parts of some cells (cells, parts, p+1, p+1, p+1)."""
-        p, counts = parts.grid.order, _counts(parts.grid)
+        p, counts = parts.grid.order, counts_of(parts.grid)
         local = [p * cells[:, k, None] + np.arange(p + 1) for k in range(3)]
         tensor = np.ravel_multi_index(
             (local[0][:, :, None, None], local[1][:, None, :, None], local[2][:, None, None, :]), counts
@@ -428,7 +391,7 @@ def _far(grid: Grid, owners: Grid, near: np.ndarray, solids: int) -> tuple[list[
     return [*segments[:2], csr_array(segments[2] + up), along_x, along_y], csr_array(volume + cut_volume)
 
 
-def _near(parts: _Parts, cells: np.ndarray, ids: np.ndarray) -> list[_Kind]:
+def _near(parts: CellParts, cells: np.ndarray, ids: np.ndarray) -> list[_Kind]:
     """Return what cells contribute to segments along x, y and z, pairs in cut cells along x and y, and nodes."""
     grid, p = parts.grid, parts.grid.order
     step = [gauss_lobatto(p)[1] / 2 * np.diff(grid.lines[k])[cells[:, k], None] for k in range(3)]  # of each node
@@ -459,7 +422,7 @@ def _near(parts: _Parts, cells: np.ndarray, ids: np.ndarray) -> list[_Kind]:
 
 
 def _near_cut(
-    parts: _Parts,
+    parts: CellParts,
     which: np.ndarray,
     cells: np.ndarray,
     ids: np.ndarray,
@@ -530,67 +493,124 @@ def _joined(kind: _Kind, section: csr_array, counts: tuple[int, int, int], solid
 
 
 def _links(
-    parts: _Parts, rule: Rule, cells: np.ndarray, ids: np.ndarray, size: int
+    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, place: np.ndarray, open_ended: np.ndarray
 ) -> tuple[list[Segments], tuple[Crossing, ...], np.ndarray]:
     """Return links across split faces, the crossings, and the node that each port belongs to.
 
     Links of a crossing end at ports of their own, so that what passes is the reaction there.
+
+    Args:
+      place: tensor node of each node.
+      open_ended: marks nodes where a current may leave to the outside.
     """
-    found = list(_faces(parts, rule, cells, ids))
+    found = list(faces(parts, cells, ids))
+    axis = np.repeat([piece[0] for piece in found], [len(piece[1]) for piece in found])
+    tail, head, area, one, other = (np.concatenate([piece[k] for piece in found]) for k in range(1, 6))
+    column = rule.column[one, other]
+    ends = np.stack([tail, head])
     ports: list[int] = []
-    tests: list[dict[str, dict[int, float]]] = [{"V": {}, "T": {}} for _ in rule.crossings]
+    of_crossing: list[np.ndarray] = []
+    for first, second in rule.crossings:
+        mine: list[int] = []
+        for side, of_end, of_other in ((1, other, one), (0, one, other)):
+            here = np.flatnonzero(np.isin(of_end, second) & np.isin(of_other, first) & (column >= 0))
+            owns, which = np.unique(ends[side, here], return_inverse=True)
+            numbers = len(place) + len(ports) + np.arange(len(owns))
+            ports += owns.tolist()
+            mine += numbers.tolist()
+            ends[side, here] = numbers[which]
+        of_crossing.append(np.array(mine, int))
     links = []
-    for axis, tails, heads, areas, one, other in found:
-        column = rule.column[one, other]
-        tails, heads = tails.copy(), heads.copy()
-        for number, (first, second) in enumerate(rule.crossings):
-            for ends, of_end, of_other in ((heads, other, one), (tails, one, other)):
-                here = np.isin(of_end, second) & np.isin(of_other, first)
-                at = np.flatnonzero(here & (column >= 0))
-                owns = np.unique(ends[at])
-                number_of = dict(
-                    zip(owns.tolist(), range(size + len(ports), size + len(ports) + len(owns)), strict=True)
-                )
-                for field, jumps in (("V", rule.jump_V), ("T", rule.jump_T)):
-                    jump = jumps[one, other] & (column >= 0)
-                    tests[number][field].update(dict.fromkeys(ends[here & ~jump].tolist(), -1.0))
-                    inside = [number_of[node] for node in np.unique(ends[here & jump]).tolist()]
-                    tests[number][field].update(dict.fromkeys(inside, 1.0))
-                ports += owns.tolist()
-                ends[at] = [number_of[node] for node in ends[at].tolist()]
-        linked = (column >= 0) & (tails != heads)
-        ends_of = np.stack([tails[linked], heads[linked]])
-        pairs, row = np.unique(ends_of, axis=1, return_inverse=True)
-        area = csr_array((2 * areas[linked], (row.ravel(), column[linked])), shape=(pairs.shape[1], rule.columns))
-        links.append(Segments(axis, 1, pairs, area))
-
-    def test(values: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
-        return np.array(list(values), int), np.array(list(values.values()), float)
-
-    crossings = tuple(Crossing(test(fields["V"]), test(fields["T"])) for fields in tests)
-    return links, crossings, np.array(ports, int)
+    for direction in range(3):
+        linked = np.flatnonzero((axis == direction) & (column >= 0) & (tail != head))
+        pairs, row = np.unique(ends[:, linked], axis=1, return_inverse=True)
+        values = csr_array((2 * area[linked], (row.ravel(), column[linked])), shape=(pairs.shape[1], rule.columns))
+        links.append(Segments(direction, 1, pairs, values, link=True))
+    root = _roots(np.array(ports, int), len(place))
+    around = _Around(tail, head, area, one, other, place, root, open_ended)
+    crossings = []
+    for (first, second), own in zip(rule.crossings, of_crossing, strict=True):
+        tests = []
+        for jumps, among in ((rule.jump_V, rule.metal), (rule.jump_T, np.ones_like(rule.metal))):
+            smooth = ~(jumps[one, other] & (column >= 0)) & among[one] & among[other]
+            nodes, factors = around.test(smooth, first, second)
+            # Reactions at ports of links across which nothing jumps are zero.
+            tests.append((np.concatenate([nodes, own]), np.concatenate([factors, np.ones(len(own))])))
+        crossings.append(Crossing(*(_summed(*test) for test in tests)))
+    return links, tuple(crossings), root
 
 
-#: Faces across an axis: the axis, nodes before and behind, areas, solids before and behind.
-_Face = tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+def _summed(nodes: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every node once, with the sum of its factors."""
+    unique, row = np.unique(nodes, return_inverse=True)
+    return unique, np.bincount(row.ravel(), factors, len(unique))
 
 
-def _faces(parts: _Parts, rule: Rule, cells: np.ndarray, ids: np.ndarray) -> Iterator[_Face]:
-    """Yield the split faces between whole cells, node by node."""
-    grid, p = parts.grid, parts.grid.order
-    position = np.full(grid.domain.shape, -1)
-    position[tuple(cells.T)] = np.arange(len(cells))
-    step = [gauss_lobatto(p)[1] / 2 * np.diff(grid.lines[k])[:, None] for k in range(3)]
-    for axis in range(3):
-        one, other = (k for k in range(3) if k != axis)
-        below = cells[cells[:, axis] < grid.domain.shape[axis] - 1]
-        above = below + (np.arange(3) == axis)
-        lower, upper = position[tuple(below.T)], position[tuple(above.T)]
-        first, second = parts.owner[tuple(below.T)][:, 0], parts.owner[tuple(above.T)][:, 0]
-        whole = (parts.row[tuple(below.T)] < 0) & (parts.row[tuple(above.T)] < 0)
-        here = np.flatnonzero((upper >= 0) & whole & _pairs(rule, first, second))
-        area = step[one][below[here, one]][:, :, None] * step[other][below[here, other]][:, None, :]
-        tails = np.take(ids[lower[here], 0], p, axis=1 + axis)
-        heads = np.take(ids[upper[here], 0], 0, axis=1 + axis)
-        solids = (np.broadcast_to(k[here, None, None], area.shape).ravel() for k in (first, second))
-        yield (axis, tails.ravel(), heads.ravel(), area.ravel(), *solids)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Around:
+    """The faces between copies of nodes.
+
+    Attributes:
+      tail, head: copies on either side of each face, node by node.
+      area: of it [m^2].
+      one, other: solids on either side.
+      place: tensor node of each copy.
+      root: copy that each port belongs to.
+      open_ended: marks copies from which a current may leave to the outside.
+    """
+
+    tail: np.ndarray
+    head: np.ndarray
+    area: np.ndarray
+    one: np.ndarray
+    other: np.ndarray
+    place: np.ndarray
+    root: np.ndarray
+    open_ended: np.ndarray
+
+    def test(self, smooth: np.ndarray, first: Sequence[int], second: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return nodes and factors whose sum with the residuals is what passes across faces without a jump.
+
+        Around a node each copy has its residual r, what leaves its cells; they sum to zero. It is shared out among
+        faces by their areas a, as least squares do: from g to h goes a_gh (p_g - p_h), with p of the equations
+        sum_h a_gh (p_g - p_h) = r_g. So flows are antisymmetric, and those out of a solid sum to what leaves it. On a
+        held face the outside is one copy more, whose residual is minus the sum of all others.
+        """
+        leads = np.isin(self.one, first) & np.isin(self.other, second)
+        comes = np.isin(self.one, second) & np.isin(self.other, first)
+        apart = smooth & (self.tail != self.head)
+        wanted = np.unique(self.place[self.tail[apart & (leads | comes)]])
+        near = np.flatnonzero(apart & np.isin(self.place[self.tail], wanted))
+        near = near[np.argsort(self.place[self.tail[near]], kind="stable")]
+        starts = np.flatnonzero(np.append(True, np.diff(self.place[self.tail[near]]) > 0)[: len(near)])
+        nodes, factors = [], []
+        for here in np.split(near, starts[1:]) if len(near) else ():
+            copies, local = np.unique(np.stack([self.tail[here], self.head[here]]), return_inverse=True)
+            g, h = local.reshape(2, -1)
+            leaving = np.flatnonzero(self.open_ended[copies])
+            outside = len(copies)
+            matrix = np.zeros((outside + 1,) * 2)
+            scale = float(self.area[here].max())
+            for one, other, weight in (
+                (g, h, self.area[here] / scale),
+                (leaving, np.full_like(leaving, outside), np.ones(len(leaving))),
+            ):
+                np.add.at(matrix, (one, one), weight)
+                np.add.at(matrix, (other, other), weight)
+                np.add.at(matrix, (one, other), -weight)
+                np.add.at(matrix, (other, one), -weight)
+            potential = np.linalg.pinv(matrix, hermitian=True)
+            sign = leads[here].astype(float) - comes[here]
+            flow = (sign * self.area[here] / scale) @ (potential[g] - potential[h])
+            nodes.append(copies)
+            factors.append(flow[:outside] - (flow[outside] if len(leaving) else 0.0))
+        if not nodes:
+            return np.zeros(0, int), np.zeros(0)
+        at, values = np.concatenate(nodes), np.concatenate(factors)
+        of_copy = np.zeros(len(self.place))
+        of_copy[at] = values
+        behind = np.flatnonzero(of_copy[self.root] != 0) if len(self.root) else np.zeros(0, int)
+        return (
+            np.concatenate([at, len(self.place) + behind]),
+            np.concatenate([values, of_copy[self.root[behind]]]),
+        )
