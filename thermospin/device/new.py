@@ -88,8 +88,7 @@ face = "y-"
 solid = "substrate"
 face = "z-"
 
-# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch; there
-# are cards of {interfaces}:
+# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch:
 # [[interfaces]]
 # name = "Py/Cu"
 # between = ["Py", "Cu"]
