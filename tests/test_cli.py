@@ -81,7 +81,11 @@ class Stub:
         self.calls.append(("fit", *names, len(rows), free, grid.order))
         self.rows, self.options, self.more = rows, options, more
         return types.SimpleNamespace(
-            to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1", parameters={}
+            to_json=lambda: self._give(self.fitted),
+            report=lambda: "[[Fit]] zeta 3.2 +- 0.1",
+            parameters={},
+            ties=(),
+            following=(),
         )
 
     def run_demo(self, name: str, *, out: Path, cells: Any, order: int, progress: Any) -> str:

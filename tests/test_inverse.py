@@ -974,7 +974,7 @@ def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
 
 def test_a_fit_that_is_killed_anywhere_goes_on_to_the_same_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     device, data, path = load("slachter2010"), rows(*ALL), tmp_path / "fit.jsonl"
-    monkeypatch.setattr(inverse, "_problem", lambda models, rows: "this one")
+    monkeypatch.setattr(inverse, "_problem", lambda models, rows, ties: "this one")
     monkeypatch.setattr(Predictor, "parts", ())  # the toy has no fields to keep
     whole = Solver(monkeypatch)
     expected = inverse.fit(device, data, journal=path)

@@ -21,6 +21,7 @@ from thermospin.device import provenance
 from thermospin.device.cost import Cost, cost
 from thermospin.device.device import Device, LooseFace
 from thermospin.device.reader import load
+from thermospin.device.settings import at_bath
 from thermospin.inference.budget import budget
 from thermospin.inference.posterior import sample
 from thermospin.inference.profiles import profile
@@ -113,7 +114,8 @@ class Study:
     @property
     def provenance(self) -> list[str]:
         """What is to be known of the values of the devices that were not fitted, see `device.provenance`."""
-        return provenance.notes(self.inputs.devices, self.fit.parameters)
+        tied = [*(name for name, _, _ in self.fit.ties), *(each.name for each in self.fit.following)]
+        return provenance.notes(self.inputs.devices, [*self.fit.parameters, *tied])
 
     def to_json(self) -> dict[str, Any]:
         """Return the dictionary of the file that `thermospin fit --json` writes."""
@@ -384,6 +386,8 @@ def rival_devices(texts: Sequence[str], devices: Sequence[Device]) -> dict[str, 
 
     def of_file(text: str) -> list[Device]:
         other = load(text)
+        if devices[0].home is not None:  # the bath is another one than in the file
+            other = at_bath(other, devices[0].bath)
         if len(devices) > 1 and other.name != devices[0].name:
             raise InputError(
                 f"--rival {text}: got device '{other.name}', expected '{devices[0].name}', in whose place it comes; "

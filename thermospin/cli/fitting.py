@@ -210,9 +210,9 @@ def _require_numpyro(draws: int) -> None:
 def _require_known(free: list[str], suggest: list[str], devices: Sequence[Device]) -> None:
     """Refuse names of --free and --suggest that do not exist."""
     from thermospin.base.names import unknown
-    from thermospin.device.device import known_parameters
+    from thermospin.device.device import unknown_parameters
 
-    faults = unknown("--free", free, known_parameters(devices))
+    faults = unknown_parameters("--free", free, devices)
     if suggest and len(devices) > 1:
         faults.append("--suggest is for a fit of one device")
     else:
