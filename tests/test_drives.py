@@ -283,7 +283,7 @@ def test_what_is_measured_has_its_unit(model: Model) -> None:
     [
         ("current_voltage", -1, -2),
         ("heat_voltage", 0, 0),
-        ("power_temperature", -1, -1),
+        ("power_temperature", -1, -2),
         ("heat_through_heat", 1, 1),
         ("current_through_spin", 0, -1),
     ],
@@ -294,7 +294,8 @@ def test_signals_scale_with_all_conductivities(
     """By their dimensions, with sigma and kappa of all materials c times as large.
 
     A current makes potentials and temperatures of 1/c, and of 1/c^2 by its Joule heat; a held temperature the same
-    fields, and currents and heat of c; a power 1/c. The sum of the elasticities says so, to what solves to 1e-9 leave.
+    fields, and currents and heat of c; a power fields of 1/c, whose Joule heat makes 1/c^2. The sum of the elasticities
+    says so, to what solves to 1e-9 leave.
     """
     names = list(found.parameters)
     conducting = [k for k, name in enumerate(names) if name.endswith((".sigma", ".kappa")) and found.parameters[name]]
