@@ -1,7 +1,7 @@
 """Thermally driven spin injection in 3D: signals of a device, their gradients, and fits to lock-in data.
 
 The verbs: `load` a device file, `build` its discrete problem, `measure` its signals (or `predict`, the same as a pure,
-differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a current,
+differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a drive,
 `self_check`, `sensitivity` to every parameter and dimension, `load_data` and `fit`. `study` does the whole of it, from
 files to a page, with `profile`, `sample`, `budget` and rival models; `design` looks for a better device, `ensemble`
 computes many parameter sets.
