@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.device import gds, materials
+from thermospin.device import gds, interfaces, materials
 from thermospin.device.marks import Window, is_on
 from thermospin.geometry.edges import edges_of
 
@@ -24,7 +24,8 @@ bath = "300 K"
 [dimensions]
 gap = {{ value = 100, std = 5, range = [60, 200] }}
 
-# Materials are the shipped cards ({cards}); a table [materials.NAME] changes or adds one:
+# Materials are the shipped cards ({cards}); `thermospin cards NAME` shows one with its sources. A table
+# [materials.NAME] changes or adds one, a value that depends on the bath is {{ "10 K" = "6 nm", "300 K" = "5 nm" }}:
 # [materials.Py]
 # sigma = "4.3e6 S/m"
 # P = 0.25
@@ -32,6 +33,12 @@ gap = {{ value = 100, std = 5, range = [60, 200] }}
 # S_s = "-3.8 uV/K"
 # kappa = "30 W/(m K)"
 # lambda_sf = "5 nm"
+
+# Interfaces between materials have no resistance unless a table says so; there are cards of {interfaces}:
+# [[interfaces]]
+# name = "Py/Cu"
+# between = ["Py", "Cu"]
+# card = "Py/Cu"
 
 # Later solids overwrite earlier ones. A solid is a box, or polygon = [[x, y], ...] with z = [low, high].
 [[solids]]
@@ -62,6 +69,7 @@ material = "Cu"
 box = {{ x = [0, "gap"], y = [-20, 20], z = [0, 15] }}
 
 # A contact is the end face of a metal: at the bath temperature, current goes in or out, a voltage is read.
+# thermal = "insulated", or {{ h = "1e8 W/(m^2 K)" }}: it exchanges no heat with the bath, or some.
 [[contacts]]
 name = "1"
 solid = "FM1"
@@ -86,9 +94,17 @@ face = "y-"
 solid = "substrate"
 face = "z-"
 
+# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch:
+# [[interfaces]]
+# name = "Py/Cu"
+# between = ["Py", "Cu"]
+# RA = "0.3 fohm m^2"                   # or AR_star, or AR_up and AR_down
+# gamma = 0.7
+# K = "1 GW/(m^2 K)"
+
 [experiments.thermal]
-current = ["1", "2"]                    # in, out
-voltage = ["3", "2"]                    # plus, minus
+current = ["1", "2"]                    # in, out; or heat = {{ "1" = "1 K" }}, or power = {{ FM1 = "1 mW" }}
+voltage = ["3", "2"]                    # plus, minus; or temperature = "FM2"
 states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reverses
 """
 
@@ -107,6 +123,7 @@ def blank(name: str) -> str:
         file=_toml(f"{name}.toml"),
         picture=_toml(f"{name}.png"),
         cards=", ".join(materials.card_names()),
+        interfaces=", ".join(interfaces.card_names()),
     )
 
 
