@@ -112,7 +112,11 @@ def write(
         *_profiles(result, findings.profile),
         *_posterior(result, findings.posterior),
         *_budget(findings.budget),
-        *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
+        *(
+            []
+            if rivals is None
+            else [Section("Rival models", table=rivals.table(), items=[*rivals.verdict(), *rivals.predicted()])]
+        ),
         _next(Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),
         *(_device(device) for device in devices),
