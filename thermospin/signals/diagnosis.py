@@ -18,8 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from thermospin import operators
 from thermospin.base.names import nearest
 from thermospin.base.quadrature import gauss_lobatto
-from thermospin.constitution import Parameters
 from thermospin.device import interfaces, materials
+from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.grid import Box
 from thermospin.model import Model

@@ -19,13 +19,13 @@ from jaxtyping import Array, Float
 from thermospin import solve
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, nearest
-from thermospin.constitution import Parameters
+from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
+from thermospin.device.placement import jumps
 from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after
-from thermospin.placement import jumps
 from thermospin.signals import diagnosis, dimension_slopes, functional
 from thermospin.signals.functional import HARMONICS, readings
 from thermospin.signals.ladders import Ladder, Vector, applied, joule, laws, solve_ladders

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thermospin import operators
-from thermospin.quantities import MATERIAL
+from thermospin.quantities import COEFFICIENTS, MATERIAL
 
 Scalar = float | Float[Array, ""] | Float[np.ndarray, ""]
 #: Values of everything that can be fitted, by name ("Py.S_s", "zeta"), in SI units: see `Device.parameters`.
@@ -87,7 +86,7 @@ class Constitution:
           parameters: values of materials, interfaces and faces in SI units.
           signs: +1 or -1 for each magnet, +1 where none is given; -1 reverses P and S_s.
         Returns:
-          for each name in `operators.COEFFICIENTS` an array (columns,).
+          for each name in `COEFFICIENTS` an array (columns,).
         Source: Slachter et al. 2010, eq. 1 to 4.
         """
         rows: list[tuple[Scalar, ...]] = []
@@ -109,7 +108,7 @@ class Constitution:
         columns = zip(*rows, strict=True)
         return {
             name: jnp.stack([jnp.asarray(entry, float) for entry in column])
-            for name, column in zip(operators.COEFFICIENTS, columns, strict=True)
+            for name, column in zip(COEFFICIENTS, columns, strict=True)
         }
 
     def _heat_only(self, conductance: Scalar) -> tuple[Scalar, ...]:

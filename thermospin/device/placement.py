@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from thermospin import grid as grids
-from thermospin.constitution import Constitution, Joint
+from thermospin.device.constitution import Constitution, Joint
 from thermospin.device.device import Device
 from thermospin.device.parts import Contact, Experiment, HeatSink, indices
 from thermospin.geometry import held, splits, weights
