@@ -110,7 +110,7 @@ def write(
         _data(result),
         *_raw(sweeps),
         _correlations(result),
-        Section("What the data fix", items=[*result.identifiability.words(), *_left_out(result)]),
+        Section("What the data fix", items=[*result.identifiability.words(), *_left_out(result), *result.remarks]),
         *_profiles(result, findings.profile),
         *_posterior(result, findings.posterior),
         *_budget(findings.budget),
