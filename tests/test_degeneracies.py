@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,9 @@ from helpers import devices
 from thermospin.data.rows import Row
 from thermospin.device.open_circuit import K_open, kappa_open, open_circuit
 from thermospin.inference.degeneracies import Injector, injectors, shares
+from thermospin.inference.suggestions import suggest_others
 from thermospin.inverse import FitOptions, fit
-from thermospin.model import Model, on_grid
+from thermospin.model import GridOptions, Model, on_grid
 from thermospin.report.device_text import describe
 from thermospin.signals.evaluate import evaluate
 
@@ -135,3 +138,26 @@ def test_heat_conductances_are_told_without_current_too() -> None:
     assert not any(line.startswith("Cu.") for line in lines), "0.5 %"
     assert fe in describe(device, width=400)
     assert "27.909" not in "".join(open_circuit(device, {"Fe.S": 0.0}))
+
+
+def test_other_contacts_of_metal_without_current_are_tried() -> None:
+    """Its reference is the minus contact of the voltage, so that another pair is another problem."""
+    heated = """
+[experiments.heated]
+heat = { in = "10 K" }
+voltage = ["out", "in"]
+states = { P = {}, AP = { F2 = -1 } }
+"""
+    device = devices.read(devices.VALVE + heated)
+    device = dataclasses.replace(device, experiments={"heated": device.experiments["heated"]})
+    model = GridOptions(order=1).build(device)
+    value = evaluate(model, {}, [("heated", "R1.baseline")]).values[0]
+    row = Row("heated", "R1.baseline", float(value), abs(0.01 * float(value)))
+    result = fit(model, [row], ["Cu.S"], FitOptions(grid_errors=False))
+    tried = suggest_others(result, contacts=True)
+    assert {each.what for each in tried} == {
+        "heated R1.baseline between in and side",
+        "heated R1.baseline between out and side",
+    }
+    before = float(np.sqrt(result.covariance[0, 0]))
+    assert all(0 < each.stds["Cu.S"] < before for each in tried)

@@ -19,7 +19,7 @@ from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
 from thermospin.device import provenance
 from thermospin.device.cost import Cost, cost
-from thermospin.device.device import Device, LooseFace
+from thermospin.device.device import Device, LooseFace, Tie
 from thermospin.device.reader import load
 from thermospin.inference.budget import budget
 from thermospin.inference.posterior import sample
@@ -388,12 +388,16 @@ def _findings(result: FitResult, extras: Extras, failed: list[str], progress: Pr
 
 def _options(options: FitOptions, other: Rival) -> FitOptions:
     """Return options without those of parameters that a rival fits others for, and with its ties."""
-    ties = (tie for tie in options.ties if not other.replaces(tie.name) and not other.replaces(tie.source))
+    kept = [
+        tie
+        for tie in options.ties
+        if not any(map(other.replaces, (tie.name, *([tie.source] if isinstance(tie, Tie) else tie.sources))))
+    ]
     return dataclasses.replace(
         options,
         bounds={name: limits for name, limits in options.bounds.items() if not other.replaces(name)},
         priors={name: prior for name, prior in options.priors.items() if not other.replaces(name)},
-        ties=(*ties, *other.ties),
+        ties=(*kept, *other.ties),
     )
 
 
