@@ -138,11 +138,12 @@ def _switching(device: Device, signals: Signals) -> tuple[list[Line], str]:
         Line(f"difference over the pillar that equals {SWITCHING:g} A/m^2", "a few tens of K", needed.shown("K")),
     ]
     S_s = device.materials["Py"].S_s
+    enough = float(f"{S_s * needed.value / EXPECTED:.2g}")
     words = (
         "Each spin current is the mean of P and AP, J_up - J_down: what the fixed magnet sends. Error bars are those "
         "of the grid\nand the solver; what is not known of the values comes on top. By heat the spin current is "
-        f"proportional to S_s:\n{EXPECTED:g} K would do with S_s = {readable(S_s * needed.value / EXPECTED, 'V/K')} in "
-        f"place of {readable(S_s, 'V/K')}, all else equal."
+        f"proportional to S_s:\n{EXPECTED:g} K would do with S_s = {readable(enough, 'V/K')} in place of "
+        f"{readable(S_s, 'V/K')}, all else equal."
     )
     return lines, words
 
