@@ -143,7 +143,7 @@ class Model:
     @property
     def constitution(self) -> Constitution:
         """The map from parameters to coefficients of this device."""
-        return self.placement.constitution
+        return dataclasses.replace(self.placement.constitution, bath=self.device.bath)
 
     @functools.cached_property
     def problems(self) -> Mapping[str, ExperimentProblem]:

@@ -315,7 +315,8 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
             card, misnamed = part.card, _misnamed_card(label, part.card)
             reader.faults += misnamed
             read = interfaces.as_values(interfaces.with_card(_entries(part), None if misnamed else card), reader.bath)
-            wrong = list(read.faults) or ([] if misnamed else interfaces.faults_of(read, card))
+            wrong = list(read.faults)
+            wrong += interfaces.single_faults(read) if wrong or misnamed else interfaces.faults_of(read, card)
             uphill = None if wrong else interfaces.thermoelectric_fault(read.at_bath, draft.bath)
             wrong += [uphill] if uphill else []
         else:  # its faults are reported already; check the valid values too
