@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,7 +16,7 @@ from thermospin.device.parts import Experiment
 from thermospin.device.provenance import sourced_values
 from thermospin.device.reader import load, shipped_names
 from thermospin.model import build
-from thermospin.signals.evaluate import measure
+from thermospin.signals.evaluate import fields, measure
 from thermospin.signals.results import Errors, Signals
 
 NAMES = ("cross", "junction", "pillar", "slachter2010", "slachter2010-copper", "valve")
@@ -82,6 +83,31 @@ def test_the_cut_device_of_the_paper_is_that_of_the_paper() -> None:
         assert low.box == (x, (start, 0.0), z) and high.box == (x, (0.0, end), z)
         assert {low.material, high.material} == {solid.material}
     assert not named
+
+
+def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
+    """What relaxes in the Cu on FM1, by four probes, is the mean of the even part of V_s over it, by the nodes.
+
+    Both are the lumped elements of first order, exactly the same sum: to 1e-5, as a difference of probes that are each
+    solved to 1e-9. The current through the Cu on FM1 and beside it is a small part of all, and the heat flows into it.
+    """
+    device = load("slachter2010-copper")
+    model = build(device, cells=4000, order=1)
+    result = measure(model)
+    zeros = dict.fromkeys(result.values, 0.0)
+    result = dataclasses.replace(result, errors=Errors(zeros, zeros, zeros, zeros))
+    short, gradient, V_s = claims.copper(device, result)
+    assert 0.01 < short.value < 0.2 and 5e6 < gradient.value < 1e8
+    forth, back = (fields(model, "heat_1", "P", sign * claims.CURRENT) for sign in (1.0, -1.0))
+    even = (forth.V_up - forth.V_down + back.V_up - back.V_down) / 2
+    box = [device.solid("Cu_on_FM1_1").box[0], (-20e-9, 20e-9), device.solid("Cu_on_FM1_1").box[2]]
+    for axis, nodes, (low, high) in zip((0, 1, 2), (forth.x, forth.y, forth.z), box, strict=True):
+        inside = np.flatnonzero((nodes > low - 1e-13) & (nodes < high + 1e-13))
+        even = np.take(even, inside, axis)
+        even = np.trapezoid(even, nodes[inside], axis=axis)[(slice(None),) * axis + (None,)] / (high - low)
+    assert V_s.value == pytest.approx(even.item(), rel=1e-5) and V_s.value < 0
+    lines, words = claims.CLAIMS["slachter2010-copper"](device, result)
+    assert lines[0].here == f"{100 * short.value:.3g} +- 0 %" and "was tuned" in words
 
 
 def test_bounds_of_sums_add_and_those_of_ratios_do_relatively() -> None:
