@@ -183,8 +183,9 @@ def test_the_junction_is_that_of_julliere_and_of_its_barrier() -> None:
 def test_the_cross_sees_spins_twice_where_current_and_voltage_share_both_strips() -> None:
     """The conventional spin signal is minus twice the non-local one, for transparent interfaces, within 10 %.
 
-    Reciprocity exchanges current and voltage of the non-local one. The cross is its own mirror image in y but for the
-    strip ends that are used, so that no voltage is between south and north.
+    Reciprocity exchanges current and voltage of the non-local one, but for the ends of the arms, of which the grounded
+    one is at one potential without spins and the other is not: exp(-2 * 450/350) of the spins come back from there.
+    The cross is its own mirror image in y but for the strip ends that are used: no voltage is between south and north.
     """
     device = load("cross")
     swapped = Experiment("swapped", ("strip2+", "north"), ("strip1+", "south"), STATES["cross"])
@@ -192,22 +193,22 @@ def test_the_cross_sees_spins_twice_where_current_and_voltage_share_both_strips(
     spin = result["nonlocal", "R1.spin"]
     assert spin > 1e-4
     assert result["conventional", "R1.spin"] == pytest.approx(-2 * spin, rel=0.1)
-    for state in ("P", "AP"):
-        assert result["swapped", f"R1.{state}"] == pytest.approx(result["nonlocal", f"R1.{state}"], rel=1e-6)
+    assert result["swapped", "R1.baseline"] == pytest.approx(result["nonlocal", "R1.baseline"], rel=1e-4)
+    assert result["swapped", "R1.spin"] == pytest.approx(spin, rel=0.01)
     assert result["nonlocal", "R1.baseline"] < 0 < result["conventional", "R1.baseline"]
     assert abs(result["van_der_pauw", "R1.P"]) < 1e-6 * abs(result["nonlocal", "R1.P"])
 
 
-def test_interfaces_of_the_valve_raise_its_spin_signals_and_poor_ones_spare_the_thermal_one() -> None:
+def test_interfaces_of_the_valve_raise_its_spin_signals_once_by_heat_and_twice_by_current() -> None:
     """Where Py absorbs spins far better than the wire, the signal goes as (P R_F* + gamma r*)^2 by current.
 
-    By heat it goes as the first power of it, and the injector has lambda_F S_s in its place: an interface without
-    polarisation costs less. A quarter either way: interfaces keep the Py from absorbing, and spread the current
-    over the contact.
+    By heat it goes as the first power of it, and the injector has lambda_F S_s in its place. An interface without
+    polarisation divides both by the same. A quarter either way: interfaces keep the Py from absorbing, and spread
+    current and heat over the contact.
     """
     device = load("valve")
     kept = {name: device.experiments[name] for name in ("nonlocal", "thermal")}
-    model = build(dataclasses.replace(device, experiments=kept), cells=300, order=2)
+    model = build(dataclasses.replace(device, experiments=kept), order=3)
     electrical, thermal = [], []
     for values in (device.variants["transparent"], {}, device.variants["oxidised"]):
         result = measure(model, values)
@@ -220,4 +221,5 @@ def test_interfaces_of_the_valve_raise_its_spin_signals_and_poor_ones_spare_the_
     gain = 1 + interface.gamma * interface.RA / (1 - interface.gamma**2) / bulk
     assert electrical[1] / electrical[0] == pytest.approx(gain**2, rel=0.25)
     assert thermal[1] / thermal[0] == pytest.approx(gain, rel=0.25)
-    assert abs(electrical[2] / electrical[0]) < thermal[2] / thermal[0]
+    assert 0 < thermal[2] / thermal[0] < 0.5
+    assert thermal[2] / thermal[0] == pytest.approx(electrical[2] / electrical[0], rel=0.25)
