@@ -103,6 +103,21 @@ def test_half_of_the_joule_heat_of_an_interface_goes_to_either_side():
     assert s.fields(s.edges[-1])[5] == close(heat / 2 + J**2 * bar.length / bar.sigma, 1e-9)
 
 
+@pytest.mark.parametrize("delta", [0.0, 0.5])
+def test_onsager_holds_through_interfaces(delta):
+    """Heat in and voltage out, current in and temperature out, at one end of F / i / N / i / F: equal to round-off."""
+    link = dataclasses.replace(LINK, S_s=-30e-6, delta=delta)
+    F, N = dataclasses.replace(PY, length=20e-9), dataclasses.replace(CU, length=50e-9)
+
+    def stack(left: an.End) -> an.LayeredSolution:
+        return an.layered_stack([F, N, F], left, an.End.grounded(), T0=T0, interfaces=[link, link])
+
+    seebeck = stack(an.End(J=(0.0, 0.0), Q=1e9)).V_c(0.0) / 1e9
+    peltier = stack(an.End(J=(J / 2, J / 2), Q=0.0)).T(0.0) / J
+    assert seebeck == close(peltier / T0, 1e-10)
+    assert abs(seebeck) > 1e-15
+
+
 def test_limits_of_an_interface():
     """RA -> 0 and K -> infinity are the transparent stack, and RA -> infinity parts it while heat still flows."""
     layers = [dataclasses.replace(PY, length=20e-9), dataclasses.replace(CU, length=50e-9)]
