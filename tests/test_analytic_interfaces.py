@@ -277,6 +277,12 @@ def test_the_interface_of_two_magnets():
             expected = (1 + s * p[0]) * (1 + s * p[1]) / (2 * 2.0)
             assert (1 + s * link.gamma) / (2 * link.RA) == close(expected, 1e-12)
         assert link.S == (1.0 if signs[0] == signs[1] else 3.0)
+        # reversing everything exchanges the channels
+        back = an.Interface.of(SimpleNamespace(**values), signs=(-signs[0], -signs[1]))
+        assert (back.gamma, back.S, back.S_s) == (-link.gamma, link.S, -link.S_s)
+    for signs in ((-1, None), (None, -1)):
+        link = an.Interface.of(SimpleNamespace(**(values | {"P1": None, "P2": None, "gamma": 0.3})), signs=signs)
+        assert (link.gamma, link.S_s) == (-0.3, -7.0)
     one = an.Interface.of(SimpleNamespace(**(values | {"P2": 0.0})))
     assert one == an.Interface.of(SimpleNamespace(**(values | {"P1": None, "P2": None, "gamma": 0.3})))
     empty = dict.fromkeys(values) | {"K": 5.0}

@@ -72,25 +72,26 @@ class Interface:
     delta: float = 0.0
 
     @classmethod
-    def of(cls, item: Any, *, signs: tuple[int, int] = (1, 1)) -> Interface:
-        """Return the interface of a device for the signs of the magnets of its first and its second side.
+    def of(cls, item: Any, *, signs: tuple[int | None, int | None] = (1, None)) -> Interface:
+        """Return the interface of a device for the signs of the magnets of its first and second side, None for none.
 
         `item` is anything with RA, gamma, P1, P2, K, S, S_s, S_AP, delta, None where not given. gamma and S_s follow
-        the product of both signs, P1 and P2 each its own, in G_up,down = (1 +- P1)(1 +- P2)/(2 RA).
+        the first magnet there is, P1 and P2 each its own, in G_up,down = (1 +- P1)(1 +- P2)/(2 RA).
         """
-        first, second = signs
-        gamma, scale = first * second * (item.gamma or 0.0), 1.0
+        sign = next((s for s in signs if s is not None), 1)
+        first, second = (1 if s is None else s for s in signs)
+        gamma, scale = sign * (item.gamma or 0.0), 1.0
         if item.P1 is not None:
             P1, P2 = first * item.P1, second * item.P2
             scale = 1 + P1 * P2
             gamma = (P1 + P2) / scale
-        S = item.S_AP if item.S_AP is not None and first * second < 0 else item.S or 0.0
+        S = item.S_AP if item.S_AP is not None and first != second else item.S or 0.0
         return cls(
             RA=(item.RA or 0.0) / scale,
             gamma=gamma,
             K=math.inf if item.K is None else item.K,
             S=S,
-            S_s=first * second * (item.S_s or 0.0),
+            S_s=sign * (item.S_s or 0.0),
             delta=item.delta or 0.0,
         )
 
