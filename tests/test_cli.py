@@ -192,6 +192,8 @@ def test_a_fit_takes_several_names_after_free(stub: Stub, tmp_path: Path) -> Non
     ]
     named = ["--free", "valve@far:Py.P", "--free", "valve@far:gap", "valve.toml@far"]
     assert spread_names(["--free", "valve@far:Py.P", "valve@far:gap", "valve.toml@far"], "--free") == named
+    of_interfaces = ["--free", "Py.P", "--free", "Py/Cu.RA", "--free", "top.h", "runs/a.csv", "../b.csv"]
+    assert spread_names(["--free", "Py.P", "Py/Cu.RA", "top.h", "runs/a.csv", "../b.csv"], "--free") == of_interfaces
 
 
 def test_a_file_is_a_rival_of_the_device_of_its_name(tmp_path: Path) -> None:

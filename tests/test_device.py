@@ -108,6 +108,14 @@ def test_sigma_zero_makes_a_material_carry_heat_only(tmp_path: Path) -> None:
     assert "Au.sigma" not in device.parameters()
 
 
+def test_a_piece_of_metal_of_its_own_needs_a_contact_and_no_ground(tmp_path: Path) -> None:
+    heater = ISLAND + ISLAND_CONTACT + '[[contacts]]\nname = "k"\nsolid = "island"\nface = "x-"\n'
+    apart = '[experiments.heater]\ncurrent = ["i", "k"]\nvoltage = ["a", "c"]\n'
+    device = load(written(tmp_path, extra=heater + apart))
+    assert len(device.layout().pieces(metal=True).members) == 2
+    assert device.experiments["heater"] == Experiment("heater", ("i", "k"), ("a", "c"), {"P": {}})
+
+
 def test_the_free_part_of_an_end_face_is_the_contact(tmp_path: Path) -> None:
     cap = '[[solids]]\nname = "cap"\nmaterial = "Cu"\nbox = { x = [150, 200], y = [0, 40], z = [15, 30] }\n'
     device = load(written(tmp_path, extra=cap))
@@ -151,19 +159,17 @@ CASES = {
         [("x = [100, 300]", "x = [110, 300]")],
         "",
         [
-            "experiment 'e': the current goes in at contact 'a' on 'F', which no metal connects to contact 'b' on 'N', "
-            "where the current leaves and the potential is 0"
+            "experiment 'e', current: no metal connects contact 'a' on 'F' (solid 'F') with contact 'b' on 'N' "
+            "(solid 'N'), the current has no way"
         ],
     ),
-    "a voltage contact without ground": (
+    "a voltage between two pieces of metal": (
         [('voltage = ["a", "c"]', 'voltage = ["a", "i"]')],
         ISLAND + ISLAND_CONTACT,
-        ["experiment 'e': the voltage is read at contact 'i' on 'island', which no metal connects"],
-    ),
-    "metal without ground": (
-        [],
-        ISLAND + ISLAND_CONTACT,
-        ["experiment 'e': solid 'island': no metal connects it to contact 'b' on 'N', where the current leaves"],
+        [
+            "experiment 'e', voltage: no metal connects contact 'a' on 'F' (solids 'F', 'N') with contact 'i' on "
+            "'island' (solid 'island'), the voltage between them is not defined"
+        ],
     ),
     "metal without contact": (
         [],

@@ -20,38 +20,39 @@ from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
+from thermospin.constitution import Constitution, Parameters, Signs
 from thermospin.device.device import Device
 from thermospin.device.faults import require_apart
 from thermospin.device.parts import Experiment
-from thermospin.geometry import held, weights
+from thermospin.geometry import held
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
 from thermospin.parallel.sharding import mesh_of
-from thermospin.quantities import MATERIAL, QUANTITIES, key_of
+from thermospin.placement import Placement, crossing_of, crossings_of, place, vectors
+from thermospin.quantities import QUANTITIES, key_of
 from thermospin.solve import Preconditioner, System
 
-Scalar = float | Float[Array, ""] | Float[np.ndarray, ""]
-#: Values of everything that can be fitted, by name ("Py.S_s", "zeta"), in SI units: see `Device.parameters`.
-Parameters = Mapping[str, Scalar]
 Progress = Callable[[str], None]
-#: +1 or -1 for every magnet of a device, as arrays: other states are not another program.
-Signs = Mapping[str, Scalar]
 #: Magnets of a larger polarisation get a preconditioner of their own where they are reversed.
 SHARED_POLARISATION = 0.1
 
 
 class Ports(eqx.Module):
-    """Drive per ampere of an experiment, and the two ends of its voltage probe."""
+    """The drive of an experiment and its probe, per unit of the drive.
+
+    Attributes:
+      drive: what enters the right-hand side: current [A/A], heat over T0 [W/K per W].
+      probe: the vector w of the reading w.u.
+      driven: values of u_1 on nodes that the drive holds: temperatures above the bath; None where it holds none.
+      tested: what the adjoint of a reaction has besides: the field that tests which current passes; None where the
+        reading is w.u alone.
+    """
 
     drive: Float[Array, " unknowns"]
-    plus: Float[Array, " unknowns"]
-    minus: Float[Array, " unknowns"]
-
-    @property
-    def probe(self) -> Float[Array, " unknowns"]:
-        """The vector w of the voltage w.u."""
-        return self.plus - self.minus
+    probe: Float[Array, " unknowns"]
+    driven: Float[Array, " unknowns"] | None = None
+    tested: Float[Array, " unknowns"] | None = None
 
 
 class ExperimentProblem(NamedTuple):
@@ -91,9 +92,11 @@ class Model:
       device: what it was built from.
       grid: cells and nodes.
       disc: segments and weights of the operator.
-      on_contact: for each contact the V-nodes that are held where it is the ground (nodes_V,).
+      placement: which nodes are doubled, held, heated or read.
+      on_contact: for each contact the V-nodes that are held where it is the ground (nodes_V,); "" for none.
+      held_by: for each contact and heat sink the T-nodes at its temperature: on its face, or behind it.
       grounded: by ground, the operator with ties for V-nodes that its face covers in part; where there are any.
-      systems: for each contact that is a ground, the problem with V_up = V_down = 0 on it.
+      systems: for each contact that is a ground, the problem with V_up = V_down = 0 on it; "" without a ground.
       ports: for each contact the vector w with w.u the area mean of (V_up + V_down)/2 over its face; the drive by a
         current I into it is I w, so that reciprocity is exact.
       reversed_systems: the same with a preconditioner for reversed magnets, by the ground and the names of those; where
@@ -107,7 +110,9 @@ class Model:
     device: Device
     grid: Grid
     disc: Discretisation
+    placement: Placement
     on_contact: Mapping[str, np.ndarray]
+    held_by: Mapping[str, np.ndarray]
     grounded: Mapping[str, Discretisation]
     systems: Mapping[str, System]
     ports: Mapping[str, Float[Array, " unknowns"]]
@@ -135,8 +140,7 @@ class Model:
     @property
     def constitution(self) -> Constitution:
         """The map from parameters to coefficients of this device."""
-        metals = tuple(self.device.materials[material].is_metal for material, _ in self.device.domains)
-        return Constitution(self.device.domains, metals, self.device.bath)
+        return self.placement.constitution
 
     @functools.cached_property
     def problems(self) -> Mapping[str, ExperimentProblem]:
@@ -144,10 +148,7 @@ class Model:
         return {experiment.name: self._problem(experiment) for experiment in self.device.experiments.values()}
 
     def _problem(self, experiment: Experiment) -> ExperimentProblem:
-        source, ground = experiment.current
-        # The ground reads 0, as a mean over its face would not where nodes are tied to it.
-        readings = {**self.ports, ground: 0 * self.ports[ground]}
-        ports = Ports(self.ports[source], *(readings[name] for name in experiment.voltage))
+        ground = experiment.ground
         # Arrays of numpy: JAX's would belong to the trace that happens to ask first.
         signs = tuple(
             {name: np.asarray(state.get(name, 1), float) for name in self.device.magnets}
@@ -158,7 +159,55 @@ class Model:
             for state in experiment.states.values()
         )
         disc = self.grounded.get(ground, self.disc)
+        ports = self._ports(experiment, disc)
         return ExperimentProblem(experiment, disc, systems, ports, self.constitution, signs)
+
+    def _ports(self, experiment: Experiment, disc: Discretisation) -> Ports:
+        """Return drive and probe of an experiment."""
+        drive, probe = (
+            jax.device_put(part) for part in vectors(self.placement, disc.number_T, disc.nodes_V, experiment)
+        )
+        driven = jax.device_put(self._driven(experiment.heat)) if experiment.heat else None
+        tested = None if experiment.through is None else jax.device_put(self._tested(experiment))
+        return Ports(drive, probe, driven, tested)
+
+    def _driven(self, heat: Mapping[str, float]) -> np.ndarray:
+        """Return the temperatures of the nodes that faces hold, per kelvin of the first face."""
+        first, disc = next(iter(heat.values())), self.disc
+        T = np.zeros(disc.nodes_T)
+        for name, rise in heat.items():
+            T[self.held_by[name]] = rise / first
+        return np.concatenate([np.zeros(2 * disc.nodes_V), T])
+
+    def _tested(self, experiment: Experiment) -> np.ndarray:
+        """Return the field whose product with the residual is what passes between two groups of solids."""
+        pair, disc, split = crossing_of(self.device, experiment), self.disc, self.placement.split
+        assert experiment.through is not None and pair is not None and split is not None
+        crossing = split.crossings[crossings_of(self.device).index(pair)]
+        what = experiment.through.what
+        nodes, factors = crossing.T if what == "heat" else crossing.V
+        values = np.zeros(len(split.place))
+        values[nodes] = factors
+        values = values[disc.number_T]
+        if what == "heat":
+            return np.concatenate([np.zeros(2 * disc.nodes_V), values * self.device.bath])
+        up = values[: disc.nodes_V]
+        return np.concatenate([up, -up if what == "spin" else up, np.zeros(disc.nodes_T)])
+
+    def on_tensor(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return V_up, V_down and T of a field vector on the tensor grid, NaN where there are none (Nx, Ny, Nz).
+
+        Of doubled nodes the one that came first is shown. Potentials of metal without ground have the mean 0.
+        """
+        disc, shape = self.disc, tuple(len(nodes) for nodes in self.grid.nodes)
+        out = []
+        for part in operators.split(disc, jax.device_put(u)):
+            values = np.full(int(np.prod(shape)), np.nan)
+            index = disc.index_T[: len(part)]
+            order = np.argsort(-disc.number_T[: len(part)], kind="stable")
+            values[index[order]] = np.asarray(part)[order]
+            out.append(values.reshape(shape))
+        return out[0], out[1], out[2]
 
     def completed(self, parameters: Parameters | None) -> dict[str, Any]:
         """Return values of all parameters as arrays; those left out are the device's own.
@@ -203,7 +252,7 @@ class Model:
         contact_V = np.zeros(self.disc.nodes_V, int)
         for number, marked in enumerate(self.on_contact.values(), start=1):
             contact_V[marked] = number
-        grounds = list(dict.fromkeys(experiment.current[1] for experiment in self.device.experiments.values()))
+        grounds = list(dict.fromkeys(experiment.ground for experiment in self.device.experiments.values()))
         given = {name: jnp.asarray(value) for name, value in values.items()}
         contrasts = self._contrast(values, "sigma"), self._contrast(values, "kappa")
         alike = [name for name in grounds if name not in self.grounded]
@@ -313,58 +362,6 @@ class Model:
         return device, dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
 
 
-@dataclasses.dataclass(frozen=True)
-class Constitution:
-    """The map from parameters and magnetic state to the constitutive law of every domain; hashable.
-
-    Attributes:
-      domains: pairs (material, magnet).
-      metals: whether each domain conducts charge.
-      bath: bath temperature [K].
-    """
-
-    domains: tuple[tuple[str, str | None], ...]
-    metals: tuple[bool, ...]
-    bath: float
-
-    def table(self, parameters: Parameters, signs: Mapping[str, Scalar]) -> dict[str, Float[Array, " domains"]]:
-        """Entries of G, of the Joule form and the relaxation, for each domain.
-
-        sigma_up,down = sigma (1 +- P)/2;  S_up = S + (1 - P)/2 S_s;  S_down = S - (1 + P)/2 S_s;
-        g = (1 - P^2) sigma / (4 lambda_sf^2);  the heat row is divided by the bath temperature (docs/theory.md, 3).
-
-        Args:
-          parameters: material values in SI units.
-          signs: +1 or -1 for each magnet, +1 where none is given; -1 reverses P and S_s.
-        Returns:
-          for each name in `operators.COEFFICIENTS` an array (domains,).
-        Source: Slachter et al. 2010, eq. 1 to 4.
-        """
-        rows: list[tuple[Scalar, ...]] = []
-        for (material, magnet), metal in zip(self.domains, self.metals, strict=True):
-            if not metal:
-                kappa = parameters[f"{material}.kappa"]
-                rows.append((0.0, 0.0, 0.0, 0.0, kappa / self.bath, 0.0, 0.0))
-                continue
-            sign = 1 if magnet is None else signs.get(magnet, 1)
-            values = {
-                key: sign * parameters[f"{material}.{key}"] if row.reverses else parameters[f"{material}.{key}"]
-                for key, row in MATERIAL.items()
-            }
-            sigma, P, S, S_s = (values[key] for key in ("sigma", "P", "S", "S_s"))
-            kappa, length = values["kappa"], values["lambda_sf"]
-            up, down = sigma * (1 + P) / 2, sigma * (1 - P) / 2
-            S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
-            relaxation = (1 - P * P) * sigma / (4 * length * length)
-            carried = up * S_up * S_up + down * S_down * S_down
-            rows.append((up, down, up * S_up, down * S_down, kappa / self.bath, carried, relaxation))
-        columns = zip(*rows, strict=True)
-        return {
-            name: jnp.stack([jnp.asarray(entry, float) for entry in column])
-            for name, column in zip(operators.COEFFICIENTS, columns, strict=True)
-        }
-
-
 @eqx.filter_jit
 def _law(
     disc: Discretisation, constitution: Constitution, parameters: Parameters, signs: Signs | None = None
@@ -428,51 +425,77 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None, lik
         )
     if progress is not None:
         progress(f"building the discrete problem, {grid.cells:,} cells")
-    metals = np.array([device.materials[material].is_metal for material, _ in device.domains])
     require_apart(device.layout(), grid)
-    heat, charge = held.shares(grid, device.contact_faces(), device.heat_sink_faces(), metals)
-    bare = operators.discretise(grid, metals, heat > held.HELD)
-    heat, charge = heat[bare.index_T], {name: share[bare.index_V] for name, share in charge.items()}
-    disc = _tied(grid, bare, heat, None, metals)
-    grounds = dict.fromkeys(experiment.current[1] for experiment in device.experiments.values())
-    grounded = {
-        name: _tied(grid, bare, heat, charge[name], metals) for name in grounds if len(held.in_part(charge[name]))
+    placement = place(device, grid)
+    heat_of, charge_of = placement.shares()
+    count = len(placement.nodes)
+    outside = np.zeros(count, bool) if placement.split is None else placement.split.outside
+    heat = np.minimum(sum(heat_of.values(), np.where(outside, 1.0, 0.0)), 1.0)
+    bare = operators.discretise(grid, placement.constitution.conducts, heat > held.HELD, placement.split)
+    numbers, merged = bare.number_T, bare.merged
+    heat_of = {name: share[numbers] for name, share in heat_of.items()}
+    charge = {name: share[numbers[: bare.nodes_V]] for name, share in charge_of.items()}
+    bare = dataclasses.replace(bare, held_T=_with_merged(bare.held_T, merged and merged.T))
+    disc = _tied(placement, bare, heat_of, None)
+    grounds = dict.fromkeys(experiment.ground for experiment in device.experiments.values())
+    in_part = {name for name in grounds if name in heat_of and len(held.in_part(charge[name]))}
+    grounded = {name: _tied(placement, bare, heat_of, charge[name]) for name in grounds if name in in_part}
+    ports = {
+        contact.name: jax.device_put(placement.reading(contact.name, numbers, disc.nodes_V))
+        for contact in device.contacts
     }
-    rest = np.zeros(disc.nodes_T)
-    ports = {}
-    for name, face in device.contact_faces().items():
-        area = face.weights(grid).ravel()[disc.index_V]
-        ports[name] = jax.device_put(np.concatenate([area / 2, area / 2, rest]) / area.sum())
-    on_contact = {name: share > held.HELD for name, share in charge.items()}
-    made = Model(device, grid, disc, on_contact, grounded, {}, ports)
+    on_contact = {
+        # A face that is not held at the bath has no ties: it holds the nodes that it covers for the most part.
+        name: _with_merged(share > (held.HELD if name in heat_of else 0.5), merged and merged.V)
+        for name, share in charge.items()
+    }
+    on_contact[""] = np.zeros(disc.nodes_V, bool)
+    held_by = {name: _with_merged(share > held.HELD, merged and merged.T) for name, share in heat_of.items()}
+    held_by |= {name: np.isin(numbers, nodes) for name, nodes in placement.outside.items()}
+    made = Model(device, grid, disc, placement, on_contact, held_by, grounded, {}, ports)
     if like is not None and _same_edges(like, made):
         made = dataclasses.replace(made, preconditioners=like.preconditioners)
     return made.refreshed({})
 
 
+def _with_merged(marked: np.ndarray, pairs: Any) -> np.ndarray:
+    """Mark with every node those that are one unknown with it."""
+    if pairs is None:
+        return marked
+    out = marked.copy()
+    np.logical_or.at(out, pairs[1], out[pairs[0]])
+    out[pairs[0]] |= out[pairs[1]]
+    return out
+
+
 def _tied(
-    grid: Grid, disc: Discretisation, heat: np.ndarray, charge: np.ndarray | None, metals: np.ndarray
+    placement: Placement, disc: Discretisation, heat_of: Mapping[str, np.ndarray], charge: np.ndarray | None
 ) -> Discretisation:
     """Return a discretisation with ties for all nodes that held faces cover in part.
 
     Args:
-      heat: part of each T-node that is held at the bath temperature.
+      placement: of the device on the grid.
+      heat_of: part of each T-node that faces hold at the bath temperature, by name.
       charge: part of each V-node that the ground holds at zero; None for no ground.
-      metals: whether each domain conducts charge.
     """
+    heat = np.minimum(sum(heat_of.values(), np.zeros(disc.nodes_T)), 1.0)
     of_charge = np.zeros(0, int) if charge is None else held.in_part(charge)
     of_heat = np.setdiff1d(held.in_part(heat), of_charge)
     if not len(of_charge) and not len(of_heat):
         return disc
-    grip = held.grips(grid, weights.sections(grid, disc.domains)[0])[disc.index_T]
-    cold = heat > held.HELD
+    metals = placement.constitution.conducts
+    grip = placement.grips()[disc.number_T]
     if charge is not None and len(of_charge):
-        anchors = np.flatnonzero(cold[: disc.nodes_V] & (charge > held.HELD))
+        anchors = np.flatnonzero(disc.held_T[: disc.nodes_V] & (charge > held.HELD))
         ties = held.ties(grip, of_charge, heat, charge, metals)
         disc = operators.tied(disc, of_charge, ties, anchors, metal=True)
-    if len(of_heat):
-        ties = held.ties(grip, of_heat, heat, None, metals)
-        disc = operators.tied(disc, of_heat, ties, np.flatnonzero(cold), metal=False)
+    # A face that a drive may warm holds its own nodes.
+    warm = {name for experiment in placement.device.experiments.values() for name in experiment.heat}
+    for names in [[name for name in heat_of if name not in warm], *([name] for name in heat_of if name in warm)]:
+        share = sum((heat_of[name] for name in names), np.zeros(disc.nodes_T))
+        nodes, anchors = np.intersect1d(of_heat, held.in_part(share)), np.flatnonzero(share > held.HELD)
+        if len(nodes):
+            disc = operators.tied(disc, nodes, held.ties(grip, nodes, heat, None, metals), anchors, metal=False)
     return disc
 
 

@@ -30,7 +30,8 @@ from jaxtyping import Array, Float, Int, Shaped
 from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
-from thermospin.geometry.weights import live_pairs, sections
+from thermospin.geometry.assembly import assemble
+from thermospin.geometry.splits import Split
 from thermospin.grid import Grid
 from thermospin.linear.sparse import AnyArray, Rows, take
 
@@ -76,6 +77,13 @@ class NodalHalo(Protocol):
         ...
 
 
+class Merged(eqx.Module):
+    """Nodes that are one unknown with another one, and that one: V-nodes (2, pairs) and T-nodes (2, pairs)."""
+
+    V: Int[AnyArray, "2 _"]
+    T: Int[AnyArray, "2 _"]
+
+
 class Discretisation(eqx.Module):
     """Everything about the operator that depends on the geometry alone.
 
@@ -84,11 +92,14 @@ class Discretisation(eqx.Module):
         ties of nodes that a held face covers in part.
       volume: volume per V-node and domain [m^3] (nodes_V, domains); None as `Axis.geometry`.
       index_V, index_T: position of each node in the tensor grid, flattened (Nx, Ny, Nz); T-nodes of metals come first,
-        in the order of V-nodes.
+        in the order of V-nodes. Doubled nodes share a position.
+      number_T: number of each T-node among the nodes of a split, or of the tensor grid where there is none.
       held_T: nodes kept at the bath temperature.
       order: polynomial order p.
       domains: number of domains.
       ties: how many of the axes are ties, see `tied`.
+      merged: nodes at which a field is continuous although they are doubled; the solver makes it so, while all forms of
+        this module take nodes as they are.
       halo: what brings in the values of other devices that segments need; None where there is one device.
     """
 
@@ -96,10 +107,12 @@ class Discretisation(eqx.Module):
     volume: Rows | None
     index_V: np.ndarray
     index_T: np.ndarray
+    number_T: np.ndarray
     held_T: np.ndarray
     order: int = eqx.field(static=True)
     domains: int = eqx.field(static=True)
     ties: int = eqx.field(static=True, default=0)
+    merged: Merged | None = None
     halo: NodalHalo | None = None
 
     @property
@@ -153,75 +166,48 @@ class Coefficients(eqx.Module):
         )
 
 
-def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray) -> Discretisation:
+def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray, split: Split | None = None) -> Discretisation:
     """Segments, nodes and weights of a grid.
 
     Args:
       grid: the grid; cells with domain -1 are void and carry nothing.
       metal: whether each domain conducts charge (domains,).
-      held_T: marks the nodes (Nx, Ny, Nz) that are kept at the bath temperature.
+      held_T: marks the nodes that are kept at the bath temperature: (Nx, Ny, Nz), or of the split (nodes,).
+      split: the nodes and segments where some nodes are doubled; domains then include links.
     """
-    domains = len(metal)
-    weights, volume = sections(grid, domains)
-    # Nodes are those that have some volume: of a cut cell perhaps not all.
-    nodes_V, nodes_T = _any(volume, metal), _any(volume, np.ones(domains, bool))
-    index_V = np.flatnonzero(nodes_V)
-    index_T = np.concatenate([index_V, np.flatnonzero(nodes_T & ~nodes_V)])
-    number = np.full([len(nodes) for nodes in grid.nodes], -1, dtype=np.int32)
-    number.flat[index_T] = np.arange(len(index_T))
-
-    made = [(axis, grid.order, section) for axis, section in enumerate(weights[:3])]
-    made += [
-        (axis, 1, live_pairs(section, axis, grid, metal, nodes_V, nodes_T)) for axis, section in enumerate(weights[3:])
-    ]
-    axes = [_axis(*kind, metal, number, len(index_V), len(index_T)) for kind in made]
+    made = assemble(grid, metal, split)
+    merged = made.merged_V, made.merged_T
     return Discretisation(
-        axes=tuple(axes),
-        volume=Rows.of(volume[index_V], dtype=float),
-        index_V=index_V,
-        index_T=index_T,
-        held_T=held_T.ravel()[index_T],
+        axes=tuple(
+            _axis(*segments, metals, made.nodes_V, len(made.number_T))
+            for segments, metals in zip(made.segments, made.metals, strict=True)
+        ),
+        volume=Rows.of(made.volume, dtype=float),
+        index_V=made.place_T[: made.nodes_V],
+        index_T=made.place_T,
+        number_T=made.number_T,
+        held_T=held_T.ravel()[made.number_T],
         order=grid.order,
-        domains=domains,
+        domains=len(metal),
+        merged=Merged(jax.device_put(merged[0]), jax.device_put(merged[1]))
+        if merged[0].size or merged[1].size
+        else None,
     )
 
 
-def _any(weights: csr_array, domains: np.ndarray) -> np.ndarray:
-    """Mark the rows with a weight in one of the domains."""
-    return np.asarray(weights[:, np.flatnonzero(domains)].sum(axis=1)).ravel() > 0
-
-
 def _axis(
-    axis: int, order: int, section: csr_array, metal: np.ndarray, number: np.ndarray, count_V: int, count_T: int
+    axis: int, order: int, nodes: np.ndarray, weights: csr_array, metals: int, count_V: int, count_T: int
 ) -> Axis:
-    """List the live segments of one axis and, for every node, the segments it is part of.
-
-    Args:
-      axis: along which they lie.
-      order: polynomial order of each.
-      section: cross-section over half the length of every segment of the tensor grid, per domain.
-      number: T-node at each point of the tensor grid.
-    """
-    is_metal = np.diff(section[:, np.flatnonzero(metal)].indptr) > 0
-    is_live = np.diff(section.indptr) > 0
-    live = np.concatenate([np.flatnonzero(is_metal), np.flatnonzero(is_live & ~is_metal)])
-    metal_count = int(is_metal.sum())
-    shape = list(number.shape)
-    shape[axis] = (shape[axis] - 1) // order
-    place = np.unravel_index(live, shape)
-    nodes = np.zeros((order + 1, len(live) + 1), dtype=np.int32)  # column 0: the dummy segment, node 0
-    for local in range(order + 1):
-        where = list(place)
-        where[axis] = order * place[axis] + local
-        nodes[local, 1:] = number[tuple(where)]
-
-    dummy = csr_array((1, section.shape[1]))
+    """Return segments along one axis, metal ones first, with the places where every node occurs."""
+    live = np.zeros((order + 1, nodes.shape[1] + 1), dtype=np.int32)  # column 0: the dummy segment, node 0
+    live[:, 1:] = nodes
+    dummy = csr_array((1, weights.shape[1]))
     return Axis(
-        nodes_T=jax.device_put(nodes),
-        geometry=Rows.of(vstack([dummy, section[live]], format="csr"), dtype=float),
-        slots_V=_slots(nodes[:, : metal_count + 1], count_V),
-        slots_T=_slots(nodes, count_T),
-        metal=metal_count + 1,
+        nodes_T=jax.device_put(live),
+        geometry=Rows.of(vstack([dummy, weights], format="csr"), dtype=float),
+        slots_V=_slots(live[:, : metals + 1], count_V),
+        slots_T=_slots(live, count_T),
+        metal=metals + 1,
         order=order,
         direction=axis,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -17,6 +18,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from thermospin import operators
 from thermospin.base.errors import NotConverged
@@ -75,7 +78,7 @@ class System(eqx.Module):
 
     Attributes:
       disc: the discretisation.
-      free: whether each entry of a field vector is unknown; if not, it is held at zero (unknowns,).
+      free: whether each entry of a field vector is unknown; if not, it is held at zero or merged (unknowns,).
       mg: multigrid levels of the potentials and of the temperature, shared by all systems of a device.
       held: what of them depends on the held nodes.
       shards: the same system split over accelerators, which then solve it.
@@ -171,7 +174,12 @@ def low_order_graphs(
     """
     shape = [len(x) for x in grid.nodes]
     potentials = _graph(disc, law, True, np.unravel_index(disc.index_V, shape), contact_V)
-    potentials = dataclasses.replace(potentials, mass=np.asarray(law.relaxation))
+    mass = np.array(law.relaxation)
+    if disc.merged is not None:
+        merged, other = disc.merged.V
+        np.add.at(mass, other, mass[merged])
+        mass[merged] = 0.0
+    potentials = dataclasses.replace(potentials, mass=mass)
     return potentials, _graph(disc, law, False, np.unravel_index(disc.index_T, shape), disc.held_T)
 
 
@@ -190,6 +198,9 @@ def _graph(
             axes.append(np.full(nodes.shape[1] - 1, axis.direction, np.int8))
             values.append(conductance[:, 1:] / (reference[local + 1] - reference[local]))
     tail, head, along, conductance = (np.concatenate(part, axis=-1) for part in (tails, heads, axes, values))
+    if disc.merged is not None:
+        pairs = np.asarray(disc.merged.V if of_V else disc.merged.T)
+        tail, head, along, conductance = _contracted(pairs, tail, head, along, conductance)
     if len(disc.axes) > 3:  # two nodes of a cut cell are neighbours in both kinds of segments
         pair, first, number = np.unique(
             tail.astype(np.int64) * len(kind) + head, return_index=True, return_inverse=True
@@ -204,6 +215,34 @@ def _graph(
         conductance=conductance,
         mass=np.zeros(len(kind)),
         kind=kind.astype(np.int16),
+    )
+
+
+def _contracted(
+    pairs: np.ndarray, tail: np.ndarray, head: np.ndarray, along: np.ndarray, conductance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the edges with every node of a pair replaced by the other one, on which it then hangs alone.
+
+    Nothing flows to a node that hangs alone, so that it has the value of the other.
+    """
+    size = int(max(tail.max(initial=0), head.max(initial=0), pairs.max(initial=0))) + 1
+    root = np.arange(size)
+    root[pairs[0]] = pairs[1]
+    tail, head = root[tail], root[head]
+    kept = np.flatnonzero(tail != head)
+    tail, head, along, conductance = tail[kept], head[kept], along[kept], conductance[:, kept]
+    strongest = np.zeros((len(conductance), size))
+    direction = np.zeros(size, along.dtype)
+    for ends in (tail, head):
+        for row, values in zip(strongest, conductance, strict=True):
+            np.maximum.at(row, ends, values)
+        direction[ends] = along
+    hanging = strongest[:, pairs[1]]
+    return (
+        np.concatenate([tail, pairs[1]]),
+        np.concatenate([head, pairs[0]]),
+        np.concatenate([along, direction[pairs[1]]]),
+        np.concatenate([conductance, hanging], axis=1),
     )
 
 
@@ -251,17 +290,35 @@ def prepare(
 
 
 def hold(disc: Discretisation, made: Preconditioner, *held_V: np.ndarray) -> tuple[System, ...]:
-    """Return the systems with V_up = V_down = 0 on each `held_V`, and T = 0 on the bath nodes of the discretisation."""
-    heat = coarsening.hold(made.heat, disc.held_T)
+    """Return the systems with V_up = V_down = 0 on each `held_V`, and T = 0 on the bath nodes of the discretisation.
+
+    On a piece of metal without held nodes potentials are defined up to a constant, which no signal sees.
+    """
+    heat, pieces = coarsening.hold(made.heat, disc.held_T), _pieces(disc)
+    of_V, of_T = np.ones(disc.nodes_V, bool), ~disc.held_T
+    if disc.merged is not None:
+        of_V[disc.merged.V[0]] = False
+        of_T[disc.merged.T[0]] = False
     return tuple(
         System(
             disc,
-            jax.device_put(~np.concatenate([held, held, disc.held_T])),
+            jax.device_put(np.concatenate([of_V & ~held, of_V & ~held, of_T])),
             (made.potentials.mg, made.heat.mg),
-            (coarsening.hold(made.potentials, held), heat),
+            (coarsening.hold(made.potentials, held, pieces), heat),
         )
         for held in held_V
     )
+
+
+def _pieces(disc: Discretisation) -> np.ndarray:
+    """Return the piece of metal that each V-node belongs to (nodes_V,)."""
+    ends = [np.zeros((2, 0), int)] if disc.merged is None else [np.asarray(disc.merged.V)]
+    for axis in disc.axes:
+        nodes = np.asarray(axis.nodes_V)[:, 1:]
+        ends += [np.stack(pair) for pair in itertools.pairwise(nodes)]
+    tail, head = np.concatenate(ends, axis=1)
+    links = coo_array((np.ones(len(tail), np.int8), (tail, head)), shape=(disc.nodes_V, disc.nodes_V))
+    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None = None) -> Nodal:
@@ -296,8 +353,31 @@ def _free(system: System, x: Nodal) -> Nodal:
     )
 
 
+def _spread(system: System, x: Nodal) -> Nodal:
+    """Return values with those of merged nodes filled in."""
+    merged = system.disc.merged
+    if merged is None:
+        return x
+    return Nodal(x.V.at[merged.V[0]].set(x.V[merged.V[1]]), x.T.at[merged.T[0]].set(x.T[merged.T[1]]))
+
+
+def _collected(system: System, y: Nodal) -> Nodal:
+    """Return the transpose of `_spread`, on the free nodes."""
+    merged = system.disc.merged
+    if merged is not None:
+        y = Nodal(y.V.at[merged.V[1]].add(y.V[merged.V[0]]), y.T.at[merged.T[1]].add(y.T[merged.T[0]]))
+    return _free(system, y)
+
+
 def _matvec(system: System, law: Coefficients, x: Nodal) -> Nodal:
-    return _free(system, operators.apply_nodal(system.disc, law, _free(system, x)))
+    return _collected(system, operators.apply_nodal(system.disc, law, _spread(system, _free(system, x))))
+
+
+def restricted(system: System, b: Fields) -> Fields:
+    """Return right-hand sides on the free nodes, zero on the others."""
+    if system.disc.merged is None:
+        return jnp.where(system.free[:, None], b, 0.0)
+    return operators.joined(_collected(system, operators.nodal(system.disc, b)))
 
 
 def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
@@ -358,7 +438,10 @@ def pcg(
     """
     across = system.across
     # Where an accelerator has fewer nodes than another there are empty rows.
-    scale = jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), operators.diagonal(system.disc, law))
+    diagonal = operators.diagonal(system.disc, law)
+    if system.disc.merged is not None:
+        diagonal = _collected(system, diagonal)
+    scale = jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), diagonal)
 
     def squares(r: Nodal) -> list[Array]:
         """Return this part of the squared norms of the scaled residual and of the residual itself."""
@@ -428,7 +511,9 @@ def pcg(
         steps=jnp.array(0),
     )
     end = lax.while_loop(lambda state: ~state.done, advance, begin)
-    return operators.joined(end.x.times(total)), Stats(end.iterations, end.error, end.start_error, end.settled)
+    return operators.joined(_spread(system, end.x.times(total))), Stats(
+        end.iterations, end.error, end.start_error, end.settled
+    )
 
 
 def _unit(
@@ -486,7 +571,7 @@ def iterate(request: SolveRequest) -> tuple[Fields, Stats]:
     """Run `pcg` on all accelerators that the system is split over; return the last iterate, converged or not."""
     system, law, b, *rest = request
     run = functools.partial(pcg, system) if system.shards is None else system.shards.pcg
-    return run(law, jnp.where(system.free[:, None], b, 0.0), *rest)
+    return run(law, restricted(system, b), *rest)
 
 
 def answer(request: SolveRequest) -> tuple[Fields, Stats]:
@@ -509,7 +594,7 @@ def _solve(request: SolveRequest) -> tuple[Fields, Stats]:
         del operator
         return answer(forward._replace(b=rhs, guess=jnp.zeros_like(rhs)))
 
-    b = jnp.where(system.free[:, None], request.b, 0.0)
+    b = restricted(system, request.b)
     return lax.custom_linear_solve(
         lambda u: matvec(system, law, u), b, run, run_transposed, symmetric=True, has_aux=True
     )

@@ -23,10 +23,11 @@ from thermospin.accuracy import error_bars
 from thermospin.base import lines
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
+from thermospin.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid, at_coarseness, choose
-from thermospin.model import ExperimentProblem, Model, Parameters, Progress, on_grid
+from thermospin.model import ExperimentProblem, Model, Progress, on_grid
 from thermospin.signals import evaluate
 from thermospin.signals.functional import readings
 from thermospin.signals.ladders import Ladder, laws

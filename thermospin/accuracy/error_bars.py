@@ -17,8 +17,9 @@ import numpy as np
 
 from thermospin import solve
 from thermospin.base.names import SignalName
+from thermospin.constitution import Parameters
 from thermospin.device import singularities
-from thermospin.model import Model, Parameters, Progress
+from thermospin.model import Model, Progress
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Errors, Signals
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from thermospin.base.errors import NotConverged
 from thermospin.base.text import columns
-from thermospin.model import Model, Parameters, Progress
+from thermospin.constitution import Parameters
+from thermospin.model import Model, Progress
 from thermospin.quantities import quantity
 from thermospin.signals import evaluate
 

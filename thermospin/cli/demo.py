@@ -16,6 +16,7 @@ from thermospin import analytic, inverse, operators, solve
 from thermospin.base import files
 from thermospin.base.lines import graded_lines
 from thermospin.base.units import readable
+from thermospin.constitution import Constitution
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
@@ -23,7 +24,7 @@ from thermospin.device.materials import Material
 from thermospin.device.reader import load
 from thermospin.grid import Grid
 from thermospin.inference.result import FitResult
-from thermospin.model import Constitution, Model, Progress, build
+from thermospin.model import Model, Progress, build
 from thermospin.quantities import response_unit
 from thermospin.report.device_figures import device_picture
 from thermospin.report.field_figures import interface_profile as draw_interface

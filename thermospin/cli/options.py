@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from thermospin.base.errors import InputError
+from thermospin.quantities import QUANTITIES, key_of
 
 DeviceArgument = Annotated[
     str,
@@ -87,8 +88,10 @@ def _is_name(arg: str) -> bool:
         from thermospin.device.reader import shipped_names
 
         return not (Path(arg).exists() or arg in shipped_names())
+    if "/" in arg:  # a value of an interface, such as Py/Cu.RA, is no path
+        return "." in arg and key_of(arg) in QUANTITIES and not Path(arg).exists()
     file = arg.endswith((".csv", ".toml")) or ".toml@" in arg
-    return "." in arg and "/" not in arg and not file
+    return "." in arg and not file
 
 
 def parse_tolerance(cells: int | None, text: str | None) -> float | None:

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import operators, solve
+from thermospin.constitution import Parameters
 from thermospin.data.rows import Row
 from thermospin.designs.objective import DENSEST, HOTTEST, STD, Pair, StandardErrorFit
 from thermospin.inference.predictors import RESIDUAL, Predictor
-from thermospin.model import Model, Parameters, Ports, Progress
+from thermospin.model import Model, Ports, Progress
 from thermospin.parallel import tasks
 from thermospin.signals import dimension_slopes
 from thermospin.signals.ladders import Ladder, solve_ladders
@@ -161,8 +162,8 @@ def hottest(
     whole = model.problems[experiment]
     problem = whole.in_state(next(iter(whole.experiment.states)))
     # A probe that is no contact: its vector does not change with any dimension.
-    pointed = dataclasses.replace(problem.experiment, voltage=(HOTTEST, ""))
-    ports = Ports(whole.ports.drive, jnp.asarray(probe), jnp.zeros(disc.unknowns))
+    pointed = dataclasses.replace(problem.experiment, voltage=(HOTTEST, ""), temperature=(), through=None)
+    ports = Ports(whole.ports.drive, jnp.asarray(probe), whole.ports.driven)
     problem = problem._replace(experiment=pointed, ports=ports)
     values = {key: jnp.asarray(parameters[key], float) for key in model.parameters}
 

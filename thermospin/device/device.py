@@ -92,8 +92,9 @@ class Device:
             self.contacts,
             self.heat_sinks,
             tuple(self.experiments.values()),
+            self.interfaces,
             {name: material.is_metal for name, material in self.materials.items()},
-            sigma={name: material.sigma for name, material in self.materials.items()},
+            self.materials,
         )
         if all_faults:
             raise DeviceError(all_faults)

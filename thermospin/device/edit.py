@@ -9,6 +9,7 @@ from typing import Any
 
 from thermospin.base import units
 from thermospin.device.device import Device
+from thermospin.device.interfaces import CONVERTED
 from thermospin.device.parts import Solid
 from thermospin.quantities import key_of, shown
 
@@ -84,15 +85,54 @@ def with_numbers(text: str, before: Device, after: Device) -> str:
             del document["dimensions"][name]["range"]
     for name, value in changed.items():
         material, _, key = name.rpartition(".")
-        unit, size = shown(name)
-        written = f"{units.tidy(value / size):.12g} {unit}" if unit else value
+        written = _written(name, value)
         if name == "zeta":
             document["zeta"] = written
+        elif key == "h":
+            _write_exchange(document, material, written)
+        elif material in {interface.name for interface in after.interfaces}:
+            _write_interface(document, material, key, written, after)
         elif material:
             table = document.setdefault("materials", tomlkit.table()).setdefault(material, tomlkit.table())
             here, place = (table[key], "value") if isinstance(table.get(key), Mapping) else (table, key)
             here[place] = written
     return tomlkit.dumps(document)
+
+
+def _written(name: str, value: float) -> str | float:
+    unit, size = shown(name)
+    return f"{units.tidy(value / size):.12g} {unit}" if unit else value
+
+
+def _write_exchange(document: Any, label: str, written: Any) -> None:
+    """Write what a contact or a heat sink exchanges with the bath."""
+    for contact in document.get("contacts", ()):
+        if contact["name"] == label:
+            contact["thermal"]["h"] = written
+    for sink in document.get("heat_sinks", ()):
+        if label in (sink.get("name"), f"{sink['solid']} {sink['face']}"):
+            sink["h"] = written
+
+
+def _write_interface(document: Any, name: str, key: str, written: Any, after: Device) -> None:
+    """Write a value of an interface; RA and gamma in place of resistances that they were computed from."""
+    (table,) = (table for table in document["interfaces"] if table["name"] == name)
+    converted = [other for other in CONVERTED if other in table]
+    if key in ("RA", "gamma") and converted:
+        for other in converted:
+            del table[other]
+        (interface,) = (interface for interface in after.interfaces if interface.name == name)
+        for other in ("RA", "gamma"):
+            value = getattr(interface, other)
+            if value is not None:
+                table[other] = _written(f"{name}.{other}", value)
+        return
+    place: Any
+    here, place = (table["P"], int(key[1]) - 1) if key in ("P1", "P2") else (table, key)
+    inner = here[place] if key in ("P1", "P2") or place in here else None
+    if isinstance(inner, Mapping):
+        here, place = inner, "value"
+    here[place] = written
 
 
 def with_lengths(text: str, lengths: Mapping[str, float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
@@ -11,8 +12,12 @@ import numpy as np
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.names import unknown
+from thermospin.device.experiment_faults import experiment_faults, through_faults
+from thermospin.device.interface_faults import interface_faults, place_faults
+from thermospin.device.interfaces import Interface
+from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, face_of, indices, plan_of
-from thermospin.geometry.boxes import FACES, JOINT, FreeFace, Plan, box_faults, connection_faults
+from thermospin.geometry.boxes import FACES, JOINT, Circuit, FreeFace, Plan, box_faults, connection_faults
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import names_of
 from thermospin.grid import AXES, Grid
@@ -22,8 +27,6 @@ from thermospin.quantities import QUANTITIES
 LEAST_GAP = 2e-9
 #: A larger solid is no part of a nanodevice on a chip: its lengths are in another unit [m].
 LARGEST = 0.1
-#: Names of combinations of states in signals, which no state can have.
-RESERVED_STATES = ("baseline", "spin", "unit")
 
 
 def bath_fault(bath: float) -> str | None:
@@ -70,49 +73,60 @@ def faults(
     contacts: Sequence[Contact],
     heat_sinks: Sequence[HeatSink],
     experiments: Sequence[Experiment],
+    interfaces: Sequence[Interface],
     metal: Mapping[str, bool | None],
+    materials: Mapping[str, Material],
     *,
-    sigma: Mapping[str, float] | None = None,
     unread: Collection[str] = (),
     unplaced: Collection[str] = (),
 ) -> list[str]:
     """Return all faults in how the parts of a device fit together, one line each.
 
     Args:
-      solids, contacts, heat_sinks, experiments: the parts that could be read.
+      solids, contacts, heat_sinks, experiments, interfaces: the parts that could be read.
       metal: whether each material conducts charge; None where that is not known.
-      sigma: conductivity of materials [S/m], as far as it is known.
+      materials: those that could be read.
       unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
         one with an unknown name. What depends on them is not checked.
       unplaced: names of contacts of a layout that have a fault of their own, reported elsewhere.
     """
-    texts = _repeated_names(solids, contacts, experiments)
+    texts = _repeated_names(solids, contacts, heat_sinks, experiments, interfaces)
+    attached: list[Contact | HeatSink] = [*contacts, *heat_sinks]
+    texts += [text for item in attached if (text := _bath_fault_of(item))]
     if not solids and not unread:
         texts.append("solids: there is none, expected at least one")
     sound, wrong = _sound_solids(solids, metal)
     texts += wrong
-    attached: list[Contact | HeatSink] = [*contacts, *heat_sinks]
     fits, misnamed = _known_attachments(attached, solids, sound, unread)
     texts += misnamed
-    for sink, count in Counter(heat_sinks).items():
+    for (solid, side), count in Counter((sink.solid, sink.face) for sink in heat_sinks).items():
         if count > 1:
-            texts.append(f"{_label(sink)}: given {count} times, expected once")
-    good, wrong = _experiment_faults(experiments, contacts, solids, unread, unplaced)
+            texts.append(f"{_label(HeatSink(solid, side))}: given {count} times, expected once")
+    good, wrong = experiment_faults(experiments, contacts, heat_sinks, solids, unread, unplaced)
+    texts += wrong
+    placed, wrong = interface_faults(interfaces, solids, metal, unread)
     texts += wrong
     if not sound:
         return texts
 
     conducts = [bool(metal.get(solid.material)) for solid in sound]
-    known = sigma or {}
-    plan = plan_of(sound, [known.get(solid.material, metals) for solid, metals in zip(sound, conducts, strict=True)])
+    sigma = {name: material.sigma for name, material in materials.items()}
+    plan = plan_of(sound, [sigma.get(solid.material, metals) for solid, metals in zip(sound, conducts, strict=True)])
     texts += _plan_faults(plan, sound, conducts)
     faces = _free_faces(plan, sound, fits, metal)
     texts += faces.faults
-    whole = not unread and not unplaced and len(sound) == len(solids) and not misnamed and faces.complete
+    solid_ones = not unread and len(sound) == len(solids)
+    if solid_ones:
+        touching = plan.neighbours()
+        texts += through_faults(good, sound, touching, metal)
+        texts += place_faults(placed, sound, touching, materials)
+    whole = solid_ones and not unplaced and not misnamed and faces.complete
     if whole and all(metal.get(solid.material) is not None for solid in sound):
-        paths = {e.name: (*e.current, *e.voltage) for e in good}
+        circuits = {f"experiment '{e.name}'": Circuit(e.current, e.voltage) for e in good}
         where = {contact.name: contact.solid for contact in contacts}
-        texts += connection_faults(plan, faces.contacts, faces.heat_sinks, paths, where)
+        cold = [faces.contacts[contact.name] for contact in contacts if contact.h > 0]
+        cold += [face for face, sink in zip(faces.heat_sinks, heat_sinks, strict=True) if sink.h > 0]
+        texts += connection_faults(plan, faces.contacts, cold, circuits, where)
     return texts
 
 
@@ -132,13 +146,39 @@ def require_apart(plan: Plan, grid: Grid) -> None:
 
 
 def _repeated_names(
-    solids: Sequence[Solid], contacts: Sequence[Contact], experiments: Sequence[Experiment]
+    solids: Sequence[Solid],
+    contacts: Sequence[Contact],
+    heat_sinks: Sequence[HeatSink],
+    experiments: Sequence[Experiment],
+    interfaces: Sequence[Interface],
 ) -> list[str]:
     faults: list[str] = []
-    for what, items in (("solid", solids), ("contact", contacts), ("experiment", experiments)):
-        counts = Counter(item.name for item in items)
+    named = [
+        ("solid", [solid.name for solid in solids]),
+        ("contact", [contact.name for contact in contacts]),
+        ("heat sink", [sink.name for sink in heat_sinks if sink.name]),
+        ("interface", [interface.name for interface in interfaces]),
+        ("experiment", [experiment.name for experiment in experiments]),
+    ]
+    for what, names in named:
+        counts = Counter(names)
         faults += [f"{what} '{name}': the name is used {n} times, expected once" for name, n in counts.items() if n > 1]
+    of_contacts = {contact.name for contact in contacts}
+    faults += [
+        f"heat sink '{sink.label}': a contact has that name too; expected another one, experiments name both"
+        for sink in heat_sinks
+        if sink.label in of_contacts
+    ]
     return faults
+
+
+def _bath_fault_of(item: Contact | HeatSink) -> str | None:
+    """Return the fault of how a contact or a heat sink exchanges heat with the bath."""
+    if item.h == math.inf or (item.h == 0 and isinstance(item, Contact)):
+        return None
+    fault = QUANTITIES["h"].fault(item.h)
+    hint = '; thermal = "insulated" exchanges no heat' if isinstance(item, Contact) else ""
+    return None if fault is None else f"{_label(item)}, {fault}{hint}"
 
 
 def _sound_solids(solids: Sequence[Solid], metal: Mapping[str, bool | None]) -> tuple[list[Solid], list[str]]:
@@ -275,44 +315,5 @@ def _free_faces(
 def _label(item: Contact | HeatSink) -> str:
     if isinstance(item, Contact):
         return f"contact '{item.name}' ({item.face} of '{item.solid}')"
-    return f"heat sink ({item.face} of '{item.solid}')"
-
-
-def _experiment_faults(
-    experiments: Sequence[Experiment],
-    contacts: Sequence[Contact],
-    solids: Sequence[Solid],
-    unread: Collection[str],
-    unplaced: Collection[str],
-) -> tuple[list[Experiment], list[str]]:
-    """Return the experiments whose contacts exist, and the faults of names and signs in experiments."""
-    names = [contact.name for contact in contacts] + [name for name in (*unread, *unplaced) if name]
-    magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
-    good, faults = [], []
-    for experiment in experiments:
-        label = f"experiment '{experiment.name}'"
-        missing = []
-        for key, words, pair in (
-            ("current", "in and out", experiment.current),
-            ("voltage", "plus and minus", experiment.voltage),
-        ):
-            if "" not in unread:
-                missing += unknown(f"{label}, {key}", dict.fromkeys(pair), names, "contact")
-            if pair[0] == pair[1]:
-                missing.append(f"{label}, {key}: got contact '{pair[0]}' twice, expected two contacts, {words}")
-        faults += missing
-        if not missing:
-            good.append(experiment)
-        if not experiment.states:
-            faults.append(
-                f"{label}, states: there is none, expected at least one, such as {{ P = {{}}, AP = {{ FM2 = -1 }} }}"
-            )
-        for state, signs in experiment.states.items():
-            if state in RESERVED_STATES:
-                faults.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
-            for magnet, sign in signs.items():
-                if not unread:
-                    faults += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
-                if sign not in (-1, 1):
-                    faults.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
-    return good, faults
+    name = f" '{item.name}'" if item.name else ""
+    return f"heat sink{name} ({item.face} of '{item.solid}')"

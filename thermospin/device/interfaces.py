@@ -1,4 +1,4 @@
-"""Interfaces: resistance, polarisation, heat conductance and spin flip of the faces where two materials or solids touch.
+"""Interfaces: resistance, polarisation, heat conductance, spin flip of the faces where two materials or solids touch.
 
 Values are plain floats in SI units; None stands for one that is not given. A field jumps across the interface where its
 conductance is given, RA for the potentials and K for the temperature, and is continuous where it is not.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.quantities import INTERFACE
 
@@ -23,6 +25,8 @@ NEEDS = {
     "S_AP": ("S", "P1"),
     "delta": ("RA",),
 }
+#: Resistances times area that stand in place of RA, or of RA and gamma, in tables of the literature.
+CONVERTED = ("AR_star", "AR_up", "AR_down")
 
 
 class InterfaceError(InputError):
@@ -84,7 +88,7 @@ class Interface:
 def between(
     interfaces: Sequence[Interface], solids: Sequence[tuple[Sequence[str], str]], one: int, other: int
 ) -> tuple[int, bool] | None:
-    """Return the interface between two solids, and whether the first solid is its second side; None where there is none.
+    """Return the interface between two solids, and whether the first is its second side; None where there is none.
 
     One between solids goes before one between materials, a later one before an earlier one.
 
@@ -133,6 +137,53 @@ def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None
     if carried < K or math.isnan(K):
         return None
     return (
-        f"K: got {K:.4g} W/(m^2 K), expected more than bath * S_eff^2/RA = {carried:.4g} W/(m^2 K); lower |S| or |S_s|, "
-        "or raise K or RA (S_eff^2 = S^2 + (1 - gamma^2) S_s^2/4)"
+        f"K: got {K:.4g} W/(m^2 K), expected more than bath * S_eff^2/RA = {carried:.4g} W/(m^2 K); lower |S| or "
+        "|S_s|, or raise K or RA (S_eff^2 = S^2 + (1 - gamma^2) S_s^2/4)"
     )
+
+
+def as_values(entries: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str], list[str]]:
+    """Return values in SI units, their sources and faults of the entries of a card or a device file.
+
+    RA may be given as AR_star = RA/(1 - gamma^2), which is Valet and Fert's r_b*, or as the two channels in parallel:
+    1/RA = 1/AR_up + 1/AR_down, gamma = (AR_down - AR_up)/(AR_down + AR_up).
+
+    Args:
+      entries: {key: value, or {value, source, kind?}}; those of P are P1 and P2.
+    """
+    values, sources = {}, {}
+    for key, entry in entries.items():
+        if key in INTERFACE or key in CONVERTED:
+            table = entry if isinstance(entry, Mapping) else {"value": entry}
+            values[key] = units.parse(table["value"], INTERFACE[key if key in INTERFACE else "RA"].kind)
+            kind = f" [{key} is {table['kind']}]" if table.get("kind") else ""
+            sources[key] = table.get("source", "no source given") + kind
+    given = [key for key in ("RA", *CONVERTED) if key in values]
+    faults = [
+        f"{key}: got {values[key]:g}, expected {key} > 0 ohm m^2"
+        for key in CONVERTED
+        if key in values and not values[key] > 0
+    ]
+    if len(given) > 1 and given != ["AR_up", "AR_down"]:
+        faults.append(f"{' and '.join(given)}: got both, expected one of RA, AR_star, and AR_up with AR_down")
+    elif given in (["AR_up"], ["AR_down"]):
+        faults.append(f"{given[0]}: needs AR_{'down' if given == ['AR_up'] else 'up'}")
+    elif "AR_star" in values and "P1" in values:
+        faults.append("AR_star and P: got both, expected RA with P = [P1, P2]; AR_star is RA/(1 - gamma^2)")
+    elif "AR_up" in values and {"gamma", "P1"} & set(values):
+        other = "gamma" if "gamma" in values else "P"
+        faults.append(f"AR_up, AR_down and {other}: got all, expected one of both; AR_up and AR_down say what gamma is")
+    if faults:
+        return {key: value for key, value in values.items() if key in INTERFACE}, sources, faults
+    if "AR_star" in values:
+        gamma = values.get("gamma", 0.0)
+        values["RA"] = values["AR_star"] * (1 - gamma**2 if abs(gamma) < 1 else 1)  # such a gamma is a fault of its own
+        sources["RA"] = f"{sources['AR_star']} (AR_star = {values['AR_star'] * 1e15:.6g} fohm m^2)"
+    elif "AR_up" in values:
+        up, down = values["AR_up"], values["AR_down"]
+        values["RA"] = up * down / (up + down)
+        values["gamma"] = (down - up) / (down + up)
+        text = f"{sources['AR_up']} (AR_up, AR_down = {up * 1e15:.6g}, {down * 1e15:.6g} fohm m^2)"
+        sources |= {"RA": text, "gamma": text}
+    ordered = {key: values[key] for key in INTERFACE if key in values}
+    return ordered, {key: sources[key] for key in ordered}, []

@@ -11,16 +11,18 @@ from typing import Any
 from thermospin.base import polygons, units
 from thermospin.base.files import shipped
 from thermospin.base.names import nearest, unknown
-from thermospin.device import gds, layer_stack, materials, schema, settings
+from thermospin.device import gds, interfaces, layer_stack, materials, schema, settings
 from thermospin.device.device import Device, DeviceError
+from thermospin.device.experiment_faults import UNREAD_SINK
 from thermospin.device.faults import bath_fault, faults, zeta_fault
+from thermospin.device.interfaces import Interface
 from thermospin.device.marks import Mark, Window
-from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid
+from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, Through
 from thermospin.device.tables import Reader
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
-from thermospin.quantities import MATERIAL
+from thermospin.quantities import INTERFACE, MATERIAL
 
 
 @dataclasses.dataclass
@@ -31,7 +33,7 @@ class _Draft:
       bath, zeta: of the device.
       dimensions: dimensions with a number as value; others are expressions of these.
       broken: names of dimensions that could not be read.
-      solids, contacts, heat_sinks, experiments: the parts.
+      solids, contacts, heat_sinks, interfaces, experiments: the parts.
       marks: contacts whose position is given in the layout.
       drawing: the layout.
       window: the part of it that is simulated, None: all.
@@ -46,6 +48,7 @@ class _Draft:
     solids: list[Solid] = dataclasses.field(default_factory=list)
     contacts: list[Contact] = dataclasses.field(default_factory=list)
     heat_sinks: list[HeatSink] = dataclasses.field(default_factory=list)
+    interfaces: list[Interface] = dataclasses.field(default_factory=list)
     experiments: list[Experiment] = dataclasses.field(default_factory=list)
     marks: list[schema.Contact] = dataclasses.field(default_factory=list)
     drawing: gds.Drawing | None = None
@@ -120,15 +123,15 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
     _read_solids(reader, raw, draft)
     _read_contacts(reader, raw, draft)
     _read_heat_sinks(reader, raw, draft)
+    _read_interfaces(reader, raw, draft)
     _read_experiments(reader, raw, draft)
     variants = _read_variants(reader, raw)
     if raw.get("layout") is not None or draft.marks:
         _read_layout(reader, raw, draft, folder or Path())
     made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath)
     if reader.faults or top is None:
-        sigma = {name: material.sigma for name, material in made.items()}
-        parts = draft.solids, draft.contacts, draft.heat_sinks, draft.experiments
-        more = faults(*parts, metal, sigma=sigma, unread=draft.unread, unplaced=draft.unplaced)
+        parts = draft.solids, draft.contacts, draft.heat_sinks, draft.experiments, draft.interfaces
+        more = faults(*parts, metal, made, unread=draft.unread, unplaced=draft.unplaced)
         raise DeviceError(dict.fromkeys(reader.faults + more), source, draft.partial())
     try:
         device = Device(
@@ -137,6 +140,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
             materials=made,
             contacts=tuple(draft.contacts),
             heat_sinks=tuple(draft.heat_sinks),
+            interfaces=tuple(draft.interfaces),
             experiments={experiment.name: experiment for experiment in draft.experiments},
             bath=bath,
             zeta=zeta,
@@ -287,16 +291,50 @@ def _read_contacts(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> Non
             reader.faults += [f"{label}, {key}: missing" for key in ("solid", "face") if getattr(contact, key) is None]
             draft.unread.add(contact.name)
         else:
-            draft.contacts.append(Contact(contact.name, contact.solid, contact.face))
+            draft.contacts.append(Contact(contact.name, contact.solid, contact.face, h=contact.thermal))
 
 
 def _read_heat_sinks(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
     for i, item in enumerate(_tables(raw.get("heat_sinks"))):
-        sink, _ = reader.read(schema.HeatSink, item, f"heat_sinks[{i}]")
+        sink, _ = reader.read(schema.HeatSink, item, _label("heat sink", item, f"heat_sinks[{i}]"))
         if sink is None:
-            draft.unread.add("heat sink")
+            draft.unread.add(UNREAD_SINK)
         else:
-            draft.heat_sinks.append(HeatSink(sink.solid, sink.face))
+            draft.heat_sinks.append(HeatSink(sink.solid, sink.face, sink.name, sink.h))
+
+
+def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
+    for i, item in enumerate(_tables(raw.get("interfaces"))):
+        label, before = _label("interface", item, f"interfaces[{i}]"), len(reader.faults)
+        part: Any
+        part, item = reader.read(schema.Interface, item, label)
+        if part is not None:
+            values, sources, wrong = interfaces.as_values(_entries(part))
+            wrong = wrong or interfaces.value_faults(values)
+            uphill = None if wrong else interfaces.thermoelectric_fault(values, draft.bath)
+            wrong += [uphill] if uphill else []
+        else:  # its faults are reported already; check the valid values too
+            place = {key: item.get(key) for key in ("name", "between")}
+            values = {}
+            for key in item:
+                alone, _ = reader.silent().read(schema.Interface, {**place, key: item[key]}, "")
+                values |= {} if alone is None else interfaces.as_values(_entries(alone))[0]
+                part = alone or part
+            wrong = [text for key, value in values.items() if (text := INTERFACE[key].fault(value))]
+        reader.faults += [f"{label}, {fault}" for fault in wrong]
+        if part is None:
+            continue
+        if len(reader.faults) > before:
+            # Stands for it, so that its name and its place are checked with the others.
+            values, sources = {"K": 1.0}, {}
+        draft.interfaces.append(Interface(part.name, part.between, **values, sources=sources, note=part.note))
+
+
+def _entries(part: Any) -> dict[str, Any]:
+    """Return the values of an interface by key, with their sources."""
+    entries = part.model_dump(exclude={"name", "between", "note"}, exclude_none=True)
+    P1, P2 = entries.pop("P", (None, None))
+    return entries | ({} if P1 is None else {"P1": P1, "P2": P2})
 
 
 def _read_experiments(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
@@ -304,7 +342,11 @@ def _read_experiments(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> 
         if isinstance(item, dict):
             part, _ = reader.read(schema.Experiment, item, f"experiment '{name}'")
             if part is not None:
-                draft.experiments.append(Experiment(name, part.current, part.voltage, part.states))
+                through = None if part.through is None else Through(part.through.what, part.through.between)
+                given = part.model_dump(exclude={"temperature", "through", "note"})
+                draft.experiments.append(
+                    Experiment(name, **given, temperature=tuple(part.temperature), through=through)
+                )
 
 
 def _read_variants(reader: Reader, raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -361,7 +403,8 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         lengths=draft.lengths(),
     )
     reader.faults += [text if text.startswith("contact") else f"layout: {text}" for text in faults]
-    draft.contacts += contacts
+    thermal = {mark.name: mark.thermal for mark in draft.marks}
+    draft.contacts += [dataclasses.replace(contact, h=thermal[contact.name]) for contact in contacts]
     draft.solids += [
         solid
         if any(end.factors for ends in solid.coordinates.values() for end in ends)

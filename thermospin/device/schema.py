@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
+from thermospin.base import units
 from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.device.gds import parse_layers
+from thermospin.device.interfaces import CONVERTED
 from thermospin.device.tables import Length, Part, Place, Sourced, quantity, sourced
-from thermospin.quantities import MATERIAL
+from thermospin.quantities import INTERFACE, MATERIAL
 
 Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
 
@@ -22,6 +27,42 @@ def _variant_name(value: Any) -> str:
             f"got {value!r}, expected letters, digits, dots, plus and minus signs, such as far or gap-200nm"
         )
     return value
+
+
+def _thermal(value: Any) -> float:
+    """Return h [W/(m^2 K)] of how a contact meets the bath: inf holds its temperature, 0 insulates it."""
+    words = {"bath": math.inf, "insulated": 0.0}
+    if isinstance(value, str) and value in words:
+        return words[value]
+    if isinstance(value, Mapping):
+        for key in value:
+            if key != "h":
+                raise InputError(f"unknown key '{key}'; {nearest(key, ['h'])}")
+        if "h" not in value:
+            raise InputError('h is missing, expected { h = "1e8 W/(m^2 K)" }')
+        return units.parse(value["h"], "heat_conductance", key="h")
+    raise InputError(f'got {value!r}, expected "bath", "insulated", or {{ h = "1e8 W/(m^2 K)" }}')
+
+
+def _rise(value: Any) -> float:
+    """Return a difference of temperatures [K]."""
+    unit = re.sub(r"^\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", "", value) if isinstance(value, str) else ""
+    rise = units.parse(value, "temperature")
+    if unit and units.parse(f"0 {unit}", "temperature") != 0:
+        raise InputError(f'got "{value}", on a scale with a zero of its own; expected a rise over the bath in kelvins')
+    return rise
+
+
+def _names(value: Any) -> Any:
+    """Return the names of a list, or of one name."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _polarisations(value: Any) -> Any:
+    """Return the polarisations of both sides of an interface."""
+    if isinstance(value, list) and len(value) == 2:
+        return value
+    raise InputError(f"got {value!r}, expected [P1, P2], those of its two sides, or gamma in place of P for one magnet")
 
 
 LayerNumbers = Annotated[tuple[tuple[int, int | None], ...], BeforeValidator(parse_layers)]
@@ -74,6 +115,7 @@ class Contact(Part):
     label: str | None = None
     layer: LayerNumbers = ()
     at: tuple[Length, Length] | None = None
+    thermal: Annotated[float, BeforeValidator(_thermal)] = math.inf
     note: str = ""
 
 
@@ -116,21 +158,49 @@ class HeatSink(Part):
 
     solid: str
     face: Face
+    name: str = ""
+    h: Annotated[float, quantity("heat_conductance")] = math.inf
     note: str = ""
+
+
+class Through(Part):
+    """What is read of what passes between two solids."""
+
+    what: Literal["spin", "charge", "heat"]
+    between: tuple[str, str]
 
 
 class Experiment(Part):
     """A table of `experiments`."""
 
-    current: tuple[str, str]
-    voltage: tuple[str, str]
-    states: dict[str, dict[str, Literal[-1, 1]]]
+    current: tuple[str, str] | None = None
+    heat: dict[str, Annotated[float, BeforeValidator(_rise)]] = {}
+    power: dict[str, Annotated[float, quantity("power")]] = {}
+    voltage: tuple[str, str] | None = None
+    temperature: Annotated[list[str], BeforeValidator(_names)] = []
+    through: Through | None = None
+    states: dict[str, dict[str, Literal[-1, 1]]] = {"P": {}}
     note: str = ""
 
 
 #: Fields of a material: for each symbol a value, or a table with a value and its source.
 _VALUES: dict[str, Any] = {key: (Annotated[Sourced, sourced(row.kind)], None) for key, row in MATERIAL.items()}
 Material = create_model("Material", __base__=Part, card=(str | None, None), note=(str, ""), **_VALUES)
+
+#: Fields of an interface: the same, with the ways to write RA and gamma; P has a value for each side.
+_OF_INTERFACE: dict[str, Any] = {
+    key: (Annotated[Sourced, sourced(row.kind)], None) for key, row in INTERFACE.items() if key not in ("P1", "P2")
+} | {key: (Annotated[Sourced, sourced("resistance_area")], None) for key in CONVERTED}
+_Polarisation = Annotated[Sourced, sourced("number")]
+Interface = create_model(
+    "Interface",
+    __base__=Part,
+    name=(str, ...),
+    between=(tuple[str, str], ...),
+    P=(Annotated[tuple[_Polarisation, _Polarisation] | None, BeforeValidator(_polarisations)], None),
+    note=(str, ""),
+    **_OF_INTERFACE,
+)
 
 
 class Variant(Part):
@@ -155,5 +225,6 @@ class File(Part):
     solids: list[dict[str, Any]]
     contacts: list[dict[str, Any]] = []
     heat_sinks: list[dict[str, Any]] = []
+    interfaces: list[dict[str, Any]] = []
     experiments: dict[str, dict[str, Any]] = {}
     variants: list[dict[str, Any]] = []

@@ -7,14 +7,20 @@ table of data.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import Device, DeviceError
+from thermospin.device.interfaces import Interface
+from thermospin.device.materials import Material
+from thermospin.device.parts import Contact, HeatSink
 from thermospin.quantities import kind_of, quantity, shown
+
+_Valued = TypeVar("_Valued", Material, Interface)
 
 
 def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
@@ -44,22 +50,38 @@ def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
 
 
 def with_values(device: Device, values: Mapping[str, float]) -> Device:
-    """Return the device with other values of materials, dimensions or zeta, SI units; see `Device.numbers`.
+    """Return the device with other values, SI units, by their names in `Device.numbers`.
 
     Raises:
       DeviceError: no device has these values.
     """
     lengths = {name: value for name, value in values.items() if name in device.dimensions}
     changed = device.moved(lengths) if lengths else device
-    materials = dict(changed.materials)
+    groups: dict[str, dict[str, float]] = {}
     for name, value in values.items():
-        material, _, key = name.rpartition(".")
-        if material:
-            sources = {**materials[material].sources, key: "set"}
-            update: dict[str, Any] = {key: value, "sources": sources}
-            materials[material] = dataclasses.replace(materials[material], **update)
-    zeta = values.get("zeta", changed.zeta)
-    return dataclasses.replace(changed, materials=materials, zeta=zeta)
+        owner, _, key = name.rpartition(".")
+        if owner and key != "h":
+            groups.setdefault(owner, {})[key] = value
+    materials = dict(changed.materials)
+    materials |= {name: _with(materials[name], group) for name, group in groups.items() if name in materials}
+    return dataclasses.replace(
+        changed,
+        materials=materials,
+        interfaces=tuple(_with(interface, groups.get(interface.name, {})) for interface in changed.interfaces),
+        contacts=tuple(
+            dataclasses.replace(contact, h=values.get(f"{contact.name}.h", contact.h)) for contact in changed.contacts
+        ),
+        heat_sinks=tuple(
+            dataclasses.replace(sink, h=values.get(f"{sink.label}.h", sink.h)) for sink in changed.heat_sinks
+        ),
+        zeta=values.get("zeta", changed.zeta),
+    )
+
+
+def _with(part: _Valued, values: Mapping[str, float]) -> _Valued:
+    """Return a material or an interface with other values, whose source is that they were set."""
+    update: dict[str, Any] = {**values, "sources": {**part.sources, **dict.fromkeys(values, "set")}}
+    return dataclasses.replace(part, **update) if values else part
 
 
 def changed(device: Device, texts: Iterable[str]) -> Device:
@@ -178,5 +200,12 @@ def alike(one: Device, other: Device) -> bool:
         moved = one.moved(other.lengths())
     except DeviceError:
         return False
-    same = ("solids", "contacts", "heat_sinks", "experiments")
-    return all(getattr(moved, part) == getattr(other, part) for part in same)
+    same = ("solids", "experiments")
+    return all(getattr(moved, part) == getattr(other, part) for part in same) and _fixed(moved) == _fixed(other)
+
+
+def _fixed(device: Device) -> list[object]:
+    """Return what is no value of contacts, heat sinks and interfaces: which there are, and which values they have."""
+    held: list[Contact | HeatSink] = [*device.contacts, *device.heat_sinks]
+    ends = [dataclasses.replace(item, h=1.0) if 0 < item.h < math.inf else item for item in held]
+    return [*ends, *((each.name, each.between, tuple(each.values())) for each in device.interfaces)]

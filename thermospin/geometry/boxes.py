@@ -134,6 +134,14 @@ class Pieces:
     of: Callable[[Any], set[int]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Circuit:
+    """Names of the contacts where a current enters and leaves, and of the plus and minus contacts of a voltage."""
+
+    current: tuple[str, str] | None
+    voltage: tuple[str, str] | None
+
+
 class Plan(ABC):
     """The geometry of all solids together: which parts are not overwritten, which touch, which are connected.
 
@@ -441,30 +449,30 @@ def box_faults(box: Box) -> list[str]:
 def connection_faults(
     layout: Plan,
     contacts: Mapping[str, FreeFace],
-    heat_sinks: Sequence[FreeFace],
-    experiments: Mapping[str, tuple[str, str, str, str]],
+    cold: Sequence[FreeFace],
+    experiments: Mapping[str, Circuit],
     where: Mapping[str, str],
 ) -> list[str]:
-    """Return faults: isolated solids, conductors without ground, bodies without bath, experiments without a path.
+    """Return faults: isolated solids, metals without contact, bodies without bath, circuits that are not closed.
 
     Args:
       layout: the solids.
       contacts: free end face of every contact.
-      heat_sinks: free end face of every heat sink.
-      experiments: for each, the names of its contacts: current in, current out, voltage plus, voltage minus.
+      cold: free faces of contacts and heat sinks that exchange heat with the bath.
+      experiments: the contacts of each.
       where: name of the solid of each contact.
     """
     alone = layout.alone()
     faults = [f"solid '{layout.solids[i].name}': touches no other solid; {text}" for i, text in alone.items()]
 
     heat = layout.pieces(metal=False)
-    cold = set().union(*(heat.of(face) for face in [*contacts.values(), *heat_sinks]))
-    for piece in sorted(set(heat.members) - cold):
+    reached = set().union(*(heat.of(face) for face in cold))
+    for piece in sorted(set(heat.members) - reached):
         solids = heat.members[piece]
         if not solids <= set(alone):
             faults.append(
                 f"{layout.named(solids)}: no way for the heat to a bath, the temperature has no fixed point; "
-                "put a contact or a heat sink on one of them"
+                "put a contact or a heat sink on one of them that is not insulated"
             )
 
     metal = layout.pieces(metal=True)
@@ -479,27 +487,29 @@ def connection_faults(
             )
 
     lonely = {layout.solids[i].name for i in alone}
-    for name, (source, ground, plus, minus) in experiments.items():
-        grounded = reach[ground]
-        if where[ground] in lonely:
-            continue
-        to_ground = f"to contact '{ground}' on '{where[ground]}', where the current leaves and the potential is 0"
-        reported: set[int] = set()
-        roles = {source: "the current goes in at"}
-        roles |= {name: "the voltage is read at" for name in (plus, minus) if name not in (source, ground)}
-        for contact, role in roles.items():
-            if not reach[contact] <= grounded:
-                reported |= reach[contact]
-                if where[contact] not in lonely:
-                    faults.append(
-                        f"experiment '{name}': {role} contact '{contact}' on '{where[contact]}', "
-                        f"which no metal connects {to_ground}"
-                    )
-        for piece in sorted(reached - grounded - reported):
-            solids = metal.members[piece]
-            if not {layout.solids[i].name for i in solids} <= lonely:
-                faults.append(
-                    f"experiment '{name}': {layout.named(solids)}: no metal connects it {to_ground}; "
-                    "its potential is undefined"
-                )
+
+    def parted(first: str, second: str) -> str:
+        bodies = []
+        for name in (first, second):
+            pieces = " and ".join(layout.named(metal.members[piece]) for piece in sorted(reach[name]))
+            bodies.append(f"contact '{name}' on '{where[name]}' ({pieces})")
+        return f"no metal connects {' with '.join(bodies)}"
+
+    for label, circuit in experiments.items():
+        grounded: set[int] = set()
+        told: set[frozenset[int]] = set()
+        if circuit.current is not None:
+            source, ground = circuit.current
+            grounded = reach[ground]
+            if not reach[source] <= grounded and not {where[source], where[ground]} & lonely:
+                told = {frozenset(reach[source]), frozenset(grounded)}
+                faults.append(f"{label}, current: {parted(source, ground)}, the current has no way")
+        if circuit.voltage is not None:
+            plus, minus = circuit.voltage
+            pieces = reach[plus] | reach[minus]
+            apart = (
+                len(pieces) > 1 and not pieces <= grounded and told != {frozenset(reach[plus]), frozenset(reach[minus])}
+            )
+            if apart and not {where[plus], where[minus]} & lonely:
+                faults.append(f"{label}, voltage: {parted(plus, minus)}, the voltage between them is not defined")
     return faults

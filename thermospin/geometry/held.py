@@ -8,13 +8,14 @@ are no ties (docs/theory.md, section 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry.boxes import FreeFace
+from thermospin.geometry.splits import Segments
 from thermospin.grid import Grid
 
 #: A node is held of which a face covers more than this part.
@@ -23,29 +24,23 @@ HELD = 0.999
 LEAST = 1e-6
 
 
-def shares(
-    grid: Grid, contacts: Mapping[str, FreeFace], heat_sinks: Iterable[FreeFace], metals: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the part that faces cover of each place of the tensor grid: all together for T, each contact for V.
+def shares(grid: Grid, face: FreeFace, metals: np.ndarray, *, is_contact: bool) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the part that a face covers of each place of the tensor grid, 0 to 1 (Nx, Ny, Nz).
 
     Args:
       grid: the grid.
-      contacts: their faces by name.
-      heat_sinks: their faces.
+      face: of a contact or a heat sink.
       metals: whether each domain conducts charge.
+      is_contact: whether it is of a contact.
     Returns:
-      of all that carries heat, the part at the bath temperature; by contact, of all that carries charge, its part.
+      of all that carries charge, its part, None for a heat sink; and of all that carries heat.
     """
     every = np.ones_like(metals)
-    heat = np.zeros([len(nodes) for nodes in grid.nodes])
-    charge = {}
-    for name, face in contacts.items():
-        of_charge, of_heat = face.shares(grid, metals, every)
-        charge[name] = _anchored(of_charge)
-        heat += _anchored(of_heat, charge[name] > HELD)
-    for face in heat_sinks:
-        heat += _anchored(*face.shares(grid, every))
-    return np.minimum(heat, 1.0).ravel(), {name: share.ravel() for name, share in charge.items()}
+    if not is_contact:
+        return None, _anchored(*face.shares(grid, every))
+    of_charge, of_heat = face.shares(grid, metals, every)
+    charge = _anchored(of_charge)
+    return charge, _anchored(of_heat, charge > HELD)
 
 
 def _anchored(share: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
@@ -83,6 +78,17 @@ def grips(grid: Grid, sections: Sequence[csr_array]) -> csr_array:
             nodes = np.ravel_multi_index(place, shape)
             total = total + csr_array((stiffness * entries.data, (nodes, entries.col)), shape=total.shape)
     return total
+
+
+def grips_of(segments: Iterable[Segments], nodes: int) -> csr_array:
+    """Return the same of segments with nodes of their own (nodes, columns)."""
+    parts = []
+    for _, order, ends, section in segments:
+        _, weights, derivative = gauss_lobatto(order)
+        for local, stiffness in zip(ends, weights @ derivative**2, strict=True):
+            picks = csr_array((np.full(len(local), stiffness), (local, np.arange(len(local)))), (nodes, len(local)))
+            parts.append(picks @ section)
+    return csr_array(sum(parts[1:], parts[0]))
 
 
 def ties(

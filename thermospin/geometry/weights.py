@@ -74,11 +74,18 @@ def covered_shares(grid: Grid, axis: int, position: float, areas: np.ndarray, do
     return -np.expm1(grid.on_plane(axis, position, powers * logarithms))
 
 
-def cut_cells(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array, csr_array]:
+def cut_cells(
+    grid: Grid, domains: int, kept: np.ndarray | None = None
+) -> tuple[csr_array, csr_array, csr_array, csr_array]:
     """Compute the weights of cut cells: neighbouring nodes along x and y, segments along z, and volumes of nodes.
 
     The first two treat the nodes as a grid of order 1: a row for each pair of neighbours, with the cross-section over
     half their distance [m] by domain. The others are as in `whole_cells`.
+
+    Args:
+      grid: the grid.
+      domains: number of domains.
+      kept: marks the cells that count (nx, ny, nz), alike over the heights of a cut; None: all.
     """
     x, y, z = (len(nodes) for nodes in grid.nodes)
     up, heights = grid.shares(2), np.diff(grid.lines[2])
@@ -89,7 +96,8 @@ def cut_cells(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array
         nodes = np.arange(grid.order * cut.span[0], grid.order * cut.span[1] + 1)
         lengths = up[nodes][:, layers].sum(axis=1)  # of each node along z
         steps = [np.diff(coordinates) for coordinates in grid.nodes[:2]]
-        first = grid.order * cut.place
+        chosen = slice(None) if kept is None else kept[cut.place[:, 0], cut.place[:, 1], cut.span[0]]
+        first = grid.order * cut.place[chosen]
         for kind, (values, planes, weights) in enumerate(
             (
                 (cut.along_x, nodes, lengths),
@@ -98,6 +106,7 @@ def cut_cells(grid: Grid, domains: int) -> tuple[csr_array, csr_array, csr_array
                 (cut.area, nodes, lengths),
             )
         ):
+            values = values[chosen]
             i = first[:, 0, None, None] + np.arange(values.shape[1])[None, :, None]
             j = first[:, 1, None, None] + np.arange(values.shape[2])[None, None, :]
             if kind < 2:

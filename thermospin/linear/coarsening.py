@@ -424,20 +424,30 @@ def _dense(graph: Graph) -> np.ndarray:
     return np.block([[mean, coupling], [coupling, mean + np.diag(d - a)]])
 
 
-def hold(hierarchy: Hierarchy, held: np.ndarray) -> Held:
+def hold(hierarchy: Hierarchy, held: np.ndarray, pieces: np.ndarray | None = None) -> Held:
     """Prepare the cycle for a set of nodes held at zero.
 
     Args:
       held: marks nodes of the finest level.
+      pieces: connected piece that each node belongs to. On one without held nodes a constant costs nothing; the
+        coarsest matrix is given a spring for it, which changes nothing else.
     """
+    pieces = np.zeros(len(held), int) if pieces is None else pieces
+    loose = np.bincount(pieces, held) == 0
     free = []
     for kept in hierarchy.kept:
         free.append(jax.device_put(~held))
-        held = held[kept]
+        held, pieces = held[kept], pieces[kept]
     matrix = hierarchy.coarsest
-    inside = np.flatnonzero(np.tile(~held, len(matrix) // max(len(held), 1)))
+    fields = len(matrix) // max(len(held), 1)
+    inside = np.flatnonzero(np.tile(~held, fields))
     coarsest = np.zeros_like(matrix)
     block = matrix[np.ix_(inside, inside)]
+    for piece in np.flatnonzero(loose):
+        # Of two fields, mean and half the difference, the first one.
+        constant = np.concatenate([pieces == piece, *[np.zeros(len(held), bool)] * (fields - 1)])[inside].astype(float)
+        if constant.any():
+            block = block + np.outer(constant, constant) * (constant @ block.diagonal() / constant.sum() ** 2)
     try:
         coarsest[np.ix_(inside, inside)] = np.linalg.inv(block)
     except np.linalg.LinAlgError:

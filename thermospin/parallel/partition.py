@@ -130,6 +130,11 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
       InputError: fewer planes of cells than accelerators.
     """
     disc, parts = system.disc, mesh.shape[SLABS]
+    if disc.merged is not None:
+        raise InputError(
+            "a device with interfaces at which a field is continuous, or with a probe of what passes between solids, "
+            "is solved on one accelerator; got shards"
+        )
     cells = (max(shape) - 1) // disc.order
     if cells < parts:
         raise InputError(f"a grid of {cells} cells along its longest axis cannot be split over {parts} devices")
@@ -145,6 +150,7 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
         volume=None,
         index_V=np.zeros(nodes.V.size),
         index_T=np.zeros(nodes.T.size),
+        number_T=np.zeros(nodes.T.size),
         held_T=np.zeros(0),
         order=disc.order,
         domains=disc.domains,

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Polygon, Rectangle
 
 from thermospin.base import polygons
+from thermospin.device.parts import Contact, HeatSink
 from thermospin.geometry import outlines
 from thermospin.grid import AXES
 from thermospin.report.style import (
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from thermospin.device.device import Device
 
 _SINK = "#0072B2"
+#: Colours of contacts that are insulated or exchange heat, of heat sinks that exchange heat, and of interfaces.
+_INSULATED, _EXCHANGING, _WEAK_SINK = "#909090", "#882255", "#56B4E9"
+_INTERFACES = ("#E6007E", "#00A651", "#7030A0", "#00B0F0", "#C00000", "#807000")
 _NORMAL = ("#F0CF65", "#CC7A4B", "#AA4499", "#DDCC77", "#CC6677", "#882255")
 _HEAT_ONLY = ("#D5D5D0", "#BDBDB8", "#A6A6A0")
 _FLAT = {"z-": "bottom", "z+": "top"}
@@ -124,9 +128,9 @@ def _label_bodies(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent) -> N
 
 
 def _draw_held_faces(ax: Axes, device: Device) -> None:
-    """Draw contacts as thick lines with their names outside, heat sinks on side faces as thick blue lines."""
-    marks = [(contact.solid, contact.face, contact.name, INK) for contact in device.contacts]
-    marks += [(sink.solid, sink.face, "", _SINK) for sink in device.heat_sinks]
+    """Draw contacts as thick lines with their names outside, heat sinks on side faces as thick lines."""
+    marks = [(contact.solid, contact.face, contact.name, _line(contact)[0]) for contact in device.contacts]
+    marks += [(sink.solid, sink.face, "", _line(sink)[0]) for sink in device.heat_sinks]
     patches = [*device.contact_faces().values(), *device.heat_sink_faces()]
     for (solid, face, name, colour), patch in zip(marks, patches, strict=True):
         if isinstance(patch, outlines.Patch):
@@ -146,6 +150,32 @@ def _draw_held_faces(ax: Axes, device: Device) -> None:
         ax.plot([x0, x1], [y0, y1], color=colour, linewidth=3.2, solid_capstyle="butt", zorder=5)
         if name:
             _tag(ax, name, (x0 + x1) / 2, (y0 + y1) / 2, (12 * side, 0) if axis == 0 else (0, 12 * side))
+
+
+def _line(item: Contact | HeatSink) -> tuple[str, str]:
+    """Return the colour of a contact or a heat sink, and what that says."""
+    if isinstance(item, Contact):
+        if item.h == math.inf:
+            return INK, "contact, held"
+        return (_EXCHANGING, "contact, exchanges heat") if item.h else (_INSULATED, "contact, insulated")
+    return (_SINK, "heat sink, held") if item.h == math.inf else (_WEAK_SINK, "heat sink, exchanges heat")
+
+
+def _draw_interfaces(ax: Axes, device: Device, mosaic: Mosaic) -> dict[str, str]:
+    """Draw the interfaces that a plane cuts; return the colour of each, by name."""
+    drawn = np.zeros((len(device.interfaces), len(device.solids) + 1, len(device.solids) + 1), bool)
+    for i, j in device.layout().neighbours():
+        found = device.interface_between(i, j)
+        if found is not None:
+            drawn[found[0], [i, j], [j, i]] = True
+    colours = {}
+    for place, interface in enumerate(device.interfaces):
+        segments = mosaic.edges(drawn[place])
+        if len(segments):
+            colours[interface.name] = _INTERFACES[place % len(_INTERFACES)]
+            lines = LineCollection(list(segments * NM), color=colours[interface.name], linewidth=2.4, capstyle="butt")
+            ax.add_collection(lines, autolim=False)
+    return colours
 
 
 def _draw_patch(ax: Axes, patch: outlines.Patch, name: str, colour: str, side: int) -> None:
@@ -238,15 +268,24 @@ def device_picture(device: Device, path: PathLike) -> Figure:
 
     _paint(section, device, views, cut, colours)
     frame(section, window, (AXES[along], "z"), f"${AXES[axis]}$ = {number(position * NM)} nm")
+    interfaces = _draw_interfaces(section, device, cut)
     label_magnets(section, device, cut, window)
     _draw_in_space(space, device, views, colours)
     for ax, name in ((overview, "a"), (zoom, "b"), (section, "c"), (space, "d")):
         ax.set_title(name, loc="left", weight="bold", fontsize=11)
     # Seen from above there is no line to mark these with.
-    flat = [f"{_FLAT[sink.face]} of {sink.solid}" for sink in device.heat_sinks if sink.face in _FLAT]
+    flat: dict[str, list[str]] = {}
+    for sink in device.heat_sinks:
+        if sink.face in _FLAT:
+            how = f"at {number(device.bath)} K" if sink.h == math.inf else "with heat exchange"
+            flat.setdefault(how, []).append(f"{_FLAT[sink.face]} of {sink.solid}")
     if flat:
-        overview.set_title(f"{', '.join(flat)} at {number(device.bath)} K", loc="right", fontsize=8.5)
+        words = "; ".join(f"{', '.join(names)} {how}" for how, names in flat.items())
+        overview.set_title(words, loc="right", fontsize=8.5)
     handles = _device_legend(device, views, colours)
+    handles += [
+        Line2D([], [], color=colour, linewidth=2.4, label=f"interface {name}") for name, colour in interfaces.items()
+    ]
     letters = sum(len(str(handle.get_label())) + 6 for handle in handles)
     columns = math.ceil(len(handles) / math.ceil(letters / 130))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4)
@@ -283,9 +322,8 @@ def _device_legend(device: Device, views: Views, colours: Mapping[str, str]) -> 
         handles.append(Patch(facecolor=colour, edgecolor=INK, linewidth=0.8, label=label))
     if device.magnets:
         handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=DASHED, label="magnet"))
-    bath = f"at {number(device.bath)} K"
-    if device.contacts:
-        handles.append(Line2D([], [], color=INK, linewidth=3.2, label=f"contact, {bath}"))
-    if any(sink.face not in _FLAT for sink in device.heat_sinks):
-        handles.append(Line2D([], [], color=_SINK, linewidth=3.2, label=f"heat sink, {bath}"))
+    drawn: list[Contact | HeatSink] = [*device.contacts, *(s for s in device.heat_sinks if s.face not in _FLAT)]
+    for colour, label in dict.fromkeys(map(_line, drawn)):
+        text = label.replace("held", f"at {number(device.bath)} K")
+        handles.append(Line2D([], [], color=colour, linewidth=3.2, label=text))
     return handles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import string
 
 import numpy as np
@@ -12,15 +13,17 @@ from rich.table import Table
 
 from thermospin.base import polygons
 from thermospin.device.device import Device
+from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
-from thermospin.quantities import HEAT_ONLY, MATERIAL
+from thermospin.device.parts import Contact, Experiment, HeatSink
+from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL
 
 #: Sources that begin so are worth a second look.
 DOUBTFUL = ("assumed", "recalled", "not given", "no source")
 
 
 def describe(device: Device, width: int = 110) -> str:
-    """Return materials, contacts, experiments, a map and the size of a device as text `width` characters wide."""
+    """Return the parts of a device, a map and its size as text `width` characters wide."""
     console = Console(width=width, highlight=False, file=io.StringIO())
 
     def line(text: str) -> None:
@@ -34,6 +37,8 @@ def describe(device: Device, width: int = 110) -> str:
     for name in device.materials:
         if name not in used:
             line(f"  material '{name}' is used by no solid")
+    if device.interfaces:
+        console.print(_interfaces(device))
     for text in _doubtful(device):
         line("  " + text)
     console.print(_contacts(device))
@@ -101,33 +106,67 @@ def _value(material: Material, key: str) -> str:
     return f"{getattr(material, key) / MATERIAL[key].size:.6g}"
 
 
+def _interfaces(device: Device) -> Table:
+    table = Table(title="Interfaces", title_justify="left")
+    table.add_column("name")
+    table.add_column("between")
+    keys = [key for key in INTERFACE if any(key in interface.values() for interface in device.interfaces)]
+    for key in keys:
+        row = INTERFACE[key]
+        table.add_column(f"{key} \\[{row.shown}]" if row.shown else key, justify="right")
+    for interface in device.interfaces:
+        sides = escape(", ".join(interface.between))
+        table.add_row(escape(interface.name), sides, *(_interface_value(interface, key) for key in keys))
+    return table
+
+
+def _interface_value(interface: Interface, key: str) -> str:
+    value = interface.values().get(key)
+    return "-" if value is None else f"{value / INTERFACE[key].size:.6g}"
+
+
 def _doubtful(device: Device) -> list[str]:
-    return [
+    """Return a line for each value whose source is worth a second look, and for those of interfaces that name one."""
+    lines = [
         f"{name}.{key} = {_value(device.materials[name], key)} {MATERIAL[key].shown}".rstrip() + f": {source}"
         for name in dict.fromkeys(solid.material for solid in device.solids)
         for key, source in device.materials[name].sources.items()
         if source.startswith(DOUBTFUL)
     ]
+    for interface in device.interfaces:
+        for key, source in interface.sources.items():
+            if source != "device file":
+                value = f"{_interface_value(interface, key)} {INTERFACE[key].shown}".rstrip()
+                lines.append(f"{interface.name}.{key} = {value}: {source}")
+    return lines
 
 
 def _contacts(device: Device) -> Table:
-    table = Table(title="Contacts and heat sinks (held at the bath temperature)", title_justify="left")
+    table = Table(title="Contacts and heat sinks", title_justify="left")
     for column in ("contact", "solid", "face"):
         table.add_column(column)
     table.add_column("area \\[nm^2]", justify="right")
+    table.add_column("heat")
     faces = device.contact_faces()
     for contact in device.contacts:
         where = f" at {polygons.at(contact.edge.middle)}" if contact.edge else ""
         area = f"{faces[contact.name].area * 1e18:.6g}"
-        table.add_row(escape(contact.name), escape(contact.solid), contact.face + where, area)
+        table.add_row(escape(contact.name), escape(contact.solid), contact.face + where, area, _heat(contact, device))
     for sink in device.heat_sinks:
-        table.add_row("heat sink", sink.solid, sink.face, "")
+        name = f"heat sink {sink.name}".rstrip()
+        table.add_row(escape(name), escape(sink.solid), sink.face, "", _heat(sink, device))
     return table
+
+
+def _heat(item: Contact | HeatSink, device: Device) -> str:
+    if item.h == math.inf:
+        return f"held at {device.bath:g} K"
+    return f"{item.h:.4g} W/(m^2 K) to {device.bath:g} K" if item.h else "insulated"
 
 
 def _experiments(device: Device) -> Table:
     table = Table(title="Experiments", title_justify="left")
-    for column in ("name", "current in, out", "voltage plus, minus", "states (magnets reversed)"):
+    for column in ("name", "drive", "probe", "R1 in", "states (magnets reversed)"):
         table.add_column(column)
     for experiment in device.experiments.values():
         reversed_in = {
@@ -135,8 +174,26 @@ def _experiments(device: Device) -> Table:
             for state, signs in experiment.states.items()
         }
         states = ", ".join(f"{state} ({magnets or 'none'})" for state, magnets in reversed_in.items())
-        table.add_row(experiment.name, ", ".join(experiment.current), ", ".join(experiment.voltage), states)
+        words = (experiment.name, _drive(experiment), _probe(experiment), experiment.unit(1), states)
+        table.add_row(*map(escape, words))
     return table
+
+
+def _drive(experiment: Experiment) -> str:
+    """Return what drives an experiment, such as "heat: top, bottom -0.5 times"."""
+    if experiment.current is not None:
+        return f"current: in {experiment.current[0]}, out {experiment.current[1]}"
+    (first, unit), *others = (experiment.heat or experiment.power).items()
+    return f"{experiment.drive}: {', '.join([first, *(f'{name} {value / unit:.4g} times' for name, value in others)])}"
+
+
+def _probe(experiment: Experiment) -> str:
+    """Return what is read in an experiment, such as "spin: Cu to FM2"."""
+    if experiment.voltage is not None:
+        return f"voltage: plus {experiment.voltage[0]}, minus {experiment.voltage[1]}"
+    if experiment.through is not None:
+        return f"{experiment.through.what}: {' to '.join(experiment.through.between)}"
+    return f"temperature: {' minus '.join(experiment.temperature)}"
 
 
 def map_from_above(device: Device) -> list[str]:

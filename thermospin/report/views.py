@@ -52,10 +52,17 @@ class Mosaic:
 
         `kind` has one entry per solid and a last one for the void.
         """
-        seen = np.pad(kind[self.owner], 1, constant_values=kind[-1])
-        i, j = np.nonzero(seen[1:, 1:-1] != seen[:-1, 1:-1])
+        return self.edges(kind[:, None] != kind[None, :])
+
+    def edges(self, drawn: np.ndarray) -> np.ndarray:
+        """Return line segments (count, 2, 2) [m] between neighbouring tiles of pairs of solids.
+
+        `drawn` marks those pairs; it has one row and column per solid and a last one for the void.
+        """
+        seen = np.pad(self.owner, 1, constant_values=-1)
+        i, j = np.nonzero(drawn[seen[1:, 1:-1], seen[:-1, 1:-1]])
         along_v = np.stack([self.u[[i, i]], self.v[[j, j + 1]]], axis=-1)
-        i, j = np.nonzero(seen[1:-1, 1:] != seen[1:-1, :-1])
+        i, j = np.nonzero(drawn[seen[1:-1, 1:], seen[1:-1, :-1]])
         along_u = np.stack([self.u[[i, i + 1]], self.v[[j, j]]], axis=-1)
         return np.concatenate([along_v, along_u], axis=1).swapaxes(0, 1)
 

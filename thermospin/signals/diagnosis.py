@@ -18,10 +18,11 @@ from scipy.sparse.csgraph import connected_components
 from thermospin import operators
 from thermospin.base.names import nearest
 from thermospin.base.quadrature import gauss_lobatto
+from thermospin.constitution import Parameters
 from thermospin.device import materials
 from thermospin.device.device import Device
 from thermospin.grid import Box
-from thermospin.model import Model, Parameters
+from thermospin.model import Model
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.quantities import HEAT_ONLY, MATERIAL
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -24,10 +24,13 @@ from jaxtyping import Array, Float
 from scipy.sparse import csr_array, hstack
 
 from thermospin import operators
+from thermospin.constitution import Parameters
 from thermospin.device.parts import Experiment
 from thermospin.geometry import held, weights
+from thermospin.geometry.assembly import assemble
 from thermospin.geometry.boxes import Face, Layout
-from thermospin.model import ExperimentProblem, Model, Parameters
+from thermospin.model import ExperimentProblem, Model
+from thermospin.placement import place, vectors
 from thermospin.signals.functional import contributions, moments
 from thermospin.signals.ladders import Ladder
 
@@ -103,9 +106,18 @@ class Blocks:
         return out
 
 
+class Weights(NamedTuple):
+    """What a grid weighs fields with: segments by axis of the operator, ties by ground, volumes, drives and probes."""
+
+    segments: tuple[csr_array, ...]
+    ties: dict[str, tuple[csr_array, ...]]
+    volume: csr_array
+    vectors: dict[str, np.ndarray]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Motions:
-    """Derivatives of the weights of a grid with cut cells by each dimension.
+    """Derivatives of the weights of a grid by each dimension.
 
     Attributes:
       names: of the dimensions.
@@ -113,7 +125,7 @@ class Motions:
       segments: for each axis of the operator derivative of cross-section over half the length (pairs, segments).
       ties: the same of the ties of nodes that held faces cover in part, by ground; "" for all others.
       volume: derivative of the volume [m^2] (pairs, nodes_V).
-      ports: for each contact derivative of its vector by each dimension [1/m] (names, nodes_V).
+      vectors: for each experiment derivatives of drive and probe by each dimension [1/m] (names, 2, unknowns).
     """
 
     names: tuple[str, ...]
@@ -121,7 +133,7 @@ class Motions:
     segments: tuple[csr_array, ...]
     ties: dict[str, tuple[csr_array, ...]]
     volume: csr_array
-    ports: dict[str, np.ndarray]
+    vectors: dict[str, np.ndarray]
 
     @classmethod
     def of(cls, model: Model, names: Sequence[str]) -> Motions:
@@ -163,32 +175,34 @@ class Motions:
         return out
 
 
-def _weights_at(model: Model, lengths: Mapping[str, float]) -> tuple[Any, Any, csr_array, dict[str, np.ndarray]]:
-    """Return weights of a moved grid on the segments and nodes of the operator: segments, ties, volume and ports."""
+def _weights_at(model: Model, lengths: Mapping[str, float]) -> Weights:
+    """Return the weights of a moved grid on the segments and nodes of the operator."""
     disc = model.disc
     device, grid = model.moved_grid(lengths)
+    placement = place(device, grid)
+    conducts = placement.constitution.conducts
+    made = assemble(grid, conducts, placement.split)
     axes = disc.axes[: len(disc.axes) - disc.ties]
-    whole, volume = weights.sections(grid, disc.domains)
-    sections = [section[_rows(model, axis)] for section, axis in zip(whole, axes, strict=True)]
-    ports = {name: face.weights(grid).ravel()[disc.index_V] for name, face in device.contact_faces().items()}
+    assert len(axes) == len(made.segments)
     ties: dict[str, tuple[csr_array, ...]] = {"": ()}
     if disc.ties or model.grounded:
-        grip = held.grips(grid, whole)[disc.index_T]
-        metals = np.array(model.constitution.metals)
-        heat, charge = held.shares(grid, device.contact_faces(), device.heat_sink_faces(), metals)
+        grip = placement.grips()[disc.number_T]
+        heat_of, charge = placement.shares()
+        heat = np.minimum(sum(heat_of.values(), np.zeros(len(placement.nodes))), 1.0)[disc.number_T]
         for ground, its_disc in {"": disc, **model.grounded}.items():
+            of_ground = charge[ground][disc.number_T[: disc.nodes_V]] if ground else None
             ties[ground] = tuple(
                 2
                 * held.ties(
-                    grip,
-                    np.asarray(axis.nodes_T)[0, 1:],
-                    heat[disc.index_T],
-                    charge[ground][disc.index_V] if axis.metal > 1 else None,
-                    metals,
+                    grip, np.asarray(axis.nodes_T)[0, 1:], heat, of_ground if axis.metal > 1 else None, conducts
                 )
                 for axis in its_disc.axes[len(axes) :]
             )
-    return tuple(sections), ties, volume[disc.index_V], {name: area / area.sum() for name, area in ports.items()}
+    pairs = {
+        name: np.stack(vectors(placement, disc.number_T, disc.nodes_V, experiment))
+        for name, experiment in model.device.experiments.items()
+    }
+    return Weights(tuple(part.weights for part in made.segments), ties, made.volume, pairs)
 
 
 #: Half the step of the central differences of weights [m]: far above what polygons are rounded to, far below a cell.
@@ -197,7 +211,9 @@ DIFFERENCE = 1e-11
 
 def of(model: Model, names: Sequence[str]) -> Blocks | Motions:
     """Prepare what `slopes` needs of a model's grid for the derivatives by some dimensions."""
-    return Motions.of(model, names) if model.grid.prisms else Blocks.of(model)
+    plain = all(experiment.current and experiment.voltage for experiment in model.device.experiments.values())
+    doubled = model.placement.split is not None
+    return Blocks.of(model) if plain and not doubled and not model.grid.prisms else Motions.of(model, names)
 
 
 def _rows(model: Model, axis: operators.Axis) -> np.ndarray:
@@ -262,7 +278,7 @@ def slopes(
     """
     disc, harmonic = problem.disc, len(ladders[0].u)
     if isinstance(blocks, Motions):
-        blocks = blocks.at(problem.experiment.current[1])
+        blocks = blocks.at(problem.experiment.ground)
 
     def form(entries: Callable[..., Any]) -> Callable[..., np.ndarray]:
         def sums(_: operators.Discretisation, *fields: Array) -> np.ndarray:
@@ -280,7 +296,9 @@ def slopes(
         for number, part in enumerate(parts)
     ]
     if isinstance(blocks, Motions):
-        return _by_motion(blocks, logs, experiment, ladders, disc.nodes_V)
+        known = model.device.experiments[experiment.name]
+        own_probe = (experiment.voltage, experiment.temperature) == (known.voltage, known.temperature)
+        return _by_motion(blocks, logs, experiment, ladders, own_probe=own_probe)
     widths = [np.zeros((len(ladders), harmonic, len(width))) for width in blocks.widths]
     for number, contribution in enumerate(logs):
         for axis in range(3):
@@ -294,22 +312,20 @@ def slopes(
 
 
 def _by_motion(
-    motions: Motions, parts: Sequence[np.ndarray], experiment: Experiment, ladders: Sequence[Ladder], nodes_V: int
+    motions: Motions, parts: Sequence[np.ndarray], experiment: Experiment, ladders: Sequence[Ladder], *, own_probe: bool
 ) -> np.ndarray:
-    """Return the derivatives by dimensions from what the changes of weights contribute."""
+    """Return the derivatives by dimensions from what the changes of weights contribute.
+
+    A probe that is not the experiment's own, such as a node, does not change.
+    """
     out = np.zeros((len(ladders), len(ladders[0].u), len(motions.names)))
-    plus, minus = experiment.voltage
-    ground = experiment.current[1]  # reads 0
+    changes = motions.vectors[experiment.name]
     for number, (part, ladder) in enumerate(zip(parts, ladders, strict=True)):
         out[number] = part[: out.shape[1]].reshape(out.shape[1], len(motions.names), -1).sum(axis=2)
-        for contact, sign, fields in (
-            (plus, 1.0, ladder.u),
-            (minus, -1.0, ladder.u),
-            (experiment.current[0], 1.0, ladder.l),
-        ):
-            for h, field in enumerate(fields if contact in motions.ports and contact != ground else ()):
-                mean = (np.asarray(field[:nodes_V]) + np.asarray(field[nodes_V : 2 * nodes_V])) / 2
-                out[number, h] += sign * (motions.ports[contact] @ mean)
+        for h, (u, adjoint) in enumerate(zip(ladder.u, ladder.l, strict=True)):
+            out[number, h] += changes[:, 0] @ np.asarray(adjoint)
+            if own_probe:
+                out[number, h] += changes[:, 1] @ np.asarray(u)
     return out
 
 
@@ -317,6 +333,7 @@ def _add_ports(
     widths: list[np.ndarray], number: int, blocks: Blocks, experiment: Experiment, ladder: Ladder, nodes_V: int
 ) -> None:
     """Add what the functional's ends w.u_n + l_(n-1).b change by, where a contact's face grows unevenly."""
+    assert experiment.voltage and experiment.current  # all others have `Motions`
     plus, minus = experiment.voltage
     for contact, sign, fields in (
         (plus, 1.0, ladder.u),

@@ -16,17 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thermospin import operators, solve
+from thermospin import solve
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, nearest
+from thermospin.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
-from thermospin.model import ExperimentProblem, Model, Parameters, Progress, build
+from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after
 from thermospin.signals import diagnosis, dimension_slopes, functional
 from thermospin.signals.functional import HARMONICS, readings
-from thermospin.signals.ladders import Ladder, Vector, joule, laws, solve_ladders
+from thermospin.signals.ladders import Ladder, Vector, applied, joule, laws, solve_ladders
 from thermospin.signals.results import Evaluation, NodalFields, Signals, nested
 from thermospin.signals.solving import SolveOptions, Solves, rehearsal
 from thermospin.solve import System
@@ -254,7 +255,7 @@ def measure(
     whole: dict[str, float] = {}
     for name, problem in model.problems.items():
         ladders = solves.ladders(problem, rungs, rungs, (start or {}).get(name))
-        whole[name] = undiminished(model, values, float(problem.ports.drive @ ladders[0].u[0]))
+        whole[name] = undiminished(model, values, problem, ladders[0].u[0])
         rows = np.asarray(functional.values(problem, values, ladders, harmonics))
         values_of |= {signal: float(value) for signal, value in readings(problem.experiment, rows, harmonics).items()}
     return Signals(
@@ -270,29 +271,37 @@ def measure(
     )
 
 
-def undiminished(model: Model, values: Mapping[str, Any], resistance: float) -> float:
-    """Return R2 if nothing cancelled in it: zeta |S| R^2 max(sigma/kappa)/8 [V/A^2].
+def undiminished(model: Model, values: Mapping[str, Any], problem: ExperimentProblem, u_1: Vector) -> float:
+    """Return R2 of a current if nothing cancelled in it: zeta |S| R^2 max(sigma/kappa)/8 for a voltage [V/A^2].
 
     A conductor whose ends are at the bath and whose sides lose no heat is at most V^2 sigma/(8 kappa) hotter than they
-    are, whatever its shape.
+    are, whatever its shape. What passes two solids is at most zeta R in heat [W/A^2], and in charge what that voltage
+    drives. Of other drives R2 is the Joule heat of thermoelectric currents, and this is 0.
 
     Args:
       model: of the device.
       values: of all parameters.
-      resistance: between the contacts of the current [ohm].
+      problem: of the experiment.
+      u_1: its first field, which has the resistance R between the contacts of the current [ohm].
     Source: Kohlrausch, Ann. Phys. 306, 132 (1900).
     """
+    experiment = problem.experiment
+    if experiment.drive != "current":
+        return 0.0
+    resistance = float(problem.ports.drive @ u_1)
     metals = {name for name, _ in model.device.domains if model.device.materials[name].is_metal}
     seebeck = max(abs(values[f"{name}.S"]) + abs(values[f"{name}.S_s"]) for name in metals)
     ratio = max(values[f"{name}.sigma"] / values[f"{name}.kappa"] for name in metals)
-    return float(values["zeta"] * seebeck * ratio * resistance**2 / 8)
+    hottest = float(values["zeta"]) * ratio * resistance**2 / 8
+    per_kelvin = {"voltage": seebeck, "temperature": 1.0, "heat": 8 / (ratio * resistance)}
+    return float(hottest * per_kelvin.get(experiment.probe, seebeck / resistance))
 
 
 def fields(
     model: Model,
     experiment: str,
     state: str,
-    current: float,
+    drive: float,
     parameters: Parameters | None = None,
     *,
     start: Mapping[str, tuple[Ladder, ...]] | None = None,
@@ -300,12 +309,16 @@ def fields(
     tolerance: float = solve.TOLERANCE,
     max_steps: int = solve.MAX_STEPS,
 ) -> NodalFields:
-    """Return potentials and temperature at a current: I u_1 + I^2 u_2, with u_2 from the Joule heat of u_1.
+    """Return potentials and temperature at a drive d: d u_1 + d^2 u_2, with u_2 from the Joule heat of u_1.
+
+    On metal that no current is driven through potentials are those over the minus contact of the voltage read there, or
+    over the mean of the metal.
 
     Args:
       model: from `build`.
       experiment, state: which.
-      current: instantaneous (peak) current [A].
+      drive: instantaneous (peak) current [A], temperature of the first face over the bath [K] or power in the first
+        solid [W].
       parameters: values by name; those left out are the device's own.
       start: `fields` of an `Evaluation` at these parameters or nearby, which saves most of the work.
       progress: callback for messages.
@@ -323,17 +336,16 @@ def fields(
     solves = Solves(model, values, SolveOptions(tolerance, max_steps, progress=progress))
     law = laws(problem, values).first
     one = functools.partial(_solve_one, solves, problem, law)
-    u_1 = one(problem.ports.drive, guesses[0])
+    driven = problem.ports.driven
+    if driven is None:
+        u_1 = one(problem.ports.drive, guesses[0])
+    else:
+        source = problem.ports.drive - applied(problem.disc, law, driven)
+        u_1 = driven + one(source, None if guesses[0] is None else guesses[0] - driven)
     heat = joule(problem.disc, law, u_1, u_1)
     u_2 = one(values["zeta"] * heat, guesses[1])
-    total = np.asarray(current * u_1 + current**2 * u_2)
-    shape = tuple(len(nodes) for nodes in model.grid.nodes)
-    V_up, V_down, T = (np.full(int(np.prod(shape)), np.nan) for _ in range(3))
-    index_V, index_T = model.disc.index_V, model.disc.index_T
-    V_up[index_V], V_down[index_V], T[index_T] = (
-        np.asarray(part) for part in operators.split(model.disc, jnp.asarray(total))
-    )
-    return NodalFields(*model.grid.nodes, *(field.reshape(shape) for field in (V_up, V_down, T)))
+    total = np.asarray(drive * u_1 + drive**2 * u_2)
+    return NodalFields(*model.grid.nodes, *model.on_tensor(total))
 
 
 def _solve_one(

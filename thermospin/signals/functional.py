@@ -27,9 +27,10 @@ from jaxtyping import Array, Float
 
 from thermospin import operators
 from thermospin.base.names import SignalName
+from thermospin.constitution import Constitution, Signs
 from thermospin.device.parts import Experiment
 from thermospin.linear.sparse import AnyArray
-from thermospin.model import Constitution, ExperimentProblem, Ports, Signs
+from thermospin.model import ExperimentProblem, Ports
 from thermospin.operators import Discretisation
 from thermospin.signals.ladders import (
     Ladder,

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thermospin import operators
-from thermospin.model import Constitution, ExperimentProblem, Parameters, Ports, Signs
+from thermospin.constitution import Constitution, Parameters, Signs
+from thermospin.model import ExperimentProblem, Ports
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.solve import System
 
@@ -72,7 +73,8 @@ class TripleLadder(NamedTuple):
 
 
 @eqx.filter_jit
-def _apply(disc: Discretisation, law: Coefficients, u: Vector) -> Vector:
+def applied(disc: Discretisation, law: Coefficients, u: Vector) -> Vector:
+    """`operators.apply` of a single field."""
     return operators.apply(disc, law, u[:, None])[:, 0]
 
 
@@ -136,14 +138,15 @@ def _next_sources(bound: Callable[[Any], Any], zeta: Array, ladder: Ladder | Tri
 def _sources(disc: Discretisation, law: Coefficients, zeta: Array, ports: Ports, done: Ladder) -> Array:
     """Return the right-hand sides of the next rung, for u_n and l_(n-1) (unknowns, 2)."""
     if not done.u:
-        return jnp.stack([ports.drive, ports.probe], axis=1)
+        pairs = ((ports.drive, ports.driven), (ports.probe, ports.tested))
+        return jnp.stack([b if given is None else b - applied(disc, law, given) for b, given in pairs], axis=1)
     return jnp.stack(_next_sources(lambda form: functools.partial(form, disc, law), zeta, done), axis=1)
 
 
 def _source_changes(disc: Discretisation, states: OtherState, zeta: Array, first: Ladder, change: Ladder) -> Array:
     """Return the right-hand sides of the next rung of the differences, of u_n and of l_(n-1) (unknowns, 2)."""
     rung = len(change.u)
-    sources = [-_apply(disc, states.change, field) for field in (first.u[rung], first.l[rung])]
+    sources = [-applied(disc, states.change, field) for field in (first.u[rung], first.l[rung])]
     if rung:
 
         def bound(form: Any) -> Any:
@@ -161,6 +164,14 @@ def triples(first: Ladder, change: Ladder) -> TripleLadder:
         return tuple(Triple(a, a - d, d) for a, d in zip(of_first, of_change, strict=False))
 
     return TripleLadder(u=pair_up(first.u, change.u), l=pair_up(first.l, change.l))
+
+
+def _given(ports: Ports) -> Array | None:
+    """Return the parts of u_1 and l_0 that are not solved for (unknowns, 2); None where there are none."""
+    if ports.driven is None and ports.tested is None:
+        return None
+    zero = jnp.zeros_like(ports.drive)
+    return jnp.stack([zero if part is None else part for part in (ports.driven, ports.tested)], axis=1)
 
 
 @runtime_checkable
@@ -205,8 +216,15 @@ def solve_ladders(
     law, others = laws(problem, parameters)
     guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
     sources = functools.partial(_sources, disc, law, zeta, problem.ports)
-    name, *names = problem.experiment.states
-    first = _grow(sources, rungs, guesses[0], lambda rung, *b: run(name, rung, system, law, *b))
+    first_name, *names = problem.experiment.states
+    given = _given(problem.ports)
+
+    def lifted(rung: int, b: Array, guess: Array | None) -> Array:
+        if rung or given is None:
+            return run(first_name, rung, system, law, b, guess)
+        return given + run(first_name, rung, system, law, b, None if guess is None else guess - given)
+
+    first = _grow(sources, rungs, guesses[0], lifted)
     ladders = [first]
     for name, its_system, states, guess in zip(names, systems, others, guesses[1:], strict=True):
         change = functools.partial(_source_changes, disc, states, zeta, first)
@@ -228,11 +246,15 @@ def tables(
 ) -> tuple[Table, list[tuple[Table, Table]]]:
     """Return the law of the domains in the first state; for each other state the law and first minus other."""
     first, *others = (constitution.table(parameters, state) for state in signs)
-    magnets = [magnet for _, magnet in constitution.domains]
     changes = []
     for table, state in zip(others, signs[1:], strict=True):
         # Exactly zero where no magnet is reversed; subtracting the assembled laws would leave round-off.
-        turned = jnp.stack([jnp.asarray(m is not None and signs[0][m] != state[m]) for m in magnets])
+        turned = jnp.stack(
+            [
+                functools.reduce(jnp.logical_or, [signs[0][m] != state[m] for m in magnets], jnp.asarray(False))
+                for magnets in constitution.magnets
+            ]
+        )
         changes.append((table, jax.tree.map(lambda a, b, on=turned: jnp.where(on, a - b, 0.0), first, table)))
     return first, changes
 

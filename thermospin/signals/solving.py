@@ -127,7 +127,7 @@ class Solves:
     ) -> str:
         """Return why a column failed; its last iterate, which would cost memory always, is computed once more."""
         x, left = _unfinished(request)
-        signs, ground = problem.experiment.states[state], problem.experiment.current[1]
+        signs, ground = problem.experiment.states[state], problem.experiment.ground
         cause = diagnosis.diagnose(
             self._model,
             self._parameters,
@@ -151,7 +151,7 @@ def _unfinished(request: SolveRequest) -> tuple[Array, Array]:
     """Return the last iterate and its residual, converged or not."""
     x, _ = solve.iterate(request)
     system = request.system
-    return x, jnp.where(system.free[:, None], request.b, 0.0) - solve.matvec(system, request.law, x)
+    return x, solve.restricted(system, request.b) - solve.matvec(system, request.law, x)
 
 
 #: Sizes of problems that were rehearsed in this process: JAX keeps compiled programs as long.

@@ -1,0 +1,564 @@
+"""Interfaces, heat drives, probes and thermal contacts of device files: what is read, and what each fault is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import gdstk
+import numpy as np
+import pytest
+
+from thermospin.base.errors import InputError
+from thermospin.device import edit, settings
+from thermospin.device.device import Device, DeviceError
+from thermospin.device.interfaces import Interface, InterfaceError
+from thermospin.device.parts import HeatSink, Through
+from thermospin.device.reader import load, read
+from thermospin.report.device_figures import device_picture
+from thermospin.report.device_text import describe
+from thermospin.report.views import Views
+
+
+def solid(name: str, material: str, z: tuple[float, float], x: tuple[float, float] = (0, 60), magnet: str = "") -> str:
+    reversed_by = f'magnet = "{magnet}"\n' if magnet else ""
+    return (
+        f'[[solids]]\nname = "{name}"\nmaterial = "{material}"\n{reversed_by}'
+        f"box = {{ x = {list(x)}, y = [0, 40], z = {list(z)} }}\n"
+    )
+
+
+#: A spin valve pillar on a lead, with an oxide and a heater of another piece of metal on top of it.
+PILLAR = (
+    'name = "pillar"\nlength_unit = "nm"\n'
+    + solid("lead", "Cu", (0, 20), (0, 200))
+    + solid("FM1", "Py", (20, 35), magnet="FM1")
+    + solid("spacer", "Cu", (35, 50))
+    + solid("FM2", "Py", (50, 60), magnet="FM2")
+    + solid("cap", "Au", (60, 80))
+    + solid("oxide", "SiO2", (80, 88))
+    + solid("heater", "Pt", (88, 100))
+    + """
+[materials.Pt]
+lambda_sf = "5 nm"
+[[contacts]]
+name = "bottom"
+solid = "lead"
+face = "x+"
+[[contacts]]
+name = "top"
+solid = "cap"
+face = "y+"
+thermal = "insulated"
+[[contacts]]
+name = "h+"
+solid = "heater"
+face = "x-"
+[[contacts]]
+name = "h-"
+solid = "heater"
+face = "x+"
+thermal = { h = "1e8 W/(m^2 K)" }
+[[heat_sinks]]
+name = "under"
+solid = "lead"
+face = "z-"
+h = "0.2 GW/(m^2 K)"
+[[heat_sinks]]
+solid = "lead"
+face = "y-"
+"""
+)
+INTERFACES = """
+[[interfaces]]
+name = "Py/Cu"
+between = ["Py", "Cu"]
+RA = { value = "0.3 fohm m^2", source = "measured here" }
+gamma = 0.7
+K = "1 GW/(m^2 K)"
+S = "-5 uV/K"
+S_s = "-2 uV/K"
+delta = 0.2
+[[interfaces]]
+name = "on the oxide"
+between = ["oxide", "heater"]
+K = 1e8
+note = "Kapitza"
+"""
+EXPERIMENTS = """
+[experiments.heater]
+current = ["h+", "h-"]
+voltage = ["top", "bottom"]
+states = { P = {}, AP = { FM2 = -1 } }
+[experiments.seebeck]
+heat = { "h+" = "2 K", under = "-500 mK", "lead y-" = 0 }
+temperature = "spacer"
+[experiments.laser]
+power = { cap = "1 mW", heater = 2e-3 }
+temperature = ["FM1", "top"]
+[experiments.torque]
+current = ["top", "bottom"]
+through = { what = "spin", between = ["spacer", "FM2"] }
+"""
+
+
+def pillar(text: str = PILLAR + INTERFACES + EXPERIMENTS, *changes: tuple[str, str]) -> Device:
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    return read(text, "pillar.toml")
+
+
+def faults_of(text: str, *changes: tuple[str, str]) -> list[str]:
+    with pytest.raises(DeviceError) as caught:
+        pillar(text, *changes)
+    return [fault.removeprefix("pillar.toml: ") for fault in caught.value.faults]
+
+
+def interface(lines: str) -> Interface:
+    """What a table of an interface between Py and Cu becomes."""
+    head = '[[interfaces]]\nname = "i"\nbetween = ["Py", "Cu"]\n'
+    (only,) = pillar(PILLAR + head + lines).interfaces
+    return only
+
+
+def test_interfaces_are_read_in_si_units_with_their_sources() -> None:
+    first, second = pillar().interfaces
+    assert first == Interface(
+        "Py/Cu", ("Py", "Cu"), RA=0.3e-15, gamma=0.7, K=1e9, S=-5e-6, S_s=-2e-6, delta=0.2
+    )  # by value: sources and notes do not count
+    assert first.sources == dict.fromkeys(first.values(), "device file") | {"RA": "measured here"}
+    assert second == Interface("on the oxide", ("oxide", "heater"), K=1e8)
+    assert second.note == "Kapitza"
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.76, -0.3])
+def test_resistances_of_the_literature_are_converted(gamma: float) -> None:
+    """Valet and Fert: r_up(down) = 2 r* (1 -+ gamma), and both channels in parallel are r* (1 - gamma^2)."""
+    star = 0.5e-15
+    up, down = 2 * star * (1 - gamma), 2 * star * (1 + gamma)
+    by_star = interface(f'AR_star = {{ value = "0.5 fohm m^2", source = "somebody" }}\ngamma = {gamma}\n')
+    by_channel = interface(f"AR_up = {up!r}\nAR_down = {down!r}\n")
+    for made in (by_star, by_channel):
+        assert made.RA == pytest.approx(star * (1 - gamma**2), rel=1e-14)
+        assert made.gamma == pytest.approx(gamma, abs=1e-15)
+    assert by_star.sources["RA"] == "somebody (AR_star = 0.5 fohm m^2)"
+    assert "AR_up, AR_down" in by_channel.sources["gamma"]
+
+
+def test_the_polarisations_of_two_magnets_are_read_with_their_sources() -> None:
+    text = PILLAR.replace('name = "spacer"\nmaterial = "Cu"', 'name = "spacer"\nmaterial = "MgO"')
+    junction = PILLAR.replace(solid("spacer", "Cu", (35, 50)), solid("FM3", "Co", (35, 50), magnet="FM3"))
+    assert text != PILLAR and junction != PILLAR
+    lines = (
+        'RA = "10 ohm um^2"\nP = [0.6, { value = 0.5, source = "guess" }]\nK = 1e9\nS = "-20 uV/K"\nS_AP = "-30 uV/K"\n'
+    )
+    (barrier,) = pillar(junction + '[[interfaces]]\nname = "barrier"\nbetween = ["FM1", "FM3"]\n' + lines).interfaces
+    assert (barrier.RA, barrier.P1, barrier.P2, barrier.S_AP) == (1e-11, 0.6, 0.5, -30e-6)
+    assert (barrier.sources["P1"], barrier.sources["P2"]) == ("device file", "guess")
+    assert {"barrier.P1", "barrier.P2", "barrier.S_AP"} <= set(
+        pillar(junction + '[[interfaces]]\nname = "barrier"\nbetween = ["FM1", "FM3"]\n' + lines).parameters()
+    )
+
+
+def test_contacts_and_heat_sinks_say_how_they_meet_the_bath() -> None:
+    device = pillar()
+    assert {contact.name: contact.h for contact in device.contacts} == {
+        "bottom": math.inf, "top": 0.0, "h+": math.inf, "h-": 1e8,
+    }  # fmt: skip
+    assert device.heat_sinks == (HeatSink("lead", "z-", "under", 2e8), HeatSink("lead", "y-"))
+    assert device.heat_sinks[1].label == "lead y-"
+    parameters = device.parameters()
+    assert {name: value for name, value in parameters.items() if name.endswith(".h")} == {"h-.h": 1e8, "under.h": 2e8}
+
+
+def test_a_contact_of_a_layout_may_be_insulated_too(tmp_path: Path) -> None:
+    cell = gdstk.Cell("A")
+    cell.add(gdstk.rectangle((0, 0), (1, 0.1), layer=1))
+    cell.add(gdstk.Label("a", (0, 0.05), layer=1), gdstk.Label("b", (1, 0.05), layer=1))
+    library = gdstk.Library()
+    library.add(cell)
+    library.write_gds(tmp_path / "a.gds")
+    (tmp_path / "a.toml").write_text(
+        '[layout]\nfile = "a.gds"\n[[layout.layers]]\nlayer = 1\nmaterial = "Cu"\nthickness = "20 nm"\nzmin = "0 nm"\n'
+        '[[contacts]]\nname = "a"\nlabel = "a"\nthermal = "insulated"\n[[contacts]]\nname = "b"\nlabel = "b"\n'
+    )
+    assert {contact.name: contact.h for contact in load(tmp_path / "a.toml").contacts} == {"a": 0.0, "b": math.inf}
+
+
+def test_experiments_have_one_drive_and_one_probe_each() -> None:
+    heater, seebeck, laser, torque = pillar().experiments.values()
+    assert (heater.drive, heater.probe, heater.unit(2)) == ("current", "voltage", "V/A^2")
+    assert list(heater.states) == ["P", "AP"]
+    assert (list(seebeck.heat.items()), seebeck.temperature) == (
+        [("h+", 2.0), ("under", -0.5), ("lead y-", 0.0)], ("spacer",),
+    )  # fmt: skip
+    assert (seebeck.drive, seebeck.unit(1), seebeck.states) == ("heat", "K/K", {"P": {}})
+    assert (list(laser.power.items()), laser.temperature) == ([("cap", 1e-3), ("heater", 2e-3)], ("FM1", "top"))
+    assert laser.unit(1) == "K/W"
+    assert torque.through == Through("spin", ("spacer", "FM2"))
+    assert torque.unit(1) == "A/A"
+
+
+GOOD = PILLAR + INTERFACES + EXPERIMENTS
+EXTRA = '[[interfaces]]\nname = "x"\nbetween = ["cap", "FM2"]\n'
+SEEBECK = 'heat = { "h+" = "2 K", under = "-500 mK", "lead y-" = 0 }\ntemperature = "spacer"'
+
+#: What is changed in the good file, what is added to it, and the beginnings of all faults that come of it.
+CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
+    "sides that do not exist": (
+        [('between = ["Py", "Cu"]', 'between = ["Py", "Cuu"]'), ('"oxide", "heater"]', '"oxid", "heater"]')],
+        "",
+        [
+            "interface 'Py/Cu', between: got 'Cuu'; did you mean 'Cu'? expected one of: Cu, Py, Au, SiO2, Pt",
+            "interface 'on the oxide', between: got 'oxid'; did you mean 'oxide'?",
+        ],
+    ),
+    "solids that do not touch": (
+        [('between = ["oxide", "heater"]', 'between = ["oxide", "FM1"]')],
+        "",
+        ["interface 'on the oxide', between: 'oxide' and 'FM1' do not touch; expected two solids or two materials"],
+    ),
+    "materials that do not touch": (
+        [('between = ["Py", "Cu"]\nRA', 'between = ["Pt", "Cu"]\nRA'), ("gamma = 0.7", ""), ('S_s = "-2 uV/K"', "")],
+        "",
+        ["interface 'Py/Cu', between: 'Pt' and 'Cu' do not touch"],
+    ),
+    "a solid and a material": (
+        [('between = ["oxide", "heater"]', 'between = ["oxide", "Pt"]')],
+        "",
+        ["interface 'on the oxide', between: got 'oxide', a solid, and 'Pt', a material; expected two solids, or two"],
+    ),
+    "one side twice": (
+        [('between = ["Py", "Cu"]', 'between = ["Cu", "Cu"]')],
+        "",
+        ["interface 'Py/Cu', between: got 'Cu' twice, expected two materials or two solids"],
+    ),
+    "RA of an oxide": (
+        [("K = 1e8", "K = 1e8\nRA = 1e-12")],
+        "",
+        ["interface 'on the oxide', RA: 'SiO2' carries heat only, no current passes there; expected K alone"],
+    ),
+    "RA of an oxide, between materials": (
+        [],
+        EXTRA.replace('"FM2"', '"oxide"')
+        + "K = 1e9\n"
+        + '[[interfaces]]\nname = "y"\nbetween = ["Pt", "SiO2"]\nK = 1e9\nRA = 1e-15\ngamma = 0.3\n',
+        ["interface 'y', RA: 'SiO2' carries heat only"],
+    ),
+    "gamma between normal metals": (
+        [('between = ["Py", "Cu"]\nRA', 'between = ["lead", "extra"]\nRA')],
+        solid("extra", "Au", (0, 20), (-50, 0)),
+        ["interface 'Py/Cu', gamma and S_s: neither of 'lead' and 'extra' is magnetic; expected 0, or a magnet on one"],
+    ),
+    "gamma between two magnets": (
+        [(solid("spacer", "Cu", (35, 50)), solid("spacer", "Co", (35, 50), magnet="FM3"))],
+        '[[interfaces]]\nname = "x"\nbetween = ["FM1", "spacer"]\nRA = 1e-15\ngamma = 0.5\n',
+        [
+            "interface 'x', gamma: 'FM1' and 'spacer' are two magnets, with either of which it would change its sign; "
+            "expected P = [P1, P2], the polarisations of both sides"
+        ],
+    ),
+    "P of a normal metal": (
+        [],
+        EXTRA + "RA = 1e-15\nP = [0.2, 0.5]\n",
+        ["interface 'x', P: 'cap' is not magnetic, but its side has 0.2; expected 0 there, or gamma"],
+    ),
+    "no conductance, and what needs one": (
+        [('RA = { value = "0.3 fohm m^2", source = "measured here" }', ""), ("K = 1e8", "")],
+        "",
+        [
+            "interface 'Py/Cu', gamma: needs RA",
+            "interface 'Py/Cu', S: needs RA",
+            "interface 'Py/Cu', S_s: needs RA",
+            "interface 'Py/Cu', delta: needs RA",
+            "interface 'on the oxide', RA and K: got neither, expected one of them at least",
+        ],
+    ),
+    "S without K": (
+        [('K = "1 GW/(m^2 K)"', ""), ('S_s = "-2 uV/K"', "")],
+        "",
+        ["interface 'Py/Cu', S: needs K"],
+    ),
+    "values outside the model": (
+        [("gamma = 0.7", "gamma = 1.0"), ("delta = 0.2", "delta = -1"), ("K = 1e8", "K = 0")],
+        "",
+        [
+            "interface 'Py/Cu', gamma: got 1, expected |gamma| < 1",
+            "interface 'Py/Cu', delta: got -1, expected delta >= 0",
+            "interface 'on the oxide', K: got 0, expected K > 0 W/(m^2 K)",
+        ],
+    ),
+    "S beyond K": (
+        [('S = "-5 uV/K"', 'S = "1 mV/K"')],
+        "",
+        ["interface 'Py/Cu', K: got 1e+09 W/(m^2 K), expected more than bath * S_eff^2/RA = 1e+12 W/(m^2 K)"],
+    ),
+    "units, keys and shapes": (
+        [
+            ('value = "0.3 fohm m^2"', 'value = "0.3 fohm"'),
+            ("delta = 0.2", "delt = 0.2\nP = 0.3"),
+            ("K = 1e8", "K = -2"),
+        ],
+        "",
+        [
+            "interface 'Py/Cu', RA: got \"0.3 fohm\", which is a first-harmonic signal R1; expected a resistance ",
+            "interface 'Py/Cu': unknown key 'delt'; did you mean 'delta'?",
+            "interface 'Py/Cu', P: got 0.3, expected [P1, P2], those of its two sides, or gamma",
+            "interface 'on the oxide', K: got -2, expected K > 0",
+        ],
+    ),
+    "several ways to say RA": (
+        [("K = 1e8", 'K = 1e8\nAR_up = "1 fohm m^2"'), ("gamma = 0.7", 'gamma = 0.7\nAR_star = "1 fohm m^2"')],
+        EXTRA + 'AR_up = "1 fohm m^2"\nAR_down = "-2 fohm m^2"\ngamma = 0.2\n',
+        [
+            "interface 'Py/Cu', RA and AR_star: got both, expected one of RA, AR_star, and AR_up with AR_down",
+            "interface 'on the oxide', AR_up: needs AR_down",
+            "interface 'x', AR_down: got -2e-15, expected AR_down > 0",
+            "interface 'x', AR_up, AR_down and gamma: got all, expected one of both",
+        ],
+    ),
+    "names that are taken": (
+        [('name = "on the oxide"', 'name = "Py/Cu"'), ('name = "under"', 'name = "top"'), ("under =", "top =")],
+        '[[interfaces]]\nname = "Py"\nbetween = ["cap", "FM2"]\nRA = 1e-15\n',
+        [
+            "interface 'Py/Cu': the name is used 2 times, expected once",
+            "interface 'Py': a material has that name too; expected another one, such as 'cap/FM2'",
+            "heat sink 'top': a contact has that name too",
+            "experiment 'seebeck', heat: contact 'top' is insulated",
+        ],
+    ),
+    "two interfaces for one pair": (
+        [],
+        '[[interfaces]]\nname = "again"\nbetween = ["Cu", "Py"]\nRA = 1e-15\n',
+        ["interface 'again', between: got 'Cu' and 'Py', as in interface 'Py/Cu'; expected one interface for them"],
+    ),
+    "an interface that others replace": (
+        [],
+        EXTRA + 'RA = 1e-15\n[[interfaces]]\nname = "y"\nbetween = ["Au", "Py"]\nRA = 1e-15\n',
+        ["interface 'y': wherever 'Au' and 'Py' touch, another interface goes before it; take one out"],
+    ),
+    "two drives and two probes": (
+        [(SEEBECK, SEEBECK + '\ncurrent = ["h+", "h-"]\nvoltage = ["h+", "h-"]')],
+        "",
+        [
+            'experiment \'seebeck\': got current and heat, expected one drive: current = ["in", "out"], heat = {',
+            "experiment 'seebeck': got voltage and temperature, expected one probe: voltage = [",
+        ],
+    ),
+    "no drive and no probe": (
+        [(SEEBECK, "states = { P = {} }")],
+        "",
+        [
+            "experiment 'seebeck': got no drive, expected one drive: current = [",
+            "experiment 'seebeck': got no probe, expected one probe: voltage = [",
+        ],
+    ),
+    "names of drives and probes": (
+        [('"h+" = "2 K"', '"h" = "2 K"'), ("power = { cap", "power = { cup"), ('["FM1", "top"]', '["FM1", "tip"]')],
+        "",
+        [
+            "experiment 'seebeck', heat: got 'h'; did you mean 'h-'? expected one of: bottom, top, h+, h-, under, lead",
+            "experiment 'laser', power: got solid 'cup'; did you mean 'cap'?",
+            "experiment 'laser', temperature: got 'tip'; did you mean 'top'?",
+        ],
+    ),
+    "an insulated contact that is heated": (
+        [('{ "h+" = "2 K"', '{ top = "2 K"')],
+        "",
+        ["experiment 'seebeck', heat: contact 'top' is insulated and cannot be warmer than the bath; expected"],
+    ),
+    "drives of nothing": (
+        [('{ "h+" = "2 K"', '{ "h+" = 0'), ('cap = "1 mW"', "cap = 0")],
+        "",
+        [
+            "experiment 'seebeck', heat.h+: got 0 K, expected another value; the first one is the drive",
+            "experiment 'laser', power.cap: got 0 W, expected another value",
+        ],
+    ),
+    "units of drives": (
+        [('"h+" = "2 K"', '"h+" = "2 degC"'), ('cap = "1 mW"', 'cap = "1 mA"')],
+        "",
+        [
+            "experiment 'seebeck', heat.h+: got \"2 degC\", on a scale with a zero of its own; expected a rise",
+            'experiment \'laser\', power.cap: got "1 mA", which is a current; expected a power, such as "1 mW"',
+        ],
+    ),
+    "temperatures": (
+        [
+            ('"spacer"\n[experiments.laser]', '["FM1", "FM2", "cap"]\n[experiments.laser]'),
+            ('["FM1", "top"]', '["FM1", "FM1"]'),
+        ],
+        "",
+        [
+            "experiment 'seebeck', temperature: got 3 names, expected one, or two for a difference",
+            "experiment 'laser', temperature: got 'FM1' twice, expected two solids or contacts",
+        ],
+    ),
+    "a probe between solids that do not touch": (
+        [('between = ["spacer", "FM2"] }', 'between = ["lead", "FM2"] }')],
+        "",
+        ["experiment 'torque', through.between: 'lead' and 'FM2' do not touch; expected two solids with a face"],
+    ),
+    "a charge current into an oxide": (
+        [('what = "spin", between = ["spacer", "FM2"]', 'what = "charge", between = ["cap", "oxide"]')],
+        "",
+        ["experiment 'torque', through.what: got 'charge', but 'oxide' is of 'SiO2', which carries heat only"],
+    ),
+    "a probe of no kind": (
+        [('what = "spin"', 'what = "momentum"')],
+        "",
+        ["experiment 'torque', through.what: got 'momentum', expected 'spin', 'charge' or 'heat'"],
+    ),
+    "contacts of no kind": (
+        [('thermal = "insulated"', 'thermal = "cold"'), ('h = "1e8 W/(m^2 K)"', 'H = "1e8 W/(m^2 K)"')],
+        "",
+        [
+            'contact \'top\', thermal: got \'cold\', expected "bath", "insulated", or { h = "1e8 W/(m^2 K)" }',
+            "contact 'h-', thermal: unknown key 'H'; did you mean 'h'?",
+        ],
+    ),
+    "exchange of heat outside the model": (
+        [('{ h = "1e8 W/(m^2 K)" }', "{ h = -1 }"), ('h = "0.2 GW/(m^2 K)"', "h = 0")],
+        "",
+        [
+            "contact 'h-' (x+ of 'heater'), h: got -1, expected h > 0 W/(m^2 K); thermal = \"insulated\" exchanges",
+            "heat sink 'under' (z- of 'lead'), h: got 0, expected h > 0 W/(m^2 K)",
+        ],
+    ),
+    "a voltage between pieces that no metal connects": (
+        [('voltage = ["top", "bottom"]', 'voltage = ["top", "h-"]')],
+        "",
+        [
+            "experiment 'heater', voltage: no metal connects contact 'top' on 'cap' (solids 'lead', 'FM1', 'spacer', "
+            "'FM2', 'cap') with contact 'h-' on 'heater' (solid 'heater'), the voltage between them is not defined"
+        ],
+    ),
+    "a current between pieces that no metal connects": (
+        [('current = ["top", "bottom"]', 'current = ["h+", "bottom"]')],
+        "",
+        ["experiment 'torque', current: no metal connects contact 'h+' on 'heater' (solid 'heater') with contact"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_fault_is_told_by_name_and_nothing_else_is(case: str) -> None:
+    changes, extra, expected = CASES[case]
+    found = faults_of(GOOD + extra, *changes)
+    for text in expected:
+        assert any(fault.startswith(text) for fault in found), (text, found)
+    assert len(found) == len(expected), found
+
+
+def test_heat_that_reaches_insulated_contacts_only_has_no_bath() -> None:
+    text = (
+        'length_unit = "nm"\n'
+        + solid("wire", "Cu", (0, 20))
+        + '[[contacts]]\nname = "a"\nsolid = "wire"\nface = "x-"\n'
+        'thermal = "insulated"\n[[contacts]]\nname = "b"\nsolid = "wire"\nface = "x+"\nthermal = '
+    )
+    assert read(text + "{ h = 1.0 }", "wire").exchanging() == {"b": 1.0}
+    assert faults_of(text + '"insulated"') == [
+        "solid 'wire': no way for the heat to a bath, the temperature has no fixed point; put a contact or a heat sink "
+        "on one of them that is not insulated"
+    ]
+
+
+def test_a_resistive_interface_joins_two_pieces_of_metal() -> None:
+    """The current from top to bottom passes a tunnel barrier; the heater stays a piece of its own."""
+    device = pillar(GOOD + EXTRA + 'RA = "10 ohm um^2"\n')
+    assert len(device.layout().pieces(metal=True).members) == 2
+    assert device.experiments["torque"].current == ("top", "bottom")
+
+
+def test_a_device_built_in_python_is_checked_too() -> None:
+    device = pillar()
+    with pytest.raises(DeviceError, match="heat sink 'under' .* h: got nan"):
+        dataclasses.replace(device, heat_sinks=(HeatSink("lead", "z-", "under", math.nan),), experiments={})
+    with pytest.raises(DeviceError, match="through.what: got 'mass'"):
+        wrong = dataclasses.replace(device.experiments["torque"], through=Through("mass", ("spacer", "FM2")))  # type: ignore[arg-type]
+        dataclasses.replace(device, experiments={"torque": wrong})
+    with pytest.raises(DeviceError, match="interface 'z', between: 'lead' and 'FM2' do not touch"):
+        dataclasses.replace(device, interfaces=(Interface("z", ("lead", "FM2"), RA=1e-15),))
+
+
+def test_values_beside_the_file_reach_interfaces_and_what_exchanges_heat() -> None:
+    device = pillar()
+    texts = ["Py/Cu.RA = 2 fohm m^2", "Py/Cu.gamma = 0.1", "h-.h = 3e8 W/(m^2 K)", "under.h = 5", "Py.P = 0.4"]
+    with pytest.raises(InputError, match="5.*unit"):
+        settings.changed(device, texts)
+    texts[3] = "under.h = 5 W/(m^2 K)"
+    other = settings.changed(device, texts)
+    different = {name: value for name, value in other.numbers().items() if value != device.numbers()[name]}
+    assert different == {"Py/Cu.RA": 2e-15, "Py/Cu.gamma": 0.1, "h-.h": 3e8, "under.h": 5.0, "Py.P": 0.4}
+    assert other.interfaces[0].sources["RA"] == "set"
+    assert settings.alike(device, other) and settings.alike(other, device)
+    with pytest.raises(InterfaceError, match="gamma: got 2"):
+        settings.with_values(device, {"Py/Cu.gamma": 2.0})
+    with pytest.raises(InputError, match=r"'Py/Cu\.R' is no value of 'pillar'; did you mean 'Py/Cu\.S'|'Py/Cu\.RA'"):
+        settings.changed(device, ["Py/Cu.R = 1 fohm m^2"])
+
+
+def test_devices_that_differ_in_more_than_values_are_not_alike() -> None:
+    device = pillar()
+    insulated = dataclasses.replace(device.contacts[3], h=0.0)
+    no_delta = dataclasses.replace(device.interfaces[0], delta=None)
+    assert not settings.alike(device, dataclasses.replace(device, contacts=(*device.contacts[:3], insulated)))
+    assert not settings.alike(device, dataclasses.replace(device, interfaces=(no_delta, *device.interfaces[1:])))
+    assert not settings.alike(device, dataclasses.replace(device, interfaces=()))
+
+
+def test_variants_set_values_of_interfaces() -> None:
+    table = '[[variants]]\nname = "dirty"\nset = { "Py/Cu".RA = "5 fohm m^2", "h-.h" = 2e8 }\n'
+    device = pillar(GOOD + table)
+    assert device.variants["dirty"] == {"Py/Cu.RA": 5e-15, "h-.h": 2e8}
+    assert settings.variant_of(device, "dirty").interfaces[0].RA == 5e-15
+
+
+def test_edited_files_keep_what_they_are_edited_to() -> None:
+    """With every way to write a value: a table with its source, P of two sides, and resistances to convert."""
+    text = GOOD.replace(solid("spacer", "Cu", (35, 50)), solid("spacer", "Co", (35, 50), magnet="FM3"))
+    text = text.replace('"Py/Cu"\nbetween = ["Py", "Cu"]', '"Py/Cu"\nbetween = ["FM1", "lead"]')
+    text += '[[interfaces]]\nname = "barrier"\nbetween = ["spacer", "FM2"]\nRA = 1e-12\nP = [0.6, { value = 0.5 }]\n'
+    text += EXTRA + "AR_up = 1e-15\nAR_down = 3e-15  # kept or not\n"
+    device = pillar(text)
+    values = {
+        "Py/Cu.RA": 0.9e-15, "Py/Cu.delta": 0.25, "barrier.P1": 0.55, "barrier.P2": 0.45, "x.gamma": 0.2, "h-.h": 7e8,
+        "under.h": 9e7, "on the oxide.K": 2e8,
+    }  # fmt: skip
+    after = settings.with_values(device, values)
+    edited = edit.with_numbers(text, device, after)
+    again = read(edited, "edited")
+    assert again.numbers() == pytest.approx(after.numbers(), rel=1e-11)
+    assert again.interfaces[0].sources["RA"] == "measured here"
+    assert "AR_up" not in edited and "# " not in edited
+
+
+def test_the_text_of_a_device_says_how_heat_and_current_go() -> None:
+    text = describe(pillar(), width=200)
+    for words in (
+        "RA [fohm m^2]", "0.3 │   0.7 │              1 │       -5 │         -2 │   0.2",
+        "Py/Cu.RA = 0.3 fohm m^2: measured here", "insulated", "1e+08 W/(m^2 K) to 300 K", "held at 300 K",
+        "heat sink under", "heat: h+, under -0.25 times, lead y- 0 times", "power: cap, heater 2 times",
+        "temperature: FM1 minus top", "spin: spacer to FM2", "K/W", "A/A", "current: in h+, out h-",
+    ):  # fmt: skip
+        assert words in text, (words, text)
+
+
+def test_interfaces_are_drawn_where_they_are_cut(tmp_path: Path) -> None:
+    device = pillar()
+    count = len(device.solids) + 1
+    marked = np.zeros((count, count), bool)
+    names = [solid.name for solid in device.solids]
+    for one, other in (("lead", "FM1"), ("FM1", "spacer"), ("spacer", "FM2")):
+        i, j = names.index(one), names.index(other)
+        marked[[i, j], [j, i]] = True
+    segments = Views(device).cut(1, 20e-9).edges(marked)
+    assert np.linalg.norm(segments[:, 1] - segments[:, 0], axis=1).sum() == pytest.approx(3 * 60e-9)
+    assert sorted(set(np.round(segments[:, 0, 1] * 1e9).tolist())) == [20, 35, 50]
+    figure = device_picture(device, tmp_path / "pillar.png")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-2:] == ["interface Py/Cu", "interface on the oxide"]
+    assert {"contact, at 300 K", "contact, insulated", "contact, exchanges heat", "heat sink, at 300 K"} <= set(labels)

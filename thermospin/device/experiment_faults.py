@@ -1,0 +1,173 @@
+"""Faults of experiments: drives, probes, states, and the names of parts of the device that they use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from thermospin.base.names import unknown
+from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices
+from thermospin.geometry.outlines import names_of
+
+#: Names of combinations of states in signals, which no state can have.
+RESERVED_STATES = ("baseline", "spin", "unit")
+#: Stands among unread names for a heat sink, which need not have one.
+UNREAD_SINK = "heat sink"
+#: How each drive and each probe is written.
+DRIVES = {
+    "current": 'current = ["in", "out"]',
+    "heat": 'heat = { top = "1 K" }',
+    "power": 'power = { absorber = "1 mW" }',
+}
+PROBES = {
+    "voltage": 'voltage = ["plus", "minus"]',
+    "temperature": 'temperature = ["FM1", "FM2"]',
+    "through": 'through = { what = "spin", between = ["Cu", "FM2"] }',
+}
+
+
+def experiment_faults(
+    experiments: Sequence[Experiment],
+    contacts: Sequence[Contact],
+    heat_sinks: Sequence[HeatSink],
+    solids: Sequence[Solid],
+    unread: Collection[str],
+    unplaced: Collection[str],
+) -> tuple[list[Experiment], list[str]]:
+    """Return the experiments whose contacts and solids exist, and the faults of names and signs in experiments."""
+    known = _Known(contacts, heat_sinks, solids, unread, unplaced)
+    magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
+    good, faults = [], []
+    for experiment in experiments:
+        label = f"experiment '{experiment.name}'"
+        missing = _kind_faults(experiment, label) + _name_faults(experiment, label, known)
+        faults += missing
+        if not missing:
+            good.append(experiment)
+        if not experiment.states:
+            faults.append(
+                f"{label}, states: there is none, expected at least one, such as {{ P = {{}}, AP = {{ FM2 = -1 }} }}"
+            )
+        for state, signs in experiment.states.items():
+            if state in RESERVED_STATES:
+                faults.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
+            for magnet, sign in signs.items():
+                if not unread:
+                    faults += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
+                if sign not in (-1, 1):
+                    faults.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
+    return good, faults
+
+
+class _Known:
+    """Names that experiments may use; None where some could not be read.
+
+    Attributes:
+      contacts, bodies, warm, read: names of contacts, of solids and bodies, of what may be warmer than the bath, and
+        of what has a temperature to read.
+      insulated: names of contacts that exchange no heat.
+    """
+
+    def __init__(
+        self,
+        contacts: Sequence[Contact],
+        heat_sinks: Sequence[HeatSink],
+        solids: Sequence[Solid],
+        unread: Collection[str],
+        unplaced: Collection[str],
+    ) -> None:
+        more = [name for name in (*unread, *unplaced) if name]
+        readable = "" not in unread
+        of_contacts = [contact.name for contact in contacts] + more
+        bodies = names_of(solids) + [name for name in unread if name]
+        self.contacts = of_contacts if readable else None
+        self.bodies = bodies if readable else None
+        self.read = [*bodies, *of_contacts] if readable else None
+        warm = [*of_contacts, *(sink.label for sink in heat_sinks)]
+        self.warm = warm if readable and UNREAD_SINK not in unread else None
+        self.insulated = {contact.name for contact in contacts if contact.h == 0}
+
+
+def _kind_faults(experiment: Experiment, label: str) -> list[str]:
+    """Return faults unless there is one drive and one probe."""
+    faults = []
+    for what, kinds in (("drive", DRIVES), ("probe", PROBES)):
+        given = [kind for kind in kinds if getattr(experiment, kind)]
+        if len(given) != 1:
+            *first, last = kinds.values()
+            faults.append(
+                f"{label}: got {' and '.join(given) or f'no {what}'}, expected one {what}: {', '.join(first)} or {last}"
+            )
+    return faults
+
+
+def _name_faults(experiment: Experiment, label: str, known: _Known) -> list[str]:
+    """Return faults of what drive and probe name, and of the numbers of drives."""
+    faults: list[str] = []
+
+    def check(key: str, names: Collection[str], allowed: Sequence[str] | None, what: str, several: str = "") -> None:
+        if allowed is not None:
+            faults.extend(unknown(f"{label}, {key}", dict.fromkeys(names), allowed, what))
+        if several and len(names) == 2 and len(set(names)) == 1:
+            kind = f"{what} " if what else ""
+            faults.append(f"{label}, {key}: got {kind}'{next(iter(names))}' twice, expected two {several}")
+
+    check("current", experiment.current or (), known.contacts, "contact", "contacts, in and out")
+    check("voltage", experiment.voltage or (), known.contacts, "contact", "contacts, plus and minus")
+    check("heat", experiment.heat, known.warm, "")
+    check("power", experiment.power, known.bodies, "solid")
+    check("temperature", experiment.temperature, known.read, "", "solids or contacts")
+    if experiment.through is not None:
+        check("through.between", experiment.through.between, known.bodies, "solid", "solids that touch")
+        if experiment.through.what not in ("spin", "charge", "heat"):
+            faults.append(f"{label}, through.what: got '{experiment.through.what}', expected spin, charge or heat")
+    if len(experiment.temperature) > 2:
+        faults.append(
+            f"{label}, temperature: got {len(experiment.temperature)} names, expected one, or two for a difference"
+        )
+    faults += [
+        f"{label}, heat: contact '{name}' is insulated and cannot be warmer than the bath; expected thermal = "
+        '"bath", or { h = "1e8 W/(m^2 K)" }'
+        for name in experiment.heat
+        if name in known.insulated
+    ]
+    for key, unit in (("heat", "K"), ("power", "W")):
+        values = getattr(experiment, key)
+        faults += [
+            f"{label}, {key}.{name}: got {value:g} {unit}, expected a finite value"
+            for name, value in values.items()
+            if not math.isfinite(value)
+        ]
+        first = next(iter(values), None)
+        if first is not None and values[first] == 0:
+            faults.append(f"{label}, {key}.{first}: got 0 {unit}, expected another value; the first one is the drive")
+    return faults
+
+
+def through_faults(
+    experiments: Sequence[Experiment],
+    solids: Sequence[Solid],
+    touching: Collection[tuple[int, int]],
+    metal: Mapping[str, bool | None],
+) -> list[str]:
+    """Return faults of probes of what passes between two solids: that do not touch, or carry no charge."""
+    faults = []
+    for experiment in experiments:
+        if experiment.through is None:
+            continue
+        label, (first, second) = f"experiment '{experiment.name}', through", experiment.through.between
+        sides = [set(indices(solids, name)) for name in (first, second)]
+        if not any((i in sides[0] and j in sides[1]) or (i in sides[1] and j in sides[0]) for i, j in touching):
+            faults.append(
+                f"{label}.between: '{first}' and '{second}' do not touch; expected two solids with a face in common"
+            )
+        if experiment.through.what == "heat":
+            continue
+        for name, side in zip((first, second), sides, strict=True):
+            material = solids[min(side)].material
+            if metal.get(material) is False:
+                faults.append(
+                    f"{label}.what: got '{experiment.through.what}', but '{name}' is of '{material}', which carries "
+                    "heat only; expected heat, or two metals"
+                )
+    return faults
