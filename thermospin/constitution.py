@@ -113,7 +113,7 @@ class Constitution:
         }
 
     def _heat_only(self, conductance: Scalar) -> tuple[Scalar, ...]:
-        return 0.0, 0.0, 0.0, 0.0, conductance / self.bath, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0, conductance / self.bath, 0.0, 0.0, 0.0
 
     def _two_channels(
         self, channels: tuple[Scalar, Scalar], P: Scalar, S: Scalar, S_s: Scalar, heat: Scalar, relaxation: Scalar
@@ -122,7 +122,28 @@ class Constitution:
         up, down = channels
         S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
         carried = up * S_up * S_up + down * S_down * S_down
-        return up, down, up * S_up, down * S_down, heat / self.bath, carried, relaxation
+        return up, down, up * S_up, down * S_down, heat / self.bath, carried, relaxation, 0.0
+
+    def _flipping(
+        self, row: tuple[Scalar, ...], P: Scalar, S: Scalar, S_s: Scalar, delta: Scalar
+    ) -> tuple[Scalar, ...]:
+        """Return the entries of a joint with those of a layer in which spins relax, delta = thickness/lambda_sf.
+
+        The layer's mean potential conducts as without relaxation; its V_s obeys V_s'' = V_s/lambda_sf^2 with
+        conductance c = G (1 - P^2)/4: c delta/sinh(delta) from end to end, and c delta tanh(delta/2) at each end.
+        Source: Valet and Fert, Phys. Rev. B 48, 7099 (1993), eq. 14, for a layer whose thickness goes to zero.
+        """
+        up, down, _, _, heat, _, _, _ = row
+        whole = up + down
+        spin = whole * (1 - P * P) / 4
+        x = jnp.asarray(delta, float)
+        safe = jnp.where(x > 1e-3, x, 1.0)
+        # By its series where delta is small, so that derivatives at 0 are right.
+        passing = spin * jnp.where(x > 1e-3, safe / jnp.sinh(safe), 1 - x * x / 6)
+        uu, dd, ud = whole * (1 + P) ** 2 / 4 + passing, whole * (1 - P) ** 2 / 4 + passing, spin - passing
+        S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
+        uT, dT = uu * S_up + ud * S_down, dd * S_down + ud * S_up
+        return uu, dd, uT, dT, heat, uT * S_up + dT * S_down, spin * x * jnp.tanh(x / 2), ud
 
     def _joint(self, joint: Joint, parameters: Parameters, signs: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
         """Return the entries of a joint, per area.
@@ -147,4 +168,6 @@ class Constitution:
         if "S_AP" in given:
             parallel = (1 + of_sides[0] * of_sides[1]) / 2
             S = parallel * S + (1 - parallel) * given["S_AP"]
-        return self._two_channels((up, down), P, S, sign * given.get("S_s", 0.0), heat, 0.0)
+        S_s = sign * given.get("S_s", 0.0)
+        row = self._two_channels((up, down), P, S, S_s, heat, 0.0)
+        return self._flipping(row, P, S, S_s, given["delta"]) if "delta" in given else row

@@ -31,14 +31,15 @@ from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry.assembly import assemble
-from thermospin.geometry.splits import Split
+from thermospin.geometry.splits import Segments, Split
 from thermospin.grid import Grid
 from thermospin.linear.sparse import AnyArray, Rows, take
 
 Fields = Float[Array, "unknowns columns"]
 
 #: Contributions of a domain: the entries of G (rows up, down, heat), the Joule form's heat entry, and the relaxation.
-COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation")
+#: Metals have no entry ud; links have it where spins flip.
+COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation", "ud")
 
 
 class Axis(eqx.Module):
@@ -52,6 +53,7 @@ class Axis(eqx.Module):
       metal: number of metal segments.
       order: polynomial order p of the segments.
       direction: 0, 1 or 2 for x, y or z.
+      link: whether they are links of length zero between doubled nodes.
     """
 
     nodes_T: Int[AnyArray, "*parts local segments"]
@@ -61,6 +63,7 @@ class Axis(eqx.Module):
     metal: int = eqx.field(static=True)
     order: int = eqx.field(static=True)
     direction: int = eqx.field(static=True)
+    link: bool = eqx.field(static=True, default=False)
 
     @property
     def nodes_V(self) -> Int[Array, "local metal"]:
@@ -89,7 +92,7 @@ class Discretisation(eqx.Module):
 
     Attributes:
       axes: the segments along x, y, z; then, of a grid with cut cells, those of order 1 in them, along x and y; then
-        ties of nodes that a held face covers in part.
+        links between doubled nodes, and ties of nodes that a held face covers in part.
       volume: volume per V-node and domain [m^3] (nodes_V, domains); None as `Axis.geometry`.
       index_V, index_T: position of each node in the tensor grid, flattened (Nx, Ny, Nz); T-nodes of metals come first,
         in the order of V-nodes. Doubled nodes share a position.
@@ -139,12 +142,14 @@ class Law(eqx.Module):
       VT: between them and T, uT and dT (metal segments, 2).
       TT: of T (segments,).
       joule_TT: entry of the Joule form for T (metal segments,).
+      ud: between the two potentials, of links only (metal segments,).
     """
 
     V: Float[Array, "*parts metal 2"]
     VT: Float[Array, "*parts metal 2"]
     TT: Float[Array, "*parts segments"]
     joule_TT: Float[Array, "*parts metal"]
+    ud: Float[Array, "*parts metal"] | None = None
 
 
 class Coefficients(eqx.Module):
@@ -179,7 +184,7 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray, split: Split |
     merged = made.merged_V, made.merged_T
     return Discretisation(
         axes=tuple(
-            _axis(*segments, metals, made.nodes_V, len(made.number_T))
+            _axis(segments, metals, made.nodes_V, len(made.number_T))
             for segments, metals in zip(made.segments, made.metals, strict=True)
         ),
         volume=Rows.of(made.volume, dtype=float),
@@ -195,10 +200,9 @@ def discretise(grid: Grid, metal: np.ndarray, held_T: np.ndarray, split: Split |
     )
 
 
-def _axis(
-    axis: int, order: int, nodes: np.ndarray, weights: csr_array, metals: int, count_V: int, count_T: int
-) -> Axis:
+def _axis(segments: Segments, metals: int, count_V: int, count_T: int) -> Axis:
     """Return segments along one axis, metal ones first, with the places where every node occurs."""
+    axis, order, nodes, weights, link = segments
     live = np.zeros((order + 1, nodes.shape[1] + 1), dtype=np.int32)  # column 0: the dummy segment, node 0
     live[:, 1:] = nodes
     dummy = csr_array((1, weights.shape[1]))
@@ -210,6 +214,7 @@ def _axis(
         metal=metals + 1,
         order=order,
         direction=axis,
+        link=link,
     )
 
 
@@ -272,9 +277,10 @@ def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]
 
     segments = []
     for axis in disc.axes:
-        columns = summed(axis.geometry, ("uu", "dd", "uT", "dT", "joule_TT", "TT"))
+        columns = summed(axis.geometry, ("uu", "dd", "uT", "dT", "joule_TT", "TT", *(("ud",) if axis.link else ())))
         of_metal = columns[: axis.metal]
-        segments.append(Law(of_metal[:, :2], of_metal[:, 2:4], columns[:, 5], of_metal[:, 4]))
+        ud = of_metal[:, 6] if axis.link else None
+        segments.append(Law(of_metal[:, :2], of_metal[:, 2:4], columns[:, 5], of_metal[:, 4], ud))
     relaxation = summed(disc.volume, ("relaxation",))[:, 0]
     return Coefficients(tuple(segments), relaxation, bath)
 
@@ -365,8 +371,13 @@ def flux(law: Law, g: Gradient) -> Gradient:
     """
     metal = len(law.V)
     V, VT, TT, rest = law.V[:, :, None], law.VT[:, :, None], law.TT[:metal, None], law.TT[metal:, None]
+
+    def currents(v: Array, t: Array) -> Array:
+        out = V * v + VT * t[:, None]
+        return out if law.ud is None else out + law.ud[:, None, None] * v[:, ::-1]
+
     return Gradient(
-        tuple(V * v + VT * t[:, None] for v, t in zip(g.V, g.T, strict=True)),
+        tuple(currents(v, t) for v, t in zip(g.V, g.T, strict=True)),
         # Written out: a sum over an axis of two would end a fused loop.
         tuple(TT * t + VT[:, 0] * v[:, 0] + VT[:, 1] * v[:, 1] for v, t in zip(g.V, g.T, strict=True)),
         tuple(rest * t for t in g.rest),
@@ -518,6 +529,8 @@ def _entries(axis: Axis, g: Gradient, h: Gradient) -> dict[str, Array]:
     for channel, (name, mixed) in enumerate((("uu", "uT"), ("dd", "dT"))):
         out[name] = _weighted(axis, [a[:, channel] * b[:, channel] for a, b, _, _ in pairs])
         out[mixed] = _weighted(axis, [a[:, channel] * t + s * b[:, channel] for a, b, s, t in pairs])
+    if axis.link:
+        out["ud"] = _weighted(axis, [jnp.sum(a * b[:, ::-1], axis=1) for a, b, _, _ in pairs])
     return out
 
 
@@ -538,7 +551,7 @@ def _conduction(segments: Law, g: Gradient) -> Gradient:
 
     With -J_s = sigma_s (g_s + S_s' g_T), pairing g with this flux gives sum_s J_s^2 / sigma_s.
     """
-    conducting = Law(segments.V, segments.VT, segments.joule_TT, segments.joule_TT)
+    conducting = Law(segments.V, segments.VT, segments.joule_TT, segments.joule_TT, segments.ud)
     return flux(conducting, Gradient(g.V, g.T, ()))
 
 

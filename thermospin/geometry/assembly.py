@@ -123,7 +123,7 @@ def _drawn(
     kind: Segments, metal: np.ndarray, number: np.ndarray, is_V: np.ndarray, is_T: np.ndarray
 ) -> Iterator[tuple[Segments, int]]:
     """Yield segments so that no node starts two of them, nor ends two of them, and how many are of metals."""
-    axis, order, nodes, weights = kind
+    axis, order, nodes, weights, link = kind
     entries = weights.tocoo()
     # Slivers too thin to form a node carry nothing.
     live = np.where(metal[entries.col], *(have[nodes[:, entries.row]].all(axis=0) for have in (is_V, is_T)))
@@ -134,5 +134,5 @@ def _drawn(
         starts, stops = (np.unique(nodes[end, left], return_index=True)[1] for end in (0, -1))
         chosen = np.intersect1d(starts, stops)
         which = left[chosen]
-        yield Segments(axis, order, number[nodes[:, which]], weights[which]), int(of_metal[chosen].sum())
+        yield Segments(axis, order, number[nodes[:, which]], weights[which], link), int(of_metal[chosen].sum())
         left, of_metal = np.delete(left, chosen), np.delete(of_metal, chosen)

@@ -83,7 +83,7 @@ def grips(grid: Grid, sections: Sequence[csr_array]) -> csr_array:
 def grips_of(segments: Iterable[Segments], nodes: int) -> csr_array:
     """Return the same of segments with nodes of their own (nodes, columns)."""
     parts = []
-    for _, order, ends, section in segments:
+    for _, order, ends, section, _ in segments:
         _, weights, derivative = gauss_lobatto(order)
         for local, stiffness in zip(ends, weights @ derivative**2, strict=True):
             picks = csr_array((np.full(len(local), stiffness), (local, np.arange(len(local)))), (nodes, len(local)))

@@ -30,12 +30,21 @@ FACES = [(a, b) for a, b in itertools.combinations(range(8), 2) if np.abs(CORNER
 
 
 class Segments(NamedTuple):
-    """Segments of one kind: direction, polynomial order, nodes (order + 1, segments), weights (segments, columns)."""
+    """Segments of one kind.
+
+    Attributes:
+      direction: axis along which they lie.
+      order: polynomial order.
+      nodes: of each (order + 1, segments).
+      weights: cross-section over half the length [m], or twice the area of links [m^2] (segments, columns).
+      link: whether they are links of length zero across a face.
+    """
 
     direction: int
     order: int
     nodes: np.ndarray
     weights: csr_array
+    link: bool = False
 
 
 class Crossing(NamedTuple):
@@ -107,7 +116,7 @@ class Split:
             (areas[inner], (np.arange(count), np.full(count, column))), shape=(count, self.volume.shape[1])
         )
         # Of order 1, D' W D is half of [[1, -1], [-1, 1]].
-        links = Segments(direction, 1, np.stack([inner, size + np.arange(count)]), 2 * area)
+        links = Segments(direction, 1, np.stack([inner, size + np.arange(count)]), 2 * area, link=True)
         return dataclasses.replace(
             self,
             place=np.concatenate([self.place, self.place[inner]]),
@@ -562,7 +571,7 @@ def _links(
         ends_of = np.stack([tails[linked], heads[linked]])
         pairs, row = np.unique(ends_of, axis=1, return_inverse=True)
         area = csr_array((2 * areas[linked], (row.ravel(), column[linked])), shape=(pairs.shape[1], rule.columns))
-        links.append(Segments(axis, 1, pairs, area))
+        links.append(Segments(axis, 1, pairs, area, link=True))
 
     def test(values: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
         return np.array(list(values), int), np.array(list(values.values()), float)

@@ -143,7 +143,7 @@ def _other_contacts(
     for experiment in model.device.experiments.values():
         signals_of = [signal for name, signal in places if name == experiment.name]
         for plus, minus in itertools.combinations([contact.name for contact in model.device.contacts], 2):
-            if {plus, minus} == set(experiment.voltage) or not signals_of:
+            if {plus, minus} == set(experiment.voltage or ()) or not signals_of:
                 continue
             if progress is not None:
                 progress(f"{experiment.name}, voltage between {plus} and {minus}")

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from thermospin.base.errors import InputError
 from thermospin.linear.multigrid import Held, Level, Multigrid
 from thermospin.linear.sparse import Rows
-from thermospin.operators import Axis, Discretisation
+from thermospin.operators import Axis, Discretisation, Merged
 from thermospin.parallel.sharding import MEMBERS, SLABS, AcrossSlabs, Halo, NodalHalo, Shards, Tail, on_mesh
 from thermospin.solve import System
 
@@ -130,11 +130,6 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
       InputError: fewer planes of cells than accelerators.
     """
     disc, parts = system.disc, mesh.shape[SLABS]
-    if disc.merged is not None:
-        raise InputError(
-            "a device with interfaces at which a field is continuous, or with a probe of what passes between solids, "
-            "is solved on one accelerator; got shards"
-        )
     cells = (max(shape) - 1) // disc.order
     if cells < parts:
         raise InputError(f"a grid of {cells} cells along its longest axis cannot be split over {parts} devices")
@@ -154,6 +149,7 @@ def shard(system: System, shape: Sequence[int], mesh: Mesh) -> Shards:
         held_T=np.zeros(0),
         order=disc.order,
         domains=disc.domains,
+        merged=_merged(disc, nodes),
         halo=halo,
     )
     gather, scatter = nodes.unknowns(disc)
@@ -268,8 +264,25 @@ def _local_axis(
             here = (nodes.T.part[ids] == k) & (kept > 0)
             slots[0, nodes.T.local[ids[:-1][here[:-1]]]] = places[:-1][here[:-1]]
             slots[1, nodes.T.local[ids[-1][here[-1]]]] = places[-1][here[-1]]
-    made = Axis(local, None, slots_V, slots_T, most, axis.order, axis.direction)  # type: ignore[arg-type]
+    made = Axis(local, None, slots_V, slots_T, most, axis.order, axis.direction, axis.link)  # type: ignore[arg-type]
     return made, (jnp.asarray(picked[:, :most]), jnp.asarray(picked))
+
+
+def _merged(disc: Discretisation, nodes: _Nodes) -> Merged | None:
+    """Return the merged nodes of each part: both of a pair are at one place, so in one part."""
+    if disc.merged is None:
+        return None
+
+    def local(pairs: Array, places: Places) -> np.ndarray:
+        ends = np.asarray(pairs)
+        parts = [ends[:, places.part[ends[0]] == k] for k in range(len(places.nodes))]
+        # What fills up lies beyond the last node, where nothing is written.
+        out = np.full((len(parts), 2, max(part.shape[1] for part in parts)), places.size, np.int32)
+        for row, part in zip(out, parts, strict=True):
+            row[:, : part.shape[1]] = places.local[part]
+        return out
+
+    return Merged(local(disc.merged.V, nodes.V), local(disc.merged.T, nodes.T))  # type: ignore[arg-type]
 
 
 def _by_part(leaf: Any, parts: int) -> Any:

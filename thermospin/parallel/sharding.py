@@ -191,7 +191,8 @@ class Shards(eqx.Module):
         """Return a law by accelerator."""
         segments = []
         for whole, (metal, every) in zip(law.segments, self.law[0], strict=True):
-            segments.append(Law(whole.V[metal], whole.VT[metal], whole.TT[every], whole.joule_TT[metal]))
+            ud = None if whole.ud is None else whole.ud[metal]
+            segments.append(Law(whole.V[metal], whole.VT[metal], whole.TT[every], whole.joule_TT[metal], ud))
         nodes, present = self.law[1:]
         relaxation = jnp.where(present, law.relaxation[nodes], 1.0)
         bath = jnp.broadcast_to(law.bath, (self.mesh.shape[SLABS],))
