@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -71,10 +72,15 @@ def valve() -> Device:
     return reader.read(RANGES, "valve.toml")
 
 
-def test_the_hottest_point_has_a_derivative(valve: Device) -> None:
+@pytest.mark.parametrize("drive", ["current", "power"])
+def test_the_hottest_point_has_a_derivative(drive: str, valve: Device) -> None:
     """Against a central difference of 0.2 %, which is right to 4e-6 of the scale, over solves right to 1e-7."""
+    signal = "R2.spin"
+    if drive == "power":
+        heated = dataclasses.replace(valve.experiments["local"], current=None, power={"left": 1e-4})
+        valve, signal = dataclasses.replace(valve, experiments={"local": heated}), "R1.spin"
     model = build(valve, cells=150, order=1)
-    objective = Objective.parse(f"local R2.spin / local {HOTTEST}", valve)
+    objective = Objective.parse(f"local {signal} / local {HOTTEST}", valve)
     predict = DesignPredictor(model, objective.wanted)
     names = ["gap", "width", "height"]
     values, jacobian = predict(valve.numbers(), names)
@@ -294,7 +300,7 @@ def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options:
         (["--tile", "x", "--current", "x"], "objective: got experiment 'lokal'"),
         (["--form", "left"], "objective: got experiment 'lokal'"),
         (["--feature", "x", "--current", "y", "--max-density", "z"], '--feature: got "x"'),
-        (["--max-density", "z"], "--current: is what limits are meant at"),
+        (["--max-density", "z"], "--drive: is what limits are meant at"),
     ],
 )
 def test_the_command_reads_only_options_that_apply(options: list[str], words: str, tmp_path: Path) -> None:
@@ -309,7 +315,7 @@ def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:
     text = WIRE.replace(", range = [150, 240]", "").replace(", range = [15, 60]", "")
     with pytest.raises(ValueError, match="no dimension has no range|has no range"):
         search.design(reader.read(text, "wire.toml"), "main R1.P")
-    with pytest.raises(ValueError, match="temperature and density are meant at a current"):
+    with pytest.raises(ValueError, match="temperature and density are meant at a drive"):
         Limits(density=1e12)
     with pytest.raises(ValueError, match="none of length has a std"):
         search.design(wire, "main R1.P", ["length"], search=Search(robust=1.0))

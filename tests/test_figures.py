@@ -276,9 +276,9 @@ def test_interface_profile_shows_the_error(tmp_path):
 
 
 ROWS = [
-    Row("thermal", "R2.baseline", 7.69, 0.2, polarity_known=False),
-    Row("thermal", "R2.spin", -15.6e-3, 1e-3),
-    Row("electrical", "R1.spin", 9e-3, 0.5e-3),
+    Row("thermal", "R2.baseline", 7.69, 0.2, polarity_known=False, unit="V/A^2"),
+    Row("thermal", "R2.spin", -15.6e-3, 1e-3, unit="V/A^2"),
+    Row("electrical", "R1.spin", 9e-3, 0.5e-3, unit="V/A"),
 ]
 
 

@@ -126,7 +126,7 @@ def test_a_fit_that_did_not_converge_says_so_at_the_top(result: FitResult, writt
 def test_the_csv_has_units_and_every_number(result: FitResult, tmp_path: Path) -> None:
     html.write_csv(tmp_path / "fit.csv", result)
     rows = list(csv.reader((tmp_path / "fit.csv").read_text(encoding="utf-8").splitlines()))
-    assert rows[0][:3] == ["Signal", "Measured", "Std"] and rows[1][1] == "V/A^n"
+    assert rows[0][:3] == ["Signal", "Measured", "Std"] and rows[1][1] == "SI"
     assert rows[2][0] == "thermal R2.spin" and float(rows[2][1]) == 1.3 and float(rows[2][3]) == 0.05
     assert float(rows[-1][1]) == result.parameters["Py.S_s"].value and rows[-1][4] == "V/K"
 

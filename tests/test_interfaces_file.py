@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import gdstk
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from thermospin.base.errors import InputError
-from thermospin.device import edit, settings
+from thermospin.device import edit, new, settings
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.interfaces import Interface, InterfaceError
 from thermospin.device.parts import HeatSink, Through
@@ -104,9 +105,9 @@ through = { what = "spin", between = ["spacer", "FM2"] }
 
 
 def pillar(text: str = PILLAR + INTERFACES + EXPERIMENTS, *changes: tuple[str, str]) -> Device:
-    for old, new in changes:
+    for old, other in changes:
         assert old in text, old
-        text = text.replace(old, new, 1)
+        text = text.replace(old, other, 1)
     return read(text, "pillar.toml")
 
 
@@ -173,18 +174,35 @@ def test_contacts_and_heat_sinks_say_how_they_meet_the_bath() -> None:
     assert {name: value for name, value in parameters.items() if name.endswith(".h")} == {"h-.h": 1e8, "under.h": 2e8}
 
 
-def test_a_contact_of_a_layout_may_be_insulated_too(tmp_path: Path) -> None:
+def test_contacts_and_interfaces_of_layouts_have_values_too(tmp_path: Path) -> None:
+    """A strip of copper over two of permalloy, in pieces: an interface between bodies goes before one of materials."""
     cell = gdstk.Cell("A")
-    cell.add(gdstk.rectangle((0, 0), (1, 0.1), layer=1))
-    cell.add(gdstk.Label("a", (0, 0.05), layer=1), gdstk.Label("b", (1, 0.05), layer=1))
+    cell.add(gdstk.rectangle((0, 0), (0.1, 0.3), layer=1), gdstk.rectangle((0.2, 0), (0.3, 0.3), layer=1))
+    cell.add(gdstk.rectangle((-0.2, 0.1), (0.5, 0.2), layer=2))
+    cell.add(gdstk.Label("a", (0.05, 0.3), layer=1), gdstk.Label("b", (0.5, 0.15), layer=2))
     library = gdstk.Library()
     library.add(cell)
     library.write_gds(tmp_path / "a.gds")
-    (tmp_path / "a.toml").write_text(
-        '[layout]\nfile = "a.gds"\n[[layout.layers]]\nlayer = 1\nmaterial = "Cu"\nthickness = "20 nm"\nzmin = "0 nm"\n'
+    text = (
+        'length_unit = "nm"\n[layout]\nfile = "a.gds"\n'
+        '[[layout.layers]]\nlayer = 1\nmaterial = "Py"\nthickness = 15\nzmin = 0\nmagnet = true\n'
+        '[[layout.layers]]\nlayer = 2\nmaterial = "Cu"\nthickness = 60\nzmin = 0\ndrape = true\n'
         '[[contacts]]\nname = "a"\nlabel = "a"\nthermal = "insulated"\n[[contacts]]\nname = "b"\nlabel = "b"\n'
+        '[[interfaces]]\nname = "one"\nbetween = ["Cu", "Py1"]\nRA = 1e-15\n'
+        '[[interfaces]]\nname = "all"\nbetween = ["Py", "Cu"]\nRA = 2e-15\n'
+        '[experiments.e]\npower = { Cu = "1 mW" }\nthrough = { what = "heat", between = ["Cu", "Py2"] }\n'
     )
-    assert {contact.name: contact.h for contact in load(tmp_path / "a.toml").contacts} == {"a": 0.0, "b": math.inf}
+    (tmp_path / "a.toml").write_text(text)
+    device = load(tmp_path / "a.toml")
+    assert {contact.name: contact.h for contact in device.contacts} == {"a": 0.0, "b": math.inf}
+    of_bodies: dict[tuple[str, str], set[object]] = {}
+    for i, j in device.layout().neighbours():
+        bodies = tuple(sorted({device.solids[i].body, device.solids[j].body}))
+        of_bodies.setdefault(bodies, set()).add((device.interface_between(i, j) or (None,))[0])  # type: ignore[arg-type]
+    assert of_bodies == {("Cu",): {None}, ("Cu", "Py1"): {0}, ("Cu", "Py2"): {1}}
+    (tmp_path / "a.toml").write_text(text.replace('["Cu", "Py2"]', '["Py1", "Py2"]'))
+    with pytest.raises(DeviceError, match="'Py1' and 'Py2' do not touch"):
+        load(tmp_path / "a.toml")
 
 
 def test_experiments_have_one_drive_and_one_probe_each() -> None:
@@ -311,12 +329,13 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
     ),
     "several ways to say RA": (
         [("K = 1e8", 'K = 1e8\nAR_up = "1 fohm m^2"'), ("gamma = 0.7", 'gamma = 0.7\nAR_star = "1 fohm m^2"')],
-        EXTRA + 'AR_up = "1 fohm m^2"\nAR_down = "-2 fohm m^2"\ngamma = 0.2\n',
+        EXTRA + 'AR_up = "1 fohm m^2"\nAR_down = "-2 fohm m^2"\ngamma = 2\n',
         [
             "interface 'Py/Cu', RA and AR_star: got both, expected one of RA, AR_star, and AR_up with AR_down",
             "interface 'on the oxide', AR_up: needs AR_down",
             "interface 'x', AR_down: got -2e-15, expected AR_down > 0",
             "interface 'x', AR_up, AR_down and gamma: got all, expected one of both",
+            "interface 'x', gamma: got 2, expected |gamma| < 1",
         ],
     ),
     "names that are taken": (
@@ -534,6 +553,19 @@ def test_edited_files_keep_what_they_are_edited_to() -> None:
     assert again.numbers() == pytest.approx(after.numbers(), rel=1e-11)
     assert again.interfaces[0].sources["RA"] == "measured here"
     assert "AR_up" not in edited and "# " not in edited
+
+
+def test_what_a_new_file_has_in_comments_can_be_used() -> None:
+    text = new.blank("mine")
+    comment = text[text.index("# [[interfaces]]") : text.index("[experiments.thermal]")]
+    used = read(text.replace(comment, re.sub(r"^# (?!Interfaces)", "", comment, flags=re.M)), "mine")
+    (interface,) = used.interfaces
+    assert interface.values() == {"RA": 0.3e-15, "gamma": 0.7, "K": 1e9}
+    for key, other in (("current", 'heat = { "1" = "1 K" }'), ("current", 'power = { FM1 = "1 mW" }'),
+                       ("voltage", 'temperature = "FM2"')):  # fmt: skip
+        assert other in text
+        line = next(line for line in text.splitlines() if line.startswith(f"{key} ="))
+        assert read(text.replace(line, other), "mine").experiments["thermal"].unit(1) in ("V/K", "V/W", "K/A")
 
 
 def test_the_text_of_a_device_says_how_heat_and_current_go() -> None:

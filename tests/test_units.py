@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thermospin.base.units import KINDS, UnitError, parse, scale
+from thermospin.base.units import KINDS, UnitError, parse, readable, readable_unit, response_scale, scale
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,6 @@ from thermospin.base.units import KINDS, UnitError, parse, scale
         ("30 W/(m K)", "thermal_conductivity", 30.0),
         (30, "thermal_conductivity", 30.0),
         ("25 %", "number", 0.25),
-        ("90 uohm", "R1", 90e-6),
-        ("7.69 uV/mA^2", "R2", 7.69),
-        ("-15.6 nV/mA²", "R2", -15.6e-3),
-        ("2 V/A^3", "R3", 2.0),
-        ("2 V/A^4", "R4", 2.0),
     ],
 )
 def test_a_value_becomes_si(value: object, kind: str, expected: float) -> None:
@@ -42,7 +37,7 @@ def test_a_value_becomes_si(value: object, kind: str, expected: float) -> None:
         ("5", "length", ["no unit"]),
         ("30 W/mK", "thermal_conductivity", ["millikelvin", '"30 W/(m K)"']),
         ("5 banana", "length", ['unit "banana" is not known']),
-        ("9 mOhm", "R1", ['did you mean "mohm"?']),
+        ("9 mOhm m^2", "resistance_area", ['did you mean "mohm m^2"?']),
         ("five nm", "length", ["does not start with a number"]),
         ("nan nm", "length", ["not a finite number"]),
         (float("nan"), "number", ["not a finite number"]),
@@ -65,11 +60,86 @@ def test_a_wrong_value_is_told_what_was_found_and_what_is_expected(value: object
 
 def test_a_unit_alone_has_to_be_of_the_kind_asked_for() -> None:
     assert scale("um", "length") == 1e-6
-    assert scale("nV/mA^2", "R2") == 1e-3
     with pytest.raises(UnitError, match='length_unit: got "K", which is a temperature; expected .* such as "nm"'):
         scale("K", "length", key="length_unit")
-    with pytest.raises(UnitError, match='unit: got "ohm", which is a first-harmonic .* such as "nV/mA.2"'):
-        scale("ohm", "R2", key="unit")
+
+
+@pytest.mark.parametrize(
+    ("unit", "wanted", "expected"),
+    [
+        ("uohm", "V/A", 1e-6),
+        ("uV/mA^2", "V/A^2", 1.0),
+        ("nV/mA²", "V/A^2", 1e-3),
+        ("V/A^3", "V/A^3", 1.0),
+        ("mV/A^4", "V/A^4", 1e-3),
+        ("nV/K", "V/K", 1e-9),
+        ("nV/K^2", "V/K^2", 1e-9),
+        ("mK/mW", "K/W", 1.0),
+        ("uV/mW", "V/W", 1e-3),
+        ("K/mA^2", "K/A^2", 1e6),
+        ("nW/mA^2", "W/A^2", 1e-3),
+        ("mW/K", "W/K", 1e-3),
+        ("uA/K", "A/K", 1e-6),
+        ("uA/mA", "A/A", 1e-3),
+        ("mW / W", "W/W", 1e-3),
+        ("nA/mA^2", "A/A^2", 1e-3),
+        ("1/mA", "A/A^2", 1e3),
+    ],
+)
+def test_the_unit_of_a_response_becomes_si(unit: str, wanted: str, expected: float) -> None:
+    assert response_scale(unit, wanted, "R1") == expected
+
+
+@pytest.mark.parametrize(
+    ("unit", "wanted", "words"),
+    [
+        (
+            "ohm",
+            "V/A^2",
+            ['which has the dimension of "ohm"', "unit of R2 of experiment 'x', V/A^2, such as \"nV/mA^2\""],
+        ),
+        ("V/K", "V/K^2", ["which is a Seebeck coefficient", 'V/K^2, such as "uV/K^2"']),
+        ("V/A", "V/K", ['such as "uV/K"']),
+        ("K/A^2", "K/W", ['such as "uK/mW"']),
+        ("%", "A/A", ["which is no ratio of two units of A", 'such as "uA/A"']),
+        ("", "A/A", ["which is no ratio of two units of A"]),
+        ("K/K", "W/W", ["which is a temperature", 'such as "uW/W"']),
+        ("mOhm", "V/A", ['did you mean "mohm"?', 'such as "uohm"']),
+        ("nV", "V/K", ["which is a voltage"]),
+    ],
+)
+def test_a_wrong_unit_of_a_response_is_told_which_one_it_has(unit: str, wanted: str, words: list[str]) -> None:
+    with pytest.raises(UnitError) as caught:
+        response_scale(unit, wanted, "R2 of experiment 'x'")
+    message = str(caught.value)
+    assert message.startswith(f'got "{unit}", wh')
+    assert all(word in message for word in words), message
+
+
+PROBES, DRIVES = "VKAW", ("A", "K", "W")
+
+
+@pytest.mark.parametrize("unit", [f"{p}/{d}{n}" for p in PROBES for d in DRIVES for n in ("", "^2", "^3", "^4")])
+@pytest.mark.parametrize("value", [3.21e5, 12.0, -4e-2, 5.6e-5, 7e-9])
+def test_a_printed_response_is_read_back(value: float, unit: str) -> None:
+    """With five digits, in a unit that leaves one to three of them before the point where there is a prefix for it."""
+    number, name = readable(value, unit).split(" ")
+    assert float(number) * response_scale(name, unit, "R1") == pytest.approx(value, rel=1e-4)
+    size = readable_unit(value, unit)[1]
+    smallest, largest = readable_unit(1e-99, unit)[1], readable_unit(0.0, unit)[1]
+    if smallest <= abs(value) < 1e3 * largest:
+        assert 1 <= abs(value) / size < 1e3
+
+
+def test_responses_are_printed_in_units_that_people_use() -> None:
+    assert readable(-15.6e-3, "V/A^2", 1e-3) == "-15.6 +- 1 nV/mA^2"
+    assert readable(3.2e-6, "V/K") == "3.2 uV/K"
+    assert readable(1.5e4, "K/W") == "15 K/mW"
+    assert readable(2.5e6, "K/A^2", 1e5) == "2.5 +- 0.1 K/mA^2"
+    assert readable(-2e-6, "V/W") == "-2 nV/mW"
+    assert readable(0.04, "A/A") == "40 mA/A"
+    assert readable(0.2, "W/A^2") == "200 nW/mA^2"
+    assert readable(0.0, "V/K") == "0 V/K"
 
 
 @pytest.mark.parametrize("kind", KINDS)

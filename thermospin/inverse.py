@@ -100,6 +100,7 @@ def fit(
     devices = [part.device if isinstance(part, Model) else part for part in given]
     priors = {name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in options.priors.items()}
     _check(devices, rows, free, options, priors)
+    rows = tuple(_with_unit(row, devices) for row in rows)
     parameters = joint_parameters(devices, free or tuple(priors))
     grid = grid or GridOptions()
     models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
@@ -414,10 +415,21 @@ def _check_devices(devices: Sequence[Device], rows: Sequence[Row]) -> None:
     for row in rows:
         if row.device not in names:
             faults.append(f"{row.experiment} {row.signal}: got device '{row.device}'; {nearest(row.device, names)}")
+        device = next((device for device in devices if device.name == row.device), devices[0])
+        experiment = device.experiments.get(row.experiment)
+        if row.unit and experiment is not None and row.unit != experiment.unit(row.harmonic):
+            faults.append(f"{row.label} {row.signal}: got {row.unit}, expected {experiment.unit(row.harmonic)}")
     idle = [name for name in names if name and name not in [row.device for row in rows]] if len(devices) > 1 else []
     faults += [f"device '{name}' has no rows, expected at least one" for name in idle]
     if faults:
         raise InputError("\n".join(dict.fromkeys(faults)))
+
+
+def _with_unit(row: Row, devices: Sequence[Device]) -> Row:
+    """Return the row with the unit of its experiment; one that does not exist is left to the model to refuse."""
+    device = next((each for each in devices if each.name == row.device), devices[0])
+    experiment = device.experiments.get(row.experiment)
+    return row if experiment is None else row.with_unit(experiment)
 
 
 def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
@@ -461,7 +473,7 @@ def _grid_stds(
     families: Sequence[tuple[int, str, str]],
     exponents: Sequence[float],
 ) -> np.ndarray:
-    """Return error bars of the grid for each row [V/A^n], from the values at the orders 1, 2, ... at the start.
+    """Return error bars of the grid for each row, SI units, from the values at the orders 1, 2, ... at the start.
 
     In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
     the signal is proportional to, and with it the error. One factor for all variants of a device: an error that is one

@@ -170,8 +170,3 @@ def shown(name: str) -> tuple[str, float]:
     """Return the unit that a parameter is printed in, and its size in SI units."""
     row = QUANTITIES.get(key_of(name))
     return ("", 1.0) if row is None else (row.shown, row.size)
-
-
-def response_unit(harmonic: int | str) -> str:
-    """Return the SI unit of the response R_n: "V/A^2" for 2."""
-    return units.KINDS[f"R{harmonic}"].unit

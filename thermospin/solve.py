@@ -239,8 +239,8 @@ def _contracted(
         direction[ends] = along
     hanging = strongest[:, pairs[1]]
     return (
-        np.concatenate([tail, pairs[1]]),
-        np.concatenate([head, pairs[0]]),
+        np.concatenate([tail, pairs[0]]),
+        np.concatenate([head, pairs[1]]),
         np.concatenate([along, direction[pairs[1]]]),
         np.concatenate([conductance, hanging], axis=1),
     )

@@ -20,7 +20,7 @@ from thermospin.signals import evaluate
 NOTHING = 5e-4
 #: Relative residuals that are tried, the smallest first: at a polarisation of 0.99 and 1e-7 one digit is right.
 TOLERANCES = (1e-11, 1e-9, 1e-7)
-#: A signal smaller than this part of the largest of its harmonic is round-off of a zero.
+#: A signal smaller than this part of the largest in its unit is round-off of a zero.
 ROUND_OFF = 1e-10
 
 
@@ -30,11 +30,12 @@ class Sensitivity:
 
     Attributes:
       signals: pairs such as ("thermal", "R2.spin").
-      values: of them [V/A^n].
+      values: of them, SI units.
       parameters: values by name, SI units, dimensions included.
-      slopes: d signal / d parameter [V/A^n per SI unit] (signals, parameters).
+      slopes: d signal / d parameter in SI units (signals, parameters).
       dimensions: which of the parameters are dimensions.
       tolerance: that the solves met; derivatives that cancel lose digits.
+      units: SI units of the signals.
     """
 
     signals: tuple[tuple[str, str], ...]
@@ -43,6 +44,7 @@ class Sensitivity:
     slopes: np.ndarray
     dimensions: tuple[str, ...]
     tolerance: float = 0.0
+    units: tuple[str, ...] = ()
 
     @property
     def elasticities(self) -> np.ndarray:
@@ -53,9 +55,10 @@ class Sensitivity:
     @property
     def vanishes(self) -> np.ndarray:
         """Mark the signals that are 0 but for round-off (signals,)."""
-        harmonics = np.array([signal.partition(".")[0] for _, signal in self.signals])
+        # Sizes in different units are not to be compared.
+        kinds = np.array(self.units or [signal.partition(".")[0] for _, signal in self.signals])
         sizes = np.abs(self.values)
-        largest = np.array([np.max(sizes[harmonics == n]) for n in harmonics])
+        largest = np.array([np.max(sizes[kinds == kind]) for kind in kinds])
         return sizes <= ROUND_OFF * largest
 
     def order(self) -> list[str]:
@@ -97,7 +100,7 @@ class Sensitivity:
         return out
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dictionaries: signals, parameters, slopes and elasticities by signal and parameter."""
+        """Return plain dictionaries: signals, units, parameters, slopes and elasticities by signal and parameter."""
 
         def by_name(table: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
             out: dict[str, dict[str, dict[str, float]]] = {}
@@ -108,8 +111,12 @@ class Sensitivity:
         by_experiment: dict[str, dict[str, float]] = {}
         for (experiment, signal), value in zip(self.signals, self.values, strict=True):
             by_experiment.setdefault(experiment, {})[signal] = float(value)
+        units: dict[str, dict[str, str]] = {}
+        for (experiment, signal), unit in zip(self.signals, self.units, strict=True):
+            units.setdefault(experiment, {})[signal] = unit
         return {
             "signals": by_experiment,
+            "units": units,
             "parameters": dict(self.parameters),
             "dimensions": list(self.dimensions),
             "slopes": by_name(self.slopes),
@@ -137,9 +144,10 @@ def sensitivity(
       ValueError: see `evaluate.evaluate`.
       NotConverged: see `evaluate.evaluate`.
     """
-    wanted = []
+    wanted, units = [], list[str]()
     for name, experiment in model.device.experiments.items():
         wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in experiment.shown_parts]
+        units += [experiment.unit(n) for n in range(1, harmonics + 1) for _ in experiment.shown_parts]
     values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
     names, lengths = list(values), tuple(model.device.dimensions)
     tolerances = TOLERANCES if tolerance is None else (tolerance,)
@@ -152,4 +160,4 @@ def sensitivity(
                 raise
             continue
         break
-    return Sensitivity(tuple(wanted), found.values, values, found.jacobian, lengths, bound)
+    return Sensitivity(tuple(wanted), found.values, values, found.jacobian, lengths, bound, tuple(units))

@@ -17,7 +17,7 @@ class SignalName(NamedTuple):
 
     Attributes:
       experiment: name of the experiment.
-      harmonic: n of V = ... + R_n I^n.
+      harmonic: n of V = ... + R_n I^n, or that of another probe and drive.
       part: name of a state, or "baseline" or "spin".
     """
 

@@ -205,19 +205,25 @@ def offset(polygon: np.ndarray, distance: float) -> list[np.ndarray]:
 
 def shared_edge(first: np.ndarray, second: np.ndarray) -> float:
     """Return the length of the common edges of two polygons that do not overlap [m]."""
+    return float(sum(np.linalg.norm(stop - start) for start, stop in shared_pieces(first, second)))
+
+
+def shared_pieces(first: np.ndarray, second: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return both ends of each piece of edge that two polygons which do not overlap have in common [m]."""
     p, q = first, np.roll(first, -1, axis=0)
     along = q - p
     length = np.linalg.norm(along, axis=1)
     along, p, length = (part[length > TOUCH] for part in (along, p, length))
     along = along / length[:, None]
-    total = 0.0
+    pieces = []
     for r, s in zip(second, np.roll(second, -1, axis=0), strict=True):
         heights = [np.abs(along[:, 0] * (e - p)[:, 1] - along[:, 1] * (e - p)[:, 0]) for e in (r, s)]
         places = [np.einsum("ni,ni->n", along, e - p) for e in (r, s)]
         low = np.maximum(np.minimum(*places), 0.0)
         high = np.minimum(np.maximum(*places), length)
-        total += float(np.sum((high - low)[(np.maximum(*heights) < TOUCH) & (high - low > TOUCH)]))
-    return total
+        for k in np.flatnonzero((np.maximum(*heights) < TOUCH) & (high - low > TOUCH)):
+            pieces.append((p[k] + low[k] * along[k], p[k] + high[k] * along[k]))
+    return pieces
 
 
 def snapped(polygon: np.ndarray, spacing: float) -> np.ndarray:

@@ -40,17 +40,21 @@ KINDS = {
     "current": Kind("a current", "A", "0.5 mA"),
     "current_density": Kind("a current density", "A/m^2", "8e11 A/m^2"),
     "voltage": Kind("a voltage", "V", "20 nV"),
-    "R1": Kind("a first-harmonic signal R1", "V/A", "90 uohm"),
-    "R2": Kind("a second-harmonic signal R2", "V/A^2", "-15.6 nV/mA^2"),
-    "R3": Kind("a third-harmonic signal R3", "V/A^3", "1 mV/A^3"),
-    "R4": Kind("a fourth-harmonic signal R4", "V/A^4", "1 mV/A^4"),
 }
 
-#: Units in which signals are printed: for an SI unit, practical ones from large to small, with their size in it.
-READABLE = {
+#: Units in which voltages at a current are printed: for an SI unit, practical ones from large to small, with their size
+#: in it.
+_OF_A_CURRENT = {
     "V/A": (("ohm", 1.0), ("mohm", 1e-3), ("uohm", 1e-6), ("nohm", 1e-9)),
     "V/A^2": (("uV/mA^2", 1.0), ("nV/mA^2", 1e-3), ("pV/mA^2", 1e-6)),
+    "V/A^3": (("V/A^3", 1.0),),
+    "V/A^4": (("V/A^4", 1.0),),
 }
+#: Those of other responses are made of these drives, with their size in SI, and probes with these prefixes.
+_DRIVES = {"A": ("mA", 1e-3), "K": ("K", 1.0), "W": ("mW", 1e-3)}
+_PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12}
+#: A response R_n: the unit of the probe over that of the drive to the power n.
+_RESPONSE = re.compile(r"([VKAW])/([AKW])(?:\^([1-9]))?")
 
 _NUMBER = re.compile(
     r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?(?:nan|inf|infinity)\b)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL
@@ -80,7 +84,7 @@ def parse(value: Any, kind: str, *, length_unit: str = "m", key: str = "") -> fl
         if isinstance(value, numbers.Real) and not isinstance(value, bool):
             return _from_number(value, kind, length_unit)
         if isinstance(value, str):
-            return _from_string(value, kind)
+            return _from_string(value, KINDS[kind])
         raise UnitError("which is neither a number nor a string")
     except UnitError as why:
         expected = f'expected {KINDS[kind].label}, such as "{KINDS[kind].example}"'
@@ -108,15 +112,47 @@ def parse_together(texts: Sequence[str], kind: str, *, length_unit: str | None =
 
 
 def scale(unit: Any, kind: str, *, key: str = "") -> float:
-    """Return the size in SI units of a unit such as "nm" or "nV/mA^2", which must be a unit of that kind."""
+    """Return the size in SI units of a unit such as "nm", which must be a unit of that kind."""
     try:
         if not isinstance(unit, str):
             raise UnitError("which is not a string")
-        return _from_string(f"1 {unit}", kind)
+        return _from_string(f"1 {unit}", KINDS[kind])
     except UnitError as why:
         example = KINDS[kind].example.partition(" ")[2]
         expected = f'expected the unit of {KINDS[kind].label}, such as "{example}"'
         raise UnitError(f"{key + ': ' if key else ''}got {_shown(unit)}, {why}; {expected}") from None
+
+
+def response_scale(unit: str, wanted: str, what: str) -> float:
+    """Return the size in SI units of the unit of a response, such as "nV/mA^2".
+
+    Args:
+      unit: to be read.
+      wanted: SI unit of the response, see `device.parts.Experiment.unit`. Where probe and drive have the same one, such
+        as in "A/A", both have to be named: a plain number or percent could be a part of anything.
+      what: name of the response, for messages.
+    Raises:
+      UnitError: another unit; the message says what the response is in.
+    """
+    try:
+        match = _RESPONSE.fullmatch(wanted)
+        if match and match[1] == match[2] and not match[3]:
+            return _ratio(unit, match[1])
+        return _from_string(f"1 {unit}", Kind(what, wanted, ""))
+    except UnitError as why:
+        known = _printed_in(wanted)
+        expected = f'expected the unit of {what}, {wanted}, such as "{known[len(known) // 2][0]}"'
+        raise UnitError(f"got {_shown(unit)}, {why}; {expected}") from None
+
+
+def _ratio(unit: str, of: str) -> float:
+    """Return the size of the ratio of two units of one kind, such as "uA/mA"."""
+    kind = next(kind for kind in KINDS.values() if kind.unit == of)
+    parts = unit.split("/")
+    if len(parts) != 2:
+        raise UnitError(f"which is no ratio of two units of {of}")
+    over, under = (_from_string(f"1 {part.strip()}", kind) for part in parts)
+    return over / under
 
 
 def tidy(number: float) -> float:
@@ -124,9 +160,31 @@ def tidy(number: float) -> float:
     return float(f"{number:.12g}")
 
 
+def prefixed(unit: str) -> tuple[tuple[str, float], ...]:
+    """Return the SI unit of a response with prefixes, from large to small, with their sizes in it; other units alone.
+
+    "uK/mW" and so on of "K/W", "uohm" and so on of "V/A".
+    """
+    match = _RESPONSE.fullmatch(unit)
+    if match is None:
+        return ((unit, 1.0),)
+    probe, drive, power = match[1], match[2], int(match[3] or 1)
+    if unit == "V/A":
+        return tuple((f"{prefix}ohm", part) for prefix, part in _PREFIXES.items())
+    # "uA/A" is read as a part, "uA/mA" is not.
+    name, size = (drive, 1.0) if probe == drive and power == 1 else _DRIVES[drive]
+    under = name if power == 1 else f"{name}^{power}"
+    return tuple((f"{prefix}{probe}/{under}", tidy(part / size**power)) for prefix, part in _PREFIXES.items())
+
+
+def _printed_in(unit: str) -> tuple[tuple[str, float], ...]:
+    """Return units to print a response in, from large to small, with their size in its SI unit."""
+    return _OF_A_CURRENT.get(unit) or prefixed(unit)
+
+
 def readable_unit(value: float, unit: str) -> tuple[str, float]:
     """Return the unit in which to print a signal of this size, and the size of that unit in the SI unit."""
-    units = READABLE.get(unit, ((unit, 1.0),))
+    units = _printed_in(unit)
     return next((unit for unit in units if abs(value) >= unit[1]), units[-1] if value else units[0])
 
 
@@ -158,14 +216,14 @@ def _from_number(value: Any, kind: str, length_unit: str) -> float:
     return number
 
 
-def _from_string(text: str, kind: str) -> float:
+def _from_string(text: str, kind: Kind) -> float:
     match = _NUMBER.fullmatch(text)
     if match is None:
         raise UnitError("which does not start with a number")
     number, unit = float(match[1]), match[2]
     if not math.isfinite(number):
         raise UnitError("which is not a finite number")
-    wanted = KINDS[kind].unit
+    wanted = kind.unit
     if not unit:
         if wanted:
             raise UnitError("which has no unit")

@@ -25,7 +25,6 @@ from thermospin.device.reader import load
 from thermospin.grid import Grid
 from thermospin.inference.result import FitResult
 from thermospin.model import Model, Progress, build
-from thermospin.quantities import response_unit
 from thermospin.report.device_figures import device_picture
 from thermospin.report.field_figures import interface_profile as draw_interface
 from thermospin.report.field_figures import spin_map, temperature_map
@@ -151,7 +150,7 @@ def table(rows: tuple[Row, ...], before: dict[tuple[str, str], float], after: di
     for column in ("experiment", "signal", "measured", "paper's model", "here, paper's parameters", "here, fitted"):
         shown.add_column(column, justify="left" if column in ("experiment", "signal") else "right", no_wrap=True)
     for row in rows:
-        key, unit = (row.experiment, row.signal), response_unit(row.harmonic)
+        key, unit = (row.experiment, row.signal), row.unit
         values = [row.value, PAPER_MODEL[key], before[key], after[key]]
         signal = row.signal if row.polarity_known else f"{row.signal} (sign unknown)"
         shown.add_row(row.experiment, signal, *(readable(value, unit) for value in values))

@@ -43,11 +43,14 @@ def design(
             metavar="STDS", min=0, help="Standard deviations of the dimensions; the worst device that far away counts."
         ),
     ] = 0.0,
-    current: Annotated[
-        str | None, typer.Option(metavar="CURRENT", help='Amplitude that limits are meant at: "2 mA".')
+    drive: Annotated[
+        str | None,
+        typer.Option(
+            "--drive", "--current", metavar="SIZE", help='Amplitude that limits are meant at: "2 mA", "10 K" or "1 mW".'
+        ),
     ] = None,
     max_temperature: Annotated[
-        str | None, typer.Option(metavar="RISE", help='Largest rise of the hottest point at that current: "60 K".')
+        str | None, typer.Option(metavar="RISE", help='Largest rise of the hottest point at that drive: "60 K".')
     ] = None,
     max_density: Annotated[
         str | None, typer.Option(metavar="DENSITY", help='Largest current density, mean over a block: "8e11 A/m^2".')
@@ -92,7 +95,7 @@ def design(
         loaded = changed(require_experiments(load(device), device), set_ or ())
         # What a variant or --set says belongs in the file of the better device.
         text = with_numbers(text, load(file), loaded)
-        limits = _limits(feature, current, max_temperature, max_density)
+        limits = _limits(feature, drive, max_temperature, max_density)
         folder = out if out is not None else Path(f"{loaded.name}-design")
         results = "device.toml", "layout.gds", "design.json", "history.png", "form.png", JOURNAL
         runtime.require_folder(folder, results, [device, *([data] if data else [])])
@@ -144,19 +147,22 @@ def _standard_error_fit(
     return StandardErrorFit(load(data, device), tuple(free or dict.fromkeys(["zeta", *names])))
 
 
-def _limits(feature: str | None, current: str | None, temperature: str | None, density: str | None) -> Limits:
+def _limits(feature: str | None, drive: str | None, temperature: str | None, density: str | None) -> Limits:
     """Parse the limits of a design from texts."""
     from thermospin.base.units import parse
     from thermospin.designs.limits import Limits
+    from thermospin.device.drives import read_drive
 
     smallest = None if feature is None else parse(feature, "length", key="--feature")
     if temperature is None and density is None:
         return Limits(feature=smallest)
-    if current is None:
-        raise InputError('--current: is what limits are meant at, and is missing; give such as --current "2 mA"')
+    if drive is None:
+        raise InputError('--drive: is what limits are meant at, and is missing; give such as --drive "2 mA"')
+    size, kind = read_drive(drive, key="--drive")
     return Limits(
-        parse(current, "current", key="--current"),
+        size,
         None if temperature is None else parse(temperature, "temperature", key="--max-temperature"),
         None if density is None else parse(density, "current_density", key="--max-density"),
         smallest,
+        kind,
     )

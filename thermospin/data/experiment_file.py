@@ -22,6 +22,8 @@ from thermospin.data import switching
 from thermospin.data.rows import DataError
 from thermospin.data.tables import NoColumn, Table, TextForm, read_csv, read_database
 from thermospin.device.device import Device
+from thermospin.device.drives import PROBES, drive_of
+from thermospin.device.parts import Experiment
 from thermospin.device.tables import Part, Reader, quantity
 
 #: Quantities that depend on the convention.
@@ -189,10 +191,11 @@ def load(path: str | Path, device: Device) -> Sweeps:
 def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str) -> list[Trace]:
     """Return the traces of one entry; a DataError has its faults."""
     faults: list[str] = []
-    if sweep.experiment not in device.experiments:
+    experiment = device.experiments.get(sweep.experiment)
+    if experiment is None:
         faults.append(f"{place}, experiment: got '{sweep.experiment}'; {nearest(sweep.experiment, device.experiments)}")
-    elif not device.experiments[sweep.experiment].has_spin_part:
-        faults.append(f"{place}: experiment '{sweep.experiment}' of the device has not the two states P and AP")
+    else:
+        faults += [f"{place}: {fault}" for fault in _no_sweeps_of(experiment)]
     columns = sweep.columns or file.columns
     if columns is None:
         raise DataError([*faults, f"{place}, columns: missing, here and for the whole file; each is {_COLUMN}"])
@@ -260,6 +263,29 @@ def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str
     if faults:
         raise DataError(faults)
     return _resolved(out)
+
+
+def _no_sweeps_of(experiment: Experiment) -> list[str]:
+    """List why lock-in sweeps cannot be of an experiment: they are of a voltage at an ac current, in P and AP."""
+    faults = []
+    if not experiment.has_spin_part:
+        faults.append(f"experiment '{experiment.name}' of the device has not the two states P and AP")
+    if experiment.drive == "current" and experiment.probe == "voltage":
+        return faults
+    rows = "rows of a table (CSV)"
+    drive, probe = drive_of(experiment).name, PROBES[experiment.probe]
+    if experiment.drive == "current":
+        advice = f"convert them, and give R1 in {experiment.unit(1)} and R2 in {experiment.unit(2)} as {rows}"
+    else:
+        advice = (
+            f"what is in phase with a {drive} modulated at f is R1 (first harmonic) times its amplitude, whatever made "
+            f"it: divide by that, and give R1 in {experiment.unit(1)} as {rows}"
+        )
+    faults.append(
+        f"experiment '{experiment.name}' of the device is driven by a {drive} and read as a {probe}, and lock-in "
+        f"sweeps are of voltages at a current; {advice}"
+    )
+    return faults
 
 
 def _resolved(traces: Sequence[Trace]) -> list[Trace]:

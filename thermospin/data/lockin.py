@@ -26,8 +26,9 @@ from thermospin.data.experiment_file import FACTORS, NONLINEAR, SAME, Sweeps, Tr
 from thermospin.data.rows import DataError, Row
 from thermospin.data.switching import Levels, Plateau, Switch
 from thermospin.device.device import Device
-from thermospin.quantities import response_unit
 
+#: Units of R1 to R4: sweeps are of voltages at a current, see `experiment_file`.
+UNITS = {1: "V/A", 2: "V/A^2", 3: "V/A^3", 4: "V/A^4"}
 #: Harmonics that are handed to fits. Higher ones hold what the model has not: coefficients that depend on temperature.
 HANDED = (1, 2)
 #: A sweep that borrows its switching fields is left out if its step should be this many standard deviations and is not
@@ -118,7 +119,7 @@ class Measured:
         files = dict.fromkeys((sweep.trace.experiment, sweep.trace.source) for sweep in self.sweeps)
         lines = [line for file in files for line in _listed(*file, self.sweeps)]
         lines += [
-            f"{row.experiment} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
+            f"{row.experiment} {row.signal} = {readable(row.value, row.unit, row.std)}"
             for row in (*self.rows, *self.higher)
         ]
         return [*lines, *self.notes]
@@ -170,7 +171,7 @@ def reduce(measured: Sweeps) -> Measured:
         notes += [f"experiment '{experiment}': {text}" for text in said]
         notes += _repeats(used)
         made = [
-            Row(experiment, f"R{n}.{part}", float(value), float(std), polarity_known)
+            Row(experiment, f"R{n}.{part}", float(value), float(std), polarity_known, unit=UNITS[n])
             for (n, part), value, std in zip(names, values, np.sqrt(np.diag(covariance)), strict=True)
         ]
         handed = [i for i, (n, _) in enumerate(names) if n in HANDED]
@@ -514,7 +515,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "signal": row.signal,
         "value": row.value,
         "std": row.std,
-        "unit": response_unit(row.harmonic),
+        "unit": row.unit,
         "polarity_known": row.polarity_known,
     }
 

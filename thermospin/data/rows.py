@@ -2,7 +2,8 @@
 
 Columns: experiment, signal, value, std, unit, and optionally polarity; std may be percent of the value. A signal is a
 harmonic and a part, such as "R2.baseline", "R1.spin" or "R1.AP" (the name of a state); V = R1 I + R2 I^2 + ... with
-instantaneous values, so that a lock-in signal has to be converted before. A comment line `# polarity = unknown` says
+instantaneous values, so that a lock-in signal has to be converted before; of other drives and probes likewise, and the
+unit has to be that of the experiment: "nV/K", "mK/mW", "uV/mA^2". A comment line `# polarity = unknown` says
 that the signs in the file are not known, the word `unknown` in the column polarity says so for one row; then magnitudes
 are compared. Of P, AP, baseline and spin of one harmonic a file has at most two: they make the others.
 
@@ -25,7 +26,9 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, closest, nearest
 from thermospin.device import settings
 from thermospin.device.device import Device
-from thermospin.quantities import kind_of, response_unit
+from thermospin.device.drives import response_in_words
+from thermospin.device.parts import Experiment
+from thermospin.quantities import kind_of
 
 COLUMNS = ("experiment", "signal", "value", "std", "unit")
 OPTIONAL_COLUMNS = ("polarity",)
@@ -51,10 +54,11 @@ class Row:
     Attributes:
       experiment: name of the experiment.
       signal: harmonic and part, such as "R2.spin".
-      value: [V/A^n] for harmonic n.
-      std: standard deviation [V/A^n], positive.
+      value: in `unit`.
+      std: standard deviation, positive.
       polarity_known: whether the sign of `value` means anything; if not, magnitudes are compared.
       device: name of the device, where several are fitted together.
+      unit: SI unit that the experiment gives, see `with_unit`; "" for a row that has not met its experiment.
     """
 
     experiment: str
@@ -63,6 +67,12 @@ class Row:
     std: float
     polarity_known: bool = True
     device: str = ""
+    # It follows from the experiment: rows with and without are the same, in comparisons and in journals.
+    unit: str = dataclasses.field(default="", compare=False, repr=False)
+
+    def with_unit(self, experiment: Experiment) -> Row:
+        """Return the row with the unit that its experiment gives, such as "V/A^2"."""
+        return dataclasses.replace(self, unit=experiment.unit(self.harmonic))
 
     @functools.cached_property
     def name(self) -> SignalName:
@@ -76,8 +86,14 @@ class Row:
 
     @property
     def harmonic(self) -> int:
-        """n of V = ... + R_n I^n."""
+        """n of V = ... + R_n I^n, or that of another probe and drive."""
         return self.name.harmonic
+
+    @property
+    def is_thermal(self) -> bool:
+        """Whether heat is what drives it, what it reads, or what makes its harmonic."""
+        probe, _, drive = self.unit.partition("/")
+        return self.harmonic > 1 or probe in ("K", "W") or drive in ("K", "W")
 
     @property
     def part(self) -> str:
@@ -277,10 +293,11 @@ def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults
                 f"that {part} is made of; it has {', '.join(experiment.states)}"
             )
     numbers = _numbers(number, cells, faults)
-    factor = 1.0
-    if "unit" in cells and harmonic in HARMONICS:
+    factor, wanted = 1.0, ""
+    if "unit" in cells and harmonic in HARMONICS and experiment is not None:
+        wanted = experiment.unit(int(harmonic[1]))
         try:
-            factor = units.scale(cells["unit"], harmonic)
+            factor = units.response_scale(cells["unit"], wanted, response_in_words(experiment, int(harmonic[1])))
         except units.UnitError as error:
             faults.append(f"line {number}, unit: {error}")
     if numbers.get("std", 1.0) <= 0:
@@ -290,9 +307,8 @@ def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults
         faults.append(f"line {number}, polarity: got '{polarity}', expected one of: {', '.join(POLARITIES)}")
     if len(faults) > before or len(numbers) < 2 or name is None or signal is None:
         return None
-    return Row(
-        name, signal, units.tidy(numbers["value"] * factor), units.tidy(numbers["std"] * factor), polarity == "known"
-    )
+    value, std = (units.tidy(numbers[key] * factor) for key in ("value", "std"))
+    return Row(name, signal, value, std, polarity == "known", unit=wanted)
 
 
 def _numbers(number: int, cells: dict[str, str], faults: list[str]) -> dict[str, float]:
@@ -337,10 +353,9 @@ def _parts() -> str:
 
 
 def write(rows: Iterable[Row], file: io.TextIOBase) -> None:
-    """Write rows in the layout that `load` reads, in SI units."""
+    """Write rows, which have their units, in the layout that `load` reads, in SI units."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*COLUMNS, *OPTIONAL_COLUMNS])
     for row in rows:
-        unit = response_unit(row.harmonic)
         polarity = POLARITIES[not row.polarity_known]
-        writer.writerow([row.experiment, row.signal, repr(row.value), repr(row.std), unit, polarity])
+        writer.writerow([row.experiment, row.signal, repr(row.value), repr(row.std), row.unit, polarity])

@@ -23,7 +23,7 @@ class DesignCheck:
     """A device computed once more, on another grid and with error bars.
 
     Attributes:
-      signals: value and error bar [V/A^n] of each quantity, limited ones included.
+      signals: value and error bar of each quantity, SI units, limited ones included.
       objective: value and error bar.
       spread: standard deviation of ln objective by those of the dimensions, NaN where none is given.
     """

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thermospin.base.errors import InputError
-from thermospin.designs.objective import DENSEST, HOTTEST, STD, Objective, Pair
+from thermospin.designs.objective import DENSEST, HOTTEST, STD, Objective, Pair, hottest_order
 from thermospin.device.device import Device
+from thermospin.device.drives import DRIVES
 from thermospin.device.parts import Solid
 from thermospin.grid import AXES
 
@@ -26,37 +27,53 @@ class Limits:
     """Limits that a device must keep.
 
     Attributes:
-      current: amplitude that temperature and density are meant at [A].
-      temperature: largest rise of its hottest point at that current [K], None for no limit.
+      drive: amplitude that temperature and density are meant at [A, K or W].
+      temperature: largest rise of its hottest point at that drive [K], None for no limit.
       density: largest root mean square of the current density in a block between faces [A/m^2], None for no limit.
       feature: smallest size along x and y, and smallest gap between solids at one height, of what the varied dimensions
         change [m], None for no limit.
+      kind: of the drive, a key of `device.drives.DRIVES`; None: that of the experiments.
     Raises:
-      InputError: a temperature or a density without a current.
+      InputError: a temperature or a density without a drive.
     """
 
-    current: float | None = None
+    drive: float | None = None
     temperature: float | None = None
     density: float | None = None
     feature: float | None = None
+    kind: str | None = None
 
     def __post_init__(self) -> None:
-        if self.current is None and (self.temperature is not None or self.density is not None):
+        if self.drive is None and (self.temperature is not None or self.density is not None):
             raise InputError(
-                "limits: temperature and density are meant at a current, which is missing; give the amplitude [A]"
+                "limits: temperature and density are meant at a drive, such as a current, which is missing; give its "
+                "amplitude [A, K or W]"
             )
 
     def pairs(self, objective: Objective, device: Device) -> dict[Pair, float]:
-        """Return the largest value of each limited quantity, in every experiment that the objective has signals of."""
+        """Return the largest value of each limited quantity, in every experiment that the objective has signals of.
+
+        Raises:
+          InputError: the drive is of another kind than that of an experiment, or experiments have several.
+        """
         names = dict.fromkeys(pair[0] for pair in objective.wanted if pair[0] != STD) or device.experiments
         most: dict[Pair, float] = {}
-        if self.current is None:
+        if self.drive is None:
             return most
+        kinds = {name: device.experiments[name].drive for name in names}
+        wanted = self.kind or next(iter(kinds.values()))
+        others = [f"'{name}' by a {DRIVES[kind].name}" for name, kind in kinds.items() if kind != wanted]
+        if others:
+            raise InputError(
+                f"limits: are meant at a {DRIVES[wanted].name} of {DRIVES[wanted].words(self.drive)}, and the "
+                f"objective has experiments that are driven otherwise: {', '.join(others)}; give limits at that drive, "
+                "and an objective of experiments with one kind of drive"
+            )
         for name in names:
             if self.temperature is not None:
-                most[name, HOTTEST] = self.temperature / self.current**2
+                most[name, HOTTEST] = self.temperature / self.drive ** hottest_order(device.experiments[name])
             if self.density is not None:
-                most[name, DENSEST] = self.density / self.current
+                most[name, DENSEST] = self.density / self.drive
         return most
 
 

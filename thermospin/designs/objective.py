@@ -12,11 +12,12 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, nearest
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
-from thermospin.quantities import QUANTITIES, key_of, response_unit
+from thermospin.device.parts import DRIVE_UNITS, Experiment
+from thermospin.quantities import QUANTITIES, key_of
 
-#: Quantities besides signals: the temperature rise of the hottest point, second harmonic [K/A^2]; the largest root mean
-#: square of the current density in a block between neighbouring faces, per current [1/m^2]; and the standard error of a
-#: parameter, pairs such as ("std", "Py.S_s").
+#: Quantities besides signals: the temperature rise of the hottest point per `hottest_order` of the drive; the largest
+#: root mean square of the current density in a block between neighbouring faces, per drive; and the standard error of
+#: a parameter, pairs such as ("std", "Py.S_s").
 HOTTEST, DENSEST, STD = "hottest", "densest", "std"
 
 Pair = tuple[str, str]
@@ -121,8 +122,19 @@ def require_fit(fit: StandardErrorFit | None, names: Sequence[str], device: Devi
         raise InputError("\n".join(faults))
 
 
-def unit_of(pair: Pair) -> str:
+def hottest_order(experiment: Experiment) -> int:
+    """Return the power of the drive that the hottest point is meant at: 2, Joule heat, of a current; else 1."""
+    return 2 if experiment.drive == "current" else 1
+
+
+def unit_of(pair: Pair, device: Device) -> str:
     """Return the SI unit of a quantity."""
     if pair[0] == STD:
         return QUANTITIES[key_of(pair[1])].unit if "." in pair[1] else ""
-    return {HOTTEST: "K/A^2", DENSEST: "1/m^2"}.get(pair[1]) or response_unit(pair[1][1])
+    experiment = device.experiments[pair[0]]
+    drive = DRIVE_UNITS[experiment.drive]
+    if pair[1] == HOTTEST:
+        return f"K/{drive}^2" if hottest_order(experiment) == 2 else f"K/{drive}"
+    if pair[1] == DENSEST:
+        return "1/m^2" if drive == "A" else f"A/(m^2 {drive})"
+    return experiment.unit(SignalName.parse(*pair).harmonic)

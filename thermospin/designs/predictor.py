@@ -20,7 +20,7 @@ import numpy as np
 from thermospin import operators, solve
 from thermospin.constitution import Parameters
 from thermospin.data.rows import Row
-from thermospin.designs.objective import DENSEST, HOTTEST, STD, Pair, StandardErrorFit
+from thermospin.designs.objective import DENSEST, HOTTEST, STD, Pair, StandardErrorFit, hottest_order
 from thermospin.inference.predictors import RESIDUAL, Predictor
 from thermospin.model import Model, Ports, Progress
 from thermospin.parallel import tasks
@@ -54,13 +54,13 @@ class DesignPredictor:
     ) -> None:
         self._wanted, self._fit, self._solver = tuple(wanted), fit, solver
         # Where only a temperature or a density is asked for, the signal that shares its fields comes along.
-        states = {name: next(iter(experiment.states)) for name, experiment in model.device.experiments.items()}
-        of_fields = {HOTTEST: "R2", DENSEST: "R1"}
-        self._rows = [
-            Row(name, f"{of_fields[signal]}.{states[name]}" if signal in of_fields else signal, 0, 1)
-            for name, signal in self._wanted
-            if name != STD
-        ]
+        experiments = model.device.experiments
+
+        def companion(name: str, signal: str) -> str:
+            order = {HOTTEST: hottest_order(experiments[name]), DENSEST: 1}.get(signal)
+            return signal if order is None else f"R{order}.{next(iter(experiments[name].states))}"
+
+        self._rows = [Row(name, companion(name, signal), 0, 1) for name, signal in self._wanted if name != STD]
         self._signals = Predictor(model, self._rows, RESIDUAL, progress, solver=solver) if self._rows else None
         self._data = None
         if self._fit is not None:
@@ -141,20 +141,23 @@ def densest(model: Model, experiment: str, parameters: Parameters, ladder: Ladde
 def hottest(
     model: Model, experiment: str, parameters: Parameters, ladder: Ladder, names: Sequence[str]
 ) -> tuple[float, np.ndarray]:
-    """Return the temperature rise of the hottest node in the first state, second harmonic [K/A^2], and its derivative.
+    """Return the temperature rise of the hottest node in the first state, per drive, and its derivative.
+
+    Second harmonic of a current [K/A^2], else first [K/K, K/W].
 
     Args:
       model: on a grid whose lines move along.
       experiment: name of the experiment.
       parameters: values by name, all of them.
-      ladder: fields of the first state; at least u_1 and u_2.
+      ladder: fields of the first state; at least u_1, of a current u_2.
       names: dimensions to differentiate by.
     Raises:
       NotConverged: a solve for the adjoint missed its tolerance.
     """
-    disc = model.disc
-    node = 2 * disc.nodes_V + int(np.argmax(np.asarray(ladder.u[1])[2 * disc.nodes_V :]))
-    value = float(ladder.u[1][node])
+    disc, order = model.disc, hottest_order(model.device.experiments[experiment])
+    field = ladder.u[order - 1]
+    node = 2 * disc.nodes_V + int(np.argmax(np.asarray(field)[2 * disc.nodes_V :]))
+    value = float(field[node])
     if not names:
         return value, np.zeros(0)
     probe = np.zeros(disc.unknowns)
@@ -172,7 +175,7 @@ def hottest(
         solve.require_converged(stats, f"{model.device.name}, {experiment}, {HOTTEST}", RESIDUAL, None)
         return x
 
-    start = Ladder(ladder.u[:2], (jnp.zeros(disc.unknowns),) * 2)
-    ladders = solve_ladders(problem, values, 2, run, [start])
+    start = Ladder(ladder.u[:order], (jnp.zeros(disc.unknowns),) * order)
+    ladders = solve_ladders(problem, values, order, run, [start])
     motions = dimension_slopes.of(model, names)
-    return value, dimension_slopes.slopes(model, motions, problem, values, ladders, names)[0, 1]
+    return value, dimension_slopes.slopes(model, motions, problem, values, ladders, names)[0, order - 1]

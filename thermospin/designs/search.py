@@ -8,7 +8,8 @@ chosen. The grid moves along and is rebuilt where it has been stretched by `limi
 once more on another grid, with error bars, so that no gain is one of the grid.
 
 A signal over "hottest", the temperature of the hottest point, is what the device gives when the current is as large as
-a limit on its temperature allows: V_2 = R_2 I^2 with I^2 = (largest rise)/(rise per I^2).
+a limit on its temperature allows: V_2 = R_2 I^2 with I^2 = (largest rise)/(rise per I^2). Of heat as the drive that
+rise is in proportion to the drive: R_1 over it is what the device gives per kelvin of its hottest point.
 
 The standard error of a parameter is that of a fit to data like those given: (J' C^-1 J)^-1, J the derivatives of the
 signals by the free parameters and C the variances of the data.
@@ -76,7 +77,7 @@ class DesignStep:
 
     Attributes:
       lengths: its dimensions [m].
-      objective: exp of the maximised quantity: signal [V/A^n] or ratio; of the worst device nearby if asked for.
+      objective: exp of the maximised quantity: signal in SI units or ratio; of the worst device nearby if asked for.
       grid: number of the grid.
       excess: largest value over its limit, 0 without limits.
     """
@@ -138,7 +139,7 @@ class Design:
         out = columns(lines, "lrrl")
         table = [["signal", "before", "after"]]
         for pair in self.start.signals:
-            unit = unit_of(pair)
+            unit = unit_of(pair, self.device)
             most = f", at most {readable(self.limits[pair], unit)}" if pair in self.limits else ""
             table.append(
                 [

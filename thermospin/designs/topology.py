@@ -34,7 +34,7 @@ from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.data.rows import Row
 from thermospin.designs.checks import DesignCheck, DesignTask, checked
-from thermospin.designs.objective import Objective
+from thermospin.designs.objective import Objective, unit_of
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.parts import Solid, plan_of
 from thermospin.geometry import boxes
@@ -42,7 +42,6 @@ from thermospin.geometry.outlines import body_of, outline_of
 from thermospin.inference.journal import Journal
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import GridOptions, Progress
-from thermospin.quantities import response_unit
 
 #: Conductivity of a tile without metal, as a part of the metal's: nothing that counts, and the matrix stays regular.
 FLOOR = 1e-4
@@ -220,7 +219,7 @@ class Form:
         """Return signals before and after, and the gain, line by line."""
         table = [["signal", "whole canvas", "form"]]
         for pair in self.objective.wanted:
-            unit = response_unit(pair[1][1])
+            unit = unit_of(pair, self.before)
             ends = (self.start.signals[pair], self.end.signals[pair])
             table.append([" ".join(pair), *(readable(value, unit, bar) for value, bar in ends)])
         filled = sum(abs(float(polygons.area(outline_of(piece)))) for piece in self.pieces)

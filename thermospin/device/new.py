@@ -62,6 +62,7 @@ material = "Cu"
 box = {{ x = [0, "gap"], y = [-20, 20], z = [0, 15] }}
 
 # A contact is the end face of a metal: at the bath temperature, current goes in or out, a voltage is read.
+# thermal = "insulated", or {{ h = "1e8 W/(m^2 K)" }}: it exchanges no heat with the bath, or some.
 [[contacts]]
 name = "1"
 solid = "FM1"
@@ -86,9 +87,17 @@ face = "y-"
 solid = "substrate"
 face = "z-"
 
+# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch:
+# [[interfaces]]
+# name = "Py/Cu"
+# between = ["Py", "Cu"]
+# RA = "0.3 fohm m^2"                   # or AR_star, or AR_up and AR_down
+# gamma = 0.7
+# K = "1 GW/(m^2 K)"
+
 [experiments.thermal]
-current = ["1", "2"]                    # in, out
-voltage = ["3", "2"]                    # plus, minus
+current = ["1", "2"]                    # in, out; or heat = {{ "1" = "1 K" }}, or power = {{ FM1 = "1 mW" }}
+voltage = ["3", "2"]                    # plus, minus; or temperature = "FM2"
 states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reverses
 """
 

@@ -310,7 +310,7 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
         part, item = reader.read(schema.Interface, item, label)
         if part is not None:
             values, sources, wrong = interfaces.as_values(_entries(part))
-            wrong = wrong or interfaces.value_faults(values)
+            wrong += _each(values) if wrong else interfaces.value_faults(values)
             uphill = None if wrong else interfaces.thermoelectric_fault(values, draft.bath)
             wrong += [uphill] if uphill else []
         else:  # its faults are reported already; check the valid values too
@@ -320,7 +320,7 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
                 alone, _ = reader.silent().read(schema.Interface, {**place, key: item[key]}, "")
                 values |= {} if alone is None else interfaces.as_values(_entries(alone))[0]
                 part = alone or part
-            wrong = [text for key, value in values.items() if (text := INTERFACE[key].fault(value))]
+            wrong = _each(values)
         reader.faults += [f"{label}, {fault}" for fault in wrong]
         if part is None:
             continue
@@ -328,6 +328,11 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
             # Stands for it, so that its name and its place are checked with the others.
             values, sources = {"K": 1.0}, {}
         draft.interfaces.append(Interface(part.name, part.between, **values, sources=sources, note=part.note))
+
+
+def _each(values: Mapping[str, float]) -> list[str]:
+    """Return the faults of values of an interface, each by itself."""
+    return [text for key, value in values.items() if (text := INTERFACE[key].fault(value))]
 
 
 def _entries(part: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry import weights
+from thermospin.geometry.cell_parts import CellParts, counts_of, faces, pairs_of
 from thermospin.grid import Grid
 
 #: The three axes of the corners of a node: offsets of the eight cells around it.
@@ -136,7 +137,7 @@ def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
       rule: where nodes are doubled.
     """
     solids_count = len(rule.domain)
-    parts = _Parts.of(grid, owners)
+    parts = CellParts.of(grid, owners)
     marked = _marked(parts, rule)
     near = _touching(grid, marked)
     copies = _Copies.of(parts, rule, np.argwhere(marked))
@@ -154,7 +155,7 @@ def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
     to_column = csr_array(
         (np.ones(solids_count), (np.arange(solids_count), rule.domain)), shape=(solids_count, rule.columns)
     )
-    segments = [_joined(kind, section, _counts(grid), solids_count) for kind, section in zip(kinds, far, strict=True)]
+    segments = [_joined(kind, section, counts_of(grid), solids_count) for kind, section in zip(kinds, far, strict=True)]
     by_column = [part._replace(weights=csr_array(part.weights @ to_column)) for part in segments]
     return Split(
         place,
@@ -193,84 +194,23 @@ def _padded(matrix: csr_array, rows: int) -> csr_array:
     return vstack([matrix, csr_array((rows - matrix.shape[0], matrix.shape[1]))], format="csr")
 
 
-def _counts(grid: Grid) -> tuple[int, int, int]:
-    x, y, z = (len(nodes) for nodes in grid.nodes)
-    return x, y, z
-
-
 # ------------------------------------------------------------------------------------------- parts and copies
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Parts:
-    """The solids in each cell.
-
-    Attributes:
-      grid: the grid with a solid for each cell.
-      owner: the solid of each part of each cell, -1 for none (nx, ny, nz, parts).
-      row: of each cell in the tables of cut cells, -1 for whole ones (nx, ny, nz).
-      area, along_x, along_y: of each part of cut cells, see `grid.Cut` (rows, parts, ...).
-    """
-
-    grid: Grid
-    owner: np.ndarray
-    row: np.ndarray
-    area: np.ndarray
-    along_x: np.ndarray
-    along_y: np.ndarray
-
-    @classmethod
-    def of(cls, grid: Grid, owners: Grid) -> _Parts:
-        """Return the parts of a grid's cells; cells that are whole by domain are one part."""
-        p = grid.order
-        row = np.full(grid.domain.shape, -1)
-        cuts = owners.cuts if grid.prisms and grid.cuts else []
-        # The parts of a cell in the order of their cuts.
-        rank = np.zeros(grid.domain.shape, int)
-        entries, rows = [], 0
-        for cut in cuts:
-            i, j = cut.place.T
-            low = cut.span[0]
-            kept = grid.cut[i, j, low]
-            i, j = i[kept], j[kept]
-            new = row[i, j, low] < 0
-            fresh = np.full(len(i), -1)
-            fresh[new] = rows + np.arange(new.sum())
-            rows += int(new.sum())
-            its_row = np.where(new, fresh, row[i, j, low])
-            row[i, j, slice(*cut.span)] = its_row[:, None]
-            entries.append((cut, kept, i, j, its_row, rank[i, j, low].copy()))
-            rank[i, j, slice(*cut.span)] += 1
-        depth = max(int(rank.max(initial=0)), 1)
-        owner = np.full((*grid.domain.shape, depth), -1)
-        owner[..., 0] = np.where(row < 0, owners.domain, -1)
-        tables = [np.zeros((rows, depth, a, b)) for a, b in ((p + 1, p + 1), (p, p + 1), (p + 1, p))]
-        for cut, kept, i, j, its_row, its_rank in entries:
-            owner[i, j, slice(*cut.span), its_rank] = cut.domain
-            for table, values in zip(tables, (cut.area, cut.along_x, cut.along_y), strict=True):
-                table[its_row, its_rank] = values[kept]
-        return cls(owners, owner, row, *tables)
-
-
-def _pairs(rule: Rule, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Mark pairs of solids (broadcast) between which nodes are doubled."""
-    return (one >= 0) & (other >= 0) & rule.split[one, other]
-
-
-def _marked(parts: _Parts, rule: Rule) -> np.ndarray:
+def _marked(parts: CellParts, rule: Rule) -> np.ndarray:
     """Mark the nodes on faces where nodes may be doubled (Nx, Ny, Nz)."""
     p, owner = parts.grid.order, parts.owner
     marked = np.zeros([len(nodes) for nodes in parts.grid.nodes], bool)
     depth = range(owner.shape[3])
     inside = np.zeros(owner.shape[:3], bool)
     for a, b in itertools.combinations(depth, 2):
-        inside |= _pairs(rule, owner[..., a], owner[..., b])
+        inside |= pairs_of(rule.split, owner[..., a], owner[..., b])
     marked |= parts.grid.nodes_of(inside)
     for axis in range(3):
         moved = np.moveaxis(owner, axis, 0)
         faces = np.zeros((moved.shape[0] - 1, *moved.shape[1:3]), bool)
         for a, b in itertools.product(depth, repeat=2):
-            faces |= _pairs(rule, moved[:-1, ..., a], moved[1:, ..., b])
+            faces |= pairs_of(rule.split, moved[:-1, ..., a], moved[1:, ..., b])
         nodes = np.moveaxis(marked, axis, 0)[p:-1:p]
         for i, j in itertools.product(range(p + 1), repeat=2):
             rows, columns = (p * n for n in faces.shape[1:])
@@ -313,10 +253,10 @@ class _Copies:
     same_T: np.ndarray
 
     @classmethod
-    def of(cls, parts: _Parts, rule: Rule, nodes: np.ndarray) -> _Copies:
+    def of(cls, parts: CellParts, rule: Rule, nodes: np.ndarray) -> _Copies:
         """Return the copies of some nodes."""
         grid = parts.grid
-        p, shape, counts = grid.order, np.array(grid.domain.shape), _counts(grid)
+        p, shape, counts = grid.order, np.array(grid.domain.shape), counts_of(grid)
         low = np.where(nodes % p == 0, nodes // p - 1, nodes // p)
         ends = np.stack([low, nodes // p], axis=1)  # (nodes, 2, 3)
         corners = np.stack([ends[:, CORNERS[:, k], k] for k in range(3)], axis=2)
@@ -349,9 +289,9 @@ class _Copies:
         extra = np.broadcast_to(tensor[:, None], new.shape)[new]
         return cls(nodes, corners, ids.reshape(owner.shape), extra, same(of_V), same(of_T))
 
-    def of_cells(self, parts: _Parts, cells: np.ndarray) -> np.ndarray:
+    def of_cells(self, parts: CellParts, cells: np.ndarray) -> np.ndarray:
         """Return the nodes of the parts of some cells (cells, parts, p+1, p+1, p+1)."""
-        p, counts = parts.grid.order, _counts(parts.grid)
+        p, counts = parts.grid.order, counts_of(parts.grid)
         local = [p * cells[:, k, None] + np.arange(p + 1) for k in range(3)]
         tensor = np.ravel_multi_index(
             (local[0][:, :, None, None], local[1][:, None, :, None], local[2][:, None, None, :]), counts
@@ -437,7 +377,7 @@ def _far(grid: Grid, owners: Grid, near: np.ndarray, solids: int) -> tuple[list[
     return [*segments[:2], csr_array(segments[2] + up), along_x, along_y], csr_array(volume + cut_volume)
 
 
-def _near(parts: _Parts, cells: np.ndarray, ids: np.ndarray) -> list[_Kind]:
+def _near(parts: CellParts, cells: np.ndarray, ids: np.ndarray) -> list[_Kind]:
     """Return what cells contribute to segments along x, y and z, pairs in cut cells along x and y, and nodes."""
     grid, p = parts.grid, parts.grid.order
     step = [gauss_lobatto(p)[1] / 2 * np.diff(grid.lines[k])[cells[:, k], None] for k in range(3)]  # of each node
@@ -468,7 +408,7 @@ def _near(parts: _Parts, cells: np.ndarray, ids: np.ndarray) -> list[_Kind]:
 
 
 def _near_cut(
-    parts: _Parts,
+    parts: CellParts,
     which: np.ndarray,
     cells: np.ndarray,
     ids: np.ndarray,
@@ -539,13 +479,13 @@ def _joined(kind: _Kind, section: csr_array, counts: tuple[int, int, int], solid
 
 
 def _links(
-    parts: _Parts, rule: Rule, cells: np.ndarray, ids: np.ndarray, size: int
+    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, size: int
 ) -> tuple[list[Segments], tuple[Crossing, ...], np.ndarray]:
     """Return links across split faces, the crossings, and the node that each port belongs to.
 
     Links of a crossing end at ports of their own, so that what passes is the reaction there.
     """
-    found = list(_faces(parts, rule, cells, ids))
+    found = list(faces(parts, rule.split, cells, ids))
     ports: list[int] = []
     tests: list[dict[str, dict[int, float]]] = [{"V": {}, "T": {}} for _ in rule.crossings]
     links = []
@@ -578,28 +518,3 @@ def _links(
 
     crossings = tuple(Crossing(test(fields["V"]), test(fields["T"])) for fields in tests)
     return links, crossings, np.array(ports, int)
-
-
-#: Faces across an axis: the axis, nodes before and behind, areas, solids before and behind.
-_Face = tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def _faces(parts: _Parts, rule: Rule, cells: np.ndarray, ids: np.ndarray) -> Iterator[_Face]:
-    """Yield the split faces between whole cells, node by node."""
-    grid, p = parts.grid, parts.grid.order
-    position = np.full(grid.domain.shape, -1)
-    position[tuple(cells.T)] = np.arange(len(cells))
-    step = [gauss_lobatto(p)[1] / 2 * np.diff(grid.lines[k])[:, None] for k in range(3)]
-    for axis in range(3):
-        one, other = (k for k in range(3) if k != axis)
-        below = cells[cells[:, axis] < grid.domain.shape[axis] - 1]
-        above = below + (np.arange(3) == axis)
-        lower, upper = position[tuple(below.T)], position[tuple(above.T)]
-        first, second = parts.owner[tuple(below.T)][:, 0], parts.owner[tuple(above.T)][:, 0]
-        whole = (parts.row[tuple(below.T)] < 0) & (parts.row[tuple(above.T)] < 0)
-        here = np.flatnonzero((upper >= 0) & whole & _pairs(rule, first, second))
-        area = step[one][below[here, one]][:, :, None] * step[other][below[here, other]][:, None, :]
-        tails = np.take(ids[lower[here], 0], p, axis=1 + axis)
-        heads = np.take(ids[upper[here], 0], 0, axis=1 + axis)
-        solids = (np.broadcast_to(k[here, None, None], area.shape).ravel() for k in (first, second))
-        yield (axis, tails.ravel(), heads.ravel(), area.ravel(), *solids)

@@ -40,7 +40,7 @@ class Member:
     Attributes:
       number: of its row, from 1.
       parameters: values that differ from those of the device, SI.
-      values: [V/A^n] in the order of the wanted signals; NaN where there is no solution.
+      values: SI units, in the order of the wanted signals; NaN where there is no solution.
     """
 
     number: int

@@ -18,7 +18,7 @@ from thermospin.quantities import quantity
 
 #: `choose` adds parameters only while every relative standard deviation stays below this.
 LARGEST_STD = 0.5
-#: That of zeta and S_s with second harmonics: of a larger one not even the size is known.
+#: That of zeta and S_s with signals of heat: of a larger one not even the size is known.
 HARDLY_KNOWN = 2.0
 #: A parameter belongs to a direction that the data do not see if its share of the unit vector is above this.
 NULL_SHARE = 1e-4
@@ -182,9 +182,10 @@ def choose(
 ) -> Choice:
     """Choose parameters to fit: those that the data fix, of zeta, and S_s, P and lambda_sf of the magnetic materials.
 
-    With second harmonics zeta and S_s come first, as for Slachter et al. 2010, if the data tell at least their size;
-    without, P and lambda_sf do, which the first harmonic depends on. Each further one is added while the relative
-    standard deviation of every free parameter, predicted by the Jacobian at the start, stays below `LARGEST_STD`.
+    With second harmonics, or heat as drive or probe, zeta and S_s come first, as for Slachter et al. 2010, if the data
+    tell at least their size; without, P and lambda_sf do, which the first harmonic of a voltage at a current depends
+    on. Each further one is added while the relative standard deviation of every free parameter, predicted by the
+    Jacobian at the start, stays below `LARGEST_STD`.
 
     Args:
       predict: the model; called once.
@@ -196,7 +197,7 @@ def choose(
       InputError: the data fix none of them.
     """
     misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
-    heated = any(row.harmonic > 1 for row in misfit.rows)
+    heated = any(row.is_thermal for row in misfit.rows)
     thermal, electrical = (
         ["zeta", *(f"{name}.S_s" for name in magnetic)],
         [f"{name}.{key}" for key in ("P", "lambda_sf") for name in magnetic],

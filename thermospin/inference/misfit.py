@@ -45,10 +45,10 @@ class Misfit:
       rows: the data.
       correlation: of the noise of the data (rows, rows); None: independent.
       priors: by the name of a parameter.
-      grid_stds: error bars of the grid (rows,) [V/A^n]; None: the model is exact.
+      grid_stds: error bars of the grid (rows,), SI units; None: the model is exact.
       grid_correlation: of the errors of the grid (rows, rows); None: independent.
     Attributes:
-      stds: of noise and grid together (rows,) [V/A^n].
+      stds: of noise and grid together (rows,), SI units.
     Raises:
       ValueError: the correlation is no positive definite matrix of that size with ones on its diagonal.
     """
@@ -264,7 +264,7 @@ def pulls(values: np.ndarray, rows: Sequence[Row], grid_stds: np.ndarray | None 
 
 
 def _differences(values: np.ndarray, rows: Sequence[Row]) -> np.ndarray:
-    """Return model - value of each row, of the magnitudes where the polarity is not known (rows,) [V/A^n]."""
+    """Return model - value of each row, of the magnitudes where the polarity is not known (rows,), SI units."""
     measured = np.array([row.value if row.polarity_known else abs(row.value) for row in rows])
     return _signs(values, rows) * values - measured
 

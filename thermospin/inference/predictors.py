@@ -36,7 +36,7 @@ class Predict(Protocol):
     """Model values of the data rows and their exact derivatives.
 
     `parameters` holds every number of the model by name, in SI units; `names` are those to differentiate by. Returns
-    the values (rows,) [V/A^n] and the Jacobian (rows, names); values are NaN where the model has no solution.
+    the values (rows,), SI units, and the Jacobian (rows, names); values are NaN where the model has no solution.
     """
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from thermospin.base.units import readable_unit
 from thermospin.data.rows import Row
 from thermospin.inference.identifiability import Identifiability
 from thermospin.inference.misfit import Problem, pulls
-from thermospin.quantities import quantity, response_unit, shown
+from thermospin.quantities import quantity, shown
 from thermospin.signals.ladders import Ladder
 
 #: Correlations smaller than this are not printed.
@@ -59,10 +59,10 @@ class FitResult:
       covariance: in SI units, in the order of `parameters`; see `Identifiability.covariance`, `scaled_to_scatter`.
       rescaled: whether the stds of the data are relative weights, `noise_factor` times as large.
       rows: the data.
-      grid_stds: error bars of the grid, added in quadrature to the stds of the data (rows,) [V/A^n]; None: not taken
-        into account.
+      grid_stds: error bars of the grid, added in quadrature to the stds of the data (rows,), SI units; None: not
+        taken into account.
       grid_correlation: of the errors of the grid (rows, rows); None: independent.
-      before, after: model values at the start and at the end, both of the last stage (rows,) [V/A^n].
+      before, after: model values at the start and at the end, both of the last stage (rows,), SI units.
       sensitivity: d signal/d parameter at the end, SI units (rows, parameters).
       moves: how far an error of each row moves each parameter, SI units (parameters, rows).
       priors: mean and std of what was known of parameters besides the data, SI units.
@@ -139,7 +139,7 @@ class FitResult:
 
     @property
     def stds(self) -> np.ndarray:
-        """Standard deviations of data and grid together, which pulls are in units of (rows,) [V/A^n]."""
+        """Standard deviations of data and grid together, which pulls are in units of (rows,), SI units."""
         return np.hypot([row.std for row in self.rows], self._grid_stds)
 
     @property
@@ -225,7 +225,7 @@ class FitResult:
                 "before": float(before),
                 "model": float(model),
                 "pull": float(pull),
-                "unit": response_unit(row.harmonic),
+                "unit": row.unit,
                 "polarity_known": row.polarity_known,
             }
             for row, grid, before, model, pull in zip(
@@ -374,8 +374,7 @@ def _signals(result: FitResult) -> list[str]:
     for row, grid, before, model, pull in zip(
         result.rows, result._grid_stds, result.before, result.after, result.pulls, strict=True
     ):
-        unit = response_unit(row.harmonic)
-        name, size = readable_unit(row.value, unit)
+        name, size = readable_unit(row.value, row.unit)
         signal = row.signal if row.polarity_known else f"|{row.signal}|"
         numbers = [row.value, row.std, float(before), float(model)]
         if not row.polarity_known:

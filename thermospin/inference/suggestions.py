@@ -16,6 +16,8 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
+from thermospin.device.device import DeviceError
+from thermospin.device.drives import drive_of_unit
 from thermospin.inference.predictors import RESIDUAL
 from thermospin.inference.result import FitResult
 from thermospin.model import Model, Progress
@@ -29,7 +31,7 @@ class Suggestion:
 
     Attributes:
       what: a description.
-      std: its standard deviation [V/A^n], NaN where it is several signals.
+      std: its standard deviation, SI units, NaN where it is several signals.
       stds: of each parameter with it, SI units.
       gain: factor by which the best-served parameter's standard deviation falls.
     """
@@ -71,16 +73,17 @@ class Suggestions:
 
 
 def suggest(result: FitResult) -> list[Suggestion]:
-    """List each signal measured again, as well as before and at twice the current, the best first.
+    """List each signal measured again, as well as before and at twice the drive, the best first.
 
-    At twice the current the noise of R_n is 2^n times smaller; error bars of the grid stay as they are.
+    At twice the current, say, the noise of R_n is 2^n times smaller; error bars of the grid stay as they are.
     """
     if not _can_suggest(result):
         return []
     assert result.sensitivity is not None
     bars, out = _bars(result), []
     for k, (row, std) in enumerate(zip(result.rows, np.sqrt(np.diag(result.noise_covariance)), strict=True)):
-        for words, noise in (("again", std), ("at twice the current", std / 2**row.harmonic)):
+        twice = f"at twice the {drive_of_unit(row.unit).name}"
+        for words, noise in (("again", std), (twice, std / 2**row.harmonic)):
             more = _More(result.sensitivity[k : k + 1], np.array([noise]), bars[k : k + 1], np.array([k]))
             out.append(_suggestion(result, f"{row.label} {row.signal} {words}", more))
     return sorted(out, key=lambda suggestion: -suggestion.gain)
@@ -92,7 +95,7 @@ def suggest_others(
     """List other devices and other contacts that would help, the best first.
 
     A device that is the same but for one dimension, at either end of its range, with the same signals measured to the
-    same standard deviations; and, with contacts, the signals of each experiment between every other pair of contacts,
+    same standard deviations; and, with contacts, the voltages of each experiment between every other pair of contacts,
     with the standard deviations of the pair in use. Each takes an evaluation. The relative error of the grid is the one
     of the fitted signal of the same name: no measurement helps against it.
 
@@ -137,18 +140,21 @@ def suggest_others(
 def _other_contacts(
     result: FitResult, model: Model, values: Mapping[str, float], progress: Progress | None
 ) -> list[Suggestion]:
-    """Return signals between contacts that were not measured."""
+    """Return voltages between contacts that were not measured."""
     places = {(row.experiment, row.signal): k for k, row in enumerate(result.rows)}
     out = []
     for experiment in model.device.experiments.values():
         signals_of = [signal for name, signal in places if name == experiment.name]
         for plus, minus in itertools.combinations([contact.name for contact in model.device.contacts], 2):
-            if {plus, minus} == set(experiment.voltage or ()) or not signals_of:
+            if experiment.voltage is None or {plus, minus} == set(experiment.voltage) or not signals_of:
+                continue
+            other = dataclasses.replace(experiment, voltage=(plus, minus))
+            try:
+                device = dataclasses.replace(model.device, experiments={experiment.name: other})
+            except DeviceError:  # there is no voltage between contacts that share no metal
                 continue
             if progress is not None:
                 progress(f"{experiment.name}, voltage between {plus} and {minus}")
-            other = dataclasses.replace(experiment, voltage=(plus, minus))
-            device = dataclasses.replace(model.device, experiments={experiment.name: other})
             wanted = [(experiment.name, signal) for signal in signals_of]
             evaluation = evaluate(
                 dataclasses.replace(model, device=device), values, wanted, result.names, tolerance=RESIDUAL

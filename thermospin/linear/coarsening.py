@@ -225,6 +225,22 @@ def _strength(graph: Graph) -> np.ndarray:
     return strength
 
 
+def _hasty(graph: Graph, edge: np.ndarray) -> np.ndarray:
+    """Return the nodes that some edges along an axis, of length zero, bind most strongly to another one.
+
+    They leave whatever their line: smoothing would hardly move such a pair.
+    """
+    tail = graph.tail[edge]
+    bound = edge[np.all(graph.lines[:, tail] == graph.lines[:, graph.head[edge]], axis=0)]
+    if not len(bound):
+        return bound
+    total = graph.conductance.sum(axis=0)
+    strongest = np.zeros(graph.size)
+    for ends in (graph.tail, graph.head):
+        np.maximum.at(strongest, ends, total)
+    return np.unique(graph.tail[bound[total[bound] >= 0.99 * strongest[graph.tail[bound]]]])
+
+
 def _leaving(graph: Graph, axis: int, level_of: np.ndarray, strong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return edges whose tail, and edges whose head, leaves and is interpolated from the other end: one a side."""
     n = graph.size
@@ -232,6 +248,8 @@ def _leaving(graph: Graph, axis: int, level_of: np.ndarray, strong: np.ndarray) 
     tail, head = graph.tail[edge], graph.head[edge]
     # Of neighbours that could all leave, the one whose line is dropped first does.
     order = np.where(strong, level_of[graph.lines[axis]] * n + np.arange(n), np.inf)
+    hasty = _hasty(graph, edge)
+    order[hasty] = hasty - n
     lowest = np.full(n, np.inf)
     np.minimum.at(lowest, tail, order[head])
     np.minimum.at(lowest, head, order[tail])

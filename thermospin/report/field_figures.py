@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from thermospin.base.errors import InputError
 from thermospin.base.files import Fields
+from thermospin.device.drives import DRIVES
 from thermospin.report.device_figures import label_magnets
 from thermospin.report.slices import Slice, slice_at
 from thermospin.report.style import (
@@ -44,11 +45,12 @@ _SHARPNESS = 1600
 _DOTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "markerfacecolor": "white", "zorder": 3}
 
 
-def _map_figure(extent: Extent, z: float, current: float) -> tuple[Figure, Axes]:
+def _map_figure(extent: Extent, z: float, drive: float, kind: str) -> tuple[Figure, Axes]:
     width = min(5.2, 5.6 / shape_of(extent))
     figure = Figure(figsize=(width + 1.7, width * shape_of(extent) + 0.9), layout="constrained")
     ax = figure.add_subplot()
-    title = f"$I$ = {number(current * 1e3)} mA,  $z$ = {number(z * NM)} nm"
+    words = DRIVES[kind]
+    title = f"${words.symbol}$ = {number(drive / words.size)} {words.unit},  $z$ = {number(z * NM)} nm"
     frame(ax, extent, ("x", "y"), title, "left")
     ax.set_facecolor(_VOID)
     return figure, ax
@@ -89,20 +91,22 @@ def _sampled(sliced: Slice, extent: Extent | None, share: float, what: str) -> t
 def temperature_map(
     fields: Fields,
     z: float,
-    current: float,
+    drive: float,
     path: PathLike,
     device: Device | None = None,
     *,
+    kind: str = "current",
     extent: Extent | None = None,
 ) -> Figure:
     """Draw the temperature rise in the plane z, with lines of equal temperature.
 
     Args:
-      fields: node coordinates [m] and T, the rise over the bath [K] at `current`.
+      fields: node coordinates [m] and T, the rise over the bath [K] at `drive`.
       z: height of the plane [m]; between planes of nodes the values are interpolated.
-      current: of the fields [A]; it is printed, nothing is scaled.
+      drive: of the fields [A, K or W]; it is printed, nothing is scaled.
       path: where to write the picture.
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
+      kind: of the drive, see `device.parts.Experiment.drive`.
       extent: ((x0, x1), (y0, y1)) [m]; without it, where T exceeds a tenth of its greatest value in the plane.
     Raises:
       InputError: plane or extent hold no temperature.
@@ -114,7 +118,7 @@ def temperature_map(
     low, high = float(np.nanmin(image)), float(np.nanmax(image))
     if 0 <= low < 0.2 * high:
         low = 0.0
-    figure, ax = _map_figure(shown, z, current)
+    figure, ax = _map_figure(shown, z, drive, kind)
     _show(ax, shown, image, "inferno", Normalize(low, high if high > low else low + 1.0), "temperature rise $T$ [K]")
     if high > low:
         levels = MaxNLocator(9).tick_values(low, high)[1:-1]
@@ -127,21 +131,23 @@ def temperature_map(
 def spin_map(
     fields: Fields,
     z: float,
-    current: float,
+    drive: float,
     path: PathLike,
     device: Device | None = None,
     *,
+    kind: str = "current",
     extent: Extent | None = None,
     scale: str = "auto",
 ) -> Figure:
     """Draw the spin accumulation V_s = V_up - V_down in the plane z.
 
     Args:
-      fields: node coordinates [m], V_up and V_down [V] at `current`.
+      fields: node coordinates [m], V_up and V_down [V] at `drive`.
       z: height of the plane [m].
-      current: of the fields [A]; it is printed, nothing is scaled.
+      drive: of the fields [A, K or W]; it is printed, nothing is scaled.
       path: where to write the picture.
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
+      kind: of the drive, see `device.parts.Experiment.drive`.
       extent: ((x0, x1), (y0, y1)) [m]; without it, where |V_s| exceeds a fiftieth of its greatest value.
       scale: "linear", "symlog", or "auto": symlog where half of the picture is under a fiftieth of the greatest value.
     Raises:
@@ -159,7 +165,7 @@ def spin_map(
         ((f, u) for f, u in ((1e6, "µV"), (1e9, "nV"), (1e12, "pV")) if largest * f >= 0.1), (1e6, "µV")
     )
     top = largest * factor or 1.0
-    figure, ax = _map_figure(shown, z, current)
+    figure, ax = _map_figure(shown, z, drive, kind)
     label = rf"spin accumulation $V_\uparrow - V_\downarrow$ [{unit}]"
     if scale == "symlog" or (scale == "auto" and np.median(size) < largest / 50):
         threshold = 10.0 ** math.floor(math.log10(top) - 2.2)

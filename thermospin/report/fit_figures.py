@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from thermospin.base.units import prefixed
 from thermospin.quantities import shown
 from thermospin.report.style import DOWN, INK, PLAIN, UP, PathLike, number, save_figure, styled
 
@@ -36,7 +37,8 @@ _SOURCES = (
 )
 #: Sources of less than this share of every variance are drawn together.
 _SMALLEST = 0.02
-_PREFIXES = ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n"), (1e12, "p"))
+#: Units as figures have them.
+_SIGNS = {"ohm": "Ω", "u": "µ", "^2": "²", "^3": "³", "^4": "⁴"}
 _BEFORE: dict[str, Any] = {
     "linestyle": "none",
     "marker": "s",
@@ -52,14 +54,13 @@ def _label(name: str) -> str:
     return f"{name} [{unit}]" if unit else name
 
 
-def _reading(value: float, std: float, harmonic: int) -> str:
-    """Return a signal [V/A^harmonic] as text: the first harmonic in ohm, the others per mA^harmonic."""
-    scale = 1.0 if harmonic == 1 else 1e-3**harmonic
-    value, std = value * scale, std * scale
-    size = max(abs(value), abs(std))
-    factor, prefix = next(((f, p) for f, p in _PREFIXES if size * f >= 1), _PREFIXES[-1])
-    unit = f"{prefix}Ω" if harmonic == 1 else f"{prefix}V/mA" + {2: "²", 3: "³", 4: "⁴"}.get(harmonic, f"^{harmonic}")
-    return f"{number(value * factor)} ± {std * factor:.2g} {unit}"
+def _reading(value: float, std: float, unit: str) -> str:
+    """Return a signal in an SI unit as text: resistances in ohm, others per mA, K or mW to a power."""
+    known, larger = prefixed(unit), max(abs(value), abs(std))
+    name, size = next((each for each in known if larger >= each[1]), known[-1])
+    for plain, printed in _SIGNS.items():
+        name = name.replace(plain, printed)
+    return f"{number(value / size)} ± {std / size:.2g} {name}"
 
 
 @styled
@@ -90,7 +91,7 @@ def fit_picture(result: FitResult, path: PathLike) -> Figure:
     left.set_yticks(
         range(count),
         [
-            f"{row.label}, {name}\n{_reading(v, row.std, row.harmonic)}"
+            f"{row.label}, {name}\n{_reading(v, row.std, row.unit)}"
             for row, name, v in zip(rows, names, value, strict=True)
         ],
     )

@@ -25,7 +25,7 @@ from thermospin.base.text import percent
 from thermospin.base.units import readable, readable_unit
 from thermospin.inference.result import SMALLEST_PROBABILITY, FitResult, Fitted
 from thermospin.inference.suggestions import Suggestions
-from thermospin.quantities import quantity, response_unit, shown
+from thermospin.quantities import quantity, shown
 from thermospin.report import fit_figures
 from thermospin.report.device_figures import device_picture
 from thermospin.report.sweep_figures import sweeps_picture
@@ -139,13 +139,13 @@ def write_csv(path: str | Path, result: FitResult) -> None:
     """Write signals, then parameters, as Origin takes them: a line of long names, a line of units, and rows."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull"])
-    writer.writerow(["", *["V/A^n"] * 5, "1"])
+    writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull", "Unit"])
+    writer.writerow(["", *["SI"] * 5, "1", ""])
     grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
     lines = zip(result.rows, grid, result.before, result.after, result.pulls, strict=True)
     for row, bar, before, after, pull in lines:
         numbers = (row.value, row.std, float(bar), float(before), float(after), float(pull))
-        writer.writerow([f"{row.label} {row.signal}", *map(repr, numbers)])
+        writer.writerow([f"{row.label} {row.signal}", *map(repr, numbers), row.unit])
     writer.writerow([])
     writer.writerow(["Parameter", "Value", "Std", "Start", "Unit"])
     for name, parameter in result.parameters.items():
@@ -167,8 +167,7 @@ def _data(result: FitResult) -> Section:
     grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
     marked = []
     for row, bar, before, after, pull in zip(result.rows, grid, result.before, result.after, result.pulls, strict=True):
-        unit = response_unit(row.harmonic)
-        name, size = readable_unit(row.value, unit)
+        name, size = readable_unit(row.value, row.unit)
         sign = "" if row.polarity_known else ", sign unknown"
         numbers = [f"{number / size:.4g}" for number in (row.value, row.std, bar, before, after)]
         table.append([f"{row.label} {row.signal} [{name}{sign}]", *numbers, f"{pull:+.2f}"])
@@ -188,10 +187,7 @@ def _raw(sweeps: Sequence[Measured]) -> list[Section]:
         caption = "Field sweeps less their parallel level and drift; dashed: switching fields of the other sweeps."
         figure = _figure(functools.partial(sweeps_picture, raw.sweeps), caption)
         texts = [f"{clear} of {len(raw.sweeps)} sweeps show a clear switch of their own."]
-        higher = [
-            f"{row.label} {row.signal} = {readable(row.value, response_unit(row.harmonic), row.std)}"
-            for row in raw.higher
-        ]
+        higher = [f"{row.label} {row.signal} = {readable(row.value, row.unit, row.std)}" for row in raw.higher]
         sections.append(Section("Lock-in sweeps", texts, items=[*higher, *raw.notes], figures=[figure]))
     return sections
 

@@ -268,6 +268,7 @@ def measure(
         relative_residual=tuple(solves.residuals),
         wall_s=time.monotonic() - began,
         undiminished=whole,
+        units={name: model.device.experiments[name.experiment].unit(name.harmonic) for name in values_of},
     )
 
 

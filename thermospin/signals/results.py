@@ -10,7 +10,6 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
-from thermospin.quantities import response_unit
 from thermospin.signals.ladders import Ladder
 
 T = TypeVar("T")
@@ -29,8 +28,8 @@ class Evaluation:
     """Values of wanted signals at one set of parameters, their derivatives, and the fields for a warm start.
 
     Attributes:
-      values: [V/A^n] (wanted,).
-      jacobian: [V/A^n per SI unit of the parameter] (wanted, names).
+      values: SI units (wanted,).
+      jacobian: SI unit of the signal per SI unit of the parameter (wanted, names).
       fields: ladders by experiment.
       iterations, relative_residual: of every solve, adjoint ones included: for each experiment, state and rung n those
         of u_n and of l_(n-1).
@@ -62,10 +61,10 @@ class Errors:
     """Error bars of signals, by `accuracy.error_bars.assess`.
 
     Attributes:
-      grid: bound on what refining the grid or raising the order would change [V/A^n].
-      solver: bound on what solving to a smaller residual would change [V/A^n].
-      limit: the value that orders 1, 2, 3 on this grid lead to [V/A^n]; NaN where these do not show where that is.
-      limit_error: bound on the error of the limit [V/A^n].
+      grid: bound on what refining the grid or raising the order would change [SI units].
+      solver: bound on what solving to a smaller residual would change [SI units].
+      limit: the value that orders 1, 2, 3 on this grid lead to [SI units]; NaN where these do not show where that is.
+      limit_error: bound on the error of the limit [SI units].
     """
 
     grid: Mapping[SignalName, float]
@@ -86,11 +85,12 @@ class Signals:
       device: its name.
       cells, unknowns: size of the discrete problem.
       order: polynomial order.
-      values: of each signal [V/A^n].
+      values: of each signal, SI units.
       iterations, relative_residual: of every solve.
       wall_s: time it took [s].
-      undiminished: R2 of each experiment if nothing cancelled in it [V/A^2], see `evaluate.undiminished`.
+      undiminished: R2 of each experiment if nothing cancelled in it, SI units, see `evaluate.undiminished`.
       errors: error bars, if `accuracy.error_bars.assess` has made them.
+      units: SI unit of each signal, such as "V/A^2" or "K/W", see `device.parts.Experiment.unit`.
     """
 
     device: str
@@ -103,10 +103,11 @@ class Signals:
     wall_s: float
     undiminished: Mapping[str, float]
     errors: Errors | None = None
+    units: Mapping[SignalName, str] = dataclasses.field(default_factory=dict)
 
     @property
     def experiments(self) -> dict[str, dict[str, dict[str, float]]]:
-        """The values as {experiment: {"R1": {state: value, ..., "baseline": ..., "spin": ...}, ...}} [V/A^n]."""
+        """The values as {experiment: {"R1": {state: value, ..., "baseline": ..., "spin": ...}, ...}}, SI units."""
         return nested(self.values)
 
     @property
@@ -135,9 +136,8 @@ class Signals:
         extrapolated values below order 3.
         """
         experiments: dict[str, dict[str, dict[str, Any]]] = nested(self.values)
-        for harmonics in experiments.values():
-            for harmonic, parts in harmonics.items():
-                parts["unit"] = response_unit(harmonic[1])
+        for (experiment, harmonic, _), unit in self.units.items():
+            experiments[experiment][f"R{harmonic}"]["unit"] = unit
         bars: dict[str, Any] = {}
         if self.errors is not None:
             bars = {
