@@ -29,7 +29,7 @@ from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
 from thermospin.parallel.sharding import mesh_of
-from thermospin.placement import Placement, crossing_of, crossings_of, place, vectors
+from thermospin.placement import Placement, crossing_of, crossings_of, label_of_ground, place, vectors
 from thermospin.quantities import QUANTITIES, key_of
 from thermospin.solve import Preconditioner, System
 
@@ -59,7 +59,8 @@ class ExperimentProblem(NamedTuple):
     """The discrete problem of one experiment: all that its fields and signals follow from, besides parameters.
 
     Attributes:
-      experiment: contacts and magnetic states.
+      experiment: drive, probe and magnetic states.
+      ground: the contacts with V_up = V_down = 0, a key of `Model.systems`; "" for none.
       disc: segments and weights of the operator.
       systems: the problem with V_up = V_down = 0 on the ground, in each state; they differ in the preconditioner.
       ports: drive and probe.
@@ -68,6 +69,7 @@ class ExperimentProblem(NamedTuple):
     """
 
     experiment: Experiment
+    ground: str
     disc: Discretisation
     systems: tuple[System, ...]
     ports: Ports
@@ -93,10 +95,11 @@ class Model:
       grid: cells and nodes.
       disc: segments and weights of the operator.
       placement: which nodes are doubled, held, heated or read.
-      on_contact: for each contact the V-nodes that are held where it is the ground (nodes_V,); "" for none.
+      on_contact: for each contact the V-nodes that are held where it is the ground (nodes_V,); for several grounds
+        together those of all of them, "" for none.
       held_by: for each contact and heat sink the T-nodes at its temperature: on its face, or behind it.
       grounded: by ground, the operator with ties for V-nodes that its face covers in part; where there are any.
-      systems: for each contact that is a ground, the problem with V_up = V_down = 0 on it; "" without a ground.
+      systems: for each ground, or several together, the problem with V_up = V_down = 0 there; "" without a ground.
       ports: for each contact the vector w with w.u the area mean of (V_up + V_down)/2 over its face; the drive by a
         current I into it is I w, so that reciprocity is exact.
       reversed_systems: the same with a preconditioner for reversed magnets, by the ground and the names of those; where
@@ -148,7 +151,7 @@ class Model:
         return {experiment.name: self._problem(experiment) for experiment in self.device.experiments.values()}
 
     def _problem(self, experiment: Experiment) -> ExperimentProblem:
-        ground = experiment.ground
+        ground = label_of_ground(self.placement.grounds(experiment))
         # Arrays of numpy: JAX's would belong to the trace that happens to ask first.
         signs = tuple(
             {name: np.asarray(state.get(name, 1), float) for name in self.device.magnets}
@@ -160,7 +163,7 @@ class Model:
         )
         disc = self.grounded.get(ground, self.disc)
         ports = self._ports(experiment, disc)
-        return ExperimentProblem(experiment, disc, systems, ports, self.constitution, signs)
+        return ExperimentProblem(experiment, ground, disc, systems, ports, self.constitution, signs)
 
     def _ports(self, experiment: Experiment, disc: Discretisation) -> Ports:
         """Return drive and probe of an experiment."""
@@ -252,7 +255,8 @@ class Model:
         contact_V = np.zeros(self.disc.nodes_V, int)
         for number, marked in enumerate(self.on_contact.values(), start=1):
             contact_V[marked] = number
-        grounds = list(dict.fromkeys(experiment.ground for experiment in self.device.experiments.values()))
+        together = (self.placement.grounds(experiment) for experiment in self.device.experiments.values())
+        grounds = list(dict.fromkeys(map(label_of_ground, together)))
         given = {name: jnp.asarray(value) for name, value in values.items()}
         contrasts = self._contrast(values, "sigma"), self._contrast(values, "kappa")
         alike = [name for name in grounds if name not in self.grounded]
@@ -289,8 +293,16 @@ class Model:
         )
 
     def _contrast(self, values: Mapping[str, float], key: str) -> float:
-        """Return the largest over the smallest value of the materials of the solids, those of zero apart."""
+        """Return the largest over the smallest value of the materials of the solids, those of zero apart.
+
+        An interface counts as a layer as thick as the smallest feature.
+        """
         used = [values.get(f"{material}.{key}", 0.0) for material, _ in self.device.domains]
+        for joint in self.constitution.joints:
+            if key == "sigma" and "RA" in joint.keys:
+                used.append(self.device.smallest_feature / values[f"{joint.interface}.RA"])
+            if key == "kappa" and "K" in joint.keys:
+                used.append(self.device.smallest_feature * values[f"{joint.interface}.K"])
         positive = [value for value in used if value > 0]
         return max(positive) / min(positive) if positive else 1.0
 
@@ -437,9 +449,12 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None, lik
     charge = {name: share[numbers[: bare.nodes_V]] for name, share in charge_of.items()}
     bare = dataclasses.replace(bare, held_T=_with_merged(bare.held_T, merged and merged.T))
     disc = _tied(placement, bare, heat_of, None)
-    grounds = dict.fromkeys(experiment.ground for experiment in device.experiments.values())
-    in_part = {name for name in grounds if name in heat_of and len(held.in_part(charge[name]))}
-    grounded = {name: _tied(placement, bare, heat_of, charge[name]) for name in grounds if name in in_part}
+    grounds = dict.fromkeys(placement.grounds(experiment) for experiment in device.experiments.values())
+    grounded = {}
+    for names in grounds:
+        share = np.minimum(sum((charge[name] for name in names if name in heat_of), np.zeros(bare.nodes_V)), 1.0)
+        if len(held.in_part(share)):
+            grounded[label_of_ground(names)] = _tied(placement, bare, heat_of, share)
     ports = {
         contact.name: jax.device_put(placement.reading(contact.name, numbers, disc.nodes_V))
         for contact in device.contacts
@@ -449,7 +464,10 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None, lik
         name: _with_merged(share > (held.HELD if name in heat_of else 0.5), merged and merged.V)
         for name, share in charge.items()
     }
-    on_contact[""] = np.zeros(disc.nodes_V, bool)
+    for names in grounds:
+        on_contact[label_of_ground(names)] = np.any([on_contact[name] for name in names], axis=0) & np.ones(
+            disc.nodes_V, bool
+        )
     held_by = {name: _with_merged(share > held.HELD, merged and merged.T) for name, share in heat_of.items()}
     held_by |= {name: np.isin(numbers, nodes) for name, nodes in placement.outside.items()}
     made = Model(device, grid, disc, placement, on_contact, held_by, grounded, {}, ports)

@@ -94,6 +94,25 @@ class Placement:
             for item, face in zip(items, faces, strict=True)
         }
 
+    @functools.cached_property
+    def _pieces(self) -> dict[str, set[int]]:
+        """The pieces of metal that each contact is on."""
+        of = self.device.layout().pieces(metal=True).of
+        return {name: of(face) for name, face in self.device.contact_faces().items()}
+
+    def grounds(self, experiment: Experiment) -> tuple[str, ...]:
+        """Return the contacts with V_up = V_down = 0: where the current leaves, and the reference of a voltage.
+
+        The minus contact of a voltage is the reference of its piece of metal if no current is driven through that. So
+        the response to heat and its reciprocal, to a current between the voltage contacts, have one operator.
+        """
+        held = [experiment.current[1]] if experiment.current else []
+        if experiment.voltage:
+            minus = experiment.voltage[1]
+            if not held or (minus != held[0] and not self._pieces[minus] & self._pieces[held[0]]):
+                held.append(minus)
+        return tuple(held)
+
     def areas(self, name: str) -> np.ndarray:
         """Return the area of a contact or heat sink that each node has [m^2] (nodes,)."""
         _, face, solids = self.attached[name]
@@ -132,8 +151,8 @@ class Placement:
         return out
 
     def mean(self, name: str) -> np.ndarray:
-        """Return the weights of the mean temperature of a solid or a contact [1] (nodes,)."""
-        values = self.areas(name) if name in self.attached else self._volume(name)
+        """Return the weights of the mean temperature of a solid, or of a contact if no solid has the name (nodes,)."""
+        values = self._volume(name) if indices(self.device.solids, name) else self.areas(name)
         return values / values.sum()
 
     def _volume(self, name: str) -> np.ndarray:
@@ -164,7 +183,7 @@ def vectors(
     if experiment.voltage:
         # The ground reads 0, as a mean over its face would not where nodes are tied to it.
         plus, minus = (
-            zero if name == experiment.ground else placement.reading(name, numbers, count_V)
+            zero if name in placement.grounds(experiment) else placement.reading(name, numbers, count_V)
             for name in experiment.voltage
         )
         probe = plus - minus
@@ -172,6 +191,11 @@ def vectors(
         first, *second = (placement.mean(name) for name in experiment.temperature)
         probe = at_nodes(first - sum(second, np.zeros_like(first)))
     return drive, probe
+
+
+def label_of_ground(grounds: Sequence[str]) -> str:
+    """Return the name of a set of grounds; "" for none."""
+    return ", ".join(grounds)
 
 
 def label_of(item: Contact | HeatSink) -> str:

@@ -166,7 +166,7 @@ def _law(model: Model, values: Mapping[str, float], signs: Mapping[str, int]) ->
 
 def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]]:
     """Return pairs (cause, text) for pieces of the graph of the operator without a held node."""
-    if ground not in model.ports:
+    if ground not in model.on_contact:
         return [("floating", f"ground '{ground}': no such contact; {nearest(ground, model.ports)}")]
     disc, n = model.disc, model.disc.nodes_V
     causes = []
@@ -181,7 +181,10 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
                 heads.append(nodes[local + 1] + offset)
                 keep.append(conducts)
     port = model.on_contact[ground]
-    loose = _without(tails, heads, keep, np.concatenate([port, port]))
+    # On metal that no ground is on potentials are free by a constant, as long as it hangs together.
+    every = [np.ones(len(ends), bool) for ends in tails]
+    floating = _without(tails, heads, every, np.concatenate([port, port]))
+    loose = _without(tails, heads, keep, np.concatenate([port, port])) & ~floating
 
     def named(marked: np.ndarray, *, metal: bool) -> str:
         names = _solids_of(

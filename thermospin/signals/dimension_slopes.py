@@ -190,7 +190,8 @@ def _weights_at(model: Model, lengths: Mapping[str, float]) -> Weights:
         heat_of, charge = placement.shares()
         heat = np.minimum(sum(heat_of.values(), np.zeros(len(placement.nodes))), 1.0)[disc.number_T]
         for ground, its_disc in {"": disc, **model.grounded}.items():
-            of_ground = charge[ground][disc.number_T[: disc.nodes_V]] if ground else None
+            shares = [charge[name] for name in ground.split(", ")] if ground else []
+            of_ground = np.minimum(sum(shares), 1.0)[disc.number_T[: disc.nodes_V]] if shares else None
             ties[ground] = tuple(
                 2
                 * held.ties(
@@ -278,7 +279,7 @@ def slopes(
     """
     disc, harmonic = problem.disc, len(ladders[0].u)
     if isinstance(blocks, Motions):
-        blocks = blocks.at(problem.experiment.ground)
+        blocks = blocks.at(problem.ground)
 
     def form(entries: Callable[..., Any]) -> Callable[..., np.ndarray]:
         def sums(_: operators.Discretisation, *fields: Array) -> np.ndarray:

@@ -127,7 +127,7 @@ class Solves:
     ) -> str:
         """Return why a column failed; its last iterate, which would cost memory always, is computed once more."""
         x, left = _unfinished(request)
-        signs, ground = problem.experiment.states[state], problem.experiment.ground
+        signs, ground = problem.experiment.states[state], problem.ground
         cause = diagnosis.diagnose(
             self._model,
             self._parameters,
