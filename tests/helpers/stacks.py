@@ -122,7 +122,11 @@ def _experiment(name: str, probe: Mapping[str, object], **drive: object) -> Expe
 
 
 def exact(bar: Device, experiment: Experiment, signs: Mapping[str, int]) -> analytic.LayeredSolution:
-    """Fields per unit of the drive (A, K or W) in a state; grounded on the right unless the voltage's minus is left."""
+    """Fields per unit of the drive (A, K or W) in a state.
+
+    The ground is where the current leaves, else the minus of the voltage; without either V_s is free at both ends.
+    Where heat-only layers part the metal both ends are grounded.
+    """
     layers, links = [], []
     volume = {solid.name: AREA * (solid.box[0][1] - solid.box[0][0]) for solid in bar.solids}
     for number, solid in enumerate(bar.solids):
@@ -134,11 +138,14 @@ def exact(bar: Device, experiment: Experiment, signs: Mapping[str, int]) -> anal
             links.append(_link(bar, number - 1, signs))
     rates = {item.name: item.h for item in (*bar.contacts, *bar.heat_sinks)}
     T = {name: experiment.heat.get(name, 0.0) for name in ENDS}
-    ground = experiment.ground or (experiment.voltage or ("left", "right"))[1]
+    ground = (experiment.current or experiment.voltage or ("", ""))[1]
+    parted = any(not bar.materials[solid.material].is_metal for solid in bar.solids[1:-1])
     ends = []
     for name, into in zip(ENDS, (1, -1), strict=True):
         fed = into / AREA if experiment.current else 0.0
-        held = {"V": (0.0, 0.0)} if name == ground else {"J": (fed / 2, fed / 2)}
+        held: dict[str, object] = {"V": (0.0, 0.0)} if name == ground or parted else {"J": (fed / 2, fed / 2)}
+        if not ground and not parted and name == "right":
+            held["zero"] = True
         warm = {"Q": 0.0} if rates[name] == 0 else {"T": T[name], "h": rates[name]}
         ends.append(analytic.End(**held, **warm))  # type: ignore[arg-type]
     return analytic.layered_stack(layers, *ends, T0=bar.bath, interfaces=links)
@@ -149,7 +156,8 @@ def _link(bar: Device, number: int, signs: Mapping[str, int]) -> analytic.Interf
     if found is None:
         return None
     item, turned = bar.interfaces[found[0]], found[1]
-    pair = [signs.get(bar.solids[k].magnet or "", 1) for k in (number, number + 1)]
+    magnets = [bar.solids[k].magnet for k in (number, number + 1)]
+    pair = [None if magnet is None else signs.get(magnet, 1) for magnet in magnets]
     return analytic.Interface.of(item, signs=(pair[1], pair[0]) if turned else (pair[0], pair[1]))
 
 
@@ -161,10 +169,11 @@ def reading(bar: Device, experiment: Experiment, fields: analytic.LayeredSolutio
         return float(V[experiment.voltage[0]] - V[experiment.voltage[1]])
     if experiment.through is not None:
         first, second = experiment.through.between
-        edge, sign = (x[first][1], 1) if x[first][1] == x[second][0] else (x[second][1], -1)
-        at = fields.edges[np.argmin(abs(fields.edges - edge))]
-        # between the halves of the Joule heat of an interface
-        row = (fields.fields(at) + fields.fields(at, side="left")) / 2
+        forwards = x[first][1] == x[second][0]
+        at = fields.edges[np.argmin(abs(fields.edges - x[second][0 if forwards else 1]))]
+        # what the second one takes up, its half of the Joule heat of an interface with it
+        row = fields.fields(at, side="right" if forwards else "left")
+        sign = 1 if forwards else -1
         what = {"spin": row[3] - row[4], "charge": row[3] + row[4], "heat": row[5]}[experiment.through.what]
         return float(sign * AREA * what)
     means = []

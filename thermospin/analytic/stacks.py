@@ -148,8 +148,9 @@ TRANSPARENT = Interface()
 class End:
     """The held quantities at an end of a stack: V or J for each channel (up, down), and T or Q; J and Q point along +x.
 
-    With `h` [W/(m^2 K)], T is that of a bath which exchanges heat with the end at that rate per area and kelvin. At an
-    end of a heat-only layer V and J mean nothing.
+    With `h` [W/(m^2 K)], T is that of a bath which exchanges heat with the end at that rate per area and kelvin. With
+    `zero` the mean of both V is 0 at an end without current, of a stack into which nothing feeds any: its reference. At
+    an end of a heat-only layer V and J mean nothing.
     """
 
     V: tuple[float, float] | None = None
@@ -157,6 +158,7 @@ class End:
     T: float | None = None
     Q: float | None = None
     h: float = math.inf
+    zero: bool = False
 
     def __post_init__(self) -> None:
         if (self.V is None) == (self.J is None) or (self.T is None) == (self.Q is None):
@@ -187,6 +189,7 @@ class End:
             T=None if self.T is None else 0.0,
             Q=None if self.Q is None else 0.0,
             h=self.h,
+            zero=self.zero,
         )
 
 
@@ -319,6 +322,8 @@ class LayeredSolution:
             rows, values = [fields[V_UP], fields[V_DOWN]], list(end.V)
         elif metal and end.J is not None:
             rows, values = [fields[J_UP], fields[J_DOWN]], list(end.J)
+            if end.zero:  # that no charge flows is said at the other end
+                rows, values = [fields[J_UP] - fields[J_DOWN], fields[V_UP] + fields[V_DOWN]], [0.0, 0.0]
         if end.T is not None:
             return [*rows, fields[T] - side * fields[Q] / end.h], [*values, end.T]
         return [*rows, fields[Q]], [*values, float(end.Q or 0.0)]
