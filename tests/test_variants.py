@@ -19,6 +19,7 @@ from thermospin.device.reader import load, read
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import Misfit
 from thermospin.inference.parameters import Parameter
+from thermospin.inference.sharing import check_shared
 
 BAR = """
 name = "bar"
@@ -222,8 +223,8 @@ def test_one_value_for_devices_that_differ_in_it_is_refused(device: Device) -> N
         "free: width is 50 nm in 'bar', 100 nm in 'bar@wide': one value for all would undo what tells them apart; "
         'free it for one device, "bar@wide:width", or hold it'
     )
-    inverse._check_shared([device, wide], ["width", "bar@wide:width"], ())
-    inverse._check_shared([device, wide], ["width"], {"bar:width"})
+    check_shared([device, wide], ["width", "bar@wide:width"], ())
+    check_shared([device, wide], ["width"], {"bar:width"})
     rows[1] = dataclasses.replace(rows[1], device=other.name)
     with pytest.raises(InputError, match="Py.P is 0.25 in 'bar', 0.3 in 'bar@other-alloy'"):
         inverse.fit([device, other], rows, ["Py.P"])

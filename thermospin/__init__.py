@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from thermospin.designs.topology import free_form as free_form
     from thermospin.device.device import Device as Device
     from thermospin.device.device import DeviceError as DeviceError
+    from thermospin.device.device import Proportion as Proportion
     from thermospin.device.device import Tie as Tie
     from thermospin.device.materials import Material as Material
     from thermospin.device.materials import MaterialError as MaterialError
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from thermospin.device.parts import HeatSink as HeatSink
     from thermospin.device.parts import Solid as Solid
     from thermospin.device.reader import load as load
+    from thermospin.device.settings import at_bath as at_bath
     from thermospin.inference.budget import budget as budget
     from thermospin.inference.ensembles import run as ensemble
     from thermospin.inference.misfit import Prior as Prior
@@ -119,6 +121,8 @@ _HOME = {
     "Inputs": "data.sources",
     "read_sources": "data.sources",
     "Tie": "device.device",
+    "Proportion": "device.device",
+    "at_bath": "device.settings",
     "Prior": "inference.misfit",
     "profile": "inference.profiles",
     "budget": "inference.budget",

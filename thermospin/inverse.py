@@ -6,9 +6,10 @@ trust it as far as the model is linear over one standard deviation. The misfit i
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
-from thermospin.device.device import OF, Device, Tie, known_parameters
+from thermospin.device.device import OF, Device, Proportion, Tie, forms, known_parameters
 from thermospin.device.settings import alike
 from thermospin.inference.combinators import Copies, Joint, corrected, tied
 from thermospin.inference.identifiability import Choice, choose
@@ -29,7 +30,16 @@ from thermospin.inference.minimisers import FIT_TOLERANCE, MINIMISERS, check_row
 from thermospin.inference.misfit import Misfit, Prior, Problem
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
-from thermospin.inference.result import FitResult
+from thermospin.inference.result import FitResult, Following
+from thermospin.inference.sharing import (
+    Follower,
+    at_each_bath,
+    check_proportions,
+    check_shared,
+    followers,
+    following,
+    joint_parameters,
+)
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import QUANTITIES, key_of, quantity
@@ -46,7 +56,9 @@ class FitOptions:
         those of a parameter that `choose` leaves out do nothing.
       priors: {name: Prior or (mean, std)} of free parameters in SI units: what is known of them besides the data; where
         `choose` finds the free ones, those with a prior are among them.
-      ties: parameters that follow free ones, value = factor * value of the other.
+      ties: parameters that follow others: value = factor * value of the other; or, at every bath, in proportion to a
+        product of powers of other values of the same device, with one constant for all devices: the value of the
+        parameter itself at the values that the first device begins with, which may be free.
       starts: number of starts of the low-order stage, see `inference.minimisers.scattered`.
       rescaled: take the stds of the data as relative weights, and their size from the scatter around the fit.
       grid_errors: False: take the model for exact, and fit on it alone.
@@ -55,7 +67,7 @@ class FitOptions:
     method: str = "least_squares"
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     priors: Mapping[str, Prior | tuple[float, float]] = field(default_factory=dict)
-    ties: Sequence[Tie] = ()
+    ties: Sequence[Tie | Proportion] = ()
     starts: int = 1
     rescaled: bool = False
     grid_errors: bool = True
@@ -83,7 +95,8 @@ def fit(
     Args:
       device: its own values are the start; a model from `build` is used as it is (`grid` does nothing). Of several,
         told apart by their names, a free "Py.S_s" is shared by all devices that have it; "wide:zeta" belongs to one
-        device and takes precedence; what is not free keeps the value of each device.
+        device and "77K:Py.S_s" to those at one bath, and take precedence; what is not free keeps the value of each
+        device. A free value that is a table over the bath is free at each bath.
       rows: measured signals; of several devices, `Row.device` says whose.
       free: names such as "Py.S_s", "zeta", or a dimension of the device; None: those that `choose` finds.
       options: method, bounds, priors and so on.
@@ -99,18 +112,29 @@ def fit(
     given = [device] if isinstance(device, Device | Model) else list(device)
     devices = [part.device if isinstance(part, Model) else part for part in given]
     priors = {name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in options.priors.items()}
+    linear = tuple(tie for tie in options.ties if isinstance(tie, Tie))
+    proportions = [tie for tie in options.ties if isinstance(tie, Proportion)]
+    check_proportions(proportions, devices, [tie.name for tie in linear])
+    follow = [tie.name for tie in proportions]
+    meant = at_each_bath(devices, [*(free or ()), *options.bounds], follow)
+    free = None if free is None else list(dict.fromkeys(full for name in free for full in meant[name]))
+    options = replace(
+        options, bounds={full: ends for name, ends in options.bounds.items() for full in (name, *meant[name])}
+    )
     _check(devices, rows, free, options, priors)
     rows = tuple(_with_unit(row, devices) for row in rows)
-    parameters = joint_parameters(devices, free or tuple(priors))
+    parameters = joint_parameters(devices, free or tuple(priors), follow)
+    followed = tuple(followers(devices, proportions, free or tuple(priors)))
     grid = grid or GridOptions()
     models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
     kept = _kept(journal, models, rows, progress)
-    answers = _Answers(tuple(models), rows, tuple(options.ties), kept, progress)
+    answers = _Answers(tuple(models), rows, linear, followed, kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
     misfit = Misfit(rows, correlation, priors, stages.grid_stds, stages.grid_correlation)
     choice = Choice(tuple(free or ()), {})
     if free is None:
-        choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors))
+        several = functools.partial(at_each_bath, devices, shared=follow)
+        choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors), several)
     limits = _ranges(devices) | dict(options.bounds)
     result = minimise(
         MINIMISERS[options.method],
@@ -128,13 +152,14 @@ def fit(
     problem = replace(
         result.require_problem(),
         models=tuple(models),
-        of=lambda others: tied(answers.of(others), answers.ties),
+        of=lambda others: answers.tied(answers.of(others)),
         copies=Copies(models, answers.copy, most),
     )
     return replace(
         result,
         correlation_of_data=correlation,
-        ties=tuple((tie.name, tie.factor, tie.source) for tie in options.ties),
+        ties=tuple((tie.name, tie.factor, tie.source) for tie in linear),
+        following=_following(proportions, followed, problem, result),
         grid_stds=stages.grid_stds,
         grid_correlation=stages.grid_correlation,
         left_out=choice.left_out,
@@ -174,6 +199,30 @@ def mirrored(problem: Problem, result: FitResult) -> tuple[str, ...]:
     return tuple(warnings)
 
 
+def _following(
+    ties: Sequence[Proportion], values: Sequence[Follower], problem: Problem, result: FitResult
+) -> tuple[Following, ...]:
+    """Return what each tie came to, with standard deviations by the covariance of the parameters."""
+    parameters = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
+    out = []
+    for tie in ties:
+        of_tie = [value for value in values if value.shared == tie.name]
+        came: dict[str, tuple[float, float]] = {}
+        for value in of_tie:
+            number, slopes = value.at(parameters)
+            along = np.array([slopes.get(name, 0.0) for name in result.names])
+            fixed = np.isfinite(np.diag(result.covariance)) | (along == 0)
+            variance = along @ np.where(np.outer(along, along) == 0, 0.0, result.covariance) @ along
+            came[value.name] = number, math.sqrt(variance) if np.all(fixed) else math.inf
+        for of_bath in dict.fromkeys(value.of_bath for value in of_tie):
+            names = [value.name for value in of_tie if value.of_bath == of_bath]
+            if len({came[name] for name in names}) == 1:  # one line for all devices at a bath
+                came = {of_bath if name == names[0] else name: came[name] for name in came if name not in names[1:]}
+        references = {names[-1]: reference for value in of_tie[:1] for names, reference, _ in value.sources}
+        out.append(Following(str(tie), tie.name, references, came))
+    return tuple(out)
+
+
 @dataclass(frozen=True)
 class _Answers:
     """Predictors of the rows of a fit on any models of its devices.
@@ -181,7 +230,8 @@ class _Answers:
     Attributes:
       models: of the devices, in the same order.
       rows: of all of them.
-      ties: parameters that follow others.
+      ties: parameters that follow others by a factor.
+      followers: values that follow others at every bath.
       journal: that keeps evaluations, None for none.
       progress: callback for messages.
     """
@@ -189,6 +239,7 @@ class _Answers:
     models: tuple[Model, ...]
     rows: tuple[Row, ...]
     ties: tuple[Tie, ...]
+    followers: tuple[Follower, ...]
     journal: Journal | None
     progress: Progress | None
 
@@ -211,7 +262,11 @@ class _Answers:
             place = np.flatnonzero([row.device == model.device.name for row in self.rows])
             rows = [self.rows[i] for i in place]
             parts.append((model.device.name, model.device.numbers(), place, predictor(model, rows)))
-        return Joint(parts, len(self.rows))
+        return Joint(parts, len(self.rows), [forms(model.device, "")[1].removesuffix(OF) for model in models])
+
+    def tied(self, predict: Predict) -> Predict:
+        """Return a predictor with all that follows others."""
+        return tied(following(predict, self.followers), self.ties)
 
     def kept(self, bare: Predictor | Joint, order: int, name: str | None = None) -> Predict:
         """Return a predictor with ties and journal.
@@ -219,7 +274,7 @@ class _Answers:
         Args:
           name: in the journal, of one of several copies; "" for one that is asked only once.
         """
-        whole = tied(bare, self.ties)
+        whole = self.tied(bare)
         label = f"order {order}, {name}" if name else f"order {order}"
         return whole if self.journal is None else self.journal.keep(whole, label, () if name == "" else bare.parts)
 
@@ -316,24 +371,12 @@ def _check(
     require_known("free", free or (), known)
     require_known("bounds", options.bounds, known if free is None else free)
     require_known("priors", priors, known if free is None else free)
-    _check_shared(devices, free or (), {tie.name for tie in options.ties})
-    _check_ties(options.ties, free, known)
+    linear = [tie for tie in options.ties if isinstance(tie, Tie)]
+    check_shared(devices, free or (), [tie.name for tie in options.ties])
+    _check_ties(linear, free, known)
     _check_priors(priors, _ranges(devices) | dict(options.bounds))
     check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
     _check_devices(devices, rows)
-
-
-def joint_parameters(devices: Sequence[Device], free: Sequence[str]) -> dict[str, float]:
-    """Return values at the start: one for all devices where they agree or it is free, else one for each device."""
-    shared = {name: value for name, value in known_parameters(devices).items() if OF not in name}
-    out = dict(shared)
-    if len(devices) > 1:
-        for device in devices:
-            for name, value in device.numbers().items():
-                of_device = f"{device.name}{OF}{name}"
-                if of_device in free or (value != shared[name] and name not in free):
-                    out[of_device] = value
-    return out
 
 
 def _ranges(devices: Sequence[Device]) -> dict[str, tuple[float, float]]:
@@ -348,27 +391,6 @@ def _ranges(devices: Sequence[Device]) -> dict[str, tuple[float, float]]:
 def _magnetic(devices: Sequence[Device]) -> list[str]:
     used = [(device, solid.material) for device in devices for solid in device.solids]
     return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
-
-
-def _check_shared(devices: Sequence[Device], free: Sequence[str], tied: Collection[str]) -> None:
-    """Refuse one free value for devices that are told apart by it: a dimension, or what variants of one device set.
-
-    A device whose own value is free or tied takes no part.
-    """
-    faults = []
-    for name in free:
-        having = [device for device in devices if name in device.numbers()]
-        having = [device for device in having if f"{device.name}{OF}{name}" not in (*free, *tied)]
-        values = {device.name: device.numbers()[name] for device in having}
-        distinct = len(set(values.values())) > 1
-        if distinct and (name in having[0].dimensions or all(alike(having[0], device) for device in having)):
-            listed = ", ".join(f"{quantity(name, value)} in '{device}'" for device, value in values.items())
-            faults.append(
-                f"free: {name} is {listed}: one value for all would undo what tells them apart; "
-                f'free it for one device, "{having[-1].name}{OF}{name}", or hold it'
-            )
-    if faults:
-        raise InputError(faults)
 
 
 def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[str, float]) -> None:

@@ -20,16 +20,16 @@ from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.constitution import Constitution, Parameters, Signs
+from thermospin.device.constitution import Constitution, Parameters, Signs
 from thermospin.device.device import Device
 from thermospin.device.faults import require_apart
 from thermospin.device.parts import Experiment
+from thermospin.device.placement import Placement, crossing_of, crossings_of, label_of_ground, place, vectors
 from thermospin.geometry import held
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
 from thermospin.parallel.sharding import mesh_of
-from thermospin.placement import Placement, crossing_of, crossings_of, label_of_ground, place, vectors
 from thermospin.quantities import QUANTITIES, key_of
 from thermospin.solve import Preconditioner, System
 
@@ -143,7 +143,7 @@ class Model:
     @property
     def constitution(self) -> Constitution:
         """The map from parameters to coefficients of this device."""
-        return self.placement.constitution
+        return dataclasses.replace(self.placement.constitution, bath=self.device.bath)
 
     @functools.cached_property
     def problems(self) -> Mapping[str, ExperimentProblem]:

@@ -34,12 +34,9 @@ from thermospin.geometry.assembly import assemble
 from thermospin.geometry.splits import Segments, Split
 from thermospin.grid import Grid
 from thermospin.linear.sparse import AnyArray, Rows, take
+from thermospin.quantities import COEFFICIENTS as COEFFICIENTS
 
 Fields = Float[Array, "unknowns columns"]
-
-#: Contributions of a domain: the entries of G (rows up, down, heat), the Joule form's heat entry, and the relaxation.
-#: Metals have no entry ud; links have it where spins flip.
-COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation", "ud")
 
 
 class Axis(eqx.Module):

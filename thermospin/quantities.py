@@ -136,7 +136,14 @@ _OTHERS = (
     ),
     Quantity("zeta", "number", lower=0.0, typical=1.0, allows=_not_negative, expected="a number >= 0"),
     Quantity("length", "length", "nm", 1e-9, typical=1e-8),
+    Quantity(
+        "bath", "temperature", "K", lower=0.0, typical=300.0, allows=_positive, expected="a temperature above 0 K"
+    ),
 )
+
+#: Contributions of a domain to the operator: entries of G (rows up, down, heat), of the Joule form for heat, and
+#: relaxation. Metals have no entry ud; links have it where spins flip.
+COEFFICIENTS = ("uu", "dd", "uT", "dT", "TT", "joule_TT", "relaxation", "ud")
 
 #: Values of a material by symbol, in the order of all tables.
 MATERIAL = {row.symbol: row for row in _MATERIAL}
@@ -144,14 +151,16 @@ MATERIAL = {row.symbol: row for row in _MATERIAL}
 HEAT_ONLY = {symbol: row for symbol, row in MATERIAL.items() if row.needed_by == "all"}
 #: Values of an interface by symbol; S and S_s of the jumps of V and T across it.
 INTERFACE = {row.symbol: row for row in _INTERFACE}
-#: All quantities that can be fitted, by `key_of` their names.
+#: Names of a device's own numbers, which no dimension can have.
+OWN = ("zeta", "bath")
+#: All quantities that can be fitted, and the bath temperature, by `key_of` their names.
 QUANTITIES = INTERFACE | MATERIAL | {row.symbol: row for row in _OTHERS}
 
 
 def key_of(name: str) -> str:
     """Return the symbol of a parameter: "S_s" of "wide:Py.S_s", "zeta" of "zeta", "length" of a dimension."""
     base = name.rpartition(":")[2]
-    return base.rpartition(".")[2] if "." in base or base == "zeta" else "length"
+    return base.rpartition(".")[2] if "." in base or base in OWN else "length"
 
 
 def kind_of(name: str) -> str:

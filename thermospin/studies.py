@@ -17,6 +17,7 @@ from thermospin.accuracy.self_check import SelfCheck, self_check
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
+from thermospin.device import provenance
 from thermospin.device.cost import Cost, cost
 from thermospin.device.device import Device, LooseFace
 from thermospin.device.reader import load
@@ -106,15 +107,24 @@ class Study:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes of the data, then of the grids."""
-        return (*self.inputs.notes, *self.grid_notes)
+        """Notes of the data, then of the grids, and where values that were not fitted come from."""
+        return (*self.inputs.notes, *self.grid_notes, *self.provenance)
+
+    @property
+    def provenance(self) -> list[str]:
+        """What is to be known of the values of the devices that were not fitted, see `device.provenance`."""
+        return provenance.notes(self.inputs.devices, self.fit.parameters)
 
     def to_json(self) -> dict[str, Any]:
         """Return the dictionary of the file that `thermospin fit --json` writes."""
-        return self.fit.to_json() | {
-            name: [part.to_json() for part in finding] if isinstance(finding, list) else finding.to_json()
-            for name, finding in self.findings.present().items()
-        }
+        return (
+            self.fit.to_json()
+            | {
+                name: [part.to_json() for part in finding] if isinstance(finding, list) else finding.to_json()
+                for name, finding in self.findings.present().items()
+            }
+            | {"provenance": self.provenance}
+        )
 
     def words(self) -> list[str]:
         """Return the report of the fit and of everything besides, line by line."""
@@ -140,6 +150,7 @@ class Study:
             sources=self.inputs.sources,
             command=command,
             notes=self.grid_notes,
+            values=self.provenance,
             sweeps=self.inputs.sweeps,
         )
         html.write_csv(numbers_of(path), self.fit)
@@ -193,10 +204,12 @@ class Computed:
     Attributes:
       signals: of all experiments.
       adapted: the path to the grid, where the signals chose it.
+      provenance: what is to be known of the values of the device, see `device.provenance`.
     """
 
     signals: Signals
     adapted: Adapted | None = None
+    provenance: tuple[str, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -205,12 +218,13 @@ class Computed:
 
     @property
     def notes(self) -> list[str]:
-        """The path to the grid, line by line."""
-        return [] if self.adapted is None else self.adapted.words()
+        """The path to the grid, and where values come from, line by line."""
+        return [*([] if self.adapted is None else self.adapted.words()), *self.provenance]
 
     def to_json(self) -> dict[str, Any]:
         """Return the dictionary of the file that `thermospin signals --json` writes."""
-        return self.signals.to_json() if self.adapted is None else self.adapted.to_json()
+        result = self.signals.to_json() if self.adapted is None else self.adapted.to_json()
+        return result | {"provenance": list(self.provenance)}
 
 
 def compute(
@@ -234,7 +248,7 @@ def compute(
       NotConverged: a solve missed its tolerance.
     """
     grid = grid or GridChoice()
-    order = grid.order or ADAPTED_ORDER
+    order, known = grid.order or ADAPTED_ORDER, tuple(provenance.notes([device]))
     if grid.adapted:
         adapted = adapt(
             device,
@@ -245,10 +259,11 @@ def compute(
             shards=grid.shards,
             progress=progress,
         )
-        return Computed(adapted.signals, adapted)
+        return Computed(adapted.signals, adapted, known)
     model = GridOptions(order=order, shards=grid.shards).build(device, progress)
     measured = measure(model, harmonics=harmonics, progress=progress)
-    return Computed(assess(model, measured, progress=progress) if errors else measured)
+    signals = assess(model, measured, progress=progress) if errors else measured
+    return Computed(signals, provenance=known)
 
 
 def study(

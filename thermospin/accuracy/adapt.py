@@ -23,7 +23,7 @@ from thermospin.accuracy import error_bars
 from thermospin.base import lines
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
-from thermospin.constitution import Parameters
+from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid, at_coarseness, choose

@@ -17,8 +17,8 @@ import numpy as np
 
 from thermospin import solve
 from thermospin.base.names import SignalName
-from thermospin.constitution import Parameters
 from thermospin.device import singularities
+from thermospin.device.constitution import Parameters
 from thermospin.model import Model, Progress
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Errors, Signals

@@ -9,8 +9,8 @@ import numpy as np
 
 from thermospin.accuracy import error_bars
 from thermospin.base.text import percent
-from thermospin.constitution import Parameters
 from thermospin.device import singularities
+from thermospin.device.constitution import Parameters
 from thermospin.device.drives import PROBES, drive_of
 from thermospin.device.parts import Experiment
 from thermospin.model import ExperimentProblem, Model, Progress

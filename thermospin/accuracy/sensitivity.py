@@ -11,7 +11,7 @@ import numpy as np
 
 from thermospin.base.errors import NotConverged
 from thermospin.base.text import columns
-from thermospin.constitution import Parameters
+from thermospin.device.constitution import Parameters
 from thermospin.model import Model, Progress
 from thermospin.quantities import quantity
 from thermospin.signals import evaluate

@@ -51,3 +51,4 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(machine.doctor)
 app.command()(signals.new)
 app.command()(signals.check)
+app.command()(signals.cards)

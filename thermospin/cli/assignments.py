@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.device.device import OF, LooseFace, Tie
+from thermospin.device.device import OF, LooseFace, Proportion, Tie
 from thermospin.quantities import MATERIAL, QUANTITIES, key_of, kind_of
 
 
@@ -49,25 +49,44 @@ def bounds(texts: Iterable[str], length_unit: str | None = None) -> dict[str, tu
     return _assigned("--bounds", texts, pair, 'NAME = LOWER .. UPPER, such as "Py.lambda_sf = 1 nm .. 20 nm"')
 
 
-def ties(texts: Iterable[str]) -> list[Tie]:
-    """Parse texts "NAME = FACTOR * OTHER" or "NAME = OTHER".
+def ties(texts: Iterable[str]) -> list[Tie | Proportion]:
+    """Parse texts "NAME = FACTOR * OTHER" or "NAME = OTHER", and "NAME ~ OTHER * ANOTHER^POWER".
 
     Raises:
       ValueError: every text that is none, one line each.
     """
-    out, faults = [], []
+    out: list[Tie | Proportion] = []
+    faults = []
     for text in texts:
-        name, equals, rest = (part.strip() for part in text.partition("="))
-        factor, times, source = (part.strip() for part in rest.rpartition("*"))
         try:
-            if not (name and equals and source):
-                raise InputError("which is none")
-            out.append(Tie(name, source, units.parse(factor, "number") if times else 1.0))
+            out.append(_proportion(text) if "~" in text else _tie(text))
         except ValueError as why:
-            faults.append(f'--tie: got "{text}", {why}; expected NAME = FACTOR * OTHER, such as "Cu.S = 0.5 * Au.S"')
+            faults.append(
+                f'--tie: got "{text}", {why}; expected NAME = FACTOR * OTHER, such as "Cu.S = 0.5 * Au.S", or '
+                'NAME ~ OTHER, such as "Py.lambda_sf ~ Py.sigma"'
+            )
     if faults:
         raise InputError("\n".join(faults))
     return out
+
+
+def _tie(text: str) -> Tie:
+    name, equals, rest = (part.strip() for part in text.partition("="))
+    factor, times, source = (part.strip() for part in rest.rpartition("*"))
+    if not (name and equals and source):
+        raise InputError("which is none")
+    return Tie(name, source, units.parse(factor, "number") if times else 1.0)
+
+
+def _proportion(text: str) -> Proportion:
+    name, rest = _two(text, "~")
+    powers: dict[str, float] = {}
+    for part in rest.split("*"):
+        source, raised, power = (piece.strip() for piece in part.partition("^"))
+        if not (name and source) or (raised and not power):
+            raise InputError("which is none")
+        powers[source] = powers.get(source, 0.0) + (units.parse(power, "number") if raised else 1.0)
+    return Proportion(name, powers)
 
 
 def dimensions(texts: Iterable[str], length_unit: str | None = None) -> list[LooseFace]:

@@ -16,9 +16,9 @@ from thermospin import analytic, inverse, operators, solve
 from thermospin.base import files
 from thermospin.base.lines import graded_lines
 from thermospin.base.units import readable
-from thermospin.constitution import Constitution
 from thermospin.data import rows as data
 from thermospin.data.rows import Row
+from thermospin.device.constitution import Constitution
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
 from thermospin.device.reader import load

@@ -11,7 +11,15 @@ import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
-from thermospin.cli.options import CellsOption, ClusterOption, DeviceArgument, OrderOption, SetOption, ShardsOption
+from thermospin.cli.options import (
+    BathOption,
+    CellsOption,
+    ClusterOption,
+    DeviceArgument,
+    OrderOption,
+    SetOption,
+    ShardsOption,
+)
 
 if TYPE_CHECKING:
     from thermospin.designs.limits import Limits
@@ -68,6 +76,7 @@ def design(
         str | None, typer.Option(metavar="LENGTH", help="Size of the tiles of a form; default: half the feature.")
     ] = None,
     set_: SetOption = None,
+    bath: BathOption = None,
     steps: Annotated[int, typer.Option(min=1, help="Most designs to evaluate.")] = 50,
     starts: Annotated[
         int, typer.Option(min=1, help="Number of starting devices, spread over the ranges; the best end counts.")
@@ -86,13 +95,14 @@ def design(
     """
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
+        from thermospin.device import provenance
         from thermospin.device.edit import with_numbers
         from thermospin.device.reader import load, parts_of, text_of
         from thermospin.device.settings import changed
 
         file = parts_of(device)[0]
         text, _ = text_of(file)
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         # What a variant or --set says belongs in the file of the better device.
         text = with_numbers(text, load(file), loaded)
         limits = _limits(feature, drive, max_temperature, max_density)
@@ -122,7 +132,8 @@ def design(
             better = work(grid=GridOptions(cells, order, shards), journal=folder / JOURNAL, progress=progress)
         if speaks:
             *files, picture = write_design(better, folder, text, Path(file).parent)
-            typer.echo("\n".join([*better.words(), f"{folder} has {', '.join(files)} and {picture}."]))
+            lines = [*better.words(), f"{folder} has {', '.join(files)} and {picture}.", *provenance.notes([loaded])]
+            typer.echo("\n".join(lines))
 
 
 def _sizes(feature: float | None, tile: str | None) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from thermospin.cli import runtime, stops
 from thermospin.cli.options import (
     AdaptedCellsOption,
     AdaptedOrderOption,
+    BathOption,
     ClusterOption,
     DeviceArgument,
     JsonOption,
@@ -58,7 +59,11 @@ def fit(
         list[str] | None, typer.Option(metavar="NAME=LOW..HIGH", help='Limits: "Py.lambda_sf = 1 nm .. 20 nm".')
     ] = None,
     tie: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=[FACTOR*]OTHER", help='Follows another one: "Cu.S = 0.5 * Au.S".')
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=[FACTOR*]OTHER",
+            help='Follows another one: "Cu.S = 0.5 * Au.S"; at every bath: "Py.lambda_sf ~ Py.sigma".',
+        ),
     ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="least_squares, lbfgs or adam.")] = "least_squares",
     starts: Annotated[int, typer.Option(min=1, help="Number of starting points; other minima are reported.")] = 1,
@@ -67,6 +72,7 @@ def fit(
         typer.Option("--rescaled", help="Stds of the data are relative weights: the scatter says how large they are."),
     ] = False,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: AdaptedOrderOption = None,
@@ -109,7 +115,9 @@ def fit(
         from thermospin.data.sources import read_sources
 
         wish = parse_tolerance(cells, tolerance)
-        inputs = read_sources(sources := [(device, data), *(_device_and_data(text) for text in also or ())], set_ or ())
+        inputs = read_sources(
+            sources := [(device, data), *(_device_and_data(text) for text in also or ())], set_ or (), bath
+        )
         _require_known(free or [], suggest or [], inputs.devices)
         unit = _length_unit(inputs.devices)
         known = (

@@ -22,6 +22,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help='Another value than in the file: "gap = 200 nm", "Py.P = 0.3".'),
 ]
+BathOption = Annotated[
+    str | None,
+    typer.Option("--bath", metavar="TEMPERATURE", help='Another bath than in the file, for all its tables: "77 K".'),
+]
 CellsOption = Annotated[int | None, typer.Option(min=1, help="Budget of grid cells; default: chosen by the program.")]
 ShardsOption = Annotated[
     int,

@@ -11,6 +11,7 @@ from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
 from thermospin.cli.options import (
     AdaptedCellsOption,
+    BathOption,
     CellsOption,
     ClusterOption,
     DeviceArgument,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 def signals(
     device: DeviceArgument,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
     order: OrderOption = 3,
@@ -50,7 +52,7 @@ def signals(
         wish = parse_tolerance(cells, tolerance)
         adapted = cells is not None or wish is not None
         _require_compatible(adapted, extrapolate, order, errors, shards)
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         runtime.require_writable(json, inputs=[device])
         if not runtime.join_cluster(cluster):
             json = None
@@ -125,6 +127,7 @@ def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
 def sensitivity(
     device: DeviceArgument,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: CellsOption = None,
     order: OrderOption = 3,
     picture: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the table (PNG, SVG or PDF).")] = None,
@@ -133,10 +136,11 @@ def sensitivity(
     """Show what every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
+        from thermospin.device import provenance
         from thermospin.device.reader import load
         from thermospin.device.settings import changed
 
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         runtime.require_writable(picture, json, inputs=[device])
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
@@ -147,7 +151,7 @@ def sensitivity(
             loaded.face_slopes(axis)  # refused before any work is done
         with runtime.Progress() as progress:
             result = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
-        for line in result.words():
+        for line in [*result.words(), *provenance.notes([loaded])]:
             typer.echo(line)
         if not loaded.dimensions:
             typer.echo("The device file names no dimensions; give it a table [dimensions] to see what they do.")
@@ -169,6 +173,7 @@ def ensemble(
         str, typer.Option(metavar="K/N", help="Every N-th set from the K-th on, for one of N processes.")
     ] = "1/1",
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: CellsOption = None,
     order: OrderOption = 2,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
@@ -181,11 +186,12 @@ def ensemble(
     """Signals of many parameter sets. Stopped and run again in the same way, it resumes where it was."""
     with runtime.exit_codes():
         from thermospin.data.sources import require_experiments
+        from thermospin.device import provenance
         from thermospin.device.reader import load
         from thermospin.device.settings import changed
         from thermospin.inference import ensembles
 
-        loaded = changed(require_experiments(load(device), device), set_ or ())
+        loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         given = ensembles.read(sets, loaded)
         numbers = part.split("/")
         if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
@@ -211,12 +217,15 @@ def ensemble(
             )
             missing = ensembles.write(out, loaded, given, wanted, members)
         typer.echo(f"{out} has the signals, SI units; {journal} is what a stopped run resumes from.")
+        for line in provenance.notes([loaded], given[0] if given else ()):
+            typer.echo(line)
         runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
 
 
 def check(
     device: DeviceArgument,
     set_: SetOption = None,
+    bath: BathOption = None,
     cells: CellsOption = None,
     order: OrderOption = 3,
     solve: Annotated[
@@ -237,7 +246,7 @@ def check(
         except DeviceError as error:
             _draw_partial(error.partial, picture)
             raise
-        loaded = changed(require_experiments(loaded, device) if solve else loaded, set_ or ())
+        loaded = changed(require_experiments(loaded, device) if solve else loaded, set_ or (), bath)
         variants = variants_in_words(loaded)
         from thermospin.device.cost import cost
         from thermospin.device.faults import require_apart
@@ -324,3 +333,15 @@ def new(
         with atomic_file(path) as out:
             out.write(text.encode())
         typer.echo(f"{path} is written; next: {blanks}thermospin check {path}")
+
+
+def cards(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Of materials or interfaces; default: list them.")
+    ] = None,
+) -> None:
+    """Values of materials and interfaces that ship with the program, each with its source and mark."""
+    with runtime.exit_codes():
+        from thermospin.device.provenance import card_lines
+
+        typer.echo("\n".join(card_lines(names or ())))

@@ -7,8 +7,8 @@ unit has to be that of the experiment: "nV/K", "mK/mW", "uV/mA^2". A comment lin
 that the signs in the file are not known, the word `unknown` in the column polarity says so for one row; then magnitudes
 are compared. Of P, AP, baseline and spin of one harmonic a file has at most two: they make the others.
 
-A column that has the name of a dimension or of another value of the device, such as `gap` or `gap (um)`, or `variant`,
-splits the rows over copies of the device: a series of devices is one table.
+A column that has the name of a dimension or of another value of the device, such as `gap` or `gap (um)`, or `bath`, or
+`variant`, splits the rows over copies of the device: a series of devices or of temperatures is one table.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class _Copies:
     """Rows by the copy of the device that they are of."""
 
     def __init__(self, device: Device) -> None:
-        self._device, self._known = device, device.numbers()
+        self._device, self._known = device, settings.settable(device)
         self._rows: dict[tuple[str, tuple[tuple[str, float], ...]], tuple[Device, list[Row]]] = {}
 
     @property
@@ -204,6 +204,8 @@ class _Copies:
             try:
                 if _is_bare(text) and kind == "length" and self._device.length_unit:
                     text = f"{cell} {self._device.length_unit}"
+                elif _is_bare(text) and kind == "temperature":
+                    text = f"{cell} K"
                 values[name] = units.parse(text, kind)
             except units.UnitError as why:
                 faults.append(f"line {number}, {name}: {why}")
@@ -250,8 +252,9 @@ def _split(
     number, header = table[0]
     allowed = (*COLUMNS, *OPTIONAL_COLUMNS, VARIANT)
     for name in header:
-        if name not in allowed and _value_column(name)[0] not in device.numbers():
-            hint = closest(name, (*allowed, *device.numbers()))
+        known = settings.settable(device)
+        if name not in allowed and _value_column(name)[0] not in known:
+            hint = closest(name, (*allowed, *known))
             meant = f"did you mean '{hint}'? " if hint else ""
             listed = f"expected one of: {', '.join(allowed)}, or a value of '{device.name}'"
             faults.append(f"line {number}: unknown column '{name}'; {meant}{listed}")

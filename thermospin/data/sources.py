@@ -53,13 +53,16 @@ def read_data(path: str, device: Device) -> tuple[rows.Series, Measured | None]:
     return rows.load_series(path, device), None
 
 
-def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]], values: Sequence[str] = ()) -> Inputs:
+def read_sources(
+    sources: Sequence[tuple[str | Path, Sequence[str]]], values: Sequence[str] = (), bath: str | None = None
+) -> Inputs:
     """Read every device with its data files.
 
     Args:
       sources: pairs (device file or shipped name, its data); "NAME = VALUE" among the data is another value of the
         device than in its file, which makes it one of its own.
       values: texts "NAME = VALUE", other values of the first device than in its file.
+      bath: another bath of the first device, such as "77 K".
     Raises:
       InputError: with the faults of all files.
     """
@@ -72,7 +75,7 @@ def read_sources(sources: Sequence[tuple[str | Path, Sequence[str]]], values: Se
         try:
             device = require_experiments(load(name), str(name))
             if not number:
-                device = changed(device, values)
+                device = changed(device, values, bath)
             if settings := [path for path in paths if "=" in path]:
                 device = variant(device, settings)
         except InputError as error:

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import operators, solve
-from thermospin.constitution import Parameters
 from thermospin.data.rows import Row
 from thermospin.designs.objective import DENSEST, HOTTEST, STD, Pair, StandardErrorFit, hottest_order
+from thermospin.device.constitution import Parameters
 from thermospin.inference.predictors import RESIDUAL, Predictor
 from thermospin.model import Model, Ports, Progress
 from thermospin.parallel import tasks

@@ -23,12 +23,13 @@ from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_
 from thermospin.device.interfaces import Interface, between, thermoelectric_fault
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, face_of, indices, plan_of
+from thermospin.device.temperature import Table
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import Patch
 from thermospin.grid import AXES, COARSEST, Box, Features, Grid, at_coarseness
 
-#: Separates device and parameter in the names of parameters of one device in a fit of several: "wide:zeta".
+#: Separates device, or bath, and parameter in names of parameters that not all devices share: "wide:zeta", "77K:Py.P".
 OF = ":"
 
 
@@ -56,6 +57,7 @@ class Device:
       notes: free text.
       length_unit: unit of lengths without a unit in its file, and in options about the device; None: no unit.
       variants: other values of the same device by the name of the variant, SI units; see `settings.variant_of`.
+      home: bath that its file was read at, where it is another one now [K]; see `settings.at_bath`.
     Raises:
       DeviceError: the device has faults; the message lists all.
     """
@@ -73,6 +75,7 @@ class Device:
     length_unit: str | None = dataclasses.field(default=None, compare=False, repr=False)
     variants: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     interfaces: tuple[Interface, ...] = ()
+    home: float | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check all parts and how they fit together."""
@@ -142,6 +145,12 @@ class Device:
     def numbers(self) -> dict[str, float]:
         """Return parameters and dimensions by name: all values that a fit may vary."""
         return self.parameters() | self.lengths()
+
+    def over_bath(self) -> dict[str, Table]:
+        """Return the parameters that are tables over the bath temperature."""
+        parts = [self.materials[name] for name in dict.fromkeys(solid.material for solid in self.solids)]
+        tables = {f"{part.name}.{key}": table for part in parts for key, table in part.tables.items()}
+        return tables | {f"{part.name}.{key}": table for part in self.interfaces for key, table in part.tables.items()}
 
     def moved(self, lengths: Mapping[str, float]) -> Device:
         """Return the device with new values of some of its dimensions [m]; all solids that use them move.
@@ -366,11 +375,41 @@ class Tie:
     factor: float = 1.0
 
 
+@dataclasses.dataclass(frozen=True)
+class Proportion:
+    """A value in proportion to others of the same device, at every bath: "Py.lambda_sf ~ Py.sigma".
+
+    Attributes:
+      name: the value that follows, such as "Py.lambda_sf".
+      powers: of each of the others, such as {"Cu.sigma": 1, "bath": 1} for "Cu.kappa ~ Cu.sigma * bath".
+    """
+
+    name: str
+    powers: Mapping[str, float]
+
+    @property
+    def sources(self) -> dict[str, float]:
+        """Powers of the values that it follows, without that of the bath."""
+        return {name: power for name, power in self.powers.items() if name != "bath"}
+
+    def __str__(self) -> str:
+        """Return it as on a command line."""
+        parts = [name if power == 1 else f"{name}^{power:g}" for name, power in self.powers.items()]
+        return f"{self.name} ~ {' * '.join(parts)}"
+
+
+def forms(device: Device, name: str) -> tuple[str, str, str]:
+    """Return the names of a value that is of one device, of all devices at its bath, and of all."""
+    return f"{device.name}{OF}{name}", f"{device.bath:.12g}K{OF}{name}", name
+
+
 def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
     """Return all names that a fit of these devices may use, and their values in the first device that has them."""
     known: dict[str, float] = {}
-    for device in devices:
-        known |= {name: value for name, value in device.numbers().items() if name not in known}
-    if len(devices) > 1:
-        known |= {f"{device.name}{OF}{name}": value for device in devices for name, value in device.numbers().items()}
+    several = len({device.bath for device in devices}) > 1
+    order = (2, 1, 0) if several else (2, 0) if len(devices) > 1 else (2,)
+    for place in order:
+        for device in devices:
+            for name, value in device.numbers().items():
+                known.setdefault(forms(device, name)[place], value)
     return known

@@ -11,7 +11,8 @@ from thermospin.base import units
 from thermospin.device.device import Device
 from thermospin.device.interfaces import CONVERTED
 from thermospin.device.parts import Solid
-from thermospin.quantities import key_of, shown
+from thermospin.device.settings import at_bath
+from thermospin.quantities import key_of, quantity, shown
 
 
 def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
@@ -69,16 +70,21 @@ def with_place(text: str, source: Path, target: Path) -> str:
 def with_numbers(text: str, before: Device, after: Device) -> str:
     """Return the text of a device file with those values of `after` that differ; all else, also comments, is kept.
 
-    A range of a dimension that does not hold its new value is left out.
+    At another bath, that is written, and values that are tables stay tables. A range of a dimension that does not hold
+    its new value is left out.
     """
     import tomlkit
 
+    if after.bath != before.bath:
+        document: Any = tomlkit.parse(text)
+        document["bath"] = quantity("bath", after.bath)
+        text, before = tomlkit.dumps(document), at_bath(before, after.bath)
     old = before.numbers()
     changed = {name: value for name, value in after.numbers().items() if value != old[name]}
     lengths = {name: value for name, value in changed.items() if key_of(name) == "length"}
     if not changed:
         return text
-    document: Any = tomlkit.parse(with_lengths(text, lengths) if lengths else text)
+    document = tomlkit.parse(with_lengths(text, lengths) if lengths else text)
     for name in lengths:
         ends = after.dimensions[name].range
         if ends is not None and not ends[0] <= changed[name] <= ends[1]:
@@ -94,7 +100,8 @@ def with_numbers(text: str, before: Device, after: Device) -> str:
             _write_interface(document, material, key, written, after)
         elif material:
             table = document.setdefault("materials", tomlkit.table()).setdefault(material, tomlkit.table())
-            here, place = (table[key], "value") if isinstance(table.get(key), Mapping) else (table, key)
+            sourced = isinstance(table.get(key), Mapping) and "value" in table[key]
+            here, place = (table[key], "value") if sourced else (table, key)
             here[place] = written
     return tomlkit.dumps(document)
 
@@ -130,7 +137,7 @@ def _write_interface(document: Any, name: str, key: str, written: Any, after: De
     place: Any
     here, place = (table["P"], int(key[1]) - 1) if key in ("P1", "P2") else (table, key)
     inner = here[place] if key in ("P1", "P2") or place in here else None
-    if isinstance(inner, Mapping):
+    if isinstance(inner, Mapping) and "value" in inner:
         here, place = inner, "value"
     here[place] = written
 

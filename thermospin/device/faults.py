@@ -21,7 +21,7 @@ from thermospin.geometry.boxes import FACES, JOINT, Circuit, FreeFace, Plan, box
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import names_of
 from thermospin.grid import AXES, Grid
-from thermospin.quantities import QUANTITIES
+from thermospin.quantities import OWN, QUANTITIES
 
 #: A smaller gap between metals is a drawing error [m].
 LEAST_GAP = 2e-9
@@ -43,8 +43,10 @@ def dimension_faults(dimensions: Mapping[str, Dimension], solids: Sequence[Solid
     """Return the faults of dimensions, and of the coordinates that use them."""
     faults = []
     for name, dimension in dimensions.items():
-        if not name.isidentifier() or name == "zeta":
-            faults.append(f"dimension '{name}': expected a name of letters, digits and _, other than zeta")
+        if not name.isidentifier() or name in OWN:
+            faults.append(
+                f"dimension '{name}': expected a name of letters, digits and _, other than {' and '.join(OWN)}"
+            )
         faults += [f"dimension '{name}', {text}" for text in dimension.faults()]
     used: set[str] = set()
     for solid in solids:

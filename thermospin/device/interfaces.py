@@ -7,12 +7,16 @@ conductance is given, RA for the potentials and K for the temperature, and is co
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from thermospin.base import units
+from thermospin.base import files
 from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
+from thermospin.device.temperature import Table, read_entries, sources_of
 from thermospin.quantities import INTERFACE
 
 #: What each value needs beside it.
@@ -52,6 +56,7 @@ class Interface:
       S_s: S_up - S_down of the jumps [V/K]; changes its sign with the magnet beside it.
       S_AP: S where the magnets of both sides are antiparallel [V/K]; None: S.
       delta: thickness over spin relaxation length of a layer that stands for spin flip at the interface.
+      tables: values over the bath temperature, by key, of those that are not the same at every bath.
       sources: source of each value, by key.
       note: free text.
     Raises:
@@ -71,6 +76,7 @@ class Interface:
     S_s: float | None = None
     S_AP: float | None = None
     delta: float | None = None
+    tables: Mapping[str, Table] = dataclasses.field(default_factory=dict, kw_only=True)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
     note: str = dataclasses.field(default="", compare=False)
 
@@ -111,6 +117,11 @@ def between(
 def value_faults(values: Mapping[str, float]) -> list[str]:
     """Return the faults of the given values, one line each."""
     faults = [text for key, value in values.items() if (text := INTERFACE[key].fault(value)) is not None]
+    return faults + _combination_faults(values)
+
+
+def _combination_faults(values: Mapping[str, float]) -> list[str]:
+    faults = []
     if not {"RA", "K"} & set(values):
         faults.append("RA and K: got neither, expected one of them at least; where both are absent nothing jumps")
     if {"gamma", "P1"} <= set(values):
@@ -142,48 +153,160 @@ def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None
     )
 
 
-def as_values(entries: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str], list[str]]:
-    """Return values in SI units, their sources and faults of the entries of a card or a device file.
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The values of an interface as they were read: SI units, tables over the bath, sources, by key; and faults."""
+
+    at_bath: Mapping[str, float]
+    tables: Mapping[str, Table]
+    sources: Mapping[str, str]
+    faults: Sequence[str] = ()
+
+
+def as_values(entries: Mapping[str, Any], bath: float | None) -> Values:
+    """Return the values of the entries of a card or a device file, with all faults of single values.
 
     RA may be given as AR_star = RA/(1 - gamma^2), which is Valet and Fert's r_b*, or as the two channels in parallel:
     1/RA = 1/AR_up + 1/AR_down, gamma = (AR_down - AR_up)/(AR_down + AR_up).
 
     Args:
-      entries: {key: value, or {value, source, kind?}}; those of P are P1 and P2.
+      entries: {key: value, or {value, source, kind?}}, see `temperature.read_entries`; those of P are P1 and P2.
+      bath: temperature that tables are taken at [K]; None: not known.
     """
-    values, sources = {}, {}
-    for key, entry in entries.items():
-        if key in INTERFACE or key in CONVERTED:
-            table = entry if isinstance(entry, Mapping) else {"value": entry}
-            values[key] = units.parse(table["value"], INTERFACE[key if key in INTERFACE else "RA"].kind)
-            kind = f" [{key} is {table['kind']}]" if table.get("kind") else ""
-            sources[key] = table.get("source", "no source given") + kind
-    given = [key for key in ("RA", *CONVERTED) if key in values]
-    faults = [
-        f"{key}: got {values[key]:g}, expected {key} > 0 ohm m^2"
+    rows = INTERFACE | dict.fromkeys(CONVERTED, dataclasses.replace(INTERFACE["RA"]))
+    values, tables, faults = read_entries(entries, rows, bath)
+    sources = sources_of(entries, [key for key in rows if key in entries])
+    of_tables = {key: table for key, table in tables.items() if key in CONVERTED}
+    faults += [
+        f"{key}: got {value:g}, expected {key} > 0 ohm m^2"
         for key in CONVERTED
-        if key in values and not values[key] > 0
+        for value in (of_tables[key].values if key in of_tables else [values[key]] if key in values else [])
+        if not value > 0
     ]
-    if len(given) > 1 and given != ["AR_up", "AR_down"]:
-        faults.append(f"{' and '.join(given)}: got both, expected one of RA, AR_star, and AR_up with AR_down")
-    elif given in (["AR_up"], ["AR_down"]):
-        faults.append(f"{given[0]}: needs AR_{'down' if given == ['AR_up'] else 'up'}")
-    elif "AR_star" in values and "P1" in values:
-        faults.append("AR_star and P: got both, expected RA with P = [P1, P2]; AR_star is RA/(1 - gamma^2)")
-    elif "AR_up" in values and {"gamma", "P1"} & set(values):
-        other = "gamma" if "gamma" in values else "P"
-        faults.append(f"AR_up, AR_down and {other}: got all, expected one of both; AR_up and AR_down say what gamma is")
+    faults += _conversion_faults(entries)
+    sound = {key: values.get(key, math.nan) for key in INTERFACE if key in entries}
     if faults:
-        return {key: value for key, value in values.items() if key in INTERFACE}, sources, faults
+        return Values(sound, {}, sources, faults)
+    made = {key: table for key, table in tables.items() if key in INTERFACE}
+
+    def convert(key: str, needed: Sequence[str], formula: Callable[..., float], text: str) -> None:
+        """Compute a value, at all temperatures of the first table among those that it needs."""
+        sound[key] = formula(*(values.get(name, 0.0) for name in needed))
+        sources[key] = text
+        over = [tables[name] for name in needed if name in tables]
+        if over:
+            rows = [
+                [tables[name].at(T) if name in tables else values.get(name, 0.0) for name in needed]
+                for T in over[0].temperatures
+            ]
+            made[key] = Table(over[0].temperatures, tuple(formula(*row) for row in rows))
+
     if "AR_star" in values:
-        gamma = values.get("gamma", 0.0)
-        values["RA"] = values["AR_star"] * (1 - gamma**2 if abs(gamma) < 1 else 1)  # such a gamma is a fault of its own
-        sources["RA"] = f"{sources['AR_star']} (AR_star = {values['AR_star'] * 1e15:.6g} fohm m^2)"
+        text = f"{sources['AR_star']} (AR_star = {values['AR_star'] * 1e15:.6g} fohm m^2)"
+        # A gamma that is none is a fault of its own.
+        convert("RA", ("AR_star", "gamma"), lambda star, g: star * (1 - g**2 if abs(g) < 1 else 1), text)
     elif "AR_up" in values:
-        up, down = values["AR_up"], values["AR_down"]
-        values["RA"] = up * down / (up + down)
-        values["gamma"] = (down - up) / (down + up)
-        text = f"{sources['AR_up']} (AR_up, AR_down = {up * 1e15:.6g}, {down * 1e15:.6g} fohm m^2)"
-        sources |= {"RA": text, "gamma": text}
-    ordered = {key: values[key] for key in INTERFACE if key in values}
-    return ordered, {key: sources[key] for key in ordered}, []
+        both = ("AR_up", "AR_down")
+        text = (
+            f"{sources['AR_up']} (AR_up, AR_down = {', '.join(f'{values[key] * 1e15:.6g}' for key in both)} fohm m^2)"
+        )
+        convert("RA", both, lambda up, down: up * down / (up + down), text)
+        convert("gamma", both, lambda up, down: (down - up) / (down + up), text)
+    ordered = {key: sound[key] for key in INTERFACE if key in sound}
+    return Values(ordered, made, {key: sources[key] for key in ordered})
+
+
+def _conversion_faults(entries: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with how RA is given, None of it, in part, or twice."""
+    given = [key for key in ("RA", *CONVERTED) if key in entries]
+    if len(given) > 1 and given != ["AR_up", "AR_down"]:
+        return [f"{' and '.join(given)}: got both, expected one of RA, AR_star, and AR_up with AR_down"]
+    if given in (["AR_up"], ["AR_down"]):
+        return [f"{given[0]}: needs AR_{'down' if given == ['AR_up'] else 'up'}"]
+    if "AR_star" in entries and "P1" in entries:
+        return ["AR_star and P: got both, expected RA with P = [P1, P2]; AR_star is RA/(1 - gamma^2)"]
+    if "AR_up" in entries and {"gamma", "P1"} & set(entries):
+        other = "gamma" if "gamma" in entries else "P"
+        return [f"AR_up, AR_down and {other}: got all, expected one of both; AR_up and AR_down say what gamma is"]
+    return []
+
+
+@functools.cache
+def _all_cards() -> dict[str, dict[str, Any]]:
+    text = files.shipped("device", "interface_cards.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def card_names() -> list[str]:
+    """Return the names of the interface cards that ship with the program."""
+    return list(_all_cards())
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return a shipped card as it is in its file: {key: {value, source}, note?}; it may be incomplete.
+
+    Raises:
+      InterfaceError: there is no card of that name.
+    """
+    cards = _all_cards()
+    if name not in cards:
+        raise InterfaceError([f"no interface card '{name}'; {nearest(name, cards)}"])
+    return cards[name]
+
+
+def with_card(entries: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Return the entries of a card with those of a device file over them; None for no card.
+
+    Where the file has gamma or P, or RA in any form, that goes before all that the card says of it.
+    """
+    left = {} if name is None else card(name)
+    for group in (("gamma", "P1", "P2"), ("RA", *CONVERTED)):
+        if any(key in entries for key in group):
+            left = {key: value for key, value in left.items() if key not in group}
+    if "AR_up" in entries or "AR_down" in entries:
+        left = {key: value for key, value in left.items() if key != "gamma"}
+    return {**left, **entries}
+
+
+def build(
+    name: str,
+    between: tuple[str, str],
+    entries: Mapping[str, Any] | None = None,
+    *,
+    card: str | None = None,
+    bath: float = 300.0,
+) -> Interface:
+    """Build an interface from a card and from entries, which go before it.
+
+    Args:
+      name: of the interface.
+      between: its two sides.
+      entries: as for `as_values`.
+      card: name of a shipped card; None: none.
+      bath: temperature that tables are taken at [K].
+    Raises:
+      InterfaceError: all faults of the values, and keys that a card leaves open.
+    """
+    all_entries = with_card(entries or {}, card)
+    read = as_values(all_entries, bath)
+    faults = [*read.faults, *(() if read.faults else faults_of(read, card))]
+    if faults:
+        raise InterfaceError([f"interface '{name}', {text}" for text in faults])
+    note = str(all_entries.get("note", ""))
+    return Interface(name, between, **read.at_bath, tables=read.tables, sources=read.sources, note=note)
+
+
+def single_faults(read: Values) -> list[str]:
+    """Return the faults of the values one by one, at each temperature of those that are tables."""
+    plain = {key: value for key, value in read.at_bath.items() if key not in read.tables and not math.isnan(value)}
+    faults = [text for key, value in plain.items() if (text := INTERFACE[key].fault(value)) is not None]
+    return faults + [fault for key, table in read.tables.items() for fault in table.faults(INTERFACE[key])]
+
+
+def faults_of(read: Values, card: str | None) -> list[str]:
+    """Return the faults of values one by one and together, with a word about the card that leaves one open."""
+    left_open = f"; the card '{card}' has no value for it" if card else ""
+    together = _combination_faults(read.at_bath)
+    return single_faults(read) + [
+        text + (left_open if "needs" in text or "neither" in text else "") for text in together
+    ]

@@ -12,9 +12,10 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from thermospin.base import files, units
+from thermospin.base import files
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
+from thermospin.device.temperature import Table, read_entries, sources_of
 from thermospin.quantities import HEAT_ONLY, MATERIAL
 
 NOT_GIVEN = "not given: taken as 0"
@@ -36,6 +37,7 @@ class Material:
       S_s: spin-dependent Seebeck coefficient S_up - S_down [V/K].
       kappa: heat conductivity at zero grad V [W/(m K)].
       lambda_sf: spin relaxation length [m]; inf for a body that carries heat only.
+      tables: values over the bath temperature, by key, of those that are not the same at every bath.
       sources: source of each value, by key.
       note: free text.
     """
@@ -47,6 +49,7 @@ class Material:
     S_s: float = 0.0
     kappa: float = math.nan
     lambda_sf: float = math.inf
+    tables: Mapping[str, Table] = dataclasses.field(default_factory=dict, kw_only=True)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
     note: str = dataclasses.field(default="", compare=False)
 
@@ -76,6 +79,14 @@ def value_faults(values: Mapping[str, float]) -> list[str]:
     """Return the faults of the given values, each checked separately, one line each."""
     faults = (MATERIAL[key].fault(value) for key, value in values.items())
     return [fault for fault in faults if fault is not None]
+
+
+def table_faults(tables: Mapping[str, Table]) -> list[str]:
+    """Return the faults of values over the bath, at each temperature of their tables, one line each."""
+    faults = [fault for key, table in tables.items() for fault in table.faults(MATERIAL[key])]
+    if "sigma" in tables and 0 in tables["sigma"].values:
+        faults.append("sigma: its table has 0 S/m, expected conductivities above 0 at every bath")
+    return faults
 
 
 def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None:
@@ -114,33 +125,45 @@ def card(name: str) -> dict[str, Any]:
     return cards[name]
 
 
-def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m") -> Material:
-    """Build a material from entries of a card or a device file: {key: value or {value, source, kind?}, note?}."""
-    values = {}
+def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m", bath: float = 300.0) -> Material:
+    """Build a material from entries of a card or a device file: {key: value or {value, source, kind?}, note?}.
+
+    Args:
+      name: of the material.
+      entries: see `temperature.read_entries`.
+      length_unit: unit of lengths that are given as bare numbers.
+      bath: temperature that values which are tables are taken at [K].
+    Raises:
+      MaterialError: all faults of the entries.
+    """
+    values, tables, faults = read_entries(entries, MATERIAL, bath, length_unit=length_unit)
+    missing = missing_fault(values) if not faults else None
+    faults += [*table_faults(tables), *([missing] if missing else [])]
+    if faults:
+        raise MaterialError([f"material '{name}', {fault}" for fault in faults])
     sources = {key: NOT_GIVEN for key, row in MATERIAL.items() if row.needed_by == "none" and key != "sigma"}
-    for key, row in MATERIAL.items():
-        if key in entries:
-            entry = entries[key] if isinstance(entries[key], Mapping) else {"value": entries[key]}
-            values[key] = units.parse(entry["value"], row.kind, length_unit=length_unit, key=f"material '{name}'.{key}")
-            kind = f" [P is {entry['kind']}]" if entry.get("kind") else ""
-            sources[key] = entry.get("source", "no source given") + kind
-    missing = missing_fault(values)
-    if missing:
-        raise MaterialError([f"material '{name}', {missing}"])
+    sources |= sources_of(entries, values)
     if not values.get("sigma"):
         sources = {key: text for key, text in sources.items() if key in HEAT_ONLY}
-    return Material(name=name, **values, sources=sources, note=entries.get("note", ""))
+    return Material(name=name, **values, tables=tables, sources=sources, note=entries.get("note", ""))
 
 
-def missing_fault(values: Mapping[str, float]) -> str | None:
-    """Return a fault with the required keys that are missing; S, S_s and P are optional, 0 by default."""
+def missing_fault(values: Mapping[str, float], *, metal: bool = False) -> str | None:
+    """Return a fault with the required keys that are missing; S, S_s and P are optional, 0 by default.
+
+    Args:
+      values: that are given.
+      metal: it is a metal even if sigma is not given.
+    """
+    is_metal = bool(values.get("sigma")) or (metal and "sigma" not in values)
     needed = list(HEAT_ONLY)
-    if values.get("sigma"):
+    if is_metal:
         needed = [key for key, row in MATERIAL.items() if row.needed_by != "none"]
+        needed = needed if "sigma" in values else ["sigma", *needed]
     missing = [key for key in needed if key not in values]
     if not missing:
         return None
-    what = "a metal" if values.get("sigma") else "a body that carries heat only (no sigma)"
+    what = "a metal" if is_metal else "a body that carries heat only (no sigma)"
     return f"{' and '.join(missing)}: missing; {what} needs {' and '.join(needed)}"
 
 

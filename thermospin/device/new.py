@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.device import gds, materials
+from thermospin.device import gds, interfaces, materials
 from thermospin.device.marks import Window, is_on
 from thermospin.geometry.edges import edges_of
 
@@ -24,7 +24,8 @@ bath = "300 K"
 [dimensions]
 gap = {{ value = 100, std = 5, range = [60, 200] }}
 
-# Materials are the shipped cards ({cards}); a table [materials.NAME] changes or adds one:
+# Materials are the shipped cards ({cards}); `thermospin cards NAME` shows one with its sources. A table
+# [materials.NAME] changes or adds one, a value that depends on the bath is {{ "10 K" = "6 nm", "300 K" = "5 nm" }}:
 # [materials.Py]
 # sigma = "4.3e6 S/m"
 # P = 0.25
@@ -32,6 +33,12 @@ gap = {{ value = 100, std = 5, range = [60, 200] }}
 # S_s = "-3.8 uV/K"
 # kappa = "30 W/(m K)"
 # lambda_sf = "5 nm"
+
+# Interfaces between materials have no resistance unless a table says so; there are cards of {interfaces}:
+# [[interfaces]]
+# name = "Py/Cu"
+# between = ["Py", "Cu"]
+# card = "Py/Cu"
 
 # Later solids overwrite earlier ones. A solid is a box, or polygon = [[x, y], ...] with z = [low, high].
 [[solids]]
@@ -116,6 +123,7 @@ def blank(name: str) -> str:
         file=_toml(f"{name}.toml"),
         picture=_toml(f"{name}.png"),
         cards=", ".join(materials.card_names()),
+        interfaces=", ".join(interfaces.card_names()),
     )
 
 

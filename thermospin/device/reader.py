@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.marks import Mark, Window
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, Through
 from thermospin.device.tables import Reader
+from thermospin.device.temperature import read_entries
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
@@ -114,6 +116,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
     top, raw = _read_top(reader, raw)
     bath, zeta = (_scalar(reader, raw, key, default) for key, default in (("bath", 300.0), ("zeta", 1.0)))
     reader.faults += [fault for fault in (bath_fault(bath), zeta_fault(zeta)) if fault]
+    reader.bath = None if bath_fault(bath) else bath
     draft = _Draft(bath, zeta)
     for key in ("solids", "contacts", "heat_sinks"):
         if not isinstance(raw.get(key, None if key == "solids" else []), list):
@@ -309,37 +312,42 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
         part: Any
         part, item = reader.read(schema.Interface, item, label)
         if part is not None:
-            values, sources, wrong = interfaces.as_values(_entries(part))
-            wrong += _each(values) if wrong else interfaces.value_faults(values)
-            uphill = None if wrong else interfaces.thermoelectric_fault(values, draft.bath)
+            card, misnamed = part.card, _misnamed_card(label, part.card)
+            reader.faults += misnamed
+            read = interfaces.as_values(interfaces.with_card(_entries(part), None if misnamed else card), reader.bath)
+            wrong = list(read.faults)
+            wrong += interfaces.single_faults(read) if wrong or misnamed else interfaces.faults_of(read, card)
+            uphill = None if wrong else interfaces.thermoelectric_fault(read.at_bath, draft.bath)
             wrong += [uphill] if uphill else []
         else:  # its faults are reported already; check the valid values too
             place = {key: item.get(key) for key in ("name", "between")}
-            values = {}
+            wrong = []
             for key in item:
                 alone, _ = reader.silent().read(schema.Interface, {**place, key: item[key]}, "")
-                values |= {} if alone is None else interfaces.as_values(_entries(alone))[0]
+                if alone is not None:
+                    read = interfaces.as_values(_entries(alone), reader.bath)
+                    wrong += interfaces.single_faults(read)
                 part = alone or part
-            wrong = _each(values)
         reader.faults += [f"{label}, {fault}" for fault in wrong]
         if part is None:
             continue
-        if len(reader.faults) > before:
-            # Stands for it, so that its name and its place are checked with the others.
-            values, sources = {"K": 1.0}, {}
-        draft.interfaces.append(Interface(part.name, part.between, **values, sources=sources, note=part.note))
+        # Where it is faulty another one stands for it, so that its name and its place are checked with the others.
+        given = {"K": 1.0} if len(reader.faults) > before else read.at_bath
+        tables, sources = ({}, {}) if len(reader.faults) > before else (read.tables, read.sources)
+        draft.interfaces.append(
+            Interface(part.name, part.between, **given, tables=tables, sources=sources, note=part.note)
+        )
 
 
-def _each(values: Mapping[str, float]) -> list[str]:
-    """Return the faults of values of an interface, each by itself."""
-    return [text for key, value in values.items() if (text := INTERFACE[key].fault(value))]
+def _misnamed_card(label: str, card: str | None) -> list[str]:
+    return [] if card is None else unknown(f"{label}, card", [card], interfaces.card_names())
 
 
 def _entries(part: Any) -> dict[str, Any]:
-    """Return the values of an interface by key, with their sources."""
-    entries = part.model_dump(exclude={"name", "between", "note"}, exclude_none=True)
-    P1, P2 = entries.pop("P", (None, None))
-    return entries | ({} if P1 is None else {"P1": P1, "P2": P2})
+    """Return the values of an interface by key, with their sources and tables."""
+    keys = (*INTERFACE, *interfaces.CONVERTED)
+    entries = {key: value for key in keys if (value := getattr(part, key, None)) is not None}
+    return entries | ({} if part.P is None else {"P1": part.P[0], "P2": part.P[1]})
 
 
 def _read_experiments(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
@@ -489,11 +497,13 @@ def _read_material(
         part = schema.Material.model_construct(
             **{key: getattr(one, key) for key, one in alone.items() if one is not None}
         )
-    entries |= {key: value for key, value in part.model_dump(exclude={"card"}).items() if value}
-    values = {key: units.parse(entries[key]["value"], row.kind) for key, row in MATERIAL.items() if key in entries}
+    entries |= {key: value for key in (*MATERIAL, "note") if (value := getattr(part, key, None))}
+    values, tables, wrong = read_entries(entries, MATERIAL, reader.bath)
     conducts = values.get("sigma", 0.0) != 0 if not faulty or "sigma" in values else None
-    wrong = materials.value_faults(values)
-    missing = None if faulty else materials.missing_fault(values)
+    wrong += materials.value_faults({key: value for key, value in values.items() if key not in tables})
+    wrong += materials.table_faults(tables)
+    given = {key: values.get(key, math.nan) for key in MATERIAL if key in entries}
+    missing = None if faulty else materials.missing_fault(given, metal=has_card and "lambda_sf" in entries)
     if missing:
         hint = f"; the card '{card}' has no value for it" if has_card else f"; no card is called '{name}'"
         wrong.append(missing + hint)
@@ -501,7 +511,7 @@ def _read_material(
         uphill = materials.thermoelectric_fault(values, bath)
         wrong += [uphill] if uphill else []
     reader.faults += [f"{label}, {fault}" for fault in wrong]
-    return (None if wrong or faulty else materials.build(name, entries)), conducts
+    return (None if wrong or faulty else materials.build(name, entries, bath=bath)), conducts
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:

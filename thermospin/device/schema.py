@@ -197,6 +197,7 @@ Interface = create_model(
     __base__=Part,
     name=(str, ...),
     between=(tuple[str, str], ...),
+    card=(str | None, None),
     P=(Annotated[tuple[_Polarisation, _Polarisation] | None, BeforeValidator(_polarisations)], None),
     note=(str, ""),
     **_OF_INTERFACE,

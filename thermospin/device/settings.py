@@ -1,4 +1,4 @@
-"""Other values of a device than those at its place in its file: "gap = 200 nm", "Py.P = 0.3", "zeta = 1".
+"""Other values of a device than those at its place in its file: "gap = 200 nm", "Py.P = 0.3", "bath = 77 K".
 
 They are stated beside the file (`parse`), in a table of `variants` in the file (`with_variants`), or in a column of a
 table of data.
@@ -15,12 +15,48 @@ from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import Device, DeviceError
+from thermospin.device.faults import bath_fault
 from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, HeatSink
+from thermospin.device.temperature import values_at
 from thermospin.quantities import kind_of, quantity, shown
 
-_Valued = TypeVar("_Valued", Material, Interface)
+ValuedT = TypeVar("ValuedT", Material, Interface)
+
+
+def settable(device: Device) -> dict[str, float]:
+    """Return all numbers of a device that may be set beside its file, by name, in SI units: also its bath."""
+    return device.numbers() | {"bath": device.bath}
+
+
+def at_bath(device: Device, bath: float) -> Device:
+    """Return the device at another bath temperature [K], with all values that are tables taken there.
+
+    Raises:
+      DeviceError: all tables that do not reach it, or no device has these values.
+    """
+    if fault := bath_fault(bath):
+        raise DeviceError([fault])
+    faults: list[str] = []
+
+    def there(part: ValuedT, label: str) -> ValuedT:
+        values, wrong = values_at(part.tables, bath, f"{label} '{part.name}'")
+        faults.extend(wrong)
+        update: dict[str, Any] = {} if wrong else dict(values)
+        return dataclasses.replace(part, **update)
+
+    materials = {name: there(material, "material") for name, material in device.materials.items()}
+    interfaces = tuple(there(interface, "interface") for interface in device.interfaces)
+    if faults:
+        raise DeviceError(faults)
+    home = device.bath if device.home is None else device.home
+    return dataclasses.replace(device, bath=bath, home=home, materials=materials, interfaces=interfaces)
+
+
+def at_home(device: Device) -> Device:
+    """Return the device at the bath that its file was read at."""
+    return device if device.home is None else at_bath(device, device.home)
 
 
 def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
@@ -31,7 +67,7 @@ def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
     """
     out: dict[str, float] = {}
     faults = []
-    known = device.numbers()
+    known = settable(device)
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         try:
@@ -50,13 +86,14 @@ def parse(texts: Iterable[str], device: Device) -> dict[str, float]:
 
 
 def with_values(device: Device, values: Mapping[str, float]) -> Device:
-    """Return the device with other values, SI units, by their names in `Device.numbers`.
+    """Return the device with other values, SI units, by their names in `settable`; one that is set is so at every bath.
 
     Raises:
       DeviceError: no device has these values.
     """
+    changed = at_bath(device, values["bath"]) if "bath" in values else device
     lengths = {name: value for name, value in values.items() if name in device.dimensions}
-    changed = device.moved(lengths) if lengths else device
+    changed = changed.moved(lengths) if lengths else changed
     groups: dict[str, dict[str, float]] = {}
     for name, value in values.items():
         owner, _, key = name.rpartition(".")
@@ -78,15 +115,25 @@ def with_values(device: Device, values: Mapping[str, float]) -> Device:
     )
 
 
-def _with(part: _Valued, values: Mapping[str, float]) -> _Valued:
-    """Return a material or an interface with other values, whose source is that they were set."""
-    update: dict[str, Any] = {**values, "sources": {**part.sources, **dict.fromkeys(values, "set")}}
+def _with(part: ValuedT, values: Mapping[str, float]) -> ValuedT:
+    """Return a material or an interface with other values, the same at every bath, whose source is "set"."""
+    tables = {key: table for key, table in part.tables.items() if key not in values}
+    sources = {**part.sources, **dict.fromkeys(values, "set")}
+    update: dict[str, Any] = {**values, "sources": sources, "tables": tables}
     return dataclasses.replace(part, **update) if values else part
 
 
-def changed(device: Device, texts: Iterable[str]) -> Device:
-    """Return the device with values as `parse` reads them."""
+def changed(device: Device, texts: Iterable[str], bath: str | None = None) -> Device:
+    """Return the device with values as `parse` reads them, at another bath, such as "77 K".
+
+    Raises:
+      InputError: a text that is none; DeviceError: no device has these values.
+    """
     values = parse(texts, device)
+    if bath is not None:
+        if "bath" in values:
+            raise InputError("set and bath: got the bath twice, expected it once")
+        values["bath"] = units.parse(bath, "temperature", key="bath")
     return with_values(device, values) if values else device
 
 
@@ -117,7 +164,7 @@ def with_variants(device: Device, tables: Mapping[str, Mapping[str, Any]]) -> De
     Raises:
       DeviceError: every value that is none, or that names nothing of the device.
     """
-    known, faults = device.numbers(), []
+    known, faults = settable(device), []
     variants: dict[str, dict[str, float]] = {}
     for variant, table in tables.items():
         variants[variant] = {}

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Va
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import closest, nearest
+from thermospin.device.temperature import Table, is_table
 from thermospin.geometry.dimensions import Coordinate, ExpressionError, names_in, parse
 
 _NO_LENGTH_UNIT = 'a length without a unit, and the file has no length_unit; set length_unit = "nm", or write "5 nm"'
@@ -29,11 +30,14 @@ def quantity(kind: str) -> BeforeValidator:
 
 
 def sourced(kind: str) -> BeforeValidator:
-    """Return a validator that accepts a value alone, or a table with a value and its source."""
+    """Return a validator that accepts a value alone, a table of it over the bath, or either one with its source.
+
+    It makes {"value": at the bath of the file, "source": text}, with a "table" where there is one.
+    """
 
     def check(value: Any, info: ValidationInfo) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            return {"value": _parse(value, kind, info), "source": "device file"}
+        if not isinstance(value, Mapping) or is_table(value):
+            return {"source": "device file"} | _at_bath(value, kind, info)
         allowed = ("value", "source", "kind")
         for key in value:
             if key not in allowed:
@@ -41,9 +45,21 @@ def sourced(kind: str) -> BeforeValidator:
         if "value" not in value:
             raise InputError("value is missing")
         texts = {key: str(text) for key, text in value.items() if key != "value"}
-        return {"source": "device file"} | texts | {"value": _parse(value["value"], kind, info)}
+        return {"source": "device file"} | texts | _at_bath(value["value"], kind, info)
 
     return BeforeValidator(check)
+
+
+def _at_bath(value: Any, kind: str, info: ValidationInfo) -> dict[str, Any]:
+    """Return the value at the bath of the file, and its table if it has one."""
+    if not is_table(value):
+        return {"value": _parse(value, kind, info)}
+    context = info.context or {}
+    if kind == "length" and context.get("length_unit") is None and not all(isinstance(v, str) for v in value.values()):
+        raise InputError(_NO_LENGTH_UNIT)
+    table = Table.read(value, kind, length_unit=context.get("length_unit") or "m")
+    bath = context.get("bath")
+    return {"value": table.values[0] if bath is None else table.at(bath), "table": table}
 
 
 def _parse(value: Any, kind: str, info: ValidationInfo) -> float:
@@ -99,6 +115,8 @@ class Reader:
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.length_unit: str | None = None
+        #: Temperature at which values are read [K]; None where the file has no valid one.
+        self.bath: float | None = None
         self.dimensions: dict[str, Coordinate] = {}
         self.length_unit_missed = False
 
@@ -137,14 +155,14 @@ class Reader:
         """Return a reader of the same file whose faults are not reported."""
         other = Reader()
         other.length_unit = self.length_unit
+        other.bath = self.bath
         other.dimensions = self.dimensions
         return other
 
     def _validate(self, model: type[PartT], raw: dict[str, Any]) -> tuple[PartT | None, ValidationError | None]:
         try:
-            return model.model_validate(
-                raw, context={"length_unit": self.length_unit, "dimensions": self.dimensions}
-            ), None
+            context = {"length_unit": self.length_unit, "dimensions": self.dimensions, "bath": self.bath}
+            return model.model_validate(raw, context=context), None
         except ValidationError as error:
             return None, error
 

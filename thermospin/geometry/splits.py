@@ -229,7 +229,7 @@ def _touching(grid: Grid, marked: np.ndarray) -> np.ndarray:
     near &= grid.domain >= 0
     for cut in grid.cuts if grid.prisms else ():
         i, j = cut.place.T
-        near[i, j, slice(*cut.span)] |= near[i, j, slice(*cut.span)].any(axis=1)[:, None]
+        near[i, j, slice(*cut.span)] |= np.any(near[i, j, slice(*cut.span)], axis=1, keepdims=True)
     return near
 
 

@@ -55,26 +55,37 @@ def tied(predict: Predict, ties: Sequence[Tie]) -> Predict:
 class Joint:
     """Several devices in one: rows of all of them, one parameter for those that share its name.
 
-    A parameter "wide:zeta" belongs to the device "wide" and takes precedence over "zeta".
+    A parameter "wide:zeta" belongs to the device "wide" and takes precedence over "77K:zeta" of all devices at a bath,
+    that over "zeta".
 
     Args:
       parts: for each device its name, its values, the places of its rows in the whole, and its model.
       rows: number of rows in all.
+      groups: for each device the name of what else it shares values with, such as "77K"; None: nothing.
     """
 
-    def __init__(self, parts: Sequence[tuple[str, Mapping[str, float], np.ndarray, Predict]], rows: int) -> None:
+    def __init__(
+        self,
+        parts: Sequence[tuple[str, Mapping[str, float], np.ndarray, Predict]],
+        rows: int,
+        groups: Sequence[str] | None = None,
+    ) -> None:
         self._parts, self._rows = tuple(parts), rows
+        self._groups = tuple(groups or ("",) * len(self._parts))
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return values and Jacobian; all NaN where one of the devices has no solution."""
         values, jacobian = np.full(self._rows, math.nan), np.zeros((self._rows, len(names)))
-        for device, numbers, places, predict in self._parts:
-            key = {name: f"{device}{OF}{name}" for name in numbers}
-            known = {name: parameters.get(key[name], parameters.get(name, value)) for name, value in numbers.items()}
-            # The name by which each number of this device is asked for: with the device's name first.
-            asked = {name: full for name in numbers for full in (key[name], name) if full in names}
-            asked = {name: key[name] if key[name] in parameters else full for name, full in asked.items()}
-            asked = {name: full for name, full in asked.items() if full in names}
+        for (device, numbers, places, predict), group in zip(self._parts, self._groups, strict=True):
+            known, asked = dict(numbers), dict[str, str]()
+            for name in numbers:
+                forms = (f"{device}{OF}{name}", f"{group}{OF}{name}", name)
+                full = next((form for form in forms if form in parameters), None)
+                if full is not None:
+                    known[name] = parameters[full]
+                full = full or next((form for form in forms if form in names), "")
+                if full in names:
+                    asked[name] = full
             values[places], slopes = predict(known, list(asked))
             for column, full in enumerate(asked.values()):
                 jacobian[places, list(names).index(full)] = slopes[:, column]

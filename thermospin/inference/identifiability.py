@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -179,6 +179,7 @@ def choose(
     parameters: Mapping[str, float],
     magnetic: Sequence[str],
     known: Sequence[str] = (),
+    several: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] | None = None,
 ) -> Choice:
     """Choose parameters to fit: those that the data fix, of zeta, and S_s, P and lambda_sf of the magnetic materials.
 
@@ -193,6 +194,7 @@ def choose(
       parameters: every number of the model, SI units.
       magnetic: names of the magnetic materials.
       known: parameters with a prior, which are always free.
+      several: gives the parameters that a name stands for, of a table over the bath one for each; None: itself.
     Raises:
       InputError: the data fix none of them.
     """
@@ -202,6 +204,10 @@ def choose(
         ["zeta", *(f"{name}.S_s" for name in magnetic)],
         [f"{name}.{key}" for key in ("P", "lambda_sf") for name in magnetic],
     )
+    if several is not None:
+        thermal, electrical = (
+            [full for names in several(part).values() for full in names] for part in (thermal, electrical)
+        )
     largest = dict.fromkeys(known, math.inf) | dict.fromkeys(thermal, HARDLY_KNOWN if heated else LARGEST_STD)
     candidates = [name for name in (thermal + electrical if heated else electrical + thermal) if name not in known]
     names = [*known, *candidates]

@@ -51,6 +51,33 @@ class Fitted:
 
 
 @dataclasses.dataclass(frozen=True)
+class Following:
+    """Values that followed others at every bath.
+
+    Attributes:
+      tie: in words, "Py.lambda_sf ~ Py.sigma".
+      name: the parameter that is their value at the references.
+      references: of what they follow, SI units.
+      values: and standard deviations of them, by name, SI units.
+    """
+
+    tie: str
+    name: str
+    references: Mapping[str, float]
+    values: Mapping[str, tuple[float, float]]
+
+    def words(self) -> list[str]:
+        """Return the tie and the values, line by line."""
+        where = " and ".join(f"{name} = {quantity(name, value)}" for name, value in self.references.items())
+        lines = [f"tied at every bath: {self.tie}" + (f"; {self.name} is its value at {where}" if where else "")]
+        for name, (value, std) in self.values.items():
+            unit, size = shown(name)
+            spread = f" +/- {std / size:.3g}" if std else ""
+            lines.append(f"    {name} = {value / size:.6g}{spread} {unit}".rstrip())
+        return lines
+
+
+@dataclasses.dataclass(frozen=True)
 class FitResult:
     """Result of a fit.
 
@@ -67,6 +94,7 @@ class FitResult:
       moves: how far an error of each row moves each parameter, SI units (parameters, rows).
       priors: mean and std of what was known of parameters besides the data, SI units.
       ties: (name, factor, source) of parameters that followed others.
+      following: what followed others at every bath.
       correlation_of_data: of the rows (rows, rows); None: independent.
       minima: chi2 and parameters of the minima that many starts of the first stage led to, the lowest first.
       pulls: (model - measured)/`stds` at the end, of the magnitudes where the polarity is not known (rows,).
@@ -103,6 +131,7 @@ class FitResult:
     moves: np.ndarray | None = dataclasses.field(default=None, repr=False)
     priors: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     ties: tuple[tuple[str, float, str], ...] = ()
+    following: tuple[Following, ...] = ()
     correlation_of_data: np.ndarray | None = dataclasses.field(default=None, repr=False)
     minima: tuple[tuple[float, Mapping[str, float]], ...] = ()
     grid_stds: np.ndarray | None = None
@@ -259,6 +288,14 @@ class FitResult:
                 for name, (mean, std) in self.priors.items()
             },
             "ties": [{"name": name, "factor": factor, "source": source} for name, factor, source in self.ties],
+            "following": [
+                {
+                    "tie": each.tie,
+                    "references": dict(each.references),
+                    "values": {name: {"value": value, "std": std} for name, (value, std) in each.values.items()},
+                }
+                for each in self.following
+            ],
             "minima": [{"chi2": chi2, "parameters": dict(values)} for chi2, values in self.minima],
             "correlation_of_data": None if self.correlation_of_data is None else self.correlation_of_data.tolist(),
             "grid_shares": dict(zip(self.names, map(float, self.grid_shares), strict=True)),
@@ -339,6 +376,7 @@ def _variables(result: FitResult) -> list[str]:
     for name, factor, source in result.ties:
         value = f" = {quantity(name, factor * result.parameters[source].value)}" if source in result.parameters else ""
         lines.append(f"tied: {name} = {factor:g} * {source}{value}")
+    lines += [line for each in result.following for line in each.words()]
     if len(result.minima) > 1:
         others = "; ".join(
             f"chi2 = {chi2:.4g} at {', '.join(f'{name} = {quantity(name, value)}' for name, value in values.items())}"

@@ -16,10 +16,8 @@ from thermospin.device.device import Device
 from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink
+from thermospin.device.provenance import DOUBTFUL, at_room_temperature
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL
-
-#: Sources that begin so are worth a second look.
-DOUBTFUL = ("assumed", "recalled", "not given", "no source")
 
 
 def describe(device: Device, width: int = 110) -> str:
@@ -39,7 +37,7 @@ def describe(device: Device, width: int = 110) -> str:
             line(f"  material '{name}' is used by no solid")
     if device.interfaces:
         console.print(_interfaces(device))
-    for text in _doubtful(device):
+    for text in [*_doubtful(device), *_over_bath(device), *at_room_temperature(device)]:
         line("  " + text)
     console.print(_contacts(device))
     console.print(_experiments(device))
@@ -139,6 +137,12 @@ def _doubtful(device: Device) -> list[str]:
                 value = f"{_interface_value(interface, key)} {INTERFACE[key].shown}".rstrip()
                 lines.append(f"{interface.name}.{key} = {value}: {source}")
     return lines
+
+
+def _over_bath(device: Device) -> list[str]:
+    """Return a line with the values that are tables over the bath, and how far they reach."""
+    tables = [f"{name} ({table.reach})" for name, table in device.over_bath().items()]
+    return [f"Tables over the bath, here at {device.bath:g} K: {', '.join(tables)}"] if tables else []
 
 
 def _contacts(device: Device) -> Table:

@@ -83,6 +83,7 @@ def write(
     command: str = "",
     grids: Sequence[str] = (),
     notes: Sequence[str] = (),
+    values: Sequence[str] = (),
     sweeps: Sequence[Measured] = (),
 ) -> None:
     """Write the page.
@@ -96,6 +97,7 @@ def write(
       command: command line of the fit.
       grids: a line about the grid of every device.
       notes: on the data, in words.
+      values: on where values come from that were not fitted, see `device.provenance`.
       sweeps: raw data behind the rows.
     Raises:
       OSError: a source cannot be read or the page not written.
@@ -115,6 +117,7 @@ def write(
         *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
         _next(Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),
+        *([Section("Where values come from", items=values)] if values else []),
         *(_device(device) for device in devices),
         _provenance(result, sources, command, grids, notes),
     ]
@@ -205,6 +208,7 @@ def _correlations(result: FitResult) -> Section:
     ]
     items += result.warnings
     items += [f"tied: {name} = {factor:g} × {source}" for name, factor, source in result.ties]
+    items += [line for each in result.following for line in each.words()]
     figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
     larger = (
         f"The noise of the data is taken {result.noise_factor:.3g} times as large as given, as large as it scatters."

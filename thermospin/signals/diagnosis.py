@@ -18,13 +18,13 @@ from scipy.sparse.csgraph import connected_components
 from thermospin import operators
 from thermospin.base.names import nearest
 from thermospin.base.quadrature import gauss_lobatto
-from thermospin.constitution import Parameters
-from thermospin.device import materials
+from thermospin.device import interfaces, materials
+from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.grid import Box
 from thermospin.model import Model
 from thermospin.operators import Coefficients, Discretisation
-from thermospin.quantities import HEAT_ONLY, MATERIAL
+from thermospin.quantities import HEAT_ONLY, MATERIAL, QUANTITIES
 
 #: Conductivities of solids that touch further apart than this are called extreme.
 CONTRAST = 1e3
@@ -155,6 +155,17 @@ def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str
             uphill = materials.thermoelectric_fault(given, device.bath)
             if uphill:
                 texts.append(("not positive definite", f"material '{name}', {uphill}"))
+    for interface in device.interfaces:
+        given = {key: values[f"{interface.name}.{key}"] for key in interface.values()}
+        wrong = interfaces.value_faults(given)
+        texts += [("not finite", f"interface '{interface.name}', {text}") for text in wrong]
+        uphill = None if wrong else interfaces.thermoelectric_fault(given, device.bath)
+        if uphill:
+            texts.append(("not positive definite", f"interface '{interface.name}', {uphill}"))
+    for name in device.exchanging():
+        fault = QUANTITIES["h"].fault(values[f"{name}.h"])
+        if fault:
+            texts.append(("not finite", f"'{name}', {fault}"))
     return texts
 
 
@@ -180,6 +191,12 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
                 tails.append(nodes[local] + offset)
                 heads.append(nodes[local + 1] + offset)
                 keep.append(conducts)
+    if disc.merged is not None:
+        for offset in (0, n):
+            ends = np.asarray(disc.merged.V) + offset
+            tails.append(ends[0])
+            heads.append(ends[1])
+            keep.append(np.ones(ends.shape[1], bool))
     port = model.on_contact[ground]
     # On metal that no ground is on potentials are free by a constant, as long as it hangs together.
     every = [np.ones(len(ends), bool) for ends in tails]
@@ -204,6 +221,9 @@ def _loose(model: Model, law: Coefficients, ground: str) -> list[tuple[str, str]
             )
             causes.append(("floating", text))
     tails, heads, keep = [], [], []
+    if disc.merged is not None:
+        tails, heads = [np.asarray(disc.merged.T[0])], [np.asarray(disc.merged.T[1])]
+        keep = [np.ones(len(tails[0]), bool)]
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         nodes = np.asarray(axis.nodes_T)
         for local in range(axis.order):

@@ -24,13 +24,13 @@ from jaxtyping import Array, Float
 from scipy.sparse import csr_array, hstack
 
 from thermospin import operators
-from thermospin.constitution import Parameters
+from thermospin.device.constitution import Parameters
 from thermospin.device.parts import Experiment
+from thermospin.device.placement import place, vectors
 from thermospin.geometry import held, weights
 from thermospin.geometry.assembly import assemble
 from thermospin.geometry.boxes import Face, Layout
 from thermospin.model import ExperimentProblem, Model
-from thermospin.placement import place, vectors
 from thermospin.signals.functional import contributions, moments
 from thermospin.signals.ladders import Ladder
 

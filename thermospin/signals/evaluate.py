@@ -19,9 +19,10 @@ from jaxtyping import Array, Float
 from thermospin import solve
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, nearest
-from thermospin.constitution import Parameters
+from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
+from thermospin.device.placement import jumps
 from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after
@@ -110,7 +111,17 @@ def _checked(model: Model, parameters: Parameters | None) -> dict[str, Any]:
     What else `diagnosis.faults` finds takes longer, and waits for a failure.
     """
     values = model.completed(parameters)
-    faults = diagnosis.value_faults(model.device, {name: float(value) for name, value in values.items()})
+    numbers = {name: float(value) for name, value in values.items()}
+    faults = diagnosis.value_faults(model.device, numbers)
+    faults += [
+        f"interface '{joint.interface}': it was so good a conductor when the model was built that fields do not jump "
+        "there; build the model with the values that are wanted"
+        for joint in model.constitution.joints
+        if any(
+            now > then
+            for now, then in zip(jumps(model.device, joint, numbers), jumps(model.device, joint), strict=True)
+        )
+    ]
     if faults:
         raise InputError("\n".join(faults))
     return values

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 
 from thermospin import operators
 from thermospin.base.names import SignalName
-from thermospin.constitution import Constitution, Signs
+from thermospin.device.constitution import Constitution, Signs
 from thermospin.device.parts import Experiment
 from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Ports

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thermospin import operators
-from thermospin.constitution import Constitution, Parameters, Signs
+from thermospin.device.constitution import Constitution, Parameters, Signs
 from thermospin.model import ExperimentProblem, Ports
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.solve import System

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thermospin import operators
-from thermospin.quantities import MATERIAL
+from thermospin.quantities import COEFFICIENTS, MATERIAL
 
 Scalar = float | Float[Array, ""] | Float[np.ndarray, ""]
 #: Values of everything that can be fitted, by name ("Py.S_s", "zeta"), in SI units: see `Device.parameters`.
@@ -87,7 +86,7 @@ class Constitution:
           parameters: values of materials, interfaces and faces in SI units.
           signs: +1 or -1 for each magnet, +1 where none is given; -1 reverses P and S_s.
         Returns:
-          for each name in `operators.COEFFICIENTS` an array (columns,).
+          for each name in `COEFFICIENTS` an array (columns,).
         Source: Slachter et al. 2010, eq. 1 to 4.
         """
         rows: list[tuple[Scalar, ...]] = []
@@ -109,7 +108,7 @@ class Constitution:
         columns = zip(*rows, strict=True)
         return {
             name: jnp.stack([jnp.asarray(entry, float) for entry in column])
-            for name, column in zip(operators.COEFFICIENTS, columns, strict=True)
+            for name, column in zip(COEFFICIENTS, columns, strict=True)
         }
 
     def _heat_only(self, conductance: Scalar) -> tuple[Scalar, ...]:
@@ -124,26 +123,26 @@ class Constitution:
         carried = up * S_up * S_up + down * S_down * S_down
         return up, down, up * S_up, down * S_down, heat / self.bath, carried, relaxation, 0.0
 
-    def _flipping(
-        self, row: tuple[Scalar, ...], P: Scalar, S: Scalar, S_s: Scalar, delta: Scalar
-    ) -> tuple[Scalar, ...]:
+    def _flipping(self, row: tuple[Scalar, ...], P: Scalar, S_s: Scalar, delta: Scalar) -> tuple[Scalar, ...]:
         """Return the entries of a joint with those of a layer in which spins relax, delta = thickness/lambda_sf.
 
         The layer's mean potential conducts as without relaxation; its V_s obeys V_s'' = V_s/lambda_sf^2 with
-        conductance c = G (1 - P^2)/4: c delta/sinh(delta) from end to end, and c delta tanh(delta/2) at each end.
+        conductance c = G (1 - P^2)/4: c delta/sinh(delta) from end to end, and c delta tanh(delta/2) at each end. Where
+        S_s couples it to the heat, with e = T0 c S_s^2/K_o and K_o at zero current, delta grows by sqrt(1 + e).
         Source: Valet and Fert, Phys. Rev. B 48, 7099 (1993), eq. 14, for a layer whose thickness goes to zero.
         """
-        up, down, _, _, heat, _, _, _ = row
+        up, down, uT, dT, heat, carried, _, _ = row
         whole = up + down
         spin = whole * (1 - P * P) / 4
-        x = jnp.asarray(delta, float)
-        safe = jnp.where(x > 1e-3, x, 1.0)
-        # By its series where delta is small, so that derivatives at 0 are right.
-        passing = spin * jnp.where(x > 1e-3, safe / jnp.sinh(safe), 1 - x * x / 6)
+        open_circuit = heat - carried
+        e = jnp.where(open_circuit > 0, spin * S_s * S_s / jnp.where(open_circuit > 0, open_circuit, 1.0), 0.0)
+        x = jnp.asarray(delta, float) * jnp.sqrt(1 + e)
+        # By its series where x is small, so that derivatives at 0 are right.
+        large = x > 1e-3
+        safe = jnp.where(large, x, 1.0)
+        passing = spin * (jnp.where(large, safe / jnp.sinh(safe), 1 - x * x / 6) + e) / (1 + e)
         uu, dd, ud = whole * (1 + P) ** 2 / 4 + passing, whole * (1 - P) ** 2 / 4 + passing, spin - passing
-        S_up, S_down = S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s
-        uT, dT = uu * S_up + ud * S_down, dd * S_down + ud * S_up
-        return uu, dd, uT, dT, heat, uT * S_up + dT * S_down, spin * x * jnp.tanh(x / 2), ud
+        return uu, dd, uT, dT, heat, carried, spin * x * jnp.tanh(x / 2) / (1 + e), ud
 
     def _joint(self, joint: Joint, parameters: Parameters, signs: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
         """Return the entries of a joint, per area.
@@ -170,4 +169,4 @@ class Constitution:
             S = parallel * S + (1 - parallel) * given["S_AP"]
         S_s = sign * given.get("S_s", 0.0)
         row = self._two_channels((up, down), P, S, S_s, heat, 0.0)
-        return self._flipping(row, P, S, S_s, given["delta"]) if "delta" in given else row
+        return self._flipping(row, P, S_s, given["delta"]) if "delta" in given else row

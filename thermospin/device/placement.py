@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from thermospin import grid as grids
-from thermospin.constitution import Constitution, Joint
+from thermospin.device.constitution import Constitution, Joint
 from thermospin.device.device import Device
 from thermospin.device.parts import Contact, Experiment, HeatSink, indices
 from thermospin.geometry import held, splits, weights
@@ -235,6 +235,30 @@ def place(device: Device, grid: Grid) -> Placement:
     return dataclasses.replace(bare, split=split, outside=outside)
 
 
+#: An interface that conducts this many times better than the smallest feature of the best conductor is none: the
+#: fields, whose jump there would drown in rounding, are taken as continuous.
+PERFECT = 1e5
+
+
+def jumps(device: Device, joint: Joint, values: Mapping[str, float] | None = None) -> tuple[bool, bool]:
+    """Return whether the potentials and the temperature jump at a joint.
+
+    Args:
+      device: the device.
+      joint: one of its joints.
+      values: of parameters; None: the device's own.
+    """
+    given = device.parameters() if values is None else values
+    size = device.smallest_feature
+    sigma, kappa = (
+        max(given.get(f"{material}.{key}", 0.0) for material, _ in device.domains) for key in ("sigma", "kappa")
+    )
+    RA, K = (given.get(f"{joint.interface}.{key}") for key in ("RA", "K"))
+    of_V = RA is not None and RA * sigma > size / PERFECT
+    of_T = K is not None and K * size < PERFECT * kappa
+    return of_V, of_T
+
+
 def _rule(device: Device, constitution: Constitution) -> Rule:
     """Return where the nodes of a device are doubled."""
     count = len(device.solids)
@@ -245,7 +269,7 @@ def _rule(device: Device, constitution: Constitution) -> Rule:
     for (one, other), joint in _joints(device).items():
         for pair in ((one, other), (other, one)):
             split[pair] = True
-            jump_V[pair], jump_T[pair] = "RA" in joint.keys, "K" in joint.keys
+            jump_V[pair], jump_T[pair] = jumps(device, joint)
             column[pair] = len(constitution.domains) + constitution.joints.index(joint)
     crossings = crossings_of(device)
     for group in (group for pair in crossings for group in pair):
