@@ -34,12 +34,6 @@ gap = {{ value = 100, std = 5, range = [60, 200] }}
 # kappa = "30 W/(m K)"
 # lambda_sf = "5 nm"
 
-# Interfaces between materials have no resistance unless a table says so; there are cards of {interfaces}:
-# [[interfaces]]
-# name = "Py/Cu"
-# between = ["Py", "Cu"]
-# card = "Py/Cu"
-
 # Later solids overwrite earlier ones. A solid is a box, or polygon = [[x, y], ...] with z = [low, high].
 [[solids]]
 name = "substrate"
@@ -94,7 +88,8 @@ face = "y-"
 solid = "substrate"
 face = "z-"
 
-# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch:
+# Interfaces are transparent unless a table says what they have, wherever the two materials (or solids) touch; there
+# are cards of {interfaces}:
 # [[interfaces]]
 # name = "Py/Cu"
 # between = ["Py", "Cu"]

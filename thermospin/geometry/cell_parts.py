@@ -95,12 +95,11 @@ class CellParts:
         return np.asarray(self.area[row, part] > 0)
 
 
-def faces(parts: CellParts, split: np.ndarray, cells: np.ndarray, ids: np.ndarray) -> Iterator[Faces]:
-    """Yield the faces between solids whose nodes are doubled, node by node.
+def faces(parts: CellParts, cells: np.ndarray, ids: np.ndarray) -> Iterator[Faces]:
+    """Yield the faces between solids, node by node.
 
     Args:
       parts: of the cells of the grid.
-      split: whether nodes are doubled between solids (solids, solids).
       cells: indices of the cells that have doubled nodes (cells, 3).
       ids: nodes of the parts of these cells (cells, parts, p+1, p+1, p+1).
     """
@@ -108,15 +107,13 @@ def faces(parts: CellParts, split: np.ndarray, cells: np.ndarray, ids: np.ndarra
     position[tuple(cells.T)] = np.arange(len(cells))
     upright = 2 if len(parts.area) else 3
     for axis in range(upright):
-        yield _between_whole(parts, split, cells, position, ids, axis)
+        yield _between_whole(parts, cells, position, ids, axis)
     if upright == 2:
-        yield from _collected(_horizontal(parts, split, position, ids))
-        yield from _collected(_vertical(parts, split, position, ids))
+        yield from _collected(_horizontal(parts, position, ids))
+        yield from _collected(_vertical(parts, position, ids))
 
 
-def _between_whole(
-    parts: CellParts, split: np.ndarray, cells: np.ndarray, position: np.ndarray, ids: np.ndarray, axis: int
-) -> Faces:
+def _between_whole(parts: CellParts, cells: np.ndarray, position: np.ndarray, ids: np.ndarray, axis: int) -> Faces:
     """Return the faces between whole cells across an axis."""
     grid, p = parts.grid, parts.grid.order
     step = [gauss_lobatto(p)[1] / 2 * np.diff(grid.lines[k])[:, None] for k in range(3)]
@@ -126,7 +123,7 @@ def _between_whole(
     lower, upper = position[tuple(below.T)], position[tuple(above.T)]
     first, second = parts.owner[tuple(below.T)][:, 0], parts.owner[tuple(above.T)][:, 0]
     whole = (parts.row[tuple(below.T)] < 0) & (parts.row[tuple(above.T)] < 0)
-    here = np.flatnonzero((upper >= 0) & whole & pairs_of(split, first, second))
+    here = np.flatnonzero((upper >= 0) & whole & (first != second) & (first >= 0) & (second >= 0))
     area = step[one][below[here, one]][:, :, None] * step[other][below[here, other]][:, None, :]
     tails = np.take(ids[lower[here], 0], p, axis=1 + axis).ravel()
     heads = np.take(ids[upper[here], 0], 0, axis=1 + axis).ravel()
@@ -148,12 +145,12 @@ def _collected(pieces: Iterator[_Piece]) -> Iterator[Faces]:
         yield axis, tails, heads, areas, before, behind
 
 
-def _horizontal(parts: CellParts, split: np.ndarray, position: np.ndarray, ids: np.ndarray) -> Iterator[_Piece]:
+def _horizontal(parts: CellParts, position: np.ndarray, ids: np.ndarray) -> Iterator[_Piece]:
     """Yield the faces between prisms that stand on each other."""
     grid, p = parts.grid, parts.grid.order
     for below, above in itertools.product(grid.prisms, repeat=2):
         one, other = below.domain, above.domain
-        if abs(below.heights[1] - above.heights[0]) > polygons.TOUCH or not split[one, other]:
+        if abs(below.heights[1] - above.heights[0]) > polygons.TOUCH or one == other:
             continue
         shared = [below.outline]
         if below.outline is not above.outline:
@@ -170,12 +167,12 @@ def _horizontal(parts: CellParts, split: np.ndarray, position: np.ndarray, ids: 
             yield 2, tails[kept], heads[kept], areas[i, j][kept], one, other
 
 
-def _vertical(parts: CellParts, split: np.ndarray, position: np.ndarray, ids: np.ndarray) -> Iterator[_Piece]:
+def _vertical(parts: CellParts, position: np.ndarray, ids: np.ndarray) -> Iterator[_Piece]:
     """Yield the faces between prisms beside each other, where one of their cells is cut."""
     grid = parts.grid
     for one, other in itertools.combinations(grid.prisms, 2):
         low, high = max(one.heights[0], other.heights[0]), min(one.heights[1], other.heights[1])
-        if low >= high - polygons.TOUCH or not split[one.domain, other.domain]:
+        if low >= high - polygons.TOUCH or one.domain == other.domain:
             continue
         layers = range(grid.line_index(2, low), grid.line_index(2, high))
         for start, stop in polygons.shared_pieces(one.outline, other.outline):

@@ -143,10 +143,10 @@ def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
     copies = _Copies.of(parts, rule, np.argwhere(marked))
     cells = np.argwhere(near)
     ids = copies.of_cells(parts, cells)
-    size = marked.size + len(copies.extra)
-    links, crossings, ports = _links(parts, rule, cells, ids, size)
     place = np.concatenate([np.arange(marked.size), copies.extra])
-    place = np.concatenate([place, place[ports % size]])
+    size = len(place)
+    links, crossings, ports = _links(parts, rule, cells, ids, place)
+    place = np.concatenate([place, place[_roots(ports, size)]])
     far, far_volume = _far(grid, owners, near, solids_count)
     *kinds, at_nodes = _near(parts, cells, ids)
     solids = _padded(far_volume, len(place)) + csr_array(
@@ -173,10 +173,17 @@ def _merged(same: np.ndarray, ports: np.ndarray, size: int) -> np.ndarray:
     """Return pairs of nodes that are one unknown: copies, and ports with what they belong to."""
     root = np.arange(size + len(ports))
     root[same[0]] = same[1]
-    for number, node in enumerate(ports):
-        root[size + number] = root[node]
+    root[size:] = root[_roots(ports, size)]
     moved = np.flatnonzero(root != np.arange(len(root)))
     return np.stack([moved, root[moved]])
+
+
+def _roots(ports: np.ndarray, size: int) -> np.ndarray:
+    """Return the copy that each port belongs to; a link may have a port that belongs to an earlier port."""
+    out = ports.copy()
+    while np.any(out >= size):
+        out = np.where(out >= size, ports[np.maximum(out - size, 0)], out)
+    return out
 
 
 def _areas(links: Sequence[Segments], nodes: int, columns: int) -> csr_array:
@@ -479,42 +486,113 @@ def _joined(kind: _Kind, section: csr_array, counts: tuple[int, int, int], solid
 
 
 def _links(
-    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, size: int
+    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, place: np.ndarray
 ) -> tuple[list[Segments], tuple[Crossing, ...], np.ndarray]:
     """Return links across split faces, the crossings, and the node that each port belongs to.
 
     Links of a crossing end at ports of their own, so that what passes is the reaction there.
+
+    Args:
+      place: tensor node of each node.
     """
-    found = list(faces(parts, rule.split, cells, ids))
+    found = list(faces(parts, cells, ids))
+    axis = np.repeat([piece[0] for piece in found], [len(piece[1]) for piece in found])
+    tail, head, area, one, other = (np.concatenate([piece[k] for piece in found]) for k in range(1, 6))
+    column = rule.column[one, other]
+    ends = np.stack([tail, head])
     ports: list[int] = []
-    tests: list[dict[str, dict[int, float]]] = [{"V": {}, "T": {}} for _ in rule.crossings]
+    of_crossing: list[np.ndarray] = []
+    for first, second in rule.crossings:
+        mine: list[int] = []
+        for side, of_end, of_other in ((1, other, one), (0, one, other)):
+            here = np.flatnonzero(np.isin(of_end, second) & np.isin(of_other, first) & (column >= 0))
+            owns, which = np.unique(ends[side, here], return_inverse=True)
+            numbers = len(place) + len(ports) + np.arange(len(owns))
+            ports += owns.tolist()
+            mine += numbers.tolist()
+            ends[side, here] = numbers[which]
+        of_crossing.append(np.array(mine, int))
     links = []
-    for axis, tails, heads, areas, one, other in found:
-        column = rule.column[one, other]
-        tails, heads = tails.copy(), heads.copy()
-        for number, (first, second) in enumerate(rule.crossings):
-            for ends, of_end, of_other in ((heads, other, one), (tails, one, other)):
-                here = np.isin(of_end, second) & np.isin(of_other, first)
-                at = np.flatnonzero(here & (column >= 0))
-                owns = np.unique(ends[at])
-                number_of = dict(
-                    zip(owns.tolist(), range(size + len(ports), size + len(ports) + len(owns)), strict=True)
-                )
-                for field, jumps in (("V", rule.jump_V), ("T", rule.jump_T)):
-                    jump = jumps[one, other] & (column >= 0)
-                    tests[number][field].update(dict.fromkeys(ends[here & ~jump].tolist(), -1.0))
-                    inside = [number_of[node] for node in np.unique(ends[here & jump]).tolist()]
-                    tests[number][field].update(dict.fromkeys(inside, 1.0))
-                ports += owns.tolist()
-                ends[at] = [number_of[node] for node in ends[at].tolist()]
-        linked = (column >= 0) & (tails != heads)
-        ends_of = np.stack([tails[linked], heads[linked]])
-        pairs, row = np.unique(ends_of, axis=1, return_inverse=True)
-        area = csr_array((2 * areas[linked], (row.ravel(), column[linked])), shape=(pairs.shape[1], rule.columns))
-        links.append(Segments(axis, 1, pairs, area, link=True))
+    for direction in range(3):
+        linked = np.flatnonzero((axis == direction) & (column >= 0) & (tail != head))
+        pairs, row = np.unique(ends[:, linked], axis=1, return_inverse=True)
+        values = csr_array((2 * area[linked], (row.ravel(), column[linked])), shape=(pairs.shape[1], rule.columns))
+        links.append(Segments(direction, 1, pairs, values, link=True))
+    root = _roots(np.array(ports, int), len(place))
+    around = _Around(tail, head, area, one, other, place, root)
+    crossings = []
+    for (first, second), own in zip(rule.crossings, of_crossing, strict=True):
+        tests = []
+        for jumps, among in ((rule.jump_V, rule.metal), (rule.jump_T, np.ones_like(rule.metal))):
+            smooth = ~(jumps[one, other] & (column >= 0)) & among[one] & among[other]
+            nodes, factors = around.test(smooth, first, second)
+            # Reactions at ports of links across which nothing jumps are zero.
+            tests.append((np.concatenate([nodes, own]), np.concatenate([factors, np.ones(len(own))])))
+        crossings.append(Crossing(*(_summed(*test) for test in tests)))
+    return links, tuple(crossings), root
 
-    def test(values: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
-        return np.array(list(values), int), np.array(list(values.values()), float)
 
-    crossings = tuple(Crossing(test(fields["V"]), test(fields["T"])) for fields in tests)
-    return links, crossings, np.array(ports, int)
+def _summed(nodes: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every node once, with the sum of its factors."""
+    unique, row = np.unique(nodes, return_inverse=True)
+    return unique, np.bincount(row.ravel(), factors, len(unique))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Around:
+    """The faces between copies of nodes.
+
+    Attributes:
+      tail, head: copies on either side of each face, node by node.
+      area: of it [m^2].
+      one, other: solids on either side.
+      place: tensor node of each copy.
+      root: copy that each port belongs to.
+    """
+
+    tail: np.ndarray
+    head: np.ndarray
+    area: np.ndarray
+    one: np.ndarray
+    other: np.ndarray
+    place: np.ndarray
+    root: np.ndarray
+
+    def test(self, smooth: np.ndarray, first: Sequence[int], second: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return nodes and factors whose sum with the residuals is what passes across faces without a jump.
+
+        Around a node each copy has its residual r, what leaves its cells; they sum to zero. It is shared out among
+        faces by their areas a, as least squares do: from g to h goes a_gh (p_g - p_h), with p of the equations
+        sum_h a_gh (p_g - p_h) = r_g. So flows are antisymmetric, and those out of a solid sum to what leaves it.
+        """
+        leads = np.isin(self.one, first) & np.isin(self.other, second)
+        comes = np.isin(self.one, second) & np.isin(self.other, first)
+        apart = smooth & (self.tail != self.head)
+        wanted = np.unique(self.place[self.tail[apart & (leads | comes)]])
+        near = np.flatnonzero(apart & np.isin(self.place[self.tail], wanted))
+        near = near[np.argsort(self.place[self.tail[near]], kind="stable")]
+        starts = np.flatnonzero(np.append(True, np.diff(self.place[self.tail[near]]) > 0)[: len(near)])
+        nodes, factors = [], []
+        for here in np.split(near, starts[1:]) if len(near) else ():
+            copies, local = np.unique(np.stack([self.tail[here], self.head[here]]), return_inverse=True)
+            g, h = local.reshape(2, -1)
+            matrix = np.zeros((len(copies),) * 2)
+            np.add.at(matrix, (g, g), self.area[here])
+            np.add.at(matrix, (h, h), self.area[here])
+            np.add.at(matrix, (g, h), -self.area[here])
+            np.add.at(matrix, (h, g), -self.area[here])
+            scale = float(matrix.max())
+            potential = np.linalg.pinv(matrix / scale, hermitian=True) / scale
+            sign = leads[here].astype(float) - comes[here]
+            nodes.append(copies)
+            factors.append((sign * self.area[here]) @ (potential[g] - potential[h]))
+        if not nodes:
+            return np.zeros(0, int), np.zeros(0)
+        at, values = np.concatenate(nodes), np.concatenate(factors)
+        of_copy = np.zeros(len(self.place))
+        of_copy[at] = values
+        behind = np.flatnonzero(of_copy[self.root] != 0) if len(self.root) else np.zeros(0, int)
+        return (
+            np.concatenate([at, len(self.place) + behind]),
+            np.concatenate([values, of_copy[self.root[behind]]]),
+        )
