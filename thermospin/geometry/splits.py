@@ -128,13 +128,14 @@ class Split:
         )
 
 
-def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
+def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray, Sequence[int]]] = ()) -> Split:
     """Double the nodes of a grid where a rule says so.
 
     Args:
       grid: the grid, a domain for each cell.
       owners: the same grid with the solid for each cell.
       rule: where nodes are doubled.
+      ends: faces through which currents may leave: their areas on the tensor grid, and the solids that have them.
     """
     solids_count = len(rule.domain)
     parts = CellParts.of(grid, owners)
@@ -145,13 +146,19 @@ def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
     ids = copies.of_cells(parts, cells)
     place = np.concatenate([np.arange(marked.size), copies.extra])
     size = len(place)
-    links, crossings, ports = _links(parts, rule, cells, ids, place)
-    place = np.concatenate([place, place[_roots(ports, size)]])
     far, far_volume = _far(grid, owners, near, solids_count)
     *kinds, at_nodes = _near(parts, cells, ids)
-    solids = _padded(far_volume, len(place)) + csr_array(
-        (at_nodes.weight, (at_nodes.nodes[0], at_nodes.solid)), shape=(len(place), solids_count)
+    solids = csr_array(
+        _padded(far_volume, size)
+        + csr_array((at_nodes.weight, (at_nodes.nodes[0], at_nodes.solid)), shape=(size, solids_count))
     )
+    open_ended = np.zeros(size, bool)
+    for areas, which in ends:
+        own = np.asarray(solids[:, list(which)].sum(axis=1)).ravel() > 0
+        open_ended |= own & (areas.ravel()[place] > 0)
+    links, crossings, ports = _links(parts, rule, cells, ids, place, open_ended)
+    place = np.concatenate([place, place[_roots(ports, size)]])
+    solids = _padded(solids, len(place))
     to_column = csr_array(
         (np.ones(solids_count), (np.arange(solids_count), rule.domain)), shape=(solids_count, rule.columns)
     )
@@ -486,7 +493,7 @@ def _joined(kind: _Kind, section: csr_array, counts: tuple[int, int, int], solid
 
 
 def _links(
-    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, place: np.ndarray
+    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, place: np.ndarray, open_ended: np.ndarray
 ) -> tuple[list[Segments], tuple[Crossing, ...], np.ndarray]:
     """Return links across split faces, the crossings, and the node that each port belongs to.
 
@@ -494,6 +501,7 @@ def _links(
 
     Args:
       place: tensor node of each node.
+      open_ended: marks nodes where a current may leave to the outside.
     """
     found = list(faces(parts, cells, ids))
     axis = np.repeat([piece[0] for piece in found], [len(piece[1]) for piece in found])
@@ -519,7 +527,7 @@ def _links(
         values = csr_array((2 * area[linked], (row.ravel(), column[linked])), shape=(pairs.shape[1], rule.columns))
         links.append(Segments(direction, 1, pairs, values, link=True))
     root = _roots(np.array(ports, int), len(place))
-    around = _Around(tail, head, area, one, other, place, root)
+    around = _Around(tail, head, area, one, other, place, root, open_ended)
     crossings = []
     for (first, second), own in zip(rule.crossings, of_crossing, strict=True):
         tests = []
@@ -548,6 +556,7 @@ class _Around:
       one, other: solids on either side.
       place: tensor node of each copy.
       root: copy that each port belongs to.
+      open_ended: marks copies from which a current may leave to the outside.
     """
 
     tail: np.ndarray
@@ -557,13 +566,15 @@ class _Around:
     other: np.ndarray
     place: np.ndarray
     root: np.ndarray
+    open_ended: np.ndarray
 
     def test(self, smooth: np.ndarray, first: Sequence[int], second: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return nodes and factors whose sum with the residuals is what passes across faces without a jump.
 
         Around a node each copy has its residual r, what leaves its cells; they sum to zero. It is shared out among
         faces by their areas a, as least squares do: from g to h goes a_gh (p_g - p_h), with p of the equations
-        sum_h a_gh (p_g - p_h) = r_g. So flows are antisymmetric, and those out of a solid sum to what leaves it.
+        sum_h a_gh (p_g - p_h) = r_g. So flows are antisymmetric, and those out of a solid sum to what leaves it. On a
+        held face the outside is one copy more, whose residual is minus the sum of all others.
         """
         leads = np.isin(self.one, first) & np.isin(self.other, second)
         comes = np.isin(self.one, second) & np.isin(self.other, first)
@@ -576,16 +587,23 @@ class _Around:
         for here in np.split(near, starts[1:]) if len(near) else ():
             copies, local = np.unique(np.stack([self.tail[here], self.head[here]]), return_inverse=True)
             g, h = local.reshape(2, -1)
-            matrix = np.zeros((len(copies),) * 2)
-            np.add.at(matrix, (g, g), self.area[here])
-            np.add.at(matrix, (h, h), self.area[here])
-            np.add.at(matrix, (g, h), -self.area[here])
-            np.add.at(matrix, (h, g), -self.area[here])
-            scale = float(matrix.max())
-            potential = np.linalg.pinv(matrix / scale, hermitian=True) / scale
+            leaving = np.flatnonzero(self.open_ended[copies])
+            outside = len(copies)
+            matrix = np.zeros((outside + 1,) * 2)
+            scale = float(self.area[here].max())
+            for one, other, weight in (
+                (g, h, self.area[here] / scale),
+                (leaving, np.full_like(leaving, outside), np.ones(len(leaving))),
+            ):
+                np.add.at(matrix, (one, one), weight)
+                np.add.at(matrix, (other, other), weight)
+                np.add.at(matrix, (one, other), -weight)
+                np.add.at(matrix, (other, one), -weight)
+            potential = np.linalg.pinv(matrix, hermitian=True)
             sign = leads[here].astype(float) - comes[here]
+            flow = (sign * self.area[here] / scale) @ (potential[g] - potential[h])
             nodes.append(copies)
-            factors.append((sign * self.area[here]) @ (potential[g] - potential[h]))
+            factors.append(flow[:outside] - (flow[outside] if len(leaving) else 0.0))
         if not nodes:
             return np.zeros(0, int), np.zeros(0)
         at, values = np.concatenate(nodes), np.concatenate(factors)
