@@ -89,7 +89,7 @@ def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
     """What relaxes in the Cu on FM1, by four probes, is the mean of the even part of V_s over it, by the nodes.
 
     Both are the lumped elements of first order, exactly the same sum: to 1e-5, as a difference of probes that are each
-    solved to 1e-9. The current through the Cu on FM1 and beside it is a small part of all, and the heat flows into it.
+    solved to 1e-9. Of the heater current, Cu takes up to what flows in the 40 of 150 nm below it, and some from beside.
     """
     device = load("slachter2010-copper")
     model = build(device, cells=4000, order=1)
@@ -97,7 +97,7 @@ def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
     zeros = dict.fromkeys(result.values, 0.0)
     result = dataclasses.replace(result, errors=Errors(zeros, zeros, zeros, zeros))
     short, gradient, V_s = claims.copper(device, result)
-    assert 0.01 < short.value < 0.2 and 5e6 < gradient.value < 1e8
+    assert 0.05 < short.value < 0.4 and 1e6 < gradient.value < 1e8, (short, gradient)
     forth, back = (fields(model, "heat_1", "P", sign * claims.CURRENT) for sign in (1.0, -1.0))
     even = (forth.V_up - forth.V_down + back.V_up - back.V_down) / 2
     box = [device.solid("Cu_on_FM1_1").box[0], (-20e-9, 20e-9), device.solid("Cu_on_FM1_1").box[2]]
