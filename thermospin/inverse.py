@@ -24,6 +24,7 @@ from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Proportion, Tie, forms, known_parameters, unknown_parameters
 from thermospin.device.settings import alike
 from thermospin.inference.combinators import Copies, Joint, corrected, tied
+from thermospin.inference.degeneracies import remarks
 from thermospin.inference.identifiability import Choice, choose
 from thermospin.inference.journal import Journal
 from thermospin.inference.minimisers import FIT_TOLERANCE, MINIMISERS, check_rows, minimise
@@ -151,7 +152,7 @@ def fit(
         of=lambda others: answers.tied(answers.of(others)),
         copies=Copies(models, answers.copy, most),
     )
-    return replace(
+    result = replace(
         result,
         correlation_of_data=correlation,
         ties=tuple((tie.name, tie.factor, tie.source) for tie in linear),
@@ -163,6 +164,7 @@ def fit(
         fields=stages.last.fields,
         problem=problem,
     )
+    return replace(result, remarks=remarks(problem, result))
 
 
 def _at_each_bath(

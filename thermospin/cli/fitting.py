@@ -89,7 +89,8 @@ def fit(
     rival: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODEL", help='Fit a rival too: wiedemann-franz, a moved face "z = 15 nm - 3 nm", a file.'
+            metavar="MODEL",
+            help='Fit a rival too: wiedemann-franz, heater-contact, a moved face "z = 15 nm - 3 nm", a file.',
         ),
     ] = None,
     suggest: Annotated[
@@ -142,7 +143,7 @@ def fit(
             budget=report is not None,
             dimensions=moved,
             suggest=suggest or (),
-            rivals=studies.rival_devices(rival or (), inputs.devices),
+            rivals=studies.rival_models(rival or (), inputs.devices),
         )
         with runtime.Progress() as progress:
             result = studies.study(

@@ -9,34 +9,46 @@ import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
-from thermospin.cli.options import CellsOption, OrderOption
+from thermospin.cli.options import CellsOption
+
+#: Shipped devices with a demo.
+DEMOS = ("slachter2010", "slachter2010-copper", "pillar")
 
 #: What the parser of a command raises; typer has moved the library that it comes from inside.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def demo(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Shipped device, such as slachter2010.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Shipped device: slachter2010, slachter2010-copper or pillar.")
+    ],
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for figures and data; default: NAME-demo.")
     ] = None,
     cells: CellsOption = None,
-    order: OrderOption = 2,
+    order: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="Polynomial order of the elements; default: 2 for slachter2010, 3 for others."),
+    ] = None,
 ) -> None:
-    """The device of a paper: signals, fit, table against the paper, figures."""
+    """The device of a paper, or a claim of it: signals, fit, table against the paper, figures."""
     with runtime.exit_codes():
         from thermospin.base.names import nearest
-        from thermospin.device.reader import shipped_names
 
-        if name not in shipped_names():
-            raise InputError(f"no demo '{name}'; {nearest(name, shipped_names())}")
+        if name not in DEMOS:
+            raise InputError(f"no demo '{name}'; {nearest(name, DEMOS)}")
         folder = out if out is not None else Path(f"{name}-demo")
         runtime.require_folder(folder)
         runtime.start_jax()
-        from thermospin.cli.demo import run_demo
-
         with runtime.Progress() as progress:
-            text = run_demo(name, out=folder, cells=cells, order=order, progress=progress)
+            if name == "slachter2010":
+                from thermospin.cli.demo import run_demo
+
+                text = run_demo(name, out=folder, cells=cells, order=order or 2, progress=progress)
+            else:
+                from thermospin.cli.claims import run_claims
+
+                text = run_claims(name, out=folder, cells=cells, order=order or 3, progress=progress)
         if text:
             typer.echo(text)
 
