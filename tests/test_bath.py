@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +22,10 @@ from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs, read_sources
 from thermospin.device import edit, interfaces, materials, provenance, settings
-from thermospin.device.device import Device, Proportion, Tie, known_parameters
+from thermospin.device.device import Device, Proportion, Tie, known_parameters, unknown_parameters
 from thermospin.device.reader import load, read
 from thermospin.device.temperature import Table
+from thermospin.inference.identifiability import choose
 from thermospin.inference.result import FitResult
 from thermospin.inference.sharing import (
     at_each_bath,
@@ -278,6 +280,9 @@ def test_a_table_is_free_at_each_bath_and_a_number_is_shared(device: Device) -> 
     assert "Py.sigma" not in start and "Py.lambda_sf" not in start
     assert start["bar bath=10K, width=80nm:width"] == 80e-9
     assert {"10K:Py.sigma", "bar bath=10K, width=80nm:Py.sigma"} <= known_parameters(devices).keys()
+    wrong = unknown_parameters("--free", ["Py.P", "10K:Py.sigmo"], devices)
+    assert len(wrong) == 1 and wrong[0].startswith("--free: got '10K:Py.sigmo'; did you mean '10K:Py.sigma'? expected ")
+    assert wrong[0].endswith("zeta, width; before it 300K: or 10K: of one bath, NAME: of one device")
     check_shared(devices, ["10K:Py.sigma", "300K:Py.sigma"], [])
     with pytest.raises(InputError, match="one value for all would undo what tells them apart"):
         check_shared(devices, ["Py.sigma"], [])
@@ -441,6 +446,47 @@ def test_derivatives_of_a_fit_with_a_tie_meet_their_differences(result: FitResul
         # R goes as 1/sigma: the remainder is h^2/sigma^2 = 1e-6 of the derivative; values are solved to 1e-7 of R,
         # which makes 1e-4 of R/sigma in the difference.
         np.testing.assert_allclose(jacobian[:, k], (up - down) / (2 * h), rtol=1e-5, atol=1e-4 * signals[0] / at[name])
+
+
+def test_a_journal_of_other_ties_is_refused(inputs: Inputs, tmp_path: Path) -> None:
+    models = [GRID.build(device) for device in inputs.devices[:1]]
+    told = {inverse._problem(models, inputs.rows, ties) for ties in (
+        [], [Tie("Cu.S", "Py.S", 2.0)], [Tie("Cu.S", "Py.S", 3.0)], [Proportion("Cu.S", {"Py.S": 1.0})],
+        [Proportion("Cu.S", {"Py.S": 2.0})],
+    )}  # fmt: skip
+    assert len(told) == 5
+
+
+def test_a_rival_of_a_file_is_at_the_bath_of_the_device(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(BAR, encoding="utf-8")
+    cold = settings.at_bath(read(BAR, "bar.toml"), 77.0)
+    for devices, bath in (([cold], 77.0), ([read(BAR, "bar.toml")], 300.0)):
+        ((rival,),) = studies.rival_devices([str(tmp_path / "other.toml")], devices).values()
+        assert rival.bath == bath and rival.materials["Py"].lambda_sf == {77.0: 7e-9, 300.0: 5e-9}[bath]
+
+
+def test_what_is_chosen_to_be_free_is_so_at_each_bath(inputs: Inputs) -> None:
+    device = read(BAR, "bar.toml")
+    devices = copies(device, 10.0, 300.0)
+    names = ["10K:Py.lambda_sf", "300K:Py.lambda_sf", "Py.P"]
+    rows = [Row("bar", "R1.spin", 1.0, 0.01) for _ in names]
+    parameters = joint_parameters(devices, [])
+    model = product(names)
+
+    def relative(values: Mapping[str, float], wanted: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        signals, jacobian = model(values, wanted)
+        sizes = np.array([parameters[name] for name in names])
+        return signals / sizes, jacobian / sizes[:, None]
+
+    chosen = choose(relative, rows, parameters, ["Py"], (), functools.partial(at_each_bath, devices))
+    assert set(chosen.free) == set(names)
+
+
+def test_bounds_of_a_table_hold_at_each_bath_unless_one_has_its_own(inputs: Inputs) -> None:
+    options = inverse.FitOptions(bounds={"300K:Py.sigma": (1e6, 5e6), "Py.sigma": (1e6, 9e6), "zeta": (0.0, 2.0)})
+    free, bounded = inverse._at_each_bath(inputs.devices, ["Py.sigma", "zeta"], options, [])
+    assert free == ["10K:Py.sigma", "300K:Py.sigma", "zeta"]
+    assert bounded.bounds == {"10K:Py.sigma": (1e6, 9e6), "300K:Py.sigma": (1e6, 5e6), "zeta": (0.0, 2.0)}
 
 
 def test_without_a_tie_each_bath_is_on_its_own(inputs: Inputs) -> None:

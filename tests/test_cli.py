@@ -81,7 +81,11 @@ class Stub:
         self.calls.append(("fit", *names, len(rows), free, grid.order))
         self.rows, self.options, self.more = rows, options, more
         return types.SimpleNamespace(
-            to_json=lambda: self._give(self.fitted), report=lambda: "[[Fit]] zeta 3.2 +- 0.1", parameters={}
+            to_json=lambda: self._give(self.fitted),
+            report=lambda: "[[Fit]] zeta 3.2 +- 0.1",
+            parameters={},
+            ties=(),
+            following=(),
         )
 
     def run_demo(self, name: str, *, out: Path, cells: Any, order: int, progress: Any) -> str:
@@ -205,9 +209,9 @@ def test_a_file_is_a_rival_of_the_device_of_its_name(tmp_path: Path) -> None:
     path, device = tmp_path / "rival.toml", load("slachter2010")
     path.write_text(text_of("slachter2010")[0], encoding="utf-8")
     other = dataclasses.replace(device, name="other")
-    assert studies.rival_devices([str(path)], [device, other])[str(path)] == [device, other]
+    assert studies.rival_models([str(path)], [device, other])[str(path)].devices == (device, other)
     with pytest.raises(InputError, match="got device 'slachter2010', expected 'other', in whose place it comes"):
-        studies.rival_devices([str(path)], [other, device])
+        studies.rival_models([str(path)], [other, device])
 
 
 def test_a_fit_with_a_tolerance_runs_on_a_grid_for_its_data(stub: Stub) -> None:

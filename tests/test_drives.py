@@ -31,7 +31,7 @@ from thermospin.inference.result import FitResult
 from thermospin.inverse import FitOptions, fit
 from thermospin.model import Model, build
 from thermospin.report import fit_figures, html
-from thermospin.report.field_figures import temperature_map
+from thermospin.report.maps import maps
 from thermospin.signals.evaluate import fields, measure
 from thermospin.signals.results import Signals
 
@@ -236,6 +236,8 @@ def test_limits_are_meant_at_the_drive_of_the_experiments(device: Device) -> Non
     assert at_current == {("current_voltage", HOTTEST): 60.0 / 4e-6, ("current_voltage", DENSEST): 8e11 / 2e-3}
     of_heat = pairs("power_voltage R1.spin / power_voltage R1.baseline", Limits(1e-3, 60.0, kind="power"))
     assert of_heat == {("power_voltage", HOTTEST): 60.0 / 1e-3}
+    with pytest.raises(ValueError, match="got a drive of -0.001, expected an amplitude above 0"):
+        Limits(-1e-3, 60.0)
     with pytest.raises(ValueError, match=r"meant at a current of 2 mA.*'heat_voltage' by a temperature rise"):
         pairs("heat_voltage R1.spin", Limits(2e-3, 60.0, kind="current"))
     with pytest.raises(ValueError, match="'heat_voltage' by a temperature rise"):
@@ -283,7 +285,7 @@ def test_what_is_measured_has_its_unit(model: Model) -> None:
     [
         ("current_voltage", -1, -2),
         ("heat_voltage", 0, 0),
-        ("power_temperature", -1, -1),
+        ("power_temperature", -1, -2),
         ("heat_through_heat", 1, 1),
         ("current_through_spin", 0, -1),
     ],
@@ -294,7 +296,8 @@ def test_signals_scale_with_all_conductivities(
     """By their dimensions, with sigma and kappa of all materials c times as large.
 
     A current makes potentials and temperatures of 1/c, and of 1/c^2 by its Joule heat; a held temperature the same
-    fields, and currents and heat of c; a power 1/c. The sum of the elasticities says so, to what solves to 1e-9 leave.
+    fields, and currents and heat of c; a power fields of 1/c, whose Joule heat makes 1/c^2. The sum of the elasticities
+    says so, to what solves to 1e-9 leave.
     """
     names = list(found.parameters)
     conducting = [k for k, name in enumerate(names) if name.endswith((".sigma", ".kappa")) and found.parameters[name]]
@@ -346,6 +349,12 @@ def test_a_map_is_drawn_at_the_drive_of_its_experiment(
     assert float(np.nanmax(twice.T)) == pytest.approx(2 * hottest, rel=1e-3)
     if asked.drive == "heat":
         assert hottest == pytest.approx(20.0, rel=1e-6)
-    figure = temperature_map(nodal, 10e-9, at, tmp_path / "map.png", model.device, kind=asked.drive)
     symbol = {"heat": r"\Delta T", "power": "P"}[asked.drive]
-    assert f"${symbol}$ = {title}" in figure.axes[0].get_title("left")
+    for figure in maps(model, experiment, tmp_path):
+        assert f"${symbol}$ = {title}" in figure.axes[0].get_title("left")
+        assert "$z$ = 10 nm" in figure.axes[0].get_title("left")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{experiment}_P_{what}.png" for what in ("temperature", "spin")
+    }
+    with pytest.raises(ValueError, match=f"did you mean '{experiment}'"):
+        maps(model, experiment[:-1], tmp_path)

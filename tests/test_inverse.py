@@ -82,7 +82,11 @@ def rows(*names: str, noise: Sequence[float] | None = None, unsigned: str = "") 
     moves = [0.0] * len(names) if noise is None else noise
     values = [AT_TRUTH[name] + STDS[name] * float(move) for name, move in zip(names, moves, strict=True)]
     known = [name != unsigned for name in names]
-    return tuple(Row("thermal", *each) for each in zip(names, values, (STDS[n] for n in names), known, strict=True))
+    units = {"R1": "V/A", "R2": "V/A^2"}
+    return tuple(
+        Row("thermal", name, value, STDS[name], polarity, unit=units[name[:2]])
+        for name, value, polarity in zip(names, values, known, strict=True)
+    )
 
 
 def free(*names: str, **bounds: tuple[float, float]) -> list[Parameter]:
@@ -974,7 +978,7 @@ def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
 
 def test_a_fit_that_is_killed_anywhere_goes_on_to_the_same_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     device, data, path = load("slachter2010"), rows(*ALL), tmp_path / "fit.jsonl"
-    monkeypatch.setattr(inverse, "_problem", lambda models, rows: "this one")
+    monkeypatch.setattr(inverse, "_problem", lambda models, rows, ties: "this one")
     monkeypatch.setattr(Predictor, "parts", ())  # the toy has no fields to keep
     whole = Solver(monkeypatch)
     expected = inverse.fit(device, data, journal=path)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from thermospin import studies
+from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
+from thermospin.device.device import Device
 from thermospin.device.reader import load
 from thermospin.inference import rivals
 from thermospin.inference.minimisers import LeastSquares, minimise
@@ -17,6 +21,8 @@ from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult
 from thermospin.inference.rivals import Comparison
+from thermospin.inverse import FitOptions
+from thermospin.studies import Extras, GridChoice
 
 X = np.linspace(0.5, 2.0, 12)
 
@@ -98,3 +104,101 @@ def test_a_bare_length_is_refused_where_the_device_has_no_unit() -> None:
     device = dataclasses.replace(load("slachter2010"), length_unit=None)
     with pytest.raises(ValueError, match="which has no unit"):
         rivals.rival(device, "z = 15 - 3")
+
+
+WIRE = """
+length_unit = "nm"
+[materials.lead]
+sigma = "2e7 S/m"
+kappa = "150 W/(m K)"
+lambda_sf = "60 nm"
+[materials.wire]
+sigma = "4e6 S/m"
+kappa = "30 W/(m K)"
+lambda_sf = "5 nm"
+[[solids]]
+name = "left"
+material = "lead"
+box = { x = [-200, 0], y = [0, 50], z = [0, 20] }
+[[solids]]
+name = "wire"
+material = "wire"
+box = { x = [0, 100], y = [0, 50], z = [0, 20] }
+[[solids]]
+name = "right"
+material = "lead"
+box = { x = [100, 300], y = [0, 50], z = [0, 20] }
+[[contacts]]
+name = "in"
+solid = "left"
+face = "x-"
+[[contacts]]
+name = "out"
+solid = "right"
+face = "x+"
+[experiments.heated]
+current = ["in", "out"]
+temperature = "wire"
+states = { P = {} }
+"""
+#: Area of the wire [m^2], resistance and heat resistance of a lead, and of the wire.
+AREA = 1e-15
+LEAD, WIRE_R = 200e-9 / (2e7 * AREA), 100e-9 / (4e6 * AREA)
+LEAD_Q, WIRE_Q = 200e-9 / (150 * AREA), 100e-9 / (30 * AREA)
+
+
+def wire(tmp_path: Path, text: str = WIRE) -> Device:
+    path = tmp_path / "wire.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(str(path))
+
+
+def test_the_heater_is_what_a_current_passes_between_two_leads(tmp_path: Path) -> None:
+    found = rivals.heater_of(load("slachter2010"))
+    assert (found.experiment, found.solids) == ("thermal", ("FM1",))
+    assert {lead for _, lead in found.joints} == {f"contact{k}_{part}" for k in (1, 2) for part in ("lead", "on_FM1")}
+    assert rivals.heater_of(wire(tmp_path)).joints == (("wire", "left"), ("wire", "right"))
+    with pytest.raises(InputError, match="rival heater-contact: in no experiment a current passes"):
+        rivals.heater_of(wire(tmp_path, WIRE.replace('material = "wire"', 'material = "lead"')))
+
+
+def test_a_contact_resistance_takes_the_place_of_zeta() -> None:
+    device = dataclasses.replace(load("slachter2010"), zeta=3.2)
+    other = rivals.heater_contact([device])
+    (changed,) = other.devices
+    assert changed.zeta == 1 and len(changed.interfaces) == 4
+    assert other.free(["zeta", "Py.S_s"]) == ["heater_contact.RA", "Py.S_s"]
+    assert other.free(["valve:zeta", "zeta"]) == ["heater_contact.RA"] and other.free([]) == ["heater_contact.RA"]
+    assert [(tie.name, tie.source) for tie in other.ties] == [
+        (f"heater_contact_{k}.RA", "heater_contact.RA") for k in (2, 3, 4)
+    ]
+
+
+def test_the_rival_finds_the_resistance_that_makes_the_heat_and_predicts_what_a_meter_shows(tmp_path: Path) -> None:
+    """Heat of a contact goes half to either side of the node on the face, where the temperature is one.
+
+    Of a wire (R, heat resistance q) between two leads (q_L to the bath) with RA/A = C at each end, in the mean
+
+        <T>/I^2 = (R/2 + C) q_L + R q/12 + R_L q_L/2
+    """
+    device, ratio = wire(tmp_path), 2.5
+    own = (WIRE_R / 2) * LEAD_Q + WIRE_R * WIRE_Q / 12 + LEAD * LEAD_Q / 2
+    rows = [Row("heated", "R2.P", ratio * own, 0.01 * ratio * own)]
+    options = FitOptions(grid_errors=False)
+    grid = GridChoice(order=1)
+    extras = Extras(rivals=studies.rival_models(["heater-contact"], [device]))
+    found = studies.study(device, rows, ["zeta"], grid=grid, options=options, extras=extras)
+    comparison = found.findings.rivals
+    assert comparison is not None
+    contact = (ratio - 1) * own / LEAD_Q
+    given, other = comparison.results["as given"], comparison.results["heater-contact"]
+    # The grid: a parabola of temperature is exact at the nodes of elements of first order, its mean is not.
+    assert given.parameters["zeta"].value == pytest.approx(ratio, rel=0.02)
+    assert other.parameters["heater_contact.RA"].value == pytest.approx(contact * AREA, rel=0.02)
+    two_point = comparison.predictions["two-point resistance of the heater"]
+    value, unit = two_point["as given"]
+    assert unit == "V/A" and value == pytest.approx(2 * LEAD + WIRE_R, rel=1e-6)
+    value, unit = two_point["heater-contact"]
+    assert value == pytest.approx(2 * LEAD + WIRE_R + 2 * other.parameters["heater_contact.RA"].value / AREA, rel=1e-6)
+    text = "\n".join(found.words())
+    assert "heater_contact.RA" in text and "two-point resistance of the heater: 45 ohm (as given)" in text

@@ -1,10 +1,10 @@
 """Thermally driven spin injection in 3D: signals of a device, their gradients, and fits to lock-in data.
 
 The verbs: `load` a device file, `build` its discrete problem, `measure` its signals (or `predict`, the same as a pure,
-differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a current,
-`self_check`, `sensitivity` to every parameter and dimension, `load_data` and `fit`. `study` does the whole of it, from
-files to a page, with `profile`, `sample`, `budget` and rival models; `design` looks for a better device, `ensemble`
-computes many parameter sets.
+differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a drive
+and `maps` of them, `self_check`, `sensitivity` to every parameter and dimension, `load_data` and `fit`. `study` does
+the whole of it, from files to a page, with `profile`, `sample`, `budget` and rival models; `design` looks for a better
+device, `ensemble` computes many parameter sets.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from thermospin.model import Model as Model
     from thermospin.model import build as build
     from thermospin.report.design_files import write_design as write_design
+    from thermospin.report.maps import maps as maps
     from thermospin.signals.evaluate import evaluate as evaluate
     from thermospin.signals.evaluate import fields as fields
     from thermospin.signals.evaluate import measure as measure
@@ -137,6 +138,7 @@ _HOME = {
     "free_form": "designs.topology",
     "Form": "designs.topology",
     "write_design": "report.design_files",
+    "maps": "report.maps",
     "check": "studies",
     "Check": "studies",
     "compute": "studies",

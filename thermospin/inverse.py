@@ -21,9 +21,10 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
-from thermospin.device.device import OF, Device, Proportion, Tie, forms, known_parameters
+from thermospin.device.device import OF, Device, Proportion, Tie, forms, known_parameters, unknown_parameters
 from thermospin.device.settings import alike
 from thermospin.inference.combinators import Copies, Joint, corrected, tied
+from thermospin.inference.degeneracies import remarks
 from thermospin.inference.identifiability import Choice, choose
 from thermospin.inference.journal import Journal
 from thermospin.inference.minimisers import FIT_TOLERANCE, MINIMISERS, check_rows, minimise
@@ -116,18 +117,14 @@ def fit(
     proportions = [tie for tie in options.ties if isinstance(tie, Proportion)]
     check_proportions(proportions, devices, [tie.name for tie in linear])
     follow = [tie.name for tie in proportions]
-    meant = at_each_bath(devices, [*(free or ()), *options.bounds], follow)
-    free = None if free is None else list(dict.fromkeys(full for name in free for full in meant[name]))
-    options = replace(
-        options, bounds={full: ends for name, ends in options.bounds.items() for full in (name, *meant[name])}
-    )
+    free, options = _at_each_bath(devices, free, options, follow)
     _check(devices, rows, free, options, priors)
     rows = tuple(_with_unit(row, devices) for row in rows)
     parameters = joint_parameters(devices, free or tuple(priors), follow)
     followed = tuple(followers(devices, proportions, free or tuple(priors)))
     grid = grid or GridOptions()
     models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
-    kept = _kept(journal, models, rows, progress)
+    kept = _kept(journal, models, rows, options.ties, progress)
     answers = _Answers(tuple(models), rows, linear, followed, kept, progress)
     stages = _stages(answers, parameters, list(free or ["zeta"]), options)
     misfit = Misfit(rows, correlation, priors, stages.grid_stds, stages.grid_correlation)
@@ -155,7 +152,7 @@ def fit(
         of=lambda others: answers.tied(answers.of(others)),
         copies=Copies(models, answers.copy, most),
     )
-    return replace(
+    result = replace(
         result,
         correlation_of_data=correlation,
         ties=tuple((tie.name, tie.factor, tie.source) for tie in linear),
@@ -167,15 +164,31 @@ def fit(
         fields=stages.last.fields,
         problem=problem,
     )
+    return replace(result, remarks=remarks(problem, result))
+
+
+def _at_each_bath(
+    devices: Sequence[Device], free: Sequence[str] | None, options: FitOptions, follow: Sequence[str]
+) -> tuple[list[str] | None, FitOptions]:
+    """Return what is free, and the bounds, with a parameter for each bath in place of a table over the bath."""
+    meant = at_each_bath(devices, [*(free or ()), *options.bounds], follow)
+    bounds = {full: ends for name, ends in options.bounds.items() for full in meant[name]}
+    own = {name: ends for name, ends in options.bounds.items() if meant[name] == [name]}
+    names = None if free is None else list(dict.fromkeys(full for name in free for full in meant[name]))
+    return names, replace(options, bounds=bounds | own)
 
 
 def _kept(
-    path: str | Path | None, models: Sequence[Model], rows: Sequence[Row], progress: Progress | None
+    path: str | Path | None,
+    models: Sequence[Model],
+    rows: Sequence[Row],
+    ties: Sequence[Tie | Proportion],
+    progress: Progress | None,
 ) -> Journal | None:
     """Return the journal of a fit, and tell what it has."""
     if path is None:
         return None
-    journal = Journal(Path(path), _problem(models, rows))
+    journal = Journal(Path(path), _problem(models, rows, ties))
     if progress is not None and len(journal):
         progress(f"{path}: {len(journal)} evaluations are there already")
     return journal
@@ -368,7 +381,8 @@ def _check(
     if options.method not in MINIMISERS:
         raise InputError(f"method: got '{options.method}'; {nearest(options.method, MINIMISERS)}")
     known = known_parameters(devices)
-    require_known("free", free or (), known)
+    if faults := unknown_parameters("free", free or (), devices):
+        raise InputError(faults)
     require_known("bounds", options.bounds, known if free is None else free)
     require_known("priors", priors, known if free is None else free)
     linear = [tie for tie in options.ties if isinstance(tie, Tie)]
@@ -454,12 +468,12 @@ def _with_unit(row: Row, devices: Sequence[Device]) -> Row:
     return row if experiment is None else row.with_unit(experiment)
 
 
-def _problem(models: Sequence[Model], rows: Sequence[Row]) -> str:
-    """Describe what the answers of a model depend on: devices, grids and which signals, not what was measured."""
+def _problem(models: Sequence[Model], rows: Sequence[Row], ties: Sequence[Tie | Proportion] = ()) -> str:
+    """Describe what the answers of a model depend on: devices, grids, ties and which signals, not what was measured."""
     lines = [[axis.tolist() for axis in model.grid.lines] for model in models]
     wanted = [(row.device, row.experiment, row.signal) for row in rows]
     devices, orders = [model.device for model in models], [model.grid.order for model in models]
-    return repr((__version__, devices, lines, orders, wanted))
+    return repr((__version__, devices, lines, orders, wanted, *ties))
 
 
 def _at_start(

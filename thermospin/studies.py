@@ -19,13 +19,22 @@ from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
 from thermospin.device import provenance
 from thermospin.device.cost import Cost, cost
-from thermospin.device.device import Device, LooseFace
+from thermospin.device.device import Device, LooseFace, Tie
 from thermospin.device.reader import load
+from thermospin.device.settings import at_bath
 from thermospin.inference.budget import budget
 from thermospin.inference.posterior import sample
 from thermospin.inference.profiles import profile
 from thermospin.inference.result import FitResult
-from thermospin.inference.rivals import Comparison, rival
+from thermospin.inference.rivals import (
+    HEATER_CONTACT,
+    TWO_POINT,
+    Comparison,
+    Rival,
+    heater_contact,
+    rival,
+    with_two_point,
+)
 from thermospin.inference.suggestions import Suggestions, suggest_others
 from thermospin.inverse import FitOptions, fit
 from thermospin.model import GridOptions, Model, Progress
@@ -74,7 +83,7 @@ class Extras:
       budget: an error budget, if every parameter is fixed by the data.
       dimensions: faces of the budget that may lie elsewhere.
       suggest: dimensions, or "contacts", of which other values might help to know more.
-      rivals: devices of each rival model, by its name; see `rival_devices`.
+      rivals: rival models by name, see `rival_models`.
     """
 
     profile: bool = False
@@ -82,7 +91,7 @@ class Extras:
     budget: bool = False
     dimensions: Sequence[LooseFace] = ()
     suggest: Sequence[str] = ()
-    rivals: Mapping[str, Sequence[Device]] = dataclasses.field(default_factory=dict)
+    rivals: Mapping[str, Rival] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +122,8 @@ class Study:
     @property
     def provenance(self) -> list[str]:
         """What is to be known of the values of the devices that were not fitted, see `device.provenance`."""
-        return provenance.notes(self.inputs.devices, self.fit.parameters)
+        tied = [*(name for name, _, _ in self.fit.ties), *(each.name for each in self.fit.following)]
+        return provenance.notes(self.inputs.devices, [*self.fit.parameters, *tied])
 
     def to_json(self) -> dict[str, Any]:
         """Return the dictionary of the file that `thermospin fit --json` writes."""
@@ -302,7 +312,9 @@ def study(
         models, notes, met = _models(inputs.devices, inputs.rows, grid, progress)
     given = inputs
 
-    def fitted(models: Sequence[Device | Model], keep: str | Path | None) -> FitResult:
+    def fitted(
+        models: Sequence[Device | Model], free: Sequence[str] | None, options: FitOptions, keep: str | Path | None
+    ) -> FitResult:
         order = grid.order or (ADAPTED_ORDER if grid.adapted else ORDER)
         return fit(
             models,
@@ -315,16 +327,18 @@ def study(
             progress=progress,
         )
 
-    result = fitted(models or inputs.devices, journal)
+    result = fitted(models or inputs.devices, free, options, journal)
     failed: list[str] = []
     findings = _findings(result, extras, failed, progress)
     if extras.rivals:
         results = {"as given": result}
-        for label, devices in extras.rivals.items():
-            others, more, also_met = _models(devices, inputs.rows, grid, progress)
+        for label, other in extras.rivals.items():
+            others, more, also_met = _models(other.devices, inputs.rows, grid, progress)
             notes, met = [*notes, *more], met and also_met
-            results[label] = fitted(others or devices, None)
-        findings = dataclasses.replace(findings, rivals=Comparison(results))
+            wanted = other.free(result.names) if other.instead else free
+            results[label] = fitted(others or other.devices, wanted, _options(options, other), None)
+        predictions = _predictions(results, progress) if HEATER_CONTACT in results else {}
+        findings = dataclasses.replace(findings, rivals=Comparison(results, predictions))
     return Study(inputs, result, findings, tuple(notes), met, tuple(failed))
 
 
@@ -374,23 +388,67 @@ def _findings(result: FitResult, extras: Extras, failed: list[str], progress: Pr
     return Findings(profiles, posterior, shares, suggestions)
 
 
-def rival_devices(texts: Sequence[str], devices: Sequence[Device]) -> dict[str, list[Device]]:
-    """Return the devices of each rival: the first one replaced by that of a file, or all of them changed.
+def _options(options: FitOptions, other: Rival) -> FitOptions:
+    """Return options without those of parameters that a rival fits others for, and with its ties."""
+    kept = [
+        tie
+        for tie in options.ties
+        if not any(map(other.replaces, (tie.name, *([tie.source] if isinstance(tie, Tie) else tie.sources))))
+    ]
+    return dataclasses.replace(
+        options,
+        bounds={name: limits for name, limits in options.bounds.items() if not other.replaces(name)},
+        priors={name: prior for name, prior in options.priors.items() if not other.replaces(name)},
+        ties=(*kept, *other.ties),
+    )
+
+
+def _predictions(
+    results: Mapping[str, FitResult], progress: Progress | None
+) -> dict[str, dict[str, tuple[float, str]]]:
+    """Return what each model says of the heater without its heat: its two-point resistance, and R1 of its experiment.
+
+    Both follow from a current alone, so that zeta is not in them.
+    """
+    predictions: dict[str, dict[str, tuple[float, str]]] = {}
+    for label, result in results.items():
+        model = result.require_problem().models[0]
+        device = with_two_point(model.device)
+        if device is None:
+            continue
+        values = {name: fitted.value for name, fitted in result.parameters.items()}
+        values |= {name: factor * values[source] for name, factor, source in result.ties if source in values}
+        known = {name: value for name, value in values.items() if name in device.parameters()}
+        found = measure(model.with_grid(model.grid, device, progress), known, harmonics=1, progress=progress)
+        for experiment, of in found.experiments.items():
+            part, value = next((part, of["R1"][part]) for part in ("baseline", *of["R1"]) if part in of["R1"])
+            what = f"{experiment} resistance of the heater" if experiment == TWO_POINT else f"{experiment} R1.{part}"
+            predictions.setdefault(what, {})[label] = value, device.experiments[experiment].unit(1)
+    return predictions
+
+
+def rival_models(texts: Sequence[str], devices: Sequence[Device]) -> dict[str, Rival]:
+    """Return each rival: the first device replaced by that of a file, or all of them changed.
 
     Args:
-      texts: "wiedemann-franz", a moved face "z = 15 nm - 3 nm", or a device file.
+      texts: "wiedemann-franz", "heater-contact", a moved face "z = 15 nm - 3 nm", or a device file.
       devices: as given.
     """
 
-    def of_file(text: str) -> list[Device]:
+    def of_file(text: str) -> Rival:
         other = load(text)
+        if devices[0].home is not None:  # the bath is another one than in the file
+            other = at_bath(other, devices[0].bath)
         if len(devices) > 1 and other.name != devices[0].name:
             raise InputError(
                 f"--rival {text}: got device '{other.name}', expected '{devices[0].name}', in whose place it comes; "
                 "devices of a series have no rival by a file"
             )
-        return [other, *devices[1:]]
+        return Rival((other, *devices[1:]))
 
-    return {
-        text: of_file(text) if text.endswith(".toml") else [rival(device, text) for device in devices] for text in texts
-    }
+    def of_name(text: str) -> Rival:
+        if text.strip() == HEATER_CONTACT:
+            return heater_contact(devices)
+        return Rival(tuple(rival(device, text) for device in devices))
+
+    return {text.strip(): of_file(text) if text.endswith(".toml") else of_name(text) for text in texts}

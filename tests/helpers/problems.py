@@ -38,6 +38,7 @@ def constants(m: analytic.Layer) -> dict[str, float]:
         "TT": G[2, 2],
         "joule_TT": s.up * e.up**2 + s.down * e.down**2,
         "relaxation": analytic.spin_exchange(m.sigma, m.P, m.lambda_sf) if m.sigma else 0.0,
+        "ud": 0.0,
     }
 
 

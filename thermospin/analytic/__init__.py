@@ -19,10 +19,13 @@ independent witness.
 
 from thermospin.analytic.heat import (
     bar_resistance,
+    fin_length,
+    fin_T,
     joule_bar_T,
     joule_bar_T_max,
     peltier_junction_dT,
     polarised_bar_resistance,
+    slab_thermal_resistance,
     spin_peltier_dT,
     thermocouple_voltage,
 )
@@ -42,7 +45,19 @@ from thermospin.analytic.injection import (
     injection_equivalent_current,
     nlsv_resistance,
     nlsv_thermal_voltage,
+    spin_emf,
     van_son_RA,
+)
+from thermospin.analytic.interfaces import (
+    Behind,
+    behind_interface,
+    fn_contact_RA,
+    fn_flip_V_s,
+    interface_spin_resistance,
+    spin_flip_probability,
+    thermal_current_ratio,
+    tunnel_conductance,
+    tunnel_magnetoresistance,
 )
 from thermospin.analytic.materials import (
     Channels,
@@ -59,19 +74,23 @@ from thermospin.analytic.materials import (
 )
 from thermospin.analytic.stacks import (
     End,
+    Interface,
     Layer,
     LayeredSolution,
     layered_stack,
 )
 
 __all__ = [
+    "Behind",
     "Channels",
     "Dressed",
     "End",
+    "Interface",
     "Layer",
     "LayeredSolution",
     "Profile",
     "bar_resistance",
+    "behind_interface",
     "bulk_thermal_spin_current",
     "channel_seebeck",
     "channel_sigma",
@@ -81,14 +100,19 @@ __all__ = [
     "cpp_thermal_voltage_change",
     "detector_step",
     "dressed",
+    "fin_T",
+    "fin_length",
     "finite_spin_resistance",
+    "fn_contact_RA",
     "fn_electrical_V_s",
+    "fn_flip_V_s",
     "fn_interface_profile",
     "fn_thermal_V_s",
     "fn_thermal_V_s_finite",
     "fn_thermal_spin_current",
     "free_end_V_s",
     "injection_equivalent_current",
+    "interface_spin_resistance",
     "joule_bar_T",
     "joule_bar_T_max",
     "layered_stack",
@@ -98,9 +122,15 @@ __all__ = [
     "open_circuit_kappa",
     "peltier_junction_dT",
     "polarised_bar_resistance",
+    "slab_thermal_resistance",
+    "spin_emf",
     "spin_exchange",
+    "spin_flip_probability",
     "spin_peltier_dT",
     "spin_resistance",
+    "thermal_current_ratio",
     "thermocouple_voltage",
+    "tunnel_conductance",
+    "tunnel_magnetoresistance",
     "van_son_RA",
 ]

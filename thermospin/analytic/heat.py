@@ -1,6 +1,8 @@
-"""Peltier and Joule heat, thermocouples, and resistances of bars."""
+"""Peltier and Joule heat, heat through slabs and fins, thermocouples, and resistances of bars."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from thermospin.analytic.materials import Num, namespace, spin_resistance
 
@@ -62,3 +64,26 @@ def polarised_bar_resistance(length: Num, *, sigma: Num, P: Num, lambda_sf: Num,
     """
     R = spin_resistance(sigma, lambda_sf, P)
     return length / (sigma * area) + P**2 * R / area * namespace(length, lambda_sf).tanh(length / lambda_sf)
+
+
+def slab_thermal_resistance(lengths: Sequence[Num], kappas: Sequence[Num], K: Sequence[Num] = ()) -> Num:
+    """Temperature drop over heat current density [m^2 K/W] of slabs and interfaces in series: sum d/kappa + sum 1/K.
+
+    kappa and K are the open-circuit ones of metals. Source: Fourier's law; Kapitza's for K.
+    """
+    return sum(d / kappa for d, kappa in zip(lengths, kappas, strict=True)) + sum(1 / k for k in K)
+
+
+def fin_length(*, kappa: Num, thickness: Num, h: Num) -> Num:
+    """Length [m] in which a rise of T along a film falls by e: sqrt(kappa thickness/h), h [W/(m^2 K)] on one face."""
+    return (kappa * thickness / h) ** 0.5
+
+
+def fin_T(x: Num, *, T_base: Num, length: Num, decay: Num) -> Num:
+    """Temperature rise [K] at x from the warm end of a fin with an insulated tip.
+
+    T_base cosh((length - x)/decay)/cosh(length/decay), decay = `fin_length`; exact where T does not vary across the
+    film, else wrong by h thickness/(3 kappa), the ratio of both thermal resistances across it. Source: fin equation.
+    """
+    xp = namespace(x, decay, length)
+    return T_base * xp.cosh((length - x) / decay) / xp.cosh(length / decay)

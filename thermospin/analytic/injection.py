@@ -1,4 +1,7 @@
-"""Spin injection, thermal and electrical: one interface, the non-local valve, and the pillar."""
+"""Spin injection, thermal and electrical: one interface, the non-local valve, and the pillar.
+
+Contacts are transparent; `interfaces.behind_interface` gives P and R_F with which the formulas hold behind others.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,33 @@ def bulk_thermal_spin_current(dT_dx: Num, *, sigma: Num, P: Num, S_s: Num) -> Nu
     return -sigma * (1 - P**2) * S_s * dT_dx / 2
 
 
-def fn_thermal_V_s(dT_dx: Num, *, S_s: Num, lambda_F: Num, R_F: Num, R_N: Num, R_contact: Num = 0.0) -> Num:
+def spin_emf(dT_dx: Num, *, S_s: Num, lambda_F: Num, jump: Num = 0.0, S_s_contact: Num = 0.0) -> Num:
+    """Spin accumulation [V] that heat makes in a long F and its interface: lambda_F S_s dT_dx + S_s_contact jump.
+
+    Args:
+      dT_dx: temperature gradient in F [K/m], jump: of T across the interface, N less F [K].
+      S_s, S_s_contact: spin-dependent Seebeck coefficients of F and of the interface [V/K].
+      lambda_F: spin relaxation length of F [m].
+    Source: derived, docs/theory.md.
+    """
+    return lambda_F * S_s * dT_dx + S_s_contact * jump
+
+
+def fn_thermal_V_s(
+    dT_dx: Num,
+    *,
+    S_s: Num,
+    lambda_F: Num,
+    R_F: Num,
+    R_N: Num,
+    R_contact: Num = 0.0,
+    jump: Num = 0.0,
+    S_s_contact: Num = 0.0,
+) -> Num:
     """Spin accumulation [V] on the N side of an F/N interface, driven by a temperature gradient in F.
 
-    V_s(0) = -lambda_F S_s dT_dx R_N / (R_N + R_F + R_contact); it decays as exp(-x/lambda_N) into N.
+    V_s(0) = -`spin_emf` R_N / (R_N + R_F + R_contact), with spin_emf = lambda_F S_s dT_dx + S_s_contact jump; it decays
+    as exp(-x/lambda_N) into N.
     F and N reach many decay lengths away from the interface, which is open-circuited (J = 0); x points from F to N.
 
     Args:
@@ -30,9 +56,13 @@ def fn_thermal_V_s(dT_dx: Num, *, S_s: Num, lambda_F: Num, R_F: Num, R_N: Num, R
       lambda_F: spin relaxation length of F [m].
       R_F, R_N: `spin_resistance` of F (with its P) and N [ohm m^2]; `finite_spin_resistance` for a finite N.
       R_contact: `contact_spin_resistance` of the interface [ohm m^2]; 0 is transparent.
-    Source: Slachter et al. 2010, eq. 2 (exact in 1D with the full splitting); contact term as Scharf et al. 2012.
+      jump: of T across the interface, N less F [K].
+      S_s_contact: spin-dependent Seebeck coefficient of the interface [V/K].
+    Source: Slachter et al. 2010, eq. 2 (exact in 1D with the full splitting); contact term as Scharf et al. 2012; jump
+      derived, docs/theory.md.
     """
-    return -lambda_F * S_s * dT_dx * R_N / (R_N + R_F + R_contact)
+    emf = spin_emf(dT_dx, S_s=S_s, lambda_F=lambda_F, jump=jump, S_s_contact=S_s_contact)
+    return -emf * R_N / (R_N + R_F + R_contact)
 
 
 def fn_thermal_V_s_finite(
@@ -209,12 +239,24 @@ def cpp_resistance_change(*, P: Num, R_F: Num, R_N: Num, d: Num, lambda_N: Num) 
 
 
 def cpp_thermal_voltage_change(
-    dT_dx: Num, *, P: Num, S_s: Num, lambda_F: Num, R_F: Num, R_N: Num, d: Num, lambda_N: Num
+    dT_dx: Num,
+    *,
+    P: Num,
+    S_s: Num,
+    lambda_F: Num,
+    R_F: Num,
+    R_N: Num,
+    d: Num,
+    lambda_N: Num,
+    jump: Num = 0.0,
+    S_s_contact: Num = 0.0,
 ) -> Num:
     """V_AP - V_P [V], V = V(left) - V(right), of the same pillar with dT_dx [K/m] in both F and no charge current.
 
-    2 P x bracket x (-lambda_F S_s dT_dx / (2 R_F)), tending to -P lambda_F S_s dT_dx for d << lambda_N.
+    2 P x bracket x (-`spin_emf` / (2 R_F)), tending to -P lambda_F S_s dT_dx for d << lambda_N. With interfaces between
+    F and N, P and R_F are those of `behind_interface`, and T rises by `jump` [K] at each.
     Source: derived.
     """
     bracket = cpp_bracket(R_F=R_F, R_N=R_N, d=d, lambda_N=lambda_N)
-    return 2 * P * bracket * (-lambda_F * S_s * dT_dx / (2 * R_F))
+    emf = spin_emf(dT_dx, S_s=S_s, lambda_F=lambda_F, jump=jump, S_s_contact=S_s_contact)
+    return 2 * P * bracket * (-emf / (2 * R_F))

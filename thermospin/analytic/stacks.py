@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -46,21 +48,123 @@ class Layer:
         )
 
 
+V_UP, V_DOWN, T, J_UP, J_DOWN, Q = range(6)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interface:
+    """What lies between two layers: a layer of no thickness with the equations of one. Fields jump where they may.
+
+    As a layer of thickness t -> 0 with sigma = t/RA, P = gamma, kappa = K t, lambda_sf = t/delta and its S and S_s, so
+    that J_s = -G_s ([V_s] + S_s' [T]) and Q = -(sum_s G_s S_s' T0 [V_s] + K [T]) at delta = 0, with
+    G_up,down = (1 +- gamma)/(2 RA) and [u] = u(right) - u(left).
+
+    RA [ohm m^2], gamma [1], K at zero jump of V [W/(m^2 K)], S, S_s [V/K], delta [1]; RA = 0: V does not jump; K
+    infinite: T does not jump. Next to a heat-only layer K alone counts. Joule heat goes half to either side.
+    Source: Valet and Fert, Phys. Rev. B 48, 7099 (1993), for RA, gamma and delta; derived in docs/theory.md.
+    """
+
+    RA: float = 0.0
+    gamma: float = 0.0
+    K: float = math.inf
+    S: float = 0.0
+    S_s: float = 0.0
+    delta: float = 0.0
+
+    @classmethod
+    def of(cls, item: Any, *, signs: tuple[int | None, int | None] = (1, None)) -> Interface:
+        """Return the interface of a device for the signs of the magnets of its first and second side, None for none.
+
+        `item` is anything with RA, gamma, P1, P2, K, S, S_s, S_AP, delta, None where not given. gamma and S_s follow
+        the first magnet there is, P1 and P2 each its own, in G_up,down = (1 +- P1)(1 +- P2)/(2 RA).
+        """
+        sign = next((s for s in signs if s is not None), 1)
+        first, second = (1 if s is None else s for s in signs)
+        gamma, scale = sign * (item.gamma or 0.0), 1.0
+        if item.P1 is not None:
+            P1, P2 = first * item.P1, second * item.P2
+            scale = 1 + P1 * P2
+            gamma = (P1 + P2) / scale
+        S = item.S_AP if item.S_AP is not None and first != second else item.S or 0.0
+        return cls(
+            RA=(item.RA or 0.0) / scale,
+            gamma=gamma,
+            K=math.inf if item.K is None else item.K,
+            S=S,
+            S_s=sign * (item.S_s or 0.0),
+            delta=item.delta or 0.0,
+        )
+
+    def profile(self, left: np.ndarray, x: float, T0: float) -> np.ndarray:
+        """Return the fields at a part x (0 to 1) of the thickness from those at its left face, shape (6, ...)."""
+        r = self.RA / (1 - self.gamma**2)
+        K_open = self.K
+        feedback = c = 0.0
+        if self.RA and self.K < math.inf:
+            K_open -= T0 / self.RA * (self.S**2 + (1 - self.gamma**2) / 4 * self.S_s**2)
+            feedback = T0 * self.S_s**2 / (4 * r * K_open)
+            c = self.S_s / K_open
+        J = left[J_UP] + left[J_DOWN]
+        U = left[Q] - self.S * T0 * J
+        j, V_s = left[J_UP] - (1 + self.gamma) / 2 * J, left[V_UP] - left[V_DOWN]
+        R, k = 4 * r * (1 + feedback), self.delta * math.sqrt(1 + feedback)
+        drive = c * U - R * j
+        new_V_s = V_s * math.cosh(k * x) + drive * (math.sinh(k * x) / k if k else x)
+        new_j = j + (drive * (1 - math.cosh(k * x)) - k * V_s * math.sinh(k * x)) / R if R else j
+        # the integral of j is what drove the change of V_s
+        carried = (c * U * x - (new_V_s - V_s)) / R if R else 0.0
+        temp = left[T] + (-U * x + T0 * self.S_s * carried) / K_open
+        mean = (1 + self.gamma) / 2 * left[V_UP] + (1 - self.gamma) / 2 * left[V_DOWN]
+        mean = mean - J * self.RA * x - self.S * (temp - left[T])
+        return np.stack(
+            [
+                mean + (1 - self.gamma) / 2 * new_V_s,
+                mean - (1 + self.gamma) / 2 * new_V_s,
+                temp,
+                (1 + self.gamma) / 2 * J + new_j,
+                (1 - self.gamma) / 2 * J - new_j,
+                left[Q],
+            ]
+        )
+
+    def transfer(self, T0: float) -> np.ndarray:
+        """Return the matrix (6, 6) that makes the fields on its right of those on its left, without Joule heat."""
+        return self.profile(np.eye(6), 1.0, T0)
+
+    def joule(self, left: np.ndarray, T0: float) -> float:
+        """Return the Joule heat per area [W/m^2] of the fields at its left face: sum_s J_s^2/G_s over the thickness."""
+        nodes, weights = np.polynomial.legendre.leggauss(24)
+        heat = 0.0
+        for x, weight in zip((1 + nodes) / 2, weights / 2, strict=True):
+            up, down = self.profile(left, x, T0)[[J_UP, J_DOWN]]
+            heat += weight * 2 * self.RA * (up**2 / (1 + self.gamma) + down**2 / (1 - self.gamma))
+        return float(heat)
+
+
+TRANSPARENT = Interface()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class End:
     """The held quantities at an end of a stack: V or J for each channel (up, down), and T or Q; J and Q point along +x.
 
-    At an end of a heat-only layer V and J mean nothing.
+    With `h` [W/(m^2 K)], T is that of a bath which exchanges heat with the end at that rate per area and kelvin. With
+    `zero` the mean of both V is 0 at an end without current, of a stack into which nothing feeds any: its reference. At
+    an end of a heat-only layer V and J mean nothing.
     """
 
     V: tuple[float, float] | None = None
     J: tuple[float, float] | None = None
     T: float | None = None
     Q: float | None = None
+    h: float = math.inf
+    zero: bool = False
 
     def __post_init__(self) -> None:
         if (self.V is None) == (self.J is None) or (self.T is None) == (self.Q is None):
             raise InputError(f"an End holds one of V and J, and one of T and Q; got {self}")
+        if self.T is None and self.h < math.inf:
+            raise InputError(f"an End exchanges heat h with a bath at T; got {self}")
 
     @classmethod
     def grounded(cls) -> End:
@@ -84,10 +188,9 @@ class End:
             J=None if self.J is None else (0.0, 0.0),
             T=None if self.T is None else 0.0,
             Q=None if self.Q is None else 0.0,
+            h=self.h,
+            zero=self.zero,
         )
-
-
-V_UP, V_DOWN, T, J_UP, J_DOWN, Q = range(6)
 
 
 class _Source(NamedTuple):
@@ -197,22 +300,32 @@ class _LayerModes:
 class LayeredSolution:
     """Fields of a stack of layers; x runs from 0 at its left end. Built by `layered_stack`."""
 
-    def __init__(self, modes: Sequence[_LayerModes], ends: tuple[End, End], sources: Sequence[_Source]):
+    def __init__(
+        self,
+        modes: Sequence[_LayerModes],
+        ends: tuple[End, End],
+        sources: Sequence[_Source],
+        interfaces: Sequence[Interface],
+        made: Sequence[float],
+    ):
         self._modes, self._ends, self._sources = list(modes), ends, list(sources)
+        self._interfaces, self._made = list(interfaces), list(made)
         self.edges = np.concatenate([[0.0], np.cumsum([m.layer.length for m in modes])])
         """coordinates of the two ends and of every interface [m]"""
         self._amplitudes = self._solve()
 
-    def _conditions(self, end: End, fields: np.ndarray, metal: bool) -> tuple[list[np.ndarray], list[float]]:
-        """Rows of `fields` that an end holds, and their values."""
-        rows: list[np.ndarray] = []
+    def _conditions(self, end: End, side: int, fields: np.ndarray, metal: bool) -> tuple[list[Any], list[float]]:
+        """Rows of `fields` that an end holds, and their values; `side` is -1 at the left end and 1 at the right one."""
+        rows: list[Any] = []
         values: list[float] = []
         if metal and end.V is not None:
             rows, values = [fields[V_UP], fields[V_DOWN]], list(end.V)
         elif metal and end.J is not None:
             rows, values = [fields[J_UP], fields[J_DOWN]], list(end.J)
+            if end.zero:  # that no charge flows is said at the other end
+                rows, values = [fields[J_UP] - fields[J_DOWN], fields[V_UP] + fields[V_DOWN]], [0.0, 0.0]
         if end.T is not None:
-            return [*rows, fields[T]], [*values, end.T]
+            return [*rows, fields[T] - side * fields[Q] / end.h], [*values, end.T]
         return [*rows, fields[Q]], [*values, float(end.Q or 0.0)]
 
     def _solve(self) -> list[np.ndarray]:
@@ -225,17 +338,16 @@ class LayeredSolution:
             matrix[:, offset[i] : offset[i + 1]] = self._modes[i].basis(x).T
             return matrix, self._modes[i].particular(x, self._sources[i])
 
-        def hold(i: int, x: float, end: End) -> None:
+        def hold(i: int, x: float, end: End, outwards: int) -> None:
             matrix, fixed = side(i, x)
             metal = self._modes[i].metal
-            new, values = self._conditions(end, matrix, metal)
-            known, _ = self._conditions(end, fixed, metal)
+            new, values = self._conditions(end, outwards, matrix, metal)
+            known, _ = self._conditions(end, outwards, fixed, metal)
             rows.extend(new)
             rhs.extend(np.asarray(values) - np.asarray(known))
 
-        hold(0, 0.0, self._ends[0])
-        for i in range(len(self._modes) - 1):
-            left, right = self._modes[i], self._modes[i + 1]
+        hold(0, 0.0, self._ends[0], -1)
+        for i, (left, right) in enumerate(itertools.pairwise(self._modes)):
             (ml, fl), (mr, fr) = side(i, left.layer.length), side(i + 1, 0.0)
             which = [T, Q]
             if left.metal and right.metal:
@@ -244,9 +356,11 @@ class LayeredSolution:
                 m, f = (ml, fl) if left.metal else (mr, fr)
                 rows.extend(m[[J_UP, J_DOWN]])
                 rhs.extend(-f[[J_UP, J_DOWN]])
-            rows.extend((ml - mr)[which])
-            rhs.extend((fr - fl)[which])
-        hold(len(self._modes) - 1, self._modes[-1].layer.length, self._ends[1])
+            # half of the heat made at the interface enters at either of its faces
+            transfer, half = self._interfaces[i].transfer(self._modes[i].T0), np.eye(6)[Q] * self._made[i] / 2
+            rows.extend((transfer @ ml - mr)[which])
+            rhs.extend((fr - transfer @ (fl + half) - half)[which])
+        hold(len(self._modes) - 1, self._modes[-1].layer.length, self._ends[1], 1)
 
         # Volts, kelvins and amperes per square metre meet here: natural units first, then an even size of the rows.
         columns = np.concatenate([m.units(self.edges[-1]) for m in self._modes])
@@ -259,16 +373,16 @@ class LayeredSolution:
         y = columns * (y + np.linalg.solve(matrix, vector - matrix @ y))
         return [y[offset[i] : offset[i + 1]] for i in range(len(self._modes))]
 
-    def fields(self, x: Num) -> np.ndarray:
+    def fields(self, x: Num, *, side: Literal["left", "right"] = "right") -> np.ndarray:
         """V_up, V_down [V], T [K], J_up, J_down [A/m^2], Q [W/m^2] at x [m], shape (6, *x.shape).
 
-        Potentials and currents are zero in heat-only layers. An x on an interface belongs to the layer on its right.
+        Potentials and currents are zero in heat-only layers. An x on an interface belongs to the layer on that side.
         """
         x = np.asarray(x, dtype=float)
         total = self.edges[-1]
         if np.any((x < -1e-9 * total) | (x > total * (1 + 1e-9))):
             raise InputError(f"x lies outside the stack [0, {total:g}] m")
-        which = np.clip(np.searchsorted(self.edges, x, side="right") - 1, 0, len(self._modes) - 1)
+        which = np.clip(np.searchsorted(self.edges, x, side=side) - 1, 0, len(self._modes) - 1)
         out = np.zeros((6, *x.shape))
         for i, (m, s, amplitudes) in enumerate(zip(self._modes, self._sources, self._amplitudes, strict=True)):
             here = which == i
@@ -297,6 +411,11 @@ class LayeredSolution:
         """Temperature rise [K]."""
         return self.fields(x)[T]
 
+    def jump(self, number: int) -> np.ndarray:
+        """Return the fields on the right of an interface less those on its left; 0 is the first one."""
+        x = self.edges[number + 1]
+        return self.fields(x) - self.fields(x, side="left")
+
     def second_harmonic(self, zeta: float = 1.0) -> LayeredSolution:
         """Return the response to zeta times the Joule heat of this solution, ends held at zero: u_2 of docs/theory.md.
 
@@ -305,11 +424,17 @@ class LayeredSolution:
         if any(s != _Source() for s in self._sources):
             raise InputError("second_harmonic starts from a stack without heat sources (Layer.heat = 0)")
         sources = [_Source(*(zeta * np.array(m.joule(a)))) for m, a in zip(self._modes, self._amplitudes, strict=True)]
+        made = [
+            zeta * item.joule(self.fields(x, side="left"), mode.T0)
+            for item, x, mode in zip(self._interfaces, self.edges[1:-1], self._modes[:-1], strict=True)
+        ]
         left, right = self._ends
-        return LayeredSolution(self._modes, (left.homogeneous(), right.homogeneous()), sources)
+        return LayeredSolution(self._modes, (left.homogeneous(), right.homogeneous()), sources, self._interfaces, made)
 
 
-def layered_stack(layers: Sequence[Layer], left: End, right: End, *, T0: float) -> LayeredSolution:
+def layered_stack(
+    layers: Sequence[Layer], left: End, right: End, *, T0: float, interfaces: Sequence[Interface | None] = ()
+) -> LayeredSolution:
     """Charge, spin and heat transport through a stack of layers of equal cross-section, solved exactly.
 
     In each layer, with j the spin current and U = Q - S T0 J,
@@ -318,17 +443,24 @@ def layered_stack(layers: Sequence[Layer], left: End, right: End, *, T0: float) 
         R = 4(1+e)/(sigma (1-P^2)),  c = S_s/kappa_open,  e as in `dressed`,
         mean V: (1+P)/2 V_up + (1-P)/2 V_down = const - J x/sigma - S T,
 
-    whose solutions are exponentials and polynomials; V_up, V_down, T, J_up, J_down and Q are continuous at every
-    interface. The amplitudes come from one dense linear system: exact to round-off (about 1e-12).
+    whose solutions are exponentials and polynomials; V_up, V_down, T, J_up, J_down and Q are continuous between layers
+    without an interface. The amplitudes come from one dense linear system: exact to round-off (about 1e-12).
 
     Args:
-      layers: from left to right; conducting layers that heat-only layers separate each need a separate held V,
-        so a heat-only layer can only be the first or the last ones of the stack.
+      layers: from left to right; conducting layers that heat-only layers separate each need a separate held V, so that
+        heat-only layers go first, last, or between two pieces of metal of which each has a V at its end of the stack.
       left, right: what is held at the two ends.
       T0: bath temperature [K]; must be positive where S or S_s act on heat, 0 switches the Peltier effects off.
+      interfaces: between each layer and the next, None where all is continuous; left out: None everywhere.
     Returns:
       a LayeredSolution: `.fields(x)`, `.V_up(x)`, ..., `.second_harmonic(zeta)`.
     Source: derived from Slachter et al. 2010, eq. 1-4, without Joule heat; see docs/theory.md.
     """
+    between = [item or TRANSPARENT for item in interfaces] or [TRANSPARENT] * (len(layers) - 1)
+    if len(between) != len(layers) - 1:
+        raise InputError(
+            f"interfaces: got {len(between)}, expected {len(layers) - 1}: one between each layer and the next"
+        )
     sources = [_Source(layer.heat) for layer in layers]
-    return LayeredSolution([_LayerModes(layer, T0) for layer in layers], (left, right), sources)
+    modes = [_LayerModes(layer, T0) for layer in layers]
+    return LayeredSolution(modes, (left, right), sources, between, [0.0] * len(between))

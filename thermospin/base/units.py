@@ -52,7 +52,7 @@ _OF_A_CURRENT = {
 }
 #: Those of other responses are made of these drives, with their size in SI, and probes with these prefixes.
 _DRIVES = {"A": ("mA", 1e-3), "K": ("K", 1.0), "W": ("mW", 1e-3)}
-_PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12}
+_PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15}
 #: A response R_n: the unit of the probe over that of the drive to the power n.
 _RESPONSE = re.compile(r"([VKAW])/([AKW])(?:\^([1-9]))?")
 
@@ -141,7 +141,7 @@ def response_scale(unit: str, wanted: str, what: str) -> float:
         return _from_string(f"1 {unit}", Kind(what, wanted, ""))
     except UnitError as why:
         known = _printed_in(wanted)
-        expected = f'expected the unit of {what}, {wanted}, such as "{known[len(known) // 2][0]}"'
+        expected = f'expected the unit of {what}, {wanted}, such as "{known[min(2, len(known) // 2)][0]}"'
         raise UnitError(f"got {_shown(unit)}, {why}; {expected}") from None
 
 

@@ -89,7 +89,8 @@ def fit(
     rival: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODEL", help='Fit a rival too: wiedemann-franz, a moved face "z = 15 nm - 3 nm", a file.'
+            metavar="MODEL",
+            help='Fit a rival too: wiedemann-franz, heater-contact, a moved face "z = 15 nm - 3 nm", a file.',
         ),
     ] = None,
     suggest: Annotated[
@@ -142,7 +143,7 @@ def fit(
             budget=report is not None,
             dimensions=moved,
             suggest=suggest or (),
-            rivals=studies.rival_devices(rival or (), inputs.devices),
+            rivals=studies.rival_models(rival or (), inputs.devices),
         )
         with runtime.Progress() as progress:
             result = studies.study(
@@ -210,9 +211,9 @@ def _require_numpyro(draws: int) -> None:
 def _require_known(free: list[str], suggest: list[str], devices: Sequence[Device]) -> None:
     """Refuse names of --free and --suggest that do not exist."""
     from thermospin.base.names import unknown
-    from thermospin.device.device import known_parameters
+    from thermospin.device.device import unknown_parameters
 
-    faults = unknown("--free", free, known_parameters(devices))
+    faults = unknown_parameters("--free", free, devices)
     if suggest and len(devices) > 1:
         faults.append("--suggest is for a fit of one device")
     else:

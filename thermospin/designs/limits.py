@@ -49,6 +49,8 @@ class Limits:
                 "limits: temperature and density are meant at a drive, such as a current, which is missing; give its "
                 "amplitude [A, K or W]"
             )
+        if self.drive is not None and not self.drive > 0:
+            raise InputError(f"limits: got a drive of {self.drive:g}, expected an amplitude above 0 [A, K or W]")
 
     def pairs(self, objective: Objective, device: Device) -> dict[Pair, float]:
         """Return the largest value of each limited quantity, in every experiment that the objective has signals of.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import operators, solve
+from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
 from thermospin.designs.objective import DENSEST, HOTTEST, STD, Pair, StandardErrorFit, hottest_order
 from thermospin.device.constitution import Parameters
@@ -124,7 +125,15 @@ def densest(model: Model, experiment: str, parameters: Parameters, ladder: Ladde
     In the first state, from the heat that u_1 makes in the block: j^2 = heat sigma / volume. A mean over a block, as
     current densities are infinite at edges; of a block whose faces are those of the device it does not depend on the
     grid.
+
+    Raises:
+      InputError: nodes of the device are doubled, at interfaces or for probes of what passes between solids.
     """
+    if model.placement.split is not None:
+        raise InputError(
+            f"{experiment} {DENSEST}: got a device with interfaces, faces that exchange heat at a rate h, or probes of "
+            f"what passes between solids, whose blocks have no current density yet; limit {HOTTEST} instead"
+        )
     disc, blocks = model.disc, dimension_slopes.Blocks.of(model)
     ones = jnp.zeros((disc.unknowns, 1)).at[2 * disc.nodes_V :].set(1.0)
     u = jnp.asarray(ladder.u[0])[:, None]

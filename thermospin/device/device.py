@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from thermospin.base.errors import InputError
-from thermospin.base.names import nearest
+from thermospin.base.names import closest, nearest
 from thermospin.base.polygons import width
 from thermospin.device import materials, singularities
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
@@ -413,3 +413,20 @@ def known_parameters(devices: Sequence[Device]) -> dict[str, float]:
             for name, value in device.numbers().items():
                 known.setdefault(forms(device, name)[place], value)
     return known
+
+
+def unknown_parameters(what: str, names: Iterable[str], devices: Sequence[Device]) -> list[str]:
+    """Return a fault for each name that a fit of these devices may not use, with the closest one that it may."""
+    known = known_parameters(devices)
+    plain = [name for name in known if OF not in name]
+    faults = []
+    for name in names:
+        if name in known:
+            continue
+        hint = closest(name, known)
+        meant = f"did you mean '{hint}'? " if hint else ""
+        groups = list(dict.fromkeys(forms(device, "")[1] for device in devices)) if len(known) > len(plain) else []
+        of_bath = f"{' or '.join(groups)} of one bath, " if len(groups) > 1 else ""
+        alone = f"; before it {of_bath}NAME{OF} of one device" if groups else ""
+        faults.append(f"{what}: got '{name}'; {meant}expected one of: {', '.join(plain)}{alone}")
+    return faults

@@ -125,14 +125,14 @@ def card(name: str) -> dict[str, Any]:
     return cards[name]
 
 
-def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m", bath: float = 300.0) -> Material:
+def build(name: str, entries: Mapping[str, Any], *, length_unit: str = "m", bath: float | None = 300.0) -> Material:
     """Build a material from entries of a card or a device file: {key: value or {value, source, kind?}, note?}.
 
     Args:
       name: of the material.
       entries: see `temperature.read_entries`.
       length_unit: unit of lengths that are given as bare numbers.
-      bath: temperature that values which are tables are taken at [K].
+      bath: temperature that values which are tables are taken at [K]; None: not known, the lowest one of each.
     Raises:
       MaterialError: all faults of the entries.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.device import gds, interfaces, materials
+from thermospin.device import gds, materials
 from thermospin.device.marks import Window, is_on
 from thermospin.geometry.edges import edges_of
 
@@ -24,8 +24,8 @@ bath = "300 K"
 [dimensions]
 gap = {{ value = 100, std = 5, range = [60, 200] }}
 
-# Materials are the shipped cards ({cards}); `thermospin cards NAME` shows one with its sources. A table
-# [materials.NAME] changes or adds one, a value that depends on the bath is {{ "10 K" = "6 nm", "300 K" = "5 nm" }}:
+# Materials are the shipped cards ({cards}); a table [materials.NAME] changes or adds one.
+# `thermospin cards NAME` shows a card. What depends on the bath is a table: {{ "10 K" = "6 nm", "300 K" = "5 nm" }}
 # [materials.Py]
 # sigma = "4.3e6 S/m"
 # P = 0.25
@@ -93,7 +93,7 @@ face = "z-"
 # [[interfaces]]
 # name = "Py/Cu"
 # between = ["Py", "Cu"]
-# RA = "0.3 fohm m^2"                   # or AR_star, or AR_up and AR_down
+# RA = "0.3 fohm m^2"                   # or AR_star, or AR_up and AR_down; or card = "Py/Cu", see `thermospin cards`
 # gamma = 0.7
 # K = "1 GW/(m^2 K)"
 
@@ -118,7 +118,6 @@ def blank(name: str) -> str:
         file=_toml(f"{name}.toml"),
         picture=_toml(f"{name}.png"),
         cards=", ".join(materials.card_names()),
-        interfaces=", ".join(interfaces.card_names()),
     )
 
 

@@ -222,9 +222,12 @@ def place(device: Device, grid: Grid) -> Placement:
     constitution = constitution_of(device)
     rule = _rule(device, constitution)
     split, outside = None, {}
+    bare = Placement(device, grid, constitution, None, {})
     if rule.split.any() or constitution.faces:
-        split = splits.split(grid, _owners(device, grid), rule)
-    bare = Placement(device, grid, constitution, split, {})
+        held_faces = (
+            [(face.weights(grid), which) for _, face, which in bare.attached.values()] if rule.crossings else []
+        )
+        split = splits.split(grid, _owners(device, grid), rule, held_faces)
     for name in constitution.faces if split is not None else ():
         _, face, solids = bare.attached[name]
         assert split is not None

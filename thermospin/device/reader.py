@@ -511,7 +511,7 @@ def _read_material(
         uphill = materials.thermoelectric_fault(values, bath)
         wrong += [uphill] if uphill else []
     reader.faults += [f"{label}, {fault}" for fault in wrong]
-    return (None if wrong or faulty else materials.build(name, entries, bath=bath)), conducts
+    return (None if wrong or faulty else materials.build(name, entries, bath=reader.bath)), conducts
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from scipy.sparse import csr_array, vstack
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry import weights
 from thermospin.geometry.cell_parts import CellParts, counts_of, faces, pairs_of
+from thermospin.geometry.reactions import Around, summed
 from thermospin.grid import Grid
 
 #: The three axes of the corners of a node: offsets of the eight cells around it.
@@ -128,13 +129,14 @@ class Split:
         )
 
 
-def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
+def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray, Sequence[int]]] = ()) -> Split:
     """Double the nodes of a grid where a rule says so.
 
     Args:
       grid: the grid, a domain for each cell.
       owners: the same grid with the solid for each cell.
       rule: where nodes are doubled.
+      ends: faces through which currents may leave: their areas on the tensor grid, and the solids that have them.
     """
     solids_count = len(rule.domain)
     parts = CellParts.of(grid, owners)
@@ -145,13 +147,19 @@ def split(grid: Grid, owners: Grid, rule: Rule) -> Split:
     ids = copies.of_cells(parts, cells)
     place = np.concatenate([np.arange(marked.size), copies.extra])
     size = len(place)
-    links, crossings, ports = _links(parts, rule, cells, ids, place)
-    place = np.concatenate([place, place[_roots(ports, size)]])
     far, far_volume = _far(grid, owners, near, solids_count)
     *kinds, at_nodes = _near(parts, cells, ids)
-    solids = _padded(far_volume, len(place)) + csr_array(
-        (at_nodes.weight, (at_nodes.nodes[0], at_nodes.solid)), shape=(len(place), solids_count)
+    solids = csr_array(
+        _padded(far_volume, size)
+        + csr_array((at_nodes.weight, (at_nodes.nodes[0], at_nodes.solid)), shape=(size, solids_count))
     )
+    open_ended = np.zeros(size, bool)
+    for areas, which in ends:
+        own = np.asarray(solids[:, list(which)].sum(axis=1)).ravel() > 0
+        open_ended |= own & (areas.ravel()[place] > 0)
+    links, crossings, ports = _links(parts, rule, cells, ids, place, open_ended)
+    place = np.concatenate([place, place[_roots(ports, size)]])
+    solids = _padded(solids, len(place))
     to_column = csr_array(
         (np.ones(solids_count), (np.arange(solids_count), rule.domain)), shape=(solids_count, rule.columns)
     )
@@ -486,7 +494,7 @@ def _joined(kind: _Kind, section: csr_array, counts: tuple[int, int, int], solid
 
 
 def _links(
-    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, place: np.ndarray
+    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, place: np.ndarray, open_ended: np.ndarray
 ) -> tuple[list[Segments], tuple[Crossing, ...], np.ndarray]:
     """Return links across split faces, the crossings, and the node that each port belongs to.
 
@@ -494,6 +502,7 @@ def _links(
 
     Args:
       place: tensor node of each node.
+      open_ended: marks nodes where a current may leave to the outside.
     """
     found = list(faces(parts, cells, ids))
     axis = np.repeat([piece[0] for piece in found], [len(piece[1]) for piece in found])
@@ -519,7 +528,7 @@ def _links(
         values = csr_array((2 * area[linked], (row.ravel(), column[linked])), shape=(pairs.shape[1], rule.columns))
         links.append(Segments(direction, 1, pairs, values, link=True))
     root = _roots(np.array(ports, int), len(place))
-    around = _Around(tail, head, area, one, other, place, root)
+    around = Around(tail, head, area, one, other, place, root, open_ended)
     crossings = []
     for (first, second), own in zip(rule.crossings, of_crossing, strict=True):
         tests = []
@@ -528,71 +537,5 @@ def _links(
             nodes, factors = around.test(smooth, first, second)
             # Reactions at ports of links across which nothing jumps are zero.
             tests.append((np.concatenate([nodes, own]), np.concatenate([factors, np.ones(len(own))])))
-        crossings.append(Crossing(*(_summed(*test) for test in tests)))
+        crossings.append(Crossing(*(summed(*test) for test in tests)))
     return links, tuple(crossings), root
-
-
-def _summed(nodes: np.ndarray, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return every node once, with the sum of its factors."""
-    unique, row = np.unique(nodes, return_inverse=True)
-    return unique, np.bincount(row.ravel(), factors, len(unique))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Around:
-    """The faces between copies of nodes.
-
-    Attributes:
-      tail, head: copies on either side of each face, node by node.
-      area: of it [m^2].
-      one, other: solids on either side.
-      place: tensor node of each copy.
-      root: copy that each port belongs to.
-    """
-
-    tail: np.ndarray
-    head: np.ndarray
-    area: np.ndarray
-    one: np.ndarray
-    other: np.ndarray
-    place: np.ndarray
-    root: np.ndarray
-
-    def test(self, smooth: np.ndarray, first: Sequence[int], second: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return nodes and factors whose sum with the residuals is what passes across faces without a jump.
-
-        Around a node each copy has its residual r, what leaves its cells; they sum to zero. It is shared out among
-        faces by their areas a, as least squares do: from g to h goes a_gh (p_g - p_h), with p of the equations
-        sum_h a_gh (p_g - p_h) = r_g. So flows are antisymmetric, and those out of a solid sum to what leaves it.
-        """
-        leads = np.isin(self.one, first) & np.isin(self.other, second)
-        comes = np.isin(self.one, second) & np.isin(self.other, first)
-        apart = smooth & (self.tail != self.head)
-        wanted = np.unique(self.place[self.tail[apart & (leads | comes)]])
-        near = np.flatnonzero(apart & np.isin(self.place[self.tail], wanted))
-        near = near[np.argsort(self.place[self.tail[near]], kind="stable")]
-        starts = np.flatnonzero(np.append(True, np.diff(self.place[self.tail[near]]) > 0)[: len(near)])
-        nodes, factors = [], []
-        for here in np.split(near, starts[1:]) if len(near) else ():
-            copies, local = np.unique(np.stack([self.tail[here], self.head[here]]), return_inverse=True)
-            g, h = local.reshape(2, -1)
-            matrix = np.zeros((len(copies),) * 2)
-            np.add.at(matrix, (g, g), self.area[here])
-            np.add.at(matrix, (h, h), self.area[here])
-            np.add.at(matrix, (g, h), -self.area[here])
-            np.add.at(matrix, (h, g), -self.area[here])
-            scale = float(matrix.max())
-            potential = np.linalg.pinv(matrix / scale, hermitian=True) / scale
-            sign = leads[here].astype(float) - comes[here]
-            nodes.append(copies)
-            factors.append((sign * self.area[here]) @ (potential[g] - potential[h]))
-        if not nodes:
-            return np.zeros(0, int), np.zeros(0)
-        at, values = np.concatenate(nodes), np.concatenate(factors)
-        of_copy = np.zeros(len(self.place))
-        of_copy[at] = values
-        behind = np.flatnonzero(of_copy[self.root] != 0) if len(self.root) else np.zeros(0, int)
-        return (
-            np.concatenate([at, len(self.place) + behind]),
-            np.concatenate([values, of_copy[self.root[behind]]]),
-        )

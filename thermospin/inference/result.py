@@ -107,6 +107,7 @@ class FitResult:
       identifiability: what the data fix, at the end.
       left_out: candidates of `choose` that were not fitted, and why.
       warnings: what else is to be known of the values, in sentences.
+      remarks: what no data of this kind could tell apart, see `inference.degeneracies`.
       problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in an unpickled result.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
@@ -138,6 +139,7 @@ class FitResult:
     grid_correlation: np.ndarray | None = dataclasses.field(default=None, repr=False)
     noise_factor: float = 1.0
     warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     fields: Mapping[str, tuple[Ladder, ...]] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -283,6 +285,7 @@ class FitResult:
             ],
             "left_out": dict(self.left_out),
             "warnings": list(self.warnings),
+            "remarks": list(self.remarks),
             "priors": {
                 name: {"mean": mean, "std": std, "pull": (self.parameters[name].value - mean) / std}
                 for name, (mean, std) in self.priors.items()
@@ -450,4 +453,5 @@ def _identifiability(result: FitResult) -> list[str]:
     return [
         *result.identifiability.words(),
         *(f"left fixed: {name}, {why}" for name, why in result.left_out.items()),
+        *result.remarks,
     ]

@@ -18,6 +18,7 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.device import DeviceError
 from thermospin.device.drives import drive_of_unit
+from thermospin.device.placement import label_of_ground
 from thermospin.inference.predictors import RESIDUAL
 from thermospin.inference.result import FitResult
 from thermospin.model import Model, Progress
@@ -156,9 +157,10 @@ def _other_contacts(
             if progress is not None:
                 progress(f"{experiment.name}, voltage between {plus} and {minus}")
             wanted = [(experiment.name, signal) for signal in signals_of]
-            evaluation = evaluate(
-                dataclasses.replace(model, device=device), values, wanted, result.names, tolerance=RESIDUAL
-            )
+            # Metal without current has its reference at the minus contact, for which there may be no system yet.
+            known = label_of_ground(model.placement.grounds(other)) in model.systems
+            there = dataclasses.replace(model, device=device) if known else model.with_grid(model.grid, device)
+            evaluation = evaluate(there, values, wanted, result.names, tolerance=RESIDUAL)
             for pair, value, line in zip(wanted, evaluation.values, evaluation.jacobian, strict=True):
                 k = places[pair]
                 std = math.sqrt(result.noise_covariance[k, k])

@@ -15,6 +15,7 @@ from thermospin.base import polygons
 from thermospin.device.device import Device
 from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
+from thermospin.device.open_circuit import open_circuit
 from thermospin.device.parts import Contact, Experiment, HeatSink
 from thermospin.device.provenance import DOUBTFUL, at_room_temperature
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL
@@ -37,7 +38,7 @@ def describe(device: Device, width: int = 110) -> str:
             line(f"  material '{name}' is used by no solid")
     if device.interfaces:
         console.print(_interfaces(device))
-    for text in [*_doubtful(device), *_over_bath(device), *at_room_temperature(device)]:
+    for text in [*_doubtful(device), *_over_bath(device), *at_room_temperature(device), *open_circuit(device)]:
         line("  " + text)
     console.print(_contacts(device))
     console.print(_experiments(device))

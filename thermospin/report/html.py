@@ -110,11 +110,15 @@ def write(
         _data(result),
         *_raw(sweeps),
         _correlations(result),
-        Section("What the data fix", items=[*result.identifiability.words(), *_left_out(result)]),
+        Section("What the data fix", items=[*result.identifiability.words(), *_left_out(result), *result.remarks]),
         *_profiles(result, findings.profile),
         *_posterior(result, findings.posterior),
         *_budget(findings.budget),
-        *([] if rivals is None else [Section("Rival models", table=rivals.table(), items=rivals.verdict())]),
+        *(
+            []
+            if rivals is None
+            else [Section("Rival models", table=rivals.table(), items=[*rivals.verdict(), *rivals.predicted()])]
+        ),
         _next(Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),
         *([Section("Where values come from", items=values)] if values else []),

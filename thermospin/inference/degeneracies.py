@@ -1,0 +1,244 @@
+"""What spin signals cannot tell apart where metals meet at interfaces, in words with numbers.
+
+A magnet F behind an interface enters them, in one dimension, as
+
+    a = P R_F* + gamma r*,   Z = R_F* + r*,   R_F* = lambda_sf/(sigma (1 - P^2)),   r* = RA/(1 - gamma^2),
+
+a source of a spin accumulation 2 a J with the spin resistance Z, and as a detector of polarisation P_eff = a/Z. Into a
+channel with the spin resistance R it injects 2 a J R/(R + Z): a alone counts where Z is small against R, a/Z where it
+is large. A temperature gradient T' injects -(lambda_sf S_s T' + S_s,interface [T]) R/(R + Z).
+Source: docs/fitting.md, section 4; Valet and Fert, Phys. Rev. B 48, 7099 (1993); Takahashi and Maekawa, Phys. Rev. B
+67, 052409 (2003).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from thermospin.data.rows import Row
+from thermospin.device.device import OF, Device
+from thermospin.device.open_circuit import K_open, kappa_open, open_circuit
+from thermospin.inference.misfit import Problem
+from thermospin.inference.result import FitResult
+from thermospin.quantities import quantity
+
+#: Part of a signal that follows Z, relative to the part that follows a: below the first Z is small against the channel,
+#: above the second it is large.
+SMALL, LARGE = 0.2, 0.8
+#: Part of the slope by P that a and Z have to explain for the sentence to be said.
+EXPLAINED = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Injector:
+    """A magnet and its interface with a normal metal, SI units.
+
+    Attributes:
+      magnet, interface: names of the material and of the interface.
+      of_magnet, of_interface: values by key.
+    """
+
+    magnet: str
+    interface: str
+    of_magnet: Mapping[str, float]
+    of_interface: Mapping[str, float]
+
+    @property
+    def gamma(self) -> float:
+        """Polarisation of the interface."""
+        return self.of_interface.get("gamma", 0.0)
+
+    @property
+    def R_F(self) -> float:
+        """Spin resistance of the magnet lambda_sf/(sigma (1 - P^2)) [ohm m^2]."""
+        F = self.of_magnet
+        return F["lambda_sf"] / (F["sigma"] * (1 - F["P"] ** 2))
+
+    @property
+    def r(self) -> float:
+        """Spin resistance of the interface RA/(1 - gamma^2) [ohm m^2]."""
+        return self.of_interface["RA"] / (1 - self.gamma**2)
+
+    @property
+    def a(self) -> float:
+        """P R_F* + gamma r* [ohm m^2]."""
+        return self.of_magnet["P"] * self.R_F + self.gamma * self.r
+
+    @property
+    def Z(self) -> float:
+        """R_F* + r* [ohm m^2]."""
+        return self.R_F + self.r
+
+    @property
+    def P_eff(self) -> float:
+        """Polarisation a/Z of injection into a metal of small spin resistance, and of detection."""
+        return self.a / self.Z
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Names of P, gamma and RA."""
+        return f"{self.magnet}.P", f"{self.interface}.gamma", f"{self.interface}.RA"
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """Derivatives of a and Z by P, gamma and RA (2, 3)."""
+        P, gamma, R, r = self.of_magnet["P"], self.gamma, self.R_F, self.r
+        R_P, r_gamma = 2 * P * R / (1 - P**2), 2 * gamma * r / (1 - gamma**2)
+        r_RA = 1 / (1 - gamma**2)
+        return np.array([[R + P * R_P, r + gamma * r_gamma, gamma * r_RA], [R_P, r_gamma, r_RA]])
+
+
+def injectors(device: Device, parameters: Mapping[str, float]) -> list[Injector]:
+    """Return magnet and interface wherever an interface with a resistance lies between a magnet and a normal metal.
+
+    Args:
+      device: the device.
+      parameters: values by name in SI units.
+    """
+    found: dict[tuple[str, str], Injector] = {}
+    for i, j in sorted(device.layout().neighbours()):
+        met = device.interface_between(i, j)
+        sides = [device.solids[k].material for k in (i, j)]
+        magnetic = [name for name in sides if device.materials[name].is_magnetic]
+        if met is None or len(magnetic) != 1:
+            continue
+        interface = device.interfaces[met[0]]
+        if interface.RA is None:
+            continue
+        values = [
+            {key: parameters[f"{owner}.{key}"] for key in of.values()}
+            for owner, of in ((magnetic[0], device.materials[magnetic[0]]), (interface.name, interface))
+        ]
+        found[magnetic[0], interface.name] = Injector(magnetic[0], interface.name, *values)
+    return list(found.values())
+
+
+def shares(slopes: np.ndarray, injector: Injector) -> tuple[float, float]:
+    """Return how a signal follows Z relative to a, -(d ln s/d ln Z)/(d ln s/d ln a), and how well both explain it.
+
+    0: a alone counts; 1/2 for a spin valve of thin layers, whose signal is a^2/Z; 1: P_eff alone. The explained part is
+    1 - |residual|/|slopes| of the slopes by the logarithms of P, gamma and RA.
+
+    Args:
+      slopes: of the signal by P, gamma and RA (3,).
+      injector: the magnet and interface.
+    """
+    # A polarisation of zero has no logarithm: in units of 0.1.
+    sizes = np.array([injector.of_magnet["P"] or 0.1, injector.gamma or 0.1, injector.of_interface["RA"]])
+    scaled, basis = slopes * sizes, injector.slopes * sizes / np.array([[injector.a], [injector.Z]])
+    (by_a, by_Z), *_ = np.linalg.lstsq(basis.T, scaled, rcond=None)
+    rest = float(np.linalg.norm(scaled - np.array([by_a, by_Z]) @ basis))
+    whole = float(np.linalg.norm(scaled))
+    if not by_a or not whole:
+        return math.nan, 0.0
+    return float(-by_Z / by_a), 1 - rest / whole
+
+
+def remarks(problem: Problem, result: FitResult) -> tuple[str, ...]:
+    """Return what is to be known of fitted values of interfaces and of the magnets and metals beside them."""
+    values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
+    values |= {name: factor * values[source] for name, factor, source in result.ties if source in values}
+    values |= {name: value for each in result.following for name, (value, _) in each.values.items()}
+    lines: dict[str, None] = {}
+    for model in problem.models:
+        device = model.device
+        full = {name: _full(name, device, values) for name in device.parameters()}
+        own = {name: values.get(other, device.parameters()[name]) for name, other in full.items()}
+        rows = [k for k, row in enumerate(result.rows) if row.device in ("", device.name)]
+        for injector in injectors(device, own):
+            asked = {name: full[name] for name in injector.names if name in full}
+            free = [name for name, other in asked.items() if other in result.parameters]
+            if free:
+                lines |= dict.fromkeys(_of_polarisation(injector, free, _slopes(problem, result, rows, asked, values)))
+            lines |= dict.fromkeys(_of_heat(injector, device, full, result))
+            lines |= dict.fromkeys(_of_ratio(injector, device, full, result, [result.rows[k] for k in rows]))
+        lines |= dict.fromkeys(open_circuit(device, own))
+    return tuple(lines)
+
+
+def _full(name: str, device: Device, values: Mapping[str, float]) -> str:
+    of_device = f"{device.name}{OF}{name}"
+    return of_device if of_device in values else name
+
+
+def _slopes(
+    problem: Problem, result: FitResult, rows: Sequence[int], asked: Mapping[str, str], values: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Return derivatives of the electrical spin signals among rows by P, gamma and RA, by what they are."""
+    wanted = [k for k in rows if result.rows[k].part == "spin" and not result.rows[k].is_thermal]
+    if not wanted or len(asked) < 3:
+        return {}
+    names = list(asked.values())
+    if all(name in result.parameters for name in names) and result.sensitivity is not None:
+        jacobian = result.sensitivity[:, [result.names.index(name) for name in names]]
+    else:
+        jacobian = problem.predict(values, names)[1]
+    return {f"{result.rows[k].label} {result.rows[k].signal}": jacobian[k] for k in wanted}
+
+
+def _of_polarisation(injector: Injector, free: Sequence[str], slopes: Mapping[str, np.ndarray]) -> list[str]:
+    """Say that P, gamma and RA are degenerate, and what of them is fixed."""
+    P, gamma, RA = injector.names
+    fixed = [name for name in injector.names if name not in free]
+    held = (
+        f"{' and '.join(free)} makes up for what {' and '.join(fixed)} {'was' if len(fixed) == 1 else 'were'} held at"
+    )
+    line = (
+        f"{P}, {gamma} and {RA} enter spin signals in two combinations alone, and are degenerate unless RA is "
+        f"measured{'' if not fixed else '; ' + held}. a = P R_F* + gamma r* = {quantity(RA, injector.a)}, "
+        f"Z = R_F* + r* = {quantity(RA, injector.Z)}, P_eff = a/Z = {injector.P_eff:.3g}"
+    )
+    lines = [line]
+    for label, slope in slopes.items():
+        share, explained = shares(slope, injector)
+        if explained > EXPLAINED:
+            lines.append(f"{label} follows {_regime(share)}")
+    if not slopes:
+        lines.append("Only a counts where Z is small against the channel, only P_eff where it is large")
+    return lines
+
+
+def _regime(share: float) -> str:
+    if share < SMALL:
+        return f"a alone (a Z^{-share:.2f}): Z is small against the channel, whose data fix only a"
+    if share > LARGE:
+        return f"P_eff = a/Z alone (a Z^{-share:.2f}): Z is large against the channel, whose data fix only P_eff"
+    return f"a Z^{-share:.2f}: Z is neither small nor large against the channel"
+
+
+def _of_heat(injector: Injector, device: Device, full: Mapping[str, str], result: FitResult) -> list[str]:
+    """Say that S_s of the magnet and of the interface are one where heat injects spins."""
+    names = [f"{injector.magnet}.S_s", f"{injector.interface}.S_s"]
+    free = [name for name in names if full.get(name) in result.parameters]
+    heated = any(row.is_thermal and row.part == "spin" for row in result.rows)
+    if not free or not heated or not {"K", "S_s"} <= set(injector.of_interface):
+        return []
+    F, face = injector.of_magnet, injector.of_interface
+    bulk = F["lambda_sf"] * F["S_s"]
+    jump = face["S_s"] * kappa_open(F, device.bath) / K_open(face, device.bath)
+    parts = ", ".join(f"{1e15 * value:.4g} of {name}" for name, value in zip(names, (bulk, jump), strict=True))
+    other = "" if len(free) == 2 else f"; {free[0]} makes up for what the other one was held at"
+    return [
+        f"Thermal injection through {injector.interface} fixes only lambda_sf S_s + S_s,interface kappa_o/K_o = "
+        f"{1e15 * (bulk + jump):.4g} nm uV/K ({parts}): they cannot be told apart{other}"
+    ]
+
+
+def _of_ratio(
+    injector: Injector, device: Device, full: Mapping[str, str], result: FitResult, rows: Sequence[Row]
+) -> list[str]:
+    """Say that the ratio of both injections needs a alone."""
+    name = f"{injector.magnet}.S_s"
+    spin = [row for row in rows if row.part == "spin"]
+    if full.get(name) not in result.parameters or len({row.is_thermal for row in spin}) < 2:
+        return []
+    P, _, RA = injector.names
+    return [
+        f"{name} follows from the ratio of thermal to electrical spin signals, lambda_sf S_s T'/(2 a J), in which the "
+        f"detector and Z cancel: it needs only a = {quantity(RA, injector.a)} and is robust against gamma and RA, "
+        f"which {P} is not"
+    ]
