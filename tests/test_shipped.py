@@ -88,7 +88,7 @@ def test_the_cut_device_of_the_paper_is_that_of_the_paper() -> None:
 def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
     """What relaxes in the Cu on FM1, by four probes, is the mean of the even part of V_s over it, by the nodes.
 
-    Both are the lumped elements of first order, exactly the same sum: to 1e-5, as a difference of probes that are each
+    Both are the lumped elements of first order, the same sum: to 1e-4, as a difference of fields and probes that are each
     solved to 1e-9. Of the heater current, Cu takes up to what flows in the 40 of 150 nm below it, and some from beside.
     """
     device = load("slachter2010-copper")
@@ -97,7 +97,7 @@ def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
     zeros = dict.fromkeys(result.values, 0.0)
     result = dataclasses.replace(result, errors=Errors(zeros, zeros, zeros, zeros))
     short, gradient, V_s = claims.copper(device, result)
-    assert 0.05 < short.value < 0.4 and 1e6 < gradient.value < 1e8, (short, gradient)
+    assert 0.05 < short.value < 0.4 and 1e7 < gradient.value < 3e8, (short, gradient)
     forth, back = (fields(model, "heat_1", "P", sign * claims.CURRENT) for sign in (1.0, -1.0))
     even = (forth.V_up - forth.V_down + back.V_up - back.V_down) / 2
     box = [device.solid("Cu_on_FM1_1").box[0], (-20e-9, 20e-9), device.solid("Cu_on_FM1_1").box[2]]
@@ -105,7 +105,7 @@ def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
         inside = np.flatnonzero((nodes > low - 1e-13) & (nodes < high + 1e-13))
         even = np.take(even, inside, axis)
         even = np.trapezoid(even, nodes[inside], axis=axis)[(slice(None),) * axis + (None,)] / (high - low)
-    assert V_s.value == pytest.approx(even.item(), rel=1e-5) and V_s.value < 0
+    assert V_s.value == pytest.approx(even.item(), rel=1e-4) and V_s.value < 0
     lines, words = claims.CLAIMS["slachter2010-copper"](device, result)
     assert lines[0].here == f"{100 * short.value:.3g} +- 0 %" and "was tuned" in words
 

@@ -185,6 +185,10 @@ def _copper(device: Device, signals: Signals) -> tuple[list[Line], str]:
         value, error = gradient.times(zeta * 1e-6)
         return f"{value:.3g} +- {error:.1g} K/um"
 
+    def microvolts(zeta: float) -> str:
+        value, error = V_s.times(zeta * 1e6)
+        return f"{value:.3g} +- {error:.2g} uV"
+
     lines = [
         Line(
             "part of the heater current that goes through the Cu",
@@ -193,10 +197,8 @@ def _copper(device: Device, signals: Signals) -> tuple[list[Line], str]:
         ),
         Line(f"gradient in FM1 below the Cu, {1e3 * CURRENT:.3g} mA, zeta = {ZETA:g}", "about 50 K/um", kelvins(ZETA)),
         Line("the same, zeta = 1", "", kelvins(1.0)),
-        Line(
-            f"spin accumulation in the Cu on FM1, zeta = {ZETA:g}", "about 1 ueV (its size)", V_s.times(ZETA).shown("V")
-        ),
-        Line("the same, zeta = 1", "", V_s.shown("V")),
+        Line(f"spin accumulation in the Cu on FM1, zeta = {ZETA:g}", "about 1 ueV (its size)", microvolts(ZETA)),
+        Line("the same, zeta = 1", "", microvolts(1.0)),
     ]
     words = (
         "Heat and spin current by Joule heat (R2). The gradient is the heat that enters the Cu over its area and "
