@@ -184,8 +184,8 @@ def _of_polarisation(injector: Injector, free: Sequence[str], slopes: Mapping[st
     """Say that P, gamma and RA are degenerate, and what of them is fixed."""
     P, gamma, RA = injector.names
     fixed = [name for name in injector.names if name not in free]
-    make, were = ("makes" if len(free) == 1 else "make"), ("was" if len(fixed) == 1 else "were")
-    held = f"{' and '.join(free)} {make} up for what {' and '.join(fixed)} {were} held at"
+    makes, was = "makes" if len(free) == 1 else "make", "was" if len(fixed) == 1 else "were"
+    held = f"{' and '.join(free)} {makes} up for what {' and '.join(fixed)} {was} held at"
     line = (
         f"{P}, {gamma} and {RA} enter spin signals in two combinations alone, and are degenerate unless RA is "
         f"measured{'' if not fixed else '; ' + held}. a = P R_F* + gamma r* = {quantity(RA, injector.a)}, "
