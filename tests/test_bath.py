@@ -461,7 +461,8 @@ def test_a_rival_of_a_file_is_at_the_bath_of_the_device(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text(BAR, encoding="utf-8")
     cold = settings.at_bath(read(BAR, "bar.toml"), 77.0)
     for devices, bath in (([cold], 77.0), ([read(BAR, "bar.toml")], 300.0)):
-        ((rival,),) = studies.rival_devices([str(tmp_path / "other.toml")], devices).values()
+        (model,) = studies.rival_models([str(tmp_path / "other.toml")], devices).values()
+        (rival,) = model.devices
         assert rival.bath == bath and rival.materials["Py"].lambda_sf == {77.0: 7e-9, 300.0: 5e-9}[bath]
 
 
