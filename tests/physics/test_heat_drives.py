@@ -193,4 +193,8 @@ def test_a_fin_is_as_warm_as_its_equation_says():
     mean = decay / (L / 2) * np.sinh(L / 2 / decay) / np.cosh(L / decay)
     assert found["far"]["R1"]["P"] == close(mean, 5e-5)
     assert found["drop"]["R1"]["P"] == close(1 - mean, 5e-5)
+    flux = kappa * t * 20e-9 / decay * np.sinh(L / 2 / decay) / np.cosh(L / decay)
+    assert found["flux"]["R1"]["P"] == close(flux, 5e-5)
+    # what passes to the far half leaves by its face
+    assert found["flux"]["R1"]["P"] == close(1e6 * found["far"]["R1"]["P"] * 1.5e-6 * 20e-9, 5e-5)
     assert an.fin_T(L, **case) < 0.5

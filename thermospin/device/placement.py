@@ -224,9 +224,11 @@ def place(device: Device, grid: Grid) -> Placement:
     split, outside = None, {}
     bare = Placement(device, grid, constitution, None, {})
     if rule.split.any() or constitution.faces:
-        held_faces = (
-            [(face.weights(grid), which) for _, face, which in bare.attached.values()] if rule.crossings else []
-        )
+        held_faces = [
+            (face.weights(grid), which)
+            for item, face, which in bare.attached.values()
+            if rule.crossings and item.h == math.inf
+        ]
         split = splits.split(grid, _owners(device, grid), rule, held_faces)
     for name in constitution.faces if split is not None else ():
         _, face, solids = bare.attached[name]
