@@ -88,9 +88,8 @@ def test_the_cut_device_of_the_paper_is_that_of_the_paper() -> None:
 def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
     """What relaxes in the Cu on FM1, by four probes, is the mean of the even part of V_s over it, by the nodes.
 
-    Both are the lumped elements of first order, the same sum: to 1e-4, as a difference of fields and probes that are
-    each solved to 1e-9. Of the heater current, Cu takes up to what flows in the 40 of 150 nm below it, and some from
-    beside.
+    Both are the lumped elements of first order, the same sum: to 1e-4, as a difference of parts that are each
+    solved to 1e-9. Of the heater current, Cu takes up to what flows in the 40 of 150 nm below it, and some from beside.
     """
     device = load("slachter2010-copper")
     model = build(device, cells=4000, order=1)
