@@ -183,11 +183,6 @@ class Experiment:
         """Kind of the probe, a key of `PROBE_UNITS`."""
         return "voltage" if self.voltage else "temperature" if self.through is None else self.through.what
 
-    @property
-    def ground(self) -> str:
-        """The contact where the current leaves and V_up = V_down = 0; "" where no current is driven."""
-        return self.current[1] if self.current else ""
-
     def unit(self, harmonic: int) -> str:
         """Return the SI unit of the response R_n, such as "V/A^2"."""
         power = f"^{harmonic}" if harmonic > 1 else ""
