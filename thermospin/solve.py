@@ -520,7 +520,7 @@ def _unit(
     system: System, b: Nodal, scale: Nodal, norms: Callable[[Nodal], Array]
 ) -> tuple[Nodal, Float[Array, " columns"]]:
     """Return b on the free nodes over its scaled norm, and that norm; in two steps, so that no square overflows."""
-    given = _free(system, b)
+    given = _collected(system, b)
     scaled = jax.tree.map(lambda r, s: r * s, given, scale)
     peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled])
     peak = peak if system.across is None else system.across.max(peak)
@@ -571,7 +571,7 @@ def iterate(request: SolveRequest) -> tuple[Fields, Stats]:
     """Run `pcg` on all accelerators that the system is split over; return the last iterate, converged or not."""
     system, law, b, *rest = request
     run = functools.partial(pcg, system) if system.shards is None else system.shards.pcg
-    return run(law, restricted(system, b), *rest)
+    return run(law, b, *rest)
 
 
 def answer(request: SolveRequest) -> tuple[Fields, Stats]:
