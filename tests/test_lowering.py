@@ -104,7 +104,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
     return {
         "_solve": (solve._solve, request),
         "_unfinished": (solving._unfinished, request),
-        "_apply": (ladders._apply, model.disc, law, u),
+        "applied": (ladders.applied, model.disc, law, u),
         "joule": (ladders.joule, model.disc, law, u, u),
         "_joule_transposed": (ladders._joule_transposed, model.disc, law, u, u),
         "_power": (functional._power, model.disc, u, u),
@@ -120,7 +120,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
 
 PROGRAMS = (
-    *("_solve", "_unfinished", "_apply", "joule", "_joule_transposed", "_power", "_joule_power", "laws", "_contract"),
+    *("_solve", "_unfinished", "applied", "joule", "_joule_transposed", "_power", "_joule_power", "laws", "_contract"),
     *("_slopes", "values", "predict", "predict, forward", "predict, reverse"),
 )
 

@@ -167,6 +167,10 @@ class Model:
 
     def _ports(self, experiment: Experiment, disc: Discretisation) -> Ports:
         """Return drive and probe of an experiment."""
+        if experiment.current and experiment.voltage:
+            grounds = self.placement.grounds(experiment)
+            plus, minus = (0 * self.ports[name] if name in grounds else self.ports[name] for name in experiment.voltage)
+            return Ports(self.ports[experiment.current[0]], plus - minus)
         drive, probe = (
             jax.device_put(part) for part in vectors(self.placement, disc.number_T, disc.nodes_V, experiment)
         )
