@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
-from scipy.sparse import coo_array
+from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from thermospin import operators
@@ -317,7 +317,7 @@ def _pieces(disc: Discretisation) -> np.ndarray:
         nodes = np.asarray(axis.nodes_V)[:, 1:]
         ends += [np.stack(pair) for pair in itertools.pairwise(nodes)]
     tail, head = np.concatenate(ends, axis=1)
-    links = coo_array((np.ones(len(tail), np.int8), (tail, head)), shape=(disc.nodes_V, disc.nodes_V))
+    links = coo_matrix((np.ones(len(tail), np.int8), (tail, head)), shape=(disc.nodes_V, disc.nodes_V))
     return np.asarray(connected_components(links, directed=False)[1])
 
 
