@@ -200,7 +200,7 @@ def _graph(
     tail, head, along, conductance = (np.concatenate(part, axis=-1) for part in (tails, heads, axes, values))
     if disc.merged is not None:
         pairs = np.asarray(disc.merged.V if of_V else disc.merged.T)
-        tail, head, along, conductance = _contracted(pairs, tail, head, along, conductance)
+        tail, head, along, conductance = coarsening.contracted(pairs, tail, head, along, conductance)
     if len(disc.axes) > 3:  # two nodes of a cut cell are neighbours in both kinds of segments
         pair, first, number = np.unique(
             tail.astype(np.int64) * len(kind) + head, return_index=True, return_inverse=True
@@ -215,34 +215,6 @@ def _graph(
         conductance=conductance,
         mass=np.zeros(len(kind)),
         kind=kind.astype(np.int16),
-    )
-
-
-def _contracted(
-    pairs: np.ndarray, tail: np.ndarray, head: np.ndarray, along: np.ndarray, conductance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the edges with every node of a pair replaced by the other one, on which it then hangs alone.
-
-    Nothing flows to a node that hangs alone, so that it has the value of the other.
-    """
-    size = int(max(tail.max(initial=0), head.max(initial=0), pairs.max(initial=0))) + 1
-    root = np.arange(size)
-    root[pairs[0]] = pairs[1]
-    tail, head = root[tail], root[head]
-    kept = np.flatnonzero(tail != head)
-    tail, head, along, conductance = tail[kept], head[kept], along[kept], conductance[:, kept]
-    strongest = np.zeros((len(conductance), size))
-    direction = np.zeros(size, along.dtype)
-    for ends in (tail, head):
-        for row, values in zip(strongest, conductance, strict=True):
-            np.maximum.at(row, ends, values)
-        direction[ends] = along
-    hanging = strongest[:, pairs[1]]
-    return (
-        np.concatenate([tail, pairs[0]]),
-        np.concatenate([head, pairs[1]]),
-        np.concatenate([along, direction[pairs[1]]]),
-        np.concatenate([conductance, hanging], axis=1),
     )
 
 
@@ -426,6 +398,14 @@ class _State(NamedTuple):
     steps: Int[Array, ""]
 
 
+def _scale(system: System, law: Coefficients) -> Nodal:
+    """Return D^(-1/2), D the diagonal of A: 1 in empty rows, which an accelerator has that has fewer nodes."""
+    diagonal = operators.diagonal(system.disc, law)
+    if system.disc.merged is not None:
+        diagonal = _collected(system, diagonal)
+    return jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), diagonal)
+
+
 # Traced once, though a differentiable solve holds it twice.
 @eqx.filter_jit(inline=True)  # type: ignore[call-overload]
 def pcg(
@@ -437,11 +417,7 @@ def pcg(
     zeros is answered by zeros.
     """
     across = system.across
-    # Where an accelerator has fewer nodes than another there are empty rows.
-    diagonal = operators.diagonal(system.disc, law)
-    if system.disc.merged is not None:
-        diagonal = _collected(system, diagonal)
-    scale = jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), diagonal)
+    scale = _scale(system, law)
 
     def squares(r: Nodal) -> list[Array]:
         """Return this part of the squared norms of the scaled residual and of the residual itself."""

@@ -91,7 +91,7 @@ class Row:
 
     @property
     def is_thermal(self) -> bool:
-        """Whether heat is what drives it, what it reads, or what makes its harmonic."""
+        """True if heat is what drives it, what it reads, or what makes its harmonic."""
         probe, _, drive = self.unit.partition("/")
         return self.harmonic > 1 or probe in ("K", "W") or drive in ("K", "W")
 

@@ -89,6 +89,34 @@ class Graph:
         return edges, np.stack([total + self.mass, 0 * total, total + self.mass])
 
 
+def contracted(
+    pairs: np.ndarray, tail: np.ndarray, head: np.ndarray, along: np.ndarray, conductance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the edges with every node of a pair replaced by the other one, on which it then hangs alone.
+
+    Nothing flows to a node that hangs alone, so that it has the value of the other.
+    """
+    size = int(max(tail.max(initial=0), head.max(initial=0), pairs.max(initial=0))) + 1
+    root = np.arange(size)
+    root[pairs[0]] = pairs[1]
+    tail, head = root[tail], root[head]
+    kept = np.flatnonzero(tail != head)
+    tail, head, along, conductance = tail[kept], head[kept], along[kept], conductance[:, kept]
+    strongest = np.zeros((len(conductance), size))
+    direction = np.zeros(size, along.dtype)
+    for ends in (tail, head):
+        for row, values in zip(strongest, conductance, strict=True):
+            np.maximum.at(row, ends, values)
+        direction[ends] = along
+    hanging = strongest[:, pairs[1]]
+    return (
+        np.concatenate([tail, pairs[0]]),
+        np.concatenate([head, pairs[1]]),
+        np.concatenate([along, direction[pairs[1]]]),
+        np.concatenate([conductance, hanging], axis=1),
+    )
+
+
 #: For each axis of each level: edges whose tail, and edges whose head leaves and is interpolated from the other end.
 Plan = list[list[tuple[np.ndarray, np.ndarray]]]
 
