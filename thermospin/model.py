@@ -24,7 +24,7 @@ from thermospin.device.constitution import Constitution, Parameters, Signs
 from thermospin.device.device import Device
 from thermospin.device.faults import require_apart
 from thermospin.device.parts import Experiment
-from thermospin.device.placement import Placement, crossing_of, crossings_of, label_of_ground, place, vectors
+from thermospin.device.placement import Placement, crossing_of, crossings_of, label_of_ground, place, together, vectors
 from thermospin.geometry import held
 from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
@@ -204,7 +204,7 @@ class Model:
     def on_tensor(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return V_up, V_down and T of a field vector on the tensor grid, NaN where there are none (Nx, Ny, Nz).
 
-        Of doubled nodes the one that came first is shown. Potentials of metal without ground have the mean 0.
+        Of doubled nodes the one that came first is shown.
         """
         disc, shape = self.disc, tuple(len(nodes) for nodes in self.grid.nodes)
         out = []
@@ -259,8 +259,8 @@ class Model:
         contact_V = np.zeros(self.disc.nodes_V, int)
         for number, marked in enumerate(self.on_contact.values(), start=1):
             contact_V[marked] = number
-        together = (self.placement.grounds(experiment) for experiment in self.device.experiments.values())
-        grounds = list(dict.fromkeys(map(label_of_ground, together)))
+        of_each = (self.placement.grounds(experiment) for experiment in self.device.experiments.values())
+        grounds = list(dict.fromkeys(map(label_of_ground, of_each)))
         given = {name: jnp.asarray(value) for name, value in values.items()}
         contrasts = self._contrast(values, "sigma"), self._contrast(values, "kappa")
         alike = [name for name in grounds if name not in self.grounded]
@@ -456,7 +456,7 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None, lik
     grounds = dict.fromkeys(placement.grounds(experiment) for experiment in device.experiments.values())
     grounded = {}
     for names in grounds:
-        share = np.minimum(sum((charge[name] for name in names if name in heat_of), np.zeros(bare.nodes_V)), 1.0)
+        share = together(names, {name: charge[name] for name in names if name in heat_of}, bare.nodes_V)
         if len(held.in_part(share)):
             grounded[label_of_ground(names)] = _tied(placement, bare, heat_of, share)
     ports = {

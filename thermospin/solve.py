@@ -406,6 +406,26 @@ def _scale(system: System, law: Coefficients) -> Nodal:
     return jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), diagonal)
 
 
+def _begin(start: Nodal, given: Nodal) -> _State:
+    """Return the state of conjugate gradients before the first look at the true residual."""
+    columns = given.T.shape[1]
+    unknown, zeros = jnp.full(columns, jnp.inf), jnp.zeros(columns)
+    return _State(
+        x=start,
+        residual=given,
+        direction=jax.tree.map(jnp.zeros_like, given),
+        rz=zeros,
+        error=unknown,
+        size=zeros,
+        start_error=unknown,
+        check=jnp.array(True),
+        settled=jnp.full(columns, False),
+        done=jnp.array(False),
+        iterations=zeros.astype(int),
+        steps=jnp.array(0),
+    )
+
+
 # Traced once, though a differentiable solve holds it twice.
 @eqx.filter_jit(inline=True)  # type: ignore[call-overload]
 def pcg(
@@ -471,21 +491,7 @@ def pcg(
         rz, iterations = jnp.where(check, 0.0, fresh), state.iterations + jnp.where(active & ~check, 1, 0)
         return _State(x, r, p, rz, error, size, start_error, ~check & pause, settled, check & pause, iterations, steps)
 
-    unknown, zeros = jnp.full(b.shape[1], jnp.inf), jnp.zeros(b.shape[1])
-    begin = _State(
-        x=start,
-        residual=given,
-        direction=jax.tree.map(jnp.zeros_like, given),
-        rz=zeros,
-        error=unknown,
-        size=zeros,
-        start_error=unknown,
-        check=jnp.array(True),
-        settled=jnp.full(b.shape[1], False),
-        done=jnp.array(False),
-        iterations=zeros.astype(int),
-        steps=jnp.array(0),
-    )
+    begin = _begin(start, given)
     end = lax.while_loop(lambda state: ~state.done, advance, begin)
     return operators.joined(_spread(system, end.x.times(total))), Stats(
         end.iterations, end.error, end.start_error, end.settled

@@ -77,7 +77,7 @@ class Constitution:
         return (*named, *[()] * len(self.faces))
 
     def table(self, parameters: Parameters, signs: Mapping[str, Scalar]) -> dict[str, Float[Array, " columns"]]:
-        """Entries of G, of the Joule form and the relaxation, for each column.
+        """Return the entries of G, of the Joule form and of the relaxation, for each column.
 
         sigma_up,down = sigma (1 +- P)/2;  S_up = S + (1 - P)/2 S_s;  S_down = S - (1 + P)/2 S_s;
         g = (1 - P^2) sigma / (4 lambda_sf^2);  the heat row is divided by the bath temperature (docs/theory.md, 3).

@@ -126,7 +126,7 @@ class Placement:
           numbers: node of each T-node, those of V-nodes first.
           count_V: how many V-nodes there are.
         """
-        area = self.areas(contact)[numbers[:count_V]] / 2
+        area = self.areas(contact)[numbers[:count_V]]
         return np.concatenate([area, area, np.zeros(len(numbers))]) / (2 * area.sum())
 
     def shares(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -191,6 +191,11 @@ def vectors(
         first, *second = (placement.mean(name) for name in experiment.temperature)
         probe = at_nodes(first - sum(second, np.zeros_like(first)))
     return drive, probe
+
+
+def together(grounds: Sequence[str], shares: Mapping[str, np.ndarray], size: int) -> np.ndarray:
+    """Return the part of each node that some grounds hold, of those among `shares` (size,)."""
+    return np.minimum(sum((shares[name] for name in grounds if name in shares), np.zeros(size)), 1.0)
 
 
 def label_of_ground(grounds: Sequence[str]) -> str:

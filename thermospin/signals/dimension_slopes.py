@@ -26,7 +26,7 @@ from scipy.sparse import csr_array, hstack
 from thermospin import operators
 from thermospin.device.constitution import Parameters
 from thermospin.device.parts import Experiment
-from thermospin.device.placement import place, vectors
+from thermospin.device.placement import label_of_ground, place, together, vectors
 from thermospin.geometry import held, weights
 from thermospin.geometry.assembly import assemble
 from thermospin.geometry.boxes import Face, Layout
@@ -189,9 +189,11 @@ def _weights_at(model: Model, lengths: Mapping[str, float]) -> Weights:
         grip = placement.grips()[disc.number_T]
         heat_of, charge = placement.shares()
         heat = np.minimum(sum(heat_of.values(), np.zeros(len(placement.nodes))), 1.0)[disc.number_T]
+        of_label = {label_of_ground(names): names for names in map(placement.grounds, device.experiments.values())}
+        held_there = {name: share for name, share in charge.items() if name in heat_of}
         for ground, its_disc in {"": disc, **model.grounded}.items():
-            shares = [charge[name] for name in ground.split(", ")] if ground else []
-            of_ground = np.minimum(sum(shares), 1.0)[disc.number_T[: disc.nodes_V]] if shares else None
+            names = of_label.get(ground, ())
+            of_ground = together(names, held_there, len(placement.nodes))[disc.number_T[: disc.nodes_V]]
             ties[ground] = tuple(
                 2
                 * held.ties(

@@ -323,8 +323,7 @@ def fields(
 ) -> NodalFields:
     """Return potentials and temperature at a drive d: d u_1 + d^2 u_2, with u_2 from the Joule heat of u_1.
 
-    On metal that no current is driven through potentials are those over the minus contact of the voltage read there, or
-    over the mean of the metal.
+    Potentials are those over the ground of each piece of metal; where there is none they have a constant of no meaning.
 
     Args:
       model: from `build`.
