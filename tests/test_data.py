@@ -104,7 +104,7 @@ def test_a_std_may_be_percent_of_the_value(device: Device) -> None:
         (HEADER + "thermal,R1.spn,1,1,ohm", ["line 2, signal: got 'R1.spn'; did you mean 'R1.spin'?"]),
         (
             HEADER + "thermal,R2.spin,1,1,ohm",
-            ['line 2, unit: got "ohm", which has the dimension of "ohm"; expected the unit of R2 of'],
+            ['line 2, unit: got "ohm", which is a resistance; expected the unit of R2 of'],
         ),
         (HEADER + "thermal,R2.spin,1,1,", ['line 2, unit: got "", which has no unit']),
         (

@@ -321,7 +321,7 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
         ],
         "",
         [
-            "interface 'Py/Cu', RA: got \"0.3 fohm\", which ",
+            "interface 'Py/Cu', RA: got \"0.3 fohm\", which is a resistance; expected a resistance ",
             "interface 'Py/Cu': unknown key 'delt'; did you mean 'delta'?",
             "interface 'Py/Cu', P: got 0.3, expected [P1, P2], those of its two sides, or gamma",
             "interface 'on the oxide', K: got -2, expected K > 0",

@@ -96,7 +96,7 @@ def test_the_unit_of_a_response_becomes_si(unit: str, wanted: str, expected: flo
         (
             "ohm",
             "V/A^2",
-            ['which has the dimension of "ohm"', "unit of R2 of experiment 'x', V/A^2, such as \"nV/mA^2\""],
+            ["which is a resistance", "unit of R2 of experiment 'x', V/A^2, such as \"nV/mA^2\""],
         ),
         ("V/K", "V/K^2", ["which is a Seebeck coefficient", 'V/K^2, such as "uV/K^2"']),
         ("V/A", "V/K", ['such as "uV/K"']),

@@ -35,6 +35,7 @@ KINDS = {
     "heat_conductance": Kind("a heat conductance per area", "W/(m^2 K)", "1 GW/(m^2 K)"),
     "resistance_area": Kind("a resistance times area", "ohm m^2", "1 fohm m^2"),
     "power": Kind("a power", "W", "1 mW"),
+    "resistance": Kind("a resistance", "ohm", "90 uohm"),
     "number": Kind("a plain number", "", "0.25"),
     "field": Kind("a magnetic field", "T", "20 mT"),
     "current": Kind("a current", "A", "0.5 mA"),
