@@ -12,7 +12,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, Solid, Through
 from thermospin.model import build
-from thermospin.signals.evaluate import measure
+from thermospin.signals.evaluate import fields, measure
 
 IRON = Material("Fe", sigma=4e6, kappa=30.0, lambda_sf=5e-9)
 COPPER = Material("Cu", sigma=4e7, kappa=300.0, lambda_sf=3e-7)
@@ -78,3 +78,30 @@ def test_a_slanted_interface_has_the_conductance_of_its_area():
     assert found["resistance"] - 1e-12 / face == pytest.approx(metals, rel=1e-2)
     assert 1 / found["heat"] - 1e-7 / face == pytest.approx((115e-9 / 30 + 185e-9 / 300) / section, rel=1e-2)
     assert found["charge"] == pytest.approx(1.0, rel=1e-8)
+
+
+@pytest.mark.parametrize("axis", [0, 2], ids=["x", "z"])
+def test_fields_have_both_sides_of_an_interface(axis):
+    """The interface's plane is there twice; a current I makes the jump I RA/A, a heat flow Q the jump Q/(K A).
+
+    Both hold to the solver's tolerance. Currents and heat go in boxes of 20 nm x 30 nm.
+    """
+
+    def box(low: float, high: float) -> tuple[tuple[float, float], ...]:
+        sides = [(0.0, 2e-8), (0.0, 3e-8)]
+        sides.insert(axis, (low, high))
+        return tuple(sides)
+
+    solids = tuple(
+        Solid(name, material, None, box(*ends))  # type: ignore[arg-type]
+        for name, material, ends in (("F", "Fe", (0.0, 1e-7)), ("N", "Cu", (1e-7, 3e-7)))
+    )
+    made = build(device(solids, ("xyz"[axis] + "-", "xyz"[axis] + "+"), (LINK,)), order=2, cells=60)  # type: ignore[arg-type]
+    for experiment, part, size in (("resistance", "V_up", 1e-3), ("heat", "T", 1.0)):
+        found = fields(made, experiment, "P", size)
+        along = (found.x, found.y, found.z)[axis]
+        low, high = np.flatnonzero(np.abs(along - 1e-7) < 1e-15)
+        assert high == low + 1 and np.all(np.diff(np.delete(along, high)) > 0)
+        jump = np.take(getattr(found, part), low, axis=axis) - np.take(getattr(found, part), high, axis=axis)
+        expected = 1e-3 * 1e-14 / 6e-16 if part == "V_up" else 1e-9 / (1e-7 / 30 + 2e-7 / 300 + 1e-9)
+        assert jump == pytest.approx(np.full_like(jump, expected), rel=1e-7)

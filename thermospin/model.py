@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -201,20 +203,40 @@ class Model:
         up = values[: disc.nodes_V]
         return np.concatenate([up, -up if what == "spin" else up, np.zeros(disc.nodes_T)])
 
-    def on_tensor(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return V_up, V_down and T of a field vector on the tensor grid, NaN where there are none (Nx, Ny, Nz).
+    def nodal_fields(self, u: Array) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """Return the coordinates of the tensor grid [m], and V_up, V_down and T of a field vector on it (Nx, Ny, Nz).
 
-        Of doubled nodes the one that came first is shown.
+        Fields are NaN where they do not live. A coordinate where one jumps is there twice, once for either side.
         """
-        disc, shape = self.disc, tuple(len(nodes) for nodes in self.grid.nodes)
-        out = []
-        for part in operators.split(disc, jax.device_put(u)):
-            values = np.full(int(np.prod(shape)), np.nan)
-            index = disc.index_T[: len(part)]
-            order = np.argsort(-disc.number_T[: len(part)], kind="stable")
-            values[index[order]] = np.asarray(part)[order]
-            out.append(values.reshape(shape))
-        return out[0], out[1], out[2]
+        disc, split = self.disc, self.placement.split
+        counts = tuple(len(nodes) for nodes in self.grid.nodes)
+        columns = [np.ones(n, int) for n in counts]
+        if split is not None:
+            place = np.unravel_index(split.octants[0], counts)
+            for axis, column in enumerate(columns):
+                low, high = (np.take(split.octants[1], side, axis=axis + 1) for side in (0, 1))
+                jumps = np.any((low != high) & (low >= 0) & (high >= 0), axis=(1, 2))
+                column[place[axis][jumps]] = 2
+        fields = []
+        for part in operators.split(disc, u):
+            of_node = np.full(len(self.placement.nodes), np.nan)
+            of_node[disc.number_T[: len(part)]] = np.asarray(part)
+            values = of_node[: math.prod(counts)].reshape(counts)
+            for axis, column in enumerate(columns):
+                values = np.repeat(values, column, axis=axis)
+            if split is not None:
+                first = [np.cumsum(column)[at] - column[at] for column, at in zip(columns, place, strict=True)]
+                around = split.octants[1].reshape(-1, 8)
+                for number, corner in enumerate(itertools.product((0, 1), repeat=3)):
+                    node = around[:, number]
+                    where = [
+                        start + side * (column[at] - 1)
+                        for start, side, column, at in zip(first, corner, columns, place, strict=True)
+                    ]
+                    kept = node >= 0
+                    values[tuple(index[kept] for index in where)] = of_node[node[kept]]
+            fields.append(values)
+        return tuple(map(np.repeat, self.grid.nodes, columns)), tuple(fields)
 
     def completed(self, parameters: Parameters | None) -> dict[str, Any]:
         """Return values of all parameters as arrays; those left out are the device's own.

@@ -92,6 +92,8 @@ class Split:
       merged_V, merged_T: nodes that are one unknown with another, and that one (2, pairs).
       crossings: of the rule's pairs.
       outside: marks nodes that lie in no solid, at the bath.
+      octants: nodes of the tensor grid on split faces, and for each the nodes of the eight cells around it, -1 where
+        there is nothing (nodes,), (nodes, 2, 2, 2).
     """
 
     place: np.ndarray
@@ -102,6 +104,7 @@ class Split:
     merged_T: np.ndarray
     crossings: tuple[Crossing, ...]
     outside: np.ndarray
+    octants: tuple[np.ndarray, np.ndarray]
 
     def on_nodes(self, values: np.ndarray, solids: Sequence[int]) -> np.ndarray:
         """Return values of the tensor grid at all nodes, 0 at doubled ones that have nothing of some solids."""
@@ -174,6 +177,7 @@ def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray,
         _merged(copies.same_T, ports, size),
         crossings,
         np.zeros(len(place), bool),
+        (np.flatnonzero(marked), copies.ids.max(axis=2, initial=-1).reshape(-1, 2, 2, 2)),
     )
 
 

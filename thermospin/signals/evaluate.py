@@ -355,8 +355,8 @@ def fields(
         u_1 = driven + one(source, None if guesses[0] is None else guesses[0] - driven)
     heat = joule(problem.disc, law, u_1, u_1)
     u_2 = one(values["zeta"] * heat, guesses[1])
-    total = np.asarray(drive * u_1 + drive**2 * u_2)
-    return NodalFields(*model.grid.nodes, *model.on_tensor(total))
+    coordinates, found = model.nodal_fields(drive * u_1 + drive**2 * u_2)
+    return NodalFields(*coordinates, *found)
 
 
 def _solve_one(

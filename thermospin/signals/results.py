@@ -168,7 +168,7 @@ class Signals:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NodalFields:
-    """Fields on the tensor grid of nodes, NaN where a field does not live.
+    """Fields on the tensor grid of nodes, NaN where a field does not live; a coordinate where one jumps is there twice.
 
     Attributes:
       x, y, z: node coordinates [m].
