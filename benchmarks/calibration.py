@@ -1,23 +1,27 @@
-"""How often error bars cover the truth, and how much too wide they are, over the suite of devices.
+"""How good best estimates and their error bars are, over devices whose signals are known.
 
     python benchmarks/calibration.py [--case NAME ...] [--json FILE] [--from FILE]
 
-For each device two grids of the rule, a coarse one and one with three times as many cells, and two that the signals
-choose, starting from the coarse one: with three and with eight times as many. On each all signals are computed at the
-orders 1, 2 and 3. What the orders on the last grid lead to is the truth; a bar is judged where the truth is known to a
-quarter of it or of the error. The layered bars of tests/helpers/devices.py count with their closed form
-instead. Signals that are zero but for the solver's error are left out. --from judges what --json wrote.
+Devices are those of benchmarks/calibration_devices on their default grids, where an independent finite-element code has
+found the signals (benchmarks/independent.py, benchmarks/results/truth.json); three layered bars with a closed form; and
+the suite of the tests, on two grids of the rule, a coarse one and one with three times as many cells, and on one that
+the signals choose: there the truth is what the orders lead to on a chosen grid with eight times the cells. Everything
+is computed at the orders 1, 2 and 3. An estimate is judged where the truth is known to a quarter of its bar or of its
+error; signals that are zero but for the solver's error are left out. --from judges what --json wrote.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -31,12 +35,15 @@ from thermospin import grid as grids
 from thermospin import model as models
 from thermospin.accuracy import adapt, error_bars
 from thermospin.base import files
+from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.grid import Grid
 from thermospin.signals import evaluate
 
 #: Without cases that are about grids or about the solver alone.
 NAMES = [name for name in CASES if not name.startswith(("aspect", "graded", "moved", "contrast-1e6"))]
+HERE = Path(__file__).parent
+KNOWN = sorted(path.stem for path in (HERE / "calibration_devices").glob("*.toml"))
 CLOSED = ["closed-form", "closed-form-short", "closed-form-strong"]
 CELLS = 600
 MORE, MOST = 3, 8
@@ -63,7 +70,8 @@ def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tupl
         values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
     found, _ = adapt.indicators(model, evaluation, wanted, {})
     jax.clear_caches()
-    return {"cells": grid.cells, "unknowns": model.unknowns, "values": values}, found
+    row = {"cells": grid.cells, "unknowns": model.unknowns, "values": values, "exponents": _exponents(device, grid)}
+    return row, found
 
 
 def measure(device: Device) -> Found:
@@ -87,88 +95,132 @@ def measure(device: Device) -> Found:
     return [*out, last | {"grid": "truth"}]
 
 
-def judge(found: Found) -> list[tuple[str, str, int, float, float, float]]:
-    """For each signal that can be judged (signal, grid, order, truth, error, bar)."""
+def measure_known(name: str) -> Found:
+    """Signals at each order on the default grid, and those of the independent code."""
+    device = reader.load(str(HERE / "calibration_devices" / f"{name}.toml"))
+    known = json.loads((HERE / "results" / "truth.json").read_text(encoding="utf-8"))[name]["signals"]
+    grid = grids.choose(device.features, 3)
+    values = {}
+    for order in (1, 2, 3):
+        model = models.on_grid(device, dataclasses.replace(grid, order=order))
+        found = evaluate.measure(model)
+        values[str(order)] = {str(signal): value for signal, value in found.values.items() if str(signal) in known}
+        jax.clear_caches()
+    truth = {signal: each["value"] for signal, each in known.items()}
+    doubt = {signal: each["uncertainty"] for signal, each in known.items()}
+    default = {"grid": "default", "cells": grid.cells, "unknowns": model.unknowns, "values": values}
+    return [
+        default | {"exponents": _exponents(device, grid)},
+        {"grid": "exact", "values": {"3": truth}, "doubt": doubt},
+    ]
+
+
+def _exponents(device: Device, grid: Grid) -> list[float]:
+    weakest = device.weakest_edges(grid)
+    return [weakest.exponent(1), weakest.exponent(2)]
+
+
+class Judged(NamedTuple):
+    """An estimate beside the truth, SI units: its error and bar, the error of the grid's value, and the correction."""
+
+    signal: str
+    grid: str
+    truth: float
+    error: float
+    bar: float
+    computed: float
+    correction: float
+    unsafe: str
+
+
+def judge(found: Found) -> list[Judged]:
+    """Judge every estimate of order 3 whose truth is known well enough; baselines, spin parts and states alike."""
     *tried, last = found
     out = []
     for signal, best in last["values"]["3"].items():
-        tail = error_bars.tail([last["values"][str(order)][signal] for order in (1, 2, 3)])
-        truth, known = (best, tail.error) if math.isnan(tail.limit) else (tail.limit, tail.limit_error)
+        if signal.endswith((".P", ".AP")) and signal.rpartition(".")[0] + ".spin" in last["values"]["3"]:
+            continue  # baseline and spin part say the same
+        truth, known = best, last.get("doubt", {}).get(signal, 0.0)
+        if last["grid"] == "truth":
+            leads = estimated(last, signal)
+            truth, known = leads.value, leads.error
         scale = abs(last["values"]["3"][signal.replace("spin", "baseline")])
         if abs(truth) <= ZERO[int(signal.partition(" ")[2][1])] * scale:
             continue
         for each in tried:
-            for order in (2, 3):
-                values = [each["values"][str(n)][signal] for n in range(1, order + 1)]
-                error, bar = abs(values[-1] - truth), error_bars.tail(values).error
-                if known <= max(error, bar) / 4:
-                    out.append((signal, each["grid"], order, truth, error, bar))
+            best_of, computed = estimated(each, signal), each["values"]["3"][signal]
+            error = best_of.value - truth
+            if known <= max(abs(error), best_of.error) / 4:
+                row = error, best_of.error, computed - truth, best_of.value - computed
+                out.append(Judged(signal, each["grid"], truth, *row, best_of.unsafe))
     return out
 
 
-def others(found: Found) -> dict[str, list[tuple[float, float]]]:
-    """Bars that were tried and are not used: (error, bar) of each signal.
+def estimated(each: dict[str, Any], signal: str) -> error_bars.Estimate:
+    """The best estimate of a signal from its values at the three orders."""
+    values = [each["values"][str(order)][signal] for order in (1, 2, 3)]
+    return error_bars.estimate(values, 3, each["exponents"][int(signal.partition(" ")[2][1]) > 1])
 
-    "order above": of order 2, one and a half times the difference to order 3 on the same lines. "two grids": of order
-    2 or 3 on the finer grid of the rule, the difference to the coarser one with a third of the cells.
-    """
-    out: dict[str, list[tuple[float, float]]] = {"order above, 2": [], "two grids, 2": [], "two grids, 3": []}
-    truths = {signal: truth for signal, _, _, truth, _, _ in judge(found)}
-    coarse, fine = (each["values"] for each in found[:2])
-    for signal, truth in truths.items():
-        for values in (each["values"] for each in found[:3]):
-            above = 1.5 * abs(values["3"][signal] - values["2"][signal])
-            out["order above, 2"].append((abs(values["2"][signal] - truth), above))
-        for order in ("2", "3"):
-            bar = abs(fine[order][signal] - coarse[order][signal])
-            out[f"two grids, {order}"].append((abs(fine[order][signal] - truth), bar))
-    return out
+
+def shared(judged: Sequence[Sequence[Judged]]) -> float:
+    """Correlation of errors over bars of pairs of signals of a device, with the signs of their corrections."""
+    products, squares = [], []
+    for rows in judged:
+        for grid in {row.grid for row in rows}:
+            sizes = [
+                float(np.clip(row.error / row.bar, -2, 2)) * math.copysign(1, row.correction)
+                for row in rows
+                if row.grid == grid and row.correction
+            ]
+            products += [a * b for a, b in itertools.combinations(sizes, 2)]
+            squares += [a * a for a in sizes]
+    return float(np.mean(products) / np.mean(squares)) if products else math.nan
 
 
 def main() -> None:
-    """Runs the cases, prints every miss, and how the bars do on the whole."""
+    """Runs the cases; prints the worst of each, and how estimates and bars do on the whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="+", default=[*CLOSED, *NAMES], choices=[*CLOSED, *NAMES])
+    parser.add_argument("--case", nargs="+", default=[*KNOWN, *CLOSED, *NAMES])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--from", type=Path, dest="source")
     arguments = parser.parse_args()
     found: dict[str, Found] = json.loads(arguments.source.read_text(encoding="utf-8")) if arguments.source else {}
     for name in arguments.case if not arguments.source else ():
         began = time.perf_counter()
-        found[name] = measure(layered(name) if name in CLOSED else CASES[name].device)
+        if name in KNOWN:
+            found[name] = measure_known(name)
+        else:
+            found[name] = measure(layered(name) if name in CLOSED else CASES[name].device)
         sizes = [each.get("unknowns") for each in found[name]]
         print(f"{name}: {sizes} unknowns at order 3, {time.perf_counter() - began:.0f} s", flush=True)
         if arguments.json:
             files.write_json(arguments.json, found)
     judged = {name: judge(each) for name, each in found.items()}
-    print(f"\n{'device':<20} judged covered  widest miss: error, bar, both in percent of the signal")
+    print(f"\n{'device':<22} judged covered  largest error of an estimate: of the signal, its bar, of the grid's value")
     for name, each in judged.items():
-        missed = max((row for row in each if row[4] > row[5]), key=lambda row: row[4] / row[5], default=None)
+        worst = max(each, key=lambda row: abs(row.error / row.truth), default=None)
         text = ""
-        if missed is not None:
-            signal, grid, order, truth, error, bar = missed
-            text = f"{signal}, {grid}, order {order}: {100 * error / abs(truth):.3g}, {100 * bar / abs(truth):.3g}"
-        covered = sum(row[4] <= row[5] for row in each)
-        print(f"{name:<20} {len(each):>6} {covered:>7}  {text}")
-    print(f"\n{'grid':<7} order judged covered  bar/error: median, quartiles")
+        if worst is not None:
+            parts = [100 * abs(value / worst.truth) for value in (worst.error, worst.bar, worst.computed)]
+            text = f"{worst.signal}, {worst.grid}: " + ", ".join(f"{part:.2g} %" for part in parts)
+        print(f"{name:<22} {len(each):>6} {sum(abs(row.error) <= row.bar for row in each):>7}  {text}")
+    print(
+        f"\n{'grid':<8} judged covered  bar/error: median, quartiles; median error: estimate, value of the grid; unsafe"
+    )
     rows = [row for each in judged.values() for row in each]
-    for grid, order in (("rule", 2), ("rule", 3), ("chosen", 2), ("chosen", 3), ("all", 2), ("all", 3)):
-        some = [row for row in rows if grid in (row[1], "all") and row[2] == order]
+    for grid in ("default", "rule", "chosen", "all"):
+        some = [row for row in rows if grid in (row.grid, "all")]
         if not some:
             continue
-        widths = [row[5] / max(row[4], 1e-300) for row in some]
+        widths = [row.bar / max(abs(row.error), 1e-300) for row in some]
         low, middle, high = np.percentile(widths, [25, 50, 75])
+        errors = [np.median([abs(getattr(row, part) / row.truth) for row in some]) for part in ("error", "computed")]
         print(
-            f"{grid:<7} {order:>5} {len(some):>6} {np.mean([width >= 1 for width in widths]):>7.1%}  "
-            f"{middle:.2f}, {low:.2f} to {high:.2f}"
+            f"{grid:<8} {len(some):>6} {np.mean([width >= 1 for width in widths]):>7.1%}  "
+            f"{middle:.2f}, {low:.2f} to {high:.2f}; {errors[0]:.2%}, {errors[1]:.2%}; "
+            f"{np.mean([bool(row.unsafe) for row in some]):.0%}"
         )
-    print("\nother bars, for the same signals")
-    tried = [others(each) for each in found.values()]
-    for kind in tried[0]:
-        pairs = np.array([pair for each in tried for pair in each[kind]])
-        widths = pairs[:, 1] / np.maximum(pairs[:, 0], 1e-300)
-        low, middle, high = np.percentile(widths, [25, 50, 75])
-        print(f"{kind:<14} {len(pairs):>6} {np.mean(widths >= 1):>7.1%}  {middle:.2f}, {low:.2f} to {high:.2f}")
+    print(f"\ncorrelation of the errors of signals of a device: {shared(list(judged.values())):.2f}")
 
 
 if __name__ == "__main__":

@@ -49,9 +49,8 @@ def row(kind: str, found: Signals, wanted: list[tuple[str, str]], **times: float
     values = {}
     for name, signal in wanted:
         parsed = SignalName.parse(name, signal)
-        limit, error = found.errors.limit[parsed], found.errors.limit_error[parsed]
-        key = f"{name[:4]}.{signal}"
-        values[key] = {"value": found[name, signal], "bar": found.error(name, signal), "limit": limit, "error": error}
+        key, best = f"{name[:4]}.{signal}", found[name, signal]
+        values[key] = {"value": found.computed[parsed], "best": best, "bar": found.error(name, signal)}
     return {"kind": kind, "order": found.order, "cells": found.cells, "unknowns": found.unknowns, **times} | values
 
 
@@ -81,8 +80,8 @@ def shown(found: dict[str, Any], keys: list[str]) -> str:
     lines = [f"{found['kind']}, order {found['order']}: {found['cells']} cells, {found['unknowns']} unknowns  {times}"]
     for key in keys:
         each = found[key]
-        limit = "" if np.isnan(each["limit"]) else f"  limit {each['limit']:+.5e} +- {abs(each['error']):.1e}"
-        lines.append(f"  {key:<18} {each['value']:+.5e} +- {abs(each['bar'] / each['value']):7.2%}{limit}")
+        bar = abs(each["bar"] / each["best"])
+        lines.append(f"  {key:<18} {each['best']:+.5e} +- {bar:7.2%}  on the grid {each['value']:+.5e}")
     return "\n".join(lines)
 
 
@@ -121,14 +120,15 @@ def main() -> None:
     best = max((each for each in out if each["kind"] == "chosen"), key=lambda each: each["order"] ** 3 * each["cells"])
     keys = list(best)[-len(wanted) :]
     print(
-        "\npercent off the limits of the largest grid: value (limit)\n" + " " * 28 + "  ".join(f"{k:>16}" for k in keys)
+        "\npercent off the best estimates of the largest grid: value (best)\n"
+        + " " * 28
+        + "  ".join(f"{k:>16}" for k in keys)
     )
     for each in out:
         cells = []
         for key in keys:
-            truth = best[key]["value"] if np.isnan(best[key]["limit"]) else best[key]["limit"]
-            value, limit = (100 * (each[key][name] / truth - 1) for name in ("value", "limit"))
-            cells.append(f"{value:+8.2f} ({limit:+5.2f})")
+            value, estimate = (100 * (each[key][name] / best[key]["best"] - 1) for name in ("value", "best"))
+            cells.append(f"{value:+8.2f} ({estimate:+5.2f})")
         print(f"{each['kind']:<7} {each['order']} {each['unknowns']:>9}        " + "  ".join(f"{c:>16}" for c in cells))
 
 

@@ -29,7 +29,7 @@ from thermospin.data.rows import Row
 from thermospin.device import singularities
 from thermospin.device.device import Device, Tie
 from thermospin.device.reader import load
-from thermospin.inference import predictors
+from thermospin.inference import orders, predictors
 from thermospin.inference.identifiability import choose, identifiability
 from thermospin.inference.minimisers import LBFGS, Adam, LeastSquares, minimise
 from thermospin.inference.misfit import Misfit, Objective, Prior
@@ -746,6 +746,7 @@ class Solver:
 
 def test_a_fit_goes_from_first_order_to_that_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     solver = Solver(monkeypatch)
+    monkeypatch.setattr(error_bars, "SHARED", 0.0)  # weights as without error bars
     result = inverse.fit(load("slachter2010"), rows(*ALL))
     orders = [call[0] for call in solver.calls]
     assert sorted(orders[:2]) == [1, 2] and orders[2:] == sorted(orders[2:]) and orders.count(1) > 2
@@ -764,22 +765,25 @@ def test_the_error_bars_of_the_grid_widen_the_standard_deviations(monkeypatch: p
     """By hand: orders 1 and 2 are 1.1 and 1.025 times the toy, so the bar is 0.6 of 0.075/1.025 of each signal.
 
     The start has zeta = 1 and not 3.2: the bar is taken of what was measured, which is larger. One parameter that both
-    signals are proportional to: its variance is 1/(sum of value^2/std^2).
+    signals are proportional to: with the covariance C of noise and grid, whose errors go with the signals, its variance
+    is 1/(v' C^-1 v) in units of its square.
     """
     Solver(monkeypatch)
     device, names = load("slachter2010"), ("R2.baseline", "R2.spin")
     data = rows(*names)
     result = inverse.fit(device, data, free=["zeta"])
-    bar = error_bars.REST[2] * 0.075 / 1.025
+    bar = error_bars.REST * 0.075 / 1.025
     measured = np.array([abs(row.value) for row in data])
     np.testing.assert_allclose(result.grid_stds, bar * measured, rtol=1e-6)
     assert result.rows == tuple(data), "the data are shown as they are"
-    total = np.hypot([row.std for row in data], bar * measured)
-    assert result.parameters["zeta"].std == pytest.approx(
-        result.parameters["zeta"].value / np.sqrt(np.sum((np.abs(result.after) / total) ** 2)), rel=1e-3
-    )
-    weights = measured**2 / total**2
-    share = np.sum(weights * (bar * measured / total) ** 2) / np.sum(weights)
+    signs = np.sign(result.after)
+    shared = np.where(np.eye(2), 1.0, error_bars.SHARED * np.outer(signs, signs))
+    of_grid = np.outer(bar * measured, bar * measured) * shared
+    inverse_of = np.linalg.inv(np.diag([row.std**2 for row in data]) + of_grid)
+    variance = 1 / (result.after @ inverse_of @ result.after)
+    assert result.parameters["zeta"].std == pytest.approx(result.parameters["zeta"].value * np.sqrt(variance), rel=1e-3)
+    moves = variance * inverse_of @ result.after
+    share = moves @ of_grid @ moves / variance
     assert result.grid_shares[0] == pytest.approx(share, rel=1e-3) and 0 < share < 1
     assert result.to_json()["grid_shares"] == {"zeta": pytest.approx(share, rel=1e-3)}
     exact = inverse.fit(device, data, free=["zeta"], options=inverse.FitOptions(grid_errors=False))
@@ -959,21 +963,27 @@ def test_bad_wishes_for_several_devices_are_refused(
         inverse.fit(devices, data, changes.pop("free"), inverse.FitOptions(**changes))
 
 
-def test_on_several_devices_the_orders_are_solved_in_turn() -> None:
+def test_on_several_devices_the_orders_are_solved_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their messages would meet otherwise: the own order has its answer before another one is asked."""
-    told: list[str] = []
+    told: list[int] = []
+    device = load("slachter2010")
+    solver = Solver(monkeypatch)
 
-    def of(name: str, value: float) -> Predict:
+    def of(order: int) -> Predict:
         def predict(parameters: Any, names: Any) -> tuple[np.ndarray, np.ndarray]:
-            told.append(name)
-            time.sleep(0.05 if name == "own" else 0.0)
-            told.append(name)
-            return np.array([value]), np.zeros((1, len(names)))
+            told.append(order)
+            time.sleep(0.05 if order == 2 else 0.0)
+            told.append(order)
+            return np.array([float(order)]), np.zeros((1, len(names)))
 
         return predict
 
-    found = inverse._at_start(2, [of("other", 1.0)], of("own", 2.0), {}, ["zeta"], parallel=False)
-    assert [float(each[0]) for each in found] == [1.0, 2.0] and told == ["own", "own", "other", "other"]
+    model = solver.build(device, cells=None, order=2, progress=None)
+    model.shards = 2
+    made = orders.Orders(orders.Answers((model,), rows("R2.spin"), (), (), None, None))
+    made.predictors = {order: of(order) for order in (1, 2)}
+    found = made.at({}, ["zeta"])
+    assert found is not None and found.values.tolist() == [[1.0], [2.0]] and told == [2, 2, 1, 1]
 
 
 def test_a_fit_that_is_killed_anywhere_goes_on_to_the_same_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

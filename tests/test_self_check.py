@@ -77,8 +77,6 @@ def test_the_verdict_goes_by_the_error_bars(found, relative, passed, text):
     errors = Errors(
         grid={name: relative * abs(value) for name, value in found.signals.values.items()},
         solver=dict.fromkeys(found.signals.values, 0.0),
-        limit=found.signals.errors.limit,
-        limit_error=found.signals.errors.limit_error,
     )
     made = dataclasses.replace(found, signals=dataclasses.replace(found.signals, errors=errors))
     assert made.passed == passed
@@ -88,6 +86,6 @@ def test_the_verdict_goes_by_the_error_bars(found, relative, passed, text):
 def test_a_signal_that_is_zero_is_not_judged(found):
     values = {SignalName("thermal", 1, part): part != "spin" for part in ("P", "AP", "baseline", "spin")}
     ten = dict.fromkeys(values, 0.01)
-    errors = Errors(grid=ten, solver=ten, limit=ten, limit_error=ten)
+    errors = Errors(grid=ten, solver=ten)
     made = dataclasses.replace(found, signals=dataclasses.replace(found.signals, values=values, errors=errors))
     assert made.passed and "R1.spin" not in "\n".join(made.words())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from thermospin import inverse
+from thermospin.accuracy import error_bars
 from thermospin.base.errors import InputError
 from thermospin.data import rows as data
 from thermospin.data.rows import DataError, Row
@@ -16,6 +17,7 @@ from thermospin.data.sources import read_sources
 from thermospin.device import edit, settings
 from thermospin.device.device import Device
 from thermospin.device.reader import load, read
+from thermospin.inference import orders
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import Misfit
 from thermospin.inference.parameters import Parameter
@@ -177,25 +179,24 @@ def test_variants_are_told_from_other_devices(device: Device) -> None:
 
 
 def test_the_error_of_the_grid_is_one_for_all_variants(device: Device) -> None:
-    """Of the same signal of two variants the correlation is 1, with the signs of the signals; of all else 0."""
+    """Of the same signal of two variants the correlation is 1, with the signs of the signals; of another device 0."""
     wide = settings.variant_of(device, "wide")
     longer = dataclasses.replace(read(BAR.replace("[0, 300]", "[0, 310]"), "x"), name="longer")
     names = [("bar", "R1.P"), ("bar@wide", "R1.P"), ("bar@wide", "R1.AP"), ("longer", "R1.P")]
     rows = [Row("bar", signal, 1.0, 1.0, device=name) for name, signal in names]
-    families, start = inverse._families([device, wide, longer], rows), np.array([1.0, -2.0, 1.0, 1.0])
-    found = inverse._grid_correlation(rows, families, start)
-    assert found is not None
-    np.testing.assert_array_equal(found, [[1, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    families, best, none = orders.families([device, wide, longer], rows), np.array([1.0, -2.0, 1.0, 1.0]), np.zeros(4)
+    part = error_bars.SHARED
+    found = orders.correlation(rows, families, best, none)
+    np.testing.assert_allclose(found, [[1, -1, part, 0], [-1, 1, -part, 0], [part, -part, 1, 0], [0, 0, 0, 1]])
+    # What was added says which way errors go, where something was.
+    found = orders.correlation(rows, families, best, np.array([0.1, 0.2, -0.1, 0.0]))
+    assert found[0, 1] == 1 and found[0, 2] == found[1, 2] == -part
+    assert np.all(np.linalg.eigvalsh(found) > -1e-12)
     blind = [dataclasses.replace(row, polarity_known=False) for row in rows]
-    found = inverse._grid_correlation(blind, families, start)
-    assert found is not None and found[0, 1] == 1
-    apart = [rows[0], rows[3]]
-    assert inverse._grid_correlation(apart, inverse._families([device, longer], apart), np.ones(2)) is None
-    # By hand: at order 2 the bar is 0.6 of a change of 0.1, and the second row asks for all bars of its family by 1.5.
-    values = [0.9 * np.abs(start), np.abs(start)]
+    assert orders.correlation(blind, families, best, none)[0, 1] == 1
+    # By hand: the second row asks for all bars of its family by 1.5.
     data = [dataclasses.replace(row, value=value) for row, value in zip(rows, (0.5, 3.0, 0.5, 2.0), strict=True)]
-    bars = inverse._grid_stds(2, values, data, families, [0.5] * 4)
-    np.testing.assert_allclose(bars, [0.06 * 1.5, 0.12 * 1.5, 0.06, 0.06 * 2], rtol=1e-9)
+    np.testing.assert_allclose(orders.scales(data, families, best), [1.5, 1.5, 1, 2])
 
 
 def test_an_error_that_is_one_is_not_averaged() -> None:
@@ -211,7 +212,7 @@ def test_an_error_that_is_one_is_not_averaged() -> None:
     assert result.covariance[0, 0] == pytest.approx(0.5**2 / 4 + 1.2**2)
     shared = dataclasses.replace(result, grid_stds=np.full(4, 1.2), grid_correlation=np.ones((4, 4)))
     assert shared.grid_shares[0] == pytest.approx(1.2**2 / (0.5**2 / 4 + 1.2**2))
-    assert "error bars of the grid, the same error in all variants of a device" in shared.report()
+    assert "error bars of the grid, which have a part in common" in shared.report()
 
 
 def test_one_value_for_devices_that_differ_in_it_is_refused(device: Device) -> None:

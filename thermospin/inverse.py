@@ -10,27 +10,23 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from thermospin.accuracy import error_bars
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest, require_known
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
-from thermospin.device.device import OF, Device, Proportion, Tie, forms, known_parameters, unknown_parameters
-from thermospin.device.settings import alike
-from thermospin.inference.combinators import Copies, Joint, corrected, tied
+from thermospin.device.device import OF, Device, Proportion, Tie, known_parameters, unknown_parameters
 from thermospin.inference.degeneracies import remarks
 from thermospin.inference.identifiability import Choice, choose
 from thermospin.inference.journal import Journal
 from thermospin.inference.minimisers import FIT_TOLERANCE, MINIMISERS, check_rows, minimise
 from thermospin.inference.misfit import Misfit, Prior, Problem
+from thermospin.inference.orders import Answers, AtOrders, Orders
 from thermospin.inference.parameters import Parameter
-from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
 from thermospin.inference.result import FitResult, Following
 from thermospin.inference.sharing import (
     Follower,
@@ -38,13 +34,17 @@ from thermospin.inference.sharing import (
     check_proportions,
     check_shared,
     followers,
-    following,
     joint_parameters,
 )
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import QUANTITIES, key_of, quantity
-from thermospin.solve import Solver
+
+#: Order of the elements of a fit, see `inference.orders`.
+ORDER = 3
+#: How often the best estimates are found again at the end of a fit at most, and the change, in standard deviations of
+#: the data, at which they have settled.
+CORRECTIONS, SETTLED = 4, 0.1
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def fit(
 ) -> FitResult:
     """Fit parameters of one device, or of several, to measured signals, with the error bars of the grid.
 
-    The data are fitted with elements of first order, which is cheap, each signal corrected by a factor for its error
-    at the start, and from there with those of the model. The differences between the orders at the start give the
-    error bars of the signals (`error_bars.tail`), relative to the signal; these are added in quadrature to the standard
-    deviations of the data, as if those of different signals were independent. The same signal of devices that differ in
-    values alone has the same error over again: it is fully correlated.
+    The data are fitted with elements of first order, which is cheap, and from there with those of second order, both
+    corrected to the best estimates of the signals (`error_bars.estimate`) by a factor for each signal, which is found
+    at the start, and again at the end until it moves nothing any more. The error bars of the estimates are added in
+    quadrature to the standard deviations of the data, with their correlation. Below order 3 the values of the grid are
+    the best estimates.
 
     Args:
       device: its own values are the start; a model from `build` is used as it is (`grid` does nothing). Of several,
@@ -122,49 +122,95 @@ def fit(
     rows = tuple(_with_unit(row, devices) for row in rows)
     parameters = joint_parameters(devices, free or tuple(priors), follow)
     followed = tuple(followers(devices, proportions, free or tuple(priors)))
-    grid = grid or GridOptions()
-    models = [part if isinstance(part, Model) else grid.build(part, progress) for part in given]
+    grid = grid or GridOptions(order=ORDER)
+    models = tuple(part if isinstance(part, Model) else grid.build(part, progress) for part in given)
     kept = _kept(journal, models, rows, options.ties, progress)
-    answers = _Answers(tuple(models), rows, linear, followed, kept, progress)
-    stages = _stages(answers, parameters, list(free or ["zeta"]), options)
-    misfit = Misfit(rows, correlation, priors, stages.grid_stds, stages.grid_correlation)
+    answers = Answers(models, rows, linear, followed, kept, progress)
+    orders = Orders(answers, exact=not options.grid_errors)
+    at = orders.at(parameters, list(free or ["zeta"]))
     choice = Choice(tuple(free or ()), {})
     if free is None:
         several = functools.partial(at_each_bath, devices, shared=follow)
-        choice = choose(stages.predictors[0], misfit, parameters, _magnetic(devices), tuple(priors), several)
+        misfit = _misfit(rows, correlation, priors, at)
+        choice = choose(orders.stages(at)[0], misfit, parameters, _magnetic(devices), tuple(priors), several)
     limits = _ranges(devices) | dict(options.bounds)
-    result = minimise(
-        MINIMISERS[options.method],
-        stages.predictors,
-        misfit,
-        [Parameter(name, parameters[name], limits.get(name)) for name in choice.free],
-        {name: value for name, value in parameters.items() if name not in choice.free},
-        rescaled=options.rescaled,
-        starts=options.starts,
-        copies=stages.copies,
-        progress=progress,
-        tolerance=FIT_TOLERANCE,
-    )
-    most = tasks.MOST * max(model.shards for model in models)
-    problem = replace(
-        result.require_problem(),
-        models=tuple(models),
-        of=lambda others: answers.tied(answers.of(others)),
-        copies=Copies(models, answers.copy, most),
-    )
+    varied = [Parameter(name, parameters[name], limits.get(name)) for name in choice.free]
+    fixed = {name: value for name, value in parameters.items() if name not in choice.free}
+    result = _minimised(answers, orders, at, varied, fixed, options, correlation, priors)
+    problem = result.require_problem()
     result = replace(
         result,
         correlation_of_data=correlation,
         ties=tuple((tie.name, tie.factor, tie.source) for tie in linear),
         following=_following(proportions, followed, problem, result),
-        grid_stds=stages.grid_stds,
-        grid_correlation=stages.grid_correlation,
         left_out=choice.left_out,
         warnings=mirrored(problem, result),
-        fields=stages.last.fields,
-        problem=problem,
+        fields=orders.last.fields,
     )
     return replace(result, remarks=remarks(problem, result))
+
+
+def _misfit(
+    rows: Sequence[Row], correlation: np.ndarray | None, priors: Mapping[str, Prior], at: AtOrders | None
+) -> Misfit:
+    """Return the misfit with the error bars of the best estimates at a place."""
+    return Misfit(rows, correlation, priors, *(() if at is None else (at.stds, at.correlation)))
+
+
+def _minimised(
+    answers: Answers,
+    orders: Orders,
+    at: AtOrders | None,
+    varied: Sequence[Parameter],
+    fixed: Mapping[str, float],
+    options: FitOptions,
+    correlation: np.ndarray | None,
+    priors: Mapping[str, Prior],
+) -> FitResult:
+    """Run the stages of a fit, and the last one again until the best estimates at its end are those it was run with."""
+    run = functools.partial(minimise, MINIMISERS[options.method], fixed=fixed, rescaled=options.rescaled)
+    run = functools.partial(run, progress=answers.progress, tolerance=FIT_TOLERANCE)
+    misfit = _misfit(answers.rows, correlation, priors, at)
+    copies = orders.copies(0, at, options.starts)
+    result = run(orders.stages(at), misfit, varied, starts=options.starts, copies=copies)
+    for _ in range(CORRECTIONS if orders.estimated else 0):
+        ends = {name: fitted.value for name, fitted in result.parameters.items()}
+        there = orders.at({**fixed, **ends})
+        if there is None or not np.all(np.isfinite(there.best)):
+            break
+        moved = float(np.max(np.abs(there.best - result.after) / misfit.stds))
+        if answers.progress is not None:
+            answers.progress(f"best estimates at the end: they move by at most {moved:.2g} standard deviations")
+        at, misfit = there, _misfit(answers.rows, correlation, priors, there)
+        again = [replace(parameter, start=ends[parameter.name]) for parameter in varied]
+        result = _continued(result, run(orders.stages(at)[-1:], misfit, again))
+        if moved <= SETTLED:
+            break
+    most = tasks.MOST * max(model.shards for model in answers.models)
+    final = at
+    problem = replace(
+        result.require_problem(),
+        models=orders.models,
+        of=lambda others: orders.of(others, final),
+        copies=orders.copies(-1, at, most),
+    )
+    stds, shared = (None, None) if at is None else (at.stds, at.correlation)
+    return replace(result, grid_stds=stds, grid_correlation=shared, problem=problem)
+
+
+def _continued(before: FitResult, after: FitResult) -> FitResult:
+    """Return the result of a fit that went on where another one had ended, with the start of that one."""
+    parameters = {
+        name: replace(fitted, start=before.parameters[name].start) for name, fitted in after.parameters.items()
+    }
+    return replace(
+        after,
+        parameters=parameters,
+        before=before.before,
+        chi2_before=before.chi2_before,
+        evaluations=before.evaluations + after.evaluations,
+        minima=before.minima,
+    )
 
 
 def _at_each_bath(
@@ -234,140 +280,6 @@ def _following(
         references = {names[-1]: reference for value in of_tie[:1] for names, reference, _ in value.sources}
         out.append(Following(str(tie), tie.name, references, came))
     return tuple(out)
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """Predictors of the rows of a fit on any models of its devices.
-
-    Attributes:
-      models: of the devices, in the same order.
-      rows: of all of them.
-      ties: parameters that follow others by a factor.
-      followers: values that follow others at every bath.
-      journal: that keeps evaluations, None for none.
-      progress: callback for messages.
-    """
-
-    models: tuple[Model, ...]
-    rows: tuple[Row, ...]
-    ties: tuple[Tie, ...]
-    followers: tuple[Follower, ...]
-    journal: Journal | None
-    progress: Progress | None
-
-    @property
-    def order(self) -> int:
-        """Order of the elements of the models."""
-        return self.models[0].grid.order
-
-    def of(self, models: Sequence[Model], lenient: bool = False, solver: Solver | None = None) -> Predictor | Joint:
-        """Return a predictor of all rows, without ties and journal."""
-        lenient = lenient or (self.journal is not None and len(self.journal) > 0)
-
-        def predictor(model: Model, rows: Sequence[Row]) -> Predictor:
-            return Predictor(model, rows, RESIDUAL, self.progress, lenient=lenient, solver=solver)
-
-        if len(models) == 1:
-            return predictor(models[0], self.rows)
-        parts = []
-        for model in models:
-            place = np.flatnonzero([row.device == model.device.name for row in self.rows])
-            rows = [self.rows[i] for i in place]
-            parts.append((model.device.name, model.device.numbers(), place, predictor(model, rows)))
-        return Joint(parts, len(self.rows), [forms(model.device, "")[1].removesuffix(OF) for model in models])
-
-    def tied(self, predict: Predict) -> Predict:
-        """Return a predictor with all that follows others."""
-        return tied(following(predict, self.followers), self.ties)
-
-    def kept(self, bare: Predictor | Joint, order: int, name: str | None = None) -> Predict:
-        """Return a predictor with ties and journal.
-
-        Args:
-          name: in the journal, of one of several copies; "" for one that is asked only once.
-        """
-        whole = self.tied(bare)
-        label = f"order {order}, {name}" if name else f"order {order}"
-        return whole if self.journal is None else self.journal.keep(whole, label, () if name == "" else bare.parts)
-
-    def copy(self, models: Sequence[Model], name: str, solver: Solver | None) -> Predict:
-        """Return a copy for a task that runs concurrently; see `Copies`."""
-        return self.kept(self.of(models, True, solver), models[0].grid.order, name)
-
-
-@dataclass(frozen=True)
-class _Stages:
-    """Stages of a fit.
-
-    Attributes:
-      predictors: low order first, if there is one.
-      copies: of the first stage.
-      last: the last stage, without ties and journal.
-      grid_stds: error bars of the grid for each row, None if they are not asked for.
-      grid_correlation: of the errors of the grid (rows, rows); None: independent.
-    """
-
-    predictors: list[Predict]
-    copies: Copies
-    last: Predictor | Joint
-    grid_stds: np.ndarray | None = None
-    grid_correlation: np.ndarray | None = None
-
-
-def _stages(answers: _Answers, parameters: Mapping[str, float], names: Sequence[str], options: FitOptions) -> _Stages:
-    """Return the stages, low order corrected by the values at the start, and the error bars of the grid there."""
-    models, order = answers.models, answers.order
-    bare = answers.of(models)
-    last = answers.kept(bare, order)
-    copies = Copies(models, answers.copy, options.starts)
-    if not options.grid_errors:
-        return _Stages([last], copies, bare)
-    companions = list(zip(*map(error_bars.companions, models), strict=True))
-    others = [answers.kept(answers.of(members), members[0].grid.order) for members in companions]
-    parallel = all(model.shards == 1 for model in models)  # messages must be sent in one order
-    values = _at_start(order, others, last, parameters, names, parallel)
-    edges = [model.device.weakest_edges(model.grid) for model in models]
-    exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in answers.rows]
-    families = _families([model.device for model in models], answers.rows)
-    grid_stds = _grid_stds(order, values, answers.rows, families, exponents)
-    moved = [error_bars.elsewhere(model) for model in models]
-    if any(moved):
-        elsewhere = [other or model for other, model in zip(moved, models, strict=True)]
-        there, _ = answers.of(elsewhere)(parameters, ())
-        grid_stds = grid_stds + error_bars.CUT * np.abs(there - values[order - 1])
-    shared = _grid_correlation(answers.rows, families, values[order - 1])
-    if order == 1:
-        return _Stages([last], copies, bare, grid_stds, shared)
-    low, high = values[0], values[order - 1]
-
-    def copy(members: Sequence[Model], name: str, solver: Solver | None) -> Predict:
-        return corrected(answers.copy(members, name, solver), low, high)
-
-    stages = [corrected(others[0], low, high), last]
-    return _Stages(stages, Copies(companions[0], copy, options.starts), bare, grid_stds, shared)
-
-
-def _families(devices: Sequence[Device], rows: Sequence[Row]) -> list[tuple[int, str, str]]:
-    """Return the same for each row of the same signal of devices that differ in values alone."""
-    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
-    return [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
-
-
-def _grid_correlation(
-    rows: Sequence[Row], families: Sequence[tuple[int, str, str]], start: np.ndarray
-) -> np.ndarray | None:
-    """Return the correlation of the errors of the grid (rows, rows), None where all are independent.
-
-    It is that of errors in proportion to the signals, whose signs are those at the start, or those measured where
-    magnitudes are compared.
-    """
-    if len(set(families)) == len(families):
-        return None
-    blind = np.array([not row.polarity_known for row in rows])
-    signs = np.where(np.where(blind, [row.value for row in rows], start) < 0, -1.0, 1.0)
-    same = np.array([[one == other for other in families] for one in families])
-    return np.where(same, np.outer(signs, signs), 0.0)
 
 
 def _check(
@@ -474,50 +386,3 @@ def _problem(models: Sequence[Model], rows: Sequence[Row], ties: Sequence[Tie | 
     wanted = [(row.device, row.experiment, row.signal) for row in rows]
     devices, orders = [model.device for model in models], [model.grid.order for model in models]
     return repr((__version__, devices, lines, orders, wanted, *ties))
-
-
-def _at_start(
-    order: int,
-    others: Sequence[Predict],
-    last: Predict,
-    parameters: Mapping[str, float],
-    names: Sequence[str],
-    parallel: bool,
-) -> list[np.ndarray]:
-    """Return values of the rows at the start at the orders 1, 2, ...
-
-    Args:
-      order: of the last stage.
-      others: predictors of the other orders.
-      last: predictor of the last stage, whose derivatives by `names` are wanted soon.
-      parallel: whether the others may run while it does.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        # While the others run: most of the time is compilation, which is hardly parallel.
-        running = pool.submit(last, parameters, names)
-        if not parallel:
-            running.result()
-        values = [predict(parameters, ())[0] for predict in others]
-    values.insert(order - 1, running.result()[0])
-    return values
-
-
-def _grid_stds(
-    order: int,
-    values: Sequence[np.ndarray],
-    rows: Sequence[Row],
-    families: Sequence[tuple[int, str, str]],
-    exponents: Sequence[float],
-) -> np.ndarray:
-    """Return error bars of the grid for each row, SI units, from the values at the orders 1, 2, ... at the start.
-
-    In proportion to what was measured or to the start, whichever is larger: the start may have a parameter far off that
-    the signal is proportional to, and with it the error. One factor for all variants of a device: an error that is one
-    has the form that the model gives it, not that of the data.
-    """
-    sequences = zip(*values, strict=True)
-    errors = [error_bars.error(sequence, order, least) for sequence, least in zip(sequences, exponents, strict=True)]
-    scale: dict[tuple[int, str, str], float] = {}
-    for family, row, at in zip(families, rows, values[order - 1], strict=True):
-        scale[family] = max(scale.get(family, 1.0), abs(row.value) / abs(at) if at else 1.0)
-    return np.array(errors) * np.array([scale[family] for family in families])

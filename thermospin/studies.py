@@ -36,7 +36,7 @@ from thermospin.inference.rivals import (
     with_two_point,
 )
 from thermospin.inference.suggestions import Suggestions, suggest_others
-from thermospin.inverse import FitOptions, fit
+from thermospin.inverse import ORDER, FitOptions, fit
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import html
 from thermospin.report.device_text import describe
@@ -45,8 +45,6 @@ from thermospin.report.places import numbers_of
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Signals
 
-#: Order of the elements on the grid of the fixed rule, and on a grid that the signals choose.
-ORDER, ADAPTED_ORDER = 2, 3
 #: A suggestion of other voltage contacts, among names of dimensions.
 CONTACTS = "contacts"
 
@@ -58,13 +56,13 @@ class GridChoice:
     Attributes:
       cells: budget of cells, whose places the signals choose; None: no budget.
       tolerance: part of each signal that its error bar may have, for which the signals refine the grid; None: any.
-      order: polynomial order; None: `ORDER` on the grid of the fixed rule, `ADAPTED_ORDER` where signals choose.
+      order: polynomial order, from which best estimates are known: 3.
       shards: accelerators that a solve is split over.
     """
 
     cells: int | None = None
     tolerance: float | None = None
-    order: int | None = None
+    order: int = ORDER
     shards: int = 1
 
     @property
@@ -200,7 +198,7 @@ def check(
       InputError: faces that no grid of that many cells can have.
       NotConverged: a solve missed its tolerance.
     """
-    grid = grid or GridOptions(order=ADAPTED_ORDER)
+    grid = grid or GridOptions(order=ORDER)
     checked = Check(describe(device), cost(device, grid.grid(device)))
     if not solve:
         return checked
@@ -258,19 +256,19 @@ def compute(
       NotConverged: a solve missed its tolerance.
     """
     grid = grid or GridChoice()
-    order, known = grid.order or ADAPTED_ORDER, tuple(provenance.notes([device]))
+    known = tuple(provenance.notes([device]))
     if grid.adapted:
         adapted = adapt(
             device,
             cells=grid.cells,
             tolerance=grid.tolerance,
-            order=order,
+            order=grid.order,
             harmonics=harmonics,
             shards=grid.shards,
             progress=progress,
         )
         return Computed(adapted.signals, adapted, known)
-    model = GridOptions(order=order, shards=grid.shards).build(device, progress)
+    model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
     measured = measure(model, harmonics=harmonics, progress=progress)
     signals = assess(model, measured, progress=progress) if errors else measured
     return Computed(signals, provenance=known)
@@ -315,14 +313,13 @@ def study(
     def fitted(
         models: Sequence[Device | Model], free: Sequence[str] | None, options: FitOptions, keep: str | Path | None
     ) -> FitResult:
-        order = grid.order or (ADAPTED_ORDER if grid.adapted else ORDER)
         return fit(
             models,
             given.rows,
             free or None,
             options,
             correlation=given.correlation,
-            grid=GridOptions(order=order),
+            grid=GridOptions(order=grid.order),
             journal=keep,
             progress=progress,
         )
@@ -337,7 +334,7 @@ def study(
             notes, met = [*notes, *more], met and also_met
             wanted = other.free(result.names) if other.instead else free
             results[label] = fitted(others or other.devices, wanted, _options(options, other), None)
-        predictions = _predictions(results, progress) if HEATER_CONTACT in results else {}
+        predictions = _predictions(results, grid.order, progress) if HEATER_CONTACT in results else {}
         findings = dataclasses.replace(findings, rivals=Comparison(results, predictions))
     return Study(inputs, result, findings, tuple(notes), met, tuple(failed))
 
@@ -349,7 +346,7 @@ def _models(
     if not grid.adapted:
         if grid.shards == 1:
             return [], [], True
-        fixed = GridOptions(order=grid.order or ORDER, shards=grid.shards)
+        fixed = GridOptions(order=grid.order, shards=grid.shards)
         return [fixed.build(device, progress) for device in devices], [], True
     models, notes, met = [], [], True
     for device in devices:
@@ -358,7 +355,7 @@ def _models(
             device,
             cells=grid.cells,
             tolerance=grid.tolerance,
-            order=grid.order or ADAPTED_ORDER,
+            order=grid.order,
             wanted=list(dict.fromkeys(signals)),
             shards=grid.shards,
             progress=progress,
@@ -404,7 +401,7 @@ def _options(options: FitOptions, other: Rival) -> FitOptions:
 
 
 def _predictions(
-    results: Mapping[str, FitResult], progress: Progress | None
+    results: Mapping[str, FitResult], order: int, progress: Progress | None
 ) -> dict[str, dict[str, tuple[float, str]]]:
     """Return what each model says of the heater without its heat: its two-point resistance, and R1 of its experiment.
 
@@ -419,7 +416,8 @@ def _predictions(
         values = {name: fitted.value for name, fitted in result.parameters.items()}
         values |= {name: factor * values[source] for name, factor, source in result.ties if source in values}
         known = {name: value for name, value in values.items() if name in device.parameters()}
-        found = measure(model.with_grid(model.grid, device, progress), known, harmonics=1, progress=progress)
+        made = model.with_grid(dataclasses.replace(model.grid, order=order), device, progress)
+        found = assess(made, measure(made, known, harmonics=1, progress=progress), known, progress=progress)
         for experiment, of in found.experiments.items():
             part, value = next((part, of["R1"][part]) for part in ("baseline", *of["R1"]) if part in of["R1"])
             what = f"{experiment} resistance of the heater" if experiment == TWO_POINT else f"{experiment} R1.{part}"

@@ -1,9 +1,9 @@
-"""The distance of the signals of a model from those of the equations: error bars of the grid and of the solver.
+"""Best estimates of the signals of the equations, with error bars of the grid and of the solver.
 
-The bar of the grid comes from the orders below on the same grid lines. Fields behave like r^lambda along edges where
-materials or insulation meet; there signals converge with the order like p^(-4 lambda), everywhere else faster, so that
-the last difference bounds what is still to come: with lambda = 1/2, or the smaller one of `singularities`.
-docs/accuracy.md has the derivation, what else was tried, and how often the bars cover the truth.
+Both come from the orders below on the same grid lines. Fields behave like r^lambda along edges where materials or
+insulation meet; there signals converge with the order like p^(-4 lambda), everywhere else faster, so that the last
+differences say what is still to come: with lambda = 1/2, or the smaller one of `singularities`. docs/accuracy.md has
+the derivation, what else was tried, and how often the bars cover the truth.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from thermospin.model import Model, Progress
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Errors, Signals
 
-#: Exponent of errors ~ p^-s at a re-entrant edge of one material, lambda = 2/3; what is still to come is guessed by it.
-EXPONENT = 8 / 3
-#: The changes beyond a difference of two orders are bounded by this multiple of that difference, as long as differences
-#: fall: what benchmarks/calibration.py asks for. Where lambda = 1/2 it is 1/3 at order 2 and 0.8 at order 3.
-REST = {2: 0.6, 3: 1.0}
-#: The same where an edge is weaker than lambda = 1/2, in units of what p^(-4 lambda) leaves: on checkerboards of
+#: Of two orders: the changes beyond their difference are bounded by this multiple of it, what benchmarks/calibration.py
+#: asks for; lambda = 1/2 leaves 1/3. The difference is expected to be at most LARGE of the signal, and the bar grows
+#: with its square beyond.
+REST, LARGE = 0.6, 0.4
+#: Of three orders: where the ratio r of the differences lies between the first two numbers, FIRST + SLOPE r of the last
+#: difference are still to come, give or take the third number; what benchmarks/calibration.py asks for.
+FIRST, SLOPE = 0.35, 0.8
+TO_COME = ((-0.6, 0.03, 0.7), (0.03, 0.1, 0.3), (0.1, 0.25, 0.17), (0.25, 1.0, 0.4))
+#: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
+CROSSING = 0.015
+#: Where there are no edges differences fall by the same ratio at least, and a bar is at least this part of the last.
+LEAST = 0.05
+#: Elsewhere the bar is this multiple of the last difference, or SLOWNESS times the ratio of the differences times that,
+#: and with the square of the ratio where they do not fall at all.
+UNSETTLED, SLOWNESS = 1.0, 3.0
+#: Where an edge is weaker than lambda = 1/2 at least this multiple of what p^(-4 lambda) leaves: on checkerboards of
 #: contrast 10 to 1000, whose resistance is known, 1.2 to 1.9 of that are left at orders 2 and 3.
 WEAK = 2.0
-#: Of three orders the second difference is expected to be at most REST/SLOWNESS times the first; the bar grows beyond,
-#: and with the square of their ratio where they do not fall at all.
-SLOWNESS = 3.0
-#: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
-CROSSING = 0.01
-#: Of two orders the difference is expected to be at most this part of the signal; the bar grows with its square beyond.
-LARGE = 0.4
 #: Bars grow to at most this multiple of the signal, which already means "not resolved".
 UNRESOLVED = 5.0
-#: Ratios of two differences between which a sequence is taken for asymptotic, and is extrapolated; LIMIT is the error
-#: of that in units of the last difference.
-ASYMPTOTIC = (0.1, 0.4)
-LIMIT = 0.35
+#: Correlation of the errors of best estimates of different signals of a device, with the signs of their corrections.
+SHARED = 0.5
 #: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10).
 AMPLIFICATION = 20.0
 
@@ -52,18 +53,18 @@ CUT = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Tail:
-    """The change that orders beyond the last one of a sequence would make.
+class Estimate:
+    """The best estimate of a signal.
 
     Attributes:
-      error: bound on it.
-      limit: best guess of the value that they lead to; NaN where the sequence is not seen to be asymptotic.
-      limit_error: bound on the error of this guess.
+      value: the estimate.
+      error: bound on its error.
+      unsafe: why it is the value of the grid itself, in a few words; "" where it is what the orders lead to.
     """
 
+    value: float
     error: float
-    limit: float
-    limit_error: float
+    unsafe: str = ""
 
 
 def _to_come(order: int, exponent: float) -> float:
@@ -72,36 +73,42 @@ def _to_come(order: int, exponent: float) -> float:
     return rho / (1 - rho)
 
 
-def tail(values: Sequence[float], exponent: float = singularities.ORDINARY) -> Tail:
-    """Bound what follows a sequence of values at the orders 1, 2, ... p on the same grid lines.
+def estimate(values: Sequence[float], order: int, exponent: float = singularities.ORDINARY) -> Estimate:
+    """Return the best estimate of a signal from its values at the orders 1, 2, ... on the same grid lines.
 
-    If errors fall like p^-s the last difference d is followed by d rho/(1 - rho), rho = ((p - 1)/p)^s. The bound takes
-    the slowest that was seen; where differences fall more slowly yet, or are large, it says that nothing is known.
+    If errors fall like p^-s the last difference d is followed by d rho/(1 - rho), rho = ((p - 1)/p)^s: of edges, with
+    2 <= s <= 8/3, by 0.5 to 0.8 d at order 3, of what is smooth by less. From three orders `TO_COME` of d is added, by
+    the ratio of the differences. Where these do not fall, or an edge is weak, the value of the grid stands, with a bar
+    that takes the slowest that was seen.
 
     Args:
-      values: at orders 1 to 2 or 1 to 3.
+      values: at the orders 1 to 2, or 1 to 3.
+      order: of the grid itself.
       exponent: lambda, the smallest of any edge.
     Source: Babuska, Suri, SIAM J. Numer. Anal. 24, 750 (1987): p-version, singular solutions.
     """
-    last, largest = len(values), max(map(abs, values))
+    largest = max(map(abs, values))
     if not largest:
-        return Tail(0.0, 0.0, 0.0)
+        return Estimate(0.0, 0.0)
     difference = values[-1] - values[-2]
-    size = abs(difference)
-    rest = REST[last]
-    if exponent < singularities.ORDINARY:
-        rest = max(rest, WEAK * _to_come(last, exponent))
-    if last == 2:
+    size, most = abs(difference), max(abs(difference), UNRESOLVED * largest)
+    weak = WEAK * _to_come(len(values), exponent) if exponent < singularities.ORDINARY else 0.0
+    if len(values) == 2:
         growth = max(1.0, size / (LARGE * max(abs(values[-1]), 1e-300))) ** 2
-        return Tail(min(rest * growth * size, max(size, UNRESOLVED * largest)), math.nan, math.nan)
-    before = values[1] - values[0]
-    ratio = difference / before if before else math.inf if size else 0.0
-    error = min(max(rest, SLOWNESS * ratio * max(ratio, 1.0)) * size, max(size, UNRESOLVED * largest))
-    error = max(error, CROSSING * abs(before))
-    if exponent < singularities.ORDINARY or not ASYMPTOTIC[0] <= ratio <= ASYMPTOTIC[1]:
-        return Tail(error, math.nan, math.nan)
-    rho = ((last - 1) / last) ** EXPONENT
-    return Tail(error, values[-1] + difference * rho / (1 - rho), LIMIT * size)
+        error = min(max(REST, weak) * growth * size, most)
+        # Of order 1 the error is that of order 2 and the way to it.
+        return Estimate(values[order - 1], error + abs(values[-1] - values[order - 1]), "two orders only")
+    before = abs(values[1] - values[0])
+    ratio = difference / (values[1] - values[0]) if before else math.inf if size else 0.0
+    if exponent == singularities.SMOOTH and abs(ratio) <= 1:
+        return Estimate(values[-1], max(abs(ratio), LEAST) * size)
+    if not weak:
+        for low, high, width in TO_COME:
+            if low <= ratio <= high:
+                to_come = FIRST + SLOPE * max(ratio, 0.0)
+                return Estimate(values[-1] + to_come * difference, max(width * size, CROSSING * before))
+    error = min(max(UNSETTLED, weak, SLOWNESS * ratio * max(ratio, 1.0)) * size, most)
+    return Estimate(values[-1], max(error, CROSSING * before), "weak edges" if weak else "the orders do not settle")
 
 
 def assess(
@@ -112,7 +119,7 @@ def assess(
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> Signals:
-    """Return signals with error bars, from solves at the orders below (for order 1: at order 2).
+    """Return best estimates of signals with error bars, from solves at the orders below (for order 1: at order 2).
 
     Where edges cut cells, or held faces cover nodes in part, once more on other lines: what these cells and nodes make
     wrong hardly depends on the order.
@@ -195,24 +202,27 @@ def elsewhere(model: Model) -> Model | None:
     return None
 
 
-def error(values: Sequence[float], order: int, exponent: float = singularities.ORDINARY) -> float:
-    """Return a bound on the error of the value at an order, from the values at the orders 1 to 2, or to `order`."""
-    # Of order 1 the error is that of order 2 and the way to it.
-    return tail(values, exponent).error + abs(values[-1] - values[order - 1])
-
-
 def with_errors(measured: Signals, by_order: Sequence[Signals], weakest: singularities.Weakest) -> Signals:
-    """Return signals with the error bars that `at_orders` leads to, and the weakest edges of their device."""
-    exponents = {name: weakest.exponent(name.harmonic) for name in measured.values}
-    sequences = {name: [signals.values[name] for signals in by_order] for name in measured.values}
-    tails = {name: tail(values, exponents[name]) for name, values in sequences.items()}
+    """Return best estimates with the error bars that `at_orders` leads to; weakest edges are those of the device.
+
+    P and AP are put together from baseline and spin part, which a sequence of their own would contradict.
+    """
+    found = {
+        name: estimate([signals.values[name] for signals in by_order], measured.order, weakest.exponent(name.harmonic))
+        for name in measured.values
+    }
+    for name in found:
+        if name.part in ("P", "AP") and (middle := name._replace(part="baseline")) in found:
+            baseline, spin = found[middle], found[name._replace(part="spin")]
+            half = spin.value / 2 if name.part == "P" else -spin.value / 2
+            found[name] = Estimate(baseline.value + half, baseline.error + spin.error / 2, baseline.unsafe)
     errors = Errors(
-        grid={name: error(values, measured.order, exponents[name]) for name, values in sequences.items()},
+        grid={name: each.error for name, each in found.items()},
         solver=_solver_errors(measured),
-        limit={name: tail_of.limit for name, tail_of in tails.items()},
-        limit_error={name: tail_of.limit_error for name, tail_of in tails.items()},
+        unsafe={name: each.unsafe for name, each in found.items() if each.unsafe},
     )
-    return dataclasses.replace(measured, errors=errors)
+    best = {name: each.value for name, each in found.items()}
+    return dataclasses.replace(measured, values=best, computed=measured.values, errors=errors)
 
 
 def _solver_errors(signals: Signals) -> dict[SignalName, float]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import analytic, inverse, operators, solve
+from thermospin.accuracy.error_bars import assess
 from thermospin.base import files
 from thermospin.base.lines import graded_lines
 from thermospin.base.units import readable
@@ -70,7 +71,7 @@ FILES = (
 
 
 def run_demo(
-    name: str, *, out: Path, cells: int | None = None, order: int = 2, progress: Progress | None = None
+    name: str, *, out: Path, cells: int | None = None, order: int = 3, progress: Progress | None = None
 ) -> str:
     """Write signals, fit, table, figures and fields of a shipped device into a folder; return the report as text.
 
@@ -95,7 +96,7 @@ def run_demo(
     interface_figure(device, profile.result(), out / "fig2_interface.png")
     fitted = {name: parameter.value for name, parameter in result.parameters.items()}
     files.write_json(out / "fit.json", result.to_json())
-    measured = signals.measure(model, fitted, progress=progress, start=result.fields)
+    measured = assess(model, signals.measure(model, fitted, progress=progress, start=result.fields), fitted)
     files.write_json(out / "signals.json", measured.to_json())
 
     fit_picture(result, out / "fit.png")

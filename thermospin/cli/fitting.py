@@ -13,11 +13,11 @@ from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
 from thermospin.cli.options import (
     AdaptedCellsOption,
-    AdaptedOrderOption,
     BathOption,
     ClusterOption,
     DeviceArgument,
     JsonOption,
+    OrderOption,
     SetOption,
     ShardsOption,
     ToleranceOption,
@@ -75,7 +75,7 @@ def fit(
     bath: BathOption = None,
     cells: AdaptedCellsOption = None,
     tolerance: ToleranceOption = None,
-    order: AdaptedOrderOption = None,
+    order: OrderOption = 3,
     profile: Annotated[
         bool, typer.Option("--profile", help="Profile likelihoods: limits that hold where chi2 is no parabola.")
     ] = False,

@@ -9,7 +9,7 @@ import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
-from thermospin.cli.options import CellsOption
+from thermospin.cli.options import CellsOption, OrderOption
 
 #: Shipped devices with a demo.
 DEMOS = ("slachter2010", "slachter2010-copper", "pillar")
@@ -26,10 +26,7 @@ def demo(
         Path | None, typer.Option(metavar="DIR", help="Folder for figures and data; default: NAME-demo.")
     ] = None,
     cells: CellsOption = None,
-    order: Annotated[
-        int | None,
-        typer.Option(min=1, max=3, help="Polynomial order of the elements; default: 2 for slachter2010, 3 for others."),
-    ] = None,
+    order: OrderOption = 3,
 ) -> None:
     """The device of a paper, or a claim of it: signals, fit, table against the paper, figures."""
     with runtime.exit_codes():
@@ -44,11 +41,11 @@ def demo(
             if name == "slachter2010":
                 from thermospin.cli.demo import run_demo
 
-                text = run_demo(name, out=folder, cells=cells, order=order or 2, progress=progress)
+                text = run_demo(name, out=folder, cells=cells, order=order, progress=progress)
             else:
                 from thermospin.cli.claims import run_claims
 
-                text = run_claims(name, out=folder, cells=cells, order=order or 3, progress=progress)
+                text = run_claims(name, out=folder, cells=cells, order=order, progress=progress)
         if text:
             typer.echo(text)
 

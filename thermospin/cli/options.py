@@ -42,12 +42,6 @@ ToleranceOption = Annotated[
     str | None,
     typer.Option(metavar="PART", help="Refine until error bars are within this part of the signals, such as 1%."),
 ]
-AdaptedOrderOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, max=3, help="Polynomial order of the elements; default: 2, and 3 where signals choose the grid."
-    ),
-]
 OrderOption = Annotated[int, typer.Option(min=1, max=3, help="Polynomial order of the elements.")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the result to this file as JSON.")

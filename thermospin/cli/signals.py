@@ -36,9 +36,6 @@ def signals(
     order: OrderOption = 3,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
     errors: Annotated[bool, typer.Option(help="Error bars, for which it is solved at lower orders too.")] = True,
-    extrapolate: Annotated[
-        bool, typer.Option(help="Print what the orders lead to, where that is safe; needs order 3.")
-    ] = False,
     shards: ShardsOption = 1,
     cluster: ClusterOption = False,
     json: JsonOption = None,
@@ -51,7 +48,7 @@ def signals(
 
         wish = parse_tolerance(cells, tolerance)
         adapted = cells is not None or wish is not None
-        _require_compatible(adapted, extrapolate, order, errors, shards)
+        _require_compatible(adapted, errors, shards)
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         runtime.require_writable(json, inputs=[device])
         if not runtime.join_cluster(cluster):
@@ -66,56 +63,53 @@ def signals(
         result = computed.to_json()
         if json is not None:
             write_json(json, result)
-        _print_signals(result, extrapolate)
+        _print_signals(result)
         for line in computed.notes:
             typer.echo(line)
         runtime.finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
         runtime.finish(computed.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
 
 
-def _require_compatible(adapted: bool, extrapolate: bool, order: int, errors: bool, shards: int) -> None:
+def _require_compatible(adapted: bool, errors: bool, shards: int) -> None:
     """Refuse options of `signals` that exclude each other."""
-    if extrapolate and (order != 3 or not errors):
-        raise InputError(
-            "--extrapolate compares the orders 1, 2 and 3: it needs --order 3, and goes without --no-errors"
-        )
     if adapted and not errors:
         raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
     if adapted and shards > 1:
         raise InputError("--shards goes with the grid of the fixed rule only: without --cells and --tolerance")
 
 
-def _print_signals(result: dict[str, Any], extrapolate: bool = False) -> None:
-    """Print the table of signals and a line about the solver."""
+def _print_signals(result: dict[str, Any]) -> None:
+    """Print the table of signals, which of them are values of the grid and why, and a line about the solver."""
     from rich.console import Console
     from rich.table import Table
 
     from thermospin.base.units import readable
 
-    def of(name: str, experiment: str, harmonic: str, part: str) -> list[float]:
+    def of(name: str, experiment: str, harmonic: str, part: str) -> list[Any]:
         value = result.get(name, {}).get(experiment, {}).get(harmonic, {}).get(part)
         return [] if value is None or value != value else [value]
 
-    shown = "value +- grid +- solver" if "errors" in result else "value"
+    shown = ("best estimate +- grid +- solver", "on this grid") if "errors" in result else ("value",)
     title = f"{result['device']}: {result['cells']:,} cells, {result['unknowns']:,} unknowns, order {result['order']}"
     table = Table(title=title, title_justify="left")
-    columns = ("experiment", "signal", shown, *(["orders lead to"] if extrapolate else []))
-    for column in columns:
+    for column in ("experiment", "signal", *shown):
         table.add_column(column, justify="left" if column in ("experiment", "signal") else "right", no_wrap=True)
+    reasons: dict[str, list[str]] = {}
     for name, measured in result["experiments"].items():
         for harmonic, values in measured.items():
             for part in (key for key in values if key != "unit"):
-                place = name, harmonic, part
+                place, signal = (name, harmonic, part), f"{harmonic}.{part}"
                 bars = [error for key in ("grid_errors", "solver_errors") for error in of(key, *place)]
                 cells = [readable(values[part], values["unit"], *bars)]
-                if extrapolate:
-                    limit = of("extrapolated", *place)
-                    error = of("extrapolated_errors", *place)
-                    cells.append(readable(limit[0], values["unit"], *error) if limit else "not safe")
-                table.add_row(name, f"{harmonic}.{part}", *cells)
+                cells += [readable(value, values["unit"]) for value in of("computed", *place)]
+                table.add_row(name, signal, *cells)
+                for reason in of("unsafe", *place):
+                    reasons.setdefault(reason, []).append(f"{name} {signal}")
         table.add_section()
     # No narrower than the numbers: a terminal may wrap a line, rich would cut them off.
     Console(width=max(Console().width, 120)).print(table)
+    for reason, signals in reasons.items():
+        typer.echo(f"No estimate beyond the grid ({reason}): {', '.join(signals)}")
     solver = result["solver"]
     iterations, residuals = solver["iterations"], solver["relative_residual"]
     typer.echo(

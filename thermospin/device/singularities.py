@@ -15,8 +15,8 @@ import numpy as np
 
 from thermospin.grid import Grid
 
-#: The smallest exponent that two materials, or one and insulation, can have.
-ORDINARY = 0.5
+#: The smallest exponent that two materials, or one and insulation, can have; and that of layers, which have no edges.
+ORDINARY, SMOOTH = 0.5, 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Edge:
     """The edge of a device with the smallest exponent of a field.
 
     Attributes:
-      exponent: lambda, at most `ORDINARY`.
+      exponent: lambda, at most `SMOOTH`.
       materials: of the four cells around it, in their order; "nothing" for none.
-      place: a point on it [m]; None where no edge is below `ORDINARY`.
+      place: a point on it [m]; None where no edge is below `SMOOTH`.
     """
 
-    exponent: float = ORDINARY
+    exponent: float = SMOOTH
     materials: tuple[str, ...] = ()
     place: tuple[float, float, float] | None = None
 
@@ -42,14 +42,19 @@ class Weakest:
     heat: Edge
 
     def exponent(self, harmonic: int) -> float:
-        """Return the smallest exponent that a harmonic sees: R1 that of the potentials, the others both."""
-        return self.potentials.exponent if harmonic == 1 else min(self.potentials.exponent, self.heat.exponent)
+        """Return the smallest exponent that a harmonic sees: R1 that of the potentials, the others both.
+
+        It is `ORDINARY` at most unless neither of them has an edge.
+        """
+        both = min(self.potentials.exponent, self.heat.exponent)
+        seen = self.potentials.exponent if harmonic == 1 else both
+        return seen if both == SMOOTH else min(seen, ORDINARY)
 
     def words(self) -> list[str]:
         """Name the edges below `ORDINARY`, one sentence each."""
         lines = []
         for edge, field in ((self.potentials, "potentials"), (self.heat, "temperature")):
-            if edge.place is not None:
+            if edge.place is not None and edge.exponent < ORDINARY:
                 at = ", ".join(f"{1e9 * x:.4g}" for x in edge.place)
                 lines.append(
                     f"The {field} converge slowly at ({at}) nm, where {', '.join(edge.materials)} meet in an edge "

@@ -20,17 +20,18 @@ SIMILAR = 2.0
 
 
 def corrected(low_order: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
-    """Return a low-order model rescaled to agree with the high-order model at the start, where they are similar.
+    """Return a low-order model that agrees with better values at a place: a factor each, or a term where they differ.
 
-    The high-order model then begins close to its own minimum, as in space mapping.
+    The better model then has its minimum close by, as in space mapping.
     Source: Bandler et al., IEEE Trans. Microw. Theory Tech. 42, 2536 (1994).
     """
     ratio = np.divide(high, low, out=np.ones_like(high), where=low != 0)
     ratio = np.where((ratio > 1 / SIMILAR) & (ratio < SIMILAR), ratio, 1.0)
+    term = np.where(ratio == 1.0, high - low, 0.0)
 
     def predict(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         values, jacobian = low_order(parameters, names)
-        return ratio * values, ratio[:, None] * jacobian
+        return ratio * values + term, ratio[:, None] * jacobian
 
     return predict
 

@@ -342,7 +342,7 @@ def _statistics(result: FitResult) -> list[str]:
         + (" and their correlation" if result.correlation_of_data is not None else "")
         + (f", {result.noise_factor:.4g} times as large as given (rescaled)," if result.rescaled else "")
         + ("" if result.grid_stds is None else " and the error bars of the grid")
-        + ("" if result.grid_correlation is None else ", the same error in all variants of a device")
+        + ("" if result.grid_correlation is None else ", which have a part in common")
     ).rstrip(",")
     entries = {
         "# fitting method": result.method,

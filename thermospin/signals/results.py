@@ -58,19 +58,17 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """Error bars of signals, by `accuracy.error_bars.assess`.
+    """Error bars of best estimates of signals, by `accuracy.error_bars.assess`.
 
     Attributes:
-      grid: bound on what refining the grid or raising the order would change [SI units].
+      grid: bound on the distance to what ever finer grids lead to [SI units].
       solver: bound on what solving to a smaller residual would change [SI units].
-      limit: the value that orders 1, 2, 3 on this grid lead to [SI units]; NaN where these do not show where that is.
-      limit_error: bound on the error of the limit [SI units].
+      unsafe: signals whose best estimate is the value of the grid itself, with the reason.
     """
 
     grid: Mapping[SignalName, float]
     solver: Mapping[SignalName, float]
-    limit: Mapping[SignalName, float]
-    limit_error: Mapping[SignalName, float]
+    unsafe: Mapping[SignalName, str] = dataclasses.field(default_factory=dict)
 
     def total(self, name: SignalName) -> float:
         """Return grid and solver error bar together."""
@@ -85,11 +83,12 @@ class Signals:
       device: its name.
       cells, unknowns: size of the discrete problem.
       order: polynomial order.
-      values: of each signal, SI units.
+      values: of each signal, SI units: its best estimate where there are error bars, else the value of the grid.
       iterations, relative_residual: of every solve.
       wall_s: time it took [s].
       undiminished: R2 of each experiment if nothing cancelled in it, SI units, see `evaluate.undiminished`.
-      errors: error bars, if `accuracy.error_bars.assess` has made them.
+      errors: error bars of the best estimates, if `accuracy.error_bars.assess` has made them.
+      computed: the values of the grid itself, where `values` are best estimates.
       units: SI unit of each signal, such as "V/A^2" or "K/W", see `device.parts.Experiment.unit`.
     """
 
@@ -103,6 +102,7 @@ class Signals:
     wall_s: float
     undiminished: Mapping[str, float]
     errors: Errors | None = None
+    computed: Mapping[SignalName, float] = dataclasses.field(default_factory=dict)
     units: Mapping[SignalName, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -132,8 +132,9 @@ class Signals:
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary in the layout of the file that `thermospin signals --json` writes.
 
-        `errors` is the sum of `grid_errors` and `solver_errors`; all are absent where there are no error bars, and the
-        extrapolated values below order 3.
+        `experiments` has best estimates where there are error bars: `errors`, the sum of `grid_errors` and
+        `solver_errors`. There, `computed` has the values of the grid, and `unsafe` the reasons why some of them are the
+        best that is known.
         """
         experiments: dict[str, dict[str, dict[str, Any]]] = nested(self.values)
         for (experiment, harmonic, _), unit in self.units.items():
@@ -144,12 +145,9 @@ class Signals:
                 "errors": nested({name: self.errors.total(name) for name in self.values}),
                 "grid_errors": nested(self.errors.grid),
                 "solver_errors": nested(self.errors.solver),
+                "computed": nested(self.computed),
+                "unsafe": nested(self.errors.unsafe),
             }
-            if self.order > 2:
-                bars |= {
-                    "extrapolated": nested(self.errors.limit),
-                    "extrapolated_errors": nested(self.errors.limit_error),
-                }
         return {
             "device": self.device,
             "cells": self.cells,

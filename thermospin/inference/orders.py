@@ -1,0 +1,240 @@
+"""Rows of a fit as best estimates: what the orders of the elements lead to, and lower orders corrected to it.
+
+Derivatives of order 3 cost more than its values are worth. So a fit varies a model of order 1, then one of order 2,
+both corrected to the best estimates of `accuracy.error_bars`, and looks at order 3 at the start and at the end alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from thermospin.accuracy import error_bars
+from thermospin.data.rows import Row
+from thermospin.device.device import OF, Device, Tie, forms
+from thermospin.device.settings import alike
+from thermospin.inference.combinators import Copies, Joint, corrected, tied
+from thermospin.inference.journal import Journal
+from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
+from thermospin.inference.sharing import Follower, following
+from thermospin.model import Model, Progress
+from thermospin.solve import Solver
+
+#: Highest order that a fit differentiates.
+WORKING = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """Predictors of the rows of a fit on any models of its devices.
+
+    Attributes:
+      models: of the devices, in the same order.
+      rows: of all of them.
+      ties: parameters that follow others by a factor.
+      followers: values that follow others at every bath.
+      journal: that keeps evaluations, None for none.
+      progress: callback for messages.
+    """
+
+    models: tuple[Model, ...]
+    rows: tuple[Row, ...]
+    ties: tuple[Tie, ...]
+    followers: tuple[Follower, ...]
+    journal: Journal | None
+    progress: Progress | None
+
+    @property
+    def order(self) -> int:
+        """Order of the elements of the models."""
+        return self.models[0].grid.order
+
+    def of(self, models: Sequence[Model], lenient: bool = False, solver: Solver | None = None) -> Predictor | Joint:
+        """Return a predictor of all rows, without ties and journal."""
+        lenient = lenient or (self.journal is not None and len(self.journal) > 0)
+
+        def predictor(model: Model, rows: Sequence[Row]) -> Predictor:
+            return Predictor(model, rows, RESIDUAL, self.progress, lenient=lenient, solver=solver)
+
+        if len(models) == 1:
+            return predictor(models[0], self.rows)
+        parts = []
+        for model in models:
+            place = np.flatnonzero([row.device == model.device.name for row in self.rows])
+            rows = [self.rows[i] for i in place]
+            parts.append((model.device.name, model.device.numbers(), place, predictor(model, rows)))
+        return Joint(parts, len(self.rows), [forms(model.device, "")[1].removesuffix(OF) for model in models])
+
+    def tied(self, predict: Predict) -> Predict:
+        """Return a predictor with all that follows others."""
+        return tied(following(predict, self.followers), self.ties)
+
+    def kept(self, bare: Predictor | Joint, order: int, name: str | None = None) -> Predict:
+        """Return a predictor with ties and journal.
+
+        Args:
+          name: in the journal, of one of several copies; "" for one that is asked only once.
+        """
+        whole = self.tied(bare)
+        label = f"order {order}, {name}" if name else f"order {order}"
+        return whole if self.journal is None else self.journal.keep(whole, label, () if name == "" else bare.parts)
+
+    def copy(self, models: Sequence[Model], name: str, solver: Solver | None) -> Predict:
+        """Return a copy for a task that runs concurrently; see `Copies`."""
+        return self.kept(self.of(models, True, solver), models[0].grid.order, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class AtOrders:
+    """The rows of a fit at some parameters, SI units.
+
+    Attributes:
+      values: at the orders 1, 2, ... (orders, rows).
+      best: best estimates (rows,).
+      stds: their error bars (rows,).
+      correlation: of the errors (rows, rows).
+    """
+
+    values: np.ndarray
+    best: np.ndarray
+    stds: np.ndarray
+    correlation: np.ndarray
+
+
+class Orders:
+    """The models of a fit at every order on the same grid lines.
+
+    Args:
+      answers: of the devices' own models.
+      exact: whether these models are taken for exact: there are no others then, and nothing is corrected.
+    Attributes:
+      working: the order of the last stage of a fit, which is differentiated.
+      last: predictor of the order of the models, without ties and journal.
+    """
+
+    def __init__(self, answers: Answers, *, exact: bool = False) -> None:
+        self._answers, self._exact = answers, exact
+        companions = [] if exact else list(zip(*map(error_bars.companions, answers.models), strict=True))
+        self._models = {members[0].grid.order: members for members in (answers.models, *companions)}
+        self.working = answers.order if exact else min(answers.order, WORKING)
+        self._staged = sorted({min(self._models), self.working})
+        bare = {order: answers.of(members) for order, members in self._models.items()}
+        self.last = bare[answers.order]
+        self.predictors = {order: answers.kept(bare[order], order) for order in sorted(bare)}
+        edges = [model.device.weakest_edges(model.grid) for model in answers.models]
+        self._exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in answers.rows]
+        self._families = families([model.device for model in answers.models], answers.rows)
+        moved = [None if exact else error_bars.elsewhere(model) for model in answers.models]
+        self._elsewhere = (
+            answers.of([other or model for other, model in zip(moved, answers.models, strict=True)])
+            if any(moved)
+            else None
+        )
+
+    def at(self, parameters: Mapping[str, float], names: Sequence[str] = ()) -> AtOrders | None:
+        """Return values, best estimates and error bars at some parameters; None where models are taken for exact.
+
+        Args:
+          parameters: every number of the models.
+          names: by which the derivatives of the working order are wanted soon.
+        """
+        if self._exact:
+            return None
+        first, *others = sorted(self.predictors, key=lambda order: order != self.working)
+        with ThreadPoolExecutor(1) as pool:
+            # While the others run: most of the time is compilation, which is hardly parallel.
+            running = pool.submit(self.predictors[first], parameters, names)
+            if any(model.shards > 1 for model in self._answers.models):
+                running.result()  # messages must be sent in one order
+            found = {order: self.predictors[order](parameters, ())[0] for order in others}
+        found[first] = running.result()[0]
+        values = np.array([found[order] for order in sorted(found)])
+        order = self._answers.order
+        estimates = [
+            error_bars.estimate(sequence, order, exponent)
+            for sequence, exponent in zip(values.T.tolist(), self._exponents, strict=True)
+        ]
+        best, stds = (np.array([getattr(each, part) for each in estimates]) for part in ("value", "error"))
+        if self._elsewhere is not None:
+            there = self._answers.tied(self._elsewhere)(parameters, ())[0]
+            stds = stds + error_bars.CUT * np.abs(there - values[order - 1])
+        rows, corrections = self._answers.rows, best - values[order - 1]
+        stds = stds * scales(rows, self._families, best)
+        return AtOrders(values, best, stds, correlation(rows, self._families, best, corrections))
+
+    @property
+    def estimated(self) -> bool:
+        """True if best estimates are others than the values of the last stage, which move with the parameters."""
+        return self.working < self._answers.order
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models of the devices at the working order."""
+        return tuple(self._models[self.working])
+
+    def stages(self, at: AtOrders | None) -> list[Predict]:
+        """Return the models of the stages of a fit, the cheap one first, corrected to the best estimates at a place."""
+        return [_corrected(self.predictors[order], order, at) for order in self._staged]
+
+    def copies(self, stage: int, at: AtOrders | None, most: int) -> Copies:
+        """Return copies of the model of a stage, -1 for the last, for at most so many concurrent tasks."""
+        order = self._staged[stage]
+
+        def copy(members: Sequence[Model], name: str, solver: Solver | None) -> Predict:
+            return _corrected(self._answers.copy(members, name, solver), order, at)
+
+        return Copies(self._models[order], copy, most)
+
+    def of(self, models: Sequence[Model], at: AtOrders | None) -> Predict:
+        """Return the model of the last stage on other grids."""
+        return _corrected(self._answers.tied(self._answers.of(models)), self.working, at)
+
+
+def _corrected(predict: Predict, order: int, at: AtOrders | None) -> Predict:
+    return predict if at is None else corrected(predict, at.values[order - 1], at.best)
+
+
+def families(devices: Sequence[Device], rows: Sequence[Row]) -> list[tuple[int, str, str]]:
+    """Return the same for each row of the same signal of devices that differ in values alone."""
+    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
+    return [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
+
+
+def scales(rows: Sequence[Row], families: Sequence[tuple[int, str, str]], best: np.ndarray) -> np.ndarray:
+    """Return measured over model values, where it is larger, one factor for all variants of a device (rows,).
+
+    Some parameter may be far off that the signal is proportional to, and with it the error. One factor for all: an
+    error that is one has the form that the model gives it, not that of the data.
+    """
+    scale: dict[tuple[int, str, str], float] = {}
+    for family, row, value in zip(families, rows, best, strict=True):
+        scale[family] = max(scale.get(family, 1.0), abs(row.value) / abs(value) if value else 1.0)
+    return np.array([scale[family] for family in families])
+
+
+def correlation(
+    rows: Sequence[Row], families: Sequence[tuple[int, str, str]], best: np.ndarray, corrections: np.ndarray
+) -> np.ndarray:
+    """Return the correlation of the errors of best estimates (rows, rows).
+
+    Errors of the signals of a device come from the same edges: they have the signs of the corrections, and
+    `error_bars.SHARED` in common. The same signal of devices that differ in values alone has the same error.
+
+    Args:
+      rows: the data.
+      families: see `families`.
+      best: best estimates (rows,).
+      corrections: what they differ by from the values of the grid (rows,).
+    """
+    signs = np.where(np.where(corrections == 0, best, corrections) < 0, -1.0, 1.0)
+    # Where magnitudes are compared `Misfit` turns the error round with what was measured, not with the model.
+    turned = [not row.polarity_known and row.value * value < 0 for row, value in zip(rows, best, strict=True)]
+    signs = np.where(turned, -signs, signs)
+    common = np.array(
+        [[error_bars.SHARED * (one[0] == other[0]) for other in families] for one in families], dtype=float
+    )
+    same = np.array([[one == other for other in families] for one in families])
+    return np.outer(signs, signs) * np.where(same, 1.0, common)
