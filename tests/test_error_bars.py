@@ -38,7 +38,7 @@ def test_an_algebraic_sequence_is_covered(exponent, sign):
 
 @pytest.mark.parametrize("exponent", [7 / 3, 8 / 3])
 def test_a_sequence_of_edges_is_extrapolated(exponent):
-    """The estimate is nearer than the last value by a factor of three; its bar is narrower than the distance of that."""
+    """The estimate is nearer than the last value by a factor of three, and its bar narrower than that one's error."""
     values = at_orders(2.0, 0.3, exponent)
     found = estimate(values, 3)
     assert abs(found.value - 2.0) < abs(values[-1] - 2.0) / 3

@@ -540,7 +540,8 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
     Args:
       features: what to resolve.
       order: polynomial order 1, 2 or 3.
-      cells: largest number of cells; None: use the coarseness that `DEFAULT_COARSENESS` has for the order.
+      cells: largest number of cells; None: use the coarseness that `DEFAULT_COARSENESS` has for the order, or a finer
+        one that makes `FEWEST` cells.
     Raises:
       InputError: another order; or even the coarsest grid, with one cell between neighbouring faces, has more cells.
     """
@@ -548,7 +549,8 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
         known = ", ".join(map(str, DEFAULT_COARSENESS))
         raise InputError(f"order: got {order}, expected one of {known}")
     if cells is None:
-        return at_coarseness(features, order, DEFAULT_COARSENESS[order])
+        grid = at_coarseness(features, order, DEFAULT_COARSENESS[order])
+        return grid if grid.cells >= FEWEST.get(order, 0) else choose(features, order, FEWEST[order])
     coarsest = at_coarseness(features, order, COARSEST)
     if coarsest.cells > cells:
         raise InputError(
@@ -572,3 +574,5 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
 COARSEST = 1e6
 #: Coarseness of the default grid for each order; benchmarks/grid_order.py measures its cost and accuracy.
 DEFAULT_COARSENESS = {1: 1.0, 2: 3.0, 3: 6.0}
+#: Least number of cells of the default grid: fewer do not resolve a device of long relaxation lengths, and save nothing.
+FEWEST = {3: 700}
