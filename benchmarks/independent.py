@@ -1,7 +1,7 @@
 """Signals of devices from an independent code, NGSolve, with uncertainties: the truth that error bars are judged by.
 
     python benchmarks/independent.py [DEVICE ...] [--again NAME ...] [--limit UNKNOWNS] [--target 0.002]
-        [--ratio 0.15] [--json benchmarks/results/truth.json]
+        [--json benchmarks/results/truth.json]
 
 Without names: all of benchmarks/calibration_devices, and slachter2010. Devices that the JSON file has are skipped, but
 for those after --again. Needs `pip install ngsolve pypardiso`. Only currents in, voltages out.
@@ -12,11 +12,11 @@ From thermospin come what a device file says and where its contacts are. Mesh, e
   so that singular fields at edges converge exponentially in p and LAYERS together (hp method).
 - Gauss's quadrature, exact. The heat law is divided by T0, so that A is symmetric positive definite (docs/theory.md).
 - Unknowns V_c = (V_up + V_down)/2, V_s = V_up - V_down, T. In these the coupling is weak: conjugate gradients with one
-  sparse Cholesky factorisation for each of the three fields, the same for P and AP, take 20 to 30 iterations.
+  sparse Cholesky factorisation for each of the three fields, the same for P and AP, take about a dozen iterations.
 
-Where potentials are singular at the edges of contacts, errors of signals fall by about the ratio with each layer (by 0.12
-to 0.19 at 0.15), so the limit of many layers is extrapolated from (p, LAYERS) and (p, LAYERS - 1). Its uncertainty is
-half of that step, plus a quarter of what the limit changes from p - 1 to p: in hp methods less is left.
+Where potentials are singular at edges, errors of signals fall by about the ratio with each layer (by 0.12 to 0.19 at
+0.15), so the limit of many layers is extrapolated from (p, LAYERS) and (p, LAYERS - 1). Its uncertainty is half of that
+step, plus a quarter of what the limit changes from p - 1 to p: in hp methods less is left.
 Meshes become finer until all uncertainties are small enough, or unknowns too many. A second run goes on from the first;
 of a device that has changed, delete the old results.
 """
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -44,9 +45,11 @@ from thermospin.device.device import Device
 
 HERE = Path(__file__).parent
 DEVICES = HERE / "calibration_devices"
-#: The mesh is in nanometres.
+#: Unit of length of the mesh [m].
 NM = 1e-9
-TOLERANCE = 1e-10
+#: From one cell to the next towards a face.
+RATIO = 0.15
+TOLERANCE = 1e-9
 #: (V_up, V_down, T) of (V_c, V_s, T).
 CHANNELS = np.array([[1, 0.5, 0], [1, -0.5, 0], [0, 0, 1]])
 
@@ -57,7 +60,7 @@ Signals = dict[str, dict[str, float]]
 
 SHIPPED = ["slachter2010"]
 #: (order, layers) of the meshes tried, those of more unknowns than allowed left out.
-LADDER = [(2, 1), (3, 1), (2, 2), (3, 2)]
+LADDER = [(2, 1), (3, 1), (2, 2), (3, 2), (4, 1), (4, 2), (2, 3), (3, 3)]
 #: Signals below this part of the largest of their harmonic count as zero by symmetry.
 ZERO = 1e-9
 
@@ -65,27 +68,27 @@ ZERO = 1e-9
 # ------------------------------------------------------------------------------------------- mesh
 
 
-def graded(faces: np.ndarray, layers: int, ratio: float) -> np.ndarray:
+def graded(faces: np.ndarray, layers: int) -> np.ndarray:
     """Return mesh lines [nm]: all faces, the middles between them, and inner faces approached in shrinking cells."""
     halves = np.diff(faces) / 2
-    first = np.minimum(halves[:-1], halves[1:]) * ratio**layers
+    first = np.minimum(halves[:-1], halves[1:]) * RATIO**layers
     lines = [faces, faces[:-1] + halves]
     for face, start, before, after in zip(faces[1:-1], first, halves[:-1], halves[1:], strict=True):
-        lines += [face - distances(start, before, ratio), face + distances(start, after, ratio)]
+        lines += [face - distances(start, before), face + distances(start, after)]
     return np.unique(np.round(np.concatenate(lines), 9))
 
 
-def distances(first: float, half: float, ratio: float) -> np.ndarray:
+def distances(first: float, half: float) -> np.ndarray:
     """Return the distances of mesh lines from a face [nm], a geometric series from `first` up to below `half`."""
-    out = first / ratio ** np.arange(20)
+    out = first / RATIO ** np.arange(20)
     return out[out < 0.7 * half]
 
 
-def mesh_of(loaded: Device, layers: int, ratio: float) -> ngs.Mesh:
+def mesh_of(loaded: Device, layers: int) -> ngs.Mesh:
     """Mesh a device of boxes: materials are numbers of domains, boundaries contacts by name, and "sink0", "sink1"..."""
     boxes = np.array([solid.box for solid in loaded.solids]) / NM
     faces = [np.unique(np.round(boxes[:, axis], 6)) for axis in range(3)]
-    lines = [graded(each, layers, ratio) for each in faces]
+    lines = [graded(each, layers) for each in faces]
     middles = [(line[1:] + line[:-1]) / 2 for line in lines]
     domain = np.full([len(each) for each in middles], -1)
     for solid, box in zip(loaded.solids, boxes, strict=True):
@@ -151,9 +154,9 @@ def law(loaded: Device, signs: dict[str, int]) -> list[tuple[np.ndarray, float, 
     return out
 
 
-def count(loaded: Device, order: int, layers: int, ratio: float) -> int:
+def count(loaded: Device, order: int, layers: int) -> int:
     """Return the number of unknowns of a mesh."""
-    mesh = mesh_of(loaded, layers, ratio)
+    mesh = mesh_of(loaded, layers)
     metals = "|".join(str(k) for k, (name, _) in enumerate(loaded.domains) if loaded.materials[name].is_metal)
     space = ngs.H1(mesh, order=order)
     return 2 * sum(space.GetDofs(mesh.Materials(metals))) + space.ndof
@@ -165,10 +168,11 @@ class Problem:
     Attributes:
       space: H1 of some order, the same for all fields.
       K, M: stiffness [m] and mass [m^3] of every domain; M of metals only.
-      metal: marks the unknowns of metals.
+      metal, held: mark the unknowns of metals, and those at the bath temperature.
       ports: for each contact the area mean of a field over its face.
       on: the unknowns on each contact and heat sink.
       pieces: number of the connected piece of metal of each unknown.
+      heat, close: inverse of heat conduction alone, and what gives its memory back.
     """
 
     def __init__(self, loaded: Device, mesh: ngs.Mesh, order: int) -> None:
@@ -193,7 +197,7 @@ class Problem:
             self.on[name] = marks(self.space.GetDofs(face))
         self.pieces = sparse.csgraph.connected_components(sum(self.K[k] for k in self.M))[1]
         self.held = np.any(list(self.on.values()), axis=0)
-        self.heat, _ = self.factorised(
+        self.heat, self.close = self.factorised(
             [self.loaded.materials[m].kappa / loaded.bath for m, _ in loaded.domains], ~self.held
         )
 
@@ -247,7 +251,7 @@ class Problem:
 
 
 def marks(bits: ngs.BitArray) -> np.ndarray:
-    """Return a bit array as an array of booleans."""
+    """Return bits as an array of booleans."""
     return np.array(bits, dtype=bool)
 
 
@@ -274,9 +278,10 @@ def conjugate_gradients(A: Field, B: Field, b: np.ndarray) -> np.ndarray:
     raise RuntimeError("conjugate gradients did not converge")
 
 
-def solved(loaded: Device, order: int, layers: int, ratio: float) -> Signals:
+def solved(loaded: Device, order: int, layers: int) -> Signals:
     """Return the signals of all experiments that drive a current and read a voltage."""
-    problem = Problem(loaded, mesh_of(loaded, layers, ratio), order)
+    assert not loaded.interfaces and all(part.h == math.inf for part in (*loaded.contacts, *loaded.heat_sinks))
+    problem = Problem(loaded, mesh_of(loaded, layers), order)
     readable = {name: e for name, e in loaded.experiments.items() if e.current and e.voltage}
     references = {name: problem.references(e.current[1], e.voltage[1]) for name, e in readable.items()}
     found: Signals = {}
@@ -285,6 +290,7 @@ def solved(loaded: Device, order: int, layers: int, ratio: float) -> Signals:
         for name, state, harmonics in responses(problem, ends, names):
             for harmonic, value in harmonics.items():
                 found.setdefault(f"{name} {harmonic}", {})[state] = value
+    problem.close()
     return found
 
 
@@ -351,14 +357,14 @@ def name_of(order: int, layers: int) -> str:
     return f"order {order}, layers {layers}"
 
 
-def summary(row: Row, order: int, layers: int, ratio: float) -> Row:
+def summary(row: Row, order: int, layers: int) -> Row:
     """Return signals with uncertainties from a run and three coarser ones."""
     runs = row["runs"]
 
     def limit(p: int, name: str) -> tuple[float, float]:
         """Signal without the error of the innermost cells, and how much that changes it."""
         fine, coarse = (runs[name_of(p, n)]["signals"][name] for n in (layers, layers - 1))
-        change = ratio / (1 - ratio) * (fine - coarse)
+        change = RATIO / (1 - RATIO) * (fine - coarse)
         return fine + change, change
 
     signals = {}
@@ -378,23 +384,23 @@ def summary(row: Row, order: int, layers: int, ratio: float) -> Row:
     }
 
 
-def truth(loaded: Device, row: Row, limit: int, target: float, ratio: float) -> Iterator[Row]:
+def truth(loaded: Device, row: Row, limit: int, target: float) -> Iterator[Row]:
     """Yield signals with uncertainties from finer and finer meshes, until they are exact enough; goes on from `row`."""
     for order, layers in LADDER:
         if row.get("signals") and worst(row) < target:
             return
         run = name_of(order, layers)
         if run not in row["runs"]:
-            unknowns = count(loaded, order, layers, ratio)
+            unknowns = count(loaded, order, layers)
             if unknowns > limit:
                 continue
             began = time.perf_counter()
-            signals = flat(solved(loaded, order, layers, ratio))
+            signals = flat(solved(loaded, order, layers))
             seconds = round(time.perf_counter() - began, 1)
             row["runs"][run] = {"unknowns": unknowns, "seconds": seconds, "signals": signals}
             print(f"  {run}: {unknowns} unknowns, {seconds:.0f} s", flush=True)
         if all(name_of(order - i, layers - j) in row["runs"] for i in (0, 1) for j in (0, 1)):
-            row = summary(row, order, layers, ratio)
+            row = summary(row, order, layers)
         yield row
 
 
@@ -419,7 +425,6 @@ def main() -> None:
     parser.add_argument("--again", nargs="*", default=[])
     parser.add_argument("--limit", type=int, default=900_000, help="most unknowns")
     parser.add_argument("--target", type=float, default=0.002, help="relative uncertainty that is enough")
-    parser.add_argument("--ratio", type=float, default=0.15)
     parser.add_argument("--json", type=Path, default=HERE / "results" / "truth.json")
     options = parser.parse_args()
     given = options.devices or [*sorted(map(str, DEVICES.glob("*.toml"))), *SHIPPED]
@@ -431,7 +436,7 @@ def main() -> None:
         print(loaded.name, flush=True)
         options.json.parent.mkdir(exist_ok=True)
         row = rows.get(loaded.name, {"runs": {}})
-        for better in truth(loaded, row, options.limit, options.target, options.ratio):
+        for better in truth(loaded, row, options.limit, options.target):
             row = rows[loaded.name] = better
             files.write_json(options.json, rows)
         if "signals" in row:
