@@ -25,10 +25,10 @@ def at_orders(limit: float, error: float, exponent: float, orders: int = 3) -> l
 # ------------------------------------------------------------------------------------------ sequences
 
 
-@pytest.mark.parametrize("exponent", [7 / 3, 8 / 3, 4.0, 6.0])
+@pytest.mark.parametrize("exponent", [2.0, 8 / 3, 4.0, 6.0])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_algebraic_sequence_is_covered(exponent, sign):
-    """From edges with lambda = 7/12 to sequences that need no extrapolation."""
+    """From p^-2, the slowest that an edge of two materials allows, to sequences that need no extrapolation."""
     values = at_orders(2.0, 0.3 * sign, exponent)
     for order, widest in ((2, 50), (3, 20)):
         found = estimate(values[:order], order)
@@ -36,7 +36,7 @@ def test_an_algebraic_sequence_is_covered(exponent, sign):
         assert left <= found.error <= widest * abs(values[order - 1] - 2.0), "a bar that is always large says nothing"
 
 
-@pytest.mark.parametrize("exponent", [7 / 3, 8 / 3])
+@pytest.mark.parametrize("exponent", [2.0, 8 / 3])
 def test_a_sequence_of_edges_is_extrapolated(exponent):
     """The estimate is nearer than the last value by a factor of three, and its bar narrower than that one's error."""
     values = at_orders(2.0, 0.3, exponent)
@@ -81,7 +81,7 @@ def test_bars_grow_where_differences_do_not_fall():
 
 def test_a_sequence_that_turns_is_not_taken_for_converged():
     """The last difference is zero by accident, and a part of the one before is what is said to be left."""
-    assert estimate([1.0, 2.0, 2.0], 3).error == pytest.approx(0.015)
+    assert estimate([1.0, 2.0, 2.0], 3).error == pytest.approx(0.02)
     assert estimate([0.0, 0.0, 0.0], 3) == error_bars.Estimate(0.0, 0.0)
     assert estimate([1.0, 1.0], 2).error == estimate([1.0, 1.0, 1.0], 3).error == 0.0
     assert 5.5 >= estimate([1.0, 1.0, 1.1], 3).error > 0.5, "the first two orders see nothing of what the third sees"

@@ -27,12 +27,17 @@ from thermospin.signals.results import Errors, Signals
 #: asks for; lambda = 1/2 leaves 1/3. The difference is expected to be at most LARGE of the signal, and the bar grows
 #: with its square beyond.
 REST, LARGE = 0.6, 0.4
-#: Of three orders: where the ratio r of the differences lies between the first two numbers, FIRST + SLOPE r of the last
-#: difference are still to come, give or take the third number; what benchmarks/calibration.py asks for.
-FIRST, SLOPE = 0.35, 0.8
-TO_COME = ((-0.6, -0.1, 1.5), (-0.1, 0.03, 0.7), (0.03, 0.1, 0.3), (0.1, 0.25, 0.17), (0.25, 1.0, 0.4))
+#: Of three orders: where the ratio r of the differences lies between the first two numbers, (third + fourth r) of the
+#: last difference are still to come, give or take the fifth of it; what benchmarks/calibration.py asks for.
+TO_COME = (
+    (-0.6, -0.1, 0.3, 0.0, 1.5),
+    (-0.1, 0.03, 0.3, 0.0, 1.0),
+    (0.03, 0.1, 0.47, 0.6, 0.5),
+    (0.1, 0.25, 0.47, 0.6, 0.28),
+    (0.25, 1.0, 0.47, 0.6, 0.45),
+)
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
-CROSSING = 0.015
+CROSSING = 0.02
 #: Where there are no edges differences fall by the same ratio at least, and a bar is at least this part of the last.
 LEAST = 0.05
 #: Elsewhere the bar is this multiple of the last difference, or SLOWNESS times the ratio of the differences times that,
@@ -44,7 +49,7 @@ WEAK = 2.0
 #: Bars grow to at most this multiple of the signal, which already means "not resolved".
 UNRESOLVED = 5.0
 #: Correlation of the errors of best estimates of different signals of a device, with the signs of their corrections.
-SHARED = 0.5
+SHARED = 0.3
 #: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10).
 AMPLIFICATION = 20.0
 
@@ -103,10 +108,10 @@ def estimate(values: Sequence[float], order: int, exponent: float = singularitie
     if exponent == singularities.SMOOTH and abs(ratio) <= 1:
         return Estimate(values[-1], max(abs(ratio), LEAST) * size)
     if not weak:
-        for low, high, width in TO_COME:
+        for low, high, first, slope, width in TO_COME:
             if low <= ratio <= high:
-                to_come = FIRST + SLOPE * max(ratio, 0.0)
-                return Estimate(values[-1] + to_come * difference, max(width * size, CROSSING * before))
+                best = values[-1] + (first + slope * ratio) * difference
+                return Estimate(best, max(width * size, CROSSING * before))
     error = min(max(UNSETTLED, weak, SLOWNESS * ratio * max(ratio, 1.0)) * size, most)
     return Estimate(values[-1], max(error, CROSSING * before), "weak edges" if weak else "the orders do not settle")
 
