@@ -93,6 +93,14 @@ def test_the_bar_of_first_order_reaches_past_the_second():
     assert first.value == 1.0 and first.error == pytest.approx(0.2 + second.error)
 
 
+def test_estimates_are_continuous_so_that_two_states_differ_by_their_spin_part():
+    """Two sequences that differ by a 1e-6th have estimates that do, whatever the ratio of the differences."""
+    for ratio in np.linspace(-0.55, 0.95, 301):
+        one = [1.0, 1.1, 1.1 + 0.1 * ratio]
+        other = [value + 1e-6 * step for value, step in zip(one, (0.0, 0.3, 0.5), strict=True)]
+        assert abs(estimate(other, 3).value - estimate(one, 3).value) < 3e-6
+
+
 def test_states_are_put_together_from_baseline_and_spin_part():
     """Otherwise P minus AP would not be the spin part: a sequence of its own is extrapolated in another way."""
     device = devices.bar()

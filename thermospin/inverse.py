@@ -144,7 +144,7 @@ def fit(
         ties=tuple((tie.name, tie.factor, tie.source) for tie in linear),
         following=_following(proportions, followed, problem, result),
         left_out=choice.left_out,
-        warnings=mirrored(problem, result),
+        warnings=(*result.warnings, *mirrored(problem, result)),
         fields=orders.last.fields,
     )
     return replace(result, remarks=remarks(problem, result))
@@ -173,7 +173,8 @@ def _minimised(
     misfit = _misfit(answers.rows, correlation, priors, at)
     copies = orders.copies(0, at, options.starts)
     result = run(orders.stages(at), misfit, varied, starts=options.starts, copies=copies)
-    for _ in range(CORRECTIONS if orders.estimated else 0):
+    moved = 0.0
+    for _ in range(CORRECTIONS if orders.estimated and result.converged else 0):
         ends = {name: fitted.value for name, fitted in result.parameters.items()}
         there = orders.at({**fixed, **ends})
         if there is None or not np.all(np.isfinite(there.best)):
@@ -195,7 +196,12 @@ def _minimised(
         copies=orders.copies(-1, at, most),
     )
     stds, shared = (None, None) if at is None else (at.stds, at.correlation)
-    return replace(result, grid_stds=stds, grid_correlation=shared, problem=problem)
+    unsettled = (
+        f"the best estimates of the signals still moved by {moved:.2g} standard deviations after {CORRECTIONS} rounds; "
+        "fit again from these values"
+    )
+    warnings = (unsettled,) if moved > SETTLED else ()
+    return replace(result, grid_stds=stds, grid_correlation=shared, problem=problem, warnings=warnings)
 
 
 def _continued(before: FitResult, after: FitResult) -> FitResult:

@@ -27,15 +27,14 @@ from thermospin.signals.results import Errors, Signals
 #: asks for; lambda = 1/2 leaves 1/3. The difference is expected to be at most LARGE of the signal, and the bar grows
 #: with its square beyond.
 REST, LARGE = 0.6, 0.4
-#: Of three orders: where the ratio r of the differences lies between the first two numbers, (third + fourth r) of the
-#: last difference are still to come, give or take the fifth of it; what benchmarks/calibration.py asks for.
-TO_COME = (
-    (-0.6, -0.1, 0.3, 0.0, 1.5),
-    (-0.1, 0.03, 0.3, 0.0, 1.0),
-    (0.03, 0.1, 0.47, 0.6, 0.5),
-    (0.1, 0.25, 0.47, 0.6, 0.28),
-    (0.25, 1.0, 0.47, 0.6, 0.45),
-)
+#: Of three orders: with the ratio r of the differences FIRST + SLOPE r of the last difference are still to come,
+#: continuous in r so that P and AP, whose sequences are nearly the same, differ by their spin part...
+FIRST, SLOPE = 0.47, 0.6
+#: ... but for r below FAST by less, SMALL at r <= 0, where other parts decide.
+FAST, SMALL = 0.06, 0.3
+#: The bar of that in units of the last difference, by the range of r; what benchmarks/calibration.py asks for. Outside
+#: of all ranges nothing is known to come.
+WIDTHS = ((-0.6, -0.1, 1.5), (-0.1, 0.03, 1.0), (0.03, 0.1, 0.5), (0.1, 0.25, 0.28), (0.25, 1.0, 0.45))
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.02
 #: Where there are no edges differences fall by the same ratio at least, and a bar is at least this part of the last.
@@ -82,9 +81,9 @@ def estimate(values: Sequence[float], order: int, exponent: float = singularitie
     """Return the best estimate of a signal from its values at the orders 1, 2, ... on the same grid lines.
 
     If errors fall like p^-s the last difference d is followed by d rho/(1 - rho), rho = ((p - 1)/p)^s: of edges, with
-    2 <= s <= 8/3, by 0.5 to 0.8 d at order 3, of what is smooth by less. From three orders `TO_COME` of d is added, by
-    the ratio of the differences. Where these do not fall, or an edge is weak, the value of the grid stands, with a bar
-    that takes the slowest that was seen.
+    2 <= s <= 8/3, by 0.5 to 0.8 d at order 3, of what is smooth by less. From three orders a part of d is added that
+    the ratio of the differences decides. Where these do not fall, or an edge is weak, the value of the grid stands,
+    with a bar that takes the slowest that was seen.
 
     Args:
       values: at the orders 1 to 2, or 1 to 3.
@@ -108,10 +107,10 @@ def estimate(values: Sequence[float], order: int, exponent: float = singularitie
     if exponent == singularities.SMOOTH and abs(ratio) <= 1:
         return Estimate(values[-1], max(abs(ratio), LEAST) * size)
     if not weak:
-        for low, high, first, slope, width in TO_COME:
+        for low, high, width in WIDTHS:
             if low <= ratio <= high:
-                best = values[-1] + (first + slope * ratio) * difference
-                return Estimate(best, max(width * size, CROSSING * before))
+                to_come = float(np.interp(ratio, (0.0, FAST, 1.0), (SMALL, FIRST + SLOPE * FAST, FIRST + SLOPE)))
+                return Estimate(values[-1] + to_come * difference, max(width * size, CROSSING * before))
     error = min(max(UNSETTLED, weak, SLOWNESS * ratio * max(ratio, 1.0)) * size, most)
     return Estimate(values[-1], max(error, CROSSING * before), "weak edges" if weak else "the orders do not settle")
 
