@@ -699,14 +699,16 @@ class Solver:
         self.refreshed: list[int] | None = None
         #: What signals are too large by, at order 2; four times as much at order 1.
         self.off = off
+        #: Of the models that a fit builds.
+        self.order = 2
         monkeypatch.setattr(GridOptions, "build", self.build_on)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
         monkeypatch.setattr(error_bars, "companions", self.companions)
-        ordinary = singularities.Weakest(singularities.Edge(), singularities.Edge())
+        ordinary = singularities.Weakest(singularities.Edge(0.5), singularities.Edge(0.5))
         monkeypatch.setattr(Device, "weakest_edges", lambda device, grid: ordinary)
 
     def build_on(self, device: Any, progress: Any) -> Any:
-        return self.build(device, cells=None, order=2, progress=progress)
+        return self.build(device, cells=None, order=self.order, progress=progress)
 
     def build(self, device: Any, *, cells: int | None, order: int, progress: Any) -> Any:
         model = types.SimpleNamespace(device=device, shards=1, grid=types.SimpleNamespace(order=order, prisms=()))
@@ -759,6 +761,34 @@ def test_a_fit_goes_from_first_order_to_that_of_the_model(monkeypatch: pytest.Mo
     # All signals are 2.5 % too large at second order, so zeta is that much too small.
     assert result.parameters["zeta"].value == pytest.approx(3.2 / 1.025, rel=1e-4)
     assert result.parameters["zeta"].start == load("slachter2010").zeta
+
+
+def test_a_fit_of_order_three_is_of_best_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order 3 is looked at where the fit begins and where it ends, without derivatives, and is not what is fitted.
+
+    Signals are 1 + 0.1/p^2 times the toy: 1.1, 1.025 and 1.0111. The last two differ by 0.185 times what the first two
+    do, so (0.47 + 0.6 * 0.185) of that is still to come, and zeta is wrong by what is left, 0.3 %.
+    """
+    solver = Solver(monkeypatch)
+    solver.order = 3
+    data = rows("R2.baseline", "R2.spin")
+    result = inverse.fit(load("slachter2010"), data, free=["zeta"])
+    found = [1 + 0.1 / p**2 for p in (1, 2, 3)]
+    best = error_bars.estimate(found, 3)
+    assert abs(best.value - 1) < 0.004 < abs(found[2] - 1) / 2
+    assert result.parameters["zeta"].value == pytest.approx(3.2 / best.value, rel=1e-4)
+    assert result.parameters["zeta"].start == load("slachter2010").zeta
+    orders_of = [call[0] for call in solver.calls]
+    assert orders_of.count(3) == 2 and orders_of.count(1) > 3 and orders_of.count(2) > 3
+    np.testing.assert_allclose(result.grid_stds, best.error / best.value * np.abs(result.after), rtol=1e-3)
+    assert not result.warnings and result.converged
+
+
+def test_a_fit_whose_best_estimates_do_not_settle_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inverse, "SETTLED", -1.0)
+    Solver(monkeypatch).order = 3
+    result = inverse.fit(load("slachter2010"), rows("R2.baseline", "R2.spin"), free=["zeta"])
+    assert "still moved by" in result.warnings[0] and "after 4 rounds; fit again" in result.warnings[0]
 
 
 def test_the_error_bars_of_the_grid_widen_the_standard_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
