@@ -208,8 +208,16 @@ def test_a_grid_stays_within_its_budget_and_uses_most_of_it(order):
 
 
 def test_a_higher_order_gets_fewer_cells_by_default():
-    cells = [grids.choose(WIRE, order).cells for order in (1, 2, 3)]
+    cells = [grids.at_coarseness(WIRE, order, grids.DEFAULT_COARSENESS[order]).cells for order in (1, 2, 3)]
     assert cells[0] > cells[1] > cells[2] > 4
+    assert [grids.choose(WIRE, order).cells for order in (1, 2)] == cells[:2]
+
+
+def test_small_devices_have_a_least_number_of_cells_at_the_default_order():
+    """As many as the rule makes below that number; a larger device, and a budget that is given, have their own."""
+    few = grids.at_coarseness(WIRE, 3, grids.DEFAULT_COARSENESS[3]).cells
+    assert few < grids.FEWEST[3] / 4 and grids.FEWEST[3] / 2 < grids.choose(WIRE, 3).cells <= grids.FEWEST[3]
+    assert grids.choose(WIRE, 3, cells=few).cells <= few
 
 
 def test_an_impossible_budget_is_refused_with_the_least_number_of_cells():

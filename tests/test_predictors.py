@@ -80,13 +80,14 @@ def test_a_tied_parameter_moves_with_its_source() -> None:
     assert tied(bilinear(1.0), [])({"m.a": 99.0, "zeta": 2.0}, ["zeta"])[1][0, 0] == 99.0
 
 
-def test_a_cheap_model_is_corrected_where_it_is_similar() -> None:
+def test_a_cheap_model_is_corrected_by_a_factor_where_it_is_similar_and_by_a_term_elsewhere() -> None:
     def two(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         return np.array([1.0, -1.0, 0.0]) * parameters["zeta"], np.tile([[1.0], [-1.0], [0.0]], len(names))
 
     low, high = np.array([2.0, -2.0, 0.0]), np.array([3.0, 2.0, 1.0])
+    np.testing.assert_array_equal(corrected(two, low, high)({"zeta": 2.0}, ["zeta"])[0], high)
     values, jacobian = corrected(two, low, high)({"zeta": 4.0}, ["zeta"])
-    np.testing.assert_array_equal(values, [6.0, -4.0, 0.0])
+    np.testing.assert_array_equal(values, [6.0, 0.0, 1.0])
     np.testing.assert_array_equal(jacobian[:, 0], [1.5, -1.0, 0.0])
 
 

@@ -95,7 +95,7 @@ def test_the_spin_accumulation_below_the_copper_is_that_of_the_fields() -> None:
     model = build(device, cells=4000, order=1)
     result = measure(model)
     zeros = dict.fromkeys(result.values, 0.0)
-    result = dataclasses.replace(result, errors=Errors(zeros, zeros, zeros, zeros))
+    result = dataclasses.replace(result, errors=Errors(zeros, zeros))
     short, gradient, V_s = claims.copper(device, result)
     assert 0.05 < short.value < 0.4 and 1e7 < gradient.value < 3e8, (short, gradient)
     forth, back = (fields(model, "heat_1", "P", sign * claims.CURRENT) for sign in (1.0, -1.0))
@@ -127,7 +127,7 @@ def test_the_pillar_needs_the_temperature_difference_of_the_closed_form() -> Non
     device = load("pillar")
     result = solved(device, "torque_current", "torque_heat", "torque_heat_bias")
     zeros = dict.fromkeys(result.values, 0.0)
-    result = dataclasses.replace(result, errors=Errors(zeros, zeros, zeros, zeros))
+    result = dataclasses.replace(result, errors=Errors(zeros, zeros))
     area = 150e-9 * 80e-9
     _, by_heat, needed = claims.equal_difference(result, area)
     Py, Cu = device.materials["Py"], device.materials["Cu"]
