@@ -82,6 +82,7 @@ def test_bars_grow_where_differences_do_not_fall():
 def test_a_sequence_that_turns_is_not_taken_for_converged():
     """The last difference is zero by accident, and a part of the one before is what is said to be left."""
     assert estimate([1.0, 2.0, 2.0], 3).error == pytest.approx(0.02)
+    assert estimate([1.0, 2.0, 2.0], 3, singularities.SMOOTH).error == pytest.approx(0.0025)
     assert estimate([0.0, 0.0, 0.0], 3) == error_bars.Estimate(0.0, 0.0)
     assert estimate([1.0, 1.0], 2).error == estimate([1.0, 1.0, 1.0], 3).error == 0.0
     assert 5.5 >= estimate([1.0, 1.0, 1.1], 3).error > 0.5, "the first two orders see nothing of what the third sees"
@@ -98,7 +99,8 @@ def test_estimates_are_continuous_so_that_two_states_differ_by_their_spin_part()
     for ratio in np.linspace(-0.55, 0.95, 301):
         one = [1.0, 1.1, 1.1 + 0.1 * ratio]
         other = [value + 1e-6 * step for value, step in zip(one, (0.0, 0.3, 0.5), strict=True)]
-        assert abs(estimate(other, 3).value - estimate(one, 3).value) < 3e-6
+        found, value = estimate(one, 3), estimate(other, 3).value
+        assert abs(value - found.value) < 3e-6 and abs(found.value - one[-1]) >= 0.3 * abs(one[-1] - one[-2]) * 0.999
 
 
 def test_states_are_put_together_from_baseline_and_spin_part():

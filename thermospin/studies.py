@@ -56,7 +56,7 @@ class GridChoice:
     Attributes:
       cells: budget of cells, whose places the signals choose; None: no budget.
       tolerance: part of each signal that its error bar may have, for which the signals refine the grid; None: any.
-      order: polynomial order, from which best estimates are known: 3.
+      order: polynomial order; best estimates beyond the grid need 3.
       shards: accelerators that a solve is split over.
     """
 
@@ -119,7 +119,7 @@ class Study:
 
     @property
     def provenance(self) -> list[str]:
-        """What is to be known of the values of the devices that were not fitted, see `device.provenance`."""
+        """Notes on the values of the devices that were not fitted, see `device.provenance`."""
         tied = [*(name for name, _, _ in self.fit.ties), *(each.name for each in self.fit.following)]
         return provenance.notes(self.inputs.devices, [*self.fit.parameters, *tied])
 

@@ -37,7 +37,8 @@ FAST, SMALL = 0.06, 0.3
 WIDTHS = ((-0.6, -0.1, 1.5), (-0.1, 0.03, 1.0), (0.03, 0.1, 0.5), (0.1, 0.25, 0.28), (0.25, 1.0, 0.45))
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.02
-#: Where there are no edges differences fall by the same ratio at least, and a bar is at least this part of the last.
+#: Where there are no edges differences fall by the same ratio at least; a bar is at least this part of the last one,
+#: and the square of that of the one before.
 LEAST = 0.05
 #: Elsewhere the bar is this multiple of the last difference, or SLOWNESS times the ratio of the differences times that,
 #: and with the square of the ratio where they do not fall at all.
@@ -105,7 +106,7 @@ def estimate(values: Sequence[float], order: int, exponent: float = singularitie
     before = abs(values[1] - values[0])
     ratio = difference / (values[1] - values[0]) if before else math.inf if size else 0.0
     if exponent == singularities.SMOOTH and abs(ratio) <= 1:
-        return Estimate(values[-1], max(abs(ratio), LEAST) * size)
+        return Estimate(values[-1], max(abs(ratio) * size, LEAST * size, LEAST**2 * before))
     if not weak:
         for low, high, width in WIDTHS:
             if low <= ratio <= high:

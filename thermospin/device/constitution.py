@@ -57,7 +57,7 @@ class Constitution:
 
     @property
     def conducts(self) -> np.ndarray:
-        """Whether each column conducts charge."""
+        """Mark the columns that conduct charge."""
         return np.array([*self.metals, *("RA" in joint.keys for joint in self.joints), *[False] * len(self.faces)])
 
     @property
