@@ -109,7 +109,8 @@ def _print_signals(result: dict[str, Any]) -> None:
     # No narrower than the numbers: a terminal may wrap a line, rich would cut them off.
     Console(width=max(Console().width, 120)).print(table)
     for reason, signals in reasons.items():
-        typer.echo(f"No estimate beyond the grid ({reason}): {', '.join(signals)}")
+        which = "all signals" if len(signals) == table.row_count else ", ".join(signals)
+        typer.echo(f"No estimate beyond the grid ({reason}): {which}")
     solver = result["solver"]
     iterations, residuals = solver["iterations"], solver["relative_residual"]
     typer.echo(
