@@ -33,8 +33,9 @@ from helpers import devices
 from helpers.suite import CASES
 from thermospin import grid as grids
 from thermospin import model as models
-from thermospin.accuracy import adapt, error_bars
+from thermospin.accuracy import adapt, error_bars, surplus
 from thermospin.base import files
+from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.grid import Grid
@@ -70,8 +71,15 @@ def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tupl
         evaluation = evaluate.evaluate(model, {}, wanted, names, tolerance=TOLERANCE, explain=False)
         values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
     found, _ = adapt.indicators(model, evaluation, wanted, {})
+    parts = surplus.contributions(model, evaluation.fields, [SignalName.parse(*pair) for pair in wanted], {})
     jax.clear_caches()
-    row = {"cells": grid.cells, "unknowns": model.unknowns, "values": values, "exponents": _exponents(device, grid)}
+    row = {
+        "cells": grid.cells,
+        "unknowns": model.unknowns,
+        "values": values,
+        "exponents": _exponents(device, grid),
+        "unresolved": {str(signal): sum(float(np.abs(part).sum()) for part in each) for signal, each in parts.items()},
+    }
     return row, found
 
 
@@ -106,12 +114,22 @@ def measure_known(name: str) -> Found:
         model = models.on_grid(device, dataclasses.replace(grid, order=order))
         found = evaluate.measure(model)
         values[str(order)] = {str(signal): value for signal, value in found.values.items() if str(signal) in known}
-        jax.clear_caches()
+        if order < 3:
+            jax.clear_caches()
+    exponents = _exponents(device, grid)
+    turning = [
+        SignalName.parse(signal)
+        for signal in values["3"]
+        if signal.rpartition(".")[2] in ("baseline", "spin")
+        and error_bars.turns([values[str(order)][signal] for order in (1, 2, 3)], _exponent(signal, exponents))
+    ]
+    sizes = surplus.unresolved(model, turning).tolist() if turning else []
+    jax.clear_caches()
     truth = {signal: each["value"] for signal, each in known.items()}
     doubt = {signal: each["uncertainty"] for signal, each in known.items()}
     default = {"grid": "default", "cells": grid.cells, "unknowns": model.unknowns, "values": values}
     return [
-        default | {"exponents": _exponents(device, grid)},
+        default | {"exponents": exponents, "unresolved": dict(zip(map(str, turning), sizes, strict=True))},
         {"grid": "exact", "values": {"3": truth}, "doubt": doubt},
     ]
 
@@ -119,6 +137,10 @@ def measure_known(name: str) -> Found:
 def _exponents(device: Device, grid: Grid) -> list[float]:
     weakest = device.weakest_edges(grid)
     return [weakest.exponent(1), weakest.exponent(2)]
+
+
+def _exponent(signal: str, exponents: Sequence[float]) -> float:
+    return exponents[SignalName.parse(signal).harmonic > 1]
 
 
 class Judged(NamedTuple):
@@ -146,7 +168,7 @@ def judge(found: Found) -> list[Judged]:
             leads = estimated(last, signal)
             truth, known = leads.value, leads.error
         scale = abs(last["values"]["3"][signal.replace("spin", "baseline")])
-        if abs(truth) <= ZERO[int(signal.partition(" ")[2][1])] * scale:
+        if abs(truth) <= ZERO[SignalName.parse(signal).harmonic] * scale:
             continue
         for each in tried:
             best_of, computed = estimated(each, signal), each["values"]["3"][signal]
@@ -160,7 +182,8 @@ def judge(found: Found) -> list[Judged]:
 def estimated(each: dict[str, Any], signal: str) -> error_bars.Estimate:
     """The best estimate of a signal from its values at the three orders."""
     values = [each["values"][str(order)][signal] for order in (1, 2, 3)]
-    return error_bars.estimate(values, 3, each["exponents"][int(signal.partition(" ")[2][1]) > 1])
+    exponent = _exponent(signal, each["exponents"])
+    return error_bars.estimate(values, 3, exponent, each["unresolved"].get(signal, 0.0))
 
 
 def shared(judged: Sequence[Sequence[Judged]]) -> float:

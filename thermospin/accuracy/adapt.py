@@ -14,12 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
-import jax
 import numpy as np
 
-from thermospin import operators
-from thermospin.accuracy import error_bars
+from thermospin.accuracy import error_bars, surplus
 from thermospin.base import lines
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
@@ -27,10 +24,8 @@ from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid, at_coarseness, choose
-from thermospin.model import ExperimentProblem, Model, Progress, on_grid
+from thermospin.model import Model, Progress, on_grid
 from thermospin.signals import evaluate
-from thermospin.signals.functional import readings
-from thermospin.signals.ladders import Ladder, laws
 from thermospin.signals.results import Evaluation, Signals
 
 #: Factor by which cells may grow from one to the next, less one. Towards edges where fields are singular the best grid
@@ -41,8 +36,6 @@ PASSES = (1 / 7,)
 #: A signal whose contributions add up to more than this multiple of it is the small rest of what cancels, and is left
 #: out of a tolerance.
 REST = 3.0
-#: Relative residual of solves that serve indicators alone, which need two digits.
-PASSING = 1e-5
 #: Cells of the first grid for a tolerance, in units of the coarsest that the faces allow.
 START = 3.0
 #: Errors are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
@@ -58,8 +51,6 @@ LEVELS = 30.0
 #: A signal of which the indicators add up to more than this part of it is what is left of contributions that cancel
 #: (or is far from being resolved); it counts less the worse that is, for it would take all lines for itself.
 CANCELLATION = 0.5
-
-_surplus = eqx.filter_jit(operators.surplus_power)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,12 +160,14 @@ def adapt(
         model = on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
         fields, worst = None, None
         if budgets or tolerance is not None:  # another grid may follow
-            evaluation = evaluate.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=PASSING)
+            evaluation = evaluate.evaluate(
+                model, values, wanted, ("zeta",), progress=progress, tolerance=surplus.PASSING
+            )
             contributions, rests = indicators(model, evaluation, wanted, values)
             fields = evaluation.fields
         if not budgets:
             result = evaluate.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
-            result = error_bars.assess(model, result, values, progress=progress)
+            result = error_bars.assess(model, result, values, start=fields, progress=progress)
             worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in rests] or wanted)
         path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
         if progress is not None:
@@ -208,9 +201,9 @@ def indicators(
 ) -> tuple[list[np.ndarray], dict[str, float]]:
     """Estimate what each slab of cells across x, y and z adds to the relative errors of the signals, up to a factor.
 
-    The sum over k of l_(n-k).A u_k with the highest polynomials of both fields along the axis (`surplus_power`), its
-    absolute value summed over the segments of a slab, divided by the signal, and summed over the signals. Signals that
-    are the small rest of contributions that cancel would take all lines for themselves; see `CANCELLATION`.
+    Contributions of the highest polynomials (`surplus.contributions`), their absolute values summed over the segments
+    of a slab, divided by the signal, and summed over the signals. Signals that are the small rest of contributions that
+    cancel would take all lines for themselves; see `CANCELLATION`.
 
     Args:
       model: where it was solved.
@@ -224,17 +217,14 @@ def indicators(
     slabs = [_slabs(model, axis) for axis in range(3)]
     total = [np.zeros(len(model.grid.lines[axis]) - 1) for axis in range(3)]
     rests: dict[str, float] = {}
-    for name, ladders in evaluation.fields.items():
-        experiment = model.device.experiments[name]
-        rows = _rows(model.problems[name], ladders, model.completed(parameters))
-        for signal, value in ((signal, value) for signal, value in values.items() if signal.experiment == name):
-            parts = [readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal] for axis in range(3)]
-            sizes = [np.bincount(slabs[a], np.abs(parts[a]), len(total[a])) for a in range(3)]
-            whole = sum(float(size.sum()) for size in sizes)
-            if whole > REST * abs(value) or not value:
-                rests[str(signal)] = float(whole / abs(value)) if value else math.inf
-            weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
-            total = [before + weight * size for before, size in zip(total, sizes, strict=True)]
+    for signal, parts in surplus.contributions(model, evaluation.fields, list(values), parameters).items():
+        value = values[signal]
+        sizes = [np.bincount(slabs[a], np.abs(parts[a]), len(total[a])) for a in range(3)]
+        whole = sum(float(size.sum()) for size in sizes)
+        if whole > REST * abs(value) or not value:
+            rests[str(signal)] = float(whole / abs(value)) if value else math.inf
+        weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
+        total = [before + weight * size for before, size in zip(total, sizes, strict=True)]
     return total, rests
 
 
@@ -243,32 +233,6 @@ def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, fl
     relative = {" ".join(pair): signals.error(*pair) / max(abs(signals[pair]), 1e-300) for pair in wanted}
     name = max(relative, key=lambda signal: relative[signal])
     return name, relative[name]
-
-
-def _rows(
-    problem: ExperimentProblem, ladders: Sequence[Ladder], parameters: Parameters
-) -> list[list[list[np.ndarray]]]:
-    """Return contributions to R_n by segment, for each state (the first, then first minus other) and axis."""
-    law, others = laws(problem, parameters)
-
-    def of_state(law: operators.Coefficients, u: Sequence[jax.Array], l: Sequence[jax.Array]) -> list[list[np.ndarray]]:  # noqa: E741
-        out: list[list[np.ndarray]] = [[], [], []]
-        for n in range(1, len(u) + 1):
-            terms = [_surplus(problem.disc, law, l[n - k][:, None], u[k - 1][:, None]) for k in range(1, n + 1)]
-            for axis in range(3):
-                out[axis].append(np.sum([np.asarray(term[axis])[:, 0] for term in terms], axis=0))
-        return out
-
-    first = ladders[0]
-    rows = [of_state(law, first.u, first.l)]
-    for states, change in zip(others, ladders[1:], strict=True):
-        other = of_state(
-            states.other,
-            [a - d for a, d in zip(first.u, change.u, strict=True)],
-            [a - d for a, d in zip(first.l, change.l, strict=True)],
-        )
-        rows.append([[a - b for a, b in zip(*pair, strict=True)] for pair in zip(rows[0], other, strict=True)])
-    return rows
 
 
 def _slabs(model: Model, axis: int) -> np.ndarray:

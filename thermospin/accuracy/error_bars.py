@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from thermospin import solve
+from thermospin.accuracy import surplus
 from thermospin.base.names import SignalName
 from thermospin.device import singularities
 from thermospin.device.constitution import Parameters
 from thermospin.model import Model, Progress
 from thermospin.signals.evaluate import measure
+from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Errors, Signals
 
 #: Of two orders: the changes beyond their difference are bounded by this multiple of it, what benchmarks/calibration.py
@@ -37,6 +39,11 @@ FAST, SMALL = 0.06, 0.3
 WIDTHS = ((-0.6, -0.1, 1.5), (-0.1, 0.03, 1.0), (0.03, 0.1, 0.5), (0.1, 0.25, 0.28), (0.25, 1.0, 0.45))
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.02
+#: Below STEADY a sequence turns: what contributions of opposite sign leave over says little of how far each of them is
+#: from its limit. There the bar is at least TURNING times what the highest polynomials contribute in absolute value
+#: (`surplus.unresolved`), which benchmarks/calibration.py asks for; of a rest of contributions that cancel, in which
+#: errors cancel too, CANCELLED of the signal.
+STEADY, TURNING, CANCELLED = 0.03, 1.2, 0.1
 #: Where there are no edges differences fall by the same ratio at least; a bar is at least this part of the last one,
 #: and the square of that of the one before.
 LEAST = 0.05
@@ -78,7 +85,16 @@ def _to_come(order: int, exponent: float) -> float:
     return rho / (1 - rho)
 
 
-def estimate(values: Sequence[float], order: int, exponent: float = singularities.ORDINARY) -> Estimate:
+def turns(values: Sequence[float], exponent: float = singularities.ORDINARY) -> bool:
+    """Return whether the bar of an estimate needs to know how much of the signal is unresolved; see `estimate`."""
+    if len(values) < 3 or exponent != singularities.ORDINARY or values[1] == values[0]:
+        return False
+    return WIDTHS[0][0] <= (values[2] - values[1]) / (values[1] - values[0]) <= STEADY
+
+
+def estimate(
+    values: Sequence[float], order: int, exponent: float = singularities.ORDINARY, unresolved: float = 0.0
+) -> Estimate:
     """Return the best estimate of a signal from its values at the orders 1, 2, ... on the same grid lines.
 
     If errors fall like p^-s the last difference d is followed by d rho/(1 - rho), rho = ((p - 1)/p)^s: of edges, with
@@ -90,6 +106,7 @@ def estimate(values: Sequence[float], order: int, exponent: float = singularitie
       values: at the orders 1 to 2, or 1 to 3.
       order: of the grid itself.
       exponent: lambda, the smallest of any edge.
+      unresolved: absolute contributions of the highest polynomials, see `surplus.unresolved`; counts where it `turns`.
     Source: Babuska, Suri, SIAM J. Numer. Anal. 24, 750 (1987): p-version, singular solutions.
     """
     largest = max(map(abs, values))
@@ -111,7 +128,10 @@ def estimate(values: Sequence[float], order: int, exponent: float = singularitie
         for low, high, width in WIDTHS:
             if low <= ratio <= high:
                 to_come = float(np.interp(ratio, (0.0, FAST, 1.0), (SMALL, FIRST + SLOPE * FAST, FIRST + SLOPE)))
-                return Estimate(values[-1] + to_come * difference, max(width * size, CROSSING * before))
+                value, error = values[-1] + to_come * difference, max(width * size, CROSSING * before)
+                if turns(values, exponent):
+                    error = max(error, TURNING * min(unresolved, CANCELLED * abs(value)))
+                return Estimate(value, error)
     error = min(max(UNSETTLED, weak, SLOWNESS * ratio * max(ratio, 1.0)) * size, most)
     return Estimate(values[-1], max(error, CROSSING * before), "weak edges" if weak else "the orders do not settle")
 
@@ -121,6 +141,7 @@ def assess(
     signals: Signals,
     parameters: Parameters | None = None,
     *,
+    start: Mapping[str, tuple[Ladder, ...]] | None = None,
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> Signals:
@@ -133,13 +154,27 @@ def assess(
       model: where the signals were computed.
       signals: computed with it.
       parameters: values by name that they were computed with; those left out are the device's own.
+      start: `fields` of an evaluation with it, which saves work.
       progress: callback for messages.
       tolerance: of the solves.
     Raises:
       NotConverged: a solve missed its tolerance.
     """
     by_order = at_orders(model, signals, parameters, progress=progress, tolerance=tolerance)
-    result = with_errors(signals, by_order, model.device.weakest_edges(model.grid))
+    weakest = model.device.weakest_edges(model.grid)
+    turning = [
+        name
+        for name in signals.values
+        if name.part in model.device.experiments[name.experiment].shown_parts
+        and turns([each.values[name] for each in by_order], weakest.exponent(name.harmonic))
+    ]
+    unresolved: dict[SignalName, float] = {}
+    if turning:
+        if progress is not None:
+            progress(f"{model.device.name}: how well the grid resolves {', '.join(map(str, turning))}")
+        sizes = surplus.unresolved(model, turning, parameters, start=start, progress=progress)
+        unresolved = dict(zip(turning, sizes.tolist(), strict=True))
+    result = with_errors(signals, by_order, weakest, unresolved)
     other = elsewhere(model)
     if other is None or result.errors is None:
         return result
@@ -207,13 +242,29 @@ def elsewhere(model: Model) -> Model | None:
     return None
 
 
-def with_errors(measured: Signals, by_order: Sequence[Signals], weakest: singularities.Weakest) -> Signals:
-    """Return best estimates with the error bars that `at_orders` leads to; weakest edges are those of the device.
+def with_errors(
+    measured: Signals,
+    by_order: Sequence[Signals],
+    weakest: singularities.Weakest,
+    unresolved: Mapping[SignalName, float] | None = None,
+) -> Signals:
+    """Return best estimates with the error bars that `at_orders` leads to.
 
     P and AP are put together from baseline and spin part, which a sequence of their own would contradict.
+
+    Args:
+      measured: on the grid itself.
+      by_order: of `at_orders`.
+      weakest: edges of the device.
+      unresolved: of signals whose sequence turns.
     """
     found = {
-        name: estimate([signals.values[name] for signals in by_order], measured.order, weakest.exponent(name.harmonic))
+        name: estimate(
+            [signals.values[name] for signals in by_order],
+            measured.order,
+            weakest.exponent(name.harmonic),
+            (unresolved or {}).get(name, 0.0),
+        )
         for name in measured.values
     }
     for name in found:

@@ -90,9 +90,14 @@ class Joint:
             values[places], slopes = predict(known, list(asked))
             for column, full in enumerate(asked.values()):
                 jacobian[places, list(names).index(full)] = slopes[:, column]
-        if not np.all(np.isfinite(values)):
+        if np.any(np.isnan(values)):
             return np.full(self._rows, math.nan), np.full(jacobian.shape, math.nan)
         return values, jacobian
+
+    def unresolved(self, parameters: Mapping[str, float], names: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Return `Predictor.unresolved` of all rows."""
+        parts = [(*rest, predict.unresolved) for *rest, predict in self._parts if isinstance(predict, Predictor)]
+        return Joint(parts, self._rows, self._groups)(parameters, names)  # type: ignore[arg-type]
 
     @property
     def fields(self) -> Any:

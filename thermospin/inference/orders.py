@@ -153,9 +153,13 @@ class Orders:
         found[first] = running.result()[0]
         values = np.array([found[order] for order in sorted(found)])
         order = self._answers.order
+        sequences = list(zip(values.T.tolist(), self._exponents, strict=True))
+        unresolved = np.zeros(len(sequences))
+        if any(error_bars.turns(*each) for each in sequences):
+            unresolved, _ = self._answers.tied(self.last.unresolved)(parameters, ())
         estimates = [
-            error_bars.estimate(sequence, order, exponent)
-            for sequence, exponent in zip(values.T.tolist(), self._exponents, strict=True)
+            error_bars.estimate(sequence, order, exponent, size)
+            for (sequence, exponent), size in zip(sequences, unresolved.tolist(), strict=True)
         ]
         best, stds = (np.array([getattr(each, part) for each in estimates]) for part in ("value", "error"))
         if self._elsewhere is not None:

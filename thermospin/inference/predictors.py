@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import solve
+from thermospin.accuracy import surplus
 from thermospin.base.errors import NotConverged
+from thermospin.base.names import SignalName
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.model import GridOptions, Model, Progress
@@ -207,6 +209,21 @@ class Predictor:
         elif math.isnan(first):
             self._replace(pace=pace)
         return evaluation.values, evaluation.jacobian
+
+    def unresolved(self, parameters: Mapping[str, float], names: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Return how much of the signals the grid does not resolve, as a `Predict` of values alone.
+
+        See `accuracy.surplus`. Infinite where there is no solution.
+        """
+        nothing = np.full(len(self._wanted), math.inf), np.zeros((len(self._wanted), len(names)))
+        if not self._move(parameters):
+            return nothing
+        signals = [SignalName.parse(*pair) for pair in self._wanted]
+        try:
+            found = surplus.unresolved(self.model, signals, parameters, start=self._state.start, solver=self._solver)
+        except NotConverged:
+            return nothing
+        return found, nothing[1]
 
     @property
     def parts(self) -> tuple[Predictor, ...]:

@@ -1,0 +1,108 @@
+"""What the highest polynomials of the fields contribute to signals: how well a grid resolves them, and where.
+
+The error of a signal is, to the second order, the form of the operator on the errors of a field and of its adjoint
+(docs/accuracy.md, section 1). Both errors show in the highest polynomials that a solution has along a grid line: the
+form on these alone says of every segment how far a signal is from being resolved with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from thermospin import operators, solve
+from thermospin.base.names import SignalName
+from thermospin.device.constitution import Parameters
+from thermospin.model import ExperimentProblem, Model, Progress
+from thermospin.signals import evaluate
+from thermospin.signals.functional import readings
+from thermospin.signals.ladders import Ladder, laws
+
+#: Relative residual of solves that serve this alone: two digits are enough.
+PASSING = 1e-5
+
+_power = eqx.filter_jit(operators.surplus_power)
+
+
+def contributions(
+    model: Model, fields: Mapping[str, Sequence[Ladder]], signals: Sequence[SignalName], parameters: Parameters
+) -> dict[SignalName, list[np.ndarray]]:
+    """Return the sum over k of l_(n-k).A u_k of the highest polynomials for each signal R_n: for each axis (segments,).
+
+    Args:
+      model: where the fields were solved for.
+      fields: of an evaluation, with as many rungs as the signals have harmonics.
+      signals: baselines, spin parts or states.
+      parameters: values by name that the fields were solved with.
+    """
+    out: dict[SignalName, list[np.ndarray]] = {}
+    values = model.completed(parameters)
+    for name, ladders in fields.items():
+        experiment, rows = model.device.experiments[name], _rows(model.problems[name], ladders, values)
+        for signal in signals:
+            if signal.experiment == name:
+                out[signal] = [
+                    readings(experiment, [r[axis] for r in rows], signal.harmonic)[signal] for axis in range(3)
+                ]
+    return out
+
+
+def unresolved(
+    model: Model,
+    signals: Sequence[SignalName],
+    parameters: Parameters | None = None,
+    *,
+    start: Mapping[str, tuple[Ladder, ...]] | None = None,
+    progress: Progress | None = None,
+    solver: solve.Solver | None = None,
+) -> np.ndarray:
+    """Return the sum of the absolute `contributions` of signals, SI units (signals,).
+
+    Args:
+      model: the discrete problem.
+      signals: such as "thermal R2.spin".
+      parameters: values by name; those left out are the device's own.
+      start: `fields` of an evaluation nearby.
+      progress: callback for messages.
+      solver: what answers the solves, see `solve.solve`.
+    Raises:
+      NotConverged: a solve missed its tolerance.
+    """
+    wanted = [(signal.experiment, signal.signal) for signal in signals]
+    values = dict(parameters or {})
+    # Derivatives by anything ask for all rungs.
+    names = ("zeta",) if any(signal.harmonic > 1 for signal in signals) else ()
+    found = evaluate.evaluate(
+        model, values, wanted, names, start=start, progress=progress, tolerance=PASSING, solver=solver
+    )
+    parts = contributions(model, found.fields, signals, values)
+    return np.array([sum(float(np.abs(part).sum()) for part in parts[signal]) for signal in signals])
+
+
+def _rows(
+    problem: ExperimentProblem, ladders: Sequence[Ladder], parameters: Parameters
+) -> list[list[list[np.ndarray]]]:
+    """Return contributions to R_n by segment, for each state (the first, then first minus other) and axis."""
+    law, others = laws(problem, parameters)
+
+    def of_state(law: operators.Coefficients, u: Sequence[jax.Array], l: Sequence[jax.Array]) -> list[list[np.ndarray]]:  # noqa: E741
+        out: list[list[np.ndarray]] = [[], [], []]
+        for n in range(1, len(u) + 1):
+            terms = [_power(problem.disc, law, l[n - k][:, None], u[k - 1][:, None]) for k in range(1, n + 1)]
+            for axis in range(3):
+                out[axis].append(np.sum([np.asarray(term[axis])[:, 0] for term in terms], axis=0))
+        return out
+
+    first = ladders[0]
+    rows = [of_state(law, first.u, first.l)]
+    for states, change in zip(others, ladders[1:], strict=True):
+        other = of_state(
+            states.other,
+            [a - d for a, d in zip(first.u, change.u, strict=True)],
+            [a - d for a, d in zip(first.l, change.l, strict=True)],
+        )
+        rows.append([[a - b for a, b in zip(*pair, strict=True)] for pair in zip(rows[0], other, strict=True)])
+    return rows
