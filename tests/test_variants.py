@@ -17,7 +17,7 @@ from thermospin.data.sources import read_sources
 from thermospin.device import edit, settings
 from thermospin.device.device import Device
 from thermospin.device.reader import load, read
-from thermospin.inference import orders
+from thermospin.inference.grid_errors import Components, common, of_rows, scales
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import Misfit
 from thermospin.inference.parameters import Parameter
@@ -182,21 +182,48 @@ def test_the_error_of_the_grid_is_one_for_all_variants(device: Device) -> None:
     """Of the same signal of two variants the correlation is 1, with the signs of the signals; of another device 0."""
     wide = settings.variant_of(device, "wide")
     longer = dataclasses.replace(read(BAR.replace("[0, 300]", "[0, 310]"), "x"), name="longer")
-    names = [("bar", "R1.P"), ("bar@wide", "R1.P"), ("bar@wide", "R1.AP"), ("longer", "R1.P")]
+    names = [("bar", "R1.P"), ("bar@wide", "R1.P"), ("bar@wide", "R2.P"), ("longer", "R1.P")]
     rows = [Row("bar", signal, 1.0, 1.0, device=name) for name, signal in names]
-    families, best, none = orders.families([device, wide, longer], rows), np.array([1.0, -2.0, 1.0, 1.0]), np.zeros(4)
-    part = error_bars.SHARED
-    found = orders.correlation(rows, families, best, none)
+    devices = [device, wide, longer]
+    parts = Components.of(devices, rows)
+    assert [row.signal for row in parts.rows] == [signal for _, signal in names]
+    assert np.all(parts.split == np.eye(4)) and np.all(parts.whole == np.eye(4))
+    best, none, part = np.array([1.0, -2.0, 1.0, 1.0]), np.zeros(4), error_bars.SHARED
+    found = common(parts.families, best, none)
     np.testing.assert_allclose(found, [[1, -1, part, 0], [-1, 1, -part, 0], [part, -part, 1, 0], [0, 0, 0, 1]])
     # What was added says which way errors go, where something was.
-    found = orders.correlation(rows, families, best, np.array([0.1, 0.2, -0.1, 0.0]))
+    found = common(parts.families, best, np.array([0.1, 0.2, -0.1, 0.0]))
     assert found[0, 1] == 1 and found[0, 2] == found[1, 2] == -part
     assert np.all(np.linalg.eigvalsh(found) > -1e-12)
     blind = [dataclasses.replace(row, polarity_known=False) for row in rows]
-    assert orders.correlation(blind, families, best, none)[0, 1] == 1
+    stds = np.array([0.1, 0.2, 0.3, 0.0])
+    size, correlation = of_rows(blind, parts, stds, common(parts.families, best, none), best)
+    assert size.tolist() == stds.tolist() and correlation[0, 1] == pytest.approx(1)
     # By hand: the second row asks for all bars of its family by 1.5.
     data = [dataclasses.replace(row, value=value) for row, value in zip(rows, (0.5, 3.0, 0.5, 2.0), strict=True)]
-    np.testing.assert_allclose(orders.scales(data, families, best), [1.5, 1.5, 1, 2])
+    np.testing.assert_allclose(scales(data, parts.families, best), [1.5, 1.5, 1, 2])
+
+
+@pytest.mark.parametrize("names", [("P", "AP"), ("AP", "spin"), ("baseline", "P", "P")])
+def test_rows_of_two_states_have_the_error_of_the_baseline_in_common(device: Device, names: tuple[str, ...]) -> None:
+    """By hand: baseline B with bar 2 and spin part S with bar 1, correlated by c = 0.3, make cov(B + x S, B + y S)."""
+    wide = settings.variant_of(device, "wide")
+    rows = [Row("bar", f"R2.{name}", 1.0, 1.0, device="bar") for name in names]
+    parts = Components.of([device], rows)
+    assert [row.signal for row in parts.rows] == ["R2.baseline", "R2.spin"]
+    shares = np.array([{"P": (1, 0.5), "AP": (1, -0.5), "baseline": (1, 0), "spin": (0, 1)}[name] for name in names])
+    values = shares @ [5.0, 0.7]
+    np.testing.assert_allclose(parts.split @ values, [5.0, 0.7])
+    np.testing.assert_allclose(parts.whole, shares)
+    c = error_bars.SHARED
+    size, correlation = of_rows(
+        rows, parts, np.array([2.0, 1.0]), common(parts.families, np.ones(2), np.ones(2)), values
+    )
+    covariance = np.array([[4 * a * b + (a * y + b * x) * 2 * c + x * y for b, y in shares] for a, x in shares])
+    np.testing.assert_allclose(np.outer(size, size) * correlation, covariance)
+    # Where a variant has only one of them, nothing can be split: all variants alike.
+    more = [*rows, Row("bar", "R2.P", 1.0, 1.0, device="bar@wide")]
+    assert len(Components.of([device, wide], more).rows) == len(more)
 
 
 def test_an_error_that_is_one_is_not_averaged() -> None:

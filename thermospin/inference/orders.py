@@ -7,6 +7,7 @@ both corrected to the best estimates of `accuracy.error_bars`, and looks at orde
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from thermospin.accuracy import error_bars
 from thermospin.data.rows import Row
-from thermospin.device.device import OF, Device, Tie, forms
-from thermospin.device.settings import alike
+from thermospin.device.device import OF, Tie, forms
+from thermospin.inference import grid_errors
 from thermospin.inference.combinators import Copies, Joint, corrected, tied
 from thermospin.inference.journal import Journal
 from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
@@ -125,8 +126,10 @@ class Orders:
         self.last = bare[answers.order]
         self.predictors = {order: answers.kept(bare[order], order) for order in sorted(bare)}
         edges = [model.device.weakest_edges(model.grid) for model in answers.models]
-        self._exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in answers.rows]
-        self._families = families([model.device for model in answers.models], answers.rows)
+        devices = [model.device for model in answers.models]
+        self._parts = grid_errors.Components.of(devices, answers.rows)
+        self._exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in self._parts.rows]
+        self._families = grid_errors.families(devices, answers.rows)
         moved = [None if exact else error_bars.elsewhere(model) for model in answers.models]
         self._elsewhere = (
             answers.of([other or model for other, model in zip(moved, answers.models, strict=True)])
@@ -151,23 +154,30 @@ class Orders:
                 running.result()  # messages must be sent in one order
             found = {order: self.predictors[order](parameters, ())[0] for order in others}
         found[first] = running.result()[0]
-        values = np.array([found[order] for order in sorted(found)])
-        order = self._answers.order
-        sequences = list(zip(values.T.tolist(), self._exponents, strict=True))
+        values, order = np.array([found[order] for order in sorted(found)]), self._answers.order
+        rows, parts = self._answers.rows, self._parts
+        of_parts = values @ parts.split.T
+        sequences = list(zip(of_parts.T.tolist(), self._exponents, strict=True))
         unresolved = np.zeros(len(sequences))
         if any(error_bars.turns(*each) for each in sequences):
-            unresolved, _ = self._answers.tied(self.last.unresolved)(parameters, ())
+            unresolved, _ = self._answers.tied(self._resolution.unresolved)(parameters, ())
         estimates = [
             error_bars.estimate(sequence, order, exponent, size)
             for (sequence, exponent), size in zip(sequences, unresolved.tolist(), strict=True)
         ]
-        best, stds = (np.array([getattr(each, part) for each in estimates]) for part in ("value", "error"))
+        likely, stds = (np.array([getattr(each, part) for each in estimates]) for part in ("value", "error"))
         if self._elsewhere is not None:
             there = self._answers.tied(self._elsewhere)(parameters, ())[0]
-            stds = stds + error_bars.CUT * np.abs(there - values[order - 1])
-        rows, corrections = self._answers.rows, best - values[order - 1]
-        stds = stds * scales(rows, self._families, best)
-        return AtOrders(values, best, stds, correlation(rows, self._families, best, corrections))
+            stds = stds + error_bars.CUT * np.abs(parts.split @ (there - values[order - 1]))
+        shared = grid_errors.common(parts.families, likely, likely - of_parts[order - 1])
+        best = parts.whole @ likely
+        size, correlation = grid_errors.of_rows(rows, parts, stds, shared, best)
+        return AtOrders(values, best, size * grid_errors.scales(rows, self._families, best), correlation)
+
+    @functools.cached_property
+    def _resolution(self) -> Predictor | Joint:
+        """The components on the models themselves, which are asked what of them is unresolved."""
+        return dataclasses.replace(self._answers, rows=self._parts.rows, journal=None).of(self._answers.models)
 
     @property
     def estimated(self) -> bool:
@@ -199,46 +209,3 @@ class Orders:
 
 def _corrected(predict: Predict, order: int, at: AtOrders | None) -> Predict:
     return predict if at is None else corrected(predict, at.values[order - 1], at.best)
-
-
-def families(devices: Sequence[Device], rows: Sequence[Row]) -> list[tuple[int, str, str]]:
-    """Return the same for each row of the same signal of devices that differ in values alone."""
-    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
-    return [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
-
-
-def scales(rows: Sequence[Row], families: Sequence[tuple[int, str, str]], best: np.ndarray) -> np.ndarray:
-    """Return measured over model values, where it is larger, one factor for all variants of a device (rows,).
-
-    Some parameter may be far off that the signal is proportional to, and with it the error. One factor for all: an
-    error that is one has the form that the model gives it, not that of the data.
-    """
-    scale: dict[tuple[int, str, str], float] = {}
-    for family, row, value in zip(families, rows, best, strict=True):
-        scale[family] = max(scale.get(family, 1.0), abs(row.value) / abs(value) if value else 1.0)
-    return np.array([scale[family] for family in families])
-
-
-def correlation(
-    rows: Sequence[Row], families: Sequence[tuple[int, str, str]], best: np.ndarray, corrections: np.ndarray
-) -> np.ndarray:
-    """Return the correlation of the errors of best estimates (rows, rows).
-
-    Errors of the signals of a device come from the same edges: they have the signs of the corrections, and
-    `error_bars.SHARED` in common. The same signal of devices that differ in values alone has the same error.
-
-    Args:
-      rows: the data.
-      families: see `families`.
-      best: best estimates (rows,).
-      corrections: what they differ by from the values of the grid (rows,).
-    """
-    signs = np.where(np.where(corrections == 0, best, corrections) < 0, -1.0, 1.0)
-    # Where magnitudes are compared `Misfit` turns the error round with what was measured, not with the model.
-    turned = [not row.polarity_known and row.value * value < 0 for row, value in zip(rows, best, strict=True)]
-    signs = np.where(turned, -signs, signs)
-    common = np.array(
-        [[error_bars.SHARED * (one[0] == other[0]) for other in families] for one in families], dtype=float
-    )
-    same = np.array([[one == other for other in families] for one in families])
-    return np.outer(signs, signs) * np.where(same, 1.0, common)
