@@ -42,7 +42,7 @@ from thermospin.report import html
 from thermospin.report.device_text import describe
 from thermospin.report.html import Findings
 from thermospin.report.places import numbers_of
-from thermospin.signals.evaluate import measure
+from thermospin.signals.evaluate import measure, solved
 from thermospin.signals.results import Signals
 
 #: A suggestion of other voltage contacts, among names of dimensions.
@@ -269,8 +269,8 @@ def compute(
         )
         return Computed(adapted.signals, adapted, known)
     model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
-    measured = measure(model, harmonics=harmonics, progress=progress)
-    signals = assess(model, measured, progress=progress) if errors else measured
+    measured, fields = solved(model, harmonics=harmonics, progress=progress)
+    signals = assess(model, measured, start=fields, progress=progress) if errors else measured
     return Computed(signals, provenance=known)
 
 

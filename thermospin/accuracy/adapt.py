@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,20 +26,23 @@ from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid, at_coarseness, choose
 from thermospin.model import Model, Progress, on_grid
 from thermospin.signals import evaluate
+from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Evaluation, Signals
 
 #: Factor by which cells may grow from one to the next, less one. Towards edges where fields are singular the best grid
 #: is geometric, and the more so the higher the order.
 GROWTH = {1: 1.5, 2: 4.0, 3: 8.0}
-#: Sizes of the grids before the last one, as parts of it.
-PASSES = (1 / 7,)
+#: Size of the grid before the last one, as a part of it, and the highest order of elements there.
+PASS, PASSING_ORDER = 1 / 7, 2
 #: A signal whose contributions add up to more than this multiple of it is the small rest of what cancels, and is left
 #: out of a tolerance.
 REST = 3.0
 #: Cells of the first grid for a tolerance, in units of the coarsest that the faces allow.
 START = 3.0
-#: Errors are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
-RATE, LEAST_GROWTH, MOST_GROWTH = 1.2, 1.5, 4.0
+#: Relative error bars expected at order 3 on the first grid, as a part of what is unresolved there at order 2.
+EXPECTED = 0.25
+#: Error bars are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
+RATE, LEAST_GROWTH, MOST_GROWTH = 1.1, 1.5, 6.0
 #: A tolerance that takes more unknowns than this is given up.
 MOST_UNKNOWNS = 4_000_000
 #: This part of an even share is added to what a slab contributes, so that grids get finer everywhere in the end.
@@ -123,8 +126,9 @@ def adapt(
 ) -> Adapted:
     """Compute signals on a grid whose lines are where they matter most for these signals.
 
-    Solves on a coarse grid, puts the lines where the indicators ask for them, and solves again: with the whole budget,
-    or with more and more cells until the error bars are within a tolerance.
+    Solves on a coarse grid with elements of order 2, puts the lines where the indicators ask for them, and solves
+    again: with the whole budget, or with as many cells as a tolerance is expected to take, and with more until the
+    error bars are within it.
 
     Args:
       device: what is to be computed.
@@ -151,35 +155,49 @@ def adapt(
     coarsest = at_coarseness(features, order, 1e6).cells
     if cells is not None and cells < coarsest:
         choose(features, order, cells)  # raises
-    budgets = [START * coarsest] if cells is None else [max(part * cells, coarsest) for part in (*PASSES, 1.0)]
     path: list[Step] = []
-    grid = choose(features, order, int(budgets.pop(0)))
-    while True:
-        began = time.monotonic()
+
+    def at(grid: Grid) -> Model:
         enough = max(len(line) for line in grid.lines) > shards
-        model = on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
-        fields, worst = None, None
-        if budgets or tolerance is not None:  # another grid may follow
-            evaluation = evaluate.evaluate(
-                model, values, wanted, ("zeta",), progress=progress, tolerance=surplus.PASSING
-            )
-            contributions, rests = indicators(model, evaluation, wanted, values)
-            fields = evaluation.fields
-        if not budgets:
-            result = evaluate.measure(model, values, harmonics=harmonics, start=fields, progress=progress)
-            result = error_bars.assess(model, result, values, start=fields, progress=progress)
-            worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in rests] or wanted)
+        return on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
+
+    def choosing(model: Model, start: Mapping[str, tuple[Ladder, ...]] | None = None) -> Indicators:
+        evaluation = evaluate.evaluate(
+            model, values, wanted, ("zeta",), start=start, progress=progress, tolerance=surplus.PASSING
+        )
+        return indicators(model, evaluation, wanted, values)
+
+    def done(grid: Grid, model: Model, began: float, worst: tuple[str, float] | None = None) -> None:
         path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
         if progress is not None:
             progress(f"{device.name}: {path[-1]}")
-        if worst is not None:
-            excess = 0.0 if tolerance is None else worst[1] / tolerance
-            factor = float(np.clip(excess ** (1 / RATE), LEAST_GROWTH, MOST_GROWTH))
-            if excess <= 1 or factor * model.unknowns > MOST_UNKNOWNS:
-                return Adapted(model, result, tuple(path), rests, met=excess <= 1)
-            grid = redistributed(features, grid, contributions, int(factor * grid.cells))
-        else:
-            grid = redistributed(features, grid, contributions, int(budgets.pop(0)))
+
+    began = time.monotonic()
+    first = START * coarsest if cells is None else max(PASS * cells, coarsest)
+    grid = choose(features, min(order, PASSING_ORDER), int(first))
+    model = at(grid)
+    found = choosing(model)
+    done(grid, model, began)
+    size = cells or int(grid.cells * _growth(EXPECTED * found.worst(), tolerance))
+    while True:
+        began = time.monotonic()
+        grid = redistributed(features, grid, found.slabs, size, order)
+        model = at(grid)
+        result, fields = evaluate.solved(model, values, harmonics=harmonics, progress=progress)
+        result = error_bars.assess(model, result, values, start=fields, progress=progress)
+        worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in found.rests] or wanted)
+        done(grid, model, began, worst)
+        factor = _growth(worst[1], tolerance)
+        met = tolerance is None or worst[1] <= tolerance
+        if met or factor * model.unknowns > MOST_UNKNOWNS:
+            return Adapted(model, result, tuple(path), found.rests, met)
+        found, size = choosing(model, fields), int(factor * grid.cells)
+
+
+def _growth(bar: float, tolerance: float | None) -> float:
+    """Return how many times as many cells a relative error bar asks for."""
+    excess = 0.0 if tolerance is None else bar / tolerance
+    return float(np.clip(excess ** (1 / RATE), LEAST_GROWTH, MOST_GROWTH))
 
 
 def _require_sensible(cells: int | None, tolerance: float | None, order: int) -> None:
@@ -196,9 +214,32 @@ def parts_of(experiment: Experiment, highest: int) -> list[str]:
     return [f"R{n}.{part}" for n in range(1, highest + 1) for part in experiment.shown_parts]
 
 
+@dataclasses.dataclass(frozen=True)
+class Indicators:
+    """What adds to the relative errors of signals on a grid, up to a factor.
+
+    Attributes:
+      slabs: of each slab of cells across x, y and z, summed over signals (slabs,) for each axis.
+      relative: of each signal all that is unresolved, over its value.
+      rests: signals that are the small rest of contributions that cancel: how many times as large these are.
+    """
+
+    slabs: list[np.ndarray]
+    relative: dict[str, float]
+    rests: dict[str, float]
+
+    def worst(self) -> float:
+        """Return the largest relative one, rests left out if others are there."""
+        return max(
+            size
+            for name, size in self.relative.items()
+            if name not in self.rests or len(self.rests) == len(self.relative)
+        )
+
+
 def indicators(
     model: Model, evaluation: Evaluation, wanted: Sequence[tuple[str, str]], parameters: Parameters
-) -> tuple[list[np.ndarray], dict[str, float]]:
+) -> Indicators:
     """Estimate what each slab of cells across x, y and z adds to the relative errors of the signals, up to a factor.
 
     Contributions of the highest polynomials (`surplus.contributions`), their absolute values summed over the segments
@@ -210,22 +251,19 @@ def indicators(
       evaluation: of the signals, with complete ladders.
       wanted: the signals, as for `evaluate`.
       parameters: values by name.
-    Returns:
-      for each axis an array (slabs,), and the signals that are such rests with how much larger their contributions are.
     """
-    values = dict(zip((SignalName.parse(*pair) for pair in wanted), evaluation.values, strict=True))
+    values = dict(zip((SignalName.parse(*pair) for pair in wanted), evaluation.values.tolist(), strict=True))
     slabs = [_slabs(model, axis) for axis in range(3)]
     total = [np.zeros(len(model.grid.lines[axis]) - 1) for axis in range(3)]
-    rests: dict[str, float] = {}
+    relative: dict[str, float] = {}
     for signal, parts in surplus.contributions(model, evaluation.fields, list(values), parameters).items():
         value = values[signal]
         sizes = [np.bincount(slabs[a], np.abs(parts[a]), len(total[a])) for a in range(3)]
         whole = sum(float(size.sum()) for size in sizes)
-        if whole > REST * abs(value) or not value:
-            rests[str(signal)] = float(whole / abs(value)) if value else math.inf
+        relative[str(signal)] = whole / abs(value) if value else math.inf
         weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
         total = [before + weight * size for before, size in zip(total, sizes, strict=True)]
-    return total, rests
+    return Indicators(total, relative, {name: size for name, size in relative.items() if size > REST})
 
 
 def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
@@ -250,7 +288,12 @@ def _costs(grid: Grid, metals: np.ndarray) -> list[np.ndarray]:
 
 
 def _lines(
-    features: Features, grid: Grid, contributions: Sequence[np.ndarray], costs: Sequence[np.ndarray], level: float
+    features: Features,
+    grid: Grid,
+    contributions: Sequence[np.ndarray],
+    costs: Sequence[np.ndarray],
+    level: float,
+    order: int,
 ) -> list[np.ndarray]:
     """Return grid lines for which every slab contributes about `level` times its cost.
 
@@ -272,19 +315,23 @@ def _lines(
             highs.append(end[at_face])
             sizes.append(singular[at_face])
         spans = np.concatenate(lows), np.concatenate(highs)
-        out.append(lines.graded_lines(faces, np.concatenate(sizes), float(np.log1p(GROWTH[grid.order])), spans))
+        out.append(lines.graded_lines(faces, np.concatenate(sizes), float(np.log1p(GROWTH[order])), spans))
     return out
 
 
-def redistributed(features: Features, grid: Grid, contributions: Sequence[np.ndarray], cells: int) -> Grid:
+def redistributed(
+    features: Features, grid: Grid, contributions: Sequence[np.ndarray], cells: int, order: int | None = None
+) -> Grid:
     """Return the grid of at most `cells` cells whose lines lie where the indicators of another grid ask for them.
 
     Args:
       features: the device's faces; lines stay on all of them.
       grid: the other grid.
-      contributions: of `indicators` on it.
+      contributions: of slabs, by `indicators` on it.
       cells: budget.
+      order: of the elements; None: as on the other grid.
     """
+    order = order or grid.order
     metals = np.zeros(max(features.domains) + 1, bool)
     metals[list(features.domains)] = features.metals
     costs = _costs(grid, metals)
@@ -292,8 +339,8 @@ def redistributed(features: Features, grid: Grid, contributions: Sequence[np.nda
     contributions = [size + even * cost for size, cost in zip(contributions, costs, strict=True)]
 
     def at(log_level: float) -> Grid:
-        lines = _lines(features, grid, contributions, costs, float(np.exp(log_level)))
-        return features.grid(lines, grid.order)
+        lines = _lines(features, grid, contributions, costs, float(np.exp(log_level)), order)
+        return features.grid(lines, order)
 
     coarse = float(np.log(sum(map(np.sum, contributions)) / sum(map(np.sum, costs)))) + LEVELS
     fine = coarse - 2 * LEVELS

@@ -123,7 +123,7 @@ def self_check(model: Model, *, progress: Progress | None = None) -> SelfCheck:
     reciprocity = {
         name: _exchange(problem, values, evaluation.fields[name]) for name, problem in model.problems.items()
     }
-    signals = error_bars.assess(model, measured, progress=progress)
+    signals = error_bars.assess(model, measured, start=evaluation.fields, progress=progress)
     exchanged = {name: _in_words(experiment) for name, experiment in experiments.items()}
     return SelfCheck(signals, reciprocity, model.device.weakest_edges(model.grid), exchanged)
 

@@ -96,7 +96,8 @@ def run_demo(
     interface_figure(device, profile.result(), out / "fig2_interface.png")
     fitted = {name: parameter.value for name, parameter in result.parameters.items()}
     files.write_json(out / "fit.json", result.to_json())
-    measured = assess(model, signals.measure(model, fitted, progress=progress, start=result.fields), fitted)
+    measured, fields = signals.solved(model, fitted, progress=progress, start=result.fields)
+    measured = assess(model, measured, fitted, start=fields)
     files.write_json(out / "signals.json", measured.to_json())
 
     fit_picture(result, out / "fit.png")

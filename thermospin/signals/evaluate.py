@@ -254,22 +254,46 @@ def measure(
       ValueError: a name that does not exist, or values outside the model.
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
+    model = build(device, progress=progress) if isinstance(device, Device) else device
+    signals, _ = solved(
+        model,
+        parameters,
+        harmonics=harmonics,
+        start=start,
+        progress=progress,
+        tolerance=tolerance,
+        max_steps=max_steps,
+    )
+    return signals
+
+
+def solved(
+    model: Model,
+    parameters: Parameters | None = None,
+    *,
+    harmonics: int = 2,
+    start: Mapping[str, tuple[Ladder, ...]] | None = None,
+    progress: Progress | None = None,
+    tolerance: float = solve.TOLERANCE,
+    max_steps: int = solve.MAX_STEPS,
+) -> tuple[Signals, dict[str, tuple[Ladder, ...]]]:
+    """Return what `measure` does, and the fields of each experiment."""
     began = time.monotonic()
     _require_harmonic(harmonics)
     _require_tolerance(tolerance)
-    model = build(device, progress=progress) if isinstance(device, Device) else device
     values = _checked(model, parameters)
     rungs = (harmonics + 1) // 2
     dry_run = rehearsal(model, next(iter(model.problems.values())), values, rungs, harmonics, slopes=False)
     solves = Solves(model, values, SolveOptions(tolerance, max_steps, progress=progress), dry_run)
     values_of: dict[SignalName, float] = {}
     whole: dict[str, float] = {}
+    fields_of: dict[str, tuple[Ladder, ...]] = {}
     for name, problem in model.problems.items():
-        ladders = solves.ladders(problem, rungs, rungs, (start or {}).get(name))
+        fields_of[name] = ladders = solves.ladders(problem, rungs, rungs, (start or {}).get(name))
         whole[name] = undiminished(model, values, problem, ladders[0].u[0])
         rows = np.asarray(functional.values(problem, values, ladders, harmonics))
         values_of |= {signal: float(value) for signal, value in readings(problem.experiment, rows, harmonics).items()}
-    return Signals(
+    signals = Signals(
         device=model.device.name,
         cells=model.cells,
         unknowns=model.unknowns,
@@ -281,6 +305,7 @@ def measure(
         undiminished=whole,
         units={name: model.device.experiments[name.experiment].unit(name.harmonic) for name in values_of},
     )
+    return signals, fields_of
 
 
 def undiminished(model: Model, values: Mapping[str, Any], problem: ExperimentProblem, u_1: Vector) -> float:
