@@ -575,4 +575,4 @@ COARSEST = 1e6
 #: Coarseness of the default grid for each order; benchmarks/grid_order.py measures its cost and accuracy.
 DEFAULT_COARSENESS = {1: 1.0, 2: 3.0, 3: 6.0}
 #: Least number of cells of the default grid: fewer do not resolve devices of long relaxation lengths, and save nothing.
-FEWEST = {3: 700}
+FEWEST = {3: 1500}
