@@ -13,9 +13,10 @@ from helpers import devices
 from helpers.problems import PATCHES, Block, apply, patchwork
 from thermospin import grid as grids
 from thermospin import model, operators
-from thermospin.accuracy import adapt
+from thermospin.accuracy import adapt, surplus
 from thermospin.base import quadrature
 from thermospin.base.lines import graded_lines
+from thermospin.base.names import SignalName
 from thermospin.operators import Discretisation
 from thermospin.signals import evaluate
 
@@ -119,6 +120,23 @@ def test_what_no_signal_needs_is_still_refined_in_the_end():
     new = adapt.redistributed(device.features, grid, found, 20_000)
     assert 2_000 < new.cells <= 20_000, "cells shrink by a bounded factor at a time"
     assert len(new.lines[1]) > len(grid.lines[1])
+
+
+def test_what_is_unresolved_bounds_errors_and_falls_with_the_cells():
+    """Of a layered bar, whose signals have a closed form; R1 alone, with half the solves, says the same."""
+    stack = devices.bar()
+    exact = devices.bar_signals(stack)
+    (name,) = stack.experiments
+    signals = [SignalName(name, n, part) for n in (1, 2) for part in ("baseline", "spin")]
+    before = np.inf
+    for cells in (12, 24):
+        made = model.on_grid(stack, devices.bar_grid(stack, (cells, 2, 2), 2))
+        measured, fields = evaluate.solved(made)
+        sizes = surplus.unresolved(made, signals)
+        errors = [abs(measured.values[each] - exact[f"R{each.harmonic}"][each.part]) for each in signals]
+        assert np.all(sizes > errors) and np.all(sizes < before) and min(errors) > 0
+        before = sizes
+        np.testing.assert_allclose(surplus.unresolved(made, signals[:2], start=fields), sizes[:2], rtol=1e-2)
 
 
 # ------------------------------------------------------------------------------------------ the loop

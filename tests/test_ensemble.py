@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.devices import VALVE
+from thermospin.accuracy import error_bars
+from thermospin.base.names import SignalName
 from thermospin.cli import app
 from thermospin.device import reader
 from thermospin.device.device import Device
@@ -105,6 +107,21 @@ def test_sets_side_by_side_have_the_values_of_each_alone(tmp_path: Path) -> None
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))  # stopped after the first set
     again = np.array([each.values for each in ensembles.run(model, sets, wanted, at_once=3, journal=path)])
     np.testing.assert_array_equal(again, together)
+
+
+def test_an_ensemble_of_order_three_has_best_estimates() -> None:
+    """Of the device itself those of `assess`; of others order 2 times the same factors."""
+    one_state = reader.read(VALVE.replace(", AP = { F2 = -1 }", ""), "valve.toml")
+    model = build(one_state, cells=150, order=3)
+    wanted = [("local", "R1.P"), ("local", "R2.P")]
+    own, other = ensembles.run(model, [{}, {"zeta": 2.0}], wanted)
+    best = error_bars.assess(model, evaluate.measure(model))
+    expected = [best[pair] for pair in wanted]
+    np.testing.assert_allclose(own.values, expected, rtol=1e-5)
+    computed = [best.computed[SignalName.parse(*pair)] for pair in wanted]
+    assert np.max(np.abs(np.divide(expected, computed) - 1)) > 1e-5, "they are corrected"
+    zeta = one_state.numbers()["zeta"]
+    assert other.values[1] / own.values[1] == pytest.approx(2 / zeta, rel=1e-2)
 
 
 def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,10 @@ import numpy as np
 import pytest
 
 from thermospin import inverse
-from thermospin.accuracy import error_bars
+from thermospin.accuracy import error_bars, surplus
 from thermospin.base import files
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.names import SignalName
 from thermospin.data.rows import Row
 from thermospin.device import singularities
 from thermospin.device.device import Device, Tie
@@ -699,6 +700,8 @@ class Solver:
         self.refreshed: list[int] | None = None
         #: What signals are too large by, at order 2; four times as much at order 1.
         self.off = off
+        #: What they are multiplied by at an order.
+        self.factor = lambda order: 1 + self.off * (2 / order) ** 2
         #: Of the models that a fit builds.
         self.order = 2
         monkeypatch.setattr(GridOptions, "build", self.build_on)
@@ -738,7 +741,7 @@ class Solver:
             raise NotConverged("did not converge")
         assert all(experiment == "thermal" for experiment, _ in wanted)
         values, jacobian = toy(*(signal for _, signal in wanted))(parameters, names)
-        off = 1 + self.off * (2 / model.grid.order) ** 2
+        off = self.factor(model.grid.order)
         fields = len(self.calls)
         rate = self.rate(len(self.calls))
         return types.SimpleNamespace(
@@ -782,6 +785,24 @@ def test_a_fit_of_order_three_is_of_best_estimates(monkeypatch: pytest.MonkeyPat
     assert orders_of.count(3) == 2 and orders_of.count(1) > 3 and orders_of.count(2) > 3
     np.testing.assert_allclose(result.grid_stds, best.error / best.value * np.abs(result.after), rtol=1e-3)
     assert not result.warnings and result.converged
+
+
+def test_a_fit_knows_what_is_unresolved_where_a_sequence_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: 1.2, 1 and 1.002 turn; 1.2 times the 4 % that are unresolved is the bar, not the difference of 0.2 %."""
+    solver = Solver(monkeypatch)
+    solver.order, solver.factor = 3, lambda order: (1.2, 1.0, 1.002)[order - 1]
+    asked: list[list[SignalName]] = []
+
+    def unresolved(model: Any, signals: list[SignalName], parameters: Any, **_: Any) -> np.ndarray:
+        asked.append(signals)
+        names = [each.signal for each in signals]
+        return 0.04 * np.abs(toy(*names)(parameters, ())[0])
+
+    monkeypatch.setattr(surplus, "unresolved", unresolved)
+    result = inverse.fit(load("slachter2010"), rows("R2.baseline", "R2.spin"), free=["zeta"])
+    assert len(asked) >= 2 and [each.signal for each in asked[0]] == ["R2.baseline", "R2.spin"]
+    best = error_bars.estimate([1.2, 1.0, 1.002], 3).value
+    np.testing.assert_allclose(result.grid_stds, 1.2 * 0.04 / best * np.abs(result.after), rtol=2e-3)
 
 
 def test_a_fit_whose_best_estimates_do_not_settle_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def ensemble(
     set_: SetOption = None,
     bath: BathOption = None,
     cells: CellsOption = None,
-    order: OrderOption = 2,
+    order: OrderOption = 3,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
     accelerators: Annotated[
         int, typer.Option("--accelerators", "--devices", min=1, help="GPUs to distribute the sets over.")

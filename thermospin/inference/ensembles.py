@@ -23,7 +23,9 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
+from thermospin.inference.combinators import corrected
 from thermospin.inference.journal import Journal
+from thermospin.inference.orders import WORKING, Answers, Orders
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks
@@ -121,6 +123,9 @@ def run(
 ) -> Iterator[Member]:
     """Yield the signals of parameter sets, in their order, as they are computed.
 
+    On a model of order 3 they are best estimates: values of order 2 times a factor for each signal, found at the values
+    of the device itself (`inference.orders`). Below, they are the values of the grid.
+
     Args:
       model: of the device, on accelerators: `Model.sharded(shards, members)`. Dimensions move its grid.
       sets: values that differ from those of the device, by name, SI.
@@ -136,10 +141,19 @@ def run(
     if not 1 <= k <= n:
         raise InputError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")
     lines = [line.tolist() for line in model.grid.lines]
-    asked = repr((model.device, lines, model.grid.order, list(wanted)))
-    kept = None if journal is None else Journal(Path(journal), asked)
+    asked = (model.device, lines, model.grid.order, list(wanted))
     numbers = model.device.numbers()
     rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in wanted]
+    low = high = np.ones(len(rows))
+    if model.grid.order > WORKING:
+        if progress is not None:
+            progress(f"{model.device.name}: best estimates at its own values")
+        orders = Orders(Answers((model,), tuple(rows), (), (), None, progress))
+        at = orders.at(numbers)
+        assert at is not None
+        low, high, (model,) = at.values[orders.working - 1], at.best, orders.models
+        asked = (*asked, "best estimates")  # type: ignore[assignment]
+    kept = None if journal is None else Journal(Path(journal), repr(asked))
     mine = [(number, dict(values)) for number, values in enumerate(sets, 1)][k - 1 :: n]
     size = min(model.members * at_once if at_once else tasks.capacity(model), max(len(mine), 1))
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
@@ -156,7 +170,7 @@ def run(
             progress(f"set {place + 1} of {len(mine)}")
         # In turn each starts from the fields of the one before; in a batch none knows of the others.
         predict = in_turn if size == 1 else keeping(bare.fork(solver))
-        return Member(number, given, predict(numbers | given, ())[0])
+        return Member(number, given, corrected(predict, low, high)(numbers | given, ())[0])
 
     yield from tasks.run_batched((functools.partial(member, place) for place in range(len(mine))), size)
 
