@@ -42,7 +42,7 @@ HERE = Path(__file__).parent
 DEVICES = ["lateral_py_cu", "lateral_narrow", "lateral_heater", "pillar_small", "pillar_square"]
 #: Relative uncertainty of a truth that errors are judged by.
 KNOWN = 0.004
-MORE = 8
+MORE = 4
 
 
 def assessed(device: Device) -> Signals:
