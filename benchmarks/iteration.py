@@ -97,8 +97,8 @@ def main() -> None:
         rows.append((f"cycle, {name}", whole, moved))
         cycle_s, cycle_bytes = cycle_s + whole, cycle_bytes + moved
     request = solve.SolveRequest(system, law, b, jnp.zeros_like(b), jnp.asarray(1e-10), jnp.asarray(400))
-    total, compiling = seconds(3, solve._solve, request)
-    steps = int(np.max(solve._solve(request)[1].iterations))
+    total, compiling = seconds(3, solve.answer, request)
+    steps = int(np.max(solve.answer(request)[1].iterations))
     rows.append(("iteration", total / steps, rows[0][2] + cycle_bytes + 12 * vector))
     for label, spent, moved in rows:
         rate = moved / spent
@@ -106,7 +106,7 @@ def main() -> None:
     print(
         f"{steps} iterations, {total:.2f} s, {1e9 * total / steps / n / COLUMNS:.0f} ns per unknown, column, iteration"
     )
-    compiled = solve._solve.lower(request).compile().compiled.memory_analysis()
+    compiled = solve.answer.lower(request).compile().compiled.memory_analysis()
     held = {"arguments": compiled.argument_size_in_bytes, "temporaries": compiled.temp_size_in_bytes}
     held["result"] = compiled.output_size_in_bytes
     parts = ", ".join(f"{name} {size / n:.0f}" for name, size in held.items())

@@ -93,7 +93,7 @@ def main() -> None:
     model = build(reader.load("slachter2010"), cells=options.cells, order=options.order)
     unknowns = model.unknowns
     print(f"slachter2010: {unknowns} unknowns, order {options.order}, {jax.default_backend()}, {os.cpu_count()} cores")
-    alone, first, expected = timed(lambda: [solve._solve(each) for each in questions(model, max(options.sizes))])
+    alone, first, expected = timed(lambda: [solve.answer(each) for each in questions(model, max(options.sizes))])
     alone /= max(options.sizes)
     print(f"alone: {1e3 * alone:.0f} ms, {[int(stats.iterations.max()) for _, stats in expected]} iterations")
     print("lanes  devices  first    ms/solve  / alone   bytes/unknown    off by")
@@ -116,7 +116,7 @@ def main() -> None:
     ]
     names = ["zeta", *(name for name in model.parameters if name.endswith(("S_s", ".P"))), *model.device.dimensions]
     inside = 0.0
-    true = solve._solve
+    true = solve.answer
 
     def counted(question: solve.SolveRequest) -> Any:
         nonlocal inside
@@ -125,7 +125,7 @@ def main() -> None:
         inside += time.perf_counter() - began
         return found
 
-    solve._solve = counted  # type: ignore[assignment]
+    solve.answer = counted  # type: ignore[assignment]
     evaluate.evaluate(model, {}, wanted, names)
     inside, began = 0.0, time.perf_counter()
     evaluate.evaluate(model, {}, wanted, names)

@@ -102,6 +102,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
     whole = (model.disc, model.systems, model.ports, parameters)
     return {
+        "answer": (solve.answer, request),
         "_solve": (solve._solve, request),
         "_unfinished": (solving._unfinished, request),
         "applied": (ladders.applied, model.disc, law, u),
@@ -120,8 +121,8 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
 
 PROGRAMS = (
-    *("_solve", "_unfinished", "applied", "joule", "_joule_transposed", "_power", "_joule_power", "laws", "_contract"),
-    *("_slopes", "values", "predict", "predict, forward", "predict, reverse"),
+    *("answer", "_solve", "_unfinished", "applied", "joule", "_joule_transposed", "_power", "_joule_power", "laws"),
+    *("_contract", "_slopes", "values", "predict", "predict, forward", "predict, reverse"),
 )
 
 

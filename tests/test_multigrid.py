@@ -92,7 +92,7 @@ def interpolation(level: multigrid.Level, coarse: int) -> np.ndarray:
         if rows.rest is None:
             break
         place = np.asarray(rows.place)
-        long = np.flatnonzero(place < len(rows.rest.index[0]))
+        long = np.flatnonzero(place < rows.rest.size)
         where = where[long[np.argsort(place[long])]]
         rows = rows.rest
     return out

@@ -543,10 +543,10 @@ def solve(
 
 
 def solve_request(request: SolveRequest, solver: Solver | None = None) -> tuple[Fields, Stats]:
-    """Solve as `solve` does, arguments in one."""
-    if solver is None or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((request.law, request.b))):
+    """Solve as `solve` does, arguments in one; a program for derivatives, which takes longer to make, under a trace."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((request.law, request.b))):
         return _solve(request)
-    return solver(request)
+    return (solver or answer)(request)
 
 
 def iterate(request: SolveRequest) -> tuple[Fields, Stats]:
@@ -556,6 +556,7 @@ def iterate(request: SolveRequest) -> tuple[Fields, Stats]:
     return run(law, b, *rest)
 
 
+@eqx.filter_jit
 def answer(request: SolveRequest) -> tuple[Fields, Stats]:
     """Return the solution, NaN in columns that did not converge; not differentiable."""
     x, stats = iterate(request)

@@ -6,6 +6,7 @@ Arrays made on the host go to the device by `device_put`: `jnp.asarray` would co
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 else:
     #: At run time an array may still be on the host, where it was made.
     AnyArray = Array | np.ndarray
+
+
+#: From this number of entries in a row on, they are in one array, and multiplied in a loop.
+LOOPED = 12
 
 
 def take(values: Array, index: Int[Array, ...]) -> Array:
@@ -49,7 +54,8 @@ class Rows(eqx.Module):
     """A sparse matrix: the k-th entry of every row for k = 0, 1, ...; long rows continue in a smaller one.
 
     Attributes:
-      index: for each k the column of the k-th entry (the first column, with weight zero, where there is none).
+      index: for each k the column of the k-th entry (the first column, with weight zero, where there is none); of a
+        matrix with few rows one array for all k, see `LOOPED`.
       weight: for each k its value (a,), or the pair (a, b) of its block [[a + b, a - b], [a - b, a + b]], in
         a type that may be shorter than that of the values that they multiply.
       rest: the further entries of the long rows.
@@ -58,8 +64,8 @@ class Rows(eqx.Module):
       halo: what brings in the values of other accelerators that columns are numbered for; None on one accelerator.
     """
 
-    index: tuple[Int[AnyArray, "*parts rows"], ...]
-    weight: tuple[tuple[Num[AnyArray, "*parts rows"], ...], ...]
+    index: tuple[Int[AnyArray, "*entries rows"], ...]
+    weight: tuple[tuple[Num[AnyArray, "*entries rows"], ...], ...]
     rest: Rows | None
     place: Int[AnyArray, "*parts rows"] | None
     unit: float = eqx.field(static=True)
@@ -108,21 +114,23 @@ class Rows(eqx.Module):
             ]
             width = int(np.argmin(gathers))
         width = max(width, 1)
-        index = np.zeros((width, len(matrices), rows), np.int32)
-        value = np.zeros((width, len(matrices), rows), complex if paired else float)
+        columns = np.zeros((len(matrices), width, rows), np.int32)
+        values = np.zeros((len(matrices), width, rows), complex if paired else float)
         for number, (matrix, count) in enumerate(zip(matrices, counts, strict=True)):
             for k in range(width):
                 here = np.flatnonzero(count > k)
                 entry = matrix.indptr[here] + k
-                index[k, number, here], value[k, number, here] = matrix.indices[entry], matrix.data[entry]
+                columns[number, k, here], values[number, k, here] = matrix.indices[entry], matrix.data[entry]
+        which = [np.s_[:]] if width >= LOOPED else range(width)
+        index = tuple(columns[:, k] for k in which)
         weight = tuple(
-            tuple(part.astype(dtype) for part in ((column.real, column.imag) if paired else (column,)))
-            for column in value
+            tuple(part[:, k].astype(dtype) for part in ((values.real, values.imag) if paired else (values,)))
+            for k in which
         )
         long = [np.flatnonzero(count > width) for count in counts]
         most = max(map(len, long))
         if most == 0:
-            return cls(tuple(index), weight, None, None, unit, halo)
+            return cls(index, weight, None, None, unit, halo)  # type: ignore[arg-type]
         place = np.full((len(matrices), rows), most, np.int32)
         rest = []
         for number, (matrix, count, these) in enumerate(zip(matrices, counts, long, strict=True)):
@@ -135,7 +143,7 @@ class Rows(eqx.Module):
             kept = matrix.data[entry], matrix.indices[entry], pointer
             rest.append(csr_array(kept, shape=(most, matrix.shape[1])))
         more = cls.stacked(rest, dtype=dtype, unit=unit, width=longest - width)
-        return cls(tuple(index), weight, more, place, unit, halo)  # type: ignore[arg-type]
+        return cls(index, weight, more, place, unit, halo)  # type: ignore[arg-type]
 
     def matrix(self, columns: int) -> csr_array:
         """Return the matrix that this was made of, in its unit and precision; pairs as complex numbers."""
@@ -147,7 +155,8 @@ class Rows(eqx.Module):
                 if len(weights) > 1:
                     value = value + 1j * np.asarray(weights[1]).astype(float)
                 keep = value != 0
-                entries.append((number[keep], np.asarray(index)[keep], value[keep]))
+                rows = np.broadcast_to(number, value.shape)
+                entries.append((rows[keep], np.asarray(index)[keep], value[keep]))
             if part.rest is not None and part.place is not None:
                 place = np.asarray(part.place)
                 long = np.flatnonzero(place < part.rest.size)
@@ -162,15 +171,23 @@ class Rows(eqx.Module):
         return multiply([self], [x])[0]
 
     def _multiply(self, x: Array) -> Array:
-        out = jnp.zeros((), x.dtype)
-        for index, weights in zip(self.index, self.weight, strict=True):
+        def add(out: Array, entry: tuple[Array, tuple[Array, ...]]) -> tuple[Array, None]:
+            index, weights = entry
             y = take(x, index)
             # By lax, whose functions are traced in a fraction of the time of indexing.
             a, *second = (lax.expand_dims(lax.convert_element_type(part, x.dtype), (1, 2)) for part in weights)
             if second:
-                out = out + (a + second[0]) * y + (a - second[0]) * lax.rev(y, (1,))
+                return out + (a + second[0]) * y + (a - second[0]) * lax.rev(y, (1,)), None
+            return out + a * y, None
+
+        out = jnp.zeros((self.size, *x.shape[1:]), x.dtype)
+        for entry in zip(self.index, self.weight, strict=True):
+            if entry[0].ndim == 1:
+                out, _ = add(out, entry)
             else:
-                out = out + a * y
+                # On a GPU one kernel; on a CPU a loop, as fast and compiled in a fraction of the time.
+                looped, unrolled = (functools.partial(lax.scan, add, unroll=unroll) for unroll in (1, True))
+                out, _ = lax.platform_dependent(out, entry, cpu=looped, default=unrolled)
         if self.rest is not None and self.place is not None:
             more = self.rest._multiply(x)
             out = out + take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), self.place)
@@ -179,7 +196,7 @@ class Rows(eqx.Module):
     @property
     def size(self) -> int:
         """Number of rows."""
-        return len(self.index[0])
+        return self.index[0].shape[-1]
 
     def multiply_transposed(self, y: Float[Array, "rows fields columns"], columns: int) -> Array:
         """Return the transpose, of `columns` rows, times values; for few columns, as it adds them sequentially."""
