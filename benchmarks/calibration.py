@@ -70,7 +70,7 @@ def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tupl
         names = ("zeta",) if order == 3 else ()
         evaluation = evaluate.evaluate(model, {}, wanted, names, tolerance=TOLERANCE, explain=False)
         values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
-    found, _ = adapt.indicators(model, evaluation, wanted, {})
+    found = adapt.indicators(model, evaluation, wanted, {}).slabs
     parts = surplus.contributions(model, evaluation.fields, [SignalName.parse(*pair) for pair in wanted], {})
     jax.clear_caches()
     row = {
