@@ -18,6 +18,7 @@ Needs nothing but the package and its dependencies (the posterior: numpyro). In 
 from __future__ import annotations
 
 import argparse
+import functools
 import gzip
 import importlib.util
 import json
@@ -27,7 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +88,7 @@ def machine() -> Row:
         "platform": device.client.platform_version.splitlines()[0],
         "card": card.stdout.strip() if card else "",
         "host": platform.machine(),
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxlib": jax.lib.__version__},
+        "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxlib": metadata.version("jaxlib")},
         "memory": (device.memory_stats() or {}).get("bytes_limit", 0),
     }
 
@@ -169,8 +171,9 @@ def grid_of(unknowns: float) -> models.GridOptions:
     return models.GridOptions(int(unknowns / 46), 2)
 
 
-def at_size(unknowns: float, rate: float) -> Row:
-    """One size, see the head of the file."""
+def at_size(unknowns: float, found: Row) -> Row:
+    """One size, see the head of the file; `found` has the bandwidth of the copy."""
+    rate = found["copy"]["bytes_per_second"]
     began = time.perf_counter()
     model = grid_of(unknowns).build(reader.load(DEVICE), None)
     request = asked(model)
@@ -260,7 +263,7 @@ def drawn(cells: int) -> Row:
     rows = data.load(DEVICE, loaded)
     result = inverse.fit(model, rows, options=inverse.FitOptions(grid_errors=False))
 
-    def predicted(values: dict[str, Any]) -> jax.Array:
+    def predicted(values: Mapping[str, Any]) -> jax.Array:
         found = evaluate.predict(model, values)
         return jnp.stack([found[row.experiment][f"R{row.harmonic}"][row.name.part] for row in rows])
 
@@ -273,7 +276,7 @@ def parts(sizes: list[float], small: bool) -> Iterator[tuple[str, Callable[[Row]
     yield "copy", lambda _: bandwidth()
     yield "agreement", lambda _: agreement()
     for size in sizes:
-        yield f"{size:.0e} unknowns", lambda found, size=size: at_size(size, found["copy"]["bytes_per_second"])
+        yield f"{size:.0e} unknowns", functools.partial(at_size, size)
     yield "profile", lambda _: profiled(sizes[0])
     yield "batches", lambda _: batched(sizes[0])
     yield "fit", lambda _: fitted(1000 if small else None)
