@@ -166,16 +166,18 @@ def peak() -> int:
     return int((jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0))
 
 
-def grid_of(unknowns: float) -> models.GridOptions:
-    """A grid of order 2 of about so many unknowns for the paper's device."""
-    return models.GridOptions(int(unknowns / 46), 2)
+def paper_model(unknowns: float) -> Model:
+    """The paper's device on a grid of order 2 of about so many unknowns, about 17 a cell."""
+    loaded = reader.load(DEVICE)
+    coarsest = grids.at_coarseness(loaded.features, 2, grids.COARSEST).cells
+    return models.build(loaded, cells=max(coarsest, int(unknowns / 17)), order=2)
 
 
 def at_size(unknowns: float, found: Row) -> Row:
     """One size, see the head of the file; `found` has the bandwidth of the copy."""
     rate = found["copy"]["bytes_per_second"]
     began = time.perf_counter()
-    model = grid_of(unknowns).build(reader.load(DEVICE), None)
+    model = paper_model(unknowns)
     request = asked(model)
     set_up = time.perf_counter() - began
     solve_s, compiling, (_, stats) = timed(lambda: solve_request(request))
@@ -206,7 +208,7 @@ def profiled(unknowns: float) -> Row:
     """Kernels per iteration, and the part of a solve in which no kernel runs; nothing on a CPU."""
     if jax.default_backend() != "gpu":
         return {"skipped": "no GPU"}
-    request = asked(grid_of(unknowns).build(reader.load(DEVICE), None))
+    request = asked(paper_model(unknowns))
     steps = int(np.max(jax.block_until_ready(solve_request(request))[1].iterations))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -234,7 +236,7 @@ def profiled(unknowns: float) -> Row:
 
 def batched(unknowns: float) -> Row:
     """Pairs of right-hand sides in one solve, and parameter sets in one batch: seconds for each."""
-    model = grid_of(unknowns).build(reader.load(DEVICE), None)
+    model = paper_model(unknowns)
     wanted = [("thermal", "R2.spin")]
     row: Row = {"unknowns": model.unknowns}
     for count in COUNTS:

@@ -178,7 +178,8 @@ def adapt(
     model = at(grid)
     found = choosing(model)
     done(grid, model, began)
-    size = cells or int(grid.cells * _growth(EXPECTED * found.worst(), tolerance))
+    most = MOST_UNKNOWNS / (model.unknowns * (order / grid.order) ** 3)
+    size = cells or max(int(grid.cells * min(_growth(EXPECTED * found.worst(), tolerance), most)), coarsest)
     while True:
         began = time.monotonic()
         grid = redistributed(features, grid, found.slabs, size, order)
