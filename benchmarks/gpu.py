@@ -262,7 +262,7 @@ def drawn(cells: int) -> Row:
         return {"skipped": "numpyro is not installed"}
     loaded = reader.load(DEVICE)
     model = models.build(loaded, cells=cells, order=1)
-    rows = data.load(DEVICE, loaded)
+    rows = [row for row in data.load(DEVICE, loaded) if row.polarity_known]
     result = inverse.fit(model, rows, options=inverse.FitOptions(grid_errors=False))
 
     def predicted(values: Mapping[str, Any]) -> jax.Array:
