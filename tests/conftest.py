@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,6 +26,15 @@ LONGEST = (
     "test_dimension_slopes.py",
     "test_design.py",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """Lets go of compiled programs after each file: hundreds of them have more mappings than a process may have."""
+    yield
+    import jax  # after the environment is set, above
+
+    jax.clear_caches()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -59,6 +59,8 @@ UNRESOLVED = 5.0
 SHARED = 0.3
 #: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10).
 AMPLIFICATION = 20.0
+#: The same of what cancels in R2, in relative residuals times `Signals.undiminished` (measured: up to 1.3).
+CANCELLING = 2.0
 
 #: Bound on the error of cut cells, in units of what other lines change: 9/7 if it fell like h^2 evenly.
 CUT = 2.0
@@ -295,7 +297,7 @@ def _solver_errors(signals: Signals) -> dict[SignalName, float]:
         name: residual
         * (
             largest[name[:2]] * (1.0 if name.harmonic <= stationary else AMPLIFICATION)
-            + (signals.undiminished[name.experiment] if name.harmonic == 2 else 0.0)
+            + (CANCELLING * signals.undiminished[name.experiment] if name.harmonic == 2 else 0.0)
         )
         for name in signals.values
     }
