@@ -40,6 +40,7 @@ jax.config.update("jax_enable_x64", True)
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from side_by_side import timed
 
 from thermospin import grid as grids
 from thermospin import inverse
@@ -62,19 +63,6 @@ TOLERANCE = 1e-10
 COUNTS = (1, 4, 16)
 
 Row = dict[str, Any]
-
-
-def timed(run: Callable[[], Any], repeat: int = 2) -> tuple[float, float, Any]:
-    """Shortest time of some runs, what the first one took besides, and what it returned."""
-    began = time.perf_counter()
-    out = jax.block_until_ready(run())
-    first = time.perf_counter() - began
-    times = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - began)
-    return min(times), first - min(times), out
 
 
 def machine() -> Row:
@@ -131,7 +119,7 @@ def agreement() -> Row:
     return {"largest_deviation": off}
 
 
-def bytes_of(*trees: Any) -> int:
+def size_of(*trees: Any) -> int:
     """Bytes of all arrays."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(trees) if eqx.is_array(leaf))
 
@@ -140,14 +128,14 @@ def bytes_of_iteration(request: SolveRequest) -> int:
     """Bytes that an iteration has to move at least: every array read or written once per product."""
     system, law, b = request.system, request.law, request.b
     axes = system.disc.axes
-    total = 14 * b.nbytes + bytes_of(law) + sum(bytes_of(a.nodes_T, a.slots_V, a.slots_T) for a in axes)
+    total = 14 * b.nbytes + size_of(law) + sum(size_of(a.nodes_T, a.slots_V, a.slots_T) for a in axes)
     for mg in system.mg:
         for number, level in enumerate(mg.levels):
             nodes, fields = level.diagonal[0].shape
             vector = nodes * fields * b.shape[1] * level.diagonal[0].dtype.itemsize
             steps = 2 * multigrid.SMOOTHING_STEPS[number > 0]
-            total += steps * (bytes_of(level.edges, level.diagonal) + 6 * vector)
-            total += bytes_of(level.interpolation, level.restriction) + 2 * vector
+            total += steps * (size_of(level.edges, level.diagonal) + 6 * vector)
+            total += size_of(level.interpolation, level.restriction) + 2 * vector
     return total
 
 
@@ -180,7 +168,7 @@ def at_size(unknowns: float, found: Row) -> Row:
     model = paper_model(unknowns)
     request = asked(model)
     set_up = time.perf_counter() - began
-    solve_s, compiling, (_, stats) = timed(lambda: solve_request(request))
+    solve_s, compiling, (_, stats) = timed(lambda: solve_request(request), 2)
     steps = int(np.max(stats.iterations))
     if not bool(np.all(stats.converged)):
         raise SystemExit(f"{model.unknowns} unknowns: no convergence, {np.asarray(stats.relative_residual)}")

@@ -25,6 +25,7 @@ jax.config.update("jax_enable_x64", True)
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from gpu import size_of
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -33,11 +34,6 @@ from thermospin import operators, solve
 from thermospin.linear import multigrid
 
 COLUMNS = 2
-
-
-def size_of(*trees: Any) -> int:
-    """Bytes of all arrays."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(trees) if isinstance(leaf, jax.Array))
 
 
 def seconds(repeat: int, run: Callable[..., Any], *arguments: Any) -> tuple[float, float]:

@@ -58,7 +58,7 @@ class Stub:
         progress("building")
         return "model"
 
-    def solved(self, model: str, *, harmonics: int, progress: Any) -> Any:
+    def solved(self, model: str, *, harmonics: int, options: Any) -> Any:
         self.calls.append(("solved", model, harmonics))
         return types.SimpleNamespace(to_json=lambda: self._give(self.signals)), {}
 

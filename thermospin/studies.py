@@ -44,6 +44,7 @@ from thermospin.report.html import Findings
 from thermospin.report.places import numbers_of
 from thermospin.signals.evaluate import measure, solved
 from thermospin.signals.results import Signals
+from thermospin.signals.solving import SolveOptions
 
 #: A suggestion of other voltage contacts, among names of dimensions.
 CONTACTS = "contacts"
@@ -269,7 +270,7 @@ def compute(
         )
         return Computed(adapted.signals, adapted, known)
     model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
-    measured, fields = solved(model, harmonics=harmonics, progress=progress)
+    measured, fields = solved(model, harmonics=harmonics, options=SolveOptions(progress=progress))
     signals = assess(model, measured, start=fields, progress=progress) if errors else measured
     return Computed(signals, provenance=known)
 

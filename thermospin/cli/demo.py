@@ -33,6 +33,7 @@ from thermospin.report.fit_figures import fit_picture
 from thermospin.report.sweep_figures import r2s_current
 from thermospin.signals import evaluate as signals
 from thermospin.signals.results import NodalFields
+from thermospin.signals.solving import SolveOptions
 
 #: Largest current of the paper's sweeps, rms and peak [A].
 SWEEP_CURRENT_RMS = 1.5e-3
@@ -96,7 +97,7 @@ def run_demo(
     interface_figure(device, profile.result(), out / "fig2_interface.png")
     fitted = {name: parameter.value for name, parameter in result.parameters.items()}
     files.write_json(out / "fit.json", result.to_json())
-    measured, fields = signals.solved(model, fitted, progress=progress, start=result.fields)
+    measured, fields = signals.solved(model, fitted, start=result.fields, options=SolveOptions(progress=progress))
     measured = assess(model, measured, fitted, start=fields)
     files.write_json(out / "signals.json", measured.to_json())
 

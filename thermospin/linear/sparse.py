@@ -54,8 +54,8 @@ class Rows(eqx.Module):
     """A sparse matrix: the k-th entry of every row for k = 0, 1, ...; long rows continue in a smaller one.
 
     Attributes:
-      index: for each k the column of the k-th entry (the first column, with weight zero, where there is none); of a
-        matrix with few rows one array for all k, see `LOOPED`.
+      index: for each k the column of the k-th entry (the first column, with weight zero, where there is none); of
+        long rows one array for all k, see `LOOPED`.
       weight: for each k its value (a,), or the pair (a, b) of its block [[a + b, a - b], [a - b, a + b]], in
         a type that may be shorter than that of the values that they multiply.
       rest: the further entries of the long rows.

@@ -255,36 +255,25 @@ def measure(
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
     model = build(device, progress=progress) if isinstance(device, Device) else device
-    signals, _ = solved(
-        model,
-        parameters,
-        harmonics=harmonics,
-        start=start,
-        progress=progress,
-        tolerance=tolerance,
-        max_steps=max_steps,
-    )
-    return signals
+    return solved(model, parameters, harmonics, start, SolveOptions(tolerance, max_steps, progress=progress))[0]
 
 
 def solved(
     model: Model,
     parameters: Parameters | None = None,
-    *,
     harmonics: int = 2,
     start: Mapping[str, tuple[Ladder, ...]] | None = None,
-    progress: Progress | None = None,
-    tolerance: float = solve.TOLERANCE,
-    max_steps: int = solve.MAX_STEPS,
+    options: SolveOptions | None = None,
 ) -> tuple[Signals, dict[str, tuple[Ladder, ...]]]:
     """Return what `measure` does, and the fields of each experiment."""
+    options = options or SolveOptions()
     began = time.monotonic()
     _require_harmonic(harmonics)
-    _require_tolerance(tolerance)
+    _require_tolerance(options.tolerance)
     values = _checked(model, parameters)
     rungs = (harmonics + 1) // 2
     dry_run = rehearsal(model, next(iter(model.problems.values())), values, rungs, harmonics, slopes=False)
-    solves = Solves(model, values, SolveOptions(tolerance, max_steps, progress=progress), dry_run)
+    solves = Solves(model, values, options, dry_run)
     values_of: dict[SignalName, float] = {}
     whole: dict[str, float] = {}
     fields_of: dict[str, tuple[Ladder, ...]] = {}
