@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
@@ -223,6 +224,24 @@ def test_a_matrix_comes_back_from_its_rows() -> None:
     matrix = csr_array(random_array((40, 30), density=0.2, rng=rng, format="csr"))
     found = Rows.of(matrix, dtype=float).matrix(30)
     np.testing.assert_array_equal(found.toarray(), matrix.toarray())
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_long_rows_are_multiplied_in_a_loop(paired: bool) -> None:
+    """A few rows of 25 to 30 entries among short ones: their rest is one array, and says what the matrix says."""
+    rng = np.random.default_rng(1)
+    dense = np.where(rng.random((200, 30)) < 0.1, rng.standard_normal((200, 30)), 0.0)
+    dense[::50] = rng.standard_normal((4, 30))
+    matrix = csr_array(dense + 1j * np.abs(dense) if paired else dense)
+    rows = Rows.of(matrix, dtype=float)
+    assert rows.rest is not None and rows.rest.index[0].ndim == 2 and rows.index[0].ndim == 1
+    np.testing.assert_array_equal(rows.matrix(30).toarray(), matrix.toarray())
+    x = rng.standard_normal((30, 2, 3))
+    a, b = matrix.real.toarray(), matrix.imag.toarray()
+    expected = np.einsum("ij,jfc->ifc", a, x)
+    if paired:
+        expected = np.einsum("ij,jfc->ifc", a + b, x) + np.einsum("ij,jfc->ifc", a - b, x[:, ::-1])
+    np.testing.assert_allclose(rows.multiply(jnp.asarray(x)), expected, atol=1e-13)
 
 
 def test_a_halo_brings_what_is_wanted_from_where_it_is() -> None:
