@@ -10,7 +10,9 @@ import pytest
 
 from helpers.devices import MATERIALS, VALVE
 from thermospin import inverse
+from thermospin.accuracy.error_bars import assess
 from thermospin.accuracy.sensitivity import sensitivity
+from thermospin.base.names import SignalName
 from thermospin.data.rows import Row
 from thermospin.device import reader
 from thermospin.inference import suggestions
@@ -201,6 +203,13 @@ def test_a_table_of_sensitivities_has_every_parameter_once(model: Model, tmp_pat
     assert text["elasticities"]["local"]["R2.spin"]["zeta"] == pytest.approx(1.0, rel=1e-4)
     assert text["slopes"]["local"]["R1.spin"]["gap"] == pytest.approx(
         text["elasticities"]["local"]["R1.spin"]["gap"] * text["signals"]["local"]["R1.spin"] / 60e-9
+    )
+    best = assess(model, evaluate.measure(model))
+    assert text["signals"]["local"]["R2.spin"] == pytest.approx(best["local", "R2.spin"], rel=1e-6)
+    bar = best.error("local", "R2.spin")
+    assert 0 < text["errors"]["local"]["R2.spin"] == pytest.approx(bar, rel=1e-2)
+    assert text["computed"]["local"]["R2.spin"] == pytest.approx(
+        best.computed[SignalName("local", 2, "spin")], rel=1e-6
     )
     sensitivity_picture(found, tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 10_000

@@ -219,7 +219,7 @@ def test_signals_in_different_units_are_not_compared() -> None:
     signals = (("a", "R1.P"), ("b", "R1.P"), ("c", "R1.P"))
     values = np.array([1e-12, 1e3, 1.0])
     units = ("V/K", "K/W", "V/W")
-    found = Sensitivity(signals, values, {"zeta": 1.0}, np.ones((3, 1)), (), units=units)
+    found = Sensitivity(signals, values, {"zeta": 1.0}, np.ones((3, 1)), (), 1e-11, units, np.zeros(3), values)
     assert found.vanishes.tolist() == [False, False, False]
     assert dataclasses.replace(found, units=("V/K", "K/W", "V/K")).vanishes.tolist() == [True, False, False]
     assert found.to_json()["units"] == {"a": {"R1.P": "V/K"}, "b": {"R1.P": "K/W"}, "c": {"R1.P": "V/W"}}

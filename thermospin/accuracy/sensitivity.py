@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
+from thermospin import solve
+from thermospin.accuracy import error_bars
 from thermospin.base.errors import NotConverged
 from thermospin.base.text import columns
 from thermospin.device.constitution import Parameters
 from thermospin.model import Model, Progress
 from thermospin.quantities import quantity
 from thermospin.signals import evaluate
+from thermospin.signals.results import Evaluation
+
+T = TypeVar("T")
 
 #: An elasticity below this is not printed.
 NOTHING = 5e-4
@@ -30,12 +35,14 @@ class Sensitivity:
 
     Attributes:
       signals: pairs such as ("thermal", "R2.spin").
-      values: of them, SI units.
+      values: of them, SI units: best estimates.
       parameters: values by name, SI units, dimensions included.
       slopes: d signal / d parameter in SI units (signals, parameters).
       dimensions: which of the parameters are dimensions.
       tolerance: that the solves met; derivatives that cancel lose digits.
       units: SI units of the signals.
+      errors: error bars of the best estimates, SI units (signals,).
+      computed: values of the grid (signals,).
     """
 
     signals: tuple[tuple[str, str], ...]
@@ -43,8 +50,10 @@ class Sensitivity:
     parameters: Mapping[str, float]
     slopes: np.ndarray
     dimensions: tuple[str, ...]
-    tolerance: float = 0.0
-    units: tuple[str, ...] = ()
+    tolerance: float
+    units: tuple[str, ...]
+    errors: np.ndarray
+    computed: np.ndarray
 
     @property
     def elasticities(self) -> np.ndarray:
@@ -56,7 +65,7 @@ class Sensitivity:
     def vanishes(self) -> np.ndarray:
         """Mark the signals that are 0 but for round-off (signals,)."""
         # Sizes in different units are not to be compared.
-        kinds = np.array(self.units or [signal.partition(".")[0] for _, signal in self.signals])
+        kinds = np.array(self.units)
         sizes = np.abs(self.values)
         largest = np.array([np.max(sizes[kinds == kind]) for kind in kinds])
         return sizes <= ROUND_OFF * largest
@@ -100,7 +109,10 @@ class Sensitivity:
         return out
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dictionaries: signals, units, parameters, slopes and elasticities by signal and parameter."""
+        """Return plain dictionaries: signals, units, parameters, slopes and elasticities by signal and parameter.
+
+        `signals` has best estimates, `errors` their bars and `computed` the values of the grid.
+        """
 
         def by_name(table: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
             out: dict[str, dict[str, dict[str, float]]] = {}
@@ -108,15 +120,17 @@ class Sensitivity:
                 out.setdefault(experiment, {})[signal] = dict(zip(self.parameters, map(float, line), strict=True))
             return out
 
-        by_experiment: dict[str, dict[str, float]] = {}
-        for (experiment, signal), value in zip(self.signals, self.values, strict=True):
-            by_experiment.setdefault(experiment, {})[signal] = float(value)
-        units: dict[str, dict[str, str]] = {}
-        for (experiment, signal), unit in zip(self.signals, self.units, strict=True):
-            units.setdefault(experiment, {})[signal] = unit
+        def by_signal(items: Iterable[T]) -> dict[str, dict[str, T]]:
+            out: dict[str, dict[str, T]] = {}
+            for (experiment, signal), item in zip(self.signals, items, strict=True):
+                out.setdefault(experiment, {})[signal] = item
+            return out
+
         return {
-            "signals": by_experiment,
-            "units": units,
+            "signals": by_signal(self.values.tolist()),
+            "errors": by_signal(self.errors.tolist()),
+            "computed": by_signal(self.computed.tolist()),
+            "units": by_signal(self.units),
             "parameters": dict(self.parameters),
             "dimensions": list(self.dimensions),
             "slopes": by_name(self.slopes),
@@ -134,6 +148,9 @@ def sensitivity(
 ) -> Sensitivity:
     """Differentiate all signals by all material values, zeta and dimensions, with one set of solves and adjoints.
 
+    Values are best estimates (`error_bars.assess`). Slopes are those of the grid in proportion, so that elasticities
+    are those of the grid: most of what a grid makes wrong cancels in them.
+
     Args:
       model: from `model.build`.
       parameters: values by name; those left out are the device's own.
@@ -149,15 +166,46 @@ def sensitivity(
         wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in experiment.shown_parts]
         units += [experiment.unit(n) for n in range(1, harmonics + 1) for _ in experiment.shown_parts]
     values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
-    names, lengths = list(values), tuple(model.device.dimensions)
     tolerances = TOLERANCES if tolerance is None else (tolerance,)
+    found, met = _evaluation(model, values, wanted, progress, tolerances)
+    loose, start = max(met, solve.TOLERANCE), found.fields
+    signals = evaluate.measure(model, values, harmonics=harmonics, start=start, progress=progress, tolerance=loose)
+    best = error_bars.assess(model, signals, values, start=start, progress=progress, tolerance=loose)
+    estimates = np.array([best[pair] for pair in wanted])
+    return Sensitivity(
+        tuple(wanted),
+        estimates,
+        values,
+        found.jacobian * _factors(found.values, estimates)[:, None],
+        tuple(model.device.dimensions),
+        met,
+        tuple(units),
+        np.array([best.error(*pair) for pair in wanted]),
+        found.values,
+    )
+
+
+def _factors(computed: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Return best estimates in units of the values of the grid; 1 where these have no digit."""
+    ratio = np.divide(best, computed, out=np.ones_like(best), where=computed != 0)
+    return np.where((ratio > 0.5) & (ratio < 2.0), ratio, 1.0)
+
+
+def _evaluation(
+    model: Model,
+    values: Mapping[str, float],
+    wanted: Sequence[tuple[str, str]],
+    progress: Progress | None,
+    tolerances: Sequence[float],
+) -> tuple[Evaluation, float]:
+    """Return values and slopes to the first of the tolerances that all solves meet, and which it was."""
     for bound in tolerances:
         last = bound == tolerances[-1]
         try:
+            names = list(values)
             found = evaluate.evaluate(model, values, wanted, names, progress=progress, tolerance=bound, explain=last)
+            return found, bound
         except NotConverged:
             if last:
                 raise
-            continue
-        break
-    return Sensitivity(tuple(wanted), found.values, values, found.jacobian, lengths, bound, tuple(units))
+    raise AssertionError("no tolerance was given")
