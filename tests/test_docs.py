@@ -19,7 +19,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from helpers.pages import block as readme
+from helpers import pages
 from helpers.pages import environment
 from thermospin.base import files
 from thermospin.cli.app import app
@@ -60,8 +60,8 @@ def blocks(page: str) -> list[Block]:
 
 
 def valve(folder: Path) -> None:
-    """The device of the README, to which pages refer."""
-    (folder / "valve.toml").write_text(readme("file: valve.toml"), encoding="utf-8")
+    """The device of the first page, to which others refer."""
+    (folder / "valve.toml").write_text(pages.block("file: valve.toml", pages.START), encoding="utf-8")
 
 
 def layout(folder: Path) -> None:
@@ -88,8 +88,8 @@ def lab(folder: Path) -> None:
 
 
 GIVEN: dict[str, tuple[Callable[[Path], None], ...]] = {
-    "design.md": (valve,), "fitting.md": (valve, lab), "layouts.md": (layout,), "parallel.md": (valve,),
-    "temperature.md": (valve,),
+    "design.md": (valve,), "errors.md": (valve,), "fitting.md": (valve, lab), "layouts.md": (layout,),
+    "parallel.md": (valve,), "speed.md": (valve,), "temperature.md": (valve,),
 }  # fmt: skip
 
 

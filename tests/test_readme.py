@@ -9,21 +9,38 @@ from pathlib import Path
 
 import pytest
 
-from helpers.pages import block, environment
+from helpers.pages import START, block, environment
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("readme")
-    (path / "valve.toml").write_text(block("file: valve.toml"), encoding="utf-8")
+    (path / "valve.toml").write_text(block("file: valve.toml", START), encoding="utf-8")
+    for line in block("shell: writes mine.toml").splitlines():
+        command = [sys.executable, "-m", "thermospin", *line.split()[1:]]
+        done = subprocess.run(command, cwd=path, env=environment(path), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     return path
 
 
 def test_the_commands_of_the_readme_run(folder: Path) -> None:
-    for line in block("shell: needs valve.toml").splitlines() + block("shell").splitlines():
-        command = [sys.executable, "-m", "thermospin", *line.split()[1:]]
-        done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    written = json.loads((folder / "mine.json").read_text(encoding="utf-8"))
+    signal, error = (written[key]["thermal"]["R2"]["spin"] for key in ("experiments", "errors"))
+    assert 0 < error < 0.05 * abs(signal)
+    assert (folder / "mine.png").stat().st_size > 10_000
+
+
+def test_a_tolerance_is_met(folder: Path) -> None:
+    command = "signals valve.toml --tolerance 2% --json valve.json"
+    assert f"thermospin {command}" in START.read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "thermospin", *command.split()],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
     written = json.loads((folder / "valve.json").read_text(encoding="utf-8"))
     for harmonic, parts in written["errors"]["nonlocal"].items():
         for part in ("baseline", "spin"):
@@ -59,15 +76,19 @@ def test_bad_input_under_python_m_is_a_message_and_no_traceback(folder: Path) ->
 
 
 def test_the_python_of_the_readme_runs_and_prints_what_it_says(folder: Path) -> None:
-    code = block("python: needs valve.toml")
+    code = block("python: needs mine.toml")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment(folder), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    signal, error, power = done.stdout.replace(" ohm", "").replace("+- ", "").splitlines()
-    assert float(signal) > 1e-4 and 0 < float(error) < 0.5 * float(signal)
-    # The signal is the product of the two polarisations (2) times (1 - P^2)^-2 or less in the spin resistances (0.27).
-    assert 1.9 < float(power) < 2.3
+    signal, _, error, unit, power = done.stdout.split()
+    written = json.loads((folder / "mine.json").read_text(encoding="utf-8"))
+    assert unit == written["experiments"]["thermal"]["R2"]["unit"]
+    # The same grid and method as the command: what differs is round-off, in solves to 1e-9.
+    assert float(signal) == pytest.approx(written["experiments"]["thermal"]["R2"]["spin"], rel=1e-6)
+    assert float(error) == pytest.approx(written["errors"]["thermal"]["R2"]["spin"], rel=1e-3)
+    # Of first order in S_s; what S_s adds to the heat goes like its square, T0 sigma S_s^2/kappa.
+    assert float(power) == pytest.approx(1.0, abs=0.02)
 
 
 def test_the_readme_promises_the_files_that_the_demo_writes() -> None:

@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 README = Path(__file__).parent.parent.parent / "README.md"
+START = README.parent / "docs" / "start.md"
 
 
-def block(mark: str) -> str:
-    """The code block after the line `<!-- mark -->`."""
-    found = re.search(rf"^<!-- {re.escape(mark)} -->\n```\w+\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+def block(mark: str, page: Path = README) -> str:
+    """The code block after the line `<!-- mark -->` of a page."""
+    found = re.search(rf"^<!-- {re.escape(mark)} -->\n```\w+\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     assert found, mark
     return found[1]
 
