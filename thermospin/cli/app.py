@@ -18,7 +18,6 @@ from thermospin.cli.options import DesignCommand, FitCommand
 app = typer.Typer(
     name="thermospin",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +13,21 @@ from typer.core import TyperCommand
 from thermospin.base.errors import InputError
 from thermospin.quantities import QUANTITIES, key_of
 
+
+def complete_device(incomplete: str) -> list[str]:
+    """Return shipped devices, device files and folders that begin with what was typed, for a shell."""
+    from thermospin.device.reader import shipped_names
+
+    found = [path for path in glob.glob(f"{glob.escape(incomplete)}*") if os.path.isdir(path) or path.endswith(".toml")]
+    files = [f"{path}{os.sep}" if os.path.isdir(path) else path for path in found]
+    return sorted([*files, *(name for name in shipped_names() if name.startswith(incomplete))])
+
+
 DeviceArgument = Annotated[
     str,
     typer.Argument(
         metavar="DEVICE",
+        autocompletion=complete_device,
         help="Device file (TOML), its variant valve.toml@far, or a shipped device such as slachter2010.",
     ),
 ]
