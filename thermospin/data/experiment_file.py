@@ -220,10 +220,13 @@ def _traces(entry: _Entry, folder: Path, device: Device, place: str) -> list[Tra
         if current is not None and sweep.current is not None:
             raise DataError([f"{place}, current: stated, and in the name of the file too; expected one of them"])
         stated = sweep.current if current is None else current
+        parent = str(Path(sweep.file).parent) if path.parent == (folder / sweep.file).parent else path.parent.name
+        above = "" if parent == "." else f"{parent}/"
         try:
-            out += _of_file(path, stated, wanted, entry, preset, factors)
+            out += _of_file(path, f"{above}{path.name}", stated, wanted, entry, preset, factors)
         except DataError as error:
-            faults += error.faults
+            # Exports of some programs have one name in many folders.
+            faults += [f"{above}{fault}" if fault.startswith(path.name) else fault for fault in error.faults]
     if faults:
         raise DataError(faults)
     return out
@@ -287,15 +290,16 @@ def _to_rms(key: str, sweep: _Sweep, preset: Format | None, place: str, faults: 
 
 def _of_file(
     path: Path,
+    name: str,
     stated: float | None,
     wanted: Mapping[str, Column],
     entry: _Entry,
     preset: Format | None,
     factors: Mapping[str, float],
 ) -> list[Trace]:
-    """Return the traces of one file; `stated` is its current where no column has it [A]."""
+    """Return the traces of one file, by its name; `stated` is its current where no column has it [A]."""
     sweep = entry.sweep
-    source = path.name if sweep.run is None else f"{path.name}, run {sweep.run}"
+    source = name if sweep.run is None else f"{name}, run {sweep.run}"
     try:
         table = _read(path, wanted, sweep, preset)
     except NoColumn as error:

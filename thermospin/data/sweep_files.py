@@ -37,8 +37,8 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
 
     Args:
       folder: of the experiment file.
-      file: name, in which * stands for any text and {current} for a current, such as 1.5mA or 1p5mA; {current:mA} is
-        one without its unit.
+      file: name, also of folders, in which * stands for any text and {current} for a current, such as 1.5mA or 1p5mA;
+        {current:mA} is one without its unit.
       place: of the entry, for messages.
     Raises:
       DataError: no file has such a name, or it cannot be understood.
@@ -46,30 +46,30 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
     path = folder / file
     if path.exists() or not ("*" in file or "{" in file):
         return [(path, None)]
-    pattern, unit = _pattern(path.name, place)
-    names = sorted(one.name for one in path.parent.iterdir() if one.is_file()) if path.parent.is_dir() else []
+    pattern, unit = _pattern(file, place)
     found: list[tuple[Path, float | None]] = []
-    for name in names:
+    for name in sorted(one.relative_to(folder).as_posix() for one in folder.glob(_FIELD.sub("*", file))):
         if match := pattern.fullmatch(name):
             current = None
             if match.groups():
                 number = match[1].replace(",", ".").replace("p", ".")
                 current = units.parse(f"{number} {unit or match[2]}", "current", key=f"{place}, file")
-            found.append((path.parent / name, current))
+            found.append((folder / name, current))
     if not found:
+        names = sorted(one.name for one in path.parent.glob("*")) if path.parent.is_dir() else []
         close = nearest(_FIELD.sub("", path.name).replace("*", ""), names)
         advice = "" if unit or not names_current(file) else "; a number without a unit is {current:mA}"
         raise DataError([f"{place}, file: no file beside the experiment file fits '{file}'{advice}; {close}"])
     return found
 
 
-def _pattern(name: str, place: str) -> tuple[re.Pattern[str], str]:
+def _pattern(file: str, place: str) -> tuple[re.Pattern[str], str]:
     """Return a pattern with groups for number and unit, and the unit that stands in the name of the field."""
     unit, seen = "", 0
     parts = []
-    for i, part in enumerate(_FIELD.split(name)):
+    for i, part in enumerate(_FIELD.split(file)):
         if i % 2 == 0:
-            parts.append(".*".join(map(re.escape, part.split("*"))))
+            parts.append("[^/]*".join(map(re.escape, part.split("*"))))
             continue
         key, _, unit = (text.strip() for text in part.partition(":"))
         seen += 1
