@@ -99,7 +99,8 @@ def faults_of(key: str, column: Column, place: str) -> list[str]:
         except units.UnitError as error:
             faults.append(str(error))
     if column.gain is not None and not 0 < column.gain < math.inf:
-        faults.append(f"{place}.gain: got {column.gain:g}, expected that of the amplifier before the lock-in, above 0")
+        what = "volts of the recorded signal per unit" if key == "field" else "that of the amplifier before the lock-in"
+        faults.append(f"{place}.gain: got {column.gain:g}, expected {what}, above 0")
     if column.parameter is not None and (key != "current" or column.column is not None):
         faults.append(
             f"{place}.parameter: only a current may be one, in place of a column; it is one number for a file"
@@ -154,7 +155,7 @@ def unit_of(key: str, column: Column, recorded: str | None, source: str, faults:
             )
         elif kind not in found:
             faults.append(
-                f"{source}: column '{name}' for {key}: unknown unit \"{recorded}\" in the file, expected that of "
+                f"{source}: column '{name}' for {key}: unit \"{recorded}\" in the file, expected that of "
                 f'{units.KINDS[kind].label}; state it: unit = "{example}"'
             )
         return recorded if kind in found else None

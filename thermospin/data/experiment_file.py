@@ -25,7 +25,7 @@ from thermospin.data.databases import read_database
 from thermospin.data.formats import FORMATS, Convention, Format
 from thermospin.data.rows import DataError
 from thermospin.data.sheets import NoColumn, Table, TextForm
-from thermospin.data.sweep_files import CURRENT, blocks, joined, named_files, names_current, read_columns
+from thermospin.data.sweep_files import CURRENT, blocks, joined, name_faults, named_files, names_current, read_columns
 from thermospin.data.tables import DATABASES
 from thermospin.device.device import Device
 from thermospin.device.drives import PROBES, drive_of
@@ -34,6 +34,8 @@ from thermospin.device.tables import Part, Reader, quantity
 
 #: Sweeps with a larger part of points without a number are refused.
 MOST_MISSING = 0.5
+#: So many files of one entry tell their faults.
+MOST_FAULTY = 2
 #: Relative difference of currents that are the same.
 SAME = 0.01
 #: A change of a measured current counts if it is so many times the median second difference, 1.65 standard deviations
@@ -207,15 +209,20 @@ def _traces(entry: _Entry, folder: Path, device: Device, place: str) -> list[Tra
         faults.append(f"{place}, format: got '{sweep.format}'; {nearest(sweep.format, FORMATS)}")
         raise DataError(faults)
     preset = None if sweep.format is None else FORMATS[sweep.format]
+    for key in ("header", "skip", "comment") if preset else ():
+        if getattr(sweep, key) is not None:
+            faults.append(f'{place}, {key}: is for plain tables, and format = "{sweep.format}" knows it; leave one out')
     if sweep.columns is None:
         raise DataError([*faults, f"{place}, columns: missing, here and for the whole file; each is {_COLUMN}"])
     if sweep.current is not None and not sweep.current > 0:
         faults.append(f"{place}, current: got {sweep.current:g} A, expected one above 0, the size of the ac current")
+    faults += name_faults(sweep.file, place)
     wanted = _wanted(sweep, preset, place, faults)
     factors = {key: _to_rms(key, sweep, preset, place, faults) for key in _CONVENTIONS}
     if faults:
         raise DataError(faults)
     out: list[Trace] = []
+    faulty: list[list[str]] = []
     for path, current in named_files(folder, sweep.file, place):
         if current is not None and sweep.current is not None:
             raise DataError([f"{place}, current: stated, and in the name of the file too; expected one of them"])
@@ -226,7 +233,11 @@ def _traces(entry: _Entry, folder: Path, device: Device, place: str) -> list[Tra
             out += _of_file(path, f"{above}{path.name}", stated, wanted, entry, preset, factors)
         except DataError as error:
             # Exports of some programs have one name in many folders.
-            faults += [f"{above}{fault}" if fault.startswith(path.name) else fault for fault in error.faults]
+            faulty.append([fault if fault.startswith(above) else f"{above}{fault}" for fault in error.faults])
+    # A key that does not fit is a fault of every file.
+    faults += [fault for one in faulty[:MOST_FAULTY] for fault in one]
+    if len(faulty) > MOST_FAULTY:
+        faults.append(f"{place}: and {len(faulty) - MOST_FAULTY} more files of '{sweep.file}' with faults")
     if faults:
         raise DataError(faults)
     return out
@@ -343,9 +354,10 @@ def _read(path: Path, wanted: Mapping[str, Column], sweep: _Sweep, preset: Forma
     """Read the columns of one file, and of those that belong to it."""
     assert sweep.columns is not None
     if path.suffix in DATABASES:
-        if preset is not None or sweep.columns.sweep is not None:
-            key = "format" if preset is not None else "columns.sweep"
-            raise DataError([f"{path.name}: {key}: is for tables, and a database has runs; leave it out"])
+        stated = {"format": sweep.format, "columns.sweep": sweep.columns.sweep, "sheet": sweep.sheet}
+        stated |= {f"columns.{key}.parameter": column.parameter for key, column in wanted.items()}
+        if of_tables := next((key for key, value in stated.items() if value is not None), None):
+            raise DataError([f"{path.name}: {of_tables}: is for tables, and this is a database; leave it out"])
         names = {key: column.column or "" for key, column in wanted.items()}
         return read_database(path, sweep.run, names, {k: c.part for k, c in wanted.items() if c.part is not None})
     if part := next((key for key, column in wanted.items() if column.part is not None), None):

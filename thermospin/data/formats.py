@@ -81,7 +81,8 @@ _COLUMN = r"#\s*Column\s*\d+\s*:"
 
 def _qtlab(source: str, lines: Lines, form: TextForm) -> Sheet:
     """Read comments "# Column 1:" with name and units of each, then numbers in blocks."""
-    if _first(lines, _COLUMN) is None:
+    first = _first(lines, _COLUMN)
+    if first is None:
         raise _not_of(source, lines, "qtlab", "a comment '# Column 1:'")
     columns: list[dict[str, str]] = []
     last = 0
@@ -98,7 +99,8 @@ def _qtlab(source: str, lines: Lines, form: TextForm) -> Sheet:
     names = [column.get("name", f"col{k}") for k, column in enumerate(columns, 1)]
     sheet = body(source, lines[last:], names, separator_of(lines[last][1]) if last < len(lines) else "", "#")
     found = {name: column.get("units", column.get("unit", "")) for name, column in zip(names, columns, strict=True)}
-    return dataclasses.replace(sheet, units={name: unit for name, unit in found.items() if unit})
+    units = {name: unit for name, unit in found.items() if unit}
+    return dataclasses.replace(sheet, units=units, header=lines[first][0])
 
 
 # ------------------------------------------------------------------------------------------- LabOne
@@ -194,8 +196,9 @@ def _lvm(source: str, lines: Lines, form: TextForm) -> Sheet:
     if not ends:
         raise DataError([f"{source}: no line '{_END}', expected one below the header; is the file cut off?"])
     for _, line in lines[: ends[0]]:
-        key, *values = re.split(r"[\t,]", line.rstrip("\t,"), maxsplit=1)
-        head[key] = values[0] if values else ""
+        # Behind the value stands a separator; the value of the decimal sign may be a comma.
+        key, _, value, *_ = [*re.split(r"([\t,])", line.strip(), maxsplit=1), "", ""]
+        head[key] = value.strip("\t") if len(value) < 2 else value.strip("\t,")
     separator = {"Tab": "\t", "Comma": ",", "Semicolon": ";"}.get(head.get("Separator", "Tab"))
     if separator is None:
         raise DataError([f"{source}: Separator: got '{head['Separator']}', expected one of: Tab, Comma, Semicolon"])

@@ -299,7 +299,7 @@ def select(sheet: Sheet, wanted: Mapping[str, str], words: Iterable[str] = (), d
     """
     plain_names = {key: plain_name(column) for key, column in wanted.items()}
     missing = {
-        k: absent(sheet.source, wanted[k], k, sheet.names) for k, n in plain_names.items() if n not in sheet.names
+        k: absent(sheet.place, wanted[k], k, sheet.names) for k, n in plain_names.items() if n not in sheet.names
     }
     if missing:
         raise NoColumn(missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,6 +28,22 @@ _AMPERES = r"[ _]?([fpnu\u00b5\u03bcm]?A)"
 _VALUE = re.compile(r"\s*([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 
 
+def name_faults(file: str, place: str) -> list[str]:
+    """List what is wrong with a name of files; `place` is what messages call the entry."""
+    faults = []
+    fields = _FIELD.findall(file)
+    for field in fields:
+        key, _, unit = (text.strip() for text in field.partition(":"))
+        if key != "current" or len(fields) > 1:
+            faults.append(f"{place}, file: got '{{{field}}}', expected {CURRENT}, or {{current:mA}}, once, and *")
+        elif unit:
+            try:
+                units.scale(unit, "current", key=f"{place}, file")
+            except units.UnitError as error:
+                faults.append(str(error))
+    return faults
+
+
 def names_current(file: str) -> bool:
     """Return whether a name of files says where their current stands in it."""
     return any(found.partition(":")[0] == "current" for found in _FIELD.findall(file))
@@ -37,24 +54,27 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
 
     Args:
       folder: of the experiment file.
-      file: name, also of folders, in which * stands for any text and {current} for a current, such as 1.5mA or 1p5mA;
-        {current:mA} is one without its unit.
+      file: name without `name_faults`, also of folders, in which * stands for any text and {current} for a current,
+        such as 1.5mA or 1p5mA; {current:mA} is one without its unit.
       place: of the entry, for messages.
     Raises:
-      DataError: no file has such a name, or it cannot be understood.
+      DataError: no file has such a name.
     """
     path = folder / file
     if path.exists() or not ("*" in file or "{" in file):
         return [(path, None)]
-    pattern, unit = _pattern(file, place)
+    base = Path(path.anchor) if Path(file).is_absolute() else folder
+    file = path.relative_to(base).as_posix()
+    pattern, unit = _pattern(file)
+    likely = "*".join(map(glob.escape, _FIELD.sub("*", file).split("*")))
     found: list[tuple[Path, float | None]] = []
-    for name in sorted(one.relative_to(folder).as_posix() for one in folder.glob(_FIELD.sub("*", file))):
+    for name in sorted(one.relative_to(base).as_posix() for one in base.glob(likely)):
         if match := pattern.fullmatch(name):
             current = None
             if match.groups():
                 number = match[1].replace(",", ".").replace("p", ".")
                 current = units.parse(f"{number} {unit or match[2]}", "current", key=f"{place}, file")
-            found.append((folder / name, current))
+            found.append((base / name, current))
     if not found:
         names = sorted(one.name for one in path.parent.glob("*")) if path.parent.is_dir() else []
         close = nearest(_FIELD.sub("", path.name).replace("*", ""), names)
@@ -63,21 +83,22 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
     return found
 
 
-def _pattern(file: str, place: str) -> tuple[re.Pattern[str], str]:
+def current_in(name: str) -> tuple[int, int, str] | None:
+    """Return where the name of a file has a current, from and to, and the current as it stands there; None without."""
+    match = re.search(rf"(?<![\d.,]){_SIZE}{_AMPERES}(?![A-Za-z])", name)
+    return None if match is None else (*match.span(), match[0])
+
+
+def _pattern(file: str) -> tuple[re.Pattern[str], str]:
     """Return a pattern with groups for number and unit, and the unit that stands in the name of the field."""
-    unit, seen = "", 0
+    unit = ""
     parts = []
     for i, part in enumerate(_FIELD.split(file)):
         if i % 2 == 0:
             parts.append("[^/]*".join(map(re.escape, part.split("*"))))
-            continue
-        key, _, unit = (text.strip() for text in part.partition(":"))
-        seen += 1
-        if key != "current" or seen > 1:
-            raise DataError([f"{place}, file: got '{{{part}}}', expected {CURRENT}, or {{current:mA}}, once, and *"])
-        if unit:
-            units.scale(unit, "current", key=f"{place}, file")
-        parts.append(_SIZE if unit else _SIZE + _AMPERES)
+        else:
+            unit = part.partition(":")[2].strip()
+            parts.append(_SIZE if unit else _SIZE + _AMPERES)
     return re.compile("".join(parts)), unit
 
 
@@ -191,7 +212,8 @@ def blocks(field: np.ndarray, where: slice, table: Table) -> list[slice]:
       table: that the field is from.
     """
     start, stop = where.start, where.stop
-    reach = switching.TURN * (np.nanmax(field[where]) - np.nanmin(field[where])) if stop > start else 0.0
+    known = field[where][np.isfinite(field[where])]
+    reach = switching.TURN * float(np.ptp(known)) if len(known) else 0.0
     numbers = table.columns.get("sweep")
     edges = set() if numbers is None else set(np.flatnonzero(np.diff(numbers[where])) + start + 1)
     jumps = {i for i in table.starts if start < i < stop and abs(field[i] - field[i - 1]) > reach}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def read_lines(path: Path, sheet: str | None = None) -> Lines:
     return list(enumerate(read_text(path).splitlines(), 1))
 
 
+def sheets_of(path: Path) -> list[str | None]:
+    """Return the names of the sheets of a workbook, None for the one table of another file."""
+    if path.suffix.lower() not in WORKBOOKS:
+        return [None]
+    with closing(_book(path)) as book:
+        return list(book.sheetnames)
+
+
 def open_sheet(path: Path, form: TextForm, preset: Format | None, wanted: Mapping[str, str]) -> Sheet:
     """Return the table of a file as text.
 
@@ -58,7 +67,8 @@ def open_sheet(path: Path, form: TextForm, preset: Format | None, wanted: Mappin
     return dataclasses.replace(sheet, units={**sheet.units, **preset.units})
 
 
-def _workbook(path: Path, sheet: str | None) -> Lines:
+def _book(path: Path) -> Any:
+    """Open a workbook."""
     if not path.is_file():
         raise no_file(path)
     try:
@@ -68,10 +78,13 @@ def _workbook(path: Path, sheet: str | None) -> Lines:
             f"{path.name}: an Excel sheet needs openpyxl, which is not installed: pip install 'thermospin[data]'"
         ) from None
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        return openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # openpyxl raises what its parsers raise
         raise DataError([f"{path.name}: not a workbook that can be read: {error}; save it again as .xlsx"]) from None
-    try:
+
+
+def _workbook(path: Path, sheet: str | None) -> Lines:
+    with closing(_book(path)) as book:
         names = book.sheetnames
         if sheet is None and len(names) > 1:
             raise DataError([f"{path.name}: sheet: missing, expected one of: {', '.join(names)}"])
@@ -79,8 +92,6 @@ def _workbook(path: Path, sheet: str | None) -> Lines:
             raise DataError([f"{path.name}: sheet: got '{sheet}'; {nearest(sheet, names)}"])
         rows = book[sheet or names[0]].iter_rows(values_only=True)
         return [(n, "\t".join(map(_cell, row))) for n, row in enumerate(rows, 1)]
-    finally:
-        book.close()
 
 
 def _cell(value: Any) -> str:
