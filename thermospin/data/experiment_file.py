@@ -204,7 +204,7 @@ def _traces(entry: _Entry, folder: Path, device: Device, place: str) -> list[Tra
     if experiment is None:
         faults.append(f"{place}, experiment: got '{sweep.experiment}'; {nearest(sweep.experiment, device.experiments)}")
     else:
-        faults += [f"{place}: {fault}" for fault in _no_sweeps_of(experiment)]
+        faults += [f"{place}: {fault}" for fault in no_sweeps_of(experiment)]
     if sweep.format is not None and sweep.format not in FORMATS:
         faults.append(f"{place}, format: got '{sweep.format}'; {nearest(sweep.format, FORMATS)}")
         raise DataError(faults)
@@ -373,7 +373,7 @@ def _read(path: Path, wanted: Mapping[str, Column], sweep: _Sweep, preset: Forma
     return table
 
 
-def _no_sweeps_of(experiment: Experiment) -> list[str]:
+def no_sweeps_of(experiment: Experiment) -> list[str]:
     """List why lock-in sweeps cannot be of an experiment: they are of a voltage at an ac current, in P and AP."""
     faults = []
     if not experiment.has_spin_part:

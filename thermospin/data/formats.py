@@ -306,7 +306,7 @@ FORMATS = {
         ),
         Format(
             "pymeasure",
-            "pymeasure results",
+            "a pymeasure file",
             _pymeasure,
             lambda lines: _first(lines, r"#\s*(Procedure|Parameters)\s*:") is not None,
             says="units, in the names of the columns; parameters of the procedure, among them the current",

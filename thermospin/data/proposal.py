@@ -17,6 +17,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.data.columns import FACTORS, HARMONICS, PHASES, kind_of, readings
+from thermospin.data.experiment_file import no_sweeps_of
 from thermospin.data.formats import Format, recognise
 from thermospin.data.rows import DataError
 from thermospin.data.sheets import Sheet, TextForm, select
@@ -305,7 +306,7 @@ def _parameter(sheet: Sheet) -> tuple[str, str] | None:
 def _entry(file: str, size: str, form: TextForm, device: Device | None) -> list[str]:
     """Return the lines of [[sweeps]]; `size` is the current in the name of the file, "" without one."""
     lines = ["[[sweeps]]"]
-    usable = [] if device is None else [one.name for one in device.experiments.values() if one.has_spin_part]
+    usable = [] if device is None else [one.name for one in device.experiments.values() if not no_sweeps_of(one)]
     if len(usable) == 1:
         lines.append(f"experiment = {_quoted(usable[0])}")
     else:

@@ -124,7 +124,8 @@ def cells_of(line: str, separator: str) -> list[str]:
     """Return the cells of a line; separator "" is white space."""
     if separator not in line or not separator:
         return line.split()
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    cells = next(csv.reader([line], delimiter=separator)) if '"' in line else line.split(separator)
+    return [cell.strip() for cell in cells]
 
 
 def separator_of(line: str) -> str:
@@ -185,13 +186,13 @@ def body(
         if not bare.strip(separator or " "):
             new = True
             continue
-        again = bare.removeprefix(comment) if comment else bare
-        if [plain_name(cell) for cell in _fitted(cells_of(again, separator), len(names))] == names:
+        remark = bool(comment) and bare.startswith(comment)
+        cells = _fitted(cells_of(bare.removeprefix(comment) if remark else line, separator), len(names))
+        if cells and plain_name(cells[0]) == names[0] and [plain_name(cell) for cell in cells] == names:
             new = True
             continue
-        if comment and bare.startswith(comment):
+        if remark:
             continue
-        cells = _fitted(cells_of(line, separator), len(names))
         if ragged and len(cells) < len(names):
             cells += [""] * (len(names) - len(cells))
         if len(cells) != len(names):
