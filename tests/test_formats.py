@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import tomllib
 from pathlib import Path
@@ -18,7 +19,8 @@ from thermospin.data import experiment_file, lockin
 from thermospin.data.formats import FORMATS
 from thermospin.data.proposal import propose
 from thermospin.data.rows import DataError
-from thermospin.data.sweep_files import named_files
+from thermospin.data.sheets import Sheet, Table
+from thermospin.data.sweep_files import joined, named_files
 from thermospin.device.device import Device
 from thermospin.device.reader import load
 
@@ -290,3 +292,43 @@ def test_the_command_prints_a_proposal_that_can_be_saved(tmp_path: Path, monkeyp
     ):
         done = CliRunner().invoke(app, ["sweeps", *words])
         assert done.exit_code == 2 and said in done.stderr, done.stderr
+
+
+def test_a_format_that_is_not_stated_is_named(device: Device, tmp_path: Path) -> None:
+    said = complaint(made(tmp_path, "qtlab", ('format = "qtlab"\n', "")), device)
+    assert "column 'B' for field is not there" in said and 'it looks like QTLab data: try format = "qtlab"' in said
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("X1 (uV)", "uV"), ("B [mT]", "mT"), ("B / mT", "mT"), ("B/mT", "mT"), ("X1", ""), ("dV/dI (ohm)", "ohm"),
+        ("Field (Oe) ", "Oe"), ("B (along x)", "along x"),
+    ],
+)  # fmt: skip
+def test_the_unit_of_a_name_is_read(name: str, unit: str) -> None:
+    assert Sheet("a.csv", (name,), ()).unit(name) == unit
+
+
+def test_files_are_joined_at_the_nearest_time() -> None:
+    """Points further off than the other file's spacing have no partner: the run of one file was longer."""
+    field = Table({"field": np.arange(6.0)}, {"field": "T"}, clock=np.array([0.0, 10, 20, 30, 40, 90]))
+    other = Table({"V2": np.array([3.0, 1, 2])}, {"V2": "V"}, clock=np.array([22.0, 2, 12]))
+    both = joined(field, other, "a.csv", "b.csv")
+    assert np.array_equal(both.columns["V2"], [1, 2, 3, 3, np.nan, np.nan], equal_nan=True)
+    assert both.units == {"field": "T", "V2": "V"} and both.columns["field"] is field.columns["field"]
+    with pytest.raises(DataError, match="b.csv: 3 points, and a.csv has 6; expected as many, or time stamps"):
+        joined(field, dataclasses.replace(other, clock=None), "a.csv", "b.csv")
+
+
+def test_a_field_recorded_as_a_voltage_has_a_gain(device: Device, tmp_path: Path) -> None:
+    """A volt is a tesla, and the file is in mV: the switching fields are those of the plain table."""
+    usual = lockin.load(made(tmp_path, "plain"), device)
+    text = (tmp_path / "plain.csv").read_text().replace("B (mT)", "Hall (mV)")
+    (tmp_path / "plain.csv").write_text(text)
+    toml = (tmp_path / "sweeps.toml").read_text()
+    stated = toml.replace('column = "B (mT)"', 'column = "Hall (mV)", unit = "T", gain = 1')
+    (tmp_path / "sweeps.toml").write_text(stated)
+    found = lockin.load(tmp_path / "sweeps.toml", device)
+    fields = [[sweep.switching_fields for sweep in measured.sweeps] for measured in (found, usual)]
+    assert np.allclose(*fields, rtol=1e-9)

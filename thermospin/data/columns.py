@@ -130,9 +130,12 @@ def _turned(n: int, phase: float) -> float:
     return (phase - PHASES[n] + 180) % 360 - 180
 
 
-def factor(key: str, column: Column, unit: str) -> float:
+def factor(key: str, column: Column, unit: str, recorded: str | None = None) -> float:
     """Return SI units, with the sign of the phase, per number of a column without faults."""
     size = unit_size(unit, kind_of(key)) / (1.0 if column.gain is None else column.gain)
+    if key == "field" and recorded is not None:
+        # Recorded as a voltage: the gain is volts per unit.
+        size *= readings(recorded).get("voltage", 1.0)
     if key not in HARMONICS or column.phase is None or abs(_turned(HARMONICS[key], column.phase)) < 90:
         return size
     return -size

@@ -315,16 +315,16 @@ def _of_file(
         table = _read(path, wanted, sweep, preset)
     except NoColumn as error:
         # A current that is stated needs no column, though other files of the same columns have one.
-        if stated is None or entry.own_columns or error.keys != {"current"}:
+        if stated is None or entry.own_columns or set(error.by_key) != {"current"}:
             raise
         wanted = {key: column for key, column in wanted.items() if key != "current"}
         table = _read(path, wanted, sweep, preset)
     faults: list[str] = []
     values: dict[str, np.ndarray] = {}
     for key, column in wanted.items():
-        if (unit := columns.unit_of(key, column, table.units.get(key), source, faults)) is None:
+        if (unit := columns.unit_of(key, column, table.units.get(key), table.place or source, faults)) is None:
             continue
-        values[key] = columns.factor(key, column, unit) * table.columns[key]
+        values[key] = columns.factor(key, column, unit, table.units.get(key)) * table.columns[key]
         faults += columns.out_of_reach(key, column, unit, values[key], source)
     if faults:
         raise DataError(faults)

@@ -35,12 +35,14 @@ class Table:
       units: as the file names them, of those columns where it does.
       starts: points with which a new block of the file begins.
       clock: when each point was taken, in units of the file (points,); None: not known.
+      place: file and line of the names of the columns; "" for a database.
     """
 
     columns: Mapping[str, np.ndarray]
     units: Mapping[str, str]
     starts: tuple[int, ...] = ()
     clock: np.ndarray | None = None
+    place: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +109,12 @@ class NoColumn(DataError):
     """Columns that a file has not.
 
     Attributes:
-      keys: of the columns.
+      by_key: the fault of each column.
     """
 
-    def __init__(self, faults: Mapping[str, str]) -> None:
-        super().__init__(faults.values())
-        self.keys = frozenset(faults)
+    def __init__(self, by_key: Mapping[str, str]) -> None:
+        super().__init__(by_key.values())
+        self.by_key = dict(by_key)
 
 
 def plain_name(name: str) -> str:
@@ -321,7 +323,7 @@ def select(sheet: Sheet, wanted: Mapping[str, str], words: Iterable[str] = (), d
     clock = None
     if sheet.clock:
         clock = _numbers(sheet, sheet.names.index(sheet.clock), sign, faults)
-    return Table({key: columns[key] for key in wanted}, units, sheet.starts, clock)
+    return Table({key: columns[key] for key in wanted}, units, sheet.starts, clock, sheet.place)
 
 
 def _numbers(sheet: Sheet, place: int, decimal: str, faults: list[str]) -> np.ndarray:

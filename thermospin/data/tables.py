@@ -10,9 +10,9 @@ from typing import Any
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.data.formats import Format
+from thermospin.data.formats import Format, recognise
 from thermospin.data.rows import DataError
-from thermospin.data.sheets import Lines, Sheet, TextForm, plain
+from thermospin.data.sheets import Lines, NoColumn, Sheet, TextForm, plain
 from thermospin.data.text import no_file, read_text
 
 DATABASES = (".db", ".sqlite")
@@ -60,7 +60,13 @@ def open_sheet(path: Path, form: TextForm, preset: Format | None, wanted: Mappin
     """
     lines = read_lines(path, form.sheet)
     if preset is None:
-        return plain(path.name, lines, form, wanted)
+        try:
+            return plain(path.name, lines, form, wanted)
+        except NoColumn as error:
+            if (likely := recognise(lines)) is None:
+                raise
+            advice = f'; it looks like {likely.title}: try format = "{likely.name}"'
+            raise NoColumn({key: fault + advice for key, fault in error.by_key.items()}) from None
     if not any(line.strip() for _, line in lines):
         raise DataError([f"{path.name}: empty, expected {preset.title}"])
     sheet = preset.read(path.name, lines, form)
