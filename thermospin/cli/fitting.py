@@ -17,6 +17,7 @@ from thermospin.cli.options import (
     ClusterOption,
     DeviceArgument,
     JsonOption,
+    OptionalDeviceArgument,
     OrderOption,
     SetOption,
     ShardsOption,
@@ -223,9 +224,7 @@ def _require_known(free: list[str], suggest: list[str], devices: Sequence[Device
 
 
 def sweeps(
-    device: Annotated[
-        str | None, typer.Argument(metavar="DEVICE", help="Device file (TOML), or a shipped device.")
-    ] = None,
+    device: OptionalDeviceArgument = None,
     file: Annotated[
         str | None,
         typer.Argument(metavar="FILE", help="Experiment file (TOML), or a shipped name: slachter2010-sweeps."),

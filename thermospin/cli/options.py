@@ -11,13 +11,12 @@ from typer.core import TyperCommand
 from thermospin.base.errors import InputError
 from thermospin.quantities import QUANTITIES, key_of
 
-DeviceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DEVICE",
-        help="Device file (TOML), its variant valve.toml@far, or a shipped device such as slachter2010.",
-    ),
-]
+_DEVICE = typer.Argument(
+    metavar="DEVICE",
+    help="Device file (TOML), its variant valve.toml@far, or a shipped device such as slachter2010.",
+)
+DeviceArgument = Annotated[str, _DEVICE]
+OptionalDeviceArgument = Annotated[str | None, _DEVICE]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help='Another value than in the file: "gap = 200 nm", "Py.P = 0.3".'),

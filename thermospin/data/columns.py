@@ -31,7 +31,7 @@ _FIELDS = {
 _SPELLED = {
     "volt": "V", "volts": "V", "millivolt": "mV", "millivolts": "mV", "microvolt": "uV", "microvolts": "uV",
     "amp": "A", "amps": "A", "ampere": "A", "amperes": "A", "milliamps": "mA", "microamps": "uA",
-    "tesla": "T", "oersted": "Oe", "gauss": "G",
+    "tesla": "T", "oersted": "Oe", "gauss": "G", "gs": "G",
 }  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def unit_of(key: str, column: Column, recorded: str | None, source: str, faults:
             )
         elif kind not in found:
             faults.append(
-                f"{source}: column '{name}' for {key}: unit \"{recorded}\" in the file, expected that of "
+                f"{source}: column '{name}' for {key}: got unit \"{recorded}\" in the file, expected that of "
                 f'{units.KINDS[kind].label}; state it: unit = "{example}"'
             )
         return recorded if kind in found else None
@@ -167,15 +167,21 @@ def unit_of(key: str, column: Column, recorded: str | None, source: str, faults:
         if abs(found.get(kind, math.inf) / unit_size(column.unit, kind) - 1) > 1e-6:
             faults.append(
                 f"{source}: column '{name}' for {key} is in \"{recorded}\" by the file itself, "
-                f'unit = "{column.unit}" is stated; an amplifier before the lock-in is stated as gain = 100'
-                f"{_per_volt(key, found)}"
+                f'unit = "{column.unit}" is stated{_per_volt(key, found) or _AMPLIFIER}'
             )
             return None
     return column.unit
 
 
+_AMPLIFIER = "; an amplifier before the lock-in is stated as gain = 100"
+
+
 def _per_volt(key: str, found: dict[str, float]) -> str:
-    return '; a field recorded as a voltage: unit = "T", gain = volts per tesla' if key == "field" and found else ""
+    return (
+        '; a field recorded as a voltage: unit = "T", gain = volts per tesla'
+        if key == "field" and "voltage" in found
+        else ""
+    )
 
 
 def out_of_reach(key: str, column: Column, unit: str, values: np.ndarray, source: str) -> list[str]:
