@@ -1,7 +1,8 @@
 """The pages of docs: their files are read and their commands run, as written, a folder for each page.
 
 A line before a block says what it is: `<!-- file: NAME -->` and `<!-- adds to: NAME -->` of files, `<!-- shell -->` and
-`<!-- python -->` of what is run, with `, slow` where that takes more than a few seconds. Blocks of `text` are output.
+`<!-- python -->` of what is run, with `, slow` where that takes more than a few seconds. Blocks of `text` are output,
+or lines `<!-- of: NAME -->`, of a file that is there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from helpers import pages
+from helpers import lab_files, pages
 from helpers.pages import environment
 from thermospin.base import files
 from thermospin.cli.app import app
@@ -87,9 +88,15 @@ def lab(folder: Path) -> None:
         (folder / f"{name}.csv").write_text("".join(f"{','.join(cells)}\n" for cells in table), encoding="utf-8")
 
 
+def programs(folder: Path) -> None:
+    """Files of lab programs, in which the page shows lines."""
+    for name in ("qtlab", "labone", "ppms", "lvm", "pymeasure", "nlsv-magsweep", "named", "workbook"):
+        lab_files.WRITERS[name](folder)
+
+
 GIVEN: dict[str, tuple[Callable[[Path], None], ...]] = {
-    "design.md": (valve,), "errors.md": (valve,), "fitting.md": (valve, lab), "layouts.md": (layout,),
-    "parallel.md": (valve,), "speed.md": (valve,), "temperature.md": (valve,),
+    "design.md": (valve,), "errors.md": (valve,), "fitting.md": (valve, lab), "formats.md": (valve, programs),
+    "layouts.md": (layout,), "parallel.md": (valve,), "speed.md": (valve,), "temperature.md": (valve,),
 }  # fmt: skip
 
 
@@ -109,7 +116,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_block_says_what_it_is() -> None:
-    marks = {"toml": "file: |adds to: ", "csv": "file: |adds to: ", "sh": "shell", "python": "python", "text": ""}
+    marks = {"toml": "file: |adds to: ", "csv": "file: |adds to: ", "sh": "shell", "python": "python", "text": "of: |$"}
     for page in PAGES:
         for block in blocks(page):
             assert re.match(marks[block.kind], block.mark), (page, block)
@@ -132,6 +139,9 @@ def test_files_are_read_and_commands_understood(page: str, folder: Path) -> None
             read_data(block.mark.partition(": ")[2], load("valve.toml"))
         elif block.kind == "python":
             compile(block.text, page, "exec")
+        elif block.mark.startswith("of: "):
+            there = [line.rstrip() for line in (folder / block.mark.removeprefix("of: ")).read_text().splitlines()]
+            assert set(block.text.splitlines()) <= set(there), block
 
 
 @pytest.mark.slow

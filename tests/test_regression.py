@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from thermospin.data import experiment_file, regression
+from thermospin.data import columns, experiment_file, regression
 from thermospin.data.switching import Levels
 
 CURRENTS = (0.5e-3, 0.75e-3, 1.0e-3, 1.25e-3, 1.5e-3)
@@ -21,7 +21,7 @@ def test_the_terms_of_each_harmonic_are_the_fourier_components_of_the_polynomial
     current, t = 1.3, np.arange(4096) / 4096 * 2 * np.pi
     i = math.sqrt(2) * current * np.sin(t)
     for power in (1, 2, 3, 4):
-        for n, phase in experiment_file.PHASES.items():
+        for n, phase in columns.PHASES.items():
             reference = np.sin(n * t + np.radians(phase))
             measured = math.sqrt(2) * np.mean(i**power * reference)
             # Means over equal steps are exact for trigonometric polynomials of a degree below their number.

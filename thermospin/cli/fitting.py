@@ -17,6 +17,7 @@ from thermospin.cli.options import (
     ClusterOption,
     DeviceArgument,
     JsonOption,
+    OptionalDeviceArgument,
     OrderOption,
     SetOption,
     ShardsOption,
@@ -223,10 +224,18 @@ def _require_known(free: list[str], suggest: list[str], devices: Sequence[Device
 
 
 def sweeps(
-    device: DeviceArgument,
+    device: OptionalDeviceArgument = None,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Experiment file (TOML), or a shipped name: slachter2010-sweeps.")
-    ],
+        str | None,
+        typer.Argument(metavar="FILE", help="Experiment file (TOML), or a shipped name: slachter2010-sweeps."),
+    ] = None,
+    guess: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Print an experiment file for this table in place of signals, with questions where it does not say.",
+        ),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the signals there, in the form that `fit` reads.")
     ] = None,
@@ -241,6 +250,19 @@ def sweeps(
         from thermospin.data.sources import require_experiments
         from thermospin.device.reader import load
 
+        if guess is not None:
+            from thermospin.data.proposal import propose
+
+            if file is not None or csv is not None or picture is not None or json is not None:
+                raise InputError(
+                    "--guess: prints an experiment file and reads none; expected at most a DEVICE beside it"
+                )
+            known = None if device is None else require_experiments(load(device), device)
+            typer.echo(propose(guess, known), nl=False)
+            return
+        if device is None or file is None:
+            missing = "DEVICE and FILE" if device is None else "FILE"
+            raise InputError(f"{missing}: missing, expected thermospin sweeps DEVICE FILE; --guess TABLE writes a FILE")
         loaded = require_experiments(load(device), device)
         runtime.require_writable(csv, picture, json, inputs=[device, file])
         measured = lockin.load(file, loaded)

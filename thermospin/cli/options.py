@@ -23,14 +23,13 @@ def complete_device(incomplete: str) -> list[str]:
     return sorted([*files, *(name for name in shipped_names() if name.startswith(incomplete))])
 
 
-DeviceArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="DEVICE",
-        autocompletion=complete_device,
-        help="Device file (TOML), its variant valve.toml@far, or a shipped device such as slachter2010.",
-    ),
-]
+_DEVICE = typer.Argument(
+    metavar="DEVICE",
+    autocompletion=complete_device,
+    help="Device file (TOML), its variant valve.toml@far, or a shipped device such as slachter2010.",
+)
+DeviceArgument = Annotated[str, _DEVICE]
+OptionalDeviceArgument = Annotated[str | None, _DEVICE]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help='Another value than in the file: "gap = 200 nm", "Py.P = 0.3".'),

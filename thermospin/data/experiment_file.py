@@ -1,7 +1,8 @@
-"""Raw lock-in sweeps: an experiment file (TOML) says what its CSV files or QCoDeS databases hold, in what convention.
+"""Raw lock-in sweeps: an experiment file (TOML) says what its tables or QCoDeS databases hold, in what convention.
 
 Nothing is assumed that changes a number: whether currents and voltages are rms or peak values, the phase of each
-harmonic and whether its sign means anything have to be stated. See `FACTORS`.
+harmonic and whether its sign means anything have to be stated, unless a preset knows it of every file of its format.
+See `FACTORS`.
 """
 
 from __future__ import annotations
@@ -16,27 +17,25 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from thermospin.base import files, units
+from thermospin.base import files
 from thermospin.base.names import nearest
-from thermospin.data import switching
+from thermospin.data import columns, switching
+from thermospin.data.columns import FACTORS, HARMONICS, Column
+from thermospin.data.databases import read_database
+from thermospin.data.formats import FORMATS, Convention, Format
 from thermospin.data.rows import DataError
-from thermospin.data.tables import NoColumn, Table, TextForm, read_csv, read_database
+from thermospin.data.sheets import NoColumn, Table, TextForm
+from thermospin.data.sweep_files import CURRENT, blocks, joined, name_faults, named_files, names_current, read_columns
+from thermospin.data.tables import DATABASES
 from thermospin.device.device import Device
 from thermospin.device.drives import PROBES, drive_of
 from thermospin.device.parts import Experiment
 from thermospin.device.tables import Part, Reader, quantity
 
-#: Quantities that depend on the convention.
-FACTORS = (
-    "with the instantaneous current i = sqrt(2) I sin(wt), I its rms value, V = R1 i + R2 i^2 + R3 i^3 + R4 i^4 makes "
-    "rms voltages V_1f = R1 I + 3/2 R3 I^3, V_2f = (R2 I^2 + 2 R4 I^4)/sqrt(2) at -90 degrees, V_3f = -R3 I^3/2; a "
-    "peak current taken for an rms one makes R1 too small by sqrt(2) and R2 by 2"
-)
-HARMONICS = {"V1": 1, "V2": 2, "V3": 3}
-#: Phase at which each harmonic of an instantaneous polynomial appears, and what a column at another phase holds of it.
-PHASES = {1: 0.0, 2: -90.0, 3: 0.0}
 #: Sweeps with a larger part of points without a number are refused.
 MOST_MISSING = 0.5
+#: So many files of one entry tell their faults.
+MOST_FAULTY = 2
 #: Relative difference of currents that are the same.
 SAME = 0.01
 #: A change of a measured current counts if it is so many times the median second difference, 1.65 standard deviations
@@ -47,52 +46,46 @@ NOISIEST = 0.1
 #: What R3 and R4 may add at the largest current, relative to R1 and R2, unless the file says otherwise: metals whose
 #: resistivity changes by 0.3 % per kelvin, warmed by ten.
 NONLINEAR = 0.03
-#: Least and largest size that a column reaches, in SI units: beyond, it is in another unit than stated.
-REACH = {"field": (1e-6, 50.0), "voltage": (1e-12, 10.0), "current": (1e-9, 1.0)}
 _COLUMN = 'such as { column = "X1 (V)", unit = "V", phase = 0 }'
-
-
-class _Column(Part):
-    column: str
-    unit: str
-    phase: float | None = None
-    gain: float = 1.0
-    part: Literal["real", "imag"] | None = None
+_CONVENTIONS = ("current_is", "voltage_is")
 
 
 class _Columns(Part):
-    field: _Column
-    current: _Column | None = None
-    V1: _Column | None = None
-    V2: _Column | None = None
-    V3: _Column | None = None
+    field: Column | None = None
+    current: Column | None = None
+    V1: Column | None = None
+    V2: Column | None = None
+    V3: Column | None = None
+    sweep: str | None = None
 
 
-class _Sweep(Part):
+class _Form(Part):
+    """Keys that may stand for the whole file and for each of its sweeps."""
+
+    columns: _Columns | None = None
+    current_is: Convention | None = None
+    voltage_is: Convention | None = None
+    format: str | None = None
+    header: Annotated[int, Field(ge=1)] | None = None
+    skip: Annotated[int, Field(ge=0)] | None = None
+    comment: Annotated[str, Field(min_length=1)] | None = None
+    decimal: Literal[".", ","] | None = None
+    sheet: str | None = None
+
+
+class _Sweep(_Form):
     experiment: str
     file: str
     current: Annotated[float, quantity("current")] | None = None
     run: int | None = None
-    columns: _Columns | None = None
-    current_is: Literal["rms", "peak"] | None = None
-    voltage_is: Literal["rms", "peak"] | None = None
-    header: Annotated[int, Field(ge=1)] | None = None
-    skip: Annotated[int, Field(ge=0)] | None = None
-    comment: Annotated[str, Field(min_length=1)] | None = None
 
 
-class _File(Part):
+class _File(_Form):
     name: str = ""
     note: str = ""
-    current_is: Literal["rms", "peak"]
-    voltage_is: Literal["rms", "peak"]
     polarity: Literal["known", "unknown"]
     gain_std: float = 0.0
     nonlinear: float = NONLINEAR
-    columns: _Columns | None = None
-    header: Annotated[int, Field(ge=1)] | None = None
-    skip: Annotated[int, Field(ge=0)] = 0
-    comment: Annotated[str, Field(min_length=1)] = "#"
     sweeps: list[_Sweep]
 
 
@@ -164,19 +157,16 @@ def load(path: str | Path, device: Device) -> Sweeps:
         raise DataError([f"{path}: not a TOML file that can be read: {error}"]) from None
     reader = Reader()
     faults = reader.faults
-    for key in ("current_is", "voltage_is", "polarity"):
-        if key not in raw:
-            allowed = '"known" or "unknown"' if key == "polarity" else '"rms" or "peak"'
-            faults.append(f"{key}: missing, expected {allowed}: {FACTORS}")
-    given = {"current_is": "rms", "voltage_is": "rms", "polarity": "known"} | raw
-    part, _ = reader.read(_File, given, "")
+    if "polarity" not in raw:
+        faults.append(f'polarity: missing, expected "known" or "unknown": {FACTORS}')
+    part, _ = reader.read(_File, {"polarity": "known"} | raw, "")
     traces: list[Trace] = []
     if part is not None:
         if not part.sweeps:
             faults.append("sweeps: there is none, expected at least one")
         for number, sweep in enumerate(part.sweeps):
             try:
-                traces += _traces(part, sweep, path.parent, device, f"sweeps[{number}]")
+                traces += _traces(_merged(part, sweep), path.parent, device, f"sweeps[{number}]")
             except DataError as error:
                 faults += error.faults
     for key in ("gain_std", "nonlinear") if part is not None else ():
@@ -188,84 +178,202 @@ def load(path: str | Path, device: Device) -> Sweeps:
     return Sweeps(tuple(traces), part.polarity == "known", part.gain_std, part.nonlinear)
 
 
-def _traces(file: _File, sweep: _Sweep, folder: Path, device: Device, place: str) -> list[Trace]:
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """One entry of [[sweeps]], with what stands for the whole file.
+
+    Attributes:
+      sweep: the entry, its own keys before those of the file.
+      own_columns: whether its columns are its own.
+    """
+
+    sweep: _Sweep
+    own_columns: bool
+
+
+def _merged(file: _File, sweep: _Sweep) -> _Entry:
+    usual = {key: getattr(file, key) for key in _Form.model_fields if getattr(sweep, key) is None}
+    return _Entry(sweep.model_copy(update=usual), sweep.columns is not None)
+
+
+def _traces(entry: _Entry, folder: Path, device: Device, place: str) -> list[Trace]:
     """Return the traces of one entry; a DataError has its faults."""
+    sweep = entry.sweep
     faults: list[str] = []
     experiment = device.experiments.get(sweep.experiment)
     if experiment is None:
         faults.append(f"{place}, experiment: got '{sweep.experiment}'; {nearest(sweep.experiment, device.experiments)}")
     else:
-        faults += [f"{place}: {fault}" for fault in _no_sweeps_of(experiment)]
-    columns = sweep.columns or file.columns
-    if columns is None:
+        faults += [f"{place}: {fault}" for fault in no_sweeps_of(experiment)]
+    if sweep.format is not None and sweep.format not in FORMATS:
+        faults.append(f"{place}, format: got '{sweep.format}'; {nearest(sweep.format, FORMATS)}")
+        raise DataError(faults)
+    preset = None if sweep.format is None else FORMATS[sweep.format]
+    for key in ("header", "skip", "comment") if preset else ():
+        if getattr(sweep, key) is not None:
+            faults.append(f'{place}, {key}: is for plain tables, and format = "{sweep.format}" knows it; leave one out')
+    if sweep.columns is None:
         raise DataError([*faults, f"{place}, columns: missing, here and for the whole file; each is {_COLUMN}"])
-    wanted = {key: getattr(columns, key) for key in ("field", "current", *HARMONICS)}
-    wanted = {key: column for key, column in wanted.items() if column is not None}
-    if not set(HARMONICS) & set(wanted):
-        faults.append(f"{place}, columns: no harmonic, expected at least one of {', '.join(HARMONICS)}, {_COLUMN}")
-    scales = {key: _scale(key, column, f"{place}, columns.{key}", faults) for key, column in wanted.items()}
-    keys: dict[str, str] = {}
-    for key, column in wanted.items():
-        if column.column in keys:
-            faults.append(f"{place}, columns: '{column.column}' is said to be both {keys[column.column]} and {key}")
-        keys[column.column] = key
-    if sweep.current is None and "current" not in wanted:
-        faults.append(f'{place}, current: missing, expected current = "0.5 mA", or a column for it')
     if sweep.current is not None and not sweep.current > 0:
         faults.append(f"{place}, current: got {sweep.current:g} A, expected one above 0, the size of the ac current")
+    faults += name_faults(sweep.file, place)
+    wanted = _wanted(sweep, preset, place, faults)
+    factors = {key: _to_rms(key, sweep, preset, place, faults) for key in _CONVENTIONS}
     if faults:
         raise DataError(faults)
-    path, source = folder / sweep.file, sweep.file if sweep.run is None else f"{sweep.file}, run {sweep.run}"
-    names = {key: column.column for key, column in wanted.items()}
-    database = path.suffix in (".db", ".sqlite")
-    parts = {key: column.part for key, column in wanted.items() if column.part is not None}
-    if parts and not database:
-        key = next(iter(parts))
-        raise DataError([f"{place}, columns.{key}.part: only a database has complex numbers, {sweep.file} is a table"])
+    out: list[Trace] = []
+    faulty: list[list[str]] = []
+    for path, current in named_files(folder, sweep.file, place):
+        if current is not None and sweep.current is not None:
+            raise DataError([f"{place}, current: stated, and in the name of the file too; expected one of them"])
+        stated = sweep.current if current is None else current
+        parent = str(Path(sweep.file).parent) if path.parent == (folder / sweep.file).parent else path.parent.name
+        above = "" if parent == "." else f"{parent}/"
+        try:
+            out += _of_file(path, f"{above}{path.name}", stated, wanted, entry, preset, factors)
+        except DataError as error:
+            # Exports of some programs have one name in many folders.
+            faulty.append([fault if fault.startswith(above) else f"{above}{fault}" for fault in error.faults])
+    # A key that does not fit is a fault of every file.
+    faults += [fault for one in faulty[:MOST_FAULTY] for fault in one]
+    if len(faulty) > MOST_FAULTY:
+        faults.append(f"{place}: and {len(faulty) - MOST_FAULTY} more files of '{sweep.file}' with faults")
+    if faults:
+        raise DataError(faults)
+    return out
 
-    def read(names: dict[str, str]) -> Table:
-        if database:
-            return read_database(path, sweep.run, names, parts)
-        given = {key: getattr(sweep, key) for key in ("header", "skip", "comment")}
-        usual = {key: getattr(file, key) for key in given}
-        return read_csv(path, names, TextForm(**{k: usual[k] if v is None else v for k, v in given.items()}))
 
+def _wanted(sweep: _Sweep, preset: Format | None, place: str, faults: list[str]) -> dict[str, Column]:
+    """Return the columns of an entry by key, with faults of what is stated of them."""
+    assert sweep.columns is not None
+    wanted = {key: getattr(sweep.columns, key) for key in ("field", "current", *HARMONICS)}
+    known = preset.columns if preset else {}
+    in_name = names_current(sweep.file)
+    for key in ("field", "current") if sweep.current is None and not in_name else ("field",):
+        if wanted[key] is None and key in known:
+            wanted[key] = Column()
+    wanted = {key: column for key, column in wanted.items() if column is not None}
+    if "field" not in wanted:
+        faults.append(f'{place}, columns.field: missing, expected {{ column = "B (mT)", unit = "mT" }}{_hint(preset)}')
+    if not set(HARMONICS) & set(wanted):
+        faults.append(f"{place}, columns: no harmonic, expected at least one of {', '.join(HARMONICS)}, {_COLUMN}")
+    keys: dict[tuple[str, str | None], str] = {}
+    for key, column in wanted.items():
+        faults += columns.faults_of(key, column, f"{place}, columns.{key}")
+        if column.column is None and column.parameter is None and key not in known:
+            faults.append(f"{place}, columns.{key}.column: missing, expected the name of a column{_hint(preset)}")
+        if column.file is not None and (preset is None or preset.name != "labone" or key == "field"):
+            faults.append(
+                f'{place}, columns.{key}.file: only a LabOne export (format = "labone") has the time stamps that join '
+                "a column of another file to the field"
+            )
+        name = (column.column or column.parameter or key, column.file)
+        if name in keys:
+            faults.append(f"{place}, columns: '{name[0]}' is said to be both {keys[name]} and {key}")
+        keys[name] = key
+    if sweep.current is None and not in_name and "current" not in wanted:
+        faults.append(
+            f'{place}, current: missing, expected current = "0.5 mA", or a column for it, or {CURRENT} in the name '
+            f'of the file, such as file = "nlsv_I={CURRENT}_run*.dat"'
+        )
+    return wanted
+
+
+def _hint(preset: Format | None) -> str:
+    return "" if preset is None else f"; {preset.title} does not say: {preset.asks}"
+
+
+def _to_rms(key: str, sweep: _Sweep, preset: Format | None, place: str, faults: list[str]) -> float:
+    """Return what makes numbers rms values; the convention is stated, or the preset knows it."""
+    stated = getattr(sweep, key)
+    known = getattr(preset, key) if preset else None
+    if key == "current_is" and (sweep.current is not None or names_current(sweep.file)):
+        known = None  # which is of the column of the format
+    if stated is None and known is None:
+        faults.append(f'{key}: missing, expected "rms" or "peak"{_hint(preset)}: {FACTORS}')
+    elif stated is not None and known is not None and stated != known and preset:
+        faults.append(
+            f'{place}, {key}: got "{stated}", and {preset.title} has "{known}" ({preset.says}); leave it out, or leave '
+            "out format for a file that has been converted"
+        )
+    return math.sqrt(0.5) if (stated or known) == "peak" else 1.0
+
+
+def _of_file(
+    path: Path,
+    name: str,
+    stated: float | None,
+    wanted: Mapping[str, Column],
+    entry: _Entry,
+    preset: Format | None,
+    factors: Mapping[str, float],
+) -> list[Trace]:
+    """Return the traces of one file, by its name; `stated` is its current where no column has it [A]."""
+    sweep = entry.sweep
+    source = name if sweep.run is None else f"{name}, run {sweep.run}"
     try:
-        table = read(names)
+        table = _read(path, wanted, sweep, preset)
     except NoColumn as error:
         # A current that is stated needs no column, though other files of the same columns have one.
-        if sweep.current is None or sweep.columns is not None or error.keys != {"current"}:
+        if stated is None or entry.own_columns or set(error.by_key) != {"current"}:
             raise
-        del wanted["current"]
-        table = read({key: name for key, name in names.items() if key in wanted})
-    values = {key: scales[key] * table.columns[key] for key in wanted}
-    for key, value in values.items():
-        faults += _misread(key, wanted[key], value, table.units.get(key), source)
+        wanted = {key: column for key, column in wanted.items() if key != "current"}
+        table = _read(path, wanted, sweep, preset)
+    faults: list[str] = []
+    values: dict[str, np.ndarray] = {}
+    for key, column in wanted.items():
+        if (unit := columns.unit_of(key, column, table.units.get(key), table.place or source, faults)) is None:
+            continue
+        values[key] = columns.factor(key, column, unit, table.units.get(key)) * table.columns[key]
+        faults += columns.out_of_reach(key, column, unit, values[key], source)
     if faults:
         raise DataError(faults)
-    to_rms = {"rms": 1.0, "peak": math.sqrt(0.5)}
-    current_factor = to_rms[sweep.current_is or file.current_is]
-    voltage_factor = to_rms[sweep.voltage_is or file.voltage_is]
-    stated = None if sweep.current is None else sweep.current * current_factor
+    if stated is not None:
+        stated *= factors["current_is"]
     out: list[Trace] = []
-    for where, current in _by_current(values, stated, current_factor, source):
-        numbers = np.stack([values[key][where] for key in wanted])
-        whole = np.all(np.isfinite(numbers), axis=0)
-        label = f"{source}, {1e3 * current:.4g} mA"
-        missing = int(np.sum(~whole))
-        if missing > MOST_MISSING * len(whole):
-            faults.append(f"{label}: {missing} of {len(whole)} points have no number, at most half may be missing")
-            continue
-        named = dict(zip(wanted, numbers[:, whole], strict=True))
-        voltages = {HARMONICS[key]: voltage_factor * part for key, part in named.items() if key in HARMONICS}
-        faults += [f"{label}: {fault}" for fault in _implausible(named["field"], voltages)]
-        out.append(Trace(label, sweep.experiment, current, named["field"], voltages, missing, source))
+    for where, current in _by_current(values, stated, factors["current_is"], source):
+        parts = blocks(values["field"], where, table)
+        for k, part in enumerate(parts, 1):
+            numbers = np.stack([values[key][part] for key in wanted])
+            whole = np.all(np.isfinite(numbers), axis=0)
+            label = f"{source}, {1e3 * current:.4g} mA" + (f", block {k}" if len(parts) > 1 else "")
+            missing = int(np.sum(~whole))
+            if missing > MOST_MISSING * len(whole):
+                faults.append(f"{label}: {missing} of {len(whole)} points have no number, at most half may be missing")
+                continue
+            named = dict(zip(wanted, numbers[:, whole], strict=True))
+            voltages = {HARMONICS[n]: factors["voltage_is"] * v for n, v in named.items() if n in HARMONICS}
+            faults += [f"{label}: {fault}" for fault in _implausible(named["field"], voltages)]
+            out.append(Trace(label, sweep.experiment, current, named["field"], voltages, missing, source))
     if faults:
         raise DataError(faults)
     return _resolved(out)
 
 
-def _no_sweeps_of(experiment: Experiment) -> list[str]:
+def _read(path: Path, wanted: Mapping[str, Column], sweep: _Sweep, preset: Format | None) -> Table:
+    """Read the columns of one file, and of those that belong to it."""
+    assert sweep.columns is not None
+    if path.suffix in DATABASES:
+        stated = {"format": sweep.format, "columns.sweep": sweep.columns.sweep, "sheet": sweep.sheet}
+        stated |= {f"columns.{key}.parameter": column.parameter for key, column in wanted.items()}
+        if of_tables := next((key for key, value in stated.items() if value is not None), None):
+            raise DataError([f"{path.name}: {of_tables}: is for tables, and this is a database; leave it out"])
+        names = {key: column.column or "" for key, column in wanted.items()}
+        return read_database(path, sweep.run, names, {k: c.part for k, c in wanted.items() if c.part is not None})
+    if part := next((key for key, column in wanted.items() if column.part is not None), None):
+        raise DataError([f"{path.name}: columns.{part}.part: only a database has complex numbers, and this is a table"])
+    form = TextForm(
+        sweep.header, sweep.skip or 0, "#" if sweep.comment is None else sweep.comment, sweep.decimal, sweep.sheet
+    )
+    here = {key: column for key, column in wanted.items() if column.file is None}
+    table = read_columns(path, here, form, preset, sweep.columns.sweep)
+    for file in dict.fromkeys(column.file for column in wanted.values() if column.file is not None):
+        other = {key: column for key, column in wanted.items() if column.file == file}
+        table = joined(table, read_columns(path.parent / file, other, form, preset, None), path.name, file)
+    return table
+
+
+def no_sweeps_of(experiment: Experiment) -> list[str]:
     """List why lock-in sweeps cannot be of an experiment: they are of a voltage at an ac current, in P and AP."""
     faults = []
     if not experiment.has_spin_part:
@@ -305,88 +413,6 @@ def _resolved(traces: Sequence[Trace]) -> list[Trace]:
 def _resolution(values: np.ndarray) -> float:
     distinct = np.unique(values)
     return float(np.min(np.diff(distinct))) if len(distinct) > 2 else 0.0
-
-
-def _scale(key: str, column: _Column, place: str, faults: list[str]) -> float:
-    """SI units, and sign, of a column."""
-    factor = math.nan
-    try:
-        factor = _unit(column.unit, _kind(key), f"{place}.unit")
-    except units.UnitError as error:
-        faults.append(str(error))
-    if not 0 < column.gain < math.inf:
-        faults.append(f"{place}.gain: got {column.gain:g}, expected that of the amplifier before the lock-in, above 0")
-    factor /= column.gain or math.nan
-    if key not in HARMONICS:
-        return factor
-    n = HARMONICS[key]
-    phase, other = PHASES[n], 180 - (-PHASES[n] % 360)
-    if column.phase is None:
-        faults.append(
-            f"{place}.phase: missing, expected the phase of the column in degrees, {phase:g} (or {other:g}, for the "
-            f"opposite sign) against sin({'' if n == 1 else n}wt): {FACTORS}"
-        )
-        return factor
-    turned = (column.phase - phase + 180) % 360 - 180
-    if abs(abs(turned) - 90) < 60 and abs(turned) not in (0.0, 180.0):
-        faults.append(
-            f"{place}.phase: got {column.phase:g}, where harmonic {n} of a polynomial in the current has no signal; "
-            f"expected {phase:g} or {other:g}: {FACTORS}"
-        )
-    elif abs(turned) not in (0.0, 180.0):
-        faults.append(f"{place}.phase: got {column.phase:g}, expected {phase:g} or {other:g}, rotate the data first")
-    return factor if abs(turned) < 90 else -factor
-
-
-def _kind(key: str) -> str:
-    return key if key in ("field", "current") else "voltage"
-
-
-def _unit(unit: str, kind: str, key: str) -> float:
-    """Return SI units per unit; oersted and A/m are taken for the flux density that they make in vacuum."""
-    size = _FIELDS.get(unit) if kind == "field" else None
-    return units.scale(unit, kind, key=key) if size is None else size
-
-
-#: Units of fields that are not those of a flux density, or that pint reads as something else ("G" as a constant) [T].
-_FIELDS = {
-    prefix + unit: factor * size
-    for unit, size in {"Oe": 1e-4, "G": 1e-4, "Gs": 1e-4, "gauss": 1e-4, "A/m": 4e-7 * math.pi}.items()
-    for prefix, factor in {"": 1.0, "k": 1e3, "m": 1e-3}.items()
-}
-
-
-def _readings(unit: str, expected: str) -> dict[str, float]:
-    """Read a text in brackets as a unit, by kind; empty for other text."""
-    readings = {}
-    # The letter in "X1 (A)" is as likely to be a name as an ampere, and T a temperature.
-    for kind in REACH if unit not in ("A", "T") else (expected,):
-        try:
-            readings[kind] = _unit(unit, kind, "")
-        except units.UnitError:
-            continue
-    return readings
-
-
-def _misread(key: str, column: _Column, values: np.ndarray, recorded: str | None, source: str) -> list[str]:
-    """List signs that a column is not what the file says: the unit in the data itself, and its size."""
-    kind, faults = _kind(key), []
-    if np.any(np.isinf(values)):
-        return [f"{source}: column '{column.column}' has infinite numbers, expected finite ones"]
-    stated = {} if recorded is None else _readings(recorded, kind)
-    if stated and abs(stated.get(kind, math.inf) / _unit(column.unit, kind, "") - 1) > 1e-6:
-        faults.append(
-            f"{source}: column '{column.column}' for {key} is in \"{recorded}\" by the file itself, "
-            f'unit = "{column.unit}" is stated; an amplifier before the lock-in is stated as gain = 100'
-        )
-    size = float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
-    least, largest = REACH[kind]
-    if np.any(np.isfinite(values)) and not least <= size <= largest:
-        faults.append(
-            f"{source}: column '{column.column}' for {key} reaches {size:.3g} {units.KINDS[kind].unit}, expected "
-            f'between {least:g} and {largest:g}; is it in "{column.unit}"?'
-        )
-    return faults
 
 
 def _by_current(

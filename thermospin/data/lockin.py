@@ -22,7 +22,8 @@ import numpy as np
 
 from thermospin.base.units import readable
 from thermospin.data import experiment_file, regression, switching
-from thermospin.data.experiment_file import FACTORS, NONLINEAR, SAME, Sweeps, Trace, root_of_two
+from thermospin.data.columns import FACTORS
+from thermospin.data.experiment_file import NONLINEAR, SAME, Sweeps, Trace, root_of_two
 from thermospin.data.rows import DataError, Row
 from thermospin.data.switching import Levels, Plateau, Switch
 from thermospin.device.device import Device
