@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers import lab_files
-from helpers.pages import block
+from helpers.pages import START, block
 from thermospin.base.errors import InputError
 from thermospin.cli.app import app
 from thermospin.data import experiment_file, lockin
@@ -28,7 +28,7 @@ from thermospin.device.reader import load
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Device:
     path = tmp_path_factory.mktemp("device") / "valve.toml"
-    path.write_text(block("file: valve.toml"), encoding="utf-8")
+    path.write_text(block("file: valve.toml", START), encoding="utf-8")
     return load(path)
 
 
