@@ -1,15 +1,12 @@
 """Errors of signals against unknowns and seconds: best estimates, values of the grid, and an independent code.
 
-    python benchmarks/error_table.py [--device NAME ...] [--cells N ...] [--cut NAME ...] [--json FILE]
+    python benchmarks/error_table.py [--device NAME ...] [--cells N ...] [--json FILE]
 
 Devices of benchmarks/calibration_devices, whose signals NGSolve has found (benchmarks/independent.py), on the default
 grid and on grids of --cells cells that the signals choose. "first" is the time of all signals with their error bars,
 compilation included, "again" the same once more. Errors are of the signals that are known to KNOWN, rests of what
 cancels left out: median and largest, of the best estimate and of the value of the grid, and the largest bar. The lines
 of NGSolve are the meshes on the way to its limits, with its seconds (one thread, nothing to compile).
-
---cut: funnel, ring, pillar: bodies whose edges cut cells, on their default grids, against chosen grids of MORE times as
-many cells.
 """
 
 from __future__ import annotations
@@ -26,15 +23,11 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-import cut_cells
-
 from thermospin import model as models
 from thermospin.accuracy import adapt, error_bars
 from thermospin.base import files
 from thermospin.device import reader
 from thermospin.device.device import Device
-from thermospin.device.materials import Material
-from thermospin.device.parts import Contact, Experiment, Solid
 from thermospin.signals import evaluate
 from thermospin.signals.results import Signals
 
@@ -42,7 +35,6 @@ HERE = Path(__file__).parent
 DEVICES = ["lateral_py_cu", "lateral_narrow", "lateral_heater", "pillar_small", "pillar_square"]
 #: Relative uncertainty of a truth that errors are judged by.
 KNOWN = 0.004
-MORE = 4
 
 
 def assessed(device: Device) -> Signals:
@@ -111,60 +103,11 @@ def of_truth(name: str, cells: list[int]) -> list[dict[str, Any]]:
     return lines
 
 
-def pillar() -> Device:
-    """A round pillar of two magnets around a normal metal, whose outline is a circle of 48 edges."""
-    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    outline = tuple((float(x), float(y)) for x, y in 40e-9 * np.stack([np.cos(angle), np.sin(angle)], axis=1))
-    heights = (("lower", "F", -20e-9, -5e-9), ("middle", "N", -5e-9, 5e-9), ("upper", "F", 5e-9, 15e-9))
-    side = (-40e-9, 40e-9)
-    plates = (("bottom", -60e-9, -20e-9), ("top", 15e-9, 55e-9))
-    solids = [Solid(name, "N", None, ((-100e-9, 100e-9),) * 2 + ((low, high),)) for name, low, high in plates]
-    solids += [
-        Solid(name, material, name if material == "F" else None, (side, side, (low, high)), outline=outline)
-        for name, material, low, high in heights
-    ]
-    return Device(
-        name="pillar",
-        solids=tuple(solids),
-        materials={
-            "F": Material("F", 4e6, 0.4, -20e-6, -4e-6, 30.0, 10e-9),
-            "N": Material("N", 3e7, 0.0, 2e-6, 0.0, 250.0, 300e-9),
-        },
-        contacts=(Contact("1", "bottom", "x-"), Contact("2", "top", "x+")),
-        experiments={"e": Experiment("e", ("1", "2"), ("1", "2"), {"P": {}, "AP": {"upper": -1}})},
-    )
-
-
-CUT: dict[str, Callable[[], Device]] = {
-    "funnel": cut_cells.funnel,
-    "ring": lambda: cut_cells.ring(60e-9, 120e-9, 1),
-    "pillar": pillar,
-}
-
-
-def of_cut(name: str) -> list[dict[str, Any]]:
-    """Prints and returns the line of a body with edges that cut cells."""
-    device = CUT[name]()
-    found, *seconds = timed(lambda: assessed(device))
-    better = adapt.adapt(device, cells=MORE * found.cells).signals
-    parts = ("baseline", "spin") if "AP" in device.experiments["e"].states else ("P",)
-    truth = {
-        f"e R{n}.{part}": better["e", f"R{n}.{part}"]
-        for n in (1, 2)
-        for part in parts
-        if abs(better["e", f"R{n}.{part}"]) > 1e-9 * abs(better["e", f"R{n}.{parts[0]}"])
-    }
-    doubt = {key: better.error(*key.split(" ")) for key in truth}
-    print(f"\n{name}: " + ", ".join(f"{key} +- {doubt[key] / abs(value):.2%}" for key, value in truth.items()))
-    return [show("default grid", truth, doubt, found, *seconds)]
-
-
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", nargs="*", default=DEVICES)
     parser.add_argument("--cells", nargs="*", type=int, default=[6000])
-    parser.add_argument("--cut", nargs="*", default=list(CUT))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     print(
@@ -172,7 +115,6 @@ def main() -> None:
         f"{'bar':>8}  not covered"
     )
     found = {name: of_truth(name, arguments.cells) for name in arguments.device}
-    found |= {name: of_cut(name) for name in arguments.cut}
     if arguments.json:
         files.write_json(arguments.json, found)
 
