@@ -1,0 +1,539 @@
+"""A device in space that turns in a browser, with fields on a cut that moves: a plotly figure, and a page with it."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+
+from thermospin.base.errors import InputError
+from thermospin.base.files import Fields, atomic_file
+from thermospin.base.names import nearest
+from thermospin.device.drives import DRIVES
+from thermospin.grid import AXES, fill, fill_prisms
+from thermospin.report.cuts import Cuts, Field, doubled
+from thermospin.report.device_figures import held_line, material_colours
+from thermospin.report.style import INK, NM
+from thermospin.report.surfaces import Body, Surface, bodies, extent_of, face_surface
+from thermospin.report.views import Views
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from thermospin.device.device import Device
+    from thermospin.device.parts import Experiment
+
+#: Factors on z that there are buttons for.
+STRETCHES = (1, 2, 5, 10, 20)
+#: Planes along each axis, and lines along each axis of a plane: a page of them stays under 8 MB.
+_PLANES, _LINES = 12, 56
+#: Fields by the name that `Cuts` knows them by.
+_T, _V_S, _J = "T", "V_s", "J"
+_LEGEND = {"yanchor": "top", "y": 0.98, "xanchor": "left", "x": 1.0, "groupclick": "togglegroup"}
+#: A cut is as bright as its colour scale.
+_UNLIT = {"ambient": 1.0, "diffuse": 0.0, "specular": 0.0, "fresnel": 0.0}
+_LIT = {"ambient": 0.62, "diffuse": 0.6, "specular": 0.08, "roughness": 0.9, "fresnel": 0.05}
+
+
+def plotly() -> Any:
+    """Return plotly's graph objects.
+
+    Raises:
+      InputError: plotly is not installed.
+    """
+    try:
+        import plotly.graph_objects
+    except ImportError:
+        raise InputError(
+            "a view in space is drawn by plotly, which is not installed: pip install 'thermospin[view]'"
+        ) from None
+    return plotly.graph_objects
+
+
+def view(
+    device: Device,
+    fields: Fields | None = None,
+    *,
+    experiment: str | None = None,
+    state: str | None = None,
+    drive: float | None = None,
+    density: np.ndarray | None = None,
+) -> Figure:
+    """Return a device that turns, its bodies switchable in the legend, with fields on a cut that moves.
+
+    The cut shows the temperature rise T, the spin accumulation V_s and the size of the charge current density on planes
+    normal to x, y or z; values are under the pointer. Colours are those of `device_picture`, lengths are in nm.
+
+    Args:
+      device: what to draw.
+      fields: node coordinates [m], V_up, V_down [V] and T [K] on a grid of the device; None: no cut.
+      experiment: whose drive, ground and probe the labels of contacts name; None: of all experiments.
+      state, drive: of the fields, SI units; they are printed, nothing is scaled.
+      density: of the current in every cell between nodes [A/m^2] (Nx - 1, Ny - 1, Nz - 1, 3), see `current_density`.
+    Returns:
+      a `plotly.graph_objects.Figure`; `write_view` makes a page of it.
+    Raises:
+      InputError: plotly is not installed, there is no such experiment, or the fields are not of this device.
+    """
+    experiments = device.experiments
+    if experiment is not None and experiment not in experiments:
+        raise InputError(f"experiment '{experiment}' does not exist; {nearest(experiment, experiments)}")
+    chosen = list(experiments.values()) if experiment is None else [experiments[experiment]]
+    found, views = bodies(device), Views(device)
+    whole = extent_of([body.surface for body in found])
+    metals = [body.surface for body in found if views.metal[body.solids[0]]]
+    windows = {"device": _window(whole, extent_of(metals) if metals else whole)} | _middle(views)
+    drawing = _Drawing(plotly(), windows)
+    colours = material_colours(device, views)
+    names = list(colours)
+
+    def order(body: Body) -> tuple[bool, int]:
+        return not views.metal[body.solids[0]], names.index(device.solids[body.solids[0]].material)
+
+    for body in sorted(found, key=order):
+        material = device.solids[body.solids[0]].material
+        drawing.add_body(
+            body, material, colours[material], _about(device, body, chosen), bool(views.metal[body.solids[0]])
+        )
+    _add_held_faces(drawing, device, chosen)
+    title = [device.name]
+    if fields is not None:
+        owner = owners(device, fields)
+        cuts = Cuts(fields, _shown(fields, owner >= 0, views.metal[owner], density), device_faces(device), _LINES)
+        axis, position = views.focus()[1:]
+        drawing.add_cuts(cuts, {axis: position, 2: _usual_height(device, views)})
+    if experiment is not None:
+        words = DRIVES[experiments[experiment].drive]
+        title += [experiment, *([state] if state else []), *([words.words(drive)] if drive is not None else [])]
+    return drawing.finished(", ".join(title))
+
+
+def write_view(path: str | Path, figure: Figure) -> None:
+    """Write a figure of `view` as one HTML page with everything in it, which needs no network.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    # Unpublished devices are not one click away from a server of plotly's.
+    shared = ["sendChartToCloud", "sendDataToCloud"]
+    config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": shared, "plotlyServerURL": ""}
+    inner = figure.to_html(
+        full_html=False, include_plotlyjs=True, auto_play=False, config=config, default_height="100vh"
+    )
+    title = html.escape(figure.layout.title.text or "thermospin")
+    with atomic_file(path) as file:
+        file.write(
+            '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{title}</title>\n<style>body {{ margin: 0; overflow: hidden; }}</style></head>\n"
+            f"<body>\n{inner}\n</body>\n</html>\n".encode()
+        )
+
+
+def owners(device: Device, fields: Fields) -> np.ndarray:
+    """Return the solid that fills each cell between the nodes of fields of a device (Nx - 1, Ny - 1, Nz - 1), or -1.
+
+    Raises:
+      InputError: the fields are not of this device: a face of a solid has no nodes.
+    """
+    lines = [np.asarray(line) for line in (fields.x, fields.y, fields.z)]
+    for axis, (line, faces) in enumerate(zip(lines, device_faces(device), strict=True)):
+        tolerance = 1e-6 * float(line[-1] - line[0])
+        off = faces[np.abs(faces[:, None] - line).min(axis=1) > tolerance]
+        ends = np.abs(np.array([line[0] - faces[0], line[-1] - faces[-1]])).max() > tolerance
+        if len(off) or ends:
+            found = f"a face at {AXES[axis]} = {off[0] * NM:g} nm" if len(off) else f"other ends along {AXES[axis]}"
+            raise InputError(
+                f"The fields are not of device '{device.name}', which has {found}: they have nodes from "
+                f"{line[0] * NM:g} to {line[-1] * NM:g} nm, none there. Give the device, the variant and the values "
+                "(--set) that they were computed with."
+            )
+    places = [np.unique(line) for line in lines]
+    count = range(len(device.solids))
+    prisms = device.layout().prisms(count)
+    owner = fill_prisms(places, prisms) if prisms else fill(places, [solid.box for solid in device.solids], count)
+    return doubled(owner, lines)
+
+
+def device_faces(device: Device) -> list[np.ndarray]:
+    """Return where solids begin and end along each axis [m]."""
+    return [device.features.faces(axis) for axis in range(3)]
+
+
+def _shown(fields: Fields, filled: np.ndarray, metal: np.ndarray, density: np.ndarray | None) -> dict[str, Field]:
+    """Return the fields to show, the temperature first."""
+    shown = {_T: Field(np.asarray(fields.T), filled), _V_S: Field(np.asarray(fields.V_up - fields.V_down), metal)}
+    if density is not None:
+        shown[_J] = Field(np.linalg.norm(density, axis=-1), metal)
+    return shown
+
+
+def _usual_height(device: Device, views: Views) -> float:
+    """Return the middle of the first magnet, else of the first metal, else of the device [m]."""
+    for kind in (views.magnetic, views.metal):
+        if kind.any():
+            return sum(device.solids[int(np.argmax(kind))].box[2]) / 2
+    return sum(device.bounding_box[2]) / 2
+
+
+def _window(whole: np.ndarray, metals: np.ndarray) -> np.ndarray:
+    """Return the extent that is shown [m] (3, 2): the metals with what lies near them, and room for names.
+
+    plotly cuts off what is outside, and what lies in its border too.
+    """
+    sides = metals[:, 1] - metals[:, 0]
+    across = float(np.max(sides[:2]))
+    around = np.array([0.5 * across, 0.5 * across, max(float(sides[2]), 0.12 * across)])
+    low, high = np.maximum(whole[:, 0], metals[:, 0] - around), np.minimum(whole[:, 1], metals[:, 1] + around)
+    room = np.array([0.08, 0.08, 0.03]) * across
+    return np.stack([low - room, high + room], axis=1)
+
+
+def _middle(views: Views) -> dict[str, np.ndarray]:
+    """Return the extent where small contacts are [m] (3, 2), as "middle"; nothing if that is about all of it."""
+    extent, axis, position = views.focus()
+    if max(high - low for low, high in extent) > 0.6 * max(high - low for low, high in views.extent):
+        return {}
+    height = views.section_extent(views.cut(axis, position), extent[1 - axis])[1]
+    return {"middle": np.array([*extent, height])}
+
+
+def _about(device: Device, body: Body, experiments: Sequence[Experiment]) -> str:
+    """Describe a body for the text under the pointer."""
+    solids = [device.solids[k] for k in body.solids]
+    lines = [f"<b>{html.escape(body.name)}</b>, {html.escape(solids[0].material)}"]
+    if solids[0].magnet is not None:
+        lines.append(f"magnet {html.escape(solids[0].magnet)}")
+    for axis, (low, high) in zip(AXES, extent_of([body.surface]) * NM, strict=True):
+        lines.append(f"{axis}: {_nm(low)} to {_nm(high)} nm, {_nm(high - low)} nm")
+    names = {body.name, *(solid.name for solid in solids)}
+    lines += [f"{each.name}: heated" for each in experiments if names & set(each.power)]
+    return "<br>".join(lines)
+
+
+def _nm(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.6g}".replace("-", "\N{MINUS SIGN}")
+
+
+def roles(experiment: Experiment, name: str) -> list[str]:
+    """Return what a contact or a heat sink does in an experiment: "drive", "ground", "plus", "minus"."""
+    drive, ground = experiment.current or (None, None)
+    plus, minus = experiment.voltage or (None, None)
+    parts = [("drive", name == drive or name in experiment.heat), ("ground", name == ground)]
+    parts += [("plus", name == plus), ("minus", name == minus)]
+    return [word for word, played in parts if played]
+
+
+def _add_held_faces(drawing: _Drawing, device: Device, experiments: Sequence[Experiment]) -> None:
+    """Add contacts, each with its name and what it does, and heat sinks."""
+    for contact, face in zip(device.contacts, device.contact_faces().values(), strict=True):
+        played = {each.name: roles(each, contact.name) for each in experiments}
+        words = list(dict.fromkeys(word for part in played.values() for word in part))
+        label = f"<b>{html.escape(contact.name)}</b>" + (f" {'/'.join(words)}" if 0 < len(words) < 3 else "")
+        lines = [f"contact <b>{html.escape(contact.name)}</b>, {held_line(contact)[1].partition(', ')[2]}"]
+        lines += [f"{html.escape(name)}: {', '.join(part)}" for name, part in played.items() if part]
+        drawing.add_face(face_surface(face), contact.face, held_line(contact)[0], "contacts", "<br>".join(lines), label)
+    for sink, face in zip(device.heat_sinks, device.heat_sink_faces(), strict=True):
+        lines = [held_line(sink)[1], html.escape(sink.label)]
+        lines += [f"{html.escape(each.name)}: drive" for each in experiments if sink.name and sink.name in each.heat]
+        drawing.add_face(face_surface(face), sink.face, held_line(sink)[0], "heat sinks", "<br>".join(lines), "")
+
+
+class _Drawing:
+    """A plotly figure in the making; lengths that it is given are in metres, its own in nm.
+
+    Args:
+      go: plotly's graph objects.
+      windows: lower and upper ends of what can be shown by name, first of all the "device" (3, 2) [m].
+    """
+
+    def __init__(self, go: Any, windows: Mapping[str, np.ndarray]) -> None:
+        self._go = go
+        self._windows = {name: window * NM for name, window in windows.items()}
+        self._traces: list[Any] = []
+        self._frames: list[Any] = []
+        self._sliders: list[dict[str, Any]] = []
+        self._of_material: dict[str, tuple[str, bool, list[int]]] = {}
+        self._bodies: list[tuple[int, bool]] = []
+        self._cut_choices: list[tuple[str, int, int]] = []
+        self._labels: list[tuple[np.ndarray, str]] = []
+        self._met: set[str] = set()
+
+    @property
+    def _size(self) -> float:
+        return float(np.max(np.diff(self._windows["device"][:2])))
+
+    def _mesh(self, surface: Surface, colour: str, **rest: Any) -> Any:
+        x, y, z = (surface.points * NM).astype(np.float32).T
+        i, j, k = surface.triangles.astype(np.uint32 if len(surface.points) > 65535 else np.uint16).T
+        return self._go.Mesh3d(
+            x=x, y=y, z=z, i=i, j=j, k=k, color=colour, flatshading=True, lighting=_LIT, lightposition=_SUN, **rest
+        )
+
+    def _lines(self, surface: Surface, colour: str, width: float, **rest: Any) -> Any:
+        gaps = np.full((len(surface.lines), 1, 3), np.nan)
+        x, y, z = (np.concatenate([surface.lines * NM, gaps], axis=1).reshape(-1, 3)).astype(np.float32).T
+        line = {"color": colour, "width": width}
+        return self._go.Scatter3d(x=x, y=y, z=z, mode="lines", line=line, hoverinfo="skip", showlegend=False, **rest)
+
+    def add_body(self, body: Body, material: str, colour: str, about: str, metal: bool) -> None:
+        """Add a body; one that is no metal is drawn by its edges until it is switched on."""
+        group = f"body {len(self._bodies)}"
+        places = self._of_material.setdefault(material, (colour, metal, []))[2]
+        places += [len(self._traces), len(self._traces) + 1]
+        self._bodies.append((len(self._traces), metal))
+        self._traces.append(
+            self._mesh(
+                body.surface, colour, name=f"{html.escape(body.name)} ({html.escape(material)})", legendgroup=group,
+                showlegend=True, hovertemplate=f"{about}<extra></extra>", visible=True if metal else "legendonly",
+            )
+        )  # fmt: skip
+        self._traces.append(self._lines(body.surface, INK if metal else colour, 1.5, legendgroup=group, name=body.name))
+
+    def add_face(self, surface: Surface, face: str, colour: str, group: str, about: str, label: str) -> None:
+        """Add the face of a contact or a heat sink, a hair outside the body that has it."""
+        outward = np.zeros(3)
+        outward[AXES.index(face[0])] = 1.0 if face[1] == "+" else -1.0
+        shift = outward * 1e-3 * self._size / NM
+        raised = Surface(surface.points + shift, surface.triangles, surface.lines + shift)
+        first = group not in self._met
+        self._met.add(group)
+        visible = True if group == "contacts" else "legendonly"
+        self._traces.append(
+            self._mesh(
+                raised, colour, name=group, legendgroup=group, showlegend=first, visible=visible,
+                hovertemplate=f"{about}<extra></extra>",
+            )
+        )  # fmt: skip
+        self._traces.append(self._lines(raised, colour, 5.0, legendgroup=group, visible=visible))
+        if label:
+            middle = (surface.points.min(axis=0) + surface.points.max(axis=0)) / 2 * NM
+            middle[2] = float(surface.points[:, 2].max()) * NM + 0.03 * self._size / self._usual_stretch()
+            self._labels.append((middle + outward * np.array([0.03, 0.03, 0.0]) * self._size, label))
+
+    def add_cuts(self, cuts: Cuts, wanted: Mapping[int, float]) -> None:
+        """Add planes normal to each axis with their sliders, hidden until one is chosen.
+
+        Args:
+          cuts: planes to be had.
+          wanted: where a plane normal to an axis is at first [m]; elsewhere in the middle.
+        """
+        scales = {name: _scale(name, field) for name, field in cuts.shown.items()}
+        lines = [line * NM for line in cuts.lines]
+        for axis in range(3):
+            positions = cuts.positions(axis, _V_S if cuts.shown[_V_S].live.any() else _T, _PLANES)
+            target = wanted.get(axis, float(self._windows["device"][axis].mean()) / NM)
+            active = int(np.argmin(np.abs(positions - target)))
+            first = len(self._traces)
+            steps = []
+            for number, position in enumerate(positions):
+                values = cuts.at(axis, float(position)).values
+                data = [
+                    _plane(axis, position * NM, lines, values[name] * scale["factor"]) for name, scale in scales.items()
+                ]
+                if number == active:
+                    for (name, scale), place in zip(scales.items(), data, strict=True):
+                        self._cut_choices.append((f"{scale['title']}, cut at {AXES[axis]}", axis, len(self._traces)))
+                        self._traces.append(self._go.Surface(**place, **_painted(name, scale)))
+                label = f"{AXES[axis]}{number}"
+                surfaces = [self._go.Surface(**place) for place in data]
+                self._frames.append(
+                    self._go.Frame(name=label, data=surfaces, traces=list(range(first, first + len(data))))
+                )
+                how = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+                steps.append({"label": _nm(position * NM), "method": "animate", "args": [[label], how]})
+            self._sliders.append(
+                {
+                    "active": active, "steps": steps, "visible": False, "x": 0.04, "len": 0.8, "y": 0.13,
+                    "currentvalue": {"prefix": f"cut at {AXES[axis]} = ", "suffix": " nm", "font": {"size": 14}},
+                }
+            )  # fmt: skip
+
+    def finished(self, title: str) -> Figure:
+        """Return the figure with its labels, buttons and axes."""
+        go = self._go
+        places = np.array([place for place, _ in self._labels]).reshape(-1, 3).T
+        self._traces.append(
+            go.Scatter3d(
+                x=places[0], y=places[1], z=places[2], mode="text", text=[text for _, text in self._labels],
+                textfont={"size": 13, "color": INK}, name="names", showlegend=bool(self._labels), hoverinfo="skip",
+            )
+        )  # fmt: skip
+        figure = go.Figure(data=self._traces, frames=self._frames)
+        plain = {"backgroundcolor": "white", "gridcolor": "#E3E3E6", "zeroline": False, "showspikes": False}
+        axes = {
+            f"{name}axis": {**plain, "title": {"text": f"{name} [nm]"}, "nticks": 6, "tickfont": {"size": 10}}
+            for name in AXES
+        }
+        figure.update_layout(
+            title={"text": title, "x": 0.01, "y": 0.985, "yanchor": "top"},
+            template="none",
+            font={"family": "Helvetica Neue, Arial, sans-serif", "size": 12, "color": INK},
+            margin={"l": 0, "r": 0, "t": 40, "b": 0},
+            legend=_LEGEND,
+            scene={
+                **axes,
+                "aspectmode": "manual",
+                "camera": {"eye": {"x": 0.75, "y": -1.25, "z": 0.85}, "projection": {"type": "perspective"}},
+                "dragmode": "orbit",
+            },
+            uirevision="kept",
+            sliders=self._sliders,
+            updatemenus=self._menus(),
+        )
+        seen = _seen(self._windows["device"], self._usual_stretch())
+        figure.update_layout({f"scene.{key}": value for key, value in seen.items()})
+        return figure
+
+    def _usual_stretch(self) -> int:
+        wanted = 0.3 * self._size / float(np.diff(self._windows["device"][2])[0])
+        return max(factor for factor in STRETCHES if factor <= max(1.0, wanted))
+
+    def _menus(self) -> list[dict[str, Any]]:
+        """Return buttons: what is seen, materials, and what the cut shows."""
+        small = {"pad": {"t": 2, "l": 4}, "font": {"size": 11}, "x": 0.0, "xanchor": "left", "yanchor": "top"}
+        seen = [
+            {"label": label, "method": "relayout", "args": [{f"scene.{key}": value for key, value in scene.items()}]}
+            for label, scene in self._scenes()
+        ]
+        active = STRETCHES.index(self._usual_stretch())
+        menus = [{**small, "type": "buttons", "direction": "right", "buttons": seen, "active": active, "y": 1.0}]
+        if self._cut_choices:
+            menus.append({**small, "buttons": self._choices(), "y": 0.94})
+        for number, (material, (colour, metal, places)) in enumerate(self._of_material.items()):
+            # A menu of its own for each: only the active button of a menu switches back.
+            on, off = {"visible": True}, {"visible": "legendonly"}
+            button = {
+                "label": html.escape(material),
+                "method": "restyle",
+                "args": [off if metal else on, places],
+                "args2": [on if metal else off, places],
+            }
+            ink = "white" if np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) < 0.5 else INK
+            look = {**small, "font": {"size": 11, "color": ink}, "bgcolor": colour}
+            menus.append({**look, "type": "buttons", "buttons": [button], "active": -1, "y": 0.86 - 0.05 * number})
+        return menus
+
+    def _scenes(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return views by label: the device and its middle, with factors on z."""
+        found = []
+        for name, window in self._windows.items():
+            for factor in STRETCHES if name == "device" else STRETCHES[:3]:
+                scale = "true scale" if factor == 1 else f"z × {factor}"
+                label = f"{name}, {scale}" if factor == 1 or name != "device" else scale
+                found.append((label, _seen(window, factor)))
+        return found
+
+    def _choices(self) -> list[dict[str, Any]]:
+        """Return the buttons of the menu of cuts: bodies are edges where a cut is seen."""
+        meshes = [place for place, _ in self._bodies]
+        cuts = [place for _, _, place in self._cut_choices]
+        buttons = []
+        for label, axis, place in [("no cut", -1, -1), *self._cut_choices]:
+            solid = [True if place < 0 and metal else "legendonly" for _, metal in self._bodies]
+            shown = {"visible": [*solid, *(place == cut for cut in cuts)]}
+            sliders = {f"sliders[{k}].visible": k == axis for k in range(3)}
+            buttons.append({"label": label, "method": "update", "args": [shown, sliders, [*meshes, *cuts]]})
+        return buttons
+
+
+#: Light from above, to the left of who looks.
+_SUN = {"x": -2e4, "y": -6e4, "z": 1e5}
+
+
+def _seen(window: np.ndarray, factor: float) -> dict[str, Any]:
+    """Return the settings of a scene that shows an extent [nm] (3, 2) with z stretched."""
+    sides = window[:, 1] - window[:, 0]
+    x, y, z = (sides / float(np.max(sides[:2]))).tolist()
+    title = "z [nm]" if factor == 1 else f"z [nm], stretched {factor:g} times"
+    ranges = {f"{name}axis.range": [float(end) for end in ends] for name, ends in zip(AXES, window, strict=True)}
+    return {**ranges, "aspectratio": {"x": x, "y": y, "z": z * factor}, "zaxis.title.text": title}
+
+
+def _plane(axis: int, position: float, lines: Sequence[np.ndarray], values: np.ndarray) -> dict[str, np.ndarray]:
+    """Return coordinates [nm] and colours of a plane as plotly wants them: a height for each point, NaN for none.
+
+    Args:
+      axis, position: of the plane [nm].
+      lines: along x, y and z [nm].
+      values: at the lines of the other two axes, in their order, NaN for none.
+    """
+    u, v = (line for k, line in enumerate(lines) if k != axis)
+    live = np.isfinite(values)
+    if live.any():  # rows and columns of nothing around it stay away
+        rows, columns = (slice(*(np.flatnonzero(live.any(axis=k))[[0, -1]] + [0, 1])) for k in (1, 0))
+        u, v, values, live = u[rows], v[columns], values[rows, columns], live[rows, columns]
+    if axis == 0:
+        x, y, height = np.full(len(v), position), u, np.broadcast_to(v, values.shape)
+    elif axis == 1:
+        x, y, values, live = u, np.full(len(v), position), values.T, live.T
+        height = np.broadcast_to(v[:, None], values.shape)
+    else:
+        x, y, values, live = u, v, values.T, live.T
+        height = np.full(values.shape, position)
+    plane = {"x": x, "y": y, "z": np.where(live, height, np.nan), "surfacecolor": np.where(live, values, 0.0)}
+    return {key: np.ascontiguousarray(array, np.float32) for key, array in plane.items()}
+
+
+def _scale(name: str, field: Field) -> dict[str, Any]:
+    """Return title, unit, factor on SI values, ends and colours of a field; the maps of matplotlib have the same."""
+    values = field.values[np.isfinite(field.values)]
+    if field.in_cells:
+        values = field.values[field.live & np.isfinite(field.values)]
+    size = np.abs(values)
+    top = float(size.max(initial=0.0))
+    if name == _T:
+        low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
+        low = 0.0 if 0 <= low < 0.2 * high else low
+        return _entry("T", "K", 1.0, low, high if high > low else low + 1.0, _colours("inferno"))
+    if name == _V_S:
+        factor, unit = next(
+            ((f, u) for f, u in ((1e6, "µV"), (1e9, "nV"), (1e12, "pV")) if top * f >= 0.1), (1e6, "µV")
+        )
+        top = float(np.percentile(size, 99) if len(size) else 0.0) * factor or 1.0
+        # Spin accumulations decay over decades: colours crowd near zero where most of a field is small.
+        bend = 1e-2 if np.median(size) < top / factor / 50 else 1e2
+        return _entry("V<sub>s</sub>", unit, factor, -top, top, _colours("RdBu_r", bend))
+    # At edges a current density grows without end.
+    return _entry(
+        "|J|", "A/m²", 1.0, 0.0, float(np.percentile(values, 99)) if len(values) else 1.0, _colours("viridis")
+    )
+
+
+def _entry(
+    title: str, unit: str, factor: float, low: float, high: float, colours: list[tuple[float, str]]
+) -> dict[str, Any]:
+    return {"title": title, "unit": unit, "factor": factor, "low": low, "high": high, "colours": colours}
+
+
+def _colours(name: str, bend: float = math.inf) -> list[tuple[float, str]]:
+    """Return a colour map of matplotlib at 33 places; with a bend < 1 about its middle logarithmic beyond that part."""
+    wanted = np.linspace(-1, 1, 33)
+    places = wanted if bend > 1 else np.sign(wanted) * np.expm1(np.abs(wanted) * np.log1p(1 / bend)) * bend
+    colours = matplotlib.colormaps[name]((wanted + 1) / 2)
+    return [(float(np.clip((at + 1) / 2, 0, 1)), to_hex(colour)) for at, colour in zip(places, colours, strict=True)]
+
+
+def _painted(name: str, scale: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plane looks like, and the text under the pointer."""
+    number = ":.3~e" if name == _J else ":.4~g"
+    return {
+        "cmin": scale["low"],
+        "cmax": scale["high"],
+        "colorscale": scale["colours"],
+        "colorbar": {
+            "title": {"text": f"{scale['title']} [{scale['unit']}]"},
+            "len": 0.45, "y": 0.55, "x": 0.12, "xanchor": "left", "exponentformat": "power", "thickness": 16,
+        },
+        "lighting": _UNLIT,
+        "visible": False,
+        "name": scale["title"],
+        "hovertemplate": f"<b>{scale['title']} = %{{surfacecolor{number}}} {scale['unit']}</b><br>"
+        "x = %{x:.4~g}, y = %{y:.4~g}, z = %{z:.4~g} nm<extra></extra>",
+    }  # fmt: skip
