@@ -13,6 +13,11 @@ import numpy as np
 
 from thermospin.base.files import Fields
 
+#: Names of the fields that are shown.
+TEMPERATURE, SPIN, CURRENT = "T", "V_s", "J"
+#: Lines along an axis of a plane, if faces leave it at that, and at most.
+_LINES, _MOST = 56, 96
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Field:
@@ -47,6 +52,19 @@ class Cut:
     values: Mapping[str, np.ndarray]
 
 
+def shown(fields: Fields, filled: np.ndarray, metal: np.ndarray, density: np.ndarray | None = None) -> dict[str, Field]:
+    """Return the fields to show: temperature rise, spin accumulation, and the size of the current density.
+
+    Args:
+      fields: nodal fields.
+      filled, metal: cells between nodes that are of a solid, and of one that conducts charge (Nx - 1, Ny - 1, Nz - 1).
+      density: of the current in those cells [A/m^2] (Nx - 1, Ny - 1, Nz - 1, 3), or None.
+    """
+    V_s = np.asarray(fields.V_up) - np.asarray(fields.V_down)
+    found = {TEMPERATURE: Field(np.asarray(fields.T), filled), SPIN: Field(V_s, metal)}
+    return found if density is None else found | {CURRENT: Field(np.linalg.norm(density, axis=-1), metal)}
+
+
 class Cuts:
     """Planes through fields.
 
@@ -63,14 +81,14 @@ class Cuts:
         self.shown = shown
         self._nodes = [np.asarray(line) for line in (fields.x, fields.y, fields.z)]
         self._blocks = [_blocks(line, ends) for line, ends in zip(self._nodes, faces, strict=True)]
-        self._picked = [_thinned(blocks, most) for blocks in self._blocks]
+        self._picked = [_thinned(blocks, _LINES) for blocks in self._blocks]
         #: lines along x, y and z, those of a face twice [m]
         self.lines = [line[np.concatenate(picked)] for line, picked in zip(self._nodes, self._picked, strict=True)]
 
     def positions(self, axis: int, name: str, most: int) -> np.ndarray:
         """Return positions of planes through a field [m]: one in each block that has it, more where nodes are dense."""
         line = self._nodes[axis]
-        along = self.shown[name].live.any(axis=tuple(k for k in range(3) if k != axis))
+        along = np.any(self.shown[name].live, axis=tuple(k for k in range(3) if k != axis))
         parts = [block for block in self._blocks[axis] if along[block[0] : block[-1]].any()]
         while len(parts) < most:
             longest = max(range(len(parts)), key=lambda k: len(parts[k]))
@@ -124,7 +142,12 @@ def _around(cells: np.ndarray) -> np.ndarray:
 
 
 def _blocks(nodes: np.ndarray, faces: np.ndarray) -> list[np.ndarray]:
-    """Return the indices of the nodes from one face to the next; of two at one place, the one on the side of the block."""
+    """Return the indices of the nodes from one face to the next; of two at one place, the one on the side of the block.
+
+    Of very many faces the closest ones do not divide blocks.
+    """
+    while 3 * (len(faces) - 1) > _MOST:
+        faces = np.delete(faces, 1 + int(np.argmin(faces[2:] - faces[:-2])))
     tolerance = 1e-6 * float(np.diff(faces).min())
     lasts = np.searchsorted(nodes, faces + tolerance) - 1
     firsts = np.searchsorted(nodes, faces - tolerance)
@@ -140,15 +163,3 @@ def _thinned(blocks: Sequence[np.ndarray], most: int) -> list[np.ndarray]:
         count = 2 + max(int(np.ceil(share * (len(block) - 2))), min(1, len(block) - 2))
         thinned.append(block[np.linspace(0, len(block) - 1, count).round().astype(int)])
     return thinned
-
-
-def doubled(owner: np.ndarray, lines: Sequence[np.ndarray]) -> np.ndarray:
-    """Return what fills the cells between nodes, given what fills those of places: none between nodes at one place."""
-    for axis, line in enumerate(lines):
-        wide = np.diff(line) > 0
-        spread = np.full((*owner.shape[:axis], len(wide), *owner.shape[axis + 1 :]), -1)
-        place: list[slice | np.ndarray] = [slice(None)] * 3
-        place[axis] = wide
-        spread[tuple(place)] = owner
-        owner = spread
-    return owner

@@ -1,11 +1,10 @@
-"""A device in space that turns in a browser, with fields on a cut that moves: a plotly figure, and a page with it."""
+"""A scene that plotly draws: bodies, held faces with names, and cuts that buttons and sliders choose among."""
 
 from __future__ import annotations
 
 import html
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -13,28 +12,18 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
 from thermospin.base.errors import InputError
-from thermospin.base.files import Fields, atomic_file
-from thermospin.base.names import nearest
-from thermospin.device.drives import DRIVES
-from thermospin.grid import AXES, fill, fill_prisms
-from thermospin.report.cuts import Cuts, Field, doubled
-from thermospin.report.device_figures import held_line, material_colours
+from thermospin.grid import AXES
+from thermospin.report.cuts import CURRENT, SPIN, TEMPERATURE, Cuts, Field
 from thermospin.report.style import INK, NM
-from thermospin.report.surfaces import Body, Surface, bodies, extent_of, face_surface
-from thermospin.report.views import Views
+from thermospin.report.surfaces import Body, Surface
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from thermospin.device.device import Device
-    from thermospin.device.parts import Experiment
-
 #: Factors on z that there are buttons for.
 STRETCHES = (1, 2, 5, 10, 20)
-#: Planes along each axis, and lines along each axis of a plane: a page of them stays under 8 MB.
-_PLANES, _LINES = 12, 56
-#: Fields by the name that `Cuts` knows them by.
-_T, _V_S, _J = "T", "V_s", "J"
+#: Planes along each axis, and how many values all of them may have: a page stays under 8 MB.
+_PLANES, _VALUES = 12, 6e5
 _LEGEND = {"yanchor": "top", "y": 0.98, "xanchor": "left", "x": 1.0, "groupclick": "togglegroup"}
 #: A cut is as bright as its colour scale.
 _UNLIT = {"ambient": 1.0, "diffuse": 0.0, "specular": 0.0, "fresnel": 0.0}
@@ -56,196 +45,7 @@ def plotly() -> Any:
     return plotly.graph_objects
 
 
-def view(
-    device: Device,
-    fields: Fields | None = None,
-    *,
-    experiment: str | None = None,
-    state: str | None = None,
-    drive: float | None = None,
-    density: np.ndarray | None = None,
-) -> Figure:
-    """Return a device that turns, its bodies switchable in the legend, with fields on a cut that moves.
-
-    The cut shows the temperature rise T, the spin accumulation V_s and the size of the charge current density on planes
-    normal to x, y or z; values are under the pointer. Colours are those of `device_picture`, lengths are in nm.
-
-    Args:
-      device: what to draw.
-      fields: node coordinates [m], V_up, V_down [V] and T [K] on a grid of the device; None: no cut.
-      experiment: whose drive, ground and probe the labels of contacts name; None: of all experiments.
-      state, drive: of the fields, SI units; they are printed, nothing is scaled.
-      density: of the current in every cell between nodes [A/m^2] (Nx - 1, Ny - 1, Nz - 1, 3), see `current_density`.
-    Returns:
-      a `plotly.graph_objects.Figure`; `write_view` makes a page of it.
-    Raises:
-      InputError: plotly is not installed, there is no such experiment, or the fields are not of this device.
-    """
-    experiments = device.experiments
-    if experiment is not None and experiment not in experiments:
-        raise InputError(f"experiment '{experiment}' does not exist; {nearest(experiment, experiments)}")
-    chosen = list(experiments.values()) if experiment is None else [experiments[experiment]]
-    found, views = bodies(device), Views(device)
-    whole = extent_of([body.surface for body in found])
-    metals = [body.surface for body in found if views.metal[body.solids[0]]]
-    windows = {"device": _window(whole, extent_of(metals) if metals else whole)} | _middle(views)
-    drawing = _Drawing(plotly(), windows)
-    colours = material_colours(device, views)
-    names = list(colours)
-
-    def order(body: Body) -> tuple[bool, int]:
-        return not views.metal[body.solids[0]], names.index(device.solids[body.solids[0]].material)
-
-    for body in sorted(found, key=order):
-        material = device.solids[body.solids[0]].material
-        drawing.add_body(
-            body, material, colours[material], _about(device, body, chosen), bool(views.metal[body.solids[0]])
-        )
-    _add_held_faces(drawing, device, chosen)
-    title = [device.name]
-    if fields is not None:
-        owner = owners(device, fields)
-        cuts = Cuts(fields, _shown(fields, owner >= 0, views.metal[owner], density), device_faces(device), _LINES)
-        axis, position = views.focus()[1:]
-        drawing.add_cuts(cuts, {axis: position, 2: _usual_height(device, views)})
-    if experiment is not None:
-        words = DRIVES[experiments[experiment].drive]
-        title += [experiment, *([state] if state else []), *([words.words(drive)] if drive is not None else [])]
-    return drawing.finished(", ".join(title))
-
-
-def write_view(path: str | Path, figure: Figure) -> None:
-    """Write a figure of `view` as one HTML page with everything in it, which needs no network.
-
-    Raises:
-      OSError: the file cannot be written.
-    """
-    # Unpublished devices are not one click away from a server of plotly's.
-    shared = ["sendChartToCloud", "sendDataToCloud"]
-    config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": shared, "plotlyServerURL": ""}
-    inner = figure.to_html(
-        full_html=False, include_plotlyjs=True, auto_play=False, config=config, default_height="100vh"
-    )
-    title = html.escape(figure.layout.title.text or "thermospin")
-    with atomic_file(path) as file:
-        file.write(
-            '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>body {{ margin: 0; overflow: hidden; }}</style></head>\n"
-            f"<body>\n{inner}\n</body>\n</html>\n".encode()
-        )
-
-
-def owners(device: Device, fields: Fields) -> np.ndarray:
-    """Return the solid that fills each cell between the nodes of fields of a device (Nx - 1, Ny - 1, Nz - 1), or -1.
-
-    Raises:
-      InputError: the fields are not of this device: a face of a solid has no nodes.
-    """
-    lines = [np.asarray(line) for line in (fields.x, fields.y, fields.z)]
-    for axis, (line, faces) in enumerate(zip(lines, device_faces(device), strict=True)):
-        tolerance = 1e-6 * float(line[-1] - line[0])
-        off = faces[np.abs(faces[:, None] - line).min(axis=1) > tolerance]
-        ends = np.abs(np.array([line[0] - faces[0], line[-1] - faces[-1]])).max() > tolerance
-        if len(off) or ends:
-            found = f"a face at {AXES[axis]} = {off[0] * NM:g} nm" if len(off) else f"other ends along {AXES[axis]}"
-            raise InputError(
-                f"The fields are not of device '{device.name}', which has {found}: they have nodes from "
-                f"{line[0] * NM:g} to {line[-1] * NM:g} nm, none there. Give the device, the variant and the values "
-                "(--set) that they were computed with."
-            )
-    places = [np.unique(line) for line in lines]
-    count = range(len(device.solids))
-    prisms = device.layout().prisms(count)
-    owner = fill_prisms(places, prisms) if prisms else fill(places, [solid.box for solid in device.solids], count)
-    return doubled(owner, lines)
-
-
-def device_faces(device: Device) -> list[np.ndarray]:
-    """Return where solids begin and end along each axis [m]."""
-    return [device.features.faces(axis) for axis in range(3)]
-
-
-def _shown(fields: Fields, filled: np.ndarray, metal: np.ndarray, density: np.ndarray | None) -> dict[str, Field]:
-    """Return the fields to show, the temperature first."""
-    shown = {_T: Field(np.asarray(fields.T), filled), _V_S: Field(np.asarray(fields.V_up - fields.V_down), metal)}
-    if density is not None:
-        shown[_J] = Field(np.linalg.norm(density, axis=-1), metal)
-    return shown
-
-
-def _usual_height(device: Device, views: Views) -> float:
-    """Return the middle of the first magnet, else of the first metal, else of the device [m]."""
-    for kind in (views.magnetic, views.metal):
-        if kind.any():
-            return sum(device.solids[int(np.argmax(kind))].box[2]) / 2
-    return sum(device.bounding_box[2]) / 2
-
-
-def _window(whole: np.ndarray, metals: np.ndarray) -> np.ndarray:
-    """Return the extent that is shown [m] (3, 2): the metals with what lies near them, and room for names.
-
-    plotly cuts off what is outside, and what lies in its border too.
-    """
-    sides = metals[:, 1] - metals[:, 0]
-    across = float(np.max(sides[:2]))
-    around = np.array([0.5 * across, 0.5 * across, max(float(sides[2]), 0.12 * across)])
-    low, high = np.maximum(whole[:, 0], metals[:, 0] - around), np.minimum(whole[:, 1], metals[:, 1] + around)
-    room = np.array([0.08, 0.08, 0.03]) * across
-    return np.stack([low - room, high + room], axis=1)
-
-
-def _middle(views: Views) -> dict[str, np.ndarray]:
-    """Return the extent where small contacts are [m] (3, 2), as "middle"; nothing if that is about all of it."""
-    extent, axis, position = views.focus()
-    if max(high - low for low, high in extent) > 0.6 * max(high - low for low, high in views.extent):
-        return {}
-    height = views.section_extent(views.cut(axis, position), extent[1 - axis])[1]
-    return {"middle": np.array([*extent, height])}
-
-
-def _about(device: Device, body: Body, experiments: Sequence[Experiment]) -> str:
-    """Describe a body for the text under the pointer."""
-    solids = [device.solids[k] for k in body.solids]
-    lines = [f"<b>{html.escape(body.name)}</b>, {html.escape(solids[0].material)}"]
-    if solids[0].magnet is not None:
-        lines.append(f"magnet {html.escape(solids[0].magnet)}")
-    for axis, (low, high) in zip(AXES, extent_of([body.surface]) * NM, strict=True):
-        lines.append(f"{axis}: {_nm(low)} to {_nm(high)} nm, {_nm(high - low)} nm")
-    names = {body.name, *(solid.name for solid in solids)}
-    lines += [f"{each.name}: heated" for each in experiments if names & set(each.power)]
-    return "<br>".join(lines)
-
-
-def _nm(value: float) -> str:
-    return f"{round(value, 3) + 0.0:.6g}".replace("-", "\N{MINUS SIGN}")
-
-
-def roles(experiment: Experiment, name: str) -> list[str]:
-    """Return what a contact or a heat sink does in an experiment: "drive", "ground", "plus", "minus"."""
-    drive, ground = experiment.current or (None, None)
-    plus, minus = experiment.voltage or (None, None)
-    parts = [("drive", name == drive or name in experiment.heat), ("ground", name == ground)]
-    parts += [("plus", name == plus), ("minus", name == minus)]
-    return [word for word, played in parts if played]
-
-
-def _add_held_faces(drawing: _Drawing, device: Device, experiments: Sequence[Experiment]) -> None:
-    """Add contacts, each with its name and what it does, and heat sinks."""
-    for contact, face in zip(device.contacts, device.contact_faces().values(), strict=True):
-        played = {each.name: roles(each, contact.name) for each in experiments}
-        words = list(dict.fromkeys(word for part in played.values() for word in part))
-        label = f"<b>{html.escape(contact.name)}</b>" + (f" {'/'.join(words)}" if 0 < len(words) < 3 else "")
-        lines = [f"contact <b>{html.escape(contact.name)}</b>, {held_line(contact)[1].partition(', ')[2]}"]
-        lines += [f"{html.escape(name)}: {', '.join(part)}" for name, part in played.items() if part]
-        drawing.add_face(face_surface(face), contact.face, held_line(contact)[0], "contacts", "<br>".join(lines), label)
-    for sink, face in zip(device.heat_sinks, device.heat_sink_faces(), strict=True):
-        lines = [held_line(sink)[1], html.escape(sink.label)]
-        lines += [f"{html.escape(each.name)}: drive" for each in experiments if sink.name and sink.name in each.heat]
-        drawing.add_face(face_surface(face), sink.face, held_line(sink)[0], "heat sinks", "<br>".join(lines), "")
-
-
-class _Drawing:
+class Scene:
     """A plotly figure in the making; lengths that it is given are in metres, its own in nm.
 
     Args:
@@ -326,8 +126,10 @@ class _Drawing:
         """
         scales = {name: _scale(name, field) for name, field in cuts.shown.items()}
         lines = [line * NM for line in cuts.lines]
+        sizes = [len(lines[u]) * len(lines[v]) * len(scales) for u, v in ((1, 2), (0, 2), (0, 1))]
+        count = int(np.clip(_VALUES / sum(sizes), 4, _PLANES))
         for axis in range(3):
-            positions = cuts.positions(axis, _V_S if cuts.shown[_V_S].live.any() else _T, _PLANES)
+            positions = cuts.positions(axis, SPIN if cuts.shown[SPIN].live.any() else TEMPERATURE, count)
             target = wanted.get(axis, float(self._windows["device"][axis].mean()) / NM)
             active = int(np.argmin(np.abs(positions - target)))
             first = len(self._traces)
@@ -347,7 +149,7 @@ class _Drawing:
                     self._go.Frame(name=label, data=surfaces, traces=list(range(first, first + len(data))))
                 )
                 how = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-                steps.append({"label": _nm(position * NM), "method": "animate", "args": [[label], how]})
+                steps.append({"label": nm(position * NM), "method": "animate", "args": [[label], how]})
             self._sliders.append(
                 {
                     "active": active, "steps": steps, "visible": False, "x": 0.04, "len": 0.8, "y": 0.13,
@@ -447,6 +249,11 @@ class _Drawing:
 _SUN = {"x": -2e4, "y": -6e4, "z": 1e5}
 
 
+def nm(value: float) -> str:
+    """Write a length in nm."""
+    return f"{round(value, 3) + 0.0:.6g}".replace("-", "\N{MINUS SIGN}")
+
+
 def _seen(window: np.ndarray, factor: float) -> dict[str, Any]:
     """Return the settings of a scene that shows an extent [nm] (3, 2) with z stretched."""
     sides = window[:, 1] - window[:, 0]
@@ -488,11 +295,11 @@ def _scale(name: str, field: Field) -> dict[str, Any]:
         values = field.values[field.live & np.isfinite(field.values)]
     size = np.abs(values)
     top = float(size.max(initial=0.0))
-    if name == _T:
+    if name == TEMPERATURE:
         low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
         low = 0.0 if 0 <= low < 0.2 * high else low
         return _entry("T", "K", 1.0, low, high if high > low else low + 1.0, _colours("inferno"))
-    if name == _V_S:
+    if name == SPIN:
         factor, unit = next(
             ((f, u) for f, u in ((1e6, "µV"), (1e9, "nV"), (1e12, "pV")) if top * f >= 0.1), (1e6, "µV")
         )
@@ -522,7 +329,7 @@ def _colours(name: str, bend: float = math.inf) -> list[tuple[float, str]]:
 
 def _painted(name: str, scale: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a plane looks like, and the text under the pointer."""
-    number = ":.3~e" if name == _J else ":.4~g"
+    number = ":.3~e" if name == CURRENT else ":.4~g"
     return {
         "cmin": scale["low"],
         "cmax": scale["high"],

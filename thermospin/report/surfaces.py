@@ -92,10 +92,38 @@ def face_surface(face: FreeFace) -> Surface:
     return _joined(np.concatenate(corners), np.concatenate(lines))
 
 
+def cell_surface(lines: Sequence[np.ndarray], cells: np.ndarray) -> Surface:
+    """Return the surface of some cells of a grid.
+
+    Args:
+      lines: along x, y and z [m]; of two at one place there are no cells between.
+      cells: mark the cells (nx, ny, nz).
+    """
+    quads, edges = [], []
+    for axis in range(3):
+        u, v = (lines[k] for k in range(3) if k != axis)
+        padded = np.pad(np.moveaxis(cells, axis, 0), ((1, 1), (0, 0), (0, 0))).astype(int)
+        plane, i, j = np.nonzero(np.diff(padded, axis=0))
+        flat = np.array([[u[i], v[j]], [u[i + 1], v[j]], [u[i + 1], v[j + 1]], [u[i], v[j + 1]]]).transpose(2, 0, 1)
+        here = np.insert(flat, axis, np.broadcast_to(lines[axis][plane][:, None], flat.shape[:2]), axis=-1)
+        quads.append(here)
+        edges += [here[:, [k, (k + 1) % 4]] for k in range(4)]
+    ends = np.sort(np.concatenate(edges), axis=1)
+    # An edge of two faces that lie in one plane is none: both are of the same direction, and it is there twice.
+    direction = np.repeat(np.arange(3), [4 * len(each) for each in quads])
+    unique, place = np.unique(ends.reshape(len(ends), -1), axis=0, return_inverse=True)
+    met = np.zeros((len(unique), 3), bool)
+    met[place.ravel(), direction] = True
+    return _joined(np.concatenate(quads), unique[met.sum(axis=1) > 1].reshape(-1, 2, 3))
+
+
 def _cells(face: Face) -> list[np.ndarray]:
     """Return the rectangles of the cells of a face, in the order of the two axes in its plane."""
     u, v = (face.lines[axis] for axis in range(3) if axis != face.axis)
-    return [polygons.rectangle(u[i : i + 2], v[j : j + 2]) for i, j in zip(*np.nonzero(face.cells), strict=True)]
+    return [
+        polygons.rectangle(u[i : i + 2].tolist(), v[j : j + 2].tolist())
+        for i, j in zip(*np.nonzero(face.cells), strict=True)
+    ]
 
 
 def _slabs(regions: Regions, solids: set[int]) -> list[_Slab]:
