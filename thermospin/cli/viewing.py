@@ -95,7 +95,8 @@ def _of_device(
         from thermospin.base.files import read_vtr
 
         read = read_vtr(wanted)
-        return draw(device, read, density=read.cells.get("J"))
+        figure = draw(device, read, density=read.cells.get("J"))
+        return figure.update_layout(title_text=f"{device.name}, {Path(wanted).name}")
     from thermospin.base.names import nearest
     from thermospin.device.drives import DRIVES, read_drive, usual_drive
 

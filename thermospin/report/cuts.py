@@ -15,8 +15,10 @@ from thermospin.base.files import Fields
 
 #: Names of the fields that are shown.
 TEMPERATURE, SPIN, CURRENT = "T", "V_s", "J"
-#: Lines along an axis of a plane, if faces leave it at that, and at most.
-_LINES, _MOST = 56, 96
+#: Lines along an axis of a plane, if faces leave it at that: where bodies are boxes, and where edges are not on lines.
+STRAIGHT, CURVED = 56, 76
+#: Lines along an axis at most.
+_MOST = 96
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ class Cuts:
         self.shown = shown
         self._nodes = [np.asarray(line) for line in (fields.x, fields.y, fields.z)]
         self._blocks = [_blocks(line, ends) for line, ends in zip(self._nodes, faces, strict=True)]
-        self._picked = [_thinned(blocks, _LINES) for blocks in self._blocks]
+        self._picked = [_thinned(blocks, most) for blocks in self._blocks]
         #: lines along x, y and z, those of a face twice [m]
         self.lines = [line[np.concatenate(picked)] for line, picked in zip(self._nodes, self._picked, strict=True)]
 

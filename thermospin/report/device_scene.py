@@ -14,8 +14,9 @@ from thermospin.base.errors import InputError
 from thermospin.base.files import Fields, FieldsFile, atomic_file
 from thermospin.base.names import nearest
 from thermospin.device.drives import DRIVES
+from thermospin.geometry.outlines import body_of
 from thermospin.grid import AXES
-from thermospin.report.cuts import Cuts, shown
+from thermospin.report.cuts import CURVED, STRAIGHT, Cuts, shown
 from thermospin.report.device_figures import held_line, material_colours
 from thermospin.report.scene import Scene, nm, plotly
 from thermospin.report.style import MAGNETIC, NM
@@ -90,7 +91,9 @@ def view(
         owner = owners(device, fields)
         if density is None and experiment is not None and state is not None:
             density = current_density(fields, device, experiments[experiment].states[state])
-        cuts = Cuts(fields, shown(fields, owner >= 0, views.metal[owner], density), device_faces(device))
+        straight = all(solid.outline is None for solid in device.solids)
+        parts = shown(fields, owner >= 0, views.metal[owner], density)
+        cuts = Cuts(fields, parts, device_faces(device), STRAIGHT if straight else CURVED)
         axis, position = views.focus()[1:]
         scene.add_cuts(cuts, {axis: position, 2: _usual_height(device, views)})
     if experiment is not None:
@@ -166,7 +169,9 @@ def _usual_height(device: Device, views: Views) -> float:
     """Return the middle of the first magnet, else of the first metal, else of the device [m]."""
     for kind in (views.magnetic, views.metal):
         if kind.any():
-            return sum(device.solids[int(np.argmax(kind))].box[2]) / 2
+            name = body_of(device.solids[int(np.argmax(kind))])
+            ends = [solid.box[2] for solid in device.solids if body_of(solid) == name]
+            return float(np.min(ends) + np.max(ends)) / 2
     return sum(device.bounding_box[2]) / 2
 
 
@@ -179,7 +184,7 @@ def _window(whole: np.ndarray, metals: np.ndarray) -> np.ndarray:
     across = float(np.max(sides[:2]))
     around = np.array([0.5 * across, 0.5 * across, max(float(sides[2]), 0.12 * across)])
     low, high = np.maximum(whole[:, 0], metals[:, 0] - around), np.minimum(whole[:, 1], metals[:, 1] + around)
-    room = np.array([0.08, 0.08, 0.03]) * across
+    room = np.array([0.08, 0.08, 0.07]) * across
     return np.stack([low - room, high + room], axis=1)
 
 
@@ -219,7 +224,8 @@ def _add_held_faces(scene: Scene, device: Device, experiments: Sequence[Experime
     for contact, face in zip(device.contacts, device.contact_faces().values(), strict=True):
         played = {each.name: roles(each, contact.name) for each in experiments}
         words = list(dict.fromkeys(word for part in played.values() for word in part))
-        label = f"<b>{html.escape(contact.name)}</b>" + (f" {'/'.join(words)}" if 0 < len(words) < 3 else "")
+        role = "/".join(words) if len(words) < 3 else ""
+        label = f"<b>{html.escape(contact.name)}</b>" + (f" {role}" if role not in ("", contact.name) else "")
         lines = [f"contact <b>{html.escape(contact.name)}</b>, {held_line(contact)[1].partition(', ')[2]}"]
         lines += [f"{html.escape(name)}: {', '.join(part)}" for name, part in played.items() if part]
         scene.add_face(face_surface(face), contact.face, held_line(contact)[0], "contacts", "<br>".join(lines), label)

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from thermospin.base.errors import InputError
 from thermospin.grid import AXES
-from thermospin.report.cuts import CURRENT, SPIN, TEMPERATURE, Cuts, Field
+from thermospin.report.cuts import SPIN, TEMPERATURE, Cuts, Field
 from thermospin.report.style import INK, NM
 from thermospin.report.surfaces import Body, Surface
 
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 #: Factors on z that there are buttons for.
 STRETCHES = (1, 2, 5, 10, 20)
 #: Planes along each axis, and how many values all of them may have: a page stays under 8 MB.
-_PLANES, _VALUES = 12, 6e5
+_PLANES, _VALUES = 12, 2.8e5
 _LEGEND = {"yanchor": "top", "y": 0.98, "xanchor": "left", "x": 1.0, "groupclick": "togglegroup"}
 #: A cut is as bright as its colour scale.
 _UNLIT = {"ambient": 1.0, "diffuse": 0.0, "specular": 0.0, "fresnel": 0.0}
-_LIT = {"ambient": 0.62, "diffuse": 0.6, "specular": 0.08, "roughness": 0.9, "fresnel": 0.05}
+#: With normals of the smallest triangles too, which would be dark.
+_LIT = {
+    "ambient": 0.62, "diffuse": 0.6, "specular": 0.08, "roughness": 0.9, "fresnel": 0.05, "facenormalsepsilon": 0.0,
+    "vertexnormalsepsilon": 0.0,
+}  # fmt: skip
 
 
 def plotly() -> Any:
@@ -85,12 +89,13 @@ class Scene:
     def add_body(self, body: Body, material: str, colour: str, about: str, metal: bool) -> None:
         """Add a body; one that is no metal is drawn by its edges until it is switched on."""
         group = f"body {len(self._bodies)}"
+        name = html.escape(body.name if material == body.name else f"{body.name} ({material})")
         places = self._of_material.setdefault(material, (colour, metal, []))[2]
         places += [len(self._traces), len(self._traces) + 1]
         self._bodies.append((len(self._traces), metal))
         self._traces.append(
             self._mesh(
-                body.surface, colour, name=f"{html.escape(body.name)} ({html.escape(material)})", legendgroup=group,
+                body.surface, colour, name=name, legendgroup=group,
                 showlegend=True, hovertemplate=f"{about}<extra></extra>", visible=True if metal else "legendonly",
             )
         )  # fmt: skip
@@ -124,6 +129,7 @@ class Scene:
           cuts: planes to be had.
           wanted: where a plane normal to an axis is at first [m]; elsewhere in the middle.
         """
+        go = self._go
         scales = {name: _scale(name, field) for name, field in cuts.shown.items()}
         lines = [line * NM for line in cuts.lines]
         sizes = [len(lines[u]) * len(lines[v]) * len(scales) for u, v in ((1, 2), (0, 2), (0, 1))]
@@ -132,27 +138,28 @@ class Scene:
             positions = cuts.positions(axis, SPIN if cuts.shown[SPIN].live.any() else TEMPERATURE, count)
             target = wanted.get(axis, float(self._windows["device"][axis].mean()) / NM)
             active = int(np.argmin(np.abs(positions - target)))
-            first = len(self._traces)
+            if axis in wanted:
+                positions[active] = target
+            cut = [cuts.at(axis, float(position)).values for position in positions]
+            planes = {
+                name: _Plane(axis, lines, np.stack([values[name] * scale["factor"] for values in cut]))
+                for name, scale in scales.items()
+            }
+            places = [len(self._traces) + number for number in range(len(planes))]
+            for (name, plane), place in zip(planes.items(), places, strict=True):
+                self._cut_choices.append((f"{scales[name]['title']}, cut at {AXES[axis]}", axis, place))
+                seen = plane.at(active, positions[active] * NM)
+                self._traces.append(go.Mesh3d(**plane.fixed(), **seen, **_painted(scales[name])))
             steps = []
             for number, position in enumerate(positions):
-                values = cuts.at(axis, float(position)).values
-                data = [
-                    _plane(axis, position * NM, lines, values[name] * scale["factor"]) for name, scale in scales.items()
-                ]
-                if number == active:
-                    for (name, scale), place in zip(scales.items(), data, strict=True):
-                        self._cut_choices.append((f"{scale['title']}, cut at {AXES[axis]}", axis, len(self._traces)))
-                        self._traces.append(self._go.Surface(**place, **_painted(name, scale)))
                 label = f"{AXES[axis]}{number}"
-                surfaces = [self._go.Surface(**place) for place in data]
-                self._frames.append(
-                    self._go.Frame(name=label, data=surfaces, traces=list(range(first, first + len(data))))
-                )
+                moved = [go.Mesh3d(**plane.at(number, position * NM)) for plane in planes.values()]
+                self._frames.append(go.Frame(name=label, data=moved, traces=places))
                 how = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
                 steps.append({"label": nm(position * NM), "method": "animate", "args": [[label], how]})
             self._sliders.append(
                 {
-                    "active": active, "steps": steps, "visible": False, "x": 0.04, "len": 0.8, "y": 0.13,
+                    "active": active, "steps": steps, "visible": False, "x": 0.04, "len": 0.8, "y": 0.16,
                     "currentvalue": {"prefix": f"cut at {AXES[axis]} = ", "suffix": " nm", "font": {"size": 14}},
                 }
             )  # fmt: skip
@@ -184,6 +191,7 @@ class Scene:
                 "aspectmode": "manual",
                 "camera": {"eye": {"x": 0.75, "y": -1.25, "z": 0.85}, "projection": {"type": "perspective"}},
                 "dragmode": "orbit",
+                "domain": {"x": [0.1, 1.0]},
             },
             uirevision="kept",
             sliders=self._sliders,
@@ -263,29 +271,41 @@ def _seen(window: np.ndarray, factor: float) -> dict[str, Any]:
     return {**ranges, "aspectratio": {"x": x, "y": y, "z": z * factor}, "zaxis.title.text": title}
 
 
-def _plane(axis: int, position: float, lines: Sequence[np.ndarray], values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return coordinates [nm] and colours of a plane as plotly wants them: a height for each point, NaN for none.
+class _Plane:
+    """Triangles of a plane normal to an axis, which keep their places in it while it moves.
 
     Args:
-      axis, position: of the plane [nm].
+      axis: normal to it.
       lines: along x, y and z [nm].
-      values: at the lines of the other two axes, in their order, NaN for none.
+      values: at the lines of the other two axes for each position (positions, nu, nv), NaN for none.
     """
-    u, v = (line for k, line in enumerate(lines) if k != axis)
-    live = np.isfinite(values)
-    if live.any():  # rows and columns of nothing around it stay away
-        rows, columns = (slice(*(np.flatnonzero(live.any(axis=k))[[0, -1]] + [0, 1])) for k in (1, 0))
-        u, v, values, live = u[rows], v[columns], values[rows, columns], live[rows, columns]
-    if axis == 0:
-        x, y, height = np.full(len(v), position), u, np.broadcast_to(v, values.shape)
-    elif axis == 1:
-        x, y, values, live = u, np.full(len(v), position), values.T, live.T
-        height = np.broadcast_to(v[:, None], values.shape)
-    else:
-        x, y, values, live = u, v, values.T, live.T
-        height = np.full(values.shape, position)
-    plane = {"x": x, "y": y, "z": np.where(live, height, np.nan), "surfacecolor": np.where(live, values, 0.0)}
-    return {key: np.ascontiguousarray(array, np.float32) for key, array in plane.items()}
+
+    def __init__(self, axis: int, lines: Sequence[np.ndarray], values: np.ndarray) -> None:
+        u, v = (line for k, line in enumerate(lines) if k != axis)
+        live = np.isfinite(values)
+        cells = live[:, 1:, 1:] & live[:, 1:, :-1] & live[:, :-1, 1:] & live[:, :-1, :-1]
+        i, j = np.nonzero(cells.any(axis=0) & (np.diff(u) > 0)[:, None] & (np.diff(v) > 0)[None, :])
+        corners = np.ravel_multi_index([[i, i + 1, i + 1, i], [j, j, j + 1, j + 1]], values.shape[1:])
+        used, places = np.unique(corners, return_inverse=True)
+        self._triangles = places.reshape(4, -1)[[[0, 1, 2], [0, 2, 3]]].transpose(1, 0, 2).reshape(3, -1)
+        self._names = [name for k, name in enumerate(AXES) if k != axis], AXES[axis]
+        self._within = [line[at] for line, at in zip((u, v), np.unravel_index(used, values.shape[1:]), strict=True)]
+        self._values = values.reshape(len(values), -1)[:, used]
+
+    def fixed(self) -> dict[str, np.ndarray]:
+        """Return the coordinates in the plane [nm], and the triangles."""
+        kind = np.uint16 if len(self._within[0]) < 65536 else np.uint32
+        triangles = dict(zip("ijk", self._triangles.astype(kind), strict=True))
+        return triangles | {name: at.astype(np.float32) for name, at in zip(self._names[0], self._within, strict=True)}
+
+    def at(self, number: int, position: float) -> dict[str, np.ndarray]:
+        """Return the coordinate [nm] and the values of a position; corners of nothing are nowhere, and not drawn."""
+        values = self._values[number]
+        live = np.isfinite(values)
+        return {
+            self._names[1]: np.where(live, position, np.nan).astype(np.float32),
+            "intensity": np.where(live, values, 0.0).astype(np.float32),
+        }
 
 
 def _scale(name: str, field: Field) -> dict[str, Any]:
@@ -308,9 +328,8 @@ def _scale(name: str, field: Field) -> dict[str, Any]:
         bend = 1e-2 if np.median(size) < top / factor / 50 else 1e2
         return _entry("V<sub>s</sub>", unit, factor, -top, top, _colours("RdBu_r", bend))
     # At edges a current density grows without end.
-    return _entry(
-        "|J|", "A/m²", 1.0, 0.0, float(np.percentile(values, 99)) if len(values) else 1.0, _colours("viridis")
-    )
+    top = float(np.percentile(values, 99)) * 1e-9 if len(values) else 1.0
+    return _entry("|J|", "10⁹ A/m²", 1e-9, 0.0, top or 1.0, _colours("viridis"))
 
 
 def _entry(
@@ -327,20 +346,19 @@ def _colours(name: str, bend: float = math.inf) -> list[tuple[float, str]]:
     return [(float(np.clip((at + 1) / 2, 0, 1)), to_hex(colour)) for at, colour in zip(places, colours, strict=True)]
 
 
-def _painted(name: str, scale: Mapping[str, Any]) -> dict[str, Any]:
+def _painted(scale: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a plane looks like, and the text under the pointer."""
-    number = ":.3~e" if name == CURRENT else ":.4~g"
     return {
         "cmin": scale["low"],
         "cmax": scale["high"],
         "colorscale": scale["colours"],
         "colorbar": {
             "title": {"text": f"{scale['title']} [{scale['unit']}]"},
-            "len": 0.45, "y": 0.55, "x": 0.12, "xanchor": "left", "exponentformat": "power", "thickness": 16,
+            "len": 0.45, "y": 0.55, "x": 0.06, "xanchor": "left", "exponentformat": "power", "thickness": 16,
         },
         "lighting": _UNLIT,
         "visible": False,
         "name": scale["title"],
-        "hovertemplate": f"<b>{scale['title']} = %{{surfacecolor{number}}} {scale['unit']}</b><br>"
+        "hovertemplate": f"<b>{scale['title']} = %{{intensity:.4~g}} {scale['unit']}</b><br>"
         "x = %{x:.4~g}, y = %{y:.4~g}, z = %{z:.4~g} nm<extra></extra>",
     }  # fmt: skip

@@ -103,18 +103,27 @@ def cell_surface(lines: Sequence[np.ndarray], cells: np.ndarray) -> Surface:
     for axis in range(3):
         u, v = (lines[k] for k in range(3) if k != axis)
         padded = np.pad(np.moveaxis(cells, axis, 0), ((1, 1), (0, 0), (0, 0))).astype(int)
-        plane, i, j = np.nonzero(np.diff(padded, axis=0))
-        flat = np.array([[u[i], v[j]], [u[i + 1], v[j]], [u[i + 1], v[j + 1]], [u[i], v[j + 1]]]).transpose(2, 0, 1)
-        here = np.insert(flat, axis, np.broadcast_to(lines[axis][plane][:, None], flat.shape[:2]), axis=-1)
-        quads.append(here)
-        edges += [here[:, [k, (k + 1) % 4]] for k in range(4)]
-    ends = np.sort(np.concatenate(edges), axis=1)
-    # An edge of two faces that lie in one plane is none: both are of the same direction, and it is there twice.
-    direction = np.repeat(np.arange(3), [4 * len(each) for each in quads])
-    unique, place = np.unique(ends.reshape(len(ends), -1), axis=0, return_inverse=True)
+        faces = np.diff(padded, axis=0) != 0
+        plane, i, j = np.nonzero(faces)
+        small = _quads(axis, lines[axis][plane], u[i], u[i + 1], v[j], v[j + 1])
+        edges += [small[:, [k, (k + 1) % 4]] for k in range(4)]
+        # Faces in a row are one.
+        ends = np.diff(np.pad(faces, ((0, 0), (0, 0), (1, 1))).astype(int), axis=2)
+        (plane, i, j), last = np.nonzero(ends == 1), np.nonzero(ends == -1)[2]
+        quads.append(_quads(axis, lines[axis][plane], u[i], u[i + 1], v[j], v[last]))
+    pairs = np.sort(np.concatenate(edges), axis=1)
+    # Where two faces of one plane meet there is no edge: those that meet at an edge have different directions.
+    direction = np.repeat(np.arange(3), [sum(map(len, edges[4 * k : 4 * k + 4])) for k in range(3)])
+    unique, place = np.unique(pairs.reshape(len(pairs), -1), axis=0, return_inverse=True)
     met = np.zeros((len(unique), 3), bool)
     met[place.ravel(), direction] = True
     return _joined(np.concatenate(quads), unique[met.sum(axis=1) > 1].reshape(-1, 2, 3))
+
+
+def _quads(axis: int, at: np.ndarray, u0: np.ndarray, u1: np.ndarray, v0: np.ndarray, v1: np.ndarray) -> np.ndarray:
+    """Return rectangles in planes normal to an axis (count, 4, 3) [m]."""
+    corners = np.stack([np.stack(pair, axis=-1) for pair in ((u0, v0), (u1, v0), (u1, v1), (u0, v1))], axis=1)
+    return np.insert(corners, axis, np.broadcast_to(at[:, None], corners.shape[:2]), axis=-1)
 
 
 def _cells(face: Face) -> list[np.ndarray]:
