@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html as escapes
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,7 +97,7 @@ def _of_device(
 
         read = read_vtr(wanted)
         figure = draw(device, read, density=read.cells.get("J"))
-        return figure.update_layout(title_text=f"{device.name}, {Path(wanted).name}")
+        return figure.update_layout(title_text=escapes.escape(f"{device.name}, {Path(wanted).name}"))
     from thermospin.base.names import nearest
     from thermospin.device.drives import DRIVES, read_drive, usual_drive
 

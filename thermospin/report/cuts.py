@@ -95,7 +95,7 @@ class Cuts:
         while len(parts) < most:
             longest = max(range(len(parts)), key=lambda k: len(parts[k]))
             block, half = parts[longest], len(parts[longest]) // 2
-            if half < 2:
+            if len(block) < 3:
                 break
             parts[longest : longest + 1] = [block[: half + 1], block[half:]]
         kept = np.unique(np.linspace(0, len(parts) - 1, min(most, len(parts))).round().astype(int))

@@ -99,7 +99,7 @@ def view(
     if experiment is not None:
         words = DRIVES[experiments[experiment].drive]
         title += [experiment, *([state] if state else []), *([words.words(drive)] if drive is not None else [])]
-    return scene.finished(", ".join(title))
+    return scene.finished(html.escape(", ".join(title)))
 
 
 def fields_view(fields: FieldsFile, name: str) -> Figure:
@@ -134,7 +134,7 @@ def fields_view(fields: FieldsFile, name: str) -> Figure:
     faces = [line[np.append(np.append(0, _changes(domain, axis)), -1)] for axis, line in enumerate(lines)]
     metal = np.isin(domain, sorted(metals))
     scene.add_cuts(Cuts(fields, shown(fields, domain >= 0, metal, fields.cells.get("J")), faces), {})
-    return scene.finished(name)
+    return scene.finished(html.escape(name))
 
 
 def _changes(domain: np.ndarray, axis: int) -> np.ndarray:
@@ -155,7 +155,7 @@ def write_view(path: str | Path, figure: Figure) -> None:
     inner = figure.to_html(
         full_html=False, include_plotlyjs=True, auto_play=False, config=config, default_height="100vh"
     )
-    title = html.escape(figure.layout.title.text or "thermospin")
+    title = figure.layout.title.text or "thermospin"  # escaped already
     with atomic_file(path) as file:
         file.write(
             '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">\n'
