@@ -89,7 +89,7 @@ def lab(folder: Path) -> None:
 
 GIVEN: dict[str, tuple[Callable[[Path], None], ...]] = {
     "design.md": (valve,), "fitting.md": (valve, lab), "layouts.md": (layout,), "parallel.md": (valve,),
-    "temperature.md": (valve,),
+    "temperature.md": (valve,), "views.md": (valve,),
 }  # fmt: skip
 
 
