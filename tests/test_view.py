@@ -440,6 +440,8 @@ def test_the_command_solves_an_experiment(tmp_path: Path, monkeypatch: pytest.Mo
         (("pillar", "--fields", "resistence"), "did you mean 'resistance'"),
         (("pillar", "--fields", "resistance", "--drive", "3 K"), "is driven by a current"),
         (("pillar", "--state", "AP"), "--state: is of fields that are solved"),
+        (("pillar", "--cells", "100"), "--cells: is of fields that are solved"),
+        (("bars.vtr", "--bath", "77 K"), "a file of fields alone has none"),
         (("faulty.toml",), "solid 'wire'"),
         (("good.toml", "--html", "good.toml"), "is read by this command"),
         (("good.toml", "--html", "nowhere/a.html"), "nowhere"),

@@ -46,12 +46,14 @@ def view(
 
         plotly()  # before anything is solved
         file = what if what.endswith(_FIELDS) else fields if fields is not None and fields.endswith(_FIELDS) else None
-        _require_solved(fields is not None and file is None, state, drive)
+        _require_solved(fields is not None and file is None, state=state, drive=drive, cells=cells)
         page = Path(f"{Path(what).stem.replace('@', '-')}-view.html") if html is None else html
         runtime.require_writable(page, inputs=[each for each in (what, file) if each is not None])
         if what.endswith(_FIELDS):
             if fields is not None:
                 raise InputError(f"{what}: is a file of fields already; with its device: view DEVICE --fields {what}")
+            if set_ or bath is not None:
+                raise InputError("--set and --bath: are of a device, and a file of fields alone has none")
             figure = _of_file(what)
         else:
             figure = _of_device(what, fields, state, drive, set_, bath, cells, order)
@@ -61,10 +63,11 @@ def view(
         typer.echo(f"{page} is written ({page.stat().st_size / 1e6:.1f} MB); open it in a browser.")
 
 
-def _require_solved(solved: bool, state: str | None, drive: str | None) -> None:
-    for option, given in (("--state", state), ("--drive", drive)):
-        if given is not None and not solved:
-            raise InputError(f"{option}: is of fields that are solved; name their experiment: --fields EXPERIMENT")
+def _require_solved(solved: bool, **given: str | int | None) -> None:
+    """Refuse options of a solve where there is none."""
+    for option, value in given.items():
+        if value is not None and not solved:
+            raise InputError(f"--{option}: is of fields that are solved; name their experiment: --fields EXPERIMENT")
 
 
 def _of_file(path: str) -> Figure:
