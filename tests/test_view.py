@@ -288,6 +288,13 @@ def test_a_gap_of_one_cell_stays_open() -> None:
             assert not np.any(crossing & np.isfinite(height).all(axis=1))
 
 
+def test_without_metal_there_is_heat_alone() -> None:
+    bar = solid("bar", "oxide", None, (0, 100), (0, 50), (0, 20))
+    device = Device(name="bar", materials={"oxide": OXIDE}, solids=(bar,), heat_sinks=(HeatSink("bar", "z-"),))
+    figure = view(device, linear(device, (0.0,) * 3, (1e7, 0.0, 0.0)))
+    assert [trace.name for trace in figure.data if is_cut(trace)] == ["T"] * 3
+
+
 def test_thinned_lines_keep_both_sides_of_every_face() -> None:
     device = load("slachter2010")
     fields = linear(device, (0.0,) * 3, (1.0, 0.0, 0.0))

@@ -55,15 +55,17 @@ class Cut:
 
 
 def shown(fields: Fields, filled: np.ndarray, metal: np.ndarray, density: np.ndarray | None = None) -> dict[str, Field]:
-    """Return the fields to show: temperature rise, spin accumulation, and the size of the current density.
+    """Return the fields to show: temperature rise, and where there is metal spin accumulation and current density.
 
     Args:
       fields: nodal fields.
       filled, metal: cells between nodes that are of a solid, and of one that conducts charge (Nx - 1, Ny - 1, Nz - 1).
       density: of the current in those cells [A/m^2] (Nx - 1, Ny - 1, Nz - 1, 3), or None.
     """
-    V_s = np.asarray(fields.V_up) - np.asarray(fields.V_down)
-    found = {TEMPERATURE: Field(np.asarray(fields.T), filled), SPIN: Field(V_s, metal)}
+    found = {TEMPERATURE: Field(np.asarray(fields.T), filled)}
+    if not metal.any():
+        return found
+    found[SPIN] = Field(np.asarray(fields.V_up) - np.asarray(fields.V_down), metal)
     return found if density is None else found | {CURRENT: Field(np.linalg.norm(density, axis=-1), metal)}
 
 

@@ -135,7 +135,7 @@ class Scene:
         sizes = [len(lines[u]) * len(lines[v]) * len(scales) for u, v in ((1, 2), (0, 2), (0, 1))]
         count = int(np.clip(_VALUES / sum(sizes), 4, _PLANES))
         for axis in range(3):
-            positions = cuts.positions(axis, SPIN if cuts.shown[SPIN].live.any() else TEMPERATURE, count)
+            positions = cuts.positions(axis, SPIN if SPIN in cuts.shown else TEMPERATURE, count)
             target = wanted.get(axis, float(self._windows["device"][axis].mean()) / NM)
             active = int(np.argmin(np.abs(positions - target)))
             if axis in wanted:
@@ -323,7 +323,7 @@ def _scale(name: str, field: Field) -> dict[str, Any]:
         factor, unit = next(
             ((f, u) for f, u in ((1e6, "µV"), (1e9, "nV"), (1e12, "pV")) if top * f >= 0.1), (1e6, "µV")
         )
-        top = float(np.percentile(size, 99) if len(size) else 0.0) * factor or 1.0
+        top = float(np.percentile(size, 99)) * factor or 1.0
         # Spin accumulations decay over decades: colours crowd near zero where most of a field is small.
         bend = 1e-2 if np.median(size) < top / factor / 50 else 1e2
         return _entry("V<sub>s</sub>", unit, factor, -top, top, _colours("RdBu_r", bend))
