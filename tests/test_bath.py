@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -576,7 +577,11 @@ def test_commands_and_pages_show_what_is_from_memory(tmp_path: Path) -> None:
     study = studies.study(sources, free=["Py.sigma"], grid=studies.GridChoice(order=1))
     assert any(line in text for text in study.words()) and any(line in text for text in study.to_json()["provenance"])
     study.write_page(tmp_path / "fit.html")
-    assert line in (tmp_path / "fit.html").read_text("utf-8")
+    page = (tmp_path / "fit.html").read_text("utf-8")
+    assert line in page
+    # The device in space is a page of its own, where there is what draws it.
+    drawn = importlib.util.find_spec("plotly") is not None
+    assert ('href="fit-view.html"' in page) == drawn == (tmp_path / "fit-view.html").is_file()
 
 
 def test_cards_are_listed_and_shown() -> None:

@@ -97,6 +97,7 @@ def programs(folder: Path) -> None:
 GIVEN: dict[str, tuple[Callable[[Path], None], ...]] = {
     "design.md": (valve,), "errors.md": (valve,), "fitting.md": (valve, lab), "formats.md": (valve, programs),
     "layouts.md": (layout,), "parallel.md": (valve,), "speed.md": (valve,), "temperature.md": (valve,),
+    "views.md": (valve,),
 }  # fmt: skip
 
 

@@ -72,6 +72,17 @@ def test_cell_data_of_second_order_elements_fills_every_node_interval(fields, tm
     assert back.shape == (4, 2, 2) and np.all(back[:2] == 3) and np.all(back[2:] == -1)
 
 
+def test_vectors_have_their_components_together(fields, tmp_path):
+    """As VTK has it: three numbers of a cell, then those of the next one along x."""
+    J = np.random.default_rng(1).normal(size=(4, 3, 2, 3))
+    write_vtr(tmp_path / "a.vtr", fields, {"J": J})
+    array = ET.parse(tmp_path / "a.vtr").getroot().find("./RectilinearGrid/Piece/CellData/DataArray")
+    assert array is not None and array.attrib["NumberOfComponents"] == "3"
+    numbers = np.frombuffer(base64.b64decode(array.text or "")[8:], "<f8").reshape(-1, 3)
+    np.testing.assert_array_equal(numbers[:2], [J[0, 0, 0], J[1, 0, 0]])
+    np.testing.assert_array_equal(numbers[4], J[0, 1, 0])
+
+
 def test_vtk_itself_reads_the_file(fields, tmp_path):
     vtk = pytest.importorskip("vtk", reason="vtk is not installed")
     from vtk.util.numpy_support import vtk_to_numpy

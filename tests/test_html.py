@@ -60,6 +60,7 @@ def written(result: FitResult, tmp_path_factory: pytest.TempPathFactory) -> Path
         command="thermospin fit 'a & b'",
         notes=["5 < 6"],
         sweeps=[lockin.load("slachter2010-sweeps", device)],
+        views=["fit-view.html"],
     )
     return folder / "fit.html"
 
@@ -109,7 +110,9 @@ def test_the_page_is_whole_and_needs_nothing_else(written: Path) -> None:
     tags.feed(text)
     assert tags.open == [] and "script" not in tags.all
     assert tags.headings == HEADINGS
-    assert len(tags.sources) == 6 and all(each.startswith("data:image/") for each in tags.sources)
+    *pictures, link = tags.sources
+    assert len(pictures) == 6 and all(each.startswith("data:image/") for each in pictures)
+    assert link == "fit-view.html"
     assert written.stat().st_size < 5e6
     for part in ("a &amp; b", "5 &lt; 6", "sha256", "ships with the program", "Au.kappa held at 300 W/(m K)"):
         assert part in text, part

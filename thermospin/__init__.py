@@ -1,10 +1,10 @@
 """Thermally driven spin injection in 3D: signals of a device, their gradients, and fits to lock-in data.
 
 The verbs: `load` a device file, `build` its discrete problem, `measure` its signals (or `predict`, the same as a pure,
-differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a drive
-and `maps` of them, `self_check`, `sensitivity` to every parameter and dimension, `load_data` and `fit`. `study` does
-the whole of it, from files to a page, with `profile`, `sample`, `budget` and rival models; `design` looks for a better
-device, `ensemble` computes many parameter sets.
+differentiable function of the parameters), `assess` them for error bars, `adapt` a grid to them, `fields` at a drive,
+with `maps` of them and a `view` of the device that turns, `self_check`, `sensitivity` to every parameter and dimension,
+`load_data` and `fit`. `study` does the whole of it, from files to a page, with `profile`, `sample`, `budget` and rival
+models; `design` looks for a better device, `ensemble` computes many parameter sets.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ if TYPE_CHECKING:
     from thermospin.model import Model as Model
     from thermospin.model import build as build
     from thermospin.report.design_files import write_design as write_design
+    from thermospin.report.device_scene import view as view
+    from thermospin.report.device_scene import write_view as write_view
     from thermospin.report.maps import maps as maps
+    from thermospin.signals.density import current_density as current_density
     from thermospin.signals.evaluate import evaluate as evaluate
     from thermospin.signals.evaluate import fields as fields
     from thermospin.signals.evaluate import measure as measure
@@ -139,6 +142,9 @@ _HOME = {
     "Form": "designs.topology",
     "write_design": "report.design_files",
     "maps": "report.maps",
+    "view": "report.device_scene",
+    "write_view": "report.device_scene",
+    "current_density": "signals.density",
     "check": "studies",
     "Check": "studies",
     "compute": "studies",

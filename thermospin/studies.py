@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,9 +40,10 @@ from thermospin.inference.suggestions import Suggestions, suggest_others
 from thermospin.inverse import ORDER, FitOptions, fit
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import html
+from thermospin.report.device_scene import view, write_view
 from thermospin.report.device_text import describe
 from thermospin.report.html import Findings
-from thermospin.report.places import numbers_of
+from thermospin.report.places import numbers_of, view_of
 from thermospin.signals.evaluate import measure, solved
 from thermospin.signals.results import Signals
 from thermospin.signals.solving import SolveOptions
@@ -147,10 +149,17 @@ class Study:
     def write_page(self, path: str | Path, command: str = "") -> None:
         """Write a self-contained HTML page, and the signals and parameters as CSV next to it.
 
+        With plotly at hand, each device in space is a page of its own next to it, which the page links to.
+
         Args:
           path: of the page.
           command: what the page says made it.
         """
+        views = []
+        if importlib.util.find_spec("plotly") is not None:
+            for number, device in enumerate(self.inputs.devices):
+                views.append(view_of(path, number).name)
+                write_view(view_of(path, number), view(device))
         html.write(
             path,
             self.fit,
@@ -161,6 +170,7 @@ class Study:
             notes=self.grid_notes,
             values=self.provenance,
             sweeps=self.inputs.sweeps,
+            views=views,
         )
         html.write_csv(numbers_of(path), self.fit)
 

@@ -1,4 +1,4 @@
-"""Files: fields for ParaView (.vtr), JSON, and arrays from which a stopped run resumes.
+"""Files: fields for ParaView (.vtr), which are read back too, JSON, and arrays from which a stopped run resumes.
 
 Each file is written under a temporary name in its folder and then renamed. A reader never sees an incomplete file, and
 a failed run leaves the old file in place. This module depends on no device and no equation.
@@ -19,13 +19,14 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from thermospin.base.errors import FileError, InputError
 
-_VTK_TYPES = {
+_VTK_TYPES: dict[np.dtype[Any], str] = {
     np.dtype("<f8"): "Float64",
     np.dtype("<f4"): "Float32",
     np.dtype("<i8"): "Int64",
@@ -131,7 +132,8 @@ def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[s
       path: the file to write, usually with the extension .vtr.
       fields: node coordinates [m] and nodal fields.
       cell_data: more arrays by name, one value per cell: (nx-1, ny-1, nz-1) with nx nodes along x; or one per element
-        if each element spans the same number of node intervals (such as `Grid.domain` at order 2).
+        if each element spans the same number of node intervals (such as `Grid.domain` at order 2). Vectors have a last
+        axis of three components.
     Raises:
       ValueError: an array of the wrong shape or type, or coordinates that are not ascending.
       OSError: the file cannot be written.
@@ -161,6 +163,70 @@ def write_vtr(path: str | os.PathLike[str], fields: Fields, cell_data: Mapping[s
         write("</Coordinates>\n</Piece>\n</RectilinearGrid>\n</VTKFile>\n")
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class FieldsFile:
+    """Fields of a .vtr file.
+
+    Attributes:
+      x, y, z, V_up, V_down, T: as of `Fields`.
+      cells: more arrays by name, one value or vector for each cell between nodes (nx-1, ny-1, nz-1[, 3]).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    V_up: np.ndarray
+    V_down: np.ndarray
+    T: np.ndarray
+    cells: Mapping[str, np.ndarray]
+
+
+def read_vtr(path: str | os.PathLike[str]) -> FieldsFile:
+    """Read fields that `write_vtr` has written.
+
+    Raises:
+      InputError: it is no such file, or not all of it.
+      OSError: the file cannot be read.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+        sections = {
+            section.tag: {array.attrib["Name"]: _read_array(array) for array in section}
+            for section in root.iterfind("./RectilinearGrid/Piece/")
+        }
+        x, y, z = (sections["Coordinates"][axis] for axis in "xyz")
+        nodes = (len(x), len(y), len(z))
+        V_up, V_down, T = (sections["PointData"][name].reshape(nodes, order="F") for name in ("V_up", "V_down", "T"))
+        cells = {
+            name: _of_cells(values, tuple(count - 1 for count in nodes))
+            for name, values in sections["CellData"].items()
+        }
+    except FileNotFoundError:
+        raise FileError(f"Cannot read '{os.fspath(path)}': there is no such file.") from None
+    except (ElementTree.ParseError, UnicodeError, KeyError, ValueError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(
+            f"{os.fspath(path)}: is no file of fields written by thermospin, or not all of it ({what}); those are .vtr "
+            "files with V_up, V_down and T, such as `thermospin demo slachter2010` writes"
+        ) from None
+    return FieldsFile(x, y, z, V_up, V_down, T, cells)
+
+
+def _read_array(array: ElementTree.Element) -> np.ndarray:
+    payload = base64.b64decode(array.text or "", validate=True)
+    if array.attrib["format"] != "binary" or int.from_bytes(payload[:8], "little") != len(payload) - 8:
+        raise ValueError(f"{array.attrib['Name']} is cut off or written otherwise")
+    kinds: dict[str, np.dtype[Any]] = {name: kind for kind, name in _VTK_TYPES.items()}
+    return np.frombuffer(payload[8:], dtype=kinds[array.attrib["type"]])
+
+
+def _of_cells(values: np.ndarray, cells: tuple[int, ...]) -> np.ndarray:
+    """Return values in the order of x, y and z, the components of vectors last."""
+    if values.size == math.prod(cells):
+        return values.reshape(cells, order="F")
+    return np.moveaxis(values.reshape((3, *cells), order="F"), 0, -1)
+
+
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write data as strict JSON: NumPy and JAX values become plain numbers and lists, NaN and infinities null.
 
@@ -181,11 +247,13 @@ def _text_writer(file: BinaryIO) -> Any:
 
 
 def _write_array(file: BinaryIO, name: str, values: np.ndarray) -> None:
-    # In VTK the index along x varies fastest; one base64 stream holds the byte count and the bytes.
+    # In VTK the components of a vector vary fastest, then the index along x; one base64 stream holds the byte count and
+    # the bytes.
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    payload = little.tobytes(order="F")
-    kind = _VTK_TYPES[little.dtype]
-    file.write(f'<DataArray type={quoteattr(kind)} Name={quoteattr(name)} format="binary">'.encode())
+    vector = values.ndim == 4
+    payload = (np.moveaxis(little, -1, 0) if vector else little).tobytes(order="F")
+    kind = _VTK_TYPES[little.dtype] + ('" NumberOfComponents="3' if vector else "")
+    file.write(f'<DataArray type="{kind}" Name={quoteattr(name)} format="binary">'.encode())
     file.write(base64.b64encode(len(payload).to_bytes(8, "little") + payload))
     file.write(b"</DataArray>\n")
 
@@ -208,7 +276,8 @@ def _cell_array(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(values)
     cells = tuple(count - 1 for count in shape)
     repeats = [want // max(have, 1) for want, have in zip(cells, array.shape, strict=False)]
-    if array.ndim != 3 or tuple(r * n for r, n in zip(repeats, array.shape, strict=True)) != cells:
+    fits = array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)
+    if not fits or tuple(r * n for r, n in zip(repeats, array.shape, strict=False)) != cells:
         raise InputError(
             f"Cell data '{name}' has shape {array.shape}; expected {cells}, one value between neighbouring nodes, "
             "or a shape that divides it."

@@ -344,3 +344,34 @@ def width(outline: np.ndarray) -> float:
     """Return the approximate width of a polygon [m]: that of a long strip, half the diameter of a circle."""
     length = np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum()
     return 2 * abs(float(area(outline))) / float(length)
+
+
+def borders(shapes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return edges (count, 2, 2) [m] of polygons, without those along which a hole is cut in from outside."""
+    found = []
+    for corners in shapes:
+        edges = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+        keys = [tuple(np.round(edge * 1e12).ravel()) for edge in edges]
+        turned = {(key[2], key[3], key[0], key[1]) for key in keys}
+        found += [edge for edge, key in zip(edges, keys, strict=True) if key not in turned]
+    return np.array(found).reshape(-1, 2, 2)
+
+
+def trapezoids(polygon: np.ndarray) -> np.ndarray:
+    """Return trapezoids (count, 4, 2) [m] with sides along x that fill a polygon, holes left out, counterclockwise.
+
+    Between neighbouring heights of vertices no edges meet: sorted along x, each pair of them encloses a trapezoid.
+    """
+    tail, head = polygon, np.roll(polygon, -1, axis=0)
+    levels = np.unique(polygon[:, 1])
+    found = []
+    for low, high in zip(levels[:-1], levels[1:], strict=True):
+        passing = np.flatnonzero((tail[:, 1] > (low + high) / 2) != (head[:, 1] > (low + high) / 2))
+        p, q = tail[passing], head[passing]
+        slopes = (q[:, 0] - p[:, 0]) / (q[:, 1] - p[:, 1])
+        at_low, at_high = (p[:, 0] + slopes * (level - p[:, 1]) for level in (low, high))
+        order = np.argsort(at_low + at_high, kind="stable")
+        for a, b in zip(order[::2], order[1::2], strict=True):
+            if at_low[b] + at_high[b] - at_low[a] - at_high[a] > 0:
+                found.append([(at_low[a], low), (at_low[b], low), (at_high[b], high), (at_high[a], high)])
+    return np.array(found).reshape(-1, 4, 2)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from thermospin.base.version import __version__
-from thermospin.cli import designing, fitting, machine, signals
+from thermospin.cli import designing, fitting, machine, signals, viewing
 from thermospin.cli.options import DesignCommand, FitCommand
 
 app = typer.Typer(
@@ -50,4 +50,5 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(machine.doctor)
 app.command()(signals.new)
 app.command()(signals.check)
+app.command()(viewing.view)
 app.command()(signals.cards)

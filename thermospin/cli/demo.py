@@ -32,6 +32,7 @@ from thermospin.report.field_figures import spin_map, temperature_map
 from thermospin.report.fit_figures import fit_picture
 from thermospin.report.sweep_figures import r2s_current
 from thermospin.signals import evaluate as signals
+from thermospin.signals.density import current_density
 from thermospin.signals.results import NodalFields
 from thermospin.signals.solving import SolveOptions
 
@@ -138,7 +139,8 @@ def _fields(
     model: Model, experiment: str, fitted: dict[str, float], result: FitResult, out: Path, progress: Progress | None
 ) -> NodalFields:
     nodal = signals.fields(model, experiment, "P", MAP_CURRENT, fitted, start=result.fields, progress=progress)
-    files.write_vtr(out / f"{experiment}_P.vtr", nodal, {"domain": model.grid.domain})
+    J = current_density(nodal, model.device, model.device.experiments[experiment].states["P"], fitted)
+    files.write_vtr(out / f"{experiment}_P.vtr", nodal, {"domain": model.grid.domain, "J": J})
     return nodal
 
 

@@ -49,7 +49,7 @@ _HEAT_ONLY = ("#D5D5D0", "#BDBDB8", "#A6A6A0")
 _FLAT = {"z-": "bottom", "z+": "top"}
 
 
-def _material_colours(device: Device, views: Views) -> dict[str, str]:
+def material_colours(device: Device, views: Views) -> dict[str, str]:
     """Return a colour per material: cool ones for ferromagnets, warm ones for normal metals, grey for the rest."""
     colours: dict[str, str] = {}
     for solid, magnetic, metal in zip(device.solids, views.magnetic[:-1], views.metal[:-1], strict=True):
@@ -86,21 +86,10 @@ def _paint_outlines(ax: Axes, device: Device, views: Views, mosaic: Mosaic, colo
     for solid, corners in mosaic.outlines:
         colour = colours[device.solids[solid].material]
         ax.add_patch(Polygon(corners * NM, facecolor=colour, edgecolor=colour, linewidth=0.3))
-    outline(ax, _borders([corners for _, corners in mosaic.outlines]), linewidth=0.35, alpha=0.35)
+    outline(ax, polygons.borders([corners for _, corners in mosaic.outlines]), linewidth=0.35, alpha=0.35)
     for domain in sorted(set(views.domain[:-1].tolist())):
         group = [corners for solid, corners in mosaic.outlines if views.domain[solid] == domain]
-        outline(ax, _borders(polygons.boolean(group, [], "or") if group else []), linewidth=0.8)
-
-
-def _borders(shapes: Sequence[np.ndarray]) -> np.ndarray:
-    """Return edges (count, 2, 2) [m] of polygons, without those along which a hole is cut in from outside."""
-    borders = []
-    for corners in shapes:
-        edges = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
-        keys = [tuple(np.round(edge * 1e12).ravel()) for edge in edges]
-        turned = {(key[2], key[3], key[0], key[1]) for key in keys}
-        borders += [edge for edge, key in zip(edges, keys, strict=True) if key not in turned]
-    return np.array(borders).reshape(-1, 2, 2)
+        outline(ax, polygons.borders(polygons.boolean(group, [], "or") if group else []), linewidth=0.8)
 
 
 def label_magnets(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent, skip: Sequence[str] = ()) -> list[str]:
@@ -129,8 +118,8 @@ def _label_bodies(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent) -> N
 
 def _draw_held_faces(ax: Axes, device: Device) -> None:
     """Draw contacts as thick lines with their names outside, heat sinks on side faces as thick lines."""
-    marks = [(contact.solid, contact.face, contact.name, _line(contact)[0]) for contact in device.contacts]
-    marks += [(sink.solid, sink.face, "", _line(sink)[0]) for sink in device.heat_sinks]
+    marks = [(contact.solid, contact.face, contact.name, held_line(contact)[0]) for contact in device.contacts]
+    marks += [(sink.solid, sink.face, "", held_line(sink)[0]) for sink in device.heat_sinks]
     patches = [*device.contact_faces().values(), *device.heat_sink_faces()]
     for (solid, face, name, colour), patch in zip(marks, patches, strict=True):
         if isinstance(patch, outlines.Patch):
@@ -152,7 +141,7 @@ def _draw_held_faces(ax: Axes, device: Device) -> None:
             _tag(ax, name, (x0 + x1) / 2, (y0 + y1) / 2, (12 * side, 0) if axis == 0 else (0, 12 * side))
 
 
-def _line(item: Contact | HeatSink) -> tuple[str, str]:
+def held_line(item: Contact | HeatSink) -> tuple[str, str]:
     """Return the colour of a contact or a heat sink, and what that says."""
     if isinstance(item, Contact):
         if item.h == math.inf:
@@ -233,7 +222,7 @@ def device_picture(device: Device, path: PathLike) -> Figure:
       path: where to write the picture.
     """
     views = Views(device)
-    colours = _material_colours(device, views)
+    colours = material_colours(device, views)
     above = views.from_above()
     whole = _with_room_for_tags(device, views.extent)
     extent, axis, position = views.focus()
@@ -323,7 +312,7 @@ def _device_legend(device: Device, views: Views, colours: Mapping[str, str]) -> 
     if device.magnets:
         handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=DASHED, label="magnet"))
     drawn: list[Contact | HeatSink] = [*device.contacts, *(s for s in device.heat_sinks if s.face not in _FLAT)]
-    for colour, label in dict.fromkeys(map(_line, drawn)):
+    for colour, label in dict.fromkeys(map(held_line, drawn)):
         text = label.replace("held", f"at {number(device.bath)} K")
         handles.append(Line2D([], [], color=colour, linewidth=3.2, label=text))
     return handles

@@ -12,6 +12,7 @@ import datetime
 import functools
 import hashlib
 import io
+import itertools
 import math
 import platform
 import tempfile
@@ -44,7 +45,10 @@ LARGE_PULL = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, then texts, a table with a header line (of text, or numbers), a list, figures."""
+    """A part of the page: a heading, then texts, a table with a header line (of text, or numbers), a list, figures.
+
+    Links are pairs of a text and a file beside the page.
+    """
 
     title: str
     texts: Sequence[str] = ()
@@ -53,6 +57,7 @@ class Section:
     figures: Sequence[Mapping[str, str]] = ()
     marked: Sequence[Sequence[str]] = ()
     text: bool = False
+    links: Sequence[tuple[str, str]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +90,7 @@ def write(
     notes: Sequence[str] = (),
     values: Sequence[str] = (),
     sweeps: Sequence[Measured] = (),
+    views: Sequence[str] = (),
 ) -> None:
     """Write the page.
 
@@ -99,6 +105,7 @@ def write(
       notes: on the data, in words.
       values: on where values come from that were not fitted, see `device.provenance`.
       sweeps: raw data behind the rows.
+      views: pages beside this one with each device in space, see `device_scene`; none are linked where none are given.
     Raises:
       OSError: a source cannot be read or the page not written.
     """
@@ -122,7 +129,7 @@ def write(
         _next(Suggestions.of(result, most=3) if suggestions is None else suggestions),
         _criticism(result),
         *([Section("Where values come from", items=values)] if values else []),
-        *(_device(device) for device in devices),
+        *(_device(device, view) for device, view in itertools.zip_longest(devices, views[: len(devices)])),
         _provenance(result, sources, command, grids, notes),
     ]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
@@ -293,10 +300,11 @@ def _criticism(result: FitResult) -> Section:
     return Section("Criticism", texts, items=items or ["No pull is beyond two standard deviations."])
 
 
-def _device(device: Device) -> Section:
+def _device(device: Device, view: str | None) -> Section:
     caption = "The device as it was computed."
     figure = _figure(lambda path: device_picture(device, path), caption, kind="png")
-    return Section(f"Device {device.name}", figures=[figure])
+    links = [] if view is None else [("The device in space, its layers to be switched off", view)]
+    return Section(f"Device {device.name}", figures=[figure], links=links)
 
 
 def _provenance(
