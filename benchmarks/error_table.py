@@ -91,7 +91,7 @@ def of_truth(name: str, cells: list[int]) -> list[dict[str, Any]]:
         for signal, each in row["signals"].items()
         if each["value"] and each["uncertainty"] <= KNOWN * abs(each["value"]) and signal.endswith(("baseline", "spin"))
     }
-    print(f"\n{name}: {', '.join(truth)}")
+    print(f"\n{name}, {len(truth)} signals")
     doubt = {signal: row["signals"][signal]["uncertainty"] for signal in truth}
     lines = [show("default grid", truth, doubt, *timed(lambda: assessed(device)))]
     for count in cells:
