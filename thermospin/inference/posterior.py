@@ -24,6 +24,7 @@ import numpy as np
 from scipy.stats import chi2, qmc
 
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.shown import Plotted
 from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.nuts import draw, require_numbers, require_numpyro, told
 from thermospin.inference.result import FitResult
@@ -78,7 +79,7 @@ class Emulator:
 
 
 @dataclasses.dataclass(frozen=True)
-class Posterior:
+class Posterior(Plotted):
     """Draws from the posterior.
 
     Attributes:
