@@ -26,6 +26,10 @@ def painter() -> Any:
 class Shown:
     """An object that a notebook shows as a card, and `print` as text."""
 
+    def __init_subclass__(cls) -> None:
+        # IPython takes the method of the class itself; one that is inherited comes after the `__repr__` of a dataclass.
+        cls._repr_pretty_ = Shown._repr_pretty_  # type: ignore[method-assign]
+
     def __str__(self) -> str:
         return painter().text(self)
 
@@ -39,7 +43,14 @@ class Shown:
             return painter().card(self)
         except Exception as error:  # whatever is wrong with the card, the result is there
             reason = f"{type(self).__name__} has no card: {type(error).__name__}: {error}"
-            return f"<pre>{html.escape(repr(self))[:10_000]}</pre><p>{html.escape(reason)}</p>"
+            return f"<pre>{html.escape(self._plain_text())}</pre><p>{html.escape(reason)}</p>"
+
+    def _plain_text(self) -> str:
+        """Return the text, or what there is of the object without it."""
+        try:
+            return str(self)
+        except Exception:  # as above
+            return repr(self)[:10_000]
 
 
 class Plotted(Shown):

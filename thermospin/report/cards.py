@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from thermospin.accuracy.sensitivity import NOTHING, Sensitivity
 from thermospin.base.names import SignalName
 from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.designs.search import Design
 from thermospin.device.device import Device
 from thermospin.inference.result import FitResult
+from thermospin.quantities import quantity
 from thermospin.report import device_text, html
 from thermospin.report.device_figures import device_picture
 from thermospin.report.style import Picture, typeset
@@ -25,8 +27,8 @@ from thermospin.signals.results import Signals
 
 #: Pixels per inch of pictures on cards, and their width on the screen.
 DPI, WIDTH = 100, 760
-#: Longest list of notes on a card.
-MOST = 12
+#: Longest list of notes on a card, and longest table of sensitivities.
+MOST, LONGEST = 12, 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Part:
       texts, items: before and after the table.
       marked: rows whose last cell is alarming.
       open: whether it is open from the start.
+      pre: text whose columns line up.
     """
 
     title: str
@@ -50,6 +53,7 @@ class Part:
     items: Sequence[str] = ()
     marked: Sequence[Sequence[str]] = ()
     open: bool = False
+    pre: str = ""
 
 
 def of_listing(listing: device_text.Listing, *, opened: bool = False) -> Part:
@@ -195,6 +199,25 @@ def design_card(design: Design) -> str:
     return render(design.device.name, f"{design.objective}: {gain:.3g} ± {bar:.2g} times what it was", parts)
 
 
+def sensitivity_card(sensitivity: Sensitivity) -> str:
+    """Return the card of sensitivities: a row for each parameter that moves a signal, the strongest first."""
+    names, order = list(sensitivity.parameters), sensitivity.order()
+    table = sensitivity.elasticities[:, [names.index(name) for name in order]].T
+    rows = [
+        [
+            name,
+            quantity(name, sensitivity.parameters[name]),
+            *(f"{value:+.3f}" if value == value else "" for value in row),
+        ]
+        for name, row in zip(order[:LONGEST], table, strict=False)
+    ]
+    heads = ["parameter", "value", *(" ".join(signal) for signal in sensitivity.signals)]
+    left = [f"{len(order) - LONGEST} weaker parameters"] if len(order) > LONGEST else []
+    idle = f"Below {NOTHING:g} everywhere: {', '.join(sensitivity.idle())}." if sensitivity.idle() else ""
+    part = Part("d ln(signal) / d ln(parameter)", heads, rows, frozenset(range(1, len(heads))), open=True)
+    return render("Sensitivity", "", [part, *of_lines("Not shown", [*left, *([idle] if idle else [])])])
+
+
 def text_card(title: str, lines: Sequence[str]) -> str:
     """Return the card of what is text."""
-    return render(title, "", of_lines("Report", lines, opened=True))
+    return render(title, "", [Part("Report", pre="\n".join(lines), open=True)])

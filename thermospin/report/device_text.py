@@ -50,7 +50,8 @@ class Listing(NamedTuple):
 
 def describe(device: Device, width: int = 110) -> str:
     """Return the parts of a device, a map and its size as text `width` characters wide."""
-    console = Console(width=width, highlight=False, file=io.StringIO())
+    # In a notebook, rich would show the tables at once instead of writing them.
+    console = Console(width=width, highlight=False, file=io.StringIO(), force_jupyter=False)
 
     def line(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)

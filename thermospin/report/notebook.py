@@ -81,6 +81,7 @@ card.register(Device, cards.device_card)
 card.register(Signals, cards.signals_card)
 card.register(FitResult, cards.fit_card)
 card.register(Design, cards.design_card)
+card.register(Sensitivity, cards.sensitivity_card)
 
 
 @card.register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def _bars(ax: Axes, signals: Signals, names: Sequence[SignalName], colour: str, 
     ax.axvline(0, color=INK, linewidth=0.6)
     texts = [number(value / size, 5) for value in values]
     if bars is not None:
-        texts = [f"{text} ± {number(float(bar), 2)}" for text, bar in zip(texts, bars, strict=True)]
+        texts = [_rounded(value / size, float(bar)) for value, bar in zip(values, bars, strict=True)]
     ax.set_yticks(place, [name.part for name in names])
     ax.set_ylim(rows - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
@@ -75,3 +76,12 @@ def _bars(ax: Axes, signals: Signals, names: Sequence[SignalName], colour: str, 
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(f"R{names[0].harmonic} [{typeset(shown) or 'SI'}]")
     ax.margins(x=0.08)
+
+
+def _rounded(value: float, bar: float) -> str:
+    """Return a value with its error bar, which has two digits."""
+    if not 0 < bar < math.inf:
+        return f"{number(value, 5)} ± {number(bar)}"
+    decimals = max(0, 1 - math.floor(math.log10(bar)))
+    text = f"{value:.{decimals}f} ± {bar:.{decimals}f}" if decimals < 6 else f"{value:.5g} ± {bar:.2g}"
+    return text.replace("-", "\N{MINUS SIGN}")

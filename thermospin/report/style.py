@@ -74,7 +74,7 @@ class Picture(Figure):
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """Return the picture with twice the pixels that it takes, so that it is sharp on today's screens."""
-        data, (width, height) = self.png(dpi=160)
+        data, (width, height) = self.png(dpi=144)
         return data, {"width": width // 2, "height": height // 2}
 
 
