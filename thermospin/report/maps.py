@@ -12,6 +12,7 @@ from thermospin.base.names import nearest
 from thermospin.device.drives import usual_drive
 from thermospin.device.parts import DRIVE_UNITS, Experiment
 from thermospin.report.field_figures import spin_map, temperature_map
+from thermospin.report.style import styled
 from thermospin.signals.evaluate import fields
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def maps(
     )
 
 
+@styled
 def plot_map(
     model: Model,
     field: str,
@@ -88,7 +90,9 @@ def plot_map(
     if nodal is None:
         state = next(iter(asked.states)) if state is None else state
         nodal = fields(model, asked.name, state, drive, parameters, progress=progress)
-    return MAPS[field](nodal, height, drive, None, model.device, kind=asked.drive)
+    figure = MAPS[field](nodal, height, drive, None, model.device, kind=asked.drive)
+    figure.suptitle(", ".join([f"{model.device.name}: {asked.name}", *([] if state is None else [state])]), fontsize=10)
+    return figure
 
 
 def _experiment(model: Model, name: str) -> Experiment:
