@@ -135,6 +135,9 @@ def test_the_card_of_signals_has_values_bars_and_units(signals: ts.Signals, asse
 def test_the_card_of_a_fit_has_parameters_and_pulls(result: FitResult) -> None:
     found = card(result)
     assert {"zeta", "Py.S_s", "thermal R2.spin []", f"{result.pulls[0]:+.2f}"} <= set(found.cells)
+    blind = dataclasses.replace(result.rows[0], unit="V/A", value=1e-5, polarity_known=False)
+    other = card(dataclasses.replace(result, rows=(blind, *result.rows[1:])))
+    assert "thermal R2.spin [µΩ, sign unknown]" in other.cells
     failed = dataclasses.replace(result, converged=False, message="<lost>")._repr_html_()
     assert "Not converged: &lt;lost&gt;" in failed and "Not converged" not in result._repr_html_()
 
@@ -238,7 +241,7 @@ def test_maps_solve_or_take_fields(model: ts.Model) -> None:
         ({"z": "10 K"}, 'z: got "10 K"'),
         ({"experiment": "piler"}, "did you mean 'pillar'"),
         ({"state": "PA"}, "no state 'PA'"),
-        ({"fields": given}, r"expected drive=.* \[A\]"),
+        ({"fields": given}, r"got no drive with them; .* drive=... \[A\]"),
         ({"z": "1 um"}, "misses the grid"),
     ):
         with pytest.raises(ts.InputError, match=words):

@@ -113,7 +113,7 @@ class FitResult(PlottedFit):
       left_out: candidates of `choose` that were not fitted, and why.
       warnings: what else is to be known of the values, in sentences.
       remarks: what no data of this kind could tell apart, see `inference.degeneracies`.
-      problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in an unpickled result.
+      problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in one from a file.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -19,7 +20,7 @@ from thermospin.base.units import readable
 from thermospin.designs.search import Design
 from thermospin.device.device import Device
 from thermospin.inference.result import FitResult
-from thermospin.quantities import quantity
+from thermospin.quantities import shown
 from thermospin.report import device_text, html
 from thermospin.report.device_figures import device_picture
 from thermospin.report.style import Picture, typeset
@@ -66,7 +67,9 @@ def of_section(section: html.Section, *, opened: bool = False) -> Part:
     """Return the part that shows a section of the page of a fit, whose first column is text."""
     heads, *rows = section.table or [[]]
     numbers = frozenset(range(1, len(heads)))
-    return Part(section.title, heads, rows, numbers, section.texts, section.items, section.marked, opened)
+    printed = [[typeset_head(row[0]), *row[1:]] for row in rows]
+    marked = [line for line, row in zip(printed, rows, strict=True) if row in section.marked]
+    return Part(section.title, heads, printed, numbers, section.texts, section.items, marked, opened)
 
 
 def of_lines(title: str, lines: Sequence[str], *, opened: bool = False) -> list[Part]:
@@ -76,9 +79,8 @@ def of_lines(title: str, lines: Sequence[str], *, opened: bool = False) -> list[
 
 
 def typeset_head(head: str) -> str:
-    """Return the head of a column with its unit as pages have it."""
-    name, bracket, unit = head.partition(" [")
-    return name + bracket + typeset(unit)
+    """Return the head of a column or a row with its unit as figures have it: of "R1 [uohm, sign unknown]" the uohm."""
+    return re.sub(r"(?<= \[)[^],]*", lambda unit: typeset(unit[0]), head)
 
 
 def render(title: str, lead: str, parts: Sequence[Part], *, alarm: str = "", picture: Any = None) -> str:
@@ -120,7 +122,8 @@ def signals_card(signals: Signals, notes: Sequence[str] = ()) -> str:
     """Return the card of signals: best estimates with their error bars, and the values of the grid."""
     heads, rows = signal_table(signals)
     numbers = frozenset(range(2, len(heads)))
-    parts = [Part("Signals", heads, rows, numbers, open=True), *of_lines("Notes", [*unsafe(signals), *notes])]
+    printed = [[*row[:2], *map(_printed, row[2:])] for row in rows]
+    parts = [Part("Signals", heads, printed, numbers, open=True), *of_lines("Notes", [*unsafe(signals), *notes])]
     return render(signals.device, solves(signals), parts)
 
 
@@ -138,16 +141,17 @@ def signal_table(signals: Signals) -> tuple[list[str], list[list[str]]]:
     for name, value in signals.values.items():
         unit = signals.units.get(name, "")
         bars = [] if errors is None else [errors.total(name)]
-        cells = [_number(value, unit, *bars)]
+        cells = [readable(value, unit, *bars)]
         if errors is not None:
-            cells.append(_number(signals.computed.get(name), unit))
+            cells.append(readable(signals.computed.get(name), unit))
         rows.append([name.experiment, name.signal, *cells])
     return ["experiment", "signal", *(["value"] if errors is None else ["best estimate", "on this grid"])], rows
 
 
-def _number(value: float | None, unit: str, *errors: float) -> str:
-    number, _, of = readable(value, unit, *errors).rpartition(" ")
-    return f"{number.replace('+-', '±')} {typeset(of)}".strip()
+def _printed(text: str) -> str:
+    """Return a number with its unit as pages have it."""
+    number, _, unit = text.rpartition(" ")
+    return f"{number.replace('+-', '±')} {typeset(unit)}".strip()
 
 
 def unsafe(signals: Signals) -> list[str]:
@@ -156,7 +160,9 @@ def unsafe(signals: Signals) -> list[str]:
     for name, reason in (signals.errors.unsafe if signals.errors else {}).items():
         reasons.setdefault(reason, []).append(name)
     return [
-        f"No estimate beyond the grid ({reason}): {', '.join(map(str, names))}" for reason, names in reasons.items()
+        f"No estimate beyond the grid ({reason}): "
+        + ("all signals" if len(names) == len(signals.values) else ", ".join(map(str, names)))
+        for reason, names in reasons.items()
     ]
 
 
@@ -192,7 +198,13 @@ def design_card(design: Design) -> str:
     lengths, signals = design.tables()
     parts = [
         Part("Dimensions", lengths[0], lengths[1:], frozenset((1, 2)), open=True),
-        Part("Signals", signals[0], signals[1:], frozenset((1, 2)), open=True),
+        Part(
+            "Signals",
+            signals[0],
+            [[name, *map(_printed, ends)] for name, *ends in signals[1:]],
+            frozenset((1, 2)),
+            open=True,
+        ),
         *of_lines("Outcome", design.outcome(), opened=True),
     ]
     gain, bar = design.gain
@@ -203,14 +215,12 @@ def sensitivity_card(sensitivity: Sensitivity) -> str:
     """Return the card of sensitivities: a row for each parameter that moves a signal, the strongest first."""
     names, order = list(sensitivity.parameters), sensitivity.order()
     table = sensitivity.elasticities[:, [names.index(name) for name in order]].T
-    rows = [
-        [
-            name,
-            quantity(name, sensitivity.parameters[name]),
-            *(f"{value:+.3f}" if value == value else "" for value in row),
-        ]
-        for name, row in zip(order[:LONGEST], table, strict=False)
-    ]
+    rows = []
+    for name, row in zip(order[:LONGEST], table, strict=False):
+        unit, size = shown(name)
+        value = f"{sensitivity.parameters[name] / size:.5g} {typeset(unit)}".rstrip()
+        # What is too small to be printed, and what is no number, leave the cell empty.
+        rows.append([name, value, *(f"{number:+.3f}" if abs(number) >= NOTHING else "" for number in row)])
     heads = ["parameter", "value", *(" ".join(signal) for signal in sensitivity.signals)]
     left = [f"{len(order) - LONGEST} weaker parameters"] if len(order) > LONGEST else []
     idle = f"Below {NOTHING:g} everywhere: {', '.join(sensitivity.idle())}." if sensitivity.idle() else ""

@@ -28,7 +28,6 @@ from thermospin.inference.suggestions import Suggestions
 from thermospin.quantities import quantity, shown
 from thermospin.report import fit_figures
 from thermospin.report.device_figures import device_picture
-from thermospin.report.style import typeset
 from thermospin.report.sweep_figures import sweeps_picture
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def data(result: FitResult) -> Section:
         name, size = readable_unit(row.value, row.unit)
         sign = "" if row.polarity_known else ", sign unknown"
         numbers = [f"{number / size:.4g}" for number in (row.value, row.std, bar, before, after)]
-        table.append([f"{row.label} {row.signal} [{typeset(name)}{sign}]", *numbers, f"{pull:+.2f}"])
+        table.append([f"{row.label} {row.signal} [{name}{sign}]", *numbers, f"{pull:+.2f}"])
         if abs(pull) > LARGE_PULL:
             marked.append(table[-1])
     source = "standard deviations of the data and error bars of the grid" if result.grid_stds is not None else "std"
