@@ -25,6 +25,7 @@ from thermospin.base.files import write_json
 from thermospin.data.sources import Inputs
 from thermospin.device import reader
 from thermospin.inference.identifiability import Identifiability
+from thermospin.inference.posterior import Posterior
 from thermospin.inference.profiles import profile
 from thermospin.inference.result import FitResult, Following
 from thermospin.report import cards, notebook
@@ -140,6 +141,12 @@ def test_the_card_of_a_fit_has_parameters_and_pulls(result: FitResult) -> None:
     assert "thermal R2.spin [µΩ, sign unknown]" in other.cells
     failed = dataclasses.replace(result, converged=False, message="<lost>")._repr_html_()
     assert "Not converged: &lt;lost&gt;" in failed and "Not converged" not in result._repr_html_()
+
+
+def test_a_model_shows_its_size(model: ts.Model) -> None:
+    assert str(model) == f"{NAME}: 28 of 7 x 2 x 2 cells, {model.unknowns} unknowns, order 1"
+    assert card(model).cells[0] == "pillar"
+    assert f"{model.unknowns} unknowns" in model._repr_html_()
 
 
 def test_other_results_have_cards(study: ts.Study, signals: ts.Signals, sensitivity: ts.Sensitivity) -> None:
@@ -307,6 +314,16 @@ def test_sensitivities_are_a_frame(sensitivity: ts.Sensitivity) -> None:
     assert set(table[table.parameter == "Fe.kappa"].parameter_unit) == {"W/(m K)"}
 
 
+def test_draws_are_a_frame() -> None:
+    pytest.importorskip("pandas")
+    draws = np.arange(12.0).reshape(2, 3, 2)
+    names, ones = ("zeta", "Py.S_s"), np.ones(2)
+    table = Posterior(names, draws, ones, ones, 0, 0.0, None, 1, 1.0, 1.0).to_dataframe()
+    assert table["chain"].tolist() == [0, 0, 0, 1, 1, 1] and table["draw"].tolist() == [0, 1, 2] * 2
+    assert table["Py.S_s"].tolist() == [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]
+    assert table.attrs["units"] == {"zeta": "", "Py.S_s": "V/K"}
+
+
 def test_ensembles_are_a_frame(model: ts.Model) -> None:
     pytest.importorskip("pandas")
     wanted = [("pillar", "R1.spin"), ("pillar", "R2.P")]
@@ -363,7 +380,7 @@ def fits() -> dict[str, FitResult]:
             "zeta": dataclasses.replace(first, upper=1.5, at_bound="upper"),
             "Py.S_s": dataclasses.replace(second, std=np.inf, lower=-np.inf, upper=np.inf),
         },
-        covariance=np.array([[0.1 + 0.2, np.nan], [np.nan, np.inf]]),
+        covariance=np.array([[first.std**2, np.nan], [np.nan, np.inf]]),
         identifiability=loose,
         rows=(dataclasses.replace(plain.rows[0], polarity_known=False, device="wide", unit="V/A^2"), *plain.rows[1:]),
         grid_stds=None,
@@ -413,12 +430,31 @@ def test_fits_come_back_exactly(name: str, tmp_path: Path) -> None:
         loaded.plot_profiles()
 
 
+@pytest.mark.parametrize("name", fits())
+def test_the_file_of_the_command_gives_a_fit_to_round_off(name: str, tmp_path: Path) -> None:
+    given = fits()[name]
+    write_json(tmp_path / "command.json", given.to_json())
+    loaded = ts.load_fit(tmp_path / "command.json")
+    assert loaded.parameters == given.parameters and loaded.rows == given.rows
+    np.testing.assert_allclose(loaded.covariance, given.covariance, rtol=1e-14)
+    np.testing.assert_array_equal(loaded.pulls, given.pulls)
+    known, before = loaded.identifiability, given.identifiability
+    np.testing.assert_allclose(known.singular_values, before.singular_values, rtol=1e-14)
+    np.testing.assert_array_equal(known.combinations, before.combinations)
+    if name == "as it comes":
+        assert (known.values, known.sizes) == (before.values, before.sizes)
+        np.testing.assert_array_equal(loaded.grid_stds, given.grid_stds)
+        assert loaded.chi2_before == pytest.approx(np.sum(given.pulls_before**2), rel=1e-14)
+    assert loaded.warnings[: len(given.warnings)] == given.warnings and "no derivatives" in loaded.warnings[-1]
+    assert loaded.plot() and card(loaded).cells
+
+
 @pytest.mark.parametrize("load", [ts.load_signals, ts.load_fit])
 def test_broken_files_are_refused(load: Any, tmp_path: Path) -> None:
     for text, words in (
         ("", "got no JSON"),
         ("[1]", "got a list, expected a file of"),
-        ("{}", "has no '(experiments|kept)', expected a file of"),
+        ("{}", "has no '(experiments|signals)', expected a file of"),
         ('{"experiments": 3, "parameters": 3, "kept": {"identifiability": 1}, "signals": 3}', "cannot be understood"),
         ("\x00", "got no JSON"),
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +23,7 @@ def optional(name: str, what: str) -> ModuleType:
         raise InputError(f"{what} needs {name}, {why}: pip install 'thermospin[notebook]'") from None
 
 
-def frame(columns: Mapping[str, Sequence[Any]], units: Mapping[str, str] | None = None) -> Any:
+def frame(columns: Mapping[str, Iterable[Any]], units: Mapping[str, str] | None = None) -> Any:
     """Return a pandas DataFrame of these columns, with `units`, SI, by column in `attrs["units"]`.
 
     Raises:

@@ -82,7 +82,7 @@ class PlottedFit(Plotted):
         return painter().correlation_picture(self)
 
 
-class Mapped:
+class Mapped(Shown):
     """A model, whose fields have maps."""
 
     def plot_map(

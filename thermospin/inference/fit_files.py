@@ -12,14 +12,23 @@ import numpy as np
 from thermospin.base.files import read_json, understood
 from thermospin.data.rows import Row
 from thermospin.inference.identifiability import Identifiability
+from thermospin.inference.misfit import pulls
+from thermospin.inference.parameters import size_of
 from thermospin.inference.result import FitResult, Fitted, Following
 
 #: What a file of a fit is, for messages.
-FILE = "a file of `FitResult.save`"
+FILE = "a file of `FitResult.save` or `thermospin fit --json`"
+#: What is to be known of a result from the latter.
+LESS = (
+    "read from a file of `thermospin fit --json`, which has no derivatives: what part of the variances comes from the "
+    "grid is not known"
+)
 
 
 def load_fit(path: str | Path) -> FitResult:
     """Return the result that `FitResult.save` has written, to the last bit, but without its model.
+
+    A file of `thermospin fit --json` gives it to round-off, without derivatives, which a warning of the result says.
 
     Raises:
       InputError: the file has something else.
@@ -31,7 +40,7 @@ def load_fit(path: str | Path) -> FitResult:
 
 
 def _result(data: Mapping[str, Any]) -> FitResult:
-    kept, listed = data["kept"], data["signals"]
+    listed, kept = data["signals"], data["kept"] if "kept" in data else _derived(data)
     known = kept["identifiability"]
 
     def column(key: str) -> np.ndarray:
@@ -70,9 +79,41 @@ def _result(data: Mapping[str, Any]) -> FitResult:
         grid_stds=_array(kept["grid_stds"]),
         grid_correlation=_array(kept["grid_correlation"]),
         noise_factor=_number(data["noise_factor"], math.nan),
-        warnings=tuple(data["warnings"]),
+        warnings=(*data["warnings"], *([] if "kept" in data else [LESS])),
         remarks=tuple(data["remarks"]),
     )
+
+
+def _derived(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what follows from the rest of a file without `kept`."""
+    parameters = {name: _fitted(values) for name, values in data["parameters"].items()}
+    names, stds = list(parameters), np.array([fitted.std for fitted in parameters.values()])
+    rows, directions = data["signals"], data["identifiability"]
+    correlation = np.array([[data["correlation"][one][other] for other in names] for one in names], float)
+    loose = np.isinf(stds)
+    covariance = np.where(np.logical_or.outer(loose, loose), math.nan, correlation)
+    covariance[~loose] *= stds[~loose, None]
+    covariance[:, ~loose] *= stds[~loose]
+    covariance[loose, loose] = math.inf
+    grid = np.array([row["grid_std"] for row in rows], float)
+    before = pulls(np.array([row["before"] for row in rows], float), [_row(row) for row in rows], grid)
+    expected = [(parameters[name].start - prior["mean"]) / prior["std"] for name, prior in data["priors"].items()]
+    independent = data["correlation_of_data"] is None
+    return {
+        "covariance": covariance,
+        "sensitivity": None,
+        "moves": None,
+        "grid_stds": grid if np.any(grid) else None,
+        "grid_correlation": None,
+        "chi2_before": float(np.sum(before**2) + np.sum(np.square(expected))) if independent else math.nan,
+        "identifiability": {
+            "names": names,
+            "values": [fitted.value for fitted in parameters.values()],
+            "sizes": [size_of(name, fitted.value) for name, fitted in parameters.items()],
+            "singular_values": [1 / _number(each["relative_std"], math.inf) for each in directions],
+            "combinations": [[each["powers"][name] for name in names] for each in directions],
+        },
+    }
 
 
 def _number(value: float | None, otherwise: float) -> float:

@@ -20,6 +20,7 @@ from thermospin.base.units import readable
 from thermospin.designs.search import Design
 from thermospin.device.device import Device
 from thermospin.inference.result import FitResult
+from thermospin.model import Model
 from thermospin.quantities import shown
 from thermospin.report import device_text, html
 from thermospin.report.device_figures import device_picture
@@ -116,6 +117,19 @@ def _picture(device: Device) -> dict[str, Any]:
     data, _ = figure.png(DPI)
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return {"source": source, "caption": f"pictures of {device.name}", "width": WIDTH}
+
+
+def size_of(model: Model) -> str:
+    """Return the size of a model."""
+    blocks = " x ".join(str(len(line) - 1) for line in model.grid.lines)
+    shards = f", on {model.shards} accelerators" if model.shards > 1 else ""
+    return f"{model.cells:,} of {blocks} cells, {model.unknowns:,} unknowns, order {model.grid.order}{shards}"
+
+
+def model_card(model: Model) -> str:
+    """Return the card of a model: its size; the card of its device has the rest."""
+    experiments = of_listing(device_text.experiments(model.device), opened=True)
+    return render(model.device.name, size_of(model).replace(" x ", " × "), [experiments] if experiments.rows else [])
 
 
 def signals_card(signals: Signals, notes: Sequence[str] = ()) -> str:

@@ -15,6 +15,7 @@ from thermospin.inference.budget import Budget
 from thermospin.inference.posterior import Posterior
 from thermospin.inference.profiles import Profile, profile
 from thermospin.inference.result import FitResult
+from thermospin.model import Model
 from thermospin.report import cards
 from thermospin.report.design_figures import design_picture, form_picture, sensitivity_picture
 from thermospin.report.device_figures import device_picture
@@ -67,6 +68,11 @@ text.register(Signals, cards.signals_text)
 
 
 @text.register
+def _(shown: Model) -> str:
+    return f"{shown.device.name}: {cards.size_of(shown)}"
+
+
+@text.register
 def _(shown: Adapted) -> str:
     return "\n".join([cards.signals_text(shown.signals), *shown.words()])
 
@@ -78,6 +84,7 @@ def card(shown: Any) -> str:
 
 
 card.register(Device, cards.device_card)
+card.register(Model, cards.model_card)
 card.register(Signals, cards.signals_card)
 card.register(FitResult, cards.fit_card)
 card.register(Design, cards.design_card)
