@@ -158,6 +158,15 @@ def test_other_results_have_cards(study: ts.Study, signals: ts.Signals, sensitiv
     assert card(ts.check(study.inputs.devices[0])).seen.count("pre") == 1
 
 
+def test_long_tables_and_lists_are_cut_and_say_so(signals: ts.Signals) -> None:
+    name = next(iter(signals.values))
+    many = {name._replace(experiment=f"e{k}"): float(k) for k in range(3000)}
+    found = card(dataclasses.replace(signals, values=many, units={}))
+    assert len(found.cells) == 3 * cards.ROWS
+    assert "the first 100 of 3000" in dataclasses.replace(signals, values=many, units={})._repr_html_()
+    assert "and 8 more" in ts.Computed(signals, provenance=("a",) * 20)._repr_html_()
+
+
 def test_a_card_that_fails_is_text_with_the_reason(device: ts.Device, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("<no> picture")

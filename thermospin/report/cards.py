@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from thermospin import quantities
 from thermospin.accuracy.sensitivity import NOTHING, Sensitivity
 from thermospin.base.names import SignalName
 from thermospin.base.text import columns
@@ -21,7 +22,6 @@ from thermospin.designs.search import Design
 from thermospin.device.device import Device
 from thermospin.inference.result import FitResult
 from thermospin.model import Model
-from thermospin.quantities import shown
 from thermospin.report import device_text, html
 from thermospin.report.device_figures import device_picture
 from thermospin.report.style import Picture, typeset
@@ -29,8 +29,8 @@ from thermospin.signals.results import Signals
 
 #: Pixels per inch of pictures on cards, and their width on the screen.
 DPI, WIDTH = 100, 760
-#: Longest list of notes on a card, and longest table of sensitivities.
-MOST, LONGEST = 12, 25
+#: Longest list of notes on a card, longest table of sensitivities, and longest table.
+MOST, LONGEST, ROWS = 12, 25, 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +85,14 @@ def typeset_head(head: str) -> str:
 
 
 def render(title: str, lead: str, parts: Sequence[Part], *, alarm: str = "", picture: Any = None) -> str:
-    """Return a card as HTML."""
-    return _template().render(title=title, lead=lead, parts=parts, alarm=alarm, picture=picture)
+    """Return a card as HTML; of a long table it shows the first rows, and says how many there are."""
+    shown = [
+        dataclasses.replace(part, rows=part.rows[:ROWS], texts=[*part.texts, f"the first {ROWS} of {len(part.rows)}"])
+        if len(part.rows) > ROWS
+        else part
+        for part in parts
+    ]
+    return _template().render(title=title, lead=lead, parts=shown, alarm=alarm, picture=picture)
 
 
 @functools.cache
@@ -231,7 +237,7 @@ def sensitivity_card(sensitivity: Sensitivity) -> str:
     table = sensitivity.elasticities[:, [names.index(name) for name in order]].T
     rows = []
     for name, row in zip(order[:LONGEST], table, strict=False):
-        unit, size = shown(name)
+        unit, size = quantities.shown(name)
         value = f"{sensitivity.parameters[name] / size:.5g} {typeset(unit)}".rstrip()
         # What is too small to be printed, and what is no number, leave the cell empty.
         rows.append([name, value, *(f"{number:+.3f}" if abs(number) >= NOTHING else "" for number in row)])
