@@ -2,7 +2,8 @@
 
 A line before a block says what it is: `<!-- file: NAME -->` and `<!-- adds to: NAME -->` of files, `<!-- shell -->` and
 `<!-- python -->` of what is run, with `, slow` where that takes more than a few seconds. Blocks of `text` are output,
-or lines `<!-- of: NAME -->`, of a file that is there.
+or lines `<!-- of: NAME -->`, of a file that is there. Blocks of `<!-- python, one session -->` run one after the other
+in one process, as the cells of a notebook do.
 """
 
 from __future__ import annotations
@@ -152,10 +153,21 @@ def test_slow_commands_run(page: str, folder: Path) -> None:
         runs = []
         if block.kind == "sh" and "slow" in block.mark:
             runs = [["-m", "thermospin", *words] for words in block.commands()]
-        elif block.kind == "python" and "machines" not in block.mark:
+        elif block.mark == "python":
             runs = [["-c", PRELUDE + block.text]]
         for words in runs:
             done = subprocess.run(
                 [sys.executable, *words], cwd=folder, env=environment(folder), capture_output=True, text=True
             )
             assert done.returncode == 0, (words, done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["notebooks.md"])
+def test_sessions_run(page: str, folder: Path) -> None:
+    cells = [block.text for block in blocks(page) if block.mark == "python, one session"]
+    assert cells
+    done = subprocess.run(
+        [sys.executable, "-c", "".join(cells)], cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

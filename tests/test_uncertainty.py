@@ -237,5 +237,5 @@ def test_a_dimension_of_a_real_device_moves_its_signals() -> None:
             budget.budget(result, {}, [wrong])
     copy = pickle.loads(pickle.dumps(result))
     assert copy.to_json() == result.to_json() and copy.report() == result.report()
-    with pytest.raises(InputError, match="was unpickled and has no model to ask"):
+    with pytest.raises(InputError, match="comes from a file and has no model to ask"):
         budget.budget(copy)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from thermospin.base import shown
 from thermospin.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from thermospin.base.errors import InputError as InputError
     from thermospin.base.errors import NotConverged as NotConverged
     from thermospin.base.programs import keep_programs as keep_programs
+    from thermospin.base.progress import Progress as Progress
     from thermospin.data.rows import DataError as DataError
     from thermospin.data.rows import Row as Row
     from thermospin.data.rows import load as load_data
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from thermospin.device.settings import at_bath as at_bath
     from thermospin.inference.budget import budget as budget
     from thermospin.inference.ensembles import run as ensemble
+    from thermospin.inference.fit_files import load_fit as load_fit
     from thermospin.inference.misfit import Prior as Prior
     from thermospin.inference.posterior import sample as sample
     from thermospin.inference.profiles import profile as profile
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from thermospin.signals.results import Errors as Errors
     from thermospin.signals.results import NodalFields as NodalFields
     from thermospin.signals.results import Signals as Signals
+    from thermospin.signals.results import load_signals as load_signals
     from thermospin.studies import Check as Check
     from thermospin.studies import Computed as Computed
     from thermospin.studies import Extras as Extras
@@ -106,6 +110,7 @@ _HOME = {
     "Adapted": "accuracy.adapt",
     "adapt": "accuracy.adapt",
     "FitResult": "inference.result",
+    "load_fit": "inference.fit_files",
     "SelfCheck": "accuracy.self_check",
     "self_check": "accuracy.self_check",
     "Sensitivity": "accuracy.sensitivity",
@@ -113,6 +118,7 @@ _HOME = {
     "Errors": "signals.results",
     "NodalFields": "signals.results",
     "Signals": "signals.results",
+    "load_signals": "signals.results",
     "evaluate": "signals.evaluate",
     "fields": "signals.evaluate",
     "measure": "signals.evaluate",
@@ -121,6 +127,7 @@ _HOME = {
     "InputError": "base.errors",
     "FileError": "base.errors",
     "keep_programs": "base.programs",
+    "Progress": "base.progress",
     "load_data": "data.rows:load",
     "Inputs": "data.sources",
     "read_sources": "data.sources",
@@ -158,6 +165,9 @@ _HOME = {
 }
 
 __all__ = sorted(_HOME)
+
+#: Devices and results show themselves by it, which lies above them; see `base.shown`.
+shown.PAINTER = "thermospin.report.notebook"
 
 
 def __getattr__(name: str) -> Any:

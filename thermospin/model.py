@@ -22,6 +22,7 @@ from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
+from thermospin.base.shown import Mapped
 from thermospin.device.constitution import Constitution, Parameters, Signs
 from thermospin.device.device import Device
 from thermospin.device.faults import require_apart
@@ -86,7 +87,7 @@ class ExperimentProblem(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Model:
+class Model(Mapped):
     """The discrete problem of a device; shapes are fixed, parameters are not.
 
     Parameters may move far from those that the preconditioner was built for: results stay the same, solves take more

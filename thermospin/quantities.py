@@ -169,6 +169,11 @@ def kind_of(name: str) -> str:
     return "number" if row is None else row.kind
 
 
+def unit_of(name: str) -> str:
+    """Return the SI unit of a parameter, "" for a plain number or a symbol that is not known."""
+    return units.KINDS[kind_of(name)].unit
+
+
 def quantity(name: str, value: float) -> str:
     """Write a parameter as people do, such as "-3.8 uV/K" for "Py.S_s"."""
     unit, size = shown(name)

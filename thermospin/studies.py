@@ -10,12 +10,13 @@ import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thermospin.accuracy.adapt import Adapted, adapt
 from thermospin.accuracy.error_bars import assess
 from thermospin.accuracy.self_check import SelfCheck, self_check
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.shown import Shown
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
 from thermospin.device import provenance
@@ -39,7 +40,7 @@ from thermospin.inference.rivals import (
 from thermospin.inference.suggestions import Suggestions, suggest_others
 from thermospin.inverse import ORDER, FitOptions, fit
 from thermospin.model import GridOptions, Model, Progress
-from thermospin.report import html
+from thermospin.report import cards, html, notebook
 from thermospin.report.device_scene import view, write_view
 from thermospin.report.device_text import describe
 from thermospin.report.html import Findings
@@ -47,6 +48,9 @@ from thermospin.report.places import numbers_of, view_of
 from thermospin.signals.evaluate import measure, solved
 from thermospin.signals.results import Signals
 from thermospin.signals.solving import SolveOptions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: A suggestion of other voltage contacts, among names of dimensions.
 CONTACTS = "contacts"
@@ -96,7 +100,7 @@ class Extras:
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class Study(Shown):
     """A fit and what belongs to it.
 
     Attributes:
@@ -142,9 +146,20 @@ class Study:
         lines = [self.fit.report()]
         for title, finding in self.findings.present().items():
             lines.append(f"[[{title.capitalize()}]]")
-            for part in finding if isinstance(finding, list) else [finding]:
-                lines += [f"    {line}" for line in part.words()]
+            lines += [f"    {line}" for line in _lines(finding)]
         return [*lines, *self.notes]
+
+    def plot(self) -> Figure:
+        """Draw the fit, see `FitResult.plot`."""
+        return self.fit.plot()
+
+    def plot_profiles(self, *, progress: Progress | None = None) -> Figure:
+        """Draw the profile likelihoods that were asked for, or make them; see `FitResult.plot_profiles`."""
+        return self.fit.plot_profiles(self.findings.profile or None, progress=progress)
+
+    def to_dataframe(self, what: str = "parameters") -> Any:
+        """Return a pandas DataFrame of the fit, see `FitResult.to_dataframe`."""
+        return self.fit.to_dataframe(what)
 
     def write_page(self, path: str | Path, command: str = "") -> None:
         """Write a self-contained HTML page, and the signals and parameters as CSV next to it.
@@ -176,7 +191,7 @@ class Study:
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
+class Check(Shown):
     """A device that was checked.
 
     Attributes:
@@ -188,6 +203,10 @@ class Check:
     description: str
     cost: Cost
     self_check: SelfCheck | None = None
+
+    def words(self) -> list[str]:
+        """Return description, cost and verdict, line by line."""
+        return [self.description, str(self.cost), *([] if self.self_check is None else self.self_check.words())]
 
     @property
     def passed(self) -> bool:
@@ -217,7 +236,7 @@ def check(
 
 
 @dataclasses.dataclass(frozen=True)
-class Computed:
+class Computed(Shown):
     """The signals of a device.
 
     Attributes:
@@ -244,6 +263,18 @@ class Computed:
         """Return the dictionary of the file that `thermospin signals --json` writes."""
         result = self.signals.to_json() if self.adapted is None else self.adapted.to_json()
         return result | {"provenance": list(self.provenance)}
+
+    def words(self) -> list[str]:
+        """Return the table of signals and the notes, line by line."""
+        return [cards.signals_text(self.signals), *self.notes]
+
+    def plot(self) -> Figure:
+        """Draw the signals, see `Signals.plot`."""
+        return self.signals.plot()
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame of the signals, see `Signals.to_dataframe`."""
+        return self.signals.to_dataframe()
 
 
 def compute(
@@ -461,3 +492,30 @@ def rival_models(texts: Sequence[str], devices: Sequence[Device]) -> dict[str, R
         return Rival(tuple(rival(device, text) for device in devices))
 
     return {text.strip(): of_file(text) if text.endswith(".toml") else of_name(text) for text in texts}
+
+
+# ------------------------------------------------------------------------------------------- in notebooks
+
+
+def _lines(finding: Any) -> list[str]:
+    """Return a finding, or several of a kind, in words."""
+    return [line for part in (finding if isinstance(finding, list) else [finding]) for line in part.words()]
+
+
+def _study_card(shown: Study) -> str:
+    names = ", ".join(device.name for device in shown.inputs.devices)
+    parts = [
+        part
+        for title, finding in shown.findings.present().items()
+        for part in cards.of_lines(title.capitalize(), _lines(finding))
+    ]
+    parts += cards.of_lines("Notes", [*shown.failed, *shown.notes])
+    return cards.fit_card(shown.fit, f"Fit of {names}", parts)
+
+
+def _computed_card(shown: Computed) -> str:
+    return cards.signals_card(shown.signals, shown.notes)
+
+
+notebook.card.register(Study, _study_card)
+notebook.card.register(Computed, _computed_card)

@@ -20,6 +20,7 @@ from thermospin.accuracy import error_bars, surplus
 from thermospin.base import lines
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
+from thermospin.base.shown import Plotted
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
@@ -78,7 +79,7 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Adapted:
+class Adapted(Plotted):
     """Signals on a grid that was chosen for them.
 
     Attributes:

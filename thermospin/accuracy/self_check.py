@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thermospin.accuracy import error_bars
+from thermospin.base.shown import Shown
 from thermospin.base.text import percent
 from thermospin.device import singularities
 from thermospin.device.constitution import Parameters
@@ -30,7 +31,7 @@ _CONTACTS = "current and voltage contacts"
 
 
 @dataclasses.dataclass(frozen=True)
-class SelfCheck:
+class SelfCheck(Shown):
     """Reciprocity and error bars of a device.
 
     Attributes:

@@ -12,10 +12,12 @@ import numpy as np
 from thermospin import solve
 from thermospin.accuracy import error_bars
 from thermospin.base.errors import NotConverged
+from thermospin.base.frames import frame
+from thermospin.base.shown import Plotted
 from thermospin.base.text import columns
 from thermospin.device.constitution import Parameters
 from thermospin.model import Model, Progress
-from thermospin.quantities import quantity
+from thermospin.quantities import quantity, unit_of
 from thermospin.signals import evaluate
 from thermospin.signals.results import Evaluation
 
@@ -30,7 +32,7 @@ ROUND_OFF = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(Plotted):
     """Elasticities of the signals of a device.
 
     Attributes:
@@ -136,6 +138,26 @@ class Sensitivity:
             "slopes": by_name(self.slopes),
             "elasticities": by_name(self.elasticities),
         }
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row for each signal and parameter.
+
+        Columns: experiment, signal, parameter, value (of the parameter), slope (d signal/d parameter), elasticity
+        (d ln|signal|/d ln|parameter| [1]), unit (of the signal) and parameter_unit, SI units.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        units = self.units or ("",) * len(self.signals)
+        rows = [
+            (*signal, name, value, float(slope), float(elasticity), unit, unit_of(name))
+            for signal, unit, slopes, elasticities in zip(
+                self.signals, units, self.slopes, self.elasticities, strict=True
+            )
+            for (name, value), slope, elasticity in zip(self.parameters.items(), slopes, elasticities, strict=True)
+        ]
+        heads = ("experiment", "signal", "parameter", "value", "slope", "elasticity", "unit", "parameter_unit")
+        return frame(dict(zip(heads, zip(*rows, strict=True), strict=True)))
 
 
 def sensitivity(

@@ -239,6 +239,54 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
         file.write(text.encode() + b"\n")
 
 
+def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """Return the object that a JSON file has.
+
+    Args:
+      path: of the file.
+      what: it is expected to have, for messages.
+    Raises:
+      InputError: it is no JSON, or no object.
+      FileError: it cannot be read.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"Cannot read '{path}': {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{path}: got no JSON ({error}), expected {what}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: got a {type(data).__name__}, expected {what}")
+    return data
+
+
+@contextlib.contextmanager
+def understood(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Turn what is missing from the data of a file, or of another kind, into an error that names the file.
+
+    Raises:
+      InputError: see above.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"{path}: has no {error}, expected {what}") from None
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: cannot be understood ({error}), expected {what}") from None
+
+
+def exact(values: np.ndarray | None) -> Any:
+    """Return an array as lists for JSON, in which "nan" and "inf" stand for what JSON has no number for.
+
+    `numpy.array(..., float)` reads it.
+    """
+    if values is None:
+        return None
+    if np.ndim(values) > 0:
+        return [exact(value) for value in values]
+    return float(values) if math.isfinite(values) else str(float(values))
+
+
 def _text_writer(file: BinaryIO) -> Any:
     def write(text: str) -> None:
         file.write(text.encode())

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, MutableMapping
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import typer
 
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.progress import Progress as Progress
 from thermospin.cli import stops
 
 #: XLA's newer emitters of loops take half as long again to compile, and make programs that are no faster here. XLA ends
@@ -74,35 +74,6 @@ def finish(converged: bool, otherwise: str) -> None:
     if not converged:
         complain(otherwise)
         raise typer.Exit(1)
-
-
-class Progress:
-    """A status line: replaced in place on a terminal, else a new line every few seconds."""
-
-    def __init__(self, every: float = 5.0) -> None:
-        from rich.console import Console
-
-        self._status = Console(stderr=True).status("starting") if sys.stderr.isatty() else None
-        self._every, self._last = every, time.monotonic()
-
-    def __enter__(self) -> Progress:
-        if self._status is not None:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def __call__(self, text: str) -> None:
-        """Show the line."""
-        if self._status is not None:
-            from rich.text import Text
-
-            self._status.update(Text(text))  # a name in [brackets] is no markup
-        elif time.monotonic() - self._last >= self._every:
-            self._last = time.monotonic()
-            complain(text)
 
 
 def quickly(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -35,6 +35,7 @@ from scipy.stats import qmc
 from thermospin import solve
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.names import nearest
+from thermospin.base.shown import Plotted
 from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.designs.checks import DesignCheck, DesignTask, checked
@@ -89,7 +90,7 @@ class DesignStep:
 
 
 @dataclasses.dataclass(frozen=True)
-class Design:
+class Design(Plotted):
     """A better device.
 
     Attributes:
@@ -123,6 +124,11 @@ class Design:
 
     def words(self) -> list[str]:
         """Return dimensions and signals before and after, and the gain, line by line."""
+        lengths, signals = self.tables()
+        return [*columns(lengths, "lrrl"), *columns(signals, "lrr"), *self.outcome(), *self._starts()]
+
+    def tables(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Return dimensions, and signals, before and after: tables with a line of heads."""
         lines = [["dimension", "before", "after", "range"]]
         for name in self.vary:
             dimension = self.device.dimensions[name]
@@ -136,7 +142,6 @@ class Design:
                     f"{1e9 * low:g} to {1e9 * high:g} nm" + "".join(f", at its {text}" for text in pinned),
                 ]
             )
-        out = columns(lines, "lrrl")
         table = [["signal", "before", "after"]]
         for pair in self.start.signals:
             unit = unit_of(pair, self.device)
@@ -147,7 +152,11 @@ class Design:
                     *(readable(v, unit, e) for v, e in (self.start.signals[pair], self.end.signals[pair])),
                 ]
             )
-        out += columns(table, "lrr")
+        return lines, table
+
+    def outcome(self) -> list[str]:
+        """Return the gain, and how it was found, line by line."""
+        out = []
         if self.end_excess > 1 + SLACK:
             out.append(f"It is beyond a limit, by a factor of {self.end_excess:.3g}: no device nearby keeps it.")
         out.append(f"{self.objective} is {self.gain[0]:.3g} +- {self.gain[1]:.2g} times what it was.")
@@ -157,14 +166,18 @@ class Design:
                 f"{100 * self.start.spread:.2g} % before and {100 * self.end.spread:.2g} % after."
             )
         out.append(f"{len(self.steps)} evaluations: {self.message}.")
-        if self.tops:
-            lines = [["start", str(self.objective), *self.vary]]
-            for number, top in enumerate(self.tops, 1):
-                beyond = ", beyond a limit" if top.excess > 1 + SLACK else ""
-                lengths = [quantity(name, top.lengths[name]) for name in self.vary]
-                lines.append([str(number), f"{top.objective:.4g}{beyond}", *lengths])
-            out += columns(lines, "l" + "r" * (1 + len(self.vary)))
         return out
+
+    def _starts(self) -> list[str]:
+        """Return the best device from each start, where there were several."""
+        if not self.tops:
+            return []
+        lines = [["start", str(self.objective), *self.vary]]
+        for number, top in enumerate(self.tops, 1):
+            beyond = ", beyond a limit" if top.excess > 1 + SLACK else ""
+            lengths = [quantity(name, top.lengths[name]) for name in self.vary]
+            lines.append([str(number), f"{top.objective:.4g}{beyond}", *lengths])
+        return columns(lines, "l" + "r" * (1 + len(self.vary)))
 
     @property
     def end_excess(self) -> float:

@@ -30,6 +30,7 @@ from thermospin.base import polygons
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.lenient import lenient
 from thermospin.base.names import nearest
+from thermospin.base.shown import Plotted
 from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.data.rows import Row
@@ -180,7 +181,7 @@ def projected(filtered: jax.Array, sharpness: float) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Form:
+class Form(Plotted):
     """A free form.
 
     Attributes:

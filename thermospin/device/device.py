@@ -18,6 +18,7 @@ import numpy as np
 from thermospin.base.errors import InputError
 from thermospin.base.names import closest, nearest
 from thermospin.base.polygons import width
+from thermospin.base.shown import Plotted
 from thermospin.device import materials, singularities
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
 from thermospin.device.interfaces import Interface, between, thermoelectric_fault
@@ -43,7 +44,7 @@ class DeviceError(InputError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Device:
+class Device(Plotted):
     """A complete description of a device, without numerics; every instance has passed all checks.
 
     Attributes:
@@ -79,6 +80,7 @@ class Device:
 
     def __post_init__(self) -> None:
         """Check all parts and how they fit together."""
+        _require_parts(self)
         all_faults = [text for text in (bath_fault(self.bath), zeta_fault(self.zeta)) if text]
         all_faults += dimension_faults(self.dimensions, self.solids)
         used = {solid.material for solid in self.solids}
@@ -298,6 +300,42 @@ class Device:
             *(width(np.array(solid.outline)) for solid in self.solids if solid.outline is not None),
             np.inf,
         )
+
+
+#: Parts of a device that are sequences, and of which class.
+_PARTS = {"solids": Solid, "contacts": Contact, "heat_sinks": HeatSink, "interfaces": Interface}
+_NAMED = {"materials": Material, "experiments": Experiment, "dimensions": Dimension}
+
+
+def _require_parts(device: Device) -> None:
+    """Make tuples of lists of parts, and refuse what is no part, such as the table of one.
+
+    Raises:
+      DeviceError: something is no part; the message names its place.
+    """
+    wrong = []
+    for field, kind in _PARTS.items():
+        given = getattr(device, field)
+        if not isinstance(given, list | tuple):
+            wrong.append(f"{field}: got a {type(given).__name__}, expected a list of {kind.__name__}")
+            continue
+        object.__setattr__(device, field, tuple(given))
+        wrong += [_no_part(f"{field}[{i}]", part, kind) for i, part in enumerate(given) if not isinstance(part, kind)]
+    for field, kind in _NAMED.items():
+        given = getattr(device, field)
+        if not isinstance(given, Mapping):
+            wrong.append(f"{field}: got a {type(given).__name__}, expected {kind.__name__} by name")
+            continue
+        wrong += [
+            _no_part(f"{field}[{key!r}]", part, kind) for key, part in given.items() if not isinstance(part, kind)
+        ]
+    if wrong:
+        raise DeviceError(wrong)
+
+
+def _no_part(place: str, part: Any, kind: type) -> str:
+    hint = "; ts.load reads the tables of a device file from a dictionary" if isinstance(part, Mapping) else ""
+    return f"{place}: got a {type(part).__name__}, expected a {kind.__name__}{hint}"
 
 
 def _by_name(items: Sequence[Any], name: str, what: str) -> Any:

@@ -6,8 +6,10 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+
+import numpy as np
 
 from thermospin.base import polygons, units
 from thermospin.base.files import shipped
@@ -77,14 +79,17 @@ class _Draft:
         return any(name in self.broken for end in ends for name in end.slopes)
 
 
-def load(path: str | Path) -> Device:
+def load(path: str | Path | Mapping[str, Any]) -> Device:
     """Return the device of a TOML file, or one that ships with the program (such as "slachter2010").
 
     Args:
-      path: of the file; "valve.toml@far" is its variant "far".
+      path: of the file; "valve.toml@far" is its variant "far". Or the tables and keys of a file as a dictionary, whose
+        paths start from the current folder.
     Raises:
       DeviceError: the file has faults; the message lists all.
     """
+    if isinstance(path, Mapping):
+        return read_tables(path)
     file, variant = parts_of(path)
     device = read(*text_of(file), Path(file).parent)
     return device if variant is None else settings.variant_of(device, variant, file)
@@ -112,6 +117,20 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise DeviceError([f"not a TOML file: {error}"], source) from None
+    return read_tables(raw, source, folder)
+
+
+def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None = None) -> Device:
+    """Return the device that the tables of a TOML text describe.
+
+    Args:
+      tables: by the names that they have in a file; tuples, arrays and numbers of NumPy are understood.
+      source: name of the text in messages; "" for none.
+      folder: folder of the files that it names, such as a layout; None: the current folder.
+    Raises:
+      DeviceError: there are faults; the message lists all.
+    """
+    raw = _plain(tables)
     reader = Reader()
     top, raw = _read_top(reader, raw)
     bath, zeta = (_scalar(reader, raw, key, default) for key, default in (("bath", 300.0), ("zeta", 1.0)))
@@ -138,7 +157,7 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         raise DeviceError(dict.fromkeys(reader.faults + more), source, draft.partial())
     try:
         device = Device(
-            name=top.name or Path(source).stem,
+            name=top.name or Path(source).stem or "device",
             solids=tuple(draft.solids),
             materials=made,
             contacts=tuple(draft.contacts),
@@ -154,6 +173,17 @@ def read(text: str, source: str, folder: Path | None = None) -> Device:
         return settings.with_variants(device, variants)
     except DeviceError as error:
         raise DeviceError(error.faults, source, draft.partial()) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return what TOML would have given: dictionaries, lists, text and plain numbers, all of them new."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def _read_top(reader: Reader, raw: dict[str, Any]) -> tuple[schema.File | None, dict[str, Any]]:

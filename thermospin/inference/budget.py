@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from thermospin.base.errors import InputError
+from thermospin.base.shown import Plotted
 from thermospin.base.text import columns, percent
 from thermospin.device.device import OF, LooseFace, stretched
 from thermospin.inference.misfit import Problem
@@ -22,7 +23,7 @@ from thermospin.quantities import QUANTITIES, key_of, quantity
 
 
 @dataclasses.dataclass(frozen=True)
-class Budget:
+class Budget(Plotted):
     """Variance of each fitted parameter by source.
 
     Attributes:

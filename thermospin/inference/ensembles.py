@@ -14,13 +14,15 @@ import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from thermospin import solve
 from thermospin.base import units
 from thermospin.base.errors import InputError
-from thermospin.base.names import nearest
+from thermospin.base.frames import frame, optional
+from thermospin.base.names import SignalName, nearest
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.inference.combinators import corrected
@@ -29,7 +31,7 @@ from thermospin.inference.orders import WORKING, Answers, Orders
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks
-from thermospin.quantities import kind_of
+from thermospin.quantities import kind_of, unit_of
 
 #: Name of ensembles in journals.
 LABEL = "ensemble"
@@ -48,6 +50,51 @@ class Member:
     number: int
     parameters: Mapping[str, float]
     values: np.ndarray
+
+
+class Ensemble(Iterator[Member]):
+    """Members in their order, as they are computed.
+
+    Attributes:
+      device: whose values stand where a set has none.
+      names: parameters that sets give, in the order of the first sets that do.
+      wanted: signals of the members.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        sets: Sequence[Mapping[str, float]],
+        wanted: Sequence[tuple[str, str]],
+        members: Iterator[Member],
+    ) -> None:
+        self.device, self.wanted, self._members = device, tuple(wanted), members
+        self.names = tuple(dict.fromkeys(name for values in sets for name in values))
+
+    def __next__(self) -> Member:
+        return next(self._members)
+
+    def to_dataframe(self) -> Any:
+        """Compute all members that are left, and return a pandas DataFrame with a row for each.
+
+        Columns: set, one for each parameter, and one for each signal ("thermal R2.spin"), NaN where there is no
+        solution; SI units, by column in `attrs["units"]`.
+
+        Raises:
+          InputError: pandas is not installed.
+          NotConverged: the best estimates at the values of the device itself.
+        """
+        optional("pandas", "to_dataframe")  # before the work, not after it
+        members, numbers = list(self), self.device.numbers()
+        columns: dict[str, list[float]] = {"set": [member.number for member in members]}
+        columns |= {
+            name: [float(member.parameters.get(name, numbers[name])) for member in members] for name in self.names
+        }
+        signals = [SignalName.parse(*pair) for pair in self.wanted]
+        columns |= {str(name): [float(member.values[k]) for member in members] for k, name in enumerate(signals)}
+        units = {name: unit_of(name) for name in self.names}
+        units |= {str(name): self.device.experiments[name.experiment].unit(name.harmonic) for name in signals}
+        return frame(columns, units)
 
 
 class SetError(InputError):
@@ -120,8 +167,8 @@ def run(
     at_once: int | None = None,
     journal: str | Path | None = None,
     progress: Progress | None = None,
-) -> Iterator[Member]:
-    """Yield the signals of parameter sets, in their order, as they are computed.
+) -> Ensemble:
+    """Return the signals of parameter sets, in their order, as they are computed.
 
     On a model of order 3 they are best estimates: values of order 2 times a factor for each signal, found at the values
     of the device itself (`inference.orders`). Below, they are the values of the grid.
@@ -135,8 +182,21 @@ def run(
       journal: file that keeps every member, from which a run that was stopped resumes.
       progress: callback for messages.
     Raises:
-      InputError: a part that is none; a journal of another problem.
+      InputError: a part that is none; a journal of another problem; both when the first member is asked for.
     """
+    members = _members(model, sets, wanted, part, at_once, journal, progress)
+    return Ensemble(model.device, sets, wanted, members)
+
+
+def _members(
+    model: Model,
+    sets: Sequence[Mapping[str, float]],
+    wanted: Sequence[tuple[str, str]],
+    part: tuple[int, int],
+    at_once: int | None,
+    journal: str | Path | None,
+    progress: Progress | None,
+) -> Iterator[Member]:
     k, n = part
     if not 1 <= k <= n:
         raise InputError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")

@@ -24,12 +24,14 @@ import numpy as np
 from scipy.stats import chi2, qmc
 
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.frames import frame
+from thermospin.base.shown import Plotted
 from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.nuts import draw, require_numbers, require_numpyro, told
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
-from thermospin.quantities import quantity
+from thermospin.quantities import quantity, unit_of
 from thermospin.solve import Solver
 
 #: Design points lie in the ball, in standard deviations of the linear theory, that holds this part of a Gaussian; those
@@ -78,7 +80,7 @@ class Emulator:
 
 
 @dataclasses.dataclass(frozen=True)
-class Posterior:
+class Posterior(Plotted):
     """Draws from the posterior.
 
     Attributes:
@@ -123,6 +125,18 @@ class Posterior:
     def interval(self, part: float = 0.683) -> np.ndarray:
         """Return ends of the central interval that holds a part of the draws (2, names), SI units."""
         return np.quantile(self.draws, [(1 - part) / 2, (1 + part) / 2], axis=(0, 1))
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame of the draws: columns chain, draw, and one for each parameter.
+
+        SI units, by parameter in `attrs["units"]`.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        chain, draw = np.indices(self.draws.shape[:2]).reshape(2, -1)
+        values = dict(zip(self.names, self.draws.reshape(-1, len(self.names)).T, strict=True))
+        return frame({"chain": chain, "draw": draw, **values}, {name: unit_of(name) for name in self.names})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers; the draws are not among them."""

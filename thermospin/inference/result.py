@@ -8,12 +8,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from thermospin.base.errors import InputError
+from thermospin.base.files import exact, write_json
+from thermospin.base.frames import frame
+from thermospin.base.names import nearest
+from thermospin.base.shown import PlottedFit
 from thermospin.base.text import columns, percent
 from thermospin.base.units import readable_unit
 from thermospin.data.rows import Row
@@ -78,7 +83,7 @@ class Following:
 
 
 @dataclasses.dataclass(frozen=True)
-class FitResult:
+class FitResult(PlottedFit):
     """Result of a fit.
 
     Attributes:
@@ -108,7 +113,7 @@ class FitResult:
       left_out: candidates of `choose` that were not fitted, and why.
       warnings: what else is to be known of the values, in sentences.
       remarks: what no data of this kind could tell apart, see `inference.degeneracies`.
-      problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in an unpickled result.
+      problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in one from a file.
       fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
     """
 
@@ -150,10 +155,10 @@ class FitResult:
         """Return the problem.
 
         Raises:
-          InputError: the result was unpickled, and has none.
+          InputError: the result comes from a file, and has none.
         """
         if self.problem is None:
-            raise InputError("this result was unpickled and has no model to ask; fit again, from a journal at once")
+            raise InputError("this result comes from a file and has no model to ask; fit again, from a journal at once")
         return self.problem
 
     @property
@@ -303,6 +308,54 @@ class FitResult:
             "correlation_of_data": None if self.correlation_of_data is None else self.correlation_of_data.tolist(),
             "grid_shares": dict(zip(self.names, map(float, self.grid_shares), strict=True)),
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write the file of `thermospin fit --json` and, as `kept`, what that leaves out; `load_fit` reads it.
+
+        Models are not in it: profiles, posteriors and budgets are to be made before.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
+        known = self.identifiability
+        kept = {
+            "covariance": exact(self.covariance),
+            "sensitivity": exact(self.sensitivity),
+            "moves": exact(self.moves),
+            "grid_stds": exact(self.grid_stds),
+            "grid_correlation": exact(self.grid_correlation),
+            "chi2_before": self.chi2_before,
+            "identifiability": {
+                "names": list(known.names),
+                "values": list(known.values),
+                "sizes": list(known.sizes),
+                "singular_values": exact(known.singular_values),
+                "combinations": exact(known.combinations),
+            },
+        }
+        write_json(path, self.to_json() | {"kept": kept})
+
+    def to_dataframe(self, what: str = "parameters") -> Any:
+        """Return a pandas DataFrame in SI units, which the column `unit` names.
+
+        Args:
+          what: "parameters": a row for each, with name, value, std, unit, start, lower, upper, at_bound; "signals": a
+            row for each, with device, experiment, signal, measured, std, grid_std, before, model, pull, unit,
+            polarity_known; or "correlation": of the parameters, by name.
+        Raises:
+          InputError: another table; pandas is not installed.
+        """
+        if what == "parameters":
+            rows = [{"name": name, **dataclasses.asdict(fitted)} for name, fitted in self.parameters.items()]
+        elif what == "signals":
+            rows = [{"device": "", **row} for row in self.to_json()["signals"]]
+        elif what == "correlation":
+            return frame(dict(zip(self.names, self.correlation.T, strict=True))).set_axis(list(self.names), axis=0)
+        else:
+            raise InputError(
+                f"table '{what}' does not exist; {nearest(what, ('parameters', 'signals', 'correlation'))}"
+            )
+        return frame({column: [row[column] for row in rows] for column in rows[0]})
 
     def report(self) -> str:
         """Return everything in words, in the layout of lmfit's fit_report."""

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import optimize
 
 from thermospin.base.errors import InputError
+from thermospin.base.shown import Shown
 from thermospin.base.text import columns, percent
 from thermospin.base.units import parse_together, readable
 from thermospin.device.device import OF, Device, Tie, stretched
@@ -203,7 +204,7 @@ def rival(device: Device, text: str) -> Device:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Fits of the same rows by rival models, by name; the first is the one that others are compared with.
 
     Attributes:

@@ -16,6 +16,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
+from thermospin.base.shown import Shown
 from thermospin.device.device import DeviceError
 from thermospin.device.drives import drive_of_unit
 from thermospin.device.placement import label_of_ground
@@ -44,7 +45,7 @@ class Suggestion:
 
 
 @dataclasses.dataclass(frozen=True)
-class Suggestions:
+class Suggestions(Shown):
     """Measurements that would help, the best first.
 
     Attributes:

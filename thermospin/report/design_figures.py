@@ -11,7 +11,7 @@ from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
 
 from thermospin.geometry.outlines import outline_of
-from thermospin.report.style import DASHED, MAGNETIC, NM, UP, PathLike, save_figure, styled
+from thermospin.report.style import DASHED, MAGNETIC, NM, UP, PathLike, Picture, save_figure, styled
 
 if TYPE_CHECKING:
     from thermospin.accuracy.sensitivity import Sensitivity
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 @styled
-def form_picture(form: Form, path: PathLike) -> Figure:
+def form_picture(form: Form, path: PathLike | None = None) -> Figure:
     """Draw the densities of a free form with the polygons that they became, and the course of the objective.
 
     Args:
       form: from `designs.topology.free_form`.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
     """
-    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    figure = Picture(figsize=(9.0, 3.6), layout="constrained")
     ax, course = figure.subplots(1, 2, width_ratios=[1.5, 1])
     canvas = form.canvas
     x, y = NM * canvas.x, NM * canvas.y
@@ -49,17 +49,17 @@ def form_picture(form: Form, path: PathLike) -> Figure:
 
 
 @styled
-def sensitivity_picture(sensitivity: Sensitivity, path: PathLike, *, most: int = 40) -> Figure:
+def sensitivity_picture(sensitivity: Sensitivity, path: PathLike | None = None, *, most: int = 40) -> Figure:
     """Draw d ln(signal) / d ln(parameter) as a table of colours with its numbers, the strongest parameters on top.
 
     Args:
       sensitivity: from `sensitivity.sensitivity`.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
       most: largest number of parameters.
     """
     names, order = list(sensitivity.parameters), sensitivity.order()[:most]
     table = sensitivity.elasticities[:, [names.index(name) for name in order]].T
-    figure = Figure(figsize=(2.4 + 0.85 * len(sensitivity.signals), 1.5 + 0.235 * len(order)), layout="constrained")
+    figure = Picture(figsize=(2.4 + 0.85 * len(sensitivity.signals), 1.5 + 0.235 * len(order)), layout="constrained")
     ax = figure.subplots()
     # Linear up to 0.1 and logarithmic beyond: 1 is usual, small differences of large numbers are far more sensitive.
     scale = SymLogNorm(linthresh=0.1, linscale=0.5, vmin=-10, vmax=10)
@@ -83,17 +83,17 @@ def sensitivity_picture(sensitivity: Sensitivity, path: PathLike, *, most: int =
 
 
 @styled
-def design_picture(design: Design, path: PathLike) -> Figure:
+def design_picture(design: Design, path: PathLike | None = None) -> Figure:
     """Draw the course of a design: the objective, relative to the start, and every dimension within its range.
 
     Args:
       design: from `designs.search.design`.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
     """
     steps = np.arange(1, len(design.steps) + 1)
     values = np.array([step.objective for step in design.steps])
     grids = np.array([step.grid for step in design.steps])
-    figure = Figure(figsize=(7.0, 2.6 + 0.24 * len(design.vary)), layout="constrained")
+    figure = Picture(figsize=(7.0, 2.6 + 0.24 * len(design.vary)), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2.0, 0.6 + 0.24 * len(design.vary)))
     for grid in np.unique(grids):
         on = grids == grid

@@ -24,6 +24,7 @@ from thermospin.report.style import (
     MAGNETIC,
     NM,
     PathLike,
+    Picture,
     frame,
     halo,
     number,
@@ -211,7 +212,7 @@ def _with_room_for_tags(device: Device, extent: Extent) -> Extent:
 
 
 @styled
-def device_picture(device: Device, path: PathLike) -> Figure:
+def device_picture(device: Device, path: PathLike | None = None) -> Figure:
     """Draw the device from above, a zoom on where magnets and normal metals meet, a vertical section, a view in space.
 
     Solids have the colour of their material; contacts are marked and named, magnets labelled (dashed outline where
@@ -219,7 +220,7 @@ def device_picture(device: Device, path: PathLike) -> Figure:
 
     Args:
       device: what to draw.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
     """
     views = Views(device)
     colours = material_colours(device, views)
@@ -230,7 +231,7 @@ def device_picture(device: Device, path: PathLike) -> Figure:
     cut = views.cut(axis, position)
     window = views.section_extent(cut, extent[along])
 
-    figure = Figure(figsize=(9.6, 8.2), layout="constrained")
+    figure = Picture(figsize=(9.6, 8.2), layout="constrained")
     # The zoom and the section are as high as their scales ask for, so that both come out equally wide.
     heights = [shape_of(extent), shape_of(window)]
     spec = figure.add_gridspec(1, 2, width_ratios=[1.25, 1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import math
 import string
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -18,39 +20,64 @@ from thermospin.device.materials import Material
 from thermospin.device.open_circuit import open_circuit
 from thermospin.device.parts import Contact, Experiment, HeatSink
 from thermospin.device.provenance import DOUBTFUL, at_room_temperature
-from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL
+from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL, Quantity
+
+
+class Listing(NamedTuple):
+    """A table in words.
+
+    Attributes:
+      title: of the table.
+      columns: their heads.
+      rows: a cell for each column.
+      numbers: places of the columns with numbers, which line up on the right.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    numbers: frozenset[int] = frozenset()
+
+    def rich(self) -> Table:
+        """Return it for a terminal."""
+        table = Table(title=self.title, title_justify="left")
+        for place, column in enumerate(self.columns):
+            table.add_column(escape(column), justify="right" if place in self.numbers else "left")
+        for row in self.rows:
+            table.add_row(*map(escape, row))
+        return table
 
 
 def describe(device: Device, width: int = 110) -> str:
     """Return the parts of a device, a map and its size as text `width` characters wide."""
-    console = Console(width=width, highlight=False, file=io.StringIO())
+    # In a notebook, rich would show the tables at once instead of writing them.
+    console = Console(width=width, highlight=False, file=io.StringIO(), force_jupyter=False)
 
     def line(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
-    line(f"{device.name}: bath {device.bath:g} K, zeta {device.zeta:g}")
+    line(f"{device.name}: {conditions(device)}")
     if device.notes:
         line(device.notes)
-    console.print(_materials(device))
+    console.print(materials(device).rich())
     used = {solid.material for solid in device.solids}
     for name in device.materials:
         if name not in used:
             line(f"  material '{name}' is used by no solid")
     if device.interfaces:
-        console.print(_interfaces(device))
-    for text in [*_doubtful(device), *_over_bath(device), *at_room_temperature(device), *open_circuit(device)]:
+        console.print(interfaces(device).rich())
+    for text in doubts(device):
         line("  " + text)
-    console.print(_contacts(device))
-    console.print(_experiments(device))
+    console.print(contacts(device).rich())
+    console.print(experiments(device).rich())
     if device.dimensions:
-        console.print(_dimensions(device))
+        console.print(dimensions(device).rich())
         for text in _parting(device):
             line("  " + text)
     line("Seen from above (the topmost metal, else what lies there; every box is stretched to be seen, not to scale):")
     for text in map_from_above(device):
         line("  " + text)
-    sizes = " x ".join(f"{(high - low) * 1e9:.6g}" for low, high in device.bounding_box)
-    line(f"{len(device.solids)} solids in {sizes} nm; smallest feature {device.smallest_feature * 1e9:.6g} nm")
+    line(size(device))
     marks = [text for solid in device.solids for text in solid.provenance.values()]
     if marks:
         assumed = sum(text.startswith("assumed") for text in marks)
@@ -59,23 +86,40 @@ def describe(device: Device, width: int = 110) -> str:
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
-def _dimensions(device: Device) -> Table:
-    table = Table(title="Dimensions", title_justify="left")
-    for column in ("name", "value \\[nm]", "std", "range", "moves", "note"):
-        table.add_column(column, justify="right" if column in ("value \\[nm]", "std") else "left")
+def conditions(device: Device) -> str:
+    """Return bath and zeta."""
+    return f"bath {device.bath:g} K, zeta {device.zeta:g}"
+
+
+def size(device: Device) -> str:
+    """Return how many solids there are, and how large they are together."""
+    sides = " x ".join(f"{(high - low) * 1e9:.6g}" for low, high in device.bounding_box)
+    return f"{len(device.solids)} solids in {sides} nm; smallest feature {device.smallest_feature * 1e9:.6g} nm"
+
+
+def doubts(device: Device) -> list[str]:
+    """Return what is to be known of the values of a device, and of what has no circuit, line by line."""
+    return [*_doubtful(device), *_over_bath(device), *at_room_temperature(device), *open_circuit(device)]
+
+
+def dimensions(device: Device) -> Listing:
+    """List the named lengths, and what they move."""
+    rows = []
     for name, dimension in device.dimensions.items():
         moves = {
             "xyz"[axis] for solid in device.solids for axis in range(3) for end in solid.slopes(axis) if name in end
         }
-        table.add_row(
-            name,
-            f"{1e9 * dimension.value:.6g}",
-            "" if dimension.std is None else f"{1e9 * dimension.std:.4g}",
-            "" if dimension.range is None else f"{1e9 * dimension.range[0]:.6g} to {1e9 * dimension.range[1]:.6g}",
-            ", ".join(sorted(moves)),
-            escape(dimension.note),
+        rows.append(
+            (
+                name,
+                f"{1e9 * dimension.value:.6g}",
+                "" if dimension.std is None else f"{1e9 * dimension.std:.4g}",
+                "" if dimension.range is None else f"{1e9 * dimension.range[0]:.6g} to {1e9 * dimension.range[1]:.6g}",
+                ", ".join(sorted(moves)),
+                dimension.note,
+            )
         )
-    return table
+    return Listing("Dimensions", ("name", "value [nm]", "std", "range", "moves", "note"), rows, frozenset((1, 2)))
 
 
 def _parting(device: Device) -> list[str]:
@@ -89,14 +133,16 @@ def _parting(device: Device) -> list[str]:
     return reasons
 
 
-def _materials(device: Device) -> Table:
-    table = Table(title="Materials", title_justify="left")
-    table.add_column("name")
-    for key, row in MATERIAL.items():
-        table.add_column(f"{key} \\[{row.shown}]" if row.shown else key, justify="right")
-    for name in dict.fromkeys(solid.material for solid in device.solids):
-        table.add_row(name, *(_value(device.materials[name], key) for key in MATERIAL))
-    return table
+def _with_unit(name: str, row: Quantity) -> str:
+    return f"{name} [{row.shown}]" if row.shown else name
+
+
+def materials(device: Device) -> Listing:
+    """List the values of the materials of the solids."""
+    heads = ("name", *(_with_unit(key, row) for key, row in MATERIAL.items()))
+    names = dict.fromkeys(solid.material for solid in device.solids)
+    rows = [(name, *(_value(device.materials[name], key) for key in MATERIAL)) for name in names]
+    return Listing("Materials", heads, rows, frozenset(range(1, len(heads))))
 
 
 def _value(material: Material, key: str) -> str:
@@ -105,18 +151,15 @@ def _value(material: Material, key: str) -> str:
     return f"{getattr(material, key) / MATERIAL[key].size:.6g}"
 
 
-def _interfaces(device: Device) -> Table:
-    table = Table(title="Interfaces", title_justify="left")
-    table.add_column("name")
-    table.add_column("between")
+def interfaces(device: Device) -> Listing:
+    """List the values of the interfaces."""
     keys = [key for key in INTERFACE if any(key in interface.values() for interface in device.interfaces)]
-    for key in keys:
-        row = INTERFACE[key]
-        table.add_column(f"{key} \\[{row.shown}]" if row.shown else key, justify="right")
-    for interface in device.interfaces:
-        sides = escape(", ".join(interface.between))
-        table.add_row(escape(interface.name), sides, *(_interface_value(interface, key) for key in keys))
-    return table
+    heads = ("name", "between", *(_with_unit(key, INTERFACE[key]) for key in keys))
+    rows = [
+        (interface.name, ", ".join(interface.between), *(_interface_value(interface, key) for key in keys))
+        for interface in device.interfaces
+    ]
+    return Listing("Interfaces", heads, rows, frozenset(range(2, len(heads))))
 
 
 def _interface_value(interface: Interface, key: str) -> str:
@@ -146,21 +189,17 @@ def _over_bath(device: Device) -> list[str]:
     return [f"Tables over the bath, here at {device.bath:g} K: {', '.join(tables)}"] if tables else []
 
 
-def _contacts(device: Device) -> Table:
-    table = Table(title="Contacts and heat sinks", title_justify="left")
-    for column in ("contact", "solid", "face"):
-        table.add_column(column)
-    table.add_column("area \\[nm^2]", justify="right")
-    table.add_column("heat")
-    faces = device.contact_faces()
+def contacts(device: Device) -> Listing:
+    """List contacts and heat sinks."""
+    faces, rows = device.contact_faces(), []
     for contact in device.contacts:
         where = f" at {polygons.at(contact.edge.middle)}" if contact.edge else ""
         area = f"{faces[contact.name].area * 1e18:.6g}"
-        table.add_row(escape(contact.name), escape(contact.solid), contact.face + where, area, _heat(contact, device))
+        rows.append((contact.name, contact.solid, contact.face + where, area, _heat(contact, device)))
     for sink in device.heat_sinks:
-        name = f"heat sink {sink.name}".rstrip()
-        table.add_row(escape(name), escape(sink.solid), sink.face, "", _heat(sink, device))
-    return table
+        rows.append((f"heat sink {sink.name}".rstrip(), sink.solid, sink.face, "", _heat(sink, device)))
+    heads = ("contact", "solid", "face", "area [nm^2]", "heat")
+    return Listing("Contacts and heat sinks", heads, rows, frozenset([3]))
 
 
 def _heat(item: Contact | HeatSink, device: Device) -> str:
@@ -169,19 +208,17 @@ def _heat(item: Contact | HeatSink, device: Device) -> str:
     return f"{item.h:.4g} W/(m^2 K) to {device.bath:g} K" if item.h else "insulated"
 
 
-def _experiments(device: Device) -> Table:
-    table = Table(title="Experiments", title_justify="left")
-    for column in ("name", "drive", "probe", "R1 in", "states (magnets reversed)"):
-        table.add_column(column)
+def experiments(device: Device) -> Listing:
+    """List what drives experiments and what they read."""
+    rows = []
     for experiment in device.experiments.values():
         reversed_in = {
             state: " and ".join(magnet for magnet, sign in signs.items() if sign < 0)
             for state, signs in experiment.states.items()
         }
         states = ", ".join(f"{state} ({magnets or 'none'})" for state, magnets in reversed_in.items())
-        words = (experiment.name, _drive(experiment), _probe(experiment), experiment.unit(1), states)
-        table.add_row(*map(escape, words))
-    return table
+        rows.append((experiment.name, _drive(experiment), _probe(experiment), experiment.unit(1), states))
+    return Listing("Experiments", ("name", "drive", "probe", "R1 in", "states (magnets reversed)"), rows)
 
 
 def _drive(experiment: Experiment) -> str:

@@ -24,6 +24,7 @@ from thermospin.report.style import (
     PLAIN,
     UP,
     PathLike,
+    Picture,
     frame,
     number,
     outline,
@@ -47,7 +48,7 @@ _DOTS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "m
 
 def _map_figure(extent: Extent, z: float, drive: float, kind: str) -> tuple[Figure, Axes]:
     width = min(5.2, 5.6 / shape_of(extent))
-    figure = Figure(figsize=(width + 1.7, width * shape_of(extent) + 0.9), layout="constrained")
+    figure = Picture(figsize=(width + 1.7, width * shape_of(extent) + 0.9), layout="constrained")
     ax = figure.add_subplot()
     words = DRIVES[kind]
     title = f"${words.symbol}$ = {number(drive / words.size)} {words.unit},  $z$ = {number(z * NM)} nm"
@@ -92,7 +93,7 @@ def temperature_map(
     fields: Fields,
     z: float,
     drive: float,
-    path: PathLike,
+    path: PathLike | None = None,
     device: Device | None = None,
     *,
     kind: str = "current",
@@ -104,7 +105,7 @@ def temperature_map(
       fields: node coordinates [m] and T, the rise over the bath [K] at `drive`.
       z: height of the plane [m]; between planes of nodes the values are interpolated.
       drive: of the fields [A, K or W]; it is printed, nothing is scaled.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
       kind: of the drive, see `device.parts.Experiment.drive`.
       extent: ((x0, x1), (y0, y1)) [m]; without it, where T exceeds a tenth of its greatest value in the plane.
@@ -132,7 +133,7 @@ def spin_map(
     fields: Fields,
     z: float,
     drive: float,
-    path: PathLike,
+    path: PathLike | None = None,
     device: Device | None = None,
     *,
     kind: str = "current",
@@ -145,7 +146,7 @@ def spin_map(
       fields: node coordinates [m], V_up and V_down [V] at `drive`.
       z: height of the plane [m].
       drive: of the fields [A, K or W]; it is printed, nothing is scaled.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
       kind: of the drive, see `device.parts.Experiment.drive`.
       extent: ((x0, x1), (y0, y1)) [m]; without it, where |V_s| exceeds a fiftieth of its greatest value.
@@ -197,7 +198,7 @@ def interface_profile(
       x: where the computed values are [m]; V_up, V_down: computed [V].
       x_exact: where the closed form was evaluated [m]; V_up_exact, V_down_exact: its values [V]. The error is taken by
         linear interpolation, so put every x into x_exact to see it to the last digit.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
       slopes: dV/dx left and right of the interface [V/m], subtracted from all potentials: the plain Seebeck field
         -S grad T hides a spin splitting that is a thousand times smaller.
       sides: names of the materials left and right.
@@ -211,7 +212,7 @@ def interface_profile(
         tilt = np.where(where < 0, slopes[0], slopes[1]) * where
         both.append((where * NM, (up - tilt) * 1e6, (down - tilt) * 1e6))
     (px, pu, pd), (ex, eu, ed) = both
-    figure = Figure(figsize=(6.2, 7.0), layout="constrained")
+    figure = Picture(figsize=(6.2, 7.0), layout="constrained")
     spec = figure.add_gridspec(3, 1, height_ratios=[1.5, 1.1, 0.8])
     first = figure.add_subplot(spec[0])
     axes = [first, *(figure.add_subplot(spec[k], sharex=first) for k in (1, 2))]

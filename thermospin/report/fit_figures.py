@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from thermospin.base.units import prefixed
 from thermospin.quantities import shown
-from thermospin.report.style import DOWN, INK, PLAIN, UP, PathLike, number, save_figure, styled
+from thermospin.report.style import DOWN, INK, PLAIN, UP, PathLike, Picture, number, save_figure, styled, typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +37,6 @@ _SOURCES = (
 )
 #: Sources of less than this share of every variance are drawn together.
 _SMALLEST = 0.02
-#: Units as figures have them.
-_SIGNS = {"ohm": "Ω", "u": "µ", "^2": "²", "^3": "³", "^4": "⁴"}
 _BEFORE: dict[str, Any] = {
     "linestyle": "none",
     "marker": "s",
@@ -58,13 +56,11 @@ def _reading(value: float, std: float, unit: str) -> str:
     """Return a signal in an SI unit as text: resistances in ohm, others per mA, K or mW to a power."""
     known, larger = prefixed(unit), max(abs(value), abs(std))
     name, size = next((each for each in known if larger >= each[1]), known[-1])
-    for plain, printed in _SIGNS.items():
-        name = name.replace(plain, printed)
-    return f"{number(value / size)} ± {std / size:.2g} {name}"
+    return f"{number(value / size)} ± {std / size:.2g} {typeset(name)}"
 
 
 @styled
-def fit_picture(result: FitResult, path: PathLike) -> Figure:
+def fit_picture(result: FitResult, path: PathLike | None = None) -> Figure:
     """Draw measured values against the model before and after a fit, and the pulls.
 
     Bars are those that pulls are in units of, of the data and of the grid together; the numbers beside the names are
@@ -72,7 +68,7 @@ def fit_picture(result: FitResult, path: PathLike) -> Figure:
 
     Args:
       result: of the fit.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
     """
     rows, count = result.rows, len(result.rows)
     unsigned = np.array([not row.polarity_known for row in rows])
@@ -81,7 +77,7 @@ def fit_picture(result: FitResult, path: PathLike) -> Figure:
         for numbers in (np.array([row.value for row in rows]), result.before, result.after)
     )
 
-    figure = Figure(figsize=(8.6, 1.75 + 0.42 * count), layout="constrained")
+    figure = Picture(figsize=(8.6, 1.75 + 0.42 * count), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1])
     measured = "measured" if result.grid_stds is None else "measured, with the error of the grid"
     _draw_ratios(left, value, result.stds, start, end, measured)
@@ -156,11 +152,11 @@ def _draw_pulls(ax: Axes, pulls: Sequence[np.ndarray]) -> None:
 
 
 @styled
-def correlation_picture(result: FitResult, path: PathLike) -> Figure:
+def correlation_picture(result: FitResult, path: PathLike | None = None) -> Figure:
     """Draw the correlations of the fitted parameters, a dash where one has no variance."""
     matrix, names = result.correlation, result.names
     size = 1.6 + 0.62 * len(names)
-    figure = Figure(figsize=(size + 1.0, size), layout="constrained")
+    figure = Picture(figsize=(size + 1.0, size), layout="constrained")
     ax = figure.add_subplot()
     image = ax.imshow(np.nan_to_num(matrix), vmin=-1, vmax=1, cmap="RdBu_r")
     for i, line in enumerate(matrix):
@@ -175,12 +171,12 @@ def correlation_picture(result: FitResult, path: PathLike) -> Figure:
 
 
 @styled
-def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLike) -> Figure:
+def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLike | None = None) -> Figure:
     """Draw the signed root of the rise of chi2 against every parameter, with the straight line of the linear theory."""
     count = len(profiles)
     columns = min(count, 3)
     lines = -(-count // columns)
-    figure = Figure(figsize=(2.9 * columns, 2.5 * lines), layout="constrained")
+    figure = Picture(figsize=(2.9 * columns, 2.5 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for ax in axes.flat[count:]:
         ax.set_axis_off()
@@ -201,11 +197,11 @@ def profile_picture(result: FitResult, profiles: Sequence[Profile], path: PathLi
 
 
 @styled
-def posterior_picture(posterior: Posterior, path: PathLike) -> Figure:
+def posterior_picture(posterior: Posterior, path: PathLike | None = None) -> Figure:
     """Draw histograms of a posterior: every parameter, and every pair of parameters."""
     names, draws = posterior.names, posterior.draws.reshape(-1, len(posterior.names))
     n = len(names)
-    figure = Figure(figsize=(1.0 + 1.75 * n, 0.8 + 1.65 * n), layout="constrained")
+    figure = Picture(figsize=(1.0 + 1.75 * n, 0.8 + 1.65 * n), layout="constrained")
     axes = figure.subplots(n, n, squeeze=False)
     for i in range(n):
         for j in range(n):
@@ -236,12 +232,12 @@ def posterior_picture(posterior: Posterior, path: PathLike) -> Figure:
 
 
 @styled
-def budget_picture(budget: Budget, path: PathLike) -> Figure:
+def budget_picture(budget: Budget, path: PathLike | None = None) -> Figure:
     """Draw the shares of the variance by source, a bar for every parameter."""
     shares = budget.shares
     order = [i for i in np.argsort(-np.max(shares, axis=1)) if np.max(shares[i]) >= _SMALLEST][: len(_SOURCES) - 1]
     rest = [i for i in range(len(shares)) if i not in order]
-    figure = Figure(figsize=(7.6, 1.5 + 0.42 * len(budget.names) + 0.09 * len(order)), layout="constrained")
+    figure = Picture(figsize=(7.6, 1.5 + 0.42 * len(budget.names) + 0.09 * len(order)), layout="constrained")
     ax = figure.add_subplot()
     place, left = np.arange(len(budget.names)), np.zeros(len(budget.names))
     parts = [(budget.sources[i], shares[i]) for i in order]

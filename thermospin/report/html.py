@@ -114,10 +114,10 @@ def write(
     findings = findings or Findings()
     rivals, suggestions = findings.rivals, findings.suggestions
     sections = [
-        _data(result),
+        _drawn_data(result),
         *_raw(sweeps),
-        _correlations(result),
-        Section("What the data fix", items=[*result.identifiability.words(), *_left_out(result), *result.remarks]),
+        _drawn_parameters(result),
+        fixed_by_data(result),
         *_profiles(result, findings.profile),
         *_posterior(result, findings.posterior),
         *_budget(findings.budget),
@@ -127,7 +127,7 @@ def write(
             else [Section("Rival models", table=rivals.table(), items=[*rivals.verdict(), *rivals.predicted()])]
         ),
         _next(Suggestions.of(result, most=3) if suggestions is None else suggestions),
-        _criticism(result),
+        criticism(result),
         *([Section("Where values come from", items=values)] if values else []),
         *(_device(device, view) for device, view in itertools.zip_longest(devices, views[: len(devices)])),
         _provenance(result, sources, command, grids, notes),
@@ -135,14 +135,12 @@ def write(
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = (resources.files("thermospin") / "report" / "report.html.j2").read_text(encoding="utf-8")
     names = ", ".join(device.name for device in devices)
-    chi2 = f"chi2 = {result.chi2:.3g} for {len(result.rows)} signals and {len(result.parameters)} parameters"
-    spread = "" if math.isnan(result.probability) else f", probability {result.probability:.2g}"
     text = environment.from_string(template).render(
         title=f"Fit of {names}",
-        lead=f"{chi2}{spread}; {result.method.replace('_', ' ')}, {result.evaluations} evaluations.",
+        lead=lead(result),
         converged=result.converged,
         message=result.message,
-        parameters=[_parameter(name, parameter) for name, parameter in result.parameters.items()],
+        parameters=[parameter_of(name, fitted) for name, fitted in result.parameters.items()],
         sections=sections,
     )
     with atomic_file(path) as file:
@@ -168,7 +166,15 @@ def write_csv(path: str | Path, result: FitResult) -> None:
         file.write(out.getvalue().encode("utf-8"))
 
 
-def _parameter(name: str, fitted: Fitted) -> dict[str, str]:
+def lead(result: FitResult) -> str:
+    """Return chi2 and how it was found."""
+    chi2 = f"chi2 = {result.chi2:.3g} for {len(result.rows)} signals and {len(result.parameters)} parameters"
+    spread = "" if math.isnan(result.probability) else f", probability {result.probability:.2g}"
+    return f"{chi2}{spread}; {result.method.replace('_', ' ')}, {result.evaluations} evaluations."
+
+
+def parameter_of(name: str, fitted: Fitted) -> dict[str, str]:
+    """Return name, value and note of a fitted parameter as the head of the page has them."""
     unit, size = shown(name)
     std = f"{fitted.std / size:.2g}" if math.isfinite(fitted.std) else "not fixed"
     digits = max(0, 2 - math.ceil(math.log10(fitted.std / size))) if 0 < fitted.std < math.inf else 4
@@ -176,7 +182,8 @@ def _parameter(name: str, fitted: Fitted) -> dict[str, str]:
     return {"name": name, "value": f"{fitted.value / size:.{min(digits, 8)}f} ± {std} {unit}".rstrip(), "note": note}
 
 
-def _data(result: FitResult) -> Section:
+def data(result: FitResult) -> Section:
+    """Return the table of measured signals and the model, without a figure."""
     table = [["signal", "measured", "std", "grid", "model before", "model", "pull"]]
     grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
     marked = []
@@ -187,11 +194,15 @@ def _data(result: FitResult) -> Section:
         table.append([f"{row.label} {row.signal} [{name}{sign}]", *numbers, f"{pull:+.2f}"])
         if abs(pull) > LARGE_PULL:
             marked.append(table[-1])
-    caption = "Measured signals (bars: standard deviation and grid) and the model before and after; pulls beside them."
-    figure = _figure(lambda path: fit_figures.fit_picture(result, path), caption)
     source = "standard deviations of the data and error bars of the grid" if result.grid_stds is not None else "std"
     texts = [f"Pull: (model − measured)/std, with the {source}."]
-    return Section("Data and fit", texts, table, figures=[figure], marked=marked)
+    return Section("Data and fit", texts, table, marked=marked)
+
+
+def _drawn_data(result: FitResult) -> Section:
+    caption = "Measured signals (bars: standard deviation and grid) and the model before and after; pulls beside them."
+    figure = _figure(lambda path: fit_figures.fit_picture(result, path), caption)
+    return dataclasses.replace(data(result), figures=[figure])
 
 
 def _raw(sweeps: Sequence[Measured]) -> list[Section]:
@@ -206,7 +217,8 @@ def _raw(sweeps: Sequence[Measured]) -> list[Section]:
     return sections
 
 
-def _correlations(result: FitResult) -> Section:
+def parameters(result: FitResult) -> Section:
+    """Return the table of fitted parameters, with priors, ties and warnings, without a figure."""
     table = [["parameter", "value", "std", "start", "bounds"]]
     for name, parameter in result.parameters.items():
         bounds = f"{quantity(name, parameter.lower)} to {quantity(name, parameter.upper)}"
@@ -220,16 +232,24 @@ def _correlations(result: FitResult) -> Section:
     items += result.warnings
     items += [f"tied: {name} = {factor:g} × {source}" for name, factor, source in result.ties]
     items += [line for each in result.following for line in each.words()]
-    figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
     larger = (
         f"The noise of the data is taken {result.noise_factor:.3g} times as large as given, as large as it scatters."
     )
     texts = [larger] if result.rescaled else []
-    return Section("Parameters", texts, table, items, [figure] if len(result.parameters) > 1 else [])
+    return Section("Parameters", texts, table, items)
 
 
-def _left_out(result: FitResult) -> list[str]:
-    return [f"left fixed: {name}, {why}" for name, why in result.left_out.items()]
+def _drawn_parameters(result: FitResult) -> Section:
+    if len(result.parameters) < 2:
+        return parameters(result)
+    figure = _figure(lambda path: fit_figures.correlation_picture(result, path), "Correlations of the parameters.")
+    return dataclasses.replace(parameters(result), figures=[figure])
+
+
+def fixed_by_data(result: FitResult) -> Section:
+    """Return what the data fix, what was left fixed, and what they could not tell apart, line by line."""
+    left = [f"left fixed: {name}, {why}" for name, why in result.left_out.items()]
+    return Section("What the data fix", items=[*result.identifiability.words(), *left, *result.remarks])
 
 
 def _profiles(result: FitResult, profiles: Sequence[Profile]) -> list[Section]:
@@ -279,7 +299,8 @@ def _next(suggestions: Suggestions) -> Section:
     return Section("What to measure next", items=items)
 
 
-def _criticism(result: FitResult) -> Section:
+def criticism(result: FitResult) -> Section:
+    """Return what speaks against a fit."""
     items = [
         f"{row.label} {row.signal} is {abs(pull):.1f} standard deviations off"
         for row, pull in zip(result.rows, result.pulls, strict=True)

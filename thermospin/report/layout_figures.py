@@ -16,7 +16,7 @@ from thermospin.base import polygons
 from thermospin.device.parts import Partial, Solid
 from thermospin.geometry.edges import Edge
 from thermospin.geometry.outlines import body_of, outline_of
-from thermospin.report.style import COLOURS, INK, NM, UP, PathLike, frame, halo, save_figure, styled
+from thermospin.report.style import COLOURS, INK, NM, UP, PathLike, Picture, frame, halo, save_figure, styled
 from thermospin.report.views import Extent
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Place = tuple[float, float]
 def layout_picture(
     shapes: Mapping[str, Sequence[np.ndarray]],
     labels: Sequence[tuple[str, Place]],
-    path: PathLike,
+    path: PathLike | None = None,
     window: Extent | None = None,
 ) -> Figure:
     """Draw a layout from above: polygons in the colour of their layer, and its labels.
@@ -42,21 +42,21 @@ def layout_picture(
     Args:
       shapes: polygons [m] by the name of their layer.
       labels: texts and where they are [m].
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
       window: a part to draw once more, larger [m].
     """
     return _picture(shapes, {}, (), labels, path, window)
 
 
 @styled
-def partial_picture(partial: Partial, path: PathLike) -> Figure:
+def partial_picture(partial: Partial, path: PathLike | None = None) -> Figure:
     """Draw what could be read of a device that has faults: bodies with their names, contacts found, other labels.
 
     Where no film of a layout could be built, it is the layout that is drawn.
 
     Args:
       partial: what could be read.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
     """
     of_layout = [solid for solid in partial.solids if solid.body]
     solids = of_layout or list(partial.solids)
@@ -92,11 +92,11 @@ def _picture(
     names: Mapping[str, Place],
     ends: Sequence[tuple[str, np.ndarray]],
     labels: Sequence[tuple[str, Place]],
-    path: PathLike,
+    path: PathLike | None,
     window: Extent | None = None,
 ) -> Figure:
     """Draw groups of polygons with a legend, names, ends with theirs, and crosses with texts."""
-    figure = Figure(figsize=(8.0, 7.0) if window is None else (13.0, 7.0), layout="constrained")
+    figure = Picture(figsize=(8.0, 7.0) if window is None else (13.0, 7.0), layout="constrained")
     extents = [_extent([shape for shapes in groups.values() for shape in shapes])]
     extents += [] if window is None else [window]
     free = itertools.cycle(_FREE)

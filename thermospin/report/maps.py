@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thermospin.base import units
 from thermospin.base.errors import InputError
+from thermospin.base.files import Fields
 from thermospin.base.names import nearest
 from thermospin.device.drives import usual_drive
+from thermospin.device.parts import DRIVE_UNITS, Experiment
 from thermospin.report.field_figures import spin_map, temperature_map
+from thermospin.report.style import styled
 from thermospin.signals.evaluate import fields
 
 if TYPE_CHECKING:
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from thermospin.device.constitution import Parameters
     from thermospin.device.device import Device
     from thermospin.model import Model, Progress
+
+#: Fields that have a map.
+MAPS = {"T": temperature_map, "V_s": spin_map}
 
 
 def maps(
@@ -45,10 +52,7 @@ def maps(
       InputError: no such experiment or state, or nothing to be seen at that height.
       NotConverged: a solve missed its tolerance.
     """
-    experiments = model.device.experiments
-    if experiment not in experiments:
-        raise InputError(f"experiment '{experiment}' does not exist; {nearest(experiment, experiments)}")
-    asked = experiments[experiment]
+    asked = _experiment(model, experiment)
     state = next(iter(asked.states)) if state is None else state
     drive = usual_drive(asked) if drive is None else drive
     height = _usual_height(model.device) if height is None else height
@@ -59,6 +63,43 @@ def maps(
         temperature_map(nodal, height, drive, heat, model.device, kind=asked.drive),
         spin_map(nodal, height, drive, spins, model.device, kind=asked.drive),
     )
+
+
+@styled
+def plot_map(
+    model: Model,
+    field: str,
+    z: float | str | None,
+    *,
+    experiment: str | None,
+    state: str | None,
+    drive: float | None,
+    nodal: Fields | None,
+    parameters: Parameters | None,
+    progress: Progress | None,
+) -> Figure:
+    """Draw one field of an experiment; see `base.shown.Mapped.plot_map`."""
+    if field not in MAPS:
+        raise InputError(f"field '{field}' has no map; {nearest(field, MAPS)}")
+    asked = _experiment(model, next(iter(model.device.experiments), "") if experiment is None else experiment)
+    if nodal is not None and drive is None:
+        unit = DRIVE_UNITS[asked.drive]
+        raise InputError(f"fields: got no drive with them; give the one that they were made at, drive=... [{unit}]")
+    height = _usual_height(model.device) if z is None else units.parse(z, "length", key="z")
+    drive = usual_drive(asked) if drive is None else drive
+    if nodal is None:
+        state = next(iter(asked.states)) if state is None else state
+        nodal = fields(model, asked.name, state, drive, parameters, progress=progress)
+    figure = MAPS[field](nodal, height, drive, None, model.device, kind=asked.drive)
+    figure.suptitle(", ".join([f"{model.device.name}: {asked.name}", *([] if state is None else [state])]), fontsize=10)
+    return figure
+
+
+def _experiment(model: Model, name: str) -> Experiment:
+    experiments = model.device.experiments
+    if name not in experiments:
+        raise InputError(f"experiment '{name}' does not exist; {nearest(name, experiments)}")
+    return experiments[name]
 
 
 def _usual_height(device: Device) -> float:

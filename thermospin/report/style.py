@@ -1,13 +1,14 @@
 """The style of all pictures, and how they are written.
 
 Every drawing function takes plain data and a path, writes the picture there (PNG, or the format of the path's ending)
-and returns the matplotlib `Figure`. Arguments are in SI units, axes in the units people read. Uses `Figure` objects and
-never pyplot, so that it needs no display and imports fast.
+and returns the matplotlib `Figure`; without a path it only returns it. Arguments are in SI units, axes in the units
+people read. Uses `Figure` objects and never pyplot, so that it needs no display and imports fast.
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ DASHED = (0, (3, 2))
 #: Colours of known metals, and of ferromagnets in order.
 COLOURS = {"Py": "#4477AA", "Cu": "#CC7A4B", "Au": "#F0CF65", "Ag": "#C9D3DC", "Al": "#B5C4D8", "Pt": "#8F7FA8"}
 MAGNETIC = ("#4477AA", "#66CCEE", "#332288", "#44AA99", "#117733")
+#: Units as figures have them.
+_SIGNS = {"ohm": "Ω", "u": "µ", "^2": "²", "^3": "³", "^4": "⁴"}
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
@@ -58,6 +61,23 @@ _STYLE: Any = {
 }
 
 
+class Picture(Figure):
+    """A figure that notebooks show: without pyplot they do not know how to show one of matplotlib's own."""
+
+    def png(self, dpi: float) -> tuple[bytes, tuple[int, int]]:
+        """Return the picture as PNG, and its width and height in pixels."""
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.06)
+        data = out.getvalue()
+        # The header of a PNG: eight bytes of signature, length and name of the first chunk, then width and height.
+        return data, (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Return the picture with twice the pixels that it takes, so that it is sharp on today's screens."""
+        data, (width, height) = self.png(dpi=144)
+        return data, {"width": width // 2, "height": height // 2}
+
+
 Plot = TypeVar("Plot", bound=Callable[..., Figure])
 
 
@@ -72,13 +92,16 @@ def styled(draw: Plot) -> Plot:
     return wrapped  # type: ignore[return-value]
 
 
-def save_figure(figure: Figure, path: PathLike) -> Figure:
-    """Write a figure, whole or not at all, in the format of the path's ending; return it.
+def save_figure(figure: Figure, path: PathLike | None) -> Figure:
+    """Write a figure, whole or not at all, in the format of the path's ending, None: nowhere; return it.
 
     Raises:
       InputError: matplotlib does not know the format.
       OSError: the file cannot be written.
     """
+    if path is None:
+        figure.draw_without_rendering()  # ticks are made when they are first drawn, in the style that holds then
+        return figure
     kind = Path(path).suffix[1:].lower() or "png"
     kinds = figure.canvas.get_supported_filetypes()
     if kind not in kinds:
@@ -96,6 +119,13 @@ def number(value: float, digits: int = 4) -> str:
         mantissa, exponent = text.split("e")
         text = rf"${mantissa} \times 10^{{{int(exponent)}}}$"
     return text if "$" in text else text.replace("-", "\N{MINUS SIGN}")
+
+
+def typeset(unit: str) -> str:
+    """Return a unit as figures and pages have it: "µV/mA²" of "uV/mA^2"."""
+    for plain, printed in _SIGNS.items():
+        unit = unit.replace(plain, printed)
+    return unit
 
 
 PLAIN = FuncFormatter(lambda value, _: number(value))

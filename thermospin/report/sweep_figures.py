@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from thermospin.report.style import DOWN, INK, UP, PathLike, colours_of, number, save_figure, styled
+from thermospin.report.style import DOWN, INK, UP, PathLike, Picture, colours_of, number, save_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def r2s_current(
 
     Args:
       R2_spin: R2 in P minus R2 in AP [V/A^2], or several by the name of the line.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
       measured: measured value [V/A^2].
       current_rms: end of the sweep, rms [A].
       label: of the measured line.
@@ -43,7 +43,7 @@ def r2s_current(
     """
     models = dict(R2_spin) if isinstance(R2_spin, Mapping) else {"model": float(R2_spin)}
     square = np.linspace(0.0, 2 * current_rms**2, 200)
-    figure = Figure(figsize=(5.0, 4.0), layout="constrained")
+    figure = Picture(figsize=(5.0, 4.0), layout="constrained")
     ax = figure.add_subplot()
     if measured_std > 0:
         low, high = ((measured + sign * measured_std) * square * 1e9 for sign in (-1, 1))
@@ -70,17 +70,17 @@ def r2s_current(
 
 
 @styled
-def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike) -> Figure:
+def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike | None = None) -> Figure:
     """Draw every field sweep with its two levels, less the parallel one and the drift; a panel for every current.
 
     Args:
       sweeps: from `lockin.reduce`; one without levels is drawn grey, less its median.
-      path: where to write the picture.
+      path: where to write the picture; None: nowhere.
     """
     rows = list(dict.fromkeys((sweep.trace.experiment, n) for sweep in sweeps for n in sorted(sweep.trace.voltages)))
     currents = sorted({round(sweep.trace.current, 9) for sweep in sweeps})
     size = (1.2 + 2.3 * len(currents), 0.9 + 1.75 * len(rows))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Picture(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), len(currents), sharex=True, squeeze=False)
     for (experiment, n), line in zip(rows, axes, strict=True):
         for current, ax in zip(currents, line, strict=True):

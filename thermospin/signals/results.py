@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from thermospin.base.errors import InputError
+from thermospin.base.files import read_json, understood, write_json
+from thermospin.base.frames import frame, optional
 from thermospin.base.names import SignalName
+from thermospin.base.shown import Plotted
 from thermospin.signals.ladders import Ladder
 
 T = TypeVar("T")
+#: What a file of signals is, for messages.
+FILE = "a file of `Signals.save` or `thermospin signals --json`"
 
 
 def nested(values: Mapping[SignalName, T]) -> dict[str, dict[str, dict[str, T]]]:
@@ -21,6 +28,17 @@ def nested(values: Mapping[SignalName, T]) -> dict[str, dict[str, dict[str, T]]]
     for (experiment, harmonic, part), value in values.items():
         out.setdefault(experiment, {}).setdefault(f"R{harmonic}", {})[part] = value
     return out
+
+
+def flat(values: Mapping[str, Any]) -> dict[SignalName, Any]:
+    """Return what `nested` has nested, by the name of the signal; units are left out."""
+    return {
+        SignalName(experiment, int(harmonic.removeprefix("R")), part): value
+        for experiment, harmonics in values.items()
+        for harmonic, parts in harmonics.items()
+        for part, value in parts.items()
+        if part != "unit"
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +94,7 @@ class Errors:
 
 
 @dataclasses.dataclass(frozen=True)
-class Signals:
+class Signals(Plotted):
     """All signals of a device.
 
     Attributes:
@@ -163,6 +181,84 @@ class Signals:
             "wall_s": self.wall_s,
         }
 
+    def save(self, path: str | Path) -> None:
+        """Write the file of `thermospin signals --json`, with `undiminished` besides; `load_signals` reads it.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
+        write_json(path, self.to_json() | {"undiminished": dict(self.undiminished)})
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row for each signal, in SI units, which the column `unit` names.
+
+        Columns: experiment, signal, harmonic, part, value, unit; with error bars also error (grid and solver together),
+        grid_error, solver_error, computed (the value of the grid) and unsafe (why that is the best known, else "").
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        names = list(self.values)
+        columns: dict[str, list[Any]] = {
+            "experiment": [name.experiment for name in names],
+            "signal": [name.signal for name in names],
+            "harmonic": [name.harmonic for name in names],
+            "part": [name.part for name in names],
+            "value": list(self.values.values()),
+            "unit": [self.units.get(name, "") for name in names],
+        }
+        if self.errors is not None:
+            columns |= {
+                "error": [self.errors.total(name) for name in names],
+                "grid_error": [self.errors.grid[name] for name in names],
+                "solver_error": [self.errors.solver[name] for name in names],
+                "computed": [self.computed.get(name, math.nan) for name in names],
+                "unsafe": [self.errors.unsafe.get(name, "") for name in names],
+            }
+        return frame(columns)
+
+
+def load_signals(path: str | Path) -> Signals:
+    """Return the signals of a file of `Signals.save`, to the last bit, or of `thermospin signals --json`.
+
+    The latter has no `undiminished`, without which `assess` cannot make error bars where there are none.
+
+    Raises:
+      InputError: the file has something else.
+      OSError: it cannot be read.
+    """
+    data = read_json(path, FILE)
+
+    def numbers(key: str, otherwise: float) -> dict[SignalName, float]:
+        return {name: otherwise if value is None else float(value) for name, value in flat(data[key]).items()}
+
+    with understood(path, FILE):
+        units = {
+            SignalName(experiment, int(harmonic.removeprefix("R")), part): parts["unit"]
+            for experiment, harmonics in data["experiments"].items()
+            for harmonic, parts in harmonics.items()
+            for part in parts
+            if part != "unit" and "unit" in parts
+        }
+        errors = None
+        if "errors" in data:
+            grid, solver = (numbers(key, math.inf) for key in ("grid_errors", "solver_errors"))
+            errors = Errors(grid, solver, flat(data["unsafe"]))
+        return Signals(
+            device=str(data["device"]),
+            cells=int(data["cells"]),
+            unknowns=int(data["unknowns"]),
+            order=int(data["order"]),
+            values=numbers("experiments", math.nan),
+            iterations=tuple(data["solver"]["iterations"]),
+            relative_residual=tuple(data["solver"]["relative_residual"]),
+            wall_s=float(data["wall_s"]),
+            undiminished=dict(data.get("undiminished", {})),
+            errors=errors,
+            computed=numbers("computed", math.nan) if errors else {},
+            units=units,
+        )
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NodalFields:
@@ -180,3 +276,27 @@ class NodalFields:
     V_up: np.ndarray
     V_down: np.ndarray
     T: np.ndarray
+
+    def to_xarray(self) -> Any:
+        """Return an xarray Dataset with dimensions x, y, z [m] and the variables T, V_up, V_down, V_s and V_c.
+
+        Units are in `attrs["units"]`. A coordinate where a field jumps is there twice: `isel` tells both sides apart.
+
+        Raises:
+          InputError: xarray is not installed.
+        """
+        xarray = optional("xarray", "to_xarray")
+        values = {
+            "T": (self.T, "K", "temperature rise over the bath"),
+            "V_up": (self.V_up, "V", "electrochemical potential of spin up, over e"),
+            "V_down": (self.V_down, "V", "electrochemical potential of spin down, over e"),
+            "V_s": (self.V_up - self.V_down, "V", "spin accumulation V_up - V_down"),
+            "V_c": ((self.V_up + self.V_down) / 2, "V", "charge potential (V_up + V_down)/2"),
+        }
+        return xarray.Dataset(
+            {
+                name: (("x", "y", "z"), array, {"units": unit, "long_name": label})
+                for name, (array, unit, label) in values.items()
+            },
+            {axis: (axis, getattr(self, axis), {"units": "m", "long_name": axis}) for axis in "xyz"},
+        )
