@@ -198,3 +198,19 @@ def test_a_fin_is_as_warm_as_its_equation_says():
     # what passes to the far half leaves by its face
     assert found["flux"]["R1"]["P"] == close(1e6 * found["far"]["R1"]["P"] * 1.5e-6 * 20e-9, 5e-5)
     assert an.fin_T(L, **case) < 0.5
+
+
+def test_a_wire_of_one_solid_that_gives_its_joule_heat_to_a_face():
+    """Ends held: J^2 t/(sigma h) (1 - tanh(m)/m), m = L/(2 decay). There is no face at which anything jumps."""
+    solid = Solid("near", "Cu", None, ((0.0, 3e-6), (0.0, 20e-9), (0.0, 10e-9)))
+    wire = dataclasses.replace(
+        fin(),
+        solids=(solid,),
+        contacts=(Contact("left", "near", "x-"), Contact("right", "near", "x+")),
+        heat_sinks=(HeatSink("near", "z-", "under", h=1e6),),
+        experiments={"T": Experiment("T", ("left", "right"), None, {"P": {}}, temperature=("near",))},
+    )
+    found = measure(stacks.on_grid(wire, (12,), 3), tolerance=TIGHT).experiments["T"]["R2"]["P"]
+    J, t = 1 / (20e-9 * 10e-9), 10e-9
+    m = 1.5e-6 / an.fin_length(kappa=CU.kappa, thickness=t, h=1e6)
+    assert found == close(J**2 * t / (CU.sigma * 1e6) * (1 - np.tanh(m) / m), 5e-5)

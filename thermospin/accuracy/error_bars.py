@@ -55,6 +55,8 @@ UNSETTLED, SLOWNESS = 1.0, 3.0
 WEAK = 2.0
 #: Bars grow to at most this multiple of the signal, which already means "not resolved".
 UNRESOLVED = 5.0
+#: What the values of all orders have in common to this part of them they have to rounding: differences are no sequence.
+ROUNDING = 1e-12
 #: Correlation of the errors of best estimates of different signals of a device, with the signs of their corrections.
 SHARED = 0.3
 #: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10).
@@ -115,6 +117,8 @@ def estimate(
     largest = max(map(abs, values))
     if not largest:
         return Estimate(0.0, 0.0)
+    if max(values) - min(values) <= ROUNDING * largest:
+        return Estimate(values[-1], ROUNDING * largest)
     difference = values[-1] - values[-2]
     size, most = abs(difference), max(abs(difference), UNRESOLVED * largest)
     weak = WEAK * _to_come(len(values), exponent) if exponent < singularities.ORDINARY else 0.0

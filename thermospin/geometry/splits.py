@@ -288,7 +288,9 @@ class _Copies:
             local = (nodes[:, None, :] - p * corners).clip(0, p)
             held = parts.area[row, :, local[..., 0], local[..., 1]] > 0
             owner = np.where((row >= 0)[..., None] & ~held, -1, owner)
-        label, of_V, of_T = (values.reshape(len(nodes), -1) for values in _groups(rule, owner))
+        # The width in numbers: there may be no nodes, where faces exchange heat and nothing jumps.
+        width = int(np.prod(owner.shape[1:]))
+        label, of_V, of_T = (values.reshape(len(nodes), width) for values in _groups(rule, owner))
         # The first group of each node keeps its number in the tensor grid, the others get new ones.
         present = np.zeros((len(nodes), 2 * label.shape[1]), bool)
         at, part = np.nonzero(label >= 0)
