@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -39,6 +40,10 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_merge_streams = True
+# Commands tell on stderr how far they are, which only who waits wants to know; one that fails fails the build.
+nb_output_stderr = "remove"
+# Notebooks find the command of this environment, whether it is activated or not.
+os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
 # Programs that one notebook has compiled are there for the next.
 os.environ.setdefault("THERMOSPIN_CACHE", os.path.join(tempfile.gettempdir(), "thermospin-site-cache"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -1,11 +1,12 @@
 """Synthetic lock-in sweeps of the shipped device, with known truth: what a lab's files look like.
 
-    python scripts/synthetic_sweeps.py [--out thermospin/data/shipped] [--seed 2010] [--cells 5000]
+    python scripts/synthetic_sweeps.py [--out thermospin/data/shipped] [--seed 2010]
 
 Both experiments at 0.5, 0.75, 1.0, 1.25 and 1.5 mA rms, field up and down between -60 and 60 mT. The magnets switch at
 different fields in the two directions; every point has white noise, every sweep a drift, a few points are spikes. First
-and second harmonic come from R1 to R4 of the model at TRUTH. Written: slachter2010-sweeps.toml, which `thermospin
-sweeps` and `fit` read, one CSV for each experiment, and the truth as JSON.
+and second harmonic come from R1 to R4 of the model at TRUTH: best estimates, so that a fit on another grid can find the
+truth again. Written: slachter2010-sweeps.toml, which `thermospin sweeps` and `fit` read, one CSV for each experiment,
+and the truth as JSON.
 """
 
 from __future__ import annotations
@@ -80,14 +81,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("thermospin/data/shipped"))
     parser.add_argument("--seed", type=int, default=2010)
-    parser.add_argument("--cells", type=int, default=5000)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     device = ts.load("slachter2010")
-    model = ts.build(device, cells=arguments.cells, order=2)
-    found = ts.measure(model, TRUTH, harmonics=4).experiments
+    model = ts.build(device, order=3)
+    signals = ts.assess(model, ts.measure(model, TRUTH, harmonics=4), TRUTH)
+    found = signals.experiments
     text, gain = HEADER, 1 + GAIN_STD * rng.standard_normal()
-    truth = {"parameters": TRUTH, "cells": model.cells, "order": 2, "signals": {}}
+    truth = {"parameters": TRUTH, "cells": signals.cells, "order": signals.order, "signals": {}}
     for name in device.experiments:
         states = {state: {n: gain * found[name][n][state] for n in found[name]} for state in ("P", "AP")}
         truth["signals"][name] = {n: {p: found[name][n][p] for p in ("baseline", "spin")} for n in found[name]}
