@@ -57,7 +57,11 @@ def test_what_does_not_settle_is_not_extrapolated():
 
 def test_differences_of_rounding_are_no_sequence():
     """Straight fields are exact at every order; the ratio of what rounding leaves may be anything."""
-    for values in ([2.0, 2.0, 2.0 * (1 + 4e-16)], [2.0, 2.0 * (1 - 2e-16), 2.0 * (1 + 4e-15)], [-2.0, -2.0 * (1 + 4e-16)]):
+    for values in (
+        [2.0, 2.0, 2.0 * (1 + 4e-16)],
+        [2.0, 2.0 * (1 - 2e-16), 2.0 * (1 + 4e-15)],
+        [-2.0, -2.0 * (1 + 4e-16)],
+    ):
         found = estimate(values, len(values))
         assert found.value == values[-1] and 0 < found.error < 1e-10 and not found.unsafe
     assert estimate([2.0, 2.0 + 1e-10, 2.0 + 1e-9], 3).error > 1e-9

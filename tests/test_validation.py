@@ -84,21 +84,22 @@ def test_the_file_has_the_values_of_the_formulas() -> None:
             assert case["uncertainty"] == known[case["name"]][1]
 
 
-def bar(device: Device) -> bool:
+def is_bar(device: Device) -> bool:
     """Whether the solution depends on x alone, and `helpers.stacks` knows it."""
     sections = {solid.box[1:] for solid in device.solids}
     ends = {contact.name for contact in device.contacts}
     return len(sections) == 1 and ends == {"left", "right"} and not device.heat_sinks
 
 
-@pytest.mark.parametrize("name", OWN)
+BARS = [name for name in OWN if is_bar(load(FOLDER / name))]
+
+
+@pytest.mark.parametrize("name", BARS)
 def test_formulas_of_bars_are_right_to_their_tolerance(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the exact solution of the layers, derived in another way, which neglects nothing; its rounding: 1e-9."""
     device = load(FOLDER / name)
-    if not bar(device):
-        pytest.skip("no bar")
-    (_, low), (_, high) = device.solids[0].box[1:]
-    monkeypatch.setattr(stacks, "AREA", low * high)
+    (_, width), (_, height) = device.solids[0].box[1:]
+    monkeypatch.setattr(stacks, "AREA", width * height)
     exact = stacks.signals(device)
 
     def value(of: dict) -> float:
@@ -110,8 +111,8 @@ def test_formulas_of_bars_are_right_to_their_tolerance(name: str, monkeypatch: p
         assert case["expected"] == pytest.approx(there, rel=case["tolerance"] + 1e-9, abs=0.0), case["name"]
 
 
-def test_enough_formulas_are_held_to_exact_solutions() -> None:
-    assert sum(bar(load(FOLDER / name)) for name in OWN) >= 25
+def test_most_formulas_are_held_to_exact_solutions() -> None:
+    assert len(BARS) >= 25
 
 
 # ------------------------------------------------------------------------------------------ the runner
@@ -137,7 +138,8 @@ def test_thermospin_passes_the_quick_half() -> None:
 def test_a_case_is_covered_by_bar_uncertainty_and_tolerance_together() -> None:
     row = run.Row("a/b/c", "x R1.P", "V/A", expected=-2.0, allowed=0.03, found=-2.05, bar=0.021)
     assert row.covered and not row._replace(bar=0.019).covered
-    assert "NO" in run.cells_of(row._replace(bar=0.0)) and "-> " not in run.summary([row], 1.0)
+    assert run.cells_of(row)[-1] == "yes" and run.cells_of(row._replace(bar=0.0))[-1] == "NO"
+    assert run.summary([row], 1.0) == "1 of 1 cases are covered, 1 s."
     assert "Not covered: a/b/c" in run.summary([row._replace(bar=0.0)], 1.0)
     table = run.markdown([row], "all").splitlines()
     assert len({line.count("|") for line in table[:3]}) == 1

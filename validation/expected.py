@@ -502,7 +502,8 @@ def finite_elements() -> dict[str, tuple[float, float]]:
     out = {}
     for device, found in json.loads(TRUTH.read_text(encoding="utf-8")).items():
         for signal, each in found["signals"].items():
-            if signal.endswith(("baseline", "spin")) and each["uncertainty"] <= KNOWN * abs(each["value"]):
+            known = each["value"] and each["uncertainty"] <= KNOWN * abs(each["value"])  # 0 by symmetry is no case
+            if known and signal.endswith(("baseline", "spin")):
                 out[f"finite_elements/{device}/{signal.replace(' ', '.')}"] = (each["value"], each["uncertainty"])
     return out
 
@@ -521,10 +522,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put them into cases.json")
     arguments = parser.parse_args()
     file = json.loads(CASES.read_text(encoding="utf-8"))
-    values = expected()
+    values, known = expected(), finite_elements()
+    unknown = [case["name"] for case in file["cases"] if case["name"] not in values]
+    if unknown:
+        parser.error(f"{CASES.name}: no formula gives {', '.join(unknown)}; put it under @of(...) with the device")
     for case in file["cases"]:
-        print(f"{case['name']:60} {case['expected']:22.15g} {values[case['name']]:22.15g} {case['unit']}")
-        case["expected"] = values[case["name"]]
+        name = case["name"]
+        print(f"{name:60} {case.get('expected', '-'):>22} {values[name]:>22} {case['unit']}")
+        case["expected"] = values[name]
+        case["uncertainty"] = known[name][1] if name in known else case["uncertainty"]
     if arguments.write:
         CASES.write_text(json.dumps(file, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

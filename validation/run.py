@@ -1,11 +1,12 @@
-"""Runs the cases of this folder with thermospin: a table of what is expected, what comes out, and whether it is covered.
+"""Runs the cases of this folder with thermospin: what is expected, what comes out, and whether it is covered.
 
     python validation/run.py [--quick] [--case NAME ...] [--markdown FILE] [--json FILE]
 
 Every device is solved at order 3 on its default grid, or on one of as many cells as its cases say, and at the orders
 below for the error bars, as `thermospin signals` does. A case is covered if its deviation is at most the error bar of
 the best estimate, the uncertainty of the expected value, and the tolerance times the expected value, added up. Rows and
-files come device by device, so that nothing is lost where the run is interrupted. Exit code 1: a case is not covered.
+files come device by device, so that nothing is lost where the run is interrupted; a device whose solve fails has nan.
+Exit code 1: a case is not covered.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -81,12 +83,19 @@ def runs(cases: Sequence[Case], progress: Any = None) -> Iterator[tuple[list[Row
     """
     import jax
 
+    from thermospin.base.errors import NotConverged
+
     groups: dict[tuple[str, int | None], list[Case]] = {}
     for case in cases:
         groups.setdefault((case["device"], case.get("cells")), []).append(case)
     for (device, cells), group in groups.items():
         began = time.perf_counter()
-        yield solve(HERE / device, cells, group, progress), time.perf_counter() - began
+        try:
+            rows = solve(HERE / device, cells, group, progress)
+        except NotConverged as error:
+            print(f"{device}: {error}", file=sys.stderr)
+            rows = [row_of(case, None) for case in group]
+        yield rows, time.perf_counter() - began
         jax.clear_caches()  # programs of a hundred devices have more mappings than a process may have
 
 
@@ -102,7 +111,7 @@ def solve(path: Path, cells: int | None, cases: Sequence[Case], progress: Any = 
 
 
 def row_of(case: Case, best: Any) -> Row:
-    """Return a case beside the signals of its device; of a ratio the relative bars add up."""
+    """Return a case beside the best estimates of its device, None if there are none; bars of a ratio add up."""
     found, bar, signal = *estimate(best, case), f"{case['experiment']} {case['signal']}"
     if "over" in case:
         below, below_bar = estimate(best, case["over"])
@@ -114,6 +123,8 @@ def row_of(case: Case, best: Any) -> Row:
 
 def estimate(best: Any, of: Case) -> tuple[float, float]:
     """Return the best estimate of a signal and its error bar."""
+    if best is None:
+        return math.nan, math.nan
     return best[of["experiment"], of["signal"]], best.error(of["experiment"], of["signal"])
 
 

@@ -117,8 +117,9 @@ def estimate(
     largest = max(map(abs, values))
     if not largest:
         return Estimate(0.0, 0.0)
-    if max(values) - min(values) <= ROUNDING * largest:
-        return Estimate(values[-1], ROUNDING * largest)
+    spread = max(values) - min(values)
+    if spread <= ROUNDING * largest:
+        return Estimate(values[-1], spread)
     difference = values[-1] - values[-2]
     size, most = abs(difference), max(abs(difference), UNRESOLVED * largest)
     weak = WEAK * _to_come(len(values), exponent) if exponent < singularities.ORDINARY else 0.0
