@@ -58,6 +58,7 @@ ELSEWHERE = {
     "../CONTRIBUTING.md": "project/contributing.md",
     "../CHANGELOG.md": "project/changelog.md",
     "../benchmarks/README.md": "project/benchmarks.md",
+    "../validation/README.md": "project/validation_set.md",
 }
 
 
