@@ -628,3 +628,22 @@ def faults_of_text(text: str) -> list[str]:
     except DeviceError as error:
         return str(error).splitlines()
     return []
+
+
+def test_a_device_without_metal_is_refused() -> None:
+    text = """
+name = "slab"
+length_unit = "nm"
+[[solids]]
+name = "oxide"
+material = "SiO2"
+box = { x = [0, 100], y = [0, 100], z = [0, 100] }
+[[heat_sinks]]
+solid = "oxide"
+face = "z-"
+[experiments.heat]
+power = { oxide = "1 mW" }
+temperature = "oxide"
+"""
+    with pytest.raises(DeviceError, match="none is of metal"):
+        reader.read(text, "slab.toml")
