@@ -149,7 +149,7 @@ class Design:
             )
         out += columns(table, "lrr")
         if self.end_excess > 1 + SLACK:
-            out.append(f"It is beyond a limit, by a factor of {self.end_excess:.3g}: no device nearby keeps it.")
+            out.append(f"It is beyond a limit, by a factor of {self.end_excess:.3g}: {self._why_beyond}.")
         out.append(f"{self.objective} is {self.gain[0]:.3g} +- {self.gain[1]:.2g} times what it was.")
         if math.isfinite(self.end.spread):
             out.append(
@@ -170,6 +170,13 @@ class Design:
     def end_excess(self) -> float:
         """Largest value over its limit, 0 without limits."""
         return max((abs(self.end.signals[pair][0]) / most for pair, most in self.limits.items()), default=0.0)
+
+    @property
+    def _why_beyond(self) -> str:
+        """The reason why the end is beyond a limit."""
+        if any(step.excess <= 1 + SLACK for step in self.steps):
+            return "on the grid of the search it was within; give that more cells, or a lower limit"
+        return "no device nearby keeps it"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers, lists and dictionaries."""
