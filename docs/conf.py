@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sysconfig
 import tempfile
 from pathlib import Path
 
+import nbclient
+from jupyter_cache.executors import utils as executors
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
@@ -39,7 +42,8 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_in_temp = True
-nb_merge_streams = True
+# What a command prints comes in pieces. nbclient joins them as they are, nb_merge_streams with line breaks.
+executors.executenb = functools.partial(nbclient.execute, coalesce_streams=True)
 # Commands tell on stderr how far they are, which only who waits wants to know; one that fails fails the build.
 nb_output_stderr = "remove"
 # Notebooks find the command of this environment, whether it is activated or not.

@@ -148,6 +148,13 @@ def test_limits_hold_for_the_design(wire: Device, unchecked: None) -> None:
     assert 0.97 < best.excess <= 1 + SLACK
     # j = I/(width height) but for the funnel: 25 nm, to its few percent.
     assert best.lengths["width"] == pytest.approx(1e-3 / 2e12 / 20e-9, rel=0.06)
+    # A check on another grid that finds more than the search did is no fault of the device alone.
+    pair = ("main", "densest")
+    end = dataclasses.replace(found.end, signals={pair: (2.2e12, 0.0)})
+    told = dataclasses.replace(found, start=end, end=end, limits={pair: 2e12})
+    assert any("1.1: on the grid of the search it was within" in line for line in told.words())
+    far = tuple(dataclasses.replace(step, excess=1.1) for step in told.steps)
+    assert any("no device nearby keeps it" in line for line in dataclasses.replace(told, steps=far).words())
     free = search.design(wire, "main R1.P", ["width"], **wish)
     assert free.device.lengths()["width"] < 0.8 * best.lengths["width"], "negative control: without the limit"
 

@@ -99,8 +99,8 @@ def faults(
         texts.append("solids: there is none, expected at least one")
     elif not unread and all(metal.get(solid.material) is False for solid in solids):
         texts.append(
-            "solids: none is of metal, and the equations of charge and spin need one; expected a solid whose material has "
-            "sigma > 0, which may have S = 0 where only heat is of interest"
+            "solids: none is of metal, and the equations of charge and spin need one; expected a solid whose material "
+            "has sigma > 0, which may have S = 0 where only heat is of interest"
         )
     sound, wrong = _sound_solids(solids, metal)
     texts += wrong
