@@ -97,7 +97,7 @@ def faults(
     texts += [text for item in attached if (text := _bath_fault_of(item))]
     if not solids and not unread:
         texts.append("solids: there is none, expected at least one")
-    elif not unread and all(metal.get(solid.material) is False for solid in solids):
+    elif experiments and not unread and all(metal.get(solid.material) is False for solid in solids):
         texts.append(
             "solids: none is of metal, and the equations of charge and spin need one; expected a solid whose material "
             "has sigma > 0, which may have S = 0 where only heat is of interest"
