@@ -35,7 +35,7 @@ class Field:
 
     @property
     def in_cells(self) -> bool:
-        """Whether it is constant in each cell."""
+        """Tell whether it is constant in each cell."""
         return self.values.shape == self.live.shape
 
 
