@@ -39,7 +39,7 @@ KNOWN = 0.004
 
 def assessed(device: Device) -> Signals:
     """All signals of the default grid, with error bars."""
-    model = models.GridOptions(order=3).build(device, None)
+    model = models.GridOptions().build(device, None)
     measured, fields = evaluate.solved(model)
     return error_bars.assess(model, measured, start=fields)
 

@@ -57,7 +57,7 @@ def relations() -> None:
         heated.experiment("charge", current=port, through=heated.through("charge", "N", "F2")),
         *[heated.experiment(name, power={"hot": 1.0}, through=heated.through("heat", "hot", name)) for name in parts],
     ]
-    found = measure(model.build(heated.device(*made), cells=250), tolerance=TOLERANCE).experiments
+    found = measure(model.build(heated.device(*made), cells=250, order=2), tolerance=TOLERANCE).experiments
     rows = {name: row["R1"] for name, row in found.items()}
     print(f"\n{'heated pillar':42} " + " ".join(f"{state:>9}" for state in heated.STATES))
 

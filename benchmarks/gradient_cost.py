@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     loaded = reader.load("slachter2010")
-    model = build(loaded, cells=options.cells)
+    model = build(loaded, cells=options.cells, order=2)
     wanted = [(row.experiment, row.signal) for row in rows.load("slachter2010", loaded)]
     parameters = model.parameters
     names = list(parameters)

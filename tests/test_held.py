@@ -106,7 +106,7 @@ def test_a_held_pad_has_the_spreading_resistance_of_the_closed_form(pad: str, la
     outline, shape = HALF_SPACE[pad]
     errors = []
     for cells in ladder:
-        model = build(block(outline), cells=cells)
+        model = build(block(outline), cells=cells, order=2)
         assert model.grounded["pad"].ties
         found = evaluate.measure(model, harmonics=1)["r", "R1.P"]
         errors.append(abs(found * SIGMA / spreading(shape) - 1))
@@ -126,7 +126,7 @@ def test_a_heat_sink_lets_heat_out_as_the_ground_lets_current_out() -> None:
         contacts=(Contact("lower", "far 0", "x-"), Contact("pad", "far 1", "x+")),
         heat_sinks=(HeatSink("pad", "z+"),),
     )
-    model = build(device)
+    model = build(device, order=2)
     disc, lower = model.disc, device.layout().face([0], "z-", metal=False)
     assert disc.ties and not model.grounded and not isinstance(lower, str)
     area = lower.weights(model.grid).ravel()[disc.index_T]
@@ -145,7 +145,7 @@ def test_a_heat_sink_lets_heat_out_as_the_ground_lets_current_out() -> None:
 
 @pytest.mark.slow
 def test_the_error_bar_of_a_held_disc_covers_its_error() -> None:
-    model = build(block(DISC))
+    model = build(block(DISC), order=2)
     measured = error_bars.assess(model, evaluate.measure(model, harmonics=1))
     error = abs(measured["r", "R1.P"] - spreading(HALF_SPACE["disc"][1]) / SIGMA)
     assert error < measured.error("r", "R1.P") < 0.3 * measured["r", "R1.P"]

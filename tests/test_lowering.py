@@ -36,7 +36,7 @@ SAFE_CALLS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}
 
 @pytest.fixture(scope="module")
 def thermal() -> Model:
-    return build(devices.lateral("thermal"), cells=300)
+    return build(devices.lateral("thermal"), cells=300, order=2)
 
 
 # ------------------------------------------------------------------------------------------ lowering for GPUs

@@ -54,12 +54,12 @@ CENTROIDS = {
 
 @pytest.fixture(scope="module")
 def lateral() -> model.Model:
-    return model.build(devices.lateral(), cells=300)
+    return model.build(devices.lateral(), cells=300, order=2)
 
 
 @pytest.fixture(scope="module")
 def strip() -> model.Model:
-    return model.build(devices.read(devices.STRIP + CAP), cells=200)
+    return model.build(devices.read(devices.STRIP + CAP), cells=200, order=2)
 
 
 def positions(m: model.Model, index: np.ndarray) -> tuple[np.ndarray, ...]:

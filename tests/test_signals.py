@@ -69,7 +69,7 @@ def compiled_once(tmp_path_factory):
 def lateral() -> Model:
     """One discrete problem, with all the experiments of this file."""
     device = devices.lateral()
-    return model.build(dataclasses.replace(device, experiments={**device.experiments, **EXTRA}), cells=300)
+    return model.build(dataclasses.replace(device, experiments={**device.experiments, **EXTRA}), cells=300, order=2)
 
 
 def only(m: Model, *names: str) -> Model:

@@ -40,8 +40,6 @@ from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import QUANTITIES, key_of, quantity
 
-#: Order of the elements of a fit, see `inference.orders`.
-ORDER = 3
 #: How often the best estimates are found again at the end of a fit at most, and the change, in standard deviations of
 #: the data, at which they have settled.
 CORRECTIONS, SETTLED = 4, 0.1
@@ -122,7 +120,7 @@ def fit(
     rows = tuple(_with_unit(row, devices) for row in rows)
     parameters = joint_parameters(devices, free or tuple(priors), follow)
     followed = tuple(followers(devices, proportions, free or tuple(priors)))
-    grid = grid or GridOptions(order=ORDER)
+    grid = grid or GridOptions()
     models = tuple(part if isinstance(part, Model) else grid.build(part, progress) for part in given)
     kept = _kept(journal, models, rows, options.ties, progress)
     answers = Answers(models, rows, linear, followed, kept, progress)

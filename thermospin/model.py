@@ -39,6 +39,8 @@ from thermospin.solve import Preconditioner, System
 Progress = Callable[[str], None]
 #: Magnets of a larger polarisation get a preconditioner of their own where they are reversed.
 SHARED_POLARISATION = 0.1
+#: Order of the elements: the lowest whose best estimates go beyond the grid, see `accuracy.error_bars`.
+ORDER = 3
 
 
 class Ports(eqx.Module):
@@ -419,12 +421,12 @@ class GridOptions:
 
     Attributes:
       cells: budget of grid cells; None: the program's default.
-      order: polynomial order 1, 2 or 3.
+      order: polynomial order 1, 2 or 3; best estimates beyond the grid need 3.
       shards: accelerators that a solve is split over.
     """
 
     cells: int | None = None
-    order: int = 2
+    order: int = ORDER
     shards: int = 1
 
     def grid(self, device: Device) -> Grid:
@@ -436,13 +438,13 @@ class GridOptions:
         return build(device, cells=self.cells, order=self.order, progress=progress).sharded(self.shards)
 
 
-def build(device: Device, *, cells: int | None = None, order: int = 2, progress: Progress | None = None) -> Model:
+def build(device: Device, *, cells: int | None = None, order: int = ORDER, progress: Progress | None = None) -> Model:
     """Return the discrete problem of a device.
 
     Args:
       device: solids, materials, contacts, experiments.
       cells: budget of grid cells; None: the program's default.
-      order: polynomial order 1, 2 or 3.
+      order: polynomial order 1, 2 or 3; best estimates beyond the grid need 3.
       progress: callback for messages.
     Raises:
       ValueError: JAX is in single precision, or the budget is too small for the device's faces.

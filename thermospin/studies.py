@@ -38,8 +38,8 @@ from thermospin.inference.rivals import (
     with_two_point,
 )
 from thermospin.inference.suggestions import Suggestions, suggest_others
-from thermospin.inverse import ORDER, FitOptions, fit
-from thermospin.model import GridOptions, Model, Progress
+from thermospin.inverse import FitOptions, fit
+from thermospin.model import ORDER, GridOptions, Model, Progress
 from thermospin.report import cards, html, notebook
 from thermospin.report.device_scene import view, write_view
 from thermospin.report.device_text import describe
@@ -228,7 +228,7 @@ def check(
       InputError: faces that no grid of that many cells can have.
       NotConverged: a solve missed its tolerance.
     """
-    grid = grid or GridOptions(order=ORDER)
+    grid = grid or GridOptions()
     checked = Check(describe(device), cost(device, grid.grid(device)))
     if not solve:
         return checked

@@ -230,7 +230,9 @@ def test_the_thermal_current_of_a_shorted_junction_is_its_voltage_over_its_resis
     The reaction over the junction against Ohm's law with the voltage of the open one; copper and the magnets have no
     Seebeck coefficient, and heat in the wire takes the temperature of the junction with it by less than 1e-3.
     """
-    open_one, shorted = (measure(model.build(loop(s), cells=300), tolerance=TIGHT).experiments for s in (False, True))
+    open_one, shorted = (
+        measure(model.build(loop(s), cells=300, order=2), tolerance=TIGHT).experiments for s in (False, True)
+    )
     V, I_loop = open_one["heat"]["R1"], shorted["heat"]["R1"]
     TMR = an.tunnel_magnetoresistance(P_1=0.5, P_2=0.6)
     ratio = an.thermal_current_ratio(V["AP"] / V["P"], TMR=TMR)

@@ -17,6 +17,9 @@ from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
 from thermospin.signals.evaluate import measure
 
+#: The grid of devices on the way: where to go needs less accuracy than where one has got to.
+ON_THE_WAY = GridOptions(order=2)
+
 
 @dataclasses.dataclass(frozen=True)
 class DesignCheck:
@@ -52,7 +55,7 @@ class DesignTask:
     names: tuple[str, ...]
     limits: Mapping[Pair, float]
     fit: StandardErrorFit | None = None
-    grid: GridOptions = GridOptions()
+    grid: GridOptions = ON_THE_WAY
     progress: Progress | None = None
     starts: int = 1
     solver: solve.Solver | None = None

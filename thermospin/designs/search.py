@@ -38,7 +38,7 @@ from thermospin.base.names import nearest
 from thermospin.base.shown import Plotted
 from thermospin.base.text import columns
 from thermospin.base.units import readable
-from thermospin.designs.checks import DesignCheck, DesignTask, checked
+from thermospin.designs.checks import ON_THE_WAY, DesignCheck, DesignTask, checked
 from thermospin.designs.limits import SLACK, STRETCH, Limits, face_limits, stretch
 from thermospin.designs.objective import DENSEST, STD, Objective, Pair, StandardErrorFit, require_fit, unit_of
 from thermospin.device.device import Device
@@ -250,7 +250,7 @@ def design(
     """
     if isinstance(objective, str):
         objective = Objective.parse(objective, device)
-    limits, search, grid = limits or Limits(), search or Search(), grid or GridOptions()
+    limits, search, grid = limits or Limits(), search or Search(), grid or ON_THE_WAY
     names = _varied(device, vary)
     off = _deviations(device, names, search.robust)
     face_limits(device, names, limits.feature)  # refused before any work is done
