@@ -15,12 +15,13 @@ readings.
 Peers are not dependencies of thermospin; each runs under a Python of its own, and is left out where that has none:
 
     python -m venv torch-fem; torch-fem/bin/pip install torch-fem pypardiso
-    /usr/bin/python3 -m venv jax-fem        (PETSc and hypre; Debian 12: apt-get install python3-petsc4py libglu1-mesa)
+    apt-get install python3-petsc4py libglu1-mesa libxcursor1 libxinerama1 libxft2        (PETSc for Debian 12's Python)
+    /usr/bin/python3 -m venv jax-fem
     jax-fem/bin/pip install jax-fem "jax<0.7" "numpy<2" scipy fenics-basix meshio gmsh pyfiglet pypardiso
 
 jax-fem names no dependency itself. Debian's petsc4py is built for numpy 1, which newer versions of JAX refuse.
 
-What was tried, by the names of the settings; the first of each package is its fastest:
+What was tried, by the names of the settings; the first of each package is about its fastest:
 - thermospin: the public API, `evaluate` with a `power` drive and a `temperature` probe. It asks for a metal: one small
   solid conducts, and its potentials stay zero. "potentials": all metals conduct, as on the device, with S = 0.
 - torch-fem, `SolidHeat.solve` with `differentiable_parameters`: its defaults at this size, conjugate gradients with
@@ -35,7 +36,7 @@ What was tried, by the names of the settings; the first of each package is its f
 Columns: "set-up" is the model from the mesh (of thermospin: from the device file), "first" the first reading with its
 gradient, compilation included, "both" a second one at conductivities a few percent off, "value" a reading alone [s];
 short ones are the best of three. Reading, residual and difference are of "both".
-"imports" is the memory after imports, "peak" what is used above that at most, the mesh included [MiB].
+"imports" is the memory once imports and the mesh are there, "peak" what is used above that at most [MiB].
 """
 
 from __future__ import annotations
@@ -591,8 +592,7 @@ def main() -> None:
         rows += at_size(unknowns, chosen(options.runs), pythons, options.time_limit)
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1))
-    for package in SETTINGS:
-        versions = next((row["versions"] for row in rows if row["package"] == package), {})
+    for package, versions in {row["package"]: row["versions"] for row in rows}.items():
         print(f"{package}: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
