@@ -391,6 +391,7 @@ class Features:
       edges: positions along x and y of the straight edges of each outline that need grid lines [m].
       planes: positions along x, y and z of contacts, which need grid lines too [m].
       weak: positions along x, y and z of edges where good conductors meet across poor ones, with the wanted sizes [m].
+      bands: intervals in which different metals meet along slanted edges: axis, both ends, and the wanted size [m].
     """
 
     boxes: tuple[Box, ...]
@@ -402,13 +403,18 @@ class Features:
     edges: tuple[tuple[Sequence[float], Sequence[float]], ...] = ()
     planes: tuple[Sequence[float], ...] = ((), (), ())
     weak: tuple[Mapping[float, float], ...] = ({}, {}, {})
+    bands: tuple[tuple[int, float, float, float], ...] = ()
 
     def faces(self, axis: int) -> np.ndarray:
-        """Return all faces normal to an axis [m], which need grid lines: ends of boxes, and edges of outlines."""
+        """Return all faces normal to an axis [m], which need grid lines: ends of boxes, edges of outlines, of bands."""
         ends = [edge for i in range(len(self.boxes)) for edge in self._edges(i, axis)]
         # Round solids have no straight edges, but the grid must contain these solids too.
         ends += self.planes[axis]
         ends += [pick(box[axis][side] for box in self.boxes) for side, pick in enumerate((min, max))]
+        for along, low, high, size in self.bands:
+            if along == axis:
+                around = (low - MARGIN * size, high + MARGIN * size)
+                ends += [end for end in around if np.abs(np.array(ends) - end).min() > 2 * MARGIN * size]
         return merge_close(ends)
 
     def grid(self, lines: Sequence[np.ndarray], order: int) -> Grid:
@@ -421,16 +427,18 @@ class Features:
     def spans(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return intervals in which outlines need small cells: lower ends, upper ends, and sizes at coarseness 1 [m].
 
-        Over the full extent of slanted or round edges, the size is half of the smallest side of the solid.
+        Over the extent of each slanted edge the size across it is half of the smallest side of the solid.
         """
         intervals = []
         for i, outline in enumerate(self.outlines):
             if outline is None or axis == 2:
                 continue
-            slanted = polygons.slanted_edges(outline)
-            if len(slanted):
-                size = min(self._smallest_side(i), polygons.width(outline)) / 2
-                intervals.append((float(slanted[:, :, axis].min()), float(slanted[:, :, axis].max()), size))
+            size = min(self._smallest_side(i), polygons.width(outline)) / 4
+            for edge in polygons.slanted_edges(outline):
+                extent = np.abs(edge[1] - edge[0])
+                across = size * float(np.hypot(*extent)) / float(extent[1 - axis])
+                intervals.append((float(edge[:, axis].min()), float(edge[:, axis].max()), across))
+        intervals += [(low, high, size) for along, low, high, size in self.bands if along == axis]
         spans = np.array(intervals).reshape(-1, 3)
         return spans[:, 0], spans[:, 1], spans[:, 2]
 
@@ -472,6 +480,11 @@ class Features:
         side = _smallest_side(self.boxes[index])
         return side if outline is None else min(side, polygons.width(outline))
 
+    def border_size(self, i: int, j: int) -> float:
+        """Return the wanted cell size where two metals meet [m], at coarseness 1: see `sizes`."""
+        sides = min(self._smallest_side(i), self._smallest_side(j))
+        return min(self.lengths[i] / 5, self.lengths[j] / 5, sides / 2)
+
     def sizes(self, axis: int) -> np.ndarray:
         """Return the wanted cell size at each of `faces(axis)` [m], at coarseness 1.
 
@@ -495,8 +508,10 @@ class Features:
                 continue
             shared = _shared(a, b)
             if shared is not None:
-                sides = min(self._smallest_side(i), self._smallest_side(j), _smallest_side(shared))
-                ask(shared[axis], min(self.lengths[i] / 5, self.lengths[j] / 5, sides / 2))
+                ask(shared[axis], min(self.border_size(i, j), _smallest_side(shared) / 2))
+        for along, low, high, size in self.bands:
+            if along == axis:
+                ask((low, high), size)
         for position, size in self.weak[axis].items():
             ask([position], size)
         return sizes
@@ -570,6 +585,9 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
     return at_coarseness(features, order, coarse)
 
 
+#: Grid lines around a band are this part of the wanted size outside of it, so that no corner lies on a line in x and y:
+#: it would be in other cells after the least motion. Where another face is closer than twice that, there is no line.
+MARGIN = 1 / 20
 #: Coarseness of a grid with one cell between neighbouring faces.
 COARSEST = 1e6
 #: Coarseness of the default grid for each order; benchmarks/grid_order.py measures its cost and accuracy.

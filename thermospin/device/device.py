@@ -25,6 +25,7 @@ from thermospin.device.interfaces import Interface, between, thermoelectric_faul
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, face_of, indices, plan_of
 from thermospin.device.temperature import Table
+from thermospin.geometry.borders import Band, bands
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
 from thermospin.geometry.outlines import Patch
@@ -196,7 +197,13 @@ class Device(Plotted):
         ]
         # Contacts at edges of slices, which no dimension moves along x or y.
         held: list[tuple[float, dict[str, float], str]] = [(edge, {}, "") for edge in self.features.planes[axis]]
-        for number, (edge, slopes, name) in enumerate(rails + ends + held):
+        slanted = [
+            (point[axis], self._edge_slopes(band, point), "")
+            for band in self._bands
+            for point in (band.low, band.high)
+            if band.axis == axis
+        ]
+        for number, (edge, slopes, name) in enumerate(rails + ends + held + slanted):
             place = int(np.argmin(np.abs(faces - edge)))
             known = motions[place]
             if known is None:
@@ -260,10 +267,24 @@ class Device(Plotted):
                 sorted({at for face in held if face.axis == axis for at in face.positions}) for axis in range(3)
             ),
         )
+        features = dataclasses.replace(
+            features, bands=tuple((band.axis, *band.ends, features.border_size(*band.solids)) for band in self._bands)
+        )
         side = min(high - low for solid in self.solids for low, high in solid.box)
         weak = singularities.weak_lines(at_coarseness(features, 1, COARSEST), self._conductivities)
         sizes = tuple({at: side * singularities.resolution(value) for at, value in lines.items()} for lines in weak)
         return dataclasses.replace(features, weak=sizes)
+
+    @functools.cached_property
+    def _bands(self) -> tuple[Band, ...]:
+        """Intervals in which different metals meet along slanted edges."""
+        of_solid = [self.domains.index((solid.material, solid.magnet)) for solid in self.solids]
+        return bands(self._plan, of_solid, [self.materials[solid.material].is_metal for solid in self.solids])
+
+    def _edge_slopes(self, band: Band, point: tuple[float, float]) -> dict[str, float]:
+        """Return how an end of a band moves by dimension: with the edge of the solid that overwrites the other one."""
+        found = (self.solids[k].edge_slopes(band.axis, point) for k in reversed(band.solids))
+        return next((slopes for slopes in found if slopes is not None), {})
 
     @functools.cached_property
     def _conductivities(self) -> singularities.Conductivities:

@@ -91,6 +91,23 @@ class Solid:
             for edge in self.straight_edges(axis)
         ]
 
+    def edge_slopes(self, axis: int, point: Sequence[float]) -> dict[str, float] | None:
+        """Return how a point on an edge of the outline moves along an axis by dimension; None if it is on no edge."""
+        if self.outline is None:
+            return None
+        for k, (start, stop) in enumerate(zip(self.outline, self.outline[1:] + self.outline[:1], strict=True)):
+            (x, y), (dx, dy) = np.subtract(point, start), np.subtract(stop, start)
+            length = math.hypot(dx, dy)
+            along = (x * dx + y * dy) / length**2
+            if abs(x * dy - y * dx) < polygons.TOUCH * length and -1e-6 < along < 1 + 1e-6:
+                if not self.corners:
+                    return {}
+                first, last = (self.corners[j][axis].slopes for j in (k, (k + 1) % len(self.corners)))
+                return {
+                    name: (1 - along) * first.get(name, 0.0) + along * last.get(name, 0.0) for name in {**first, **last}
+                }
+        return None
+
 
 @dataclasses.dataclass(frozen=True)
 class Contact:

@@ -1,0 +1,86 @@
+"""Slanted borders of two metals, seen from above: cells that they cut conduct in parallel, so lines enclose them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from thermospin.base import polygons
+from thermospin.geometry.boxes import Plan
+from thermospin.geometry.outlines import Part, Regions, recess_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """An interval along x or y within which two metals meet along slanted edges.
+
+    Attributes:
+      axis: 0 or 1, the axis that the edges are nearly normal to.
+      solids: indices of the two solids, the earlier one first.
+      low, high: the points of the edges with the least and the largest coordinate along the axis, (x, y) [m].
+    """
+
+    axis: int
+    solids: tuple[int, int]
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends along the axis [m]."""
+        return self.low[self.axis], self.high[self.axis]
+
+    @property
+    def width(self) -> float:
+        """Extent along the axis [m]."""
+        return self.high[self.axis] - self.low[self.axis]
+
+
+def bands(plan: Plan, domains: Sequence[int], metals: Sequence[bool]) -> tuple[Band, ...]:
+    """Return the bands within which metals meet along slanted edges, in one layer or one on the other.
+
+    Args:
+      plan: the geometry; boxes alone have no slanted edges.
+      domains: for each solid, an index that differs where the material or the magnet does.
+      metals: whether each solid conducts charge. Slices of slanted films are left out: each has edges of its own.
+    """
+    if not isinstance(plan, Regions):
+        return ()
+    wanted = np.array(metals, bool) & [recess_of(solid) == 0 for solid in plan.solids]
+    pieces: defaultdict[tuple[int, int], list[np.ndarray]] = defaultdict(list)
+    for a, b in plan.touching:
+        one, other = plan.parts[a], plan.parts[b]
+        pair = (min(one.solid, other.solid), max(one.solid, other.solid))
+        if wanted[list(pair)].all() and domains[pair[0]] != domains[pair[1]]:
+            pieces[pair] += _pieces(one, other)
+    return tuple(band for pair, found in pieces.items() for axis in range(2) for band in _merged(found, axis, pair))
+
+
+def _pieces(one: Part, other: Part) -> list[np.ndarray]:
+    """Return both ends (2, 2) of the slanted pieces of edge that bound the face which two parts share [m]."""
+    if one.layer == other.layer:
+        edges = [np.array(piece) for piece in polygons.shared_pieces(one.outline, other.outline)]
+        return [edge for edge in edges if (np.abs(edge[1] - edge[0]) > polygons.TOUCH).all()]
+    faces = polygons.boolean([one.outline], [other.outline], "and", polygons.TOUCH**2)
+    return [edge for face in faces for edge in polygons.slanted_edges(face)]
+
+
+def _merged(pieces: Sequence[np.ndarray], axis: int, pair: tuple[int, int]) -> list[Band]:
+    """Return the bands of the pieces that are normal to an axis to within 45 degrees; those that touch are one."""
+    ends = []
+    for piece in pieces:
+        extent = np.abs(piece[1] - piece[0])
+        if extent[axis] <= extent[1 - axis] * (1 + 1e-9):
+            low, high = piece[np.argsort(piece[:, axis])]
+            ends.append((low, high))
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for low, high in sorted(ends, key=lambda pair: float(pair[0][axis])):
+        if found and low[axis] <= found[-1][1][axis] + polygons.TOUCH:
+            if high[axis] > found[-1][1][axis]:
+                found[-1] = found[-1][0], high
+        else:
+            found.append((low, high))
+    return [Band(axis, pair, tuple(low.tolist()), tuple(high.tolist())) for low, high in found]
