@@ -84,8 +84,11 @@ def distances(first: float, half: float) -> np.ndarray:
     return out[out < 0.7 * half]
 
 
-def mesh_of(loaded: Device, layers: int) -> ngs.Mesh:
-    """Mesh a device of boxes: materials are numbers of domains, boundaries contacts by name, and "sink0", "sink1"..."""
+def mesh_of(loaded: Device, layers: int, moved: Field | None = None) -> ngs.Mesh:
+    """Mesh a device of boxes: materials are numbers of domains, boundaries contacts by name, and "sink0", "sink1"...
+
+    `moved` is where the points (points, 3) [nm] of the mesh of boxes lie; None: where they are.
+    """
     boxes = np.array([solid.box for solid in loaded.solids]) / NM
     faces = [np.unique(np.round(boxes[:, axis], 6)) for axis in range(3)]
     lines = [graded(each, layers) for each in faces]
@@ -109,15 +112,15 @@ def mesh_of(loaded: Device, layers: int) -> ngs.Mesh:
         line = int(np.argmin(np.abs(lines[face.axis] - face.position / NM)))
         square = np.insert(place[:, None] + [[0, 0], [1, 0], [1, 1], [0, 1]], face.axis, line, axis=2)
         quads[name] = np.ravel_multi_index(np.moveaxis(square, -1, 0), shape)
-    return assembled(lines, cells, domain[tuple(filled.T)], quads)
+    points = np.stack([x.ravel() for x in np.meshgrid(*lines, indexing="ij")], axis=1)
+    return assembled(points if moved is None else moved(points), cells, domain[tuple(filled.T)], quads)
 
 
-def assembled(lines: list[np.ndarray], cells: np.ndarray, domain: np.ndarray, quads: dict[str, np.ndarray]) -> ngs.Mesh:
+def assembled(points: np.ndarray, cells: np.ndarray, domain: np.ndarray, quads: dict[str, np.ndarray]) -> ngs.Mesh:
     """Return the mesh of hexahedra (cells, 8) and named quadrilaterals (faces, 4), given by numbers of grid points."""
     used = np.unique(cells)
-    points = np.stack([x.ravel() for x in np.meshgrid(*lines, indexing="ij")], axis=1)[used]
     mesh = netgen.Mesh(dim=3)
-    mesh.AddPoints(np.ascontiguousarray(points))
+    mesh.AddPoints(np.ascontiguousarray(points[used]))
     for number in range(domain.max() + 1):
         mesh.SetMaterial(number + 1, str(number))
         own = np.searchsorted(used, cells[domain == number]).astype(np.int32)
@@ -278,10 +281,10 @@ def conjugate_gradients(A: Field, B: Field, b: np.ndarray) -> np.ndarray:
     raise RuntimeError("conjugate gradients did not converge")
 
 
-def solved(loaded: Device, order: int, layers: int) -> Signals:
+def solved(loaded: Device, order: int, layers: int, moved: Field | None = None) -> Signals:
     """Return the signals of all experiments that drive a current and read a voltage."""
     assert not loaded.interfaces and all(part.h == math.inf for part in (*loaded.contacts, *loaded.heat_sinks))
-    problem = Problem(loaded, mesh_of(loaded, layers), order)
+    problem = Problem(loaded, mesh_of(loaded, layers, moved), order)
     readable = {name: e for name, e in loaded.experiments.items() if e.current and e.voltage}
     references = {name: problem.references(e.current[1], e.voltage[1]) for name, e in readable.items()}
     found: Signals = {}
@@ -384,7 +387,7 @@ def summary(row: Row, order: int, layers: int) -> Row:
     }
 
 
-def truth(loaded: Device, row: Row, limit: int, target: float) -> Iterator[Row]:
+def truth(loaded: Device, row: Row, limit: int, target: float, moved: Field | None = None) -> Iterator[Row]:
     """Yield signals with uncertainties from finer and finer meshes, until they are exact enough; goes on from `row`."""
     for order, layers in LADDER:
         if row.get("signals") and worst(row) < target:
@@ -395,7 +398,7 @@ def truth(loaded: Device, row: Row, limit: int, target: float) -> Iterator[Row]:
             if unknowns > limit:
                 continue
             began = time.perf_counter()
-            signals = flat(solved(loaded, order, layers))
+            signals = flat(solved(loaded, order, layers, moved))
             seconds = round(time.perf_counter() - began, 1)
             row["runs"][run] = {"unknowns": unknowns, "seconds": seconds, "signals": signals}
             print(f"  {run}: {unknowns} unknowns, {seconds:.0f} s", flush=True)
