@@ -155,8 +155,8 @@ def assess(
 ) -> Signals:
     """Return best estimates of signals with error bars, from solves at the orders below (for order 1: at order 2).
 
-    Where edges cut cells, or held faces cover nodes in part, once more on other lines: what these cells and nodes make
-    wrong hardly depends on the order.
+    Where edges cut cells, or held faces cover nodes in part, once more on other lines, at all orders: what these cells
+    and nodes make wrong hardly depends on the order, so the best estimates there tell it.
 
     Args:
       model: where the signals were computed.
@@ -189,9 +189,10 @@ def assess(
     if progress is not None:
         progress(f"{model.device.name}: the same on other grid lines, for the error bars")
     moved = measure(other, parameters, harmonics=signals.harmonics, progress=progress, tolerance=tolerance)
-    grid = {
-        name: bar + CUT * abs(signals.values[name] - moved.values[name]) for name, bar in result.errors.grid.items()
-    }
+    if signals.order > 2:  # below, the value of the grid is the estimate
+        by_order = at_orders(other, moved, parameters, progress=progress, tolerance=tolerance)
+        moved = with_errors(moved, by_order, model.device.weakest_edges(other.grid))
+    grid = {name: bar + CUT * abs(result.values[name] - moved.values[name]) for name, bar in result.errors.grid.items()}
     return dataclasses.replace(result, errors=dataclasses.replace(result.errors, grid=grid))
 
 
