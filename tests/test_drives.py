@@ -225,6 +225,14 @@ def test_signals_in_different_units_are_not_compared() -> None:
     assert found.to_json()["units"] == {"a": {"R1.P": "V/K"}, "b": {"R1.P": "K/W"}, "c": {"R1.P": "V/W"}}
 
 
+def test_signals_that_the_grid_hardly_knows_are_named() -> None:
+    values, errors = np.array([2.0, -1.0, 1e-14]), np.array([0.1, 0.3, 1e-14])
+    signals = (("a", "R1.baseline"), ("a", "R1.spin"), ("a", "R2.spin"))
+    found = Sensitivity(signals, values, {"zeta": 1.0}, np.ones((3, 1)), (), 1e-11, ("V/A",) * 3, errors, values)
+    assert found.rough() == {("a", "R1.spin"): pytest.approx(0.3)}  # 5 % is known, and a zero has no size to compare
+    assert any("a R1.spin to 30%" in line for line in found.words())
+
+
 # ------------------------------------------------------------------------------------------- designs
 
 

@@ -27,6 +27,8 @@ T = TypeVar("T")
 NOTHING = 5e-4
 #: Relative residuals that are tried, the smallest first: at a polarisation of 0.99 and 1e-7 one digit is right.
 TOLERANCES = (1e-11, 1e-9, 1e-7)
+#: A signal whose error bar is a larger part of it is named: slopes are no better than the signal.
+ROUGH = 0.1
 #: A signal smaller than this part of the largest in its unit is round-off of a zero.
 ROUND_OFF = 1e-10
 
@@ -86,6 +88,11 @@ class Sensitivity(Plotted):
         """List parameters whose value is 0, which have no logarithm."""
         return [name for name, value in self.parameters.items() if value == 0]
 
+    def rough(self) -> dict[tuple[str, str], float]:
+        """Return the error bars, as parts of the signals, that are larger than `ROUGH`; zeros have none."""
+        parts = self.errors / np.where(self.vanishes, math.inf, np.abs(self.values))
+        return {name: float(part) for name, part in zip(self.signals, parts, strict=True) if part > ROUGH}
+
     def words(self) -> list[str]:
         """Return a table: a line for each parameter, a column for each signal."""
         names = list(self.parameters)
@@ -104,6 +111,9 @@ class Sensitivity(Plotted):
             out.append(
                 f"Solved to a relative residual of {met:g}, not {asked:g}: fewer digits are right where terms cancel."
             )
+        if rough := self.rough():
+            known = ", ".join(f"{experiment} {signal} to {part:.0%}" for (experiment, signal), part in rough.items())
+            out.append(f"Hardly known on this grid: {known}; such a column is no better. More cells (--cells) help.")
         if self.idle():
             out.append(f"Below {NOTHING:g} everywhere: {', '.join(self.idle())}.")
         if self.zero():
