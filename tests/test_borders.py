@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.helpers import devices
+from helpers import devices
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.geometry.borders import Band, bands
