@@ -1,6 +1,6 @@
 """Signals of a strip that is turned against the grid, against NGSolve on a mesh that is turned with it.
 
-    python benchmarks/turned_strip.py [--degrees 0 1 10] [--cells N] [--limit UNKNOWNS]
+    python benchmarks/turned_strip.py [--degrees 0 1 10] [--cells N] [--limit UNKNOWNS] [--target 0.02]
 
 The device of `thermospin new`, with its second strip, the copper beside it and the end of the bridge on it sheared by
 an angle: x becomes x + y tan(angle). NGSolve's mesh is that of the upright device (benchmarks/independent.py) with its
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--degrees", type=float, nargs="+", default=[0.0, 1.0, 10.0])
     parser.add_argument("--cells", type=int, help="of thermospin's grid; the default grid without")
     parser.add_argument("--limit", type=int, default=900_000, help="most unknowns of NGSolve")
+    parser.add_argument("--target", type=float, default=0.02, help="relative uncertainty of the truth that is enough")
     options = parser.parse_args()
     upright = reader.read(new.blank("turned"), "turned.toml")
     gap = upright.dimensions["gap"].value / NM
@@ -69,7 +70,9 @@ def main() -> None:
             share = np.interp(x, [0, gap, gap + 40, x.max()], [0, 1, 1, 0])
             return np.stack([x + slope * share * np.clip(y, -REACH, REACH), y, z], axis=1)
 
-        *_, row = independent.truth(upright, {"runs": {}}, options.limit, 1e-3, moved)
+        *_, row = independent.truth(upright, {"runs": {}}, options.limit, options.target, moved)
+        if "signals" not in row:
+            parser.error(f"--limit {options.limit}: got too few meshes for an extrapolation, try 700000 or more")
         model = models.build(turned(upright, slope), cells=options.cells)
         found = error_bars.assess(model, evaluate.measure(model))
         for signal in SIGNALS:
