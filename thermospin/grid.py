@@ -427,7 +427,7 @@ class Features:
     def spans(self, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return intervals in which outlines need small cells: lower ends, upper ends, and sizes at coarseness 1 [m].
 
-        Over the extent of each slanted edge the size across it is half of the smallest side of the solid.
+        Over the extent of each slanted edge the size across it is a quarter of the smallest side of the solid.
         """
         intervals = []
         for i, outline in enumerate(self.outlines):

@@ -98,7 +98,7 @@ class Solid:
         for k, (start, stop) in enumerate(zip(self.outline, self.outline[1:] + self.outline[:1], strict=True)):
             (x, y), (dx, dy) = np.subtract(point, start), np.subtract(stop, start)
             length = math.hypot(dx, dy)
-            along = (x * dx + y * dy) / length**2
+            along = float(x * dx + y * dy) / length**2
             if abs(x * dy - y * dx) < polygons.TOUCH * length and -1e-6 < along < 1 + 1e-6:
                 if not self.corners:
                     return {}

@@ -33,11 +33,6 @@ class Band:
         """Both ends along the axis [m]."""
         return self.low[self.axis], self.high[self.axis]
 
-    @property
-    def width(self) -> float:
-        """Extent along the axis [m]."""
-        return self.high[self.axis] - self.low[self.axis]
-
 
 def bands(plan: Plan, domains: Sequence[int], metals: Sequence[bool]) -> tuple[Band, ...]:
     """Return the bands within which metals meet along slanted edges, in one layer or one on the other.
