@@ -18,6 +18,9 @@ from thermospin.base.version import __version__ as __version__
 if TYPE_CHECKING:
     from thermospin.accuracy.adapt import Adapted as Adapted
     from thermospin.accuracy.adapt import adapt as adapt
+    from thermospin.accuracy.computing import Computed as Computed
+    from thermospin.accuracy.computing import GridChoice as GridChoice
+    from thermospin.accuracy.computing import compute as compute
     from thermospin.accuracy.error_bars import assess as assess
     from thermospin.accuracy.self_check import SelfCheck as SelfCheck
     from thermospin.accuracy.self_check import self_check as self_check
@@ -79,12 +82,9 @@ if TYPE_CHECKING:
     from thermospin.signals.results import Signals as Signals
     from thermospin.signals.results import load_signals as load_signals
     from thermospin.studies import Check as Check
-    from thermospin.studies import Computed as Computed
     from thermospin.studies import Extras as Extras
-    from thermospin.studies import GridChoice as GridChoice
     from thermospin.studies import Study as Study
     from thermospin.studies import check as check
-    from thermospin.studies import compute as compute
     from thermospin.studies import study as study
 
     __all__ = ["load_data", "ensemble"]
@@ -154,11 +154,11 @@ _HOME = {
     "current_density": "signals.density",
     "check": "studies",
     "Check": "studies",
-    "compute": "studies",
-    "Computed": "studies",
+    "compute": "accuracy.computing",
+    "Computed": "accuracy.computing",
     "study": "studies",
     "Study": "studies",
-    "GridChoice": "studies",
+    "GridChoice": "accuracy.computing",
     "FitOptions": "inverse",
     "GridOptions": "model",
     "Extras": "studies",

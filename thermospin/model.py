@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from thermospin import grid as grids
 from thermospin import operators, solve
+from thermospin.base import compilation
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.base.shown import Mapped
@@ -403,7 +404,7 @@ class Model(Mapped):
         return device, dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
 
 
-@eqx.filter_jit
+@compilation.jit
 def _law(
     disc: Discretisation, constitution: Constitution, parameters: Parameters, signs: Signs | None = None
 ) -> operators.Coefficients:

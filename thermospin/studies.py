@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermospin.accuracy.adapt import Adapted, adapt
+from thermospin.accuracy.adapt import adapt
+from thermospin.accuracy.computing import GridChoice
 from thermospin.accuracy.error_bars import assess
 from thermospin.accuracy.self_check import SelfCheck, self_check
 from thermospin.base.errors import InputError, NotConverged
@@ -39,43 +40,19 @@ from thermospin.inference.rivals import (
 )
 from thermospin.inference.suggestions import Suggestions, suggest_others
 from thermospin.inverse import FitOptions, fit
-from thermospin.model import ORDER, GridOptions, Model, Progress
+from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import cards, html, notebook
 from thermospin.report.device_scene import view, write_view
 from thermospin.report.device_text import describe
 from thermospin.report.html import Findings
 from thermospin.report.places import numbers_of, view_of
-from thermospin.signals.evaluate import measure, solved
-from thermospin.signals.results import Signals
-from thermospin.signals.solving import SolveOptions
+from thermospin.signals.evaluate import measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: A suggestion of other voltage contacts, among names of dimensions.
 CONTACTS = "contacts"
-
-
-@dataclasses.dataclass(frozen=True)
-class GridChoice:
-    """The choice of the grid.
-
-    Attributes:
-      cells: budget of cells, whose places the signals choose; None: no budget.
-      tolerance: part of each signal that its error bar may have, for which the signals refine the grid; None: any.
-      order: polynomial order; best estimates beyond the grid need 3.
-      shards: accelerators that a solve is split over.
-    """
-
-    cells: int | None = None
-    tolerance: float | None = None
-    order: int = ORDER
-    shards: int = 1
-
-    @property
-    def adapted(self) -> bool:
-        """True if the signals choose the grid."""
-        return self.cells is not None or self.tolerance is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,87 +210,6 @@ def check(
     if not solve:
         return checked
     return dataclasses.replace(checked, self_check=self_check(grid.build(device, progress), progress=progress))
-
-
-@dataclasses.dataclass(frozen=True)
-class Computed(Shown):
-    """The signals of a device.
-
-    Attributes:
-      signals: of all experiments.
-      adapted: the path to the grid, where the signals chose it.
-      provenance: what is to be known of the values of the device, see `device.provenance`.
-    """
-
-    signals: Signals
-    adapted: Adapted | None = None
-    provenance: tuple[str, ...] = ()
-
-    @property
-    def met(self) -> bool:
-        """True unless a tolerance was asked for and missed."""
-        return self.adapted is None or self.adapted.met
-
-    @property
-    def notes(self) -> list[str]:
-        """The path to the grid, and where values come from, line by line."""
-        return [*([] if self.adapted is None else self.adapted.words()), *self.provenance]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the dictionary of the file that `thermospin signals --json` writes."""
-        result = self.signals.to_json() if self.adapted is None else self.adapted.to_json()
-        return result | {"provenance": list(self.provenance)}
-
-    def words(self) -> list[str]:
-        """Return the table of signals and the notes, line by line."""
-        return [cards.signals_text(self.signals), *self.notes]
-
-    def plot(self) -> Figure:
-        """Draw the signals, see `Signals.plot`."""
-        return self.signals.plot()
-
-    def to_dataframe(self) -> Any:
-        """Return a pandas DataFrame of the signals, see `Signals.to_dataframe`."""
-        return self.signals.to_dataframe()
-
-
-def compute(
-    device: Device,
-    grid: GridChoice | None = None,
-    *,
-    harmonics: int = 2,
-    errors: bool = True,
-    progress: Progress | None = None,
-) -> Computed:
-    """Compute the signals of all experiments of a device, with error bars, on a grid that is chosen for them.
-
-    Args:
-      device: the device.
-      grid: how the grid is chosen; None: the fixed rule at order 3.
-      harmonics: highest harmonic, 1 to 4.
-      errors: error bars, for which it is solved at lower orders too; always there where the signals choose the grid.
-      progress: callback for messages.
-    Raises:
-      InputError: faces that no grid of that many cells can have.
-      NotConverged: a solve missed its tolerance.
-    """
-    grid = grid or GridChoice()
-    known = tuple(provenance.notes([device]))
-    if grid.adapted:
-        adapted = adapt(
-            device,
-            cells=grid.cells,
-            tolerance=grid.tolerance,
-            order=grid.order,
-            harmonics=harmonics,
-            shards=grid.shards,
-            progress=progress,
-        )
-        return Computed(adapted.signals, adapted, known)
-    model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
-    measured, fields = solved(model, harmonics=harmonics, options=SolveOptions(progress=progress))
-    signals = assess(model, measured, start=fields, progress=progress) if errors else measured
-    return Computed(signals, provenance=known)
 
 
 def study(
@@ -513,9 +409,4 @@ def _study_card(shown: Study) -> str:
     return cards.fit_card(shown.fit, f"Fit of {names}", parts)
 
 
-def _computed_card(shown: Computed) -> str:
-    return cards.signals_card(shown.signals, shown.notes)
-
-
 notebook.card.register(Study, _study_card)
-notebook.card.register(Computed, _computed_card)

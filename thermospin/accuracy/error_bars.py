@@ -21,9 +21,10 @@ from thermospin.base.names import SignalName
 from thermospin.device import singularities
 from thermospin.device.constitution import Parameters
 from thermospin.model import Model, Progress
-from thermospin.signals.evaluate import measure
+from thermospin.signals.evaluate import measure, solved
 from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Errors, Signals
+from thermospin.signals.solving import SolveOptions
 
 #: Of two orders: the changes beyond their difference are bounded by this multiple of it, what benchmarks/calibration.py
 #: asks for; lambda = 1/2 leaves 1/3. The difference is expected to be at most LARGE of the signal, and the bar grows
@@ -206,11 +207,12 @@ def at_orders(
 ) -> list[Signals]:
     """Return the same signals on the same grid lines at the orders 1, 2 and, if the model has it, 3; see `assess`."""
     order = model.grid.order
+    options = SolveOptions(tolerance, progress=progress, solver=solve.answer_once)
 
     def at(other: Model) -> Signals:
         if progress is not None:
             progress(f"{model.device.name}: the same at order {other.grid.order}, for the error bars")
-        return measure(other, parameters, harmonics=signals.harmonics, progress=progress, tolerance=tolerance)
+        return solved(other, parameters, signals.harmonics, options=options)[0]
 
     # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
     # in turn: messages must be sent in one order.

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from thermospin import operators, solve
+from thermospin.base import compilation
 from thermospin.base.names import SignalName
 from thermospin.device.constitution import Parameters
 from thermospin.model import ExperimentProblem, Model, Progress
@@ -24,7 +24,7 @@ from thermospin.signals.ladders import Ladder, laws
 #: Relative residual of solves that serve this alone: two digits are enough.
 PASSING = 1e-5
 
-_power = eqx.filter_jit(operators.surplus_power)
+_power = compilation.jit(operators.surplus_power)
 
 
 def contributions(

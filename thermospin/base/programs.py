@@ -37,5 +37,5 @@ def keep_programs(folder: str | Path | None = None) -> Path | None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(place))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return place

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from thermospin.accuracy.computing import GridChoice, compute
 from thermospin.base import files
 from thermospin.base.units import readable
 from thermospin.device.device import Device
@@ -19,7 +20,6 @@ from thermospin.device.reader import load
 from thermospin.model import Progress
 from thermospin.report.device_figures import device_picture
 from thermospin.signals.results import Signals
-from thermospin.studies import GridChoice, compute
 
 #: Charge current density that switches a magnet of a pillar, as the paper quotes it [A/m^2].
 SWITCHING = 5e11

@@ -94,10 +94,9 @@ def design(
     Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it resumes where it was.
     """
     with runtime.exit_codes():
-        from thermospin.data.sources import require_experiments
         from thermospin.device import provenance
         from thermospin.device.edit import with_numbers
-        from thermospin.device.reader import load, parts_of, text_of
+        from thermospin.device.reader import load, parts_of, require_experiments, text_of
         from thermospin.device.settings import changed
 
         file = parts_of(device)[0]

@@ -136,6 +136,7 @@ def fit(
             json = report = None
         runtime.start_jax()
         from thermospin import studies
+        from thermospin.accuracy.computing import GridChoice
         from thermospin.inverse import FitOptions
 
         extras = studies.Extras(
@@ -150,7 +151,7 @@ def fit(
             result = studies.study(
                 inputs,
                 free=free,
-                grid=studies.GridChoice(cells, wish, order, shards),
+                grid=GridChoice(cells, wish, order, shards),
                 options=FitOptions(method, *known, starts, rescaled),
                 extras=extras,
                 journal=journal,
@@ -247,8 +248,7 @@ def sweeps(
         from thermospin.base.files import atomic_file, write_json
         from thermospin.data import lockin
         from thermospin.data.rows import write
-        from thermospin.data.sources import require_experiments
-        from thermospin.device.reader import load
+        from thermospin.device.reader import load, require_experiments
 
         if guess is not None:
             from thermospin.data.proposal import propose

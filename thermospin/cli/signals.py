@@ -42,8 +42,7 @@ def signals(
 ) -> None:
     """Signals of every experiment of a device: R1, R2, ... in each state, baseline and spin part, with error bars."""
     with runtime.exit_codes():
-        from thermospin.data.sources import require_experiments
-        from thermospin.device.reader import load
+        from thermospin.device.reader import load, require_experiments
         from thermospin.device.settings import changed
 
         wish = parse_tolerance(cells, tolerance)
@@ -54,8 +53,8 @@ def signals(
         if not runtime.join_cluster(cluster):
             json = None
         runtime.start_jax()
+        from thermospin.accuracy.computing import GridChoice, compute
         from thermospin.base.files import write_json
-        from thermospin.studies import GridChoice, compute
 
         grid = GridChoice(cells, wish, order, shards)
         with runtime.Progress() as progress:
@@ -130,9 +129,8 @@ def sensitivity(
 ) -> None:
     """Show what every material value and every named dimension does to every signal: d ln(signal) / d ln(parameter)."""
     with runtime.exit_codes():
-        from thermospin.data.sources import require_experiments
         from thermospin.device import provenance
-        from thermospin.device.reader import load
+        from thermospin.device.reader import load, require_experiments
         from thermospin.device.settings import changed
 
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
@@ -180,9 +178,8 @@ def ensemble(
 ) -> None:
     """Signals of many parameter sets. Stopped and run again in the same way, it resumes where it was."""
     with runtime.exit_codes():
-        from thermospin.data.sources import require_experiments
         from thermospin.device import provenance
-        from thermospin.device.reader import load
+        from thermospin.device.reader import load, require_experiments
         from thermospin.device.settings import changed
         from thermospin.inference import ensembles
 
@@ -230,9 +227,8 @@ def check(
 ) -> None:
     """Faults of a device file; else its materials, contacts and size, and what a computation will take."""
     with runtime.exit_codes():
-        from thermospin.data.sources import require_experiments
         from thermospin.device.device import DeviceError
-        from thermospin.device.reader import load
+        from thermospin.device.reader import load, require_experiments
         from thermospin.device.settings import changed, variants_in_words
 
         runtime.require_writable(picture, inputs=[device])

@@ -14,7 +14,7 @@ from thermospin.data import experiment_file, lockin, rows
 from thermospin.data.lockin import Measured
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
-from thermospin.device.reader import load, parts_of
+from thermospin.device.reader import load, parts_of, require_experiments
 from thermospin.device.settings import changed, variant
 
 
@@ -111,10 +111,3 @@ def read_sources(
             for file in (parts_of(device)[0], *(path for path in data if "=" not in path))
         ),
     )
-
-
-def require_experiments(device: Device, source: str) -> Device:
-    """Return the device, or raise `InputError` if it has no experiment; `source` is what the message calls it."""
-    if not device.experiments:
-        raise InputError(f"{source}: experiments: there is none, so there is no signal to compute")
-    return device

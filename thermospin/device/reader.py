@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from thermospin.base import polygons, units
+from thermospin.base.errors import InputError
 from thermospin.base.files import shipped
 from thermospin.base.names import nearest, unknown
 from thermospin.device import gds, interfaces, layer_stack, materials, schema, settings
@@ -93,6 +94,13 @@ def load(path: str | Path | Mapping[str, Any]) -> Device:
     file, variant = parts_of(path)
     device = read(*text_of(file), Path(file).parent)
     return device if variant is None else settings.variant_of(device, variant, file)
+
+
+def require_experiments(device: Device, source: str) -> Device:
+    """Return the device, or raise `InputError` if it has no experiment; `source` is what the message calls it."""
+    if not device.experiments:
+        raise InputError(f"{source}: experiments: there is none, so there is no signal to compute")
+    return device
 
 
 def parts_of(path: str | Path) -> tuple[str, str | None]:

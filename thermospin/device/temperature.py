@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scipy.interpolate import PchipInterpolator
-
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.quantities import Quantity
@@ -76,6 +74,8 @@ class Table:
             )
         if bath in self.temperatures:
             return self.values[self.temperatures.index(bath)]
+        from scipy.interpolate import PchipInterpolator  # a tenth of a second, which most devices do not need
+
         inside = min(max(bath, self.temperatures[0]), self.temperatures[-1])
         return float(PchipInterpolator(self.temperatures, self.values)(inside))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from thermospin.accuracy.adapt import Adapted
+from thermospin.accuracy.computing import Computed
 from thermospin.accuracy.sensitivity import Sensitivity
 from thermospin.designs.search import Design
 from thermospin.designs.topology import Form
@@ -94,3 +95,8 @@ card.register(Sensitivity, cards.sensitivity_card)
 @card.register
 def _(shown: Adapted) -> str:
     return cards.signals_card(shown.signals, shown.words())
+
+
+@card.register
+def _(shown: Computed) -> str:
+    return cards.signals_card(shown.signals, shown.notes)

@@ -17,13 +17,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.sparse import csr_array, hstack
 
 from thermospin import operators
+from thermospin.base import compilation
 from thermospin.device.constitution import Parameters
 from thermospin.device.parts import Experiment
 from thermospin.device.placement import label_of_ground, place, together, vectors
@@ -34,8 +34,8 @@ from thermospin.model import ExperimentProblem, Model
 from thermospin.signals.functional import contributions, moments
 from thermospin.signals.ladders import Ladder
 
-_power_entries = eqx.filter_jit(operators.power_entries)
-_joule_entries = eqx.filter_jit(operators.joule_entries)
+_power_entries = compilation.jit(operators.power_entries)
+_joule_entries = compilation.jit(operators.joule_entries)
 
 #: Conduction along x, y and z, and relaxation: what they go like in the widths of a cell along x, y and z.
 POWERS = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1], [1, 1, 1]])

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import operators
+from thermospin.base import compilation
 from thermospin.base.names import SignalName
 from thermospin.device.constitution import Constitution, Signs
 from thermospin.device.parts import Experiment
@@ -47,12 +48,12 @@ from thermospin.signals.ladders import (
 HARMONICS = 4
 
 
-@eqx.filter_jit
+@compilation.jit
 def _power(disc: Discretisation, v: Vector, u: Vector) -> Float[Array, "names domains"]:
     return operators.power(disc, v[:, None], u[:, None])[..., 0]
 
 
-@eqx.filter_jit
+@compilation.jit
 def _joule_power(disc: Discretisation, test: Vector, u: Vector, v: Vector) -> Float[Array, "names domains"]:
     return operators.joule_power(disc, test[:, None], u[:, None], v[:, None])[..., 0]
 
@@ -186,7 +187,7 @@ def _change_tables(
     return [(first,), *((change, other) for other, change in others)]
 
 
-_contract = eqx.filter_jit(_contracted)
+_contract = compilation.jit(_contracted)
 
 
 def contributions(
@@ -215,7 +216,7 @@ def contributions(
     return out
 
 
-@eqx.filter_jit
+@compilation.jit
 def _slopes(
     constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any], moments: tuple[Moments, ...]
 ) -> dict[str, Array]:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thermospin import operators
+from thermospin.base import compilation
 from thermospin.device.constitution import Constitution, Parameters, Signs
 from thermospin.model import ExperimentProblem, Ports
 from thermospin.operators import Coefficients, Discretisation
@@ -72,19 +73,19 @@ class TripleLadder(NamedTuple):
 # ------------------------------------------------------------------------------------------- forms
 
 
-@eqx.filter_jit
+@compilation.jit
 def applied(disc: Discretisation, law: Coefficients, u: Vector) -> Vector:
     """`operators.apply` of a single field."""
     return operators.apply(disc, law, u[:, None])[:, 0]
 
 
-@eqx.filter_jit
+@compilation.jit
 def joule(disc: Discretisation, law: Coefficients, u: Vector, v: Vector) -> Vector:
     """`operators.joule` of single fields."""
     return operators.joule(disc, law, u[:, None], v[:, None])[:, 0]
 
 
-@eqx.filter_jit
+@compilation.jit
 def _joule_transposed(disc: Discretisation, law: Coefficients, test: Vector, u: Vector) -> Vector:
     return operators.joule_transposed(disc, law, test[:, None], u[:, None])[:, 0]
 
@@ -264,7 +265,7 @@ def laws(problem: ExperimentProblem, parameters: Parameters) -> Laws:
     return _laws(problem.disc, problem.constitution, problem.signs, dict(parameters))
 
 
-@eqx.filter_jit
+@compilation.jit
 def _laws(
     disc: Discretisation, constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any]
 ) -> Laws:

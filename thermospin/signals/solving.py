@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from thermospin import solve
+from thermospin.base import compilation
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.operators import Coefficients
 from thermospin.signals import diagnosis, functional
@@ -146,7 +146,7 @@ class Solves:
         return "\n".join([str(cause), *more])
 
 
-@eqx.filter_jit
+@functools.partial(compilation.jit, passes=solve.PASSES)
 def _unfinished(request: SolveRequest) -> tuple[Array, Array]:
     """Return the last iterate and its residual, converged or not."""
     x, _ = solve.iterate(request)

@@ -1,0 +1,222 @@
+"""Programs: compiled quickly where there is little to do, and kept with all that it takes to run them again.
+
+JAX's own cache of compiled programs is looked up by what a function is lowered to. To trace and lower it takes longer
+here than the solves of a small device. So where programs are kept (`programs.keep_programs`), those of this module are
+kept by the arguments of the function, the sources of this package and the versions of what compiled them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+import pickle
+import platform
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import serialize_executable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Without its optimisation XLA compiles for a CPU in a third of the time, programs that take up to six times as long.
+OPTION = "xla_backend_optimization_level"
+QUICKLY: dict[str, str | bool] = {OPTION: "0"}
+#: Numbers that a program reads, times how often it reads them, below which that pays if it is called a few times.
+LITTLE = 100_000_000
+#: What makes a compiled program useless to another installation.
+PACKAGES = ("jax", "jaxlib", "equinox", "numpy")
+
+
+def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Callable[P, T]:
+    """Compile a function of pytrees; what is not an array in them is static.
+
+    Under a trace it is `equinox.filter_jit`. On a CPU it is compiled quickly where there is little to do.
+
+    Args:
+      fun: the function.
+      passes: how often it reads its arguments, roughly.
+      often: whether it is called so often that only its speed counts.
+    """
+    traced, programs = eqx.filter_jit(fun), _Programs(fun, None if often else passes)
+
+    @functools.wraps(fun)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        if not _ours([leaf for leaf in leaves if eqx.is_array_like(leaf)]):
+            return traced(*args, **kwargs)
+        return programs(leaves, tree)
+
+    return call
+
+
+def forget() -> None:
+    """Let go of all programs of this process, as `jax.clear_caches` does of those of JAX."""
+    for each in _Programs.all:
+        each.ready.clear()
+
+
+def _x64() -> bool:
+    return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
+
+
+def _ours(leaves: Sequence[Any]) -> bool:
+    """Return whether a call is a program of its own, on one device; else JAX knows better."""
+    if isinstance(jnp.zeros(()), jax.core.Tracer):  # everything is traced
+        return False
+    return not any(
+        isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1)
+        for leaf in leaves
+    )
+
+
+class _Programs(Generic[T]):
+    """The compiled programs of a function, by the static parts and the shapes of its arguments."""
+
+    all: list[_Programs[Any]] = []
+
+    def __init__(self, fun: Callable[..., T], passes: int | None):
+        self._fun, self._passes = fun, passes
+        self.ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
+        self._locks: dict[Any, threading.Lock] = {}
+        _Programs.all.append(self)
+
+    def __call__(self, leaves: list[Any], tree: Any) -> T:
+        is_array = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
+        arrays = [jnp.asarray(leaf) for leaf, yes in zip(leaves, is_array, strict=True) if yes]
+        static = [None if yes else leaf for leaf, yes in zip(leaves, is_array, strict=True)]
+        shapes = tuple((a.shape, a.dtype, a.weak_type, a.device) for a in arrays)
+        key = (tree, tuple((type(leaf), leaf) for leaf in static), shapes, _x64())
+        found = self.ready.get(key)
+        if found is None:
+            with self._locks.setdefault(key, threading.Lock()):  # another thread may be at it
+                found = self.ready.get(key)
+                if found is None:
+                    found = self.ready[key] = self._make(arrays, static, tree)
+        program, like = found
+        return _filled(like, program(*arrays))
+
+    def _make(self, arrays: list[jax.Array], static: list[Any], tree: Any) -> tuple[Callable[..., Any], Any]:
+        """Load a program, or compile and keep it; with its result, in which arrays are places."""
+        quick = (
+            self._passes is not None
+            and self._passes * sum(a.size for a in arrays) < LITTLE
+            and jax.default_backend() == "cpu"
+            and OPTION not in os.environ.get("XLA_FLAGS", "")
+        )
+        place = _place(self._fun, arrays, static, tree, quick)
+        if place is not None and (kept := _load(place, len(arrays))) is not None:
+            return kept
+        results: list[Any] = []
+
+        def flat(*arrays: jax.Array) -> list[jax.Array]:
+            given = iter(arrays)
+            args, kwargs = jax.tree.unflatten(tree, [next(given) if leaf is None else leaf for leaf in static])
+            out, like = _emptied(self._fun(*args, **kwargs))
+            results.append(like)
+            return out
+
+        flat.__name__ = self._fun.__name__.lstrip("_")
+        lowered = jax.jit(flat).lower(*arrays)
+        program, like = lowered.compile(QUICKLY if quick else None), results[-1]
+        if place is not None:
+            _keep(place, program, like)
+        return program, like
+
+
+class _Place(int):
+    """The place of an array in a list."""
+
+
+def _emptied(value: Any) -> tuple[list[jax.Array], Any]:
+    """Return the arrays of a pytree, and the pytree with their places instead."""
+    leaves, tree = jax.tree.flatten(value)
+    arrays: list[jax.Array] = []
+    for number, leaf in enumerate(leaves):
+        if eqx.is_array(leaf):
+            leaves[number] = _Place(len(arrays))
+            arrays.append(leaf)
+    return arrays, jax.tree.unflatten(tree, leaves)
+
+
+def _filled(like: Any, arrays: Sequence[jax.Array]) -> Any:
+    """Return a pytree with arrays at their places."""
+    return jax.tree.map(lambda leaf: arrays[leaf] if isinstance(leaf, _Place) else leaf, like)
+
+
+# ------------------------------------------------------------------------------------------- between runs
+
+
+def _place(fun: Callable[..., Any], arrays: list[jax.Array], static: list[Any], tree: Any, quick: bool) -> Path | None:
+    """Return where a program is kept; None where it cannot be, or should not."""
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if not folder or len(jax.devices()) > 1:
+        return None
+    shapes = [(a.shape, str(a.dtype), a.weak_type) for a in arrays]
+    leaves = [_Place(0) if leaf is None else leaf for leaf in static]
+    try:
+        asked = pickle.dumps((fun.__module__, fun.__qualname__, shapes, jax.tree.unflatten(tree, leaves), quick))
+    except (pickle.PicklingError, AttributeError, TypeError):  # a local function, say
+        return None
+    return Path(folder) / f"program-{hashlib.sha256(_installation() + asked).hexdigest()}"
+
+
+@functools.cache
+def _installation() -> bytes:
+    """Return a digest of what compiled programs depend on beside their arguments."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.read_bytes())
+    device = jax.devices()[0]
+    facts = [platform.python_version(), platform.machine(), device.platform, device.device_kind]
+    facts += [metadata.version(name) for name in PACKAGES]
+    facts += [os.environ.get("XLA_FLAGS", ""), str(_x64()), _instructions()]
+    digest.update("\n".join(facts).encode())
+    return digest.digest()
+
+
+def _instructions() -> str:
+    """Return what the processor can do: homes are shared by machines whose processors differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def _load(place: Path, count: int) -> tuple[Callable[..., Any], Any] | None:
+    """Return a kept program and what its result is like; None where there is none, or none that can be used."""
+    try:
+        program, like, results = pickle.loads(place.read_bytes())
+        given, out = jax.tree.structure(((0,) * count, {})), jax.tree.structure([0] * results)
+        return serialize_executable.deserialize_and_load(program, given, out), like
+    except OSError:
+        return None
+    except Exception:  # whatever a damaged file leads to
+        return None
+
+
+def _keep(place: Path, program: Any, like: Any) -> None:
+    """Write a program, all at once, where others may be reading; a program that cannot be kept is none the worse."""
+    try:
+        payload, _, results = serialize_executable.serialize(program)
+        content = pickle.dumps((payload, like, results.num_leaves))
+    except (ValueError, NotImplementedError, pickle.PicklingError, AttributeError, TypeError):
+        return
+    try:
+        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
+            file.write(io.BytesIO(content).getbuffer())
+        os.replace(file.name, place)
+    except OSError:
+        return
