@@ -29,7 +29,6 @@ from thermospin.model import Model, Progress, on_grid
 from thermospin.signals import evaluate
 from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Evaluation, Signals
-from thermospin.signals.solving import SolveOptions
 
 #: Factor by which cells may grow from one to the next, less one. Towards edges where fields are singular the best grid
 #: is geometric, and the more so the higher the order.
@@ -186,8 +185,7 @@ def adapt(
         began = time.monotonic()
         grid = redistributed(features, grid, found.slabs, size, order)
         model = at(grid)
-        result, fields = evaluate.solved(model, values, harmonics, options=SolveOptions(progress=progress))
-        result = error_bars.assess(model, result, values, start=fields, progress=progress)
+        result, fields = error_bars.solved_with_errors(model, values, harmonics, progress=progress)
         worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in found.rests] or wanted)
         done(grid, model, began, worst)
         factor = _growth(worst[1], tolerance)

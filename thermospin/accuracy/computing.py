@@ -6,14 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from thermospin.accuracy.adapt import Adapted, adapt
-from thermospin.accuracy.error_bars import assess
+from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.base.shown import Shown
 from thermospin.device import provenance
 from thermospin.device.device import Device
 from thermospin.model import ORDER, GridOptions, Progress
-from thermospin.signals.evaluate import solved
+from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Signals
-from thermospin.signals.solving import SolveOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,6 +116,6 @@ def compute(
         )
         return Computed(adapted.signals, adapted, known)
     model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
-    measured, fields = solved(model, harmonics=harmonics, options=SolveOptions(progress=progress))
-    signals = assess(model, measured, start=fields, progress=progress) if errors else measured
-    return Computed(signals, provenance=known)
+    if errors:
+        return Computed(solved_with_errors(model, harmonics=harmonics, progress=progress)[0], provenance=known)
+    return Computed(measure(model, harmonics=harmonics, progress=progress), provenance=known)

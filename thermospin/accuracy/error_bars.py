@@ -65,6 +65,8 @@ AMPLIFICATION = 20.0
 #: The same of what cancels in R2, in relative residuals times `Signals.undiminished` (measured: up to 1.3).
 CANCELLING = 2.0
 
+#: Up to this many unknowns all orders are solved side by side; above, memory counts, and compilation hardly.
+SIDE_BY_SIDE = 300_000
 #: Bound on the error of cut cells, in units of what other lines change: 9/7 if it fell like h^2 evenly. It does not;
 #: benchmarks/cut_bars.py asks for this.
 CUT = 4.0
@@ -151,6 +153,7 @@ def assess(
     parameters: Parameters | None = None,
     *,
     start: Mapping[str, tuple[Ladder, ...]] | None = None,
+    others: Sequence[Signals] | None = None,
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> Signals:
@@ -164,12 +167,15 @@ def assess(
       signals: computed with it.
       parameters: values by name that they were computed with; those left out are the device's own.
       start: `fields` of an evaluation with it, which saves work.
+      others: the signals at the other orders, see `at_other_orders`; None: they are computed.
       progress: callback for messages.
       tolerance: of the solves.
     Raises:
       NotConverged: a solve missed its tolerance.
     """
-    by_order = at_orders(model, signals, parameters, progress=progress, tolerance=tolerance)
+    if others is None:
+        others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
+    by_order = sorted([signals, *others], key=lambda each: each.order)
     weakest = model.device.weakest_edges(model.grid)
     turning = [
         name
@@ -191,35 +197,62 @@ def assess(
         progress(f"{model.device.name}: the same on other grid lines, for the error bars")
     moved = measure(other, parameters, harmonics=signals.harmonics, progress=progress, tolerance=tolerance)
     if signals.order > 2:  # below, the value of the grid is the estimate
-        by_order = at_orders(other, moved, parameters, progress=progress, tolerance=tolerance)
-        moved = with_errors(moved, by_order, model.device.weakest_edges(other.grid))
+        others = at_other_orders(other, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
+        moved = with_errors(moved, [*others, moved], model.device.weakest_edges(other.grid))
     grid = {name: bar + CUT * abs(result.values[name] - moved.values[name]) for name, bar in result.errors.grid.items()}
     return dataclasses.replace(result, errors=dataclasses.replace(result.errors, grid=grid))
 
 
-def at_orders(
+def solved_with_errors(
     model: Model,
-    signals: Signals,
     parameters: Parameters | None = None,
+    harmonics: int = 2,
+    start: Mapping[str, tuple[Ladder, ...]] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Signals, dict[str, tuple[Ladder, ...]]]:
+    """Solve at all orders, and return what `assess` does with it, and the fields of each experiment.
+
+    Args:
+      model: of the highest order.
+      parameters: values by name; those left out are the device's own.
+      harmonics: highest harmonic, 1 to 4.
+      start: fields of an evaluation nearby.
+      progress: callback for messages.
+    Raises:
+      NotConverged: a solve missed its tolerance.
+    """
+    options = SolveOptions(progress=progress)
+    if model.shards > 1 or model.unknowns > SIDE_BY_SIDE:
+        signals, fields = solved(model, parameters, harmonics, start, options)
+        return assess(model, signals, parameters, start=fields, progress=progress), fields
+    with ThreadPoolExecutor(1) as pool:
+        # What the orders below need is mostly compilation, which leaves a core half idle.
+        others = pool.submit(at_other_orders, model, parameters, harmonics, progress=progress)
+        signals, fields = solved(model, parameters, harmonics, start, options)
+        return assess(model, signals, parameters, start=fields, others=others.result(), progress=progress), fields
+
+
+def at_other_orders(
+    model: Model,
+    parameters: Parameters | None = None,
+    harmonics: int = 2,
     *,
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> list[Signals]:
-    """Return the same signals on the same grid lines at the orders 1, 2 and, if the model has it, 3; see `assess`."""
-    order = model.grid.order
+    """Return the signals on the same grid lines at the other orders that `assess` needs, in ascending order."""
     options = SolveOptions(tolerance, progress=progress, solver=solve.answer_once)
 
     def at(other: Model) -> Signals:
         if progress is not None:
             progress(f"{model.device.name}: the same at order {other.grid.order}, for the error bars")
-        return solved(other, parameters, signals.harmonics, options=options)[0]
+        return solved(other, parameters, harmonics, options=options)[0]
 
     # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
     # in turn: messages must be sent in one order.
     with ThreadPoolExecutor(1 if model.shards > 1 else None) as pool:
-        out = list(pool.map(at, companions(model)))
-    out.insert(order - 1, signals)
-    return out
+        return list(pool.map(at, companions(model)))
 
 
 def companions(model: Model) -> list[Model]:
@@ -259,13 +292,13 @@ def with_errors(
     weakest: singularities.Weakest,
     unresolved: Mapping[SignalName, float] | None = None,
 ) -> Signals:
-    """Return best estimates with the error bars that `at_orders` leads to.
+    """Return best estimates with the error bars that a sequence of orders leads to.
 
     P and AP are put together from baseline and spin part, which a sequence of their own would contradict.
 
     Args:
       measured: on the grid itself.
-      by_order: of `at_orders`.
+      by_order: the same at the orders 1, 2, ... on the same grid lines.
       weakest: edges of the device.
       unresolved: of signals whose sequence turns.
     """

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin import analytic, inverse, operators, solve
-from thermospin.accuracy.error_bars import assess
+from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.base import files
 from thermospin.base.lines import graded_lines
 from thermospin.base.units import readable
@@ -34,7 +34,6 @@ from thermospin.report.sweep_figures import r2s_current
 from thermospin.signals import evaluate as signals
 from thermospin.signals.density import current_density
 from thermospin.signals.results import NodalFields
-from thermospin.signals.solving import SolveOptions
 
 #: Largest current of the paper's sweeps, rms and peak [A].
 SWEEP_CURRENT_RMS = 1.5e-3
@@ -98,8 +97,7 @@ def run_demo(
     interface_figure(device, profile.result(), out / "fig2_interface.png")
     fitted = {name: parameter.value for name, parameter in result.parameters.items()}
     files.write_json(out / "fit.json", result.to_json())
-    measured, fields = signals.solved(model, fitted, start=result.fields, options=SolveOptions(progress=progress))
-    measured = assess(model, measured, fitted, start=fields)
+    measured, _ = solved_with_errors(model, fitted, start=result.fields, progress=progress)
     files.write_json(out / "signals.json", measured.to_json())
 
     fit_picture(result, out / "fit.png")

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from thermospin import solve
-from thermospin.accuracy.error_bars import assess
+from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.designs.objective import DENSEST, HOTTEST, STD, Objective, Pair, StandardErrorFit
 from thermospin.designs.predictor import DesignPredictor
 from thermospin.device.device import Device
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
-from thermospin.signals.evaluate import measure
 
 #: The grid of devices on the way: where to go needs less accuracy than where one has got to.
 ON_THE_WAY = GridOptions(order=2)
@@ -88,7 +87,7 @@ def checked(device: Device, task: DesignTask, grid: GridOptions) -> DesignCheck:
     if progress is not None:
         progress(f"once more at order {grid.order}")
     model = grid.build(device, progress)
-    measured = assess(model, measure(model, progress=progress), progress=progress)
+    measured, _ = solved_with_errors(model, progress=progress)
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
     numbers, jacobian = task.predictor(model)(device.numbers(), names if np.any(stds) else ())
     special = {pair for pair in task.wanted if pair[0] == STD or pair[1] in (HOTTEST, DENSEST)}
