@@ -14,6 +14,8 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 quickly()
+# Problems of tests are small: their programs take longer to compile than to run.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 
 #: Files that take longest. Workers get files in this order: a long one that comes last would keep one of them alone.
 LONGEST = (
@@ -34,7 +36,10 @@ def _forget_programs() -> Iterator[None]:
     yield
     import jax  # after the environment is set, above
 
+    from thermospin.base import compilation
+
     jax.clear_caches()
+    compilation.forget()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from jax.errors import JaxRuntimeError
 from typer.testing import CliRunner
 
 from thermospin import studies
+from thermospin.accuracy import computing
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.cli import app as cli
 from thermospin.cli import runtime
@@ -58,13 +59,13 @@ class Stub:
         progress("building")
         return "model"
 
-    def solved(self, model: str, *, harmonics: int, options: Any) -> Any:
-        self.calls.append(("solved", model, harmonics))
-        return types.SimpleNamespace(to_json=lambda: self._give(self.signals)), {}
+    def measure(self, model: str, *, harmonics: int, progress: Any) -> Any:
+        self.calls.append(("measure", model, harmonics))
+        return types.SimpleNamespace(to_json=lambda: self._give(self.signals))
 
-    def assess(self, model: str, found: Any, *, start: Any, progress: Any) -> Any:
-        self.calls.append(("assess", model))
-        return found
+    def solved_with_errors(self, model: str, *, harmonics: int, progress: Any) -> Any:
+        self.calls.append(("solved_with_errors", model, harmonics))
+        return types.SimpleNamespace(to_json=lambda: self._give(self.signals)), {}
 
     def adapt(self, device: Any, *, progress: Any, **wish: Any) -> Any:
         self.calls.append(("adapt", device.name, {name: value for name, value in wish.items() if value is not None}))
@@ -106,7 +107,9 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     fake.run_demo = verbs.run_demo  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "thermospin.cli.demo", fake)
     monkeypatch.setattr("thermospin.model.GridOptions.build", lambda grid, *known: verbs.build(grid, *known))
-    for name in ("adapt", "assess", "fit", "solved"):
+    for name in ("adapt", "measure", "solved_with_errors"):
+        monkeypatch.setattr(computing, name, getattr(verbs, name))
+    for name in ("adapt", "fit"):
         monkeypatch.setattr(studies, name, getattr(verbs, name))
     monkeypatch.setattr(runtime, "start_jax", lambda: None)
     return verbs
@@ -134,7 +137,7 @@ def test_signals_prints_a_table_and_writes_json(stub: Stub, tmp_path: Path) -> N
     written = json.loads(out.read_text(encoding="utf-8"))
     assert written["experiments"] == GOOD["experiments"] and written["errors"] == GOOD["errors"]
     assert written["computed"]["thermal"]["R2"]["baseline"] is None
-    assert stub.calls == [("build", "slachter2010", 2), ("solved", "model", 4), ("assess", "model")]
+    assert stub.calls == [("build", "slachter2010", 2), ("solved_with_errors", "model", 4)]
     for text in (
         "1.65 mohm", "-100 uohm", "-6.99 uV/mA^2", "-15.6 +- 1 +- 0.1 nV/mA^2", "best estimate +- grid +- solver",
         "on this grid", "-14.9 nV/mA^2", "at most 42 iterations", "3.0e-10", "order 3",
@@ -146,7 +149,7 @@ def test_signals_prints_a_table_and_writes_json(stub: Stub, tmp_path: Path) -> N
 
 def test_signals_without_error_bars_are_solved_once(stub: Stub) -> None:
     assert run("signals", "slachter2010", "--no-errors").exit_code == 0
-    assert stub.calls == [("build", "slachter2010", 3), ("solved", "model", 2)]
+    assert stub.calls == [("build", "slachter2010", 3), ("measure", "model", 2)]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from jax import export
 
 from helpers import devices
 from thermospin import inverse, solve
+from thermospin.base import compilation
 from thermospin.data.rows import Row
 from thermospin.inference import predictors
 from thermospin.model import Model, build
@@ -228,8 +229,10 @@ def test_values_gradients_and_harmonics_share_their_programs(thermal):
 
 def test_a_rehearsal_leaves_the_solver_to_compile_and_little_else(thermal, monkeypatch):
     monkeypatch.setattr(solving, "_rehearsed", set())
+    monkeypatch.setattr(compilation, "_place", lambda *_: None)  # programs of other tests may be kept
     values, problem = thermal.completed(None), thermal.problems["thermal"]
     jax.clear_caches()
+    compilation.forget()
     rehearse = functools.partial(solving.rehearsal, thermal, problem, values, 2, 2, slopes=True)
     made = compilations(rehearse())
     assert rehearse() is None, "once is enough"

@@ -15,6 +15,7 @@ import pickle
 import platform
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -53,9 +54,8 @@ def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Callabl
     @functools.wraps(fun)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         leaves, tree = jax.tree.flatten((args, kwargs))
-        if not _ours([leaf for leaf in leaves if eqx.is_array_like(leaf)]):
-            return traced(*args, **kwargs)
-        return programs(leaves, tree)
+        leaves = [jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf for leaf in leaves]
+        return programs(leaves, tree) if _ours(leaves) else traced(*args, **kwargs)
 
     return call
 
@@ -66,17 +66,21 @@ def forget() -> None:
         each.ready.clear()
 
 
+def _little(work: int) -> bool:
+    """Return whether a program with so much to do is better compiled quickly; only where nobody says otherwise."""
+    return work < LITTLE and jax.default_backend() == "cpu" and OPTION not in os.environ.get("XLA_FLAGS", "")
+
+
 def _x64() -> bool:
     return bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 
 def _ours(leaves: Sequence[Any]) -> bool:
     """Return whether a call is a program of its own, on one device; else JAX knows better."""
-    if isinstance(jnp.zeros(()), jax.core.Tracer):  # everything is traced
-        return False
+    # Under a trace what is made of constants is traced too.
     return not any(
         isinstance(leaf, jax.core.Tracer) or (isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1)
-        for leaf in leaves
+        for leaf in [jnp.zeros(1), *leaves]
     )
 
 
@@ -92,9 +96,8 @@ class _Programs(Generic[T]):
         _Programs.all.append(self)
 
     def __call__(self, leaves: list[Any], tree: Any) -> T:
-        is_array = [isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves]
-        arrays = [jnp.asarray(leaf) for leaf, yes in zip(leaves, is_array, strict=True) if yes]
-        static = [None if yes else leaf for leaf, yes in zip(leaves, is_array, strict=True)]
+        arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+        static = [None if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
         shapes = tuple((a.shape, a.dtype, a.weak_type, a.device) for a in arrays)
         key = (tree, tuple((type(leaf), leaf) for leaf in static), shapes, _x64())
         found = self.ready.get(key)
@@ -108,12 +111,7 @@ class _Programs(Generic[T]):
 
     def _make(self, arrays: list[jax.Array], static: list[Any], tree: Any) -> tuple[Callable[..., Any], Any]:
         """Load a program, or compile and keep it; with its result, in which arrays are places."""
-        quick = (
-            self._passes is not None
-            and self._passes * sum(a.size for a in arrays) < LITTLE
-            and jax.default_backend() == "cpu"
-            and OPTION not in os.environ.get("XLA_FLAGS", "")
-        )
+        quick = self._passes is not None and _little(self._passes * sum(a.size for a in arrays))
         place = _place(self._fun, arrays, static, tree, quick)
         if place is not None and (kept := _load(place, len(arrays))) is not None:
             return kept
@@ -126,7 +124,8 @@ class _Programs(Generic[T]):
             results.append(like)
             return out
 
-        flat.__name__ = self._fun.__name__.lstrip("_")
+        # A name that JAX's own cache has not seen: what that has loaded, XLA writes without some of its functions.
+        flat.__name__ = self._fun.__name__.lstrip("_") + ("" if place is None else f"_{uuid.uuid4().hex}")
         lowered = jax.jit(flat).lower(*arrays)
         program, like = lowered.compile(QUICKLY if quick else None), results[-1]
         if place is not None:
@@ -160,7 +159,8 @@ def _filled(like: Any, arrays: Sequence[jax.Array]) -> Any:
 def _place(fun: Callable[..., Any], arrays: list[jax.Array], static: list[Any], tree: Any, quick: bool) -> Path | None:
     """Return where a program is kept; None where it cannot be, or should not."""
     folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    if not folder or len(jax.devices()) > 1:
+    # The name of a local function does not say all: what it does depends on where it was made.
+    if not folder or len(jax.devices()) > 1 or "<" in fun.__qualname__:
         return None
     shapes = [(a.shape, str(a.dtype), a.weak_type) for a in arrays]
     leaves = [_Place(0) if leaf is None else leaf for leaf in static]

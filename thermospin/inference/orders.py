@@ -146,15 +146,15 @@ class Orders:
         """
         if self._exact:
             return None
-        first, *others = sorted(self.predictors, key=lambda order: order != self.working)
-        with ThreadPoolExecutor(1) as pool:
-            # While the others run: most of the time is compilation, which is hardly parallel.
-            running = pool.submit(self.predictors[first], parameters, names)
-            if any(model.shards > 1 for model in self._answers.models):
-                running.result()  # messages must be sent in one order
-            found = {order: self.predictors[order](parameters, ())[0] for order in others}
-        found[first] = running.result()[0]
-        values, order = np.array([found[order] for order in sorted(found)]), self._answers.order
+        # Side by side, the longest first: most of the time is compilation, which is hardly parallel. On several devices
+        # in turn: messages must be sent in one order.
+        sharded = any(model.shards > 1 for model in self._answers.models)
+        with ThreadPoolExecutor(1 if sharded else 2) as pool:
+            running = {
+                order: pool.submit(self.predictors[order], parameters, names if order == self.working else ())
+                for order in sorted(self.predictors, reverse=True)
+            }
+        values, order = np.array([running[order].result()[0] for order in sorted(running)]), self._answers.order
         rows, parts = self._answers.rows, self._parts
         of_parts = values @ parts.split.T
         sequences = list(zip(of_parts.T.tolist(), self._exponents, strict=True))
