@@ -37,7 +37,7 @@ JOBS: dict[str, list[str]] = {
     "fit of two rows": ["fit", "mine.toml", "rows.csv", "--free", "Py.S_s", "zeta"],
     "README's Python": ["readme.py"],
     "the same, kept": ["kept.py"],
-    "demo": ["demo"],
+    "demo": ["demo", "slachter2010"],
 }
 PARTS = ("imports", "tracing", "lowering", "XLA", "loading")
 #: Events of JAX by the part that they belong to.

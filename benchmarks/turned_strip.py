@@ -25,6 +25,7 @@ import independent
 
 from thermospin import model as models
 from thermospin.accuracy import error_bars
+from thermospin.base.names import SignalName
 from thermospin.device import new, reader
 from thermospin.device.device import Device
 from thermospin.signals import evaluate
@@ -78,7 +79,11 @@ def main() -> None:
         for signal in SIGNALS:
             true, off = (row["signals"][f"thermal {signal}"][key] for key in ("value", "uncertainty"))
             key = ("thermal", signal)
-            values = (found.computed[key] / true - 1, found[key] / true - 1, found.error(*key) / abs(true))
+            values = (
+                found.computed[SignalName.parse(*key)] / true - 1,
+                found[key] / true - 1,
+                found.error(*key) / abs(true),
+            )
             columns = " ".join(f"{value:9.1e}" for value in (off / abs(true), *values))
             print(f"{degrees:3g} degrees {signal:11} {model.unknowns:9} {true:12.6e} {columns}", flush=True)
 

@@ -20,13 +20,13 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_opti
 #: Files that take longest. Workers get files in this order: a long one that comes last would keep one of them alone.
 LONGEST = (
     "test_readme.py",
-    "test_suite.py",
-    "test_adapt.py",
-    "test_sharding.py",
-    "test_multigrid.py",
+    "test_interfaces.py",
     "test_signals.py",
-    "test_dimension_slopes.py",
+    "test_sharding.py",
+    "test_heat_drives.py",
     "test_design.py",
+    "test_suite.py",
+    "test_signal_gradients.py",
 )
 
 

@@ -128,6 +128,7 @@ def test_what_the_cache_of_jax_has_loaded_is_not_written_again(kept, tmp_path, m
         compilation_cache.reset_cache()
 
 
+@pytest.mark.filterwarnings("ignore:Error .*ing persistent compilation cache")
 def test_a_folder_that_cannot_be_written_is_no_hindrance(kept, tmp_path):
     (tmp_path / "file").touch()
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "file" / "gone"))
@@ -149,6 +150,13 @@ def test_part_of_another_program_it_is_traced(kept, tmp_path):
     assert jax.grad(lambda x: kept(scale, x, 2).total)(2.0) == 12
     assert jax.vmap(lambda x: kept(scale, x, 2).total)(jnp.asarray([1.0, 2.0])).tolist() == [3, 12]
     assert not programs(tmp_path)
+
+
+def test_under_a_derivative_constants_are_a_program_of_their_own(kept, tmp_path):
+    """The fields of a signal are solved for at constant parameters, also where it is differentiated."""
+    scale = Scale(np.asarray(3.0), "a")
+    assert jax.grad(lambda x: x * kept(scale, np.asarray(2.0), 2).total)(1.0) == 12
+    assert len(programs(tmp_path)) == 1 and TRACES == ["a"]
 
 
 def test_threads_share_a_program(kept):

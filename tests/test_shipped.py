@@ -208,7 +208,7 @@ def test_interfaces_of_the_valve_raise_its_spin_signals_once_by_heat_and_twice_b
     """
     device = load("valve")
     kept = {name: device.experiments[name] for name in ("nonlocal", "thermal")}
-    model = build(dataclasses.replace(device, experiments=kept), order=3)
+    model = build(dataclasses.replace(device, experiments=kept), order=2)
     electrical, thermal = [], []
     for values in (device.variants["transparent"], {}, device.variants["oxidised"]):
         result = measure(model, values)

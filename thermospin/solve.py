@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -130,6 +130,15 @@ class SolveRequest(NamedTuple):
     guess: Fields
     tolerance: Array
     max_steps: Array
+
+    @classmethod
+    def of(
+        cls, system: System, law: Coefficients, b: Fields, guess: Fields | None, tolerance: float, max_steps: int
+    ) -> SolveRequest:
+        """Return a request, from zero without a guess."""
+        # Numbers as arrays: other numbers are not another program. Of numpy: a trace takes no notice of them.
+        numbers: Any = np.asarray(tolerance, float), np.asarray(max_steps)
+        return cls(system, law, b, jnp.zeros_like(b) if guess is None else guess, *numbers)
 
 
 @runtime_checkable
@@ -539,9 +548,8 @@ def solve(
       fields, and how the solve went. A column that did not converge is filled with NaN, so that under `jax.jit`, where
       nothing can be raised, it is never mistaken for a result.
     """
-    guess = jnp.zeros_like(b) if x0 is None else lax.stop_gradient(x0)
-    # Numbers as arrays: another tolerance or another guess is not another program.
-    request = SolveRequest(system, law, b, guess, jnp.asarray(tolerance), jnp.asarray(max_steps))
+    guess = None if x0 is None else lax.stop_gradient(x0)
+    request = SolveRequest.of(system, law, b, guess, tolerance, max_steps)
     return solve_request(request, solver)
 
 

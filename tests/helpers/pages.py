@@ -19,5 +19,6 @@ def block(mark: str, page: Path = README) -> str:
 
 def environment(folder: Path) -> dict[str, str]:
     root = str(README.parent)
-    inherited = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    # As users have it: tests have other defaults.
+    inherited = {key: value for key, value in os.environ.items() if key not in ("JAX_ENABLE_X64", "XLA_FLAGS")}
     return inherited | {"PYTHONPATH": root, "THERMOSPIN_CACHE": str(folder / "cache")}

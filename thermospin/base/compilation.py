@@ -27,14 +27,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import serialize_executable
 
+from thermospin.base.programs import EMITTERS, without_emitters
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Without its optimisation XLA compiles for a CPU in a third of the time, programs that take up to six times as long.
 OPTION = "xla_backend_optimization_level"
-QUICKLY: dict[str, str | bool] = {OPTION: "0"}
 #: Numbers that a program reads, times how often it reads them, below which that pays if it is called a few times.
 LITTLE = 100_000_000
+Array = jax.Array | np.ndarray | np.generic
+_NUMPY = (np.ndarray, np.generic)
 #: What makes a compiled program useless to another installation.
 PACKAGES = ("jax", "jaxlib", "equinox", "numpy")
 
@@ -54,7 +57,6 @@ def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Callabl
     @functools.wraps(fun)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         leaves, tree = jax.tree.flatten((args, kwargs))
-        leaves = [jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf for leaf in leaves]
         return programs(leaves, tree) if _ours(leaves) else traced(*args, **kwargs)
 
     return call
@@ -69,6 +71,18 @@ def forget() -> None:
 def _little(work: int) -> bool:
     """Return whether a program with so much to do is better compiled quickly; only where nobody says otherwise."""
     return work < LITTLE and jax.default_backend() == "cpu" and OPTION not in os.environ.get("XLA_FLAGS", "")
+
+
+def _options(quick: bool) -> dict[str, str | bool]:
+    """Return options of XLA."""
+    options: dict[str, str | bool] = {OPTION: "0"} if quick else {}
+    if jax.default_backend() == "cpu" and without_emitters():
+        options[EMITTERS] = False
+    return options
+
+
+def _weak(array: Array) -> bool:
+    return isinstance(array, jax.Array) and array.weak_type
 
 
 def _x64() -> bool:
@@ -96,9 +110,9 @@ class _Programs(Generic[T]):
         _Programs.all.append(self)
 
     def __call__(self, leaves: list[Any], tree: Any) -> T:
-        arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
-        static = [None if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
-        shapes = tuple((a.shape, a.dtype, a.weak_type, a.device) for a in arrays)
+        arrays = [leaf for leaf in leaves if eqx.is_array(leaf) or isinstance(leaf, _NUMPY)]
+        static = [None if eqx.is_array(leaf) or isinstance(leaf, _NUMPY) else leaf for leaf in leaves]
+        shapes = tuple((a.shape, a.dtype, _weak(a), getattr(a, "device", None)) for a in arrays)
         key = (tree, tuple((type(leaf), leaf) for leaf in static), shapes, _x64())
         found = self.ready.get(key)
         if found is None:
@@ -109,7 +123,7 @@ class _Programs(Generic[T]):
         program, like = found
         return _filled(like, program(*arrays))
 
-    def _make(self, arrays: list[jax.Array], static: list[Any], tree: Any) -> tuple[Callable[..., Any], Any]:
+    def _make(self, arrays: list[Array], static: list[Any], tree: Any) -> tuple[Callable[..., Any], Any]:
         """Load a program, or compile and keep it; with its result, in which arrays are places."""
         quick = self._passes is not None and _little(self._passes * sum(a.size for a in arrays))
         place = _place(self._fun, arrays, static, tree, quick)
@@ -127,7 +141,7 @@ class _Programs(Generic[T]):
         # A name that JAX's own cache has not seen: what that has loaded, XLA writes without some of its functions.
         flat.__name__ = self._fun.__name__.lstrip("_") + ("" if place is None else f"_{uuid.uuid4().hex}")
         lowered = jax.jit(flat).lower(*arrays)
-        program, like = lowered.compile(QUICKLY if quick else None), results[-1]
+        program, like = lowered.compile(_options(quick)), results[-1]
         if place is not None:
             _keep(place, program, like)
         return program, like
@@ -156,13 +170,13 @@ def _filled(like: Any, arrays: Sequence[jax.Array]) -> Any:
 # ------------------------------------------------------------------------------------------- between runs
 
 
-def _place(fun: Callable[..., Any], arrays: list[jax.Array], static: list[Any], tree: Any, quick: bool) -> Path | None:
+def _place(fun: Callable[..., Any], arrays: list[Array], static: list[Any], tree: Any, quick: bool) -> Path | None:
     """Return where a program is kept; None where it cannot be, or should not."""
     folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     # The name of a local function does not say all: what it does depends on where it was made.
     if not folder or len(jax.devices()) > 1 or "<" in fun.__qualname__:
         return None
-    shapes = [(a.shape, str(a.dtype), a.weak_type) for a in arrays]
+    shapes = [(a.shape, str(a.dtype), _weak(a)) for a in arrays]
     leaves = [_Place(0) if leaf is None else leaf for leaf in static]
     try:
         asked = pickle.dumps((fun.__module__, fun.__qualname__, shapes, jax.tree.unflatten(tree, leaves), quick))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
+
+#: XLA's newer emitters of loops take half as long again to compile for CPUs, and make programs that are no faster here.
+#: An unknown flag is a fatal error: versions of jaxlib for which this one was tried.
+EMITTERS, TRIED = "xla_cpu_use_fusion_emitters", ("0.10.",)
+
+
+def without_emitters(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether to switch off XLA's newer emitters: where it was tried, and the environment says nothing else."""
+    return EMITTERS not in environment.get("XLA_FLAGS", "") and metadata.version("jaxlib").startswith(TRIED)
 
 
 def keep_programs(folder: str | Path | None = None) -> Path | None:

@@ -7,18 +7,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, MutableMapping
-from importlib import metadata
 from pathlib import Path
 
 import typer
 
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.programs import EMITTERS, keep_programs, without_emitters
 from thermospin.base.progress import Progress as Progress
 from thermospin.cli import stops
-
-#: XLA's newer emitters of loops take half as long again to compile, and make programs that are no faster here. XLA ends
-#: the process at a flag that it does not know: versions of jaxlib for which this one was tried.
-FLAG, TRIED = "--xla_cpu_use_fusion_emitters=false", ("0.10.",)
 
 
 @contextlib.contextmanager
@@ -78,9 +74,8 @@ def finish(converged: bool, otherwise: str) -> None:
 
 def quickly(environment: MutableMapping[str, str] = os.environ) -> None:
     """Ask XLA for its faster compilation on CPUs, unless the environment says otherwise; call it before JAX starts."""
-    given = environment.get("XLA_FLAGS", "")
-    if FLAG.partition("=")[0] not in given and metadata.version("jaxlib").startswith(TRIED):
-        environment["XLA_FLAGS"] = f"{given} {FLAG}".strip()
+    if without_emitters(environment):
+        environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} --{EMITTERS}=false".strip()
 
 
 def start_jax() -> None:
@@ -89,8 +84,6 @@ def start_jax() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    from thermospin.base.programs import keep_programs
-
     try:
         keep_programs()
     except OSError as error:

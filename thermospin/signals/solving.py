@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -101,14 +100,7 @@ class Solves:
             done = len(self.iterations)
             last = f", the last one took {self.iterations[-1]} iterations" if done else ""
             progress(f"{label}: solves {done + 1} to {done + b.shape[1]}{last}")
-        request = SolveRequest(
-            system,
-            law,
-            b,
-            jnp.zeros_like(b) if guess is None else guess,
-            jnp.asarray(tolerance),
-            jnp.asarray(self._options.max_steps),
-        )
+        request = SolveRequest.of(system, law, b, guess, tolerance, self._options.max_steps)
         with contextlib.ExitStack() as stack:
             if self._rehearsal is not None:
                 # Compiling is hardly parallel: other programs are made while this one is.
