@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import os
 import pickle
 import platform
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -27,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import serialize_executable
 
+from thermospin.base.files import atomic_file
 from thermospin.base.programs import EMITTERS, without_emitters
 
 P = ParamSpec("P")
@@ -36,10 +35,10 @@ T = TypeVar("T")
 OPTION = "xla_backend_optimization_level"
 #: Numbers that a program reads, times how often it reads them, below which that pays if it is called a few times.
 LITTLE = 100_000_000
-Array = jax.Array | np.ndarray | np.generic
-_NUMPY = (np.ndarray, np.generic)
 #: What makes a compiled program useless to another installation.
 PACKAGES = ("jax", "jaxlib", "equinox", "numpy")
+
+Array = jax.Array | np.ndarray | np.generic
 
 
 def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Callable[P, T]:
@@ -110,8 +109,8 @@ class _Programs(Generic[T]):
         _Programs.all.append(self)
 
     def __call__(self, leaves: list[Any], tree: Any) -> T:
-        arrays = [leaf for leaf in leaves if eqx.is_array(leaf) or isinstance(leaf, _NUMPY)]
-        static = [None if eqx.is_array(leaf) or isinstance(leaf, _NUMPY) else leaf for leaf in leaves]
+        arrays = [leaf for leaf in leaves if isinstance(leaf, Array)]
+        static = [None if isinstance(leaf, Array) else leaf for leaf in leaves]
         shapes = tuple((a.shape, a.dtype, _weak(a), getattr(a, "device", None)) for a in arrays)
         key = (tree, tuple((type(leaf), leaf) for leaf in static), shapes, _x64())
         found = self.ready.get(key)
@@ -210,14 +209,12 @@ def _instructions() -> str:
 
 
 def _load(place: Path, count: int) -> tuple[Callable[..., Any], Any] | None:
-    """Return a kept program and what its result is like; None where there is none, or none that can be used."""
+    """Return a kept program and what its result is like; None where there is none that can be used."""
     try:
         program, like, results = pickle.loads(place.read_bytes())
         given, out = jax.tree.structure(((0,) * count, {})), jax.tree.structure([0] * results)
         return serialize_executable.deserialize_and_load(program, given, out), like
-    except OSError:
-        return None
-    except Exception:  # whatever a damaged file leads to
+    except Exception:  # there is no such file, or it is damaged, in whatever way
         return None
 
 
@@ -229,8 +226,7 @@ def _keep(place: Path, program: Any, like: Any) -> None:
     except (ValueError, NotImplementedError, pickle.PicklingError, AttributeError, TypeError):
         return
     try:
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            file.write(io.BytesIO(content).getbuffer())
-        os.replace(file.name, place)
+        with atomic_file(place) as file:
+            file.write(content)
     except OSError:
         return
