@@ -1,9 +1,13 @@
-"""Programs that are kept by the arguments of a function: found again, never mistaken for another, never in the way."""
+"""Programs that are kept by the arguments of a function: found again, never mistaken for another, never in the way.
+
+And flags of XLA: asked for where they are known, and never against what somebody has set.
+"""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +19,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from thermospin.base import compilation
+from thermospin.base.programs import EMITTERS
+from thermospin.cli import runtime
 
 TRACES: list[str] = []
 
@@ -198,3 +204,45 @@ def test_constants_alone_are_traced_under_a_trace(kept, tmp_path):
     assert jax.jit(lambda x: x + kept(scale, np.asarray(2.0), 2).total)(1.0) == 13
     assert jax.jvp(jax.jit(lambda x: x * kept(scale, np.asarray(2.0), 2).total), (1.0,), (1.0,))[1] == 12
     assert not programs(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- flags of XLA
+
+FLAG = f"--{EMITTERS}=false"
+
+
+@pytest.mark.parametrize(
+    ("version", "given", "expected"),
+    [
+        ("0.10.2", None, FLAG),
+        ("0.10.2", "--xla_x=1", f"--xla_x=1 {FLAG}"),
+        ("0.10.2", "--xla_cpu_use_fusion_emitters=true", "--xla_cpu_use_fusion_emitters=true"),
+        ("0.99.0", None, None),
+        ("0.1.0", "--xla_x=1", "--xla_x=1"),
+    ],
+)
+def test_the_flag_is_added_once_and_where_it_was_tried(
+    monkeypatch: pytest.MonkeyPatch, version: str, given: str | None, expected: str | None
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    environment = {} if given is None else {"XLA_FLAGS": given}
+    for _ in range(2):
+        runtime.quickly(environment)
+        assert environment.get("XLA_FLAGS") == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "expected"),
+    [
+        ("0.10.2", "", {EMITTERS: False, compilation.OPTION: "0"}),
+        ("0.10.2", FLAG, {compilation.OPTION: "0"}),
+        ("0.99.0", "", {compilation.OPTION: "0"}),
+    ],
+)
+def test_scripts_compile_with_the_options_of_commands(monkeypatch, version, flags, expected):
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert compilation._options(quick=True) == expected
+    assert compilation._options(quick=False) == {key: value for key, value in expected.items() if key == EMITTERS}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert EMITTERS not in compilation._options(quick=False)
