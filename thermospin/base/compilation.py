@@ -178,7 +178,8 @@ def _place(fun: Callable[..., Any], arrays: list[Array], static: list[Any], tree
     shapes = [(a.shape, str(a.dtype), _weak(a)) for a in arrays]
     leaves = [_Place(0) if leaf is None else leaf for leaf in static]
     try:
-        asked = pickle.dumps((fun.__module__, fun.__qualname__, shapes, jax.tree.unflatten(tree, leaves), quick))
+        names = fun.__module__, fun.__qualname__
+        asked = pickle.dumps((names, shapes, jax.tree.unflatten(tree, leaves), quick, _x64()))
     except (pickle.PicklingError, AttributeError, TypeError):  # a local function, say
         return None
     return Path(folder) / f"program-{hashlib.sha256(_installation() + asked).hexdigest()}"
@@ -194,7 +195,7 @@ def _installation() -> bytes:
     device = jax.devices()[0]
     facts = [platform.python_version(), platform.machine(), device.platform, device.device_kind]
     facts += [metadata.version(name) for name in PACKAGES]
-    facts += [os.environ.get("XLA_FLAGS", ""), str(_x64()), _instructions()]
+    facts += [os.environ.get("XLA_FLAGS", ""), _instructions()]
     digest.update("\n".join(facts).encode())
     return digest.digest()
 
