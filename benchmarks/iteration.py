@@ -102,7 +102,7 @@ def main() -> None:
     print(
         f"{steps} iterations, {total:.2f} s, {1e9 * total / steps / n / COLUMNS:.0f} ns per unknown, column, iteration"
     )
-    compiled = solve.answer.lower(request).compile().compiled.memory_analysis()
+    compiled = eqx.filter_jit(solve.answer).lower(request).compile().compiled.memory_analysis()
     held = {"arguments": compiled.argument_size_in_bytes, "temporaries": compiled.temp_size_in_bytes}
     held["result"] = compiled.output_size_in_bytes
     parts = ", ".join(f"{name} {size / n:.0f}" for name, size in held.items())
