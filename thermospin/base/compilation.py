@@ -7,6 +7,7 @@ kept by the arguments of the function, the sources of this package and the versi
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -14,7 +15,7 @@ import pickle
 import platform
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -138,11 +139,13 @@ class _Programs(Generic[T]):
             return out
 
         # A name that JAX's own cache has not seen: what that has loaded, XLA writes without some of its functions.
-        flat.__name__ = self._fun.__name__.lstrip("_") + ("" if place is None else f"_{uuid.uuid4().hex}")
+        unique = uuid.uuid4().hex
+        flat.__name__ = self._fun.__name__.lstrip("_") + ("" if place is None else f"_{unique}")
         lowered = jax.jit(flat).lower(*arrays)
         program, like = lowered.compile(_options(quick)), results[-1]
         if place is not None:
             _keep(place, program, like)
+            _remove(place.parent.glob(f"jit_*{unique}*"))  # where JAX has it too, nobody will find it
         return program, like
 
 
@@ -231,3 +234,9 @@ def _keep(place: Path, program: Any, like: Any) -> None:
             file.write(content)
     except OSError:
         return
+
+
+def _remove(places: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for place in places:
+            place.unlink()
