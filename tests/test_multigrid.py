@@ -181,8 +181,11 @@ LADDER = Graph(
 )
 """Two rails along x, 0 1 2 and 3 4 5, with three rungs along y."""
 
-MIDDLE_LEAVES = [[(np.array([1, 3]), np.array([0, 2])), *2 * [(np.zeros(0, int), np.zeros(0, int))]]]
+MIDDLE_LEAVES = [{0: (np.array([1, 3]), np.array([0, 2]))}]
 """The plan by which 1 and 4 are interpolated along x, from their right and left neighbours."""
+
+ONE_LEAVES = [{0: (np.array([1]), np.array([0]))}]
+"""The plan by which 1 alone is."""
 
 
 def test_coarse_conductances_of_a_ladder():
@@ -207,6 +210,23 @@ def test_coarse_conductances_of_a_ladder():
     assert interpolation(made.mg.levels[0], 4)[[1, 4]] == pytest.approx(
         np.array([[0.25, 0.75, 0, 0], [0, 0, 0.5, 0.5]])
     )
+
+
+@pytest.mark.parametrize("rung", [2.0, 8.0])
+def test_an_edge_to_a_node_that_stays_keeps_its_energy(rung):
+    """Weights w = 1/4 and 3/4: shares of a rung c cost c w (1 - w) too much, which is taken from the 3/4 along x.
+
+    For c = 2 that leaves 3/8 and all is exact; for c = 8 the rest would be negative, and a tenth of 3/4 is left.
+    """
+    graph = dataclasses.replace(LADDER, conductance=LADDER.conductance.copy(), mass=0 * LADDER.mass)
+    graph.conductance[0, 5] = rung
+    made = coarsening.build(graph, [np.arange(3.0), np.arange(2.0), np.zeros(1)], ONE_LEAVES)
+    P = interpolation(made.mg.levels[0], 5)
+    exact = P.T @ matrix_of(graph) @ P
+    missing = max(0.0, rung * 3 / 16 - 0.9 * 3 / 4)
+    exact[:2, :2] += missing * np.array([[1, -1], [-1, 1]])
+    assert (missing > 0) == (rung == 8.0)
+    assert made.coarsest == pytest.approx(exact, rel=1e-12)
 
 
 def test_without_a_level_the_matrix_is_that_of_the_graph():

@@ -1,7 +1,8 @@
 """Broken systems: does the solver ever call a bad solve good?
 
 Every system is solved with two columns. An answer is good if it is finite and its residual, recomputed in extended
-precision by loops of its own, is below twice the tolerance; it is reported good if `Stats.converged` says so. Prints
+precision by loops of its own, is below twice the tolerance or what rounding alone leaves; it is reported good if
+`Stats.converged` says so. Prints
 each column, what `diagnosis.faults` says before the solve, and how often which outcome was reported as what. Exits with
 1 if a bad answer was reported good, if an answer reported bad was left standing instead of being NaN, or if a system
 that has to be solved was not.
@@ -101,10 +102,10 @@ def apply(disc: Discretisation, law: Coefficients, u: np.ndarray) -> np.ndarray:
     return out
 
 
-def relative_residual(system: System, law: Coefficients, b: np.ndarray, u: np.ndarray) -> float:
+def relative_residual(system: System, law: Coefficients, b: np.ndarray, u: np.ndarray) -> tuple[float, float]:
     """|b - A u| / |b| of one column on free unknowns, |r|^2 = r.D^-1 r with D the size of the diagonal of A.
 
-    0 if b and u are 0, infinite if b alone is.
+    0 if b and u are 0, infinite if b alone is. And what rounding of u leaves of it, at most: see `solve.ROUNDING`.
     """
     free = np.asarray(system.free) > 0
     D = np.abs(diagnosis.diagonal(system.disc, law)).astype(np.longdouble)
@@ -113,8 +114,9 @@ def relative_residual(system: System, law: Coefficients, b: np.ndarray, u: np.nd
     given = b.astype(np.longdouble)[free] / root
     above, below = np.sqrt(np.sum(left**2)), np.sqrt(np.sum(given**2))
     if below == 0:
-        return 0.0 if above == 0 else float("inf")
-    return float(above / below)
+        return 0.0 if above == 0 else float("inf"), 0.0
+    size = np.sqrt(np.sum((root * u[free]) ** 2))
+    return float(above / below), float(solve.ROUNDING * np.finfo(float).eps * size / below)
 
 
 # ------------------------------------------------------------------------------------------- systems
@@ -250,8 +252,9 @@ def judge(broken: Broken) -> tuple[list[Verdict], list[str]]:
     verdicts = []
     with np.errstate(all="ignore"):
         for k, wanted in enumerate(broken.solvable):
-            residual = relative_residual(system, law, b[:, k], answers[:, k])
-            good = bool(np.all(np.isfinite(answers[:, k]))) and residual <= SLACK * options["tolerance"]
+            residual, rounding = relative_residual(system, law, b[:, k], answers[:, k])
+            most = max(SLACK * options["tolerance"], min(rounding, solve.ROUGHEST))
+            good = bool(np.all(np.isfinite(answers[:, k]))) and residual <= most
             standing = not np.all(np.isnan(answers[:, k]))
             verdicts.append(Verdict(residual, good, bool(stats.converged[k]), standing, wanted))
         return verdicts, diagnosis.faults(model, broken.parameters, signs, ground)

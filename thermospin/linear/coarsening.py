@@ -4,8 +4,8 @@ Levels are small graphs: nodes that sit on grid lines, edges that remember their
 node. The next level keeps some of the nodes and leaves the others out:
 
 - Each level drops the most closely spaced grid lines, never two adjacent ones, which equalises widths; a node on a
-  dropped line leaves only along an axis along which it is strongly coupled, so that thin and graded cells need no line
-  smoothers.
+  dropped line leaves only along an axis along which it is strongly coupled, and together with the nodes to which edges
+  across it bind it, so that thin and graded cells need no line smoothers.
 - A node that leaves is interpolated between its neighbours on the axis, weighted with their conductances. Neighbours
   are nodes that it touches: conductors that come close without touching never share an unknown.
 - Edges of nodes that left are handed to those they are interpolated from. In series along the axis that is the exact
@@ -35,6 +35,8 @@ COARSEST = 800
 REDUCTION = 1.4
 #: A node may leave along an axis if its coupling there is at least this part of its strongest one.
 STRONG = 0.05
+#: What is left of a node that left is at least this part of the series connection of its two edges.
+LEAST = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +119,9 @@ def contracted(
     )
 
 
-#: For each axis of each level: edges whose tail, and edges whose head leaves and is interpolated from the other end.
-Plan = list[list[tuple[np.ndarray, np.ndarray]]]
+#: For each level, by axis in the order in which nodes leave: edges whose tail, and edges whose head leaves and is
+#: interpolated from the other end.
+Plan = list[dict[int, tuple[np.ndarray, np.ndarray]]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,12 +172,12 @@ def build(
         strong = np.zeros((3, 0), bool)
         if plan is None:
             lines.drop(graph)
-            strength = _strength(graph)
             # Once every line is dropped, whatever is left goes.
-            strong = strength >= (0.0 if lines.done else STRONG) * strength.max(axis=0)
-        node, steps, coarse = np.arange(graph.size), [], graph
+            strong = np.ones((3, graph.size), bool) if lines.done else _strong(graph)
+        node, coarse = np.arange(graph.size), graph
+        steps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         interpolation = eye_array(graph.size, format="csr")
-        for axis in range(3):
+        for axis in lines.axes if plan is None else plan[len(levels)]:
             if plan is None:
                 leaving = _leaving(coarse, axis, lines.level_of[axis], strong[axis][node])
             else:
@@ -182,7 +185,7 @@ def build(
             stays, along, coarse = _eliminate(coarse, axis, *leaving)
             interpolation = interpolation @ along
             node = node[stays]
-            steps.append(leaving)
+            steps[axis] = leaving
         if plan is None and coarse.size > 0.9 * graph.size:
             if lines.done:
                 break
@@ -197,7 +200,17 @@ def build(
 
 
 class _Lines:
-    """Grid lines and the level at which each of them is dropped."""
+    """Grid lines and the level at which each of them is dropped.
+
+    Attributes:
+      positions: of the lines along each axis [m].
+      level_of: the level of each line, infinite if it is there still.
+      target: lines whose neighbours are this far apart at most are dropped [m].
+      extent: of the grid [m].
+      level: the next one.
+      axes: in the order in which nodes leave along them, the one with the closest lines first: nodes that are close
+        together are one before the others are looked at.
+    """
 
     def __init__(self, positions: Sequence[np.ndarray]) -> None:
         self.positions = [np.asarray(x, float) for x in positions]
@@ -205,6 +218,7 @@ class _Lines:
         self.target = 2 * min(float(np.diff(x).min()) for x in self.positions if len(x) > 1)
         self.extent = max(float(x[-1] - x[0]) for x in self.positions)
         self.level = 0
+        self.axes = (0, 1, 2)
 
     @property
     def done(self) -> bool:
@@ -222,9 +236,17 @@ class _Lines:
             if graph.size > REDUCTION * np.count_nonzero(left) or self.done:
                 break
         self.target *= 2 / 1.5
+        closest = [self._closest(axis, dropped[axis]) for axis in range(3)]
+        self.axes = tuple(np.argsort(closest, kind="stable").tolist())
         for axis in range(3):
             self.level_of[axis][dropped[axis]] = self.level
         self.level += 1
+
+    def _closest(self, axis: int, dropped: np.ndarray) -> float:
+        """Return the least distance of a dropped line to a neighbour."""
+        kept = np.isinf(self.level_of[axis])
+        gaps, leaves = np.diff(self.positions[axis][kept]), dropped[kept]
+        return float(np.min(gaps, where=leaves[1:] | leaves[:-1], initial=np.inf))
 
     def _between(self, axis: int) -> np.ndarray:
         kept = np.flatnonzero(np.isinf(self.level_of[axis]))
@@ -242,15 +264,34 @@ class _Lines:
         return dropped
 
 
-def _strength(graph: Graph) -> np.ndarray:
-    """Return the largest conductance of every node along each axis (3, nodes)."""
+def _strong(graph: Graph) -> np.ndarray:
+    """Return along which axes each node may leave (3, nodes): those along which it is strongly coupled.
+
+    A node that an edge across the axis binds more strongly to another one leaves together with it or not at all: their
+    values are nearly equal, and interpolating one of them alone would stretch that edge.
+    """
     total = graph.conductance.sum(axis=0)
     strength = np.zeros((3, graph.size))
     for axis in range(3):
         along = graph.axis == axis
         np.maximum.at(strength[axis], graph.tail[along], total[along])
         np.maximum.at(strength[axis], graph.head[along], total[along])
-    return strength
+    strong = strength >= STRONG * strength.max(axis=0)
+    for axis, may in enumerate(strong):
+        across = np.flatnonzero(graph.axis != axis)
+        ends = np.stack([graph.tail[across], graph.head[across]])
+        binds = total[across] > strength[axis][ends]
+        node, other = (
+            np.concatenate([one[bound] for one, bound in zip(pair, binds, strict=True)]) for pair in (ends, ends[::-1])
+        )
+        while True:
+            rest = may[node]
+            node, other = node[rest], other[rest]
+            stays = node[~may[other]]
+            if not len(stays):
+                break
+            may[stays] = False
+    return strong
 
 
 def _hasty(graph: Graph, edge: np.ndarray) -> np.ndarray:
@@ -424,15 +465,19 @@ def _lump(graph: Graph, e: np.ndarray, leavers: _Leavers, edges: _Edges, series:
         edges.add(source[side, tail[k]], source[side, head[k]], along[k], c[:, k] * shared[side, k])
         k = np.flatnonzero(across & (part[0][side] > 0) & (part[1][1 - side] > 0))
         edges.add(source[side, tail[k]], source[1 - side, head[k]], along[k], c[:, k])
-    # Where the weights of the ends differ by d, the interpolated difference along the edge also has d times the
-    # difference of the sources: c d^2 more energy there, half of it at each end that has two sources.
-    series = series.copy()
+    # What that misses of the energy, as conductance between the two sources of a node. Where the weights of the ends
+    # differ by d, the interpolated difference along the edge also has d times the difference of the sources: c d^2 more
+    # energy there, half of it at each end that has two sources. Where the other end stays, the shares of the edge have
+    # c w (1 - w) too much.
+    missed = np.zeros_like(series)
     for node, other in ((tail, head), (head, tail)):
-        k = np.flatnonzero(two_sided[node] & leaves[other] & ~across)
-        difference = np.where(two_sided[other[k]], 0.5, 1.0) * (weight[0, node[k]] - weight[0, other[k]]) ** 2
-        for energy, values in zip(series, c[:, k], strict=True):
-            energy += np.bincount(node[k], values * difference, graph.size)
-    return series
+        k = np.flatnonzero(two_sided[node] & ~across)
+        of_node, of_other = weight[0, node[k]], weight[0, other[k]]
+        differ = np.where(two_sided[other[k]], 0.5, 1.0) * (of_node - of_other) ** 2
+        energy = np.where(leaves[other[k]], differ, -of_node * weight[1, node[k]])
+        for field, values in zip(missed, c[:, k] * energy, strict=True):
+            field += np.bincount(node[k], values, graph.size)
+    return np.maximum(series + missed, LEAST * series)
 
 
 def _level(graph: Graph, interpolation: csr_array, dtype: DTypeLike) -> Level:
