@@ -298,7 +298,7 @@ def _pieces(disc: Discretisation) -> np.ndarray:
     """Return the piece of metal that each V-node belongs to (nodes_V,)."""
     ends = [np.zeros((2, 0), int)] if disc.merged is None else [np.asarray(disc.merged.V)]
     for axis in disc.axes:
-        nodes = np.asarray(axis.nodes_V)[:, 1:]
+        nodes = np.asarray(axis.nodes_T)[:, 1 : axis.metal]  # on the host, as above
         ends += [np.stack(pair) for pair in itertools.pairwise(nodes)]
     tail, head = np.concatenate(ends, axis=1)
     links = coo_matrix((np.ones(len(tail), np.int8), (tail, head)), shape=(disc.nodes_V, disc.nodes_V))

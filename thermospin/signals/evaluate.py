@@ -316,11 +316,15 @@ def undiminished(model: Model, values: Mapping[str, Any], problem: ExperimentPro
         return 0.0
     resistance = float(problem.ports.drive @ u_1)
     metals = {name for name, _ in model.device.domains if model.device.materials[name].is_metal}
-    seebeck = max(abs(values[f"{name}.S"]) + abs(values[f"{name}.S_s"]) for name in metals)
-    ratio = max(values[f"{name}.sigma"] / values[f"{name}.kappa"] for name in metals)
+
+    def of(name: str, key: str) -> float:
+        return float(values[f"{name}.{key}"])
+
+    seebeck = max(abs(of(name, "S")) + abs(of(name, "S_s")) for name in metals)
+    ratio = max(of(name, "sigma") / of(name, "kappa") for name in metals)
     hottest = float(values["zeta"]) * ratio * resistance**2 / 8
     per_kelvin = {"voltage": seebeck, "temperature": 1.0, "heat": 8 / (ratio * resistance)}
-    return float(hottest * per_kelvin.get(experiment.probe, seebeck / resistance))
+    return hottest * per_kelvin.get(experiment.probe, seebeck / resistance)
 
 
 def fields(

@@ -144,10 +144,15 @@ def moments(
                 parts = [_of_terms(forms[kind], disc, products_of) for products_of in by_factor]
                 change = _padded(functools.reduce(operator.add, parts)) if parts else of_first[kind]
                 sums[kind] = (of_first[kind], change)
-        ends = [ports.probe @ u + ports.drive @ l for u, l in zip(ladder.u[:harmonics], ladder.l, strict=False)]  # noqa: E741
-        ends += [jnp.zeros(())] * (HARMONICS - len(ends))
-        out.append(Moments(sums[0], sums[1], collect, jnp.stack(ends)))
+        out.append(Moments(sums[0], sums[1], collect, _ends(ports, ladder.u[:harmonics], ladder.l[:harmonics])))
     return tuple(out)
+
+
+@compilation.jit
+def _ends(ports: Ports, u: Sequence[Vector], l: Sequence[Vector]) -> Array:  # noqa: E741
+    """Return w.u_n + l_(n-1).b (HARMONICS,), b the drive and w the probe; zero for harmonics that are not there."""
+    ends = [ports.probe @ a + ports.drive @ b for a, b in zip(u, l, strict=True)]
+    return jnp.stack(ends + [jnp.zeros(())] * (HARMONICS - len(ends)))
 
 
 def _collect(terms: Sequence[tuple[int, int]]) -> np.ndarray:

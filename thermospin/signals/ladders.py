@@ -80,6 +80,12 @@ def applied(disc: Discretisation, law: Coefficients, u: Vector) -> Vector:
 
 
 @compilation.jit
+def _moved(disc: Discretisation, change: Coefficients, *fields: Vector) -> Array:
+    """Return what a change of the law drives, -(A - A') u for each field u of the first state (unknowns, fields)."""
+    return -operators.apply(disc, change, jnp.stack(fields, axis=1))
+
+
+@compilation.jit
 def joule(disc: Discretisation, law: Coefficients, u: Vector, v: Vector) -> Vector:
     """`operators.joule` of single fields."""
     return operators.joule(disc, law, u[:, None], v[:, None])[:, 0]
@@ -147,15 +153,14 @@ def _sources(disc: Discretisation, law: Coefficients, zeta: Array, ports: Ports,
 def _source_changes(disc: Discretisation, states: OtherState, zeta: Array, first: Ladder, change: Ladder) -> Array:
     """Return the right-hand sides of the next rung of the differences, of u_n and of l_(n-1) (unknowns, 2)."""
     rung = len(change.u)
-    sources = [-applied(disc, states.change, field) for field in (first.u[rung], first.l[rung])]
-    if rung:
+    moved = _moved(disc, states.change, first.u[rung], first.l[rung])
+    if not rung:
+        return moved
 
-        def bound(form: Any) -> Any:
-            return functools.partial(_changed, functools.partial(form, disc), states)
+    def bound(form: Any) -> Any:
+        return functools.partial(_changed, functools.partial(form, disc), states)
 
-        more = _next_sources(bound, zeta, triples(first, change))
-        sources = [moved + heat for moved, heat in zip(sources, more, strict=True)]
-    return jnp.stack(sources, axis=1)
+    return moved + jnp.stack(_next_sources(bound, zeta, triples(first, change)), axis=1)
 
 
 def triples(first: Ladder, change: Ladder) -> TripleLadder:
