@@ -146,7 +146,8 @@ def main() -> None:
         inside(sys.argv[3:], sys.argv[2])
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--job", nargs="+", choices=JOBS, default=list(JOBS), metavar="NAME", help=", ".join(JOBS))
+    listed = ", ".join(JOBS).replace("%", "%%")
+    parser.add_argument("--job", nargs="+", choices=JOBS, default=list(JOBS), metavar="NAME", help=listed)
     parser.add_argument("--json", type=Path, help="file for the seconds")
     options = parser.parse_args()
     found = {}

@@ -13,7 +13,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
+
+jax.config.update("jax_enable_x64", True)
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
