@@ -34,7 +34,7 @@ from helpers.suite import CASES
 from thermospin import grid as grids
 from thermospin import model as models
 from thermospin.accuracy import adapt, error_bars, surplus
-from thermospin.base import files
+from thermospin.base import compilation, files
 from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.device import Device
@@ -72,7 +72,7 @@ def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tupl
         values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
     found = adapt.indicators(model, evaluation, wanted, {}).slabs
     parts = surplus.contributions(model, evaluation.fields, [SignalName.parse(*pair) for pair in wanted], {})
-    jax.clear_caches()
+    compilation.forget()
     row = {
         "cells": grid.cells,
         "unknowns": model.unknowns,
@@ -115,7 +115,7 @@ def measure_known(name: str) -> Found:
         found = evaluate.measure(model)
         values[str(order)] = {str(signal): value for signal, value in found.values.items() if str(signal) in known}
         if order < 3:
-            jax.clear_caches()
+            compilation.forget()
     exponents = _exponents(device, grid)
     turning = [
         SignalName.parse(signal)
@@ -124,7 +124,7 @@ def measure_known(name: str) -> Found:
         and error_bars.turns([values[str(order)][signal] for order in (1, 2, 3)], _exponent(signal, exponents))
     ]
     sizes = surplus.unresolved(model, turning).tolist() if turning else []
-    jax.clear_caches()
+    compilation.forget()
     truth = {signal: each["value"] for signal, each in known.items()}
     doubt = {signal: each["uncertainty"] for signal, each in known.items()}
     default = {"grid": "default", "cells": grid.cells, "unknowns": model.unknowns, "values": values}

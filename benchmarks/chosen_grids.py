@@ -28,7 +28,7 @@ jax.config.update("jax_enable_x64", True)
 from thermospin import grid
 from thermospin import model as models
 from thermospin.accuracy import adapt, error_bars
-from thermospin.base import files
+from thermospin.base import compilation, files
 from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.device import Device
@@ -64,7 +64,7 @@ def halved(loaded: Device, cells: int, wanted: list[tuple[str, str]]) -> None:
         values.append(evaluate.evaluate(model, {}, wanted).values)
         print(f"halved, order 2: {model.cells} cells, {model.unknowns} unknowns", flush=True)
         lines = [np.sort(np.concatenate([line, (line[1:] + line[:-1]) / 2])) for line in lines]
-        jax.clear_caches()
+        compilation.forget()
     for (name, signal), first, second, third in zip(wanted, *values, strict=True):
         ratio = (third - second) / (second - first)
         step = (third - second) * ratio / (1 - ratio) if 0 < ratio < 1 else np.nan
@@ -114,7 +114,7 @@ def main() -> None:
             print(shown(out[-1], list(out[-1])[-len(wanted) :]), flush=True)
             if arguments.json:
                 files.write_json(arguments.json, out)
-            jax.clear_caches()
+            compilation.forget()
     if not out:
         return
     best = max((each for each in out if each["kind"] == "chosen"), key=lambda each: each["order"] ** 3 * each["cells"])

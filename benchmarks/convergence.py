@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers.suite import CASES, Case, drive_and_probe, joule_and_change, relative_residual, relative_round_off
 from thermospin import solve
-from thermospin.base import files
+from thermospin.base import compilation, files
 
 COLUMNS = ("drive", "probe", "joule", "spin")
 MAX_STEPS = 400
@@ -116,7 +116,7 @@ def main() -> None:
             for name in options.case:
                 found.append(measure(CASES[name], unknowns, order, options.tolerance))
                 print(row(found[-1]), flush=True)
-                jax.clear_caches()  # every case has shapes of its own
+                compilation.forget()  # every case has shapes of its own
             rows += found
             lines.append(spread(found, order, unknowns))
     print(*lines, sep="\n")

@@ -49,6 +49,7 @@ import numpy as np
 import rivals
 from assembled import Linear, assemble, verify
 
+from thermospin.base import compilation
 from thermospin.inference.predictors import RESIDUAL
 
 jax.config.update("jax_enable_x64", True)
@@ -383,7 +384,7 @@ def run_thermospin(case: Case) -> Iterator[dict[str, Any]]:
     }
     if not case.signals:
         return
-    jax.clear_caches()
+    compilation.forget()
     cold, warm = (signals.measure(problem, tolerance=tolerance, max_steps=10_000) for _ in range(2))
     yield {
         "kind": "job",

@@ -30,7 +30,7 @@ from cut_cells import METAL, SIGMA, THICKNESS, body, funnel, ring, wire
 
 from thermospin import model as models
 from thermospin.accuracy import error_bars
-from thermospin.base import files
+from thermospin.base import compilation, files
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.signals import evaluate
@@ -161,7 +161,7 @@ def main() -> None:
         }
         device = dataclasses.replace(device, experiments=read)
         truth, coarser = exact(device), exact(device, ORDER - 2, LAYERS - 1)
-        jax.clear_caches()  # every grid has programs of its own
+        compilation.forget()  # every grid has programs of its own
         model = models.build(device, cells=arguments.cells, order=3)
         measured, fields = evaluate.solved(model)
         best = error_bars.assess(model, measured, start=fields)

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from thermospin import model as models
+from thermospin.base import compilation
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, Solid
@@ -39,7 +40,7 @@ def resistance(device: Device, size: float, order: int) -> tuple[float, int]:
         ]
         lines.append(np.append(np.concatenate(pieces), faces[-1]))
     lines[2] = device.features.faces(2)
-    jax.clear_caches()  # every grid has programs of its own, and there are many
+    compilation.forget()  # every grid has programs of its own, and there are many
     model = models.on_grid(device, device.features.grid(lines, order))
     return evaluate.measure(model, harmonics=1)["e", "R1.P"], model.cells
 

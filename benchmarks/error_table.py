@@ -25,7 +25,7 @@ jax.config.update("jax_enable_x64", True)
 
 from thermospin import model as models
 from thermospin.accuracy import adapt, error_bars
-from thermospin.base import files
+from thermospin.base import compilation, files
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.signals import evaluate
@@ -46,7 +46,7 @@ def assessed(device: Device) -> Signals:
 
 def timed(work: Callable[[], Signals]) -> tuple[Signals, float, float]:
     """What work returns, and its seconds the first and the second time."""
-    jax.clear_caches()
+    compilation.forget()
     began = time.perf_counter()
     work()
     between = time.perf_counter()

@@ -45,7 +45,7 @@ from side_by_side import timed
 from thermospin import grid as grids
 from thermospin import inverse
 from thermospin import model as models
-from thermospin.base import files
+from thermospin.base import compilation, files
 from thermospin.data import rows as data
 from thermospin.device import reader
 from thermospin.inference import ensembles, posterior
@@ -301,7 +301,7 @@ def main() -> None:
                     raise
                 found[name] = {"skipped": "out of memory"}
         print(f"{time.perf_counter() - began:6.0f} s  {name}: {json.dumps(found[name])}", flush=True)
-        jax.clear_caches()
+        compilation.forget()
         if options.json:
             files.write_json(options.json, found)
     if (worst := max(found.get("agreement", {}).get("largest_deviation", {"": 0.0}).values())) > AGREE:

@@ -19,7 +19,7 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 from thermospin import grid, model
-from thermospin.base import files
+from thermospin.base import compilation, files
 from thermospin.device import reader
 from thermospin.signals import evaluate
 
@@ -77,7 +77,7 @@ def main() -> None:
                 f"{again.wall_s:>6.1f} {max(again.iterations):>4} {text}",
                 flush=True,
             )
-            jax.clear_caches()
+            compilation.forget()
     table = np.array(rows)
     for order in COARSENESS:
         own = table[table[:, 0] == order]

@@ -34,11 +34,8 @@ LONGEST = (
 def _forget_programs() -> Iterator[None]:
     """Lets go of compiled programs after each file: hundreds of them have more mappings than a process may have."""
     yield
-    import jax  # after the environment is set, above
+    from thermospin.base import compilation  # after the environment is set, above
 
-    from thermospin.base import compilation
-
-    jax.clear_caches()
     compilation.forget()
 
 

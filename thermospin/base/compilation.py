@@ -63,9 +63,10 @@ def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Callabl
 
 
 def forget() -> None:
-    """Let go of all programs of this process, as `jax.clear_caches` does of those of JAX."""
+    """Let go of all compiled programs of this process, those of JAX's own included."""
     for each in _Programs.all:
         each.ready.clear()
+    jax.clear_caches()
 
 
 def _little(work: int) -> bool:
