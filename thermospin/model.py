@@ -175,9 +175,8 @@ class Model(Mapped):
         """Return drive and probe of an experiment."""
         if experiment.current and experiment.voltage:
             grounds = self.placement.grounds(experiment)
-            # On the host: what is done once to arrays of one shape is not worth a program.
-            plus, minus = ((name not in grounds) * np.asarray(self.ports[name]) for name in experiment.voltage)
-            return Ports(self.ports[experiment.current[0]], jax.device_put(plus - minus))
+            plus, minus = (0 * self.ports[name] if name in grounds else self.ports[name] for name in experiment.voltage)
+            return Ports(self.ports[experiment.current[0]], plus - minus)
         drive, probe = (
             jax.device_put(part) for part in vectors(self.placement, disc.number_T, disc.nodes_V, experiment)
         )
