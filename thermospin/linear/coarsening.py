@@ -35,7 +35,7 @@ COARSEST = 800
 REDUCTION = 1.4
 #: A node may leave along an axis if its coupling there is at least this part of its strongest one.
 STRONG = 0.05
-#: What is left of a node that left is at least this part of the series connection of its two edges.
+#: The edge that replaces the two of a node that left has at least this part of their series connection.
 LEAST = 0.1
 
 
