@@ -2,10 +2,9 @@
 
 Every system is solved with two columns. An answer is good if it is finite and its residual, recomputed in extended
 precision by loops of its own, is below twice the tolerance or what rounding alone leaves; it is reported good if
-`Stats.converged` says so. Prints
-each column, what `diagnosis.faults` says before the solve, and how often which outcome was reported as what. Exits with
-1 if a bad answer was reported good, if an answer reported bad was left standing instead of being NaN, or if a system
-that has to be solved was not.
+`Stats.converged` says so. Prints each column, what `diagnosis.faults` says before the solve, and how often which
+outcome was reported as what. Exits with 1 if a bad answer was reported good, if an answer reported bad was left
+standing instead of being NaN, or if a system that has to be solved was not.
 """
 
 from __future__ import annotations

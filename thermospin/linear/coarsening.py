@@ -35,7 +35,8 @@ COARSEST = 800
 REDUCTION = 1.4
 #: A node may leave along an axis if its coupling there is at least this part of its strongest one.
 STRONG = 0.05
-#: The edge that replaces the two of a node that left has at least this part of their series connection.
+#: The edge that replaces the two of a node that left has at least this part of their series connection: coarse graphs
+#: stay connected. None at all takes as many iterations.
 LEAST = 0.1
 
 
