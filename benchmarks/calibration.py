@@ -117,19 +117,19 @@ def measure_known(name: str) -> Found:
         if order < 3:
             compilation.forget()
     exponents = _exponents(device, grid)
-    turning = [
+    asked = [
         SignalName.parse(signal)
         for signal in values["3"]
         if signal.rpartition(".")[2] in ("baseline", "spin")
-        and error_bars.turns([values[str(order)][signal] for order in (1, 2, 3)], _exponent(signal, exponents))
+        and error_bars.settles([values[str(order)][signal] for order in (1, 2, 3)], _exponent(signal, exponents))
     ]
-    sizes = surplus.unresolved(model, turning).tolist() if turning else []
+    sizes = surplus.unresolved(model, asked).tolist() if asked else []
     compilation.forget()
     truth = {signal: each["value"] for signal, each in known.items()}
     doubt = {signal: each["uncertainty"] for signal, each in known.items()}
     default = {"grid": "default", "cells": grid.cells, "unknowns": model.unknowns, "values": values}
     return [
-        default | {"exponents": exponents, "unresolved": dict(zip(map(str, turning), sizes, strict=True))},
+        default | {"exponents": exponents, "unresolved": dict(zip(map(str, asked), sizes, strict=True))},
         {"grid": "exact", "values": {"3": truth}, "doubt": doubt},
     ]
 

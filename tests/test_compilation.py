@@ -180,6 +180,22 @@ def test_threads_share_a_program(kept):
     assert TRACES == ["a"]
 
 
+def test_programs_used_longest_ago_are_let_go(monkeypatch):
+    """Each has mappings of memory, of which a process may have so many: a sweep over grids would end with an error."""
+    compilation.forget()
+    monkeypatch.setattr(compilation, "MOST", 2)
+    traced = []
+
+    def twice(x):
+        traced.append(x.shape)
+        return 2 * x
+
+    call = compilation.jit(twice)
+    for size in (1, 2, 1, 3, 1, 2):
+        np.testing.assert_array_equal(call(np.ones(size)), 2 * np.ones(size))
+    assert traced == [(1,), (2,), (3,), (2,)], "that of size 1 was used again, and stays"
+
+
 def test_only_programs_with_little_to_do_are_compiled_quickly(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")

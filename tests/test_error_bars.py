@@ -115,18 +115,27 @@ def test_estimates_are_continuous_so_that_two_states_differ_by_their_spin_part()
         assert abs(value - found.value) < 3e-6 and abs(found.value - one[-1]) >= 0.3 * abs(one[-1] - one[-2]) * 0.999
 
 
-def test_the_bar_of_a_sequence_that_turns_knows_what_is_unresolved():
-    """By hand: 1, 2, 1.98 turns by -0.02: the bar is at least 1.2 of what is unresolved, up to a tenth of the value."""
-    values = [1.0, 2.0, 1.98]
-    plain = error_bars.estimate(values, 3)
-    assert error_bars.turns(values) and plain.error == pytest.approx(0.02)
-    for unresolved, bar in ((0.001, 0.02), (0.1, 0.12), (50.0, 0.12 * plain.value)):
-        found = error_bars.estimate(values, 3, unresolved=unresolved)
-        assert (found.value, found.error) == (plain.value, pytest.approx(bar)) and not found.unsafe
-    for steady in ([1.0, 2.0, 2.1], [1.0, 2.0, 3.5], [1.0, 1.0, 1.1]):
-        assert not error_bars.turns(steady)
-        assert error_bars.estimate(steady, 3, unresolved=9.0) == error_bars.estimate(steady, 3)
-    assert not error_bars.turns(values, 0.4), "weak edges have bars of their own"
+def test_a_bar_knows_contributions_of_opposite_sign():
+    """By hand: of 1, 2, 2.2 the last difference is 0.2, and 1.2 times what is unresolved beyond that adds to the bar.
+
+    What is unresolved counts as at most a tenth of the value.
+    """
+    for values in ([1.0, 2.0, 2.2], [1.0, 2.0, 1.98]):
+        plain, size = error_bars.estimate(values, 3), abs(values[2] - values[1])
+        tenth = 0.1 * plain.value
+        for unresolved, more in (
+            (0.9 * size, 0.0),
+            (size + 0.01, 0.012),
+            (50.0, 1.2 * (tenth - size) if tenth > size else 0.0),
+        ):
+            found = error_bars.estimate(values, 3, unresolved=unresolved)
+            assert error_bars.settles(values) and not found.unsafe
+            assert (found.value, found.error) == (plain.value, pytest.approx(plain.error + more))
+    for unsettled in ([1.0, 2.0, 3.5], [1.0, 1.0, 1.1], [1.0, 2.0]):
+        order = len(unsettled)
+        assert not error_bars.settles(unsettled)
+        assert estimate(unsettled, order, unresolved=9.0) == estimate(unsettled, order)
+    assert not error_bars.settles([1.0, 2.0, 2.2], 0.4), "weak edges have bars of their own"
 
 
 def test_states_are_put_together_from_baseline_and_spin_part():

@@ -707,6 +707,7 @@ class Solver:
         monkeypatch.setattr(GridOptions, "build", self.build_on)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
         monkeypatch.setattr(error_bars, "companions", self.companions)
+        monkeypatch.setattr(surplus, "unresolved", lambda model, names, *_, **__: np.zeros(len(names)))
         ordinary = singularities.Weakest(singularities.Edge(0.5), singularities.Edge(0.5))
         monkeypatch.setattr(Device, "weakest_edges", lambda device, grid: ordinary)
 
@@ -787,8 +788,8 @@ def test_a_fit_of_order_three_is_of_best_estimates(monkeypatch: pytest.MonkeyPat
     assert not result.warnings and result.converged
 
 
-def test_a_fit_knows_what_is_unresolved_where_a_sequence_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand: 1.2, 1 and 1.002 turn; 1.2 times the 4 % that are unresolved is the bar, not the difference of 0.2 %."""
+def test_a_fit_knows_contributions_of_opposite_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: of 1.2, 1, 1.002 a fiftieth of 0.2 and 1.2 times what of 0.04 is beyond 0.002 are the bar."""
     solver = Solver(monkeypatch)
     solver.order, solver.factor = 3, lambda order: (1.2, 1.0, 1.002)[order - 1]
     asked: list[list[SignalName]] = []
@@ -802,7 +803,8 @@ def test_a_fit_knows_what_is_unresolved_where_a_sequence_turns(monkeypatch: pyte
     result = inverse.fit(load("slachter2010"), rows("R2.baseline", "R2.spin"), free=["zeta"])
     assert len(asked) >= 2 and [each.signal for each in asked[0]] == ["R2.baseline", "R2.spin"]
     best = error_bars.estimate([1.2, 1.0, 1.002], 3).value
-    np.testing.assert_allclose(result.grid_stds, 1.2 * 0.04 / best * np.abs(result.after), rtol=2e-3)
+    bar = 0.02 * 0.2 + 1.2 * (0.04 - 0.002)
+    np.testing.assert_allclose(result.grid_stds, bar / best * np.abs(result.after), rtol=2e-3)
 
 
 def test_a_fit_whose_best_estimates_do_not_settle_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -386,6 +386,7 @@ class Features:
       domains: domain index of each solid.
       metals: whether each solid conducts charge.
       lengths: spin relaxation length of each solid [m].
+      magnetic: whether each solid is a ferromagnet; none is if empty.
       outlines: polygon of each solid seen from above, None for a box.
       prisms: the prisms that fill the cells; empty if all solids are boxes.
       edges: positions along x and y of the straight edges of each outline that need grid lines [m].
@@ -398,6 +399,7 @@ class Features:
     domains: tuple[int, ...]
     metals: tuple[bool, ...]
     lengths: tuple[float, ...]
+    magnetic: tuple[bool, ...] = ()
     outlines: tuple[np.ndarray | None, ...] = ()
     prisms: tuple[Prism, ...] = ()
     edges: tuple[tuple[Sequence[float], Sequence[float]], ...] = ()
@@ -483,15 +485,16 @@ class Features:
     def border_size(self, i: int, j: int) -> float:
         """Return the wanted cell size where two metals meet [m], at coarseness 1: see `sizes`."""
         sides = min(self._smallest_side(i), self._smallest_side(j))
-        return min(self.lengths[i] / 5, self.lengths[j] / 5, sides / 2)
+        makes_spins = bool(self.magnetic) and (self.magnetic[i] or self.magnetic[j])
+        return min(self.lengths[i] / 5, self.lengths[j] / 5, sides / (8 if makes_spins else 2))
 
     def sizes(self, axis: int) -> np.ndarray:
         """Return the wanted cell size at each of `faces(axis)` [m], at coarseness 1.
 
         Where two different metals touch, spins relax within the shorter of their relaxation lengths, and potentials are
-        singular along the edges of the contact. At its plane and its edges, the size is a fifth of that length, or half
-        of the smallest side involved if that is less. At all other faces of a solid, it is the smallest side; at weak
-        edges it is much smaller.
+        singular along the edges of the contact. At its plane and its edges, the size is a fifth of that length, or, if
+        that is less, half of the smallest side involved, an eighth where one is a ferromagnet: spin signals are made
+        at its edges. At all other faces of a solid, it is the smallest side; at weak edges it is much smaller.
         """
         faces = self.faces(axis)
         sizes = np.full(len(faces), np.inf)

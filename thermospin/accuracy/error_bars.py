@@ -37,14 +37,15 @@ FIRST, SLOPE = 0.47, 0.6
 FAST, SMALL = 0.06, 0.3
 #: The bar of that in units of the last difference, by the range of r; what benchmarks/calibration.py asks for. Outside
 #: of all ranges nothing is known to come.
-WIDTHS = ((-0.6, -0.1, 1.5), (-0.1, 0.03, 1.0), (0.03, 0.1, 0.5), (0.1, 0.25, 0.28), (0.25, 1.0, 0.45))
+WIDTHS = ((-0.6, -0.1, 1.0), (-0.1, 0.1, 0.5), (0.1, 0.25, 0.28), (0.25, 1.0, 0.45))
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.02
-#: Below STEADY a sequence turns: what contributions of opposite sign leave over says little of how far each of them is
-#: from its limit. There the bar is at least TURNING times what the highest polynomials contribute in absolute value
-#: (`surplus.unresolved`), which benchmarks/calibration.py asks for; of a rest of contributions that cancel, in which
-#: errors cancel too, CANCELLED of the signal.
-STEADY, TURNING, CANCELLED = 0.03, 1.2, 0.1
+#: What the highest polynomials contribute in absolute value (`surplus.unresolved`) is at most about the last difference
+#: where contributions have one sign. Where it is more, contributions of opposite sign have left a difference that says
+#: little of how far each of them is from its limit, and OPPOSED times what it is more adds to the bar, which
+#: benchmarks/calibration.py asks for; of a rest of contributions that cancel, in which errors cancel too, all of them
+#: count as at most CANCELLED of the signal.
+OPPOSED, CANCELLED = 1.2, 0.1
 #: Where there are no edges differences fall by the same ratio at least; a bar is at least this part of the last one,
 #: and the square of that of the one before.
 LEAST = 0.05
@@ -93,11 +94,11 @@ def _to_come(order: int, exponent: float) -> float:
     return rho / (1 - rho)
 
 
-def turns(values: Sequence[float], exponent: float = singularities.ORDINARY) -> bool:
-    """Return whether the bar of an estimate needs to know how much of the signal is unresolved; see `estimate`."""
+def settles(values: Sequence[float], exponent: float = singularities.ORDINARY) -> bool:
+    """Return whether orders lead to a limit whose bar needs to know how much is unresolved; see `estimate`."""
     if len(values) < 3 or exponent != singularities.ORDINARY or values[1] == values[0]:
         return False
-    return WIDTHS[0][0] <= (values[2] - values[1]) / (values[1] - values[0]) <= STEADY
+    return WIDTHS[0][0] <= (values[2] - values[1]) / (values[1] - values[0]) <= WIDTHS[-1][1]
 
 
 def estimate(
@@ -114,7 +115,7 @@ def estimate(
       values: at the orders 1 to 2, or 1 to 3.
       order: of the grid itself.
       exponent: lambda, the smallest of any edge.
-      unresolved: absolute contributions of the highest polynomials, see `surplus.unresolved`; counts where it `turns`.
+      unresolved: absolute contributions of the highest polynomials, `surplus.unresolved`; count where it `settles`.
     Source: Babuska, Suri, SIAM J. Numer. Anal. 24, 750 (1987): p-version, singular solutions.
     """
     largest = max(map(abs, values))
@@ -140,9 +141,8 @@ def estimate(
             if low <= ratio <= high:
                 to_come = float(np.interp(ratio, (0.0, FAST, 1.0), (SMALL, FIRST + SLOPE * FAST, FIRST + SLOPE)))
                 value, error = values[-1] + to_come * difference, max(width * size, CROSSING * before)
-                if turns(values, exponent):
-                    error = max(error, TURNING * min(unresolved, CANCELLED * abs(value)))
-                return Estimate(value, error)
+                opposed = max(min(unresolved, CANCELLED * abs(value)) - size, 0.0)
+                return Estimate(value, error + OPPOSED * opposed)
     error = min(max(UNSETTLED, weak, SLOWNESS * ratio * max(ratio, 1.0)) * size, most)
     return Estimate(values[-1], max(error, CROSSING * before), "weak edges" if weak else "the orders do not settle")
 
@@ -166,7 +166,7 @@ def assess(
       model: where the signals were computed.
       signals: computed with it.
       parameters: values by name that they were computed with; those left out are the device's own.
-      start: `fields` of an evaluation with it, which saves work.
+      start: fields of the evaluation that gave them, which saves work.
       others: the signals at the other orders, see `at_other_orders`; None: they are computed.
       progress: callback for messages.
       tolerance: of the solves.
@@ -177,18 +177,18 @@ def assess(
         others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
     by_order = sorted([signals, *others], key=lambda each: each.order)
     weakest = model.device.weakest_edges(model.grid)
-    turning = [
+    asked = [
         name
         for name in signals.values
         if name.part in model.device.experiments[name.experiment].shown_parts
-        and turns([each.values[name] for each in by_order], weakest.exponent(name.harmonic))
+        and settles([each.values[name] for each in by_order], weakest.exponent(name.harmonic))
     ]
     unresolved: dict[SignalName, float] = {}
-    if turning:
+    if asked:
         if progress is not None:
-            progress(f"{model.device.name}: how well the grid resolves {', '.join(map(str, turning))}")
-        sizes = surplus.unresolved(model, turning, parameters, start=start, progress=progress)
-        unresolved = dict(zip(turning, sizes.tolist(), strict=True))
+            progress(f"{model.device.name}: how well the grid resolves the signals, for the error bars")
+        sizes = surplus.unresolved(model, asked, parameters, fields=start, progress=progress)
+        unresolved = dict(zip(asked, sizes.tolist(), strict=True))
     result = with_errors(signals, by_order, weakest, unresolved)
     other = elsewhere(model)
     if other is None or result.errors is None:
@@ -300,7 +300,7 @@ def with_errors(
       measured: on the grid itself.
       by_order: the same at the orders 1, 2, ... on the same grid lines.
       weakest: edges of the device.
-      unresolved: of signals whose sequence turns.
+      unresolved: of signals whose orders lead to a limit.
     """
     found = {
         name: estimate(

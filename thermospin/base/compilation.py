@@ -8,8 +8,10 @@ kept by the arguments of the function, the sources of this package and the versi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import pickle
 import platform
@@ -36,6 +38,9 @@ T = TypeVar("T")
 OPTION = "xla_backend_optimization_level"
 #: Numbers that a program reads, times how often it reads them, below which that pays if it is called a few times.
 LITTLE = 100_000_000
+#: Programs of a process at most; those used longest ago are let go. A process may have 65,530 mappings of memory on
+#: Linux, a program has about 140, and the signals of a device with error bars take 25 programs for each grid.
+MOST = 200
 #: What makes a compiled program useless to another installation.
 PACKAGES = ("jax", "jaxlib", "equinox", "numpy")
 
@@ -99,14 +104,24 @@ def _ours(leaves: Sequence[Any]) -> bool:
     )
 
 
+@dataclasses.dataclass
+class _Ready:
+    """A compiled program, its result with places for arrays, and when it was used last, as a count."""
+
+    program: Callable[..., Any]
+    like: Any
+    used: int = 0
+
+
 class _Programs(Generic[T]):
     """The compiled programs of a function, by the static parts and the shapes of its arguments."""
 
     all: list[_Programs[Any]] = []
+    uses = itertools.count()
 
     def __init__(self, fun: Callable[..., T], passes: int | None):
         self._fun, self._passes = fun, passes
-        self.ready: dict[Any, tuple[Callable[..., Any], Any]] = {}
+        self.ready: dict[Any, _Ready] = {}
         self._locks: dict[Any, threading.Lock] = {}
         _Programs.all.append(self)
 
@@ -120,9 +135,11 @@ class _Programs(Generic[T]):
             with self._locks.setdefault(key, threading.Lock()):  # another thread may be at it
                 found = self.ready.get(key)
                 if found is None:
-                    found = self.ready[key] = self._make(arrays, static, tree)
-        program, like = found
-        return _filled(like, program(*arrays))
+                    found = self.ready[key] = _Ready(*self._make(arrays, static, tree))
+        if not found.used:
+            _let_go()
+        found.used = next(_Programs.uses) + 1
+        return _filled(found.like, found.program(*arrays))
 
     def _make(self, arrays: list[Array], static: list[Any], tree: Any) -> tuple[Callable[..., Any], Any]:
         """Load a program, or compile and keep it; with its result, in which arrays are places."""
@@ -148,6 +165,14 @@ class _Programs(Generic[T]):
             _keep(place, program, like)
             _remove(place.parent.glob(f"jit_*{unique}*"))  # where JAX has it too, nobody will find it
         return program, like
+
+
+def _let_go() -> None:
+    """Let go of the programs that were used longest ago, where there are too many."""
+    ready = [(entry.used, each, key) for each in list(_Programs.all) for key, entry in list(each.ready.items())]
+    known = sorted((row for row in ready if row[0]), key=lambda row: row[0])  # those that are new are about to be used
+    for _, each, key in known[: max(len(ready) - MOST, 0)]:
+        each.ready.pop(key, None)
 
 
 class _Place(int):
