@@ -5,6 +5,7 @@ Lengths are sums of a few products of numbers of order one: compared to 1e-13 of
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -188,6 +189,18 @@ WIRE = Features(
     metals=(True, True),
     lengths=(300 * NM, 5 * NM),
 )
+
+
+def test_cells_are_smaller_at_the_edges_of_a_ferromagnet_but_not_at_the_sides_of_a_stack():
+    """The post touches the wire of 20 nm: an eighth of that at its edges and plane, half where both end, along y."""
+    plain = dataclasses.replace(WIRE, lengths=(300 * NM, 100 * NM))
+    magnet = dataclasses.replace(plain, magnetic=frozenset({1}))
+    for axis, at, size in ((0, 150, 2.5), (0, 200, 2.5), (1, 0, 10), (1, 50, 10), (2, 20, 2.5)):
+        place = int(np.argmin(np.abs(WIRE.faces(axis) - at * NM)))
+        assert magnet.sizes(axis)[place] == pytest.approx(size * NM)
+        assert plain.sizes(axis)[place] == pytest.approx(10 * NM)
+    stack = dataclasses.replace(magnet, boxes=(magnet.boxes[0], ((0, 400 * NM), (0, 50 * NM), (20 * NM, 60 * NM))))
+    assert min(stack.sizes(2)) == pytest.approx(10 * NM)
 
 
 def test_faces_of_a_device_are_those_of_its_boxes():

@@ -386,7 +386,7 @@ class Features:
       domains: domain index of each solid.
       metals: whether each solid conducts charge.
       lengths: spin relaxation length of each solid [m].
-      magnetic: whether each solid is a ferromagnet; none is if empty.
+      magnetic: indices of the solids that are ferromagnets.
       outlines: polygon of each solid seen from above, None for a box.
       prisms: the prisms that fill the cells; empty if all solids are boxes.
       edges: positions along x and y of the straight edges of each outline that need grid lines [m].
@@ -399,7 +399,7 @@ class Features:
     domains: tuple[int, ...]
     metals: tuple[bool, ...]
     lengths: tuple[float, ...]
-    magnetic: tuple[bool, ...] = ()
+    magnetic: frozenset[int] = frozenset()
     outlines: tuple[np.ndarray | None, ...] = ()
     prisms: tuple[Prism, ...] = ()
     edges: tuple[tuple[Sequence[float], Sequence[float]], ...] = ()
@@ -453,11 +453,8 @@ class Features:
         gaps = []
         for one, other in itertools.combinations([p for p in self.prisms if p.domain in metals], 2):
             low, high = max(one.heights[0], other.heights[0]), min(one.heights[1], other.heights[1])
-            if (
-                axis == 2
-                or low >= high
-                or not (len(polygons.slanted_edges(one.outline)) or len(polygons.slanted_edges(other.outline)))
-            ):
+            slanted = any(len(polygons.slanted_edges(each.outline)) for each in (one, other))
+            if axis == 2 or low >= high or not slanted:
                 continue
             reach = min(polygons.width(one.outline), polygons.width(other.outline))
             lows, highs = (np.array([pick(p.outline, axis=0) for p in (one, other)]) for pick in (np.min, np.max))
@@ -482,19 +479,18 @@ class Features:
         side = _smallest_side(self.boxes[index])
         return side if outline is None else min(side, polygons.width(outline))
 
-    def border_size(self, i: int, j: int) -> float:
-        """Return the wanted cell size where two metals meet [m], at coarseness 1: see `sizes`."""
-        sides = min(self._smallest_side(i), self._smallest_side(j))
-        makes_spins = bool(self.magnetic) and (self.magnetic[i] or self.magnetic[j])
-        return min(self.lengths[i] / 5, self.lengths[j] / 5, sides / (8 if makes_spins else 2))
+    def border_size(self, i: int, j: int, *, edge: bool = False) -> float:
+        """Return the wanted cell size where two metals meet [m], at coarseness 1, and at an edge there: see `sizes`."""
+        part = 8 if edge and self.magnetic & {i, j} else 2
+        return min(self.lengths[i] / 5, self.lengths[j] / 5, *(self._smallest_side(k) / part for k in (i, j)))
 
     def sizes(self, axis: int) -> np.ndarray:
         """Return the wanted cell size at each of `faces(axis)` [m], at coarseness 1.
 
         Where two different metals touch, spins relax within the shorter of their relaxation lengths, and potentials are
         singular along the edges of the contact. At its plane and its edges, the size is a fifth of that length, or, if
-        that is less, half of the smallest side involved, an eighth where one is a ferromagnet: spin signals are made
-        at its edges. At all other faces of a solid, it is the smallest side; at weak edges it is much smaller.
+        that is less, half of the smallest side involved, an eighth at edges of ferromagnets, where spin signals are
+        made. At all other faces of a solid, it is the smallest side; at weak edges it is much smaller.
         """
         faces = self.faces(axis)
         sizes = np.full(len(faces), np.inf)
@@ -510,8 +506,14 @@ class Features:
             if self.domains[i] == self.domains[j] or not (self.metals[i] and self.metals[j]):
                 continue
             shared = _shared(a, b)
-            if shared is not None:
-                ask(shared[axis], min(self.border_size(i, j), _smallest_side(shared) / 2))
+            if shared is None:
+                continue
+            # Fields are smooth where both solids end, as at the sides of a stack.
+            apart = [[a[k][side] != b[k][side] for side in range(2)] for k in range(3)]
+            if shared[axis][0] == shared[axis][1]:  # the plane of the contact
+                apart[axis] = 2 * [any(apart[axis - 1] + apart[axis - 2])]
+            for end, edge in zip(shared[axis], apart[axis], strict=True):
+                ask([end], min(self.border_size(i, j, edge=edge), _smallest_side(shared) / 2))
         for along, low, high, size in self.bands:
             if along == axis:
                 ask((low, high), size)
@@ -591,8 +593,7 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
 #: Grid lines around a band are this part of the wanted size outside of it, so that no corner lies on a line in x and y:
 #: it would be in other cells after the least motion. Where another face is closer than twice that, there is no line.
 MARGIN = 1 / 20
-#: Coarseness of a grid with one cell between neighbouring faces.
-COARSEST = 1e6
+COARSEST = 1e6  # coarseness of a grid with one cell between neighbouring faces
 #: Coarseness of the default grid for each order; benchmarks/grid_order.py measures its cost and accuracy.
 DEFAULT_COARSENESS = {1: 1.0, 2: 3.0, 3: 6.0}
 #: Least number of cells of the default grid: fewer do not resolve devices of long relaxation lengths, and save nothing.

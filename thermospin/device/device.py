@@ -260,7 +260,7 @@ class Device(Plotted):
             domains=tuple(of_solid),
             metals=tuple(material.is_metal for material in used),
             lengths=tuple(material.lambda_sf for material in used),
-            magnetic=tuple(material.is_magnetic for material in used),
+            magnetic=frozenset(k for k, material in enumerate(used) if material.is_magnetic),
             outlines=tuple(None if solid.outline is None else np.array(solid.outline) for solid in self.solids),
             prisms=prisms,
             edges=tuple((solid.straight_edges(0), solid.straight_edges(1)) for solid in self.solids),

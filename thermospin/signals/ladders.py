@@ -191,10 +191,12 @@ class Solve(Protocol):
         ...
 
 
-def _grow(step: Callable[[Ladder], Array], rungs: int, start: Ladder | None, run: Callable[..., Array]) -> Ladder:
-    """Add rung after rung; `run` solves for the right-hand sides of a rung from a guess."""
-    ladder = Ladder((), ())
-    for rung in range(rungs):
+def _grow(
+    step: Callable[[Ladder], Array], rungs: int, known: Ladder | None, start: Ladder | None, run: Callable[..., Array]
+) -> Ladder:
+    """Add rung after rung to those known; `run` solves for the right-hand sides of a rung from a guess."""
+    ladder = known or Ladder((), ())
+    for rung in range(len(ladder.u), rungs):
         guess = None if start is None or len(start.u) <= rung else jnp.stack([start.u[rung], start.l[rung]], axis=1)
         x = run(rung, step(ladder), guess)
         ladder = Ladder((*ladder.u, x[:, 0]), (*ladder.l, x[:, 1]))
@@ -207,6 +209,7 @@ def solve_ladders(
     rungs: int,
     run: Solve,
     start: Sequence[Ladder] | None = None,
+    known: Sequence[Ladder] | None = None,
 ) -> tuple[Ladder, ...]:
     """Return the ladder of the first state, and for every other state the difference (first minus other).
 
@@ -216,11 +219,14 @@ def solve_ladders(
       rungs: number of pairs u_n, l_(n-1).
       run: solves for such a pair.
       start: guesses.
+      known: the first rungs, where they have been solved for.
     """
     disc, (system, *systems) = problem.disc, problem.systems
     zeta = jnp.asarray(parameters["zeta"], float)
     law, others = laws(problem, parameters)
-    guesses: Sequence[Ladder | None] = [None] * (1 + len(others)) if start is None else start
+    nothing: list[Ladder | None] = [None] * (1 + len(others))
+    guesses: Sequence[Ladder | None] = nothing if start is None else start
+    begun: Sequence[Ladder | None] = nothing if known is None else known
     sources = functools.partial(_sources, disc, law, zeta, problem.ports)
     first_name, *names = problem.experiment.states
     given = _given(problem.ports)
@@ -230,9 +236,9 @@ def solve_ladders(
             return run(first_name, rung, system, law, b, guess)
         return given + run(first_name, rung, system, law, b, None if guess is None else guess - given)
 
-    first = _grow(sources, rungs, guesses[0], lifted)
+    first = _grow(sources, rungs, begun[0], guesses[0], lifted)
     ladders = [first]
-    for name, its_system, states, guess in zip(names, systems, others, guesses[1:], strict=True):
+    for name, its_system, states, its_known, guess in zip(names, systems, others, begun[1:], guesses[1:], strict=True):
         change = functools.partial(_source_changes, disc, states, zeta, first)
 
         def one(
@@ -240,7 +246,7 @@ def solve_ladders(
         ) -> Array:
             return run(name, rung, system, law, *b)
 
-        ladders.append(_grow(change, rungs, guess, one))
+        ladders.append(_grow(change, rungs, its_known, guess, one))
     return tuple(ladders)
 
 

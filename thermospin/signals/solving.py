@@ -78,16 +78,13 @@ class Solves:
           rungs: number of pairs u_n, l_(n-1).
           tight: how many of them the values need; further ones enter derivatives alone and are solved less tightly.
           start: guesses.
-          known: the first rungs, if they have been solved for; takes the place of guesses.
+          known: the first rungs, where they have been solved for.
         """
-        done = 0 if known is None else len(known[0].u)
 
         def run(state: str, rung: int, system: System, law: Coefficients, b: Array, guess: Array | None) -> Array:
-            if rung < done and guess is not None:
-                return guess
             return self.run(problem, state, system, law, b, guess, loose=rung >= tight)
 
-        return solve_ladders(problem, self._parameters, rungs, run, start if known is None else known)
+        return solve_ladders(problem, self._parameters, rungs, run, start, known)
 
     def run(
         self,
