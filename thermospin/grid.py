@@ -509,7 +509,7 @@ class Features:
             if shared is None:
                 continue
             # Fields are smooth where both solids end, as at the sides of a stack.
-            apart = [[a[k][side] != b[k][side] for side in range(2)] for k in range(3)]
+            apart = (np.abs(np.subtract(a, b)) > FACE_TOLERANCE * np.ptp(faces)).tolist()
             if shared[axis][0] == shared[axis][1]:  # the plane of the contact
                 apart[axis] = 2 * [any(apart[axis - 1] + apart[axis - 2])]
             for end, edge in zip(shared[axis], apart[axis], strict=True):
