@@ -22,9 +22,10 @@ AP = {"F2": -1}
 
 @functools.cache
 def lateral(order: int = 1) -> model.Model:
-    """The lateral device; ground of its first experiment is contact 2."""
+    """The lateral device, cells alike at all borders of metals; ground of its first experiment is contact 2."""
     device = devices.lateral()
-    return model.on_grid(device, grid.at_coarseness(device.features, order, 6.0))
+    features = dataclasses.replace(device.features, magnetic=frozenset())
+    return model.on_grid(device, grid.at_coarseness(features, order, 6.0))
 
 
 def residual_in(
