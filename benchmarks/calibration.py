@@ -2,8 +2,9 @@
 
     python benchmarks/calibration.py [--case NAME ...] [--json FILE] [--from FILE]
 
-Devices are those of benchmarks/calibration_devices on their default grids, where an independent finite-element code has
-found the signals (benchmarks/independent.py, benchmarks/results/truth.json); three layered bars with a closed form; and
+Devices are those of benchmarks/calibration_devices on the grid of the rule, on one of half the cells ("half") and on
+that of `thermospin signals`, which refines ("refined"), where an independent finite-element code has found the signals
+(benchmarks/independent.py, benchmarks/results/truth.json); three layered bars with a closed form; and
 the suite of the tests, on two grids of the rule, a coarse one and one with three times as many cells, and on one that
 the signals choose: there the truth is what the orders lead to on a chosen grid with eight times the cells. Everything
 is computed at the orders 1, 2 and 3. An estimate is judged where the truth is known to a quarter of its bar or of its
@@ -33,7 +34,7 @@ from helpers import devices
 from helpers.suite import CASES
 from thermospin import grid as grids
 from thermospin import model as models
-from thermospin.accuracy import adapt, error_bars, surplus
+from thermospin.accuracy import adapt, computing, error_bars, surplus
 from thermospin.base import compilation, files
 from thermospin.base.names import SignalName
 from thermospin.device import reader
@@ -47,7 +48,7 @@ HERE = Path(__file__).parent
 TRUTHS = json.loads((HERE / "results" / "truth.json").read_text(encoding="utf-8"))
 KNOWN = [name for name, each in TRUTHS.items() if "signals" in each]
 CLOSED = ["closed-form", "closed-form-short", "closed-form-strong"]
-CELLS = 600
+CELLS, HALF = 600, 750
 MORE, MOST = 3, 8
 TOLERANCE = 1e-9
 #: Signals below this part of their harmonic are zero but for the solver's error.
@@ -64,21 +65,21 @@ def layered(name: str) -> Device:
 
 def at_orders(device: Device, grid: Grid, wanted: list[tuple[str, str]]) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Signals at the orders 1, 2 and 3 on the same lines, and the indicators of the last."""
+    names = [SignalName.parse(*pair) for pair in wanted]
     values = {}
     for order in (1, 2, 3):
-        model = models.on_grid(device, Grid(grid.lines, grid.domain, order))
-        names = ("zeta",) if order == 3 else ()
-        evaluation = evaluate.evaluate(model, {}, wanted, names, tolerance=TOLERANCE, explain=False)
-        values[str(order)] = dict(zip(map(" ".join, wanted), evaluation.values.tolist(), strict=True))
-    found = adapt.indicators(model, evaluation, wanted, {}).slabs
-    parts = surplus.contributions(model, evaluation.fields, [SignalName.parse(*pair) for pair in wanted], {})
+        model = models.on_grid(device, dataclasses.replace(grid, order=order))
+        evaluation = evaluate.evaluate(model, {}, wanted, tolerance=TOLERANCE, explain=False)
+        values[str(order)] = dict(zip(map(str, names), evaluation.values.tolist(), strict=True))
+    parts = surplus.solved_contributions(model, names)
+    found = adapt.indicators(model, {name: values["3"][str(name)] for name in names}, parts).slabs
     compilation.forget()
     row = {
         "cells": grid.cells,
         "unknowns": model.unknowns,
         "values": values,
         "exponents": _exponents(device, grid),
-        "unresolved": {str(signal): sum(float(np.abs(part).sum()) for part in each) for signal, each in parts.items()},
+        "unresolved": {str(signal): surplus.total(each) for signal, each in parts.items()},
     }
     return row, found
 
@@ -105,33 +106,19 @@ def measure(device: Device) -> Found:
 
 
 def measure_known(name: str) -> Found:
-    """Signals at each order on the default grid, and those of the independent code."""
+    """Signals at each order on three grids, and those of the independent code."""
     path = HERE / "calibration_devices" / f"{name}.toml"
     device, known = reader.load(str(path) if path.exists() else name), TRUTHS[name]["signals"]
-    grid = grids.choose(device.features, 3)
-    values = {}
-    for order in (1, 2, 3):
-        model = models.on_grid(device, dataclasses.replace(grid, order=order))
-        found = evaluate.measure(model)
-        values[str(order)] = {str(signal): value for signal, value in found.values.items() if str(signal) in known}
-        if order < 3:
-            compilation.forget()
-    exponents = _exponents(device, grid)
-    asked = [
-        SignalName.parse(signal)
-        for signal in values["3"]
-        if signal.rpartition(".")[2] in ("baseline", "spin")
-        and error_bars.settles([values[str(order)][signal] for order in (1, 2, 3)], _exponent(signal, exponents))
-    ]
-    sizes = surplus.unresolved(model, asked).tolist() if asked else []
+    wanted = [(one, part) for one, each in device.experiments.items() for part in adapt.parts_of(each, 2)]
+    computed = computing.compute(device)
+    tried = {"default": grids.choose(device.features, 3), "half": grids.choose(device.features, 3, HALF)}
+    tried["refined"] = tried["default"] if computed.adapted is None else computed.adapted.model.grid
     compilation.forget()
-    truth = {signal: each["value"] for signal, each in known.items()}
-    doubt = {signal: each["uncertainty"] for signal, each in known.items()}
-    default = {"grid": "default", "cells": grid.cells, "unknowns": model.unknowns, "values": values}
-    return [
-        default | {"exponents": exponents, "unresolved": dict(zip(map(str, asked), sizes, strict=True))},
-        {"grid": "exact", "values": {"3": truth}, "doubt": doubt},
-    ]
+    found = {grid: at_orders(device, lines, wanted)[0] | {"grid": grid} for grid, lines in tried.items()}
+    truth = {str(SignalName.parse(*pair)): known.get(" ".join(pair), {}) for pair in wanted}
+    values = {signal: each["value"] for signal, each in truth.items() if each}
+    doubt = {signal: each["uncertainty"] for signal, each in truth.items() if each}
+    return [*found.values(), {"grid": "exact", "values": {"3": values}, "doubt": doubt}]
 
 
 def _exponents(device: Device, grid: Grid) -> list[float]:
@@ -232,7 +219,7 @@ def main() -> None:
         f"\n{'grid':<8} judged covered  bar/error: median, quartiles; median error: estimate, value of the grid; unsafe"
     )
     rows = [row for each in judged.values() for row in each]
-    for grid in ("default", "rule", "chosen", "all"):
+    for grid in ("default", "half", "refined", "rule", "chosen", "all"):
         some = [row for row in rows if grid in (row.grid, "all")]
         if not some:
             continue

@@ -13,7 +13,7 @@ from helpers import devices
 from helpers.problems import PATCHES, Block, apply, patchwork
 from thermospin import grid as grids
 from thermospin import model, operators
-from thermospin.accuracy import adapt, surplus
+from thermospin.accuracy import adapt, computing, surplus
 from thermospin.base import quadrature
 from thermospin.base.lines import graded_lines
 from thermospin.base.names import SignalName
@@ -136,7 +136,8 @@ def test_what_is_unresolved_bounds_errors_and_falls_with_the_cells():
         errors = [abs(measured.values[each] - exact[f"R{each.harmonic}"][each.part]) for each in signals]
         assert np.all(sizes > errors) and np.all(sizes < before) and min(errors) > 0
         before = sizes
-        np.testing.assert_allclose(surplus.unresolved(made, signals, fields=fields), sizes, rtol=0.04)
+        known = surplus.solved_contributions(made, signals, fields=fields)
+        np.testing.assert_allclose([surplus.total(known[signal]) for signal in signals], sizes, rtol=0.04)
 
 
 # ------------------------------------------------------------------------------------------ the loop
@@ -193,6 +194,29 @@ def test_a_tolerance_out_of_reach_is_said_to_be_missed(stack, monkeypatch):
     result = adapt.adapt(stack, tolerance=1e-6, order=2)
     assert not result.met and result.model.unknowns < 1000
     assert result.path[-1].worst[1] > 1e-6
+
+
+def test_signals_refine_where_bars_are_wide_and_stop_at_the_unknowns_allowed(stack, monkeypatch):
+    """A grid of the rule with bars of half a percent, as if they were to be a tenth of that."""
+    rule = grids.choose(stack.features, 3, 20)
+    monkeypatch.setattr(computing, "choose", lambda features, order: rule)
+    plain = computing.compute(stack)
+    assert plain.adapted is None and plain.signals.cells == rule.cells and not plain.notes
+    worst = max(plain.signals.errors.grid[name] / abs(value) for name, value in plain.signals.values.items())
+    assert worst > 1e-4
+    monkeypatch.setattr(computing, "TOLERANCE", worst / 10)
+    refined = computing.compute(stack)
+    assert len(refined.adapted.path) == 2 and refined.met and refined.notes == refined.adapted.words()
+    exact = devices.bar_signals(stack)
+    (name,) = stack.experiments
+    for harmonic, parts in exact.items():
+        for part in ("baseline", "spin"):
+            signal = name, f"{harmonic}.{part}"
+            assert refined.signals.error(*signal) < max(plain.signals.error(*signal), worst / 10 * abs(parts[part]))
+            assert abs(refined.signals[signal] - parts[part]) <= refined.signals.error(*signal)
+    monkeypatch.setattr(computing, "MOST_UNKNOWNS", 1.4 * plain.signals.unknowns)
+    stopped = computing.compute(stack)
+    assert stopped.adapted is None and stopped.met, "nobody has asked for a tolerance"
 
 
 def test_a_signal_that_is_not_there_takes_no_lines(stack):

@@ -22,6 +22,8 @@ from thermospin.base.errors import InputError, NotConverged
 from thermospin.cli import app as cli
 from thermospin.cli import runtime
 from thermospin.cli.options import spread_names
+from thermospin.device.reader import load
+from thermospin.grid import choose
 
 GOOD = {
     "device": "slachter2010",
@@ -65,7 +67,7 @@ class Stub:
 
     def solved_with_errors(self, model: str, *, harmonics: int, progress: Any) -> Any:
         self.calls.append(("solved_with_errors", model, harmonics))
-        return types.SimpleNamespace(to_json=lambda: self._give(self.signals)), {}
+        return types.SimpleNamespace(signals=types.SimpleNamespace(to_json=lambda: self._give(self.signals)))
 
     def adapt(self, device: Any, *, progress: Any, **wish: Any) -> Any:
         self.calls.append(("adapt", device.name, {name: value for name, value in wish.items() if value is not None}))
@@ -73,7 +75,8 @@ class Stub:
             to_json=lambda: self._give(self.signals),
             met=self.met,
             model="adapted",
-            signals=None,
+            signals=types.SimpleNamespace(to_json=lambda: self._give(self.signals)),
+            path=["the only one"],
             words=lambda: ["grid 1: small"],
         )
 
@@ -145,6 +148,19 @@ def test_signals_prints_a_table_and_writes_json(stub: Stub, tmp_path: Path) -> N
     ):  # fmt: skip
         assert text in result.stdout, text
     assert list(tmp_path.iterdir()) == [out], "nothing half-written is left"
+
+
+def test_signals_refine_the_grid_of_the_rule_unless_told_not_to(stub: Stub) -> None:
+    result = run("signals", "pillar")
+    assert result.exit_code == 0 and "grid 1" not in result.stdout, result.output
+    (call,) = stub.calls
+    wish = call[2]
+    assert call[:2] == ("adapt", "pillar")
+    assert wish["first"].order == 3 and wish["first"].cells == choose(load("pillar").features, 3).cells
+    assert (wish["tolerance"], wish["rest"], wish["most"]) == (0.02, 0.05, 300_000)
+    stub.calls.clear()
+    assert run("signals", "pillar", "--no-refine").exit_code == 0
+    assert stub.calls == [("build", "pillar", 3), ("solved_with_errors", "model", 2)]
 
 
 def test_signals_without_error_bars_are_solved_once(stub: Stub) -> None:

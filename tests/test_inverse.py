@@ -789,7 +789,7 @@ def test_a_fit_of_order_three_is_of_best_estimates(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_fit_knows_contributions_of_opposite_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand: of 1.2, 1, 1.002 a fiftieth of 0.2 and 1.2 times what of 0.04 is beyond 0.002 are the bar."""
+    """By hand: of 1.2, 1, 1.002 a fiftieth of 0.2 and 1.2 times what of 0.04 is beyond 0.0016 are the bar."""
     solver = Solver(monkeypatch)
     solver.order, solver.factor = 3, lambda order: (1.2, 1.0, 1.002)[order - 1]
     asked: list[list[SignalName]] = []
@@ -803,7 +803,7 @@ def test_a_fit_knows_contributions_of_opposite_sign(monkeypatch: pytest.MonkeyPa
     result = inverse.fit(load("slachter2010"), rows("R2.baseline", "R2.spin"), free=["zeta"])
     assert len(asked) >= 2 and [each.signal for each in asked[0]] == ["R2.baseline", "R2.spin"]
     best = error_bars.estimate([1.2, 1.0, 1.002], 3).value
-    bar = 0.02 * 0.2 + 1.2 * (0.04 - 0.002)
+    bar = 0.02 * 0.2 + 1.2 * (0.04 - 0.0016)
     np.testing.assert_allclose(result.grid_stds, bar / best * np.abs(result.after), rtol=2e-3)
 
 

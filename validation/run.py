@@ -102,11 +102,13 @@ def runs(cases: Sequence[Case], progress: Any = None) -> Iterator[tuple[list[Row
 def solve(path: Path, cells: int | None, cases: Sequence[Case], progress: Any = None) -> list[Row]:
     """Return the rows of the cases of a device."""
     import thermospin as ts
-    from thermospin.signals import evaluate
 
-    model = ts.build(ts.load(path), cells=cells, order=3, progress=progress)
-    measured, fields = evaluate.solved(model)
-    best = ts.assess(model, measured, start=fields, progress=progress)
+    device = ts.load(path)
+    if cells is None:
+        best = ts.compute(device, progress=progress).signals
+    else:
+        model = ts.build(device, cells=cells, order=3, progress=progress)
+        best = ts.assess(model, ts.measure(model), progress=progress)
     return [row_of(case, best) for case in cases]
 
 

@@ -24,26 +24,24 @@ from thermospin.base.shown import Plotted
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
-from thermospin.grid import Features, Grid, at_coarseness, choose
+from thermospin.grid import COARSEST, Features, Grid, at_coarseness, choose
 from thermospin.model import Model, Progress, on_grid
 from thermospin.signals import evaluate
-from thermospin.signals.ladders import Ladder
-from thermospin.signals.results import Evaluation, Signals
+from thermospin.signals.results import Signals
 
 #: Factor by which cells may grow from one to the next, less one. Towards edges where fields are singular the best grid
 #: is geometric, and the more so the higher the order.
 GROWTH = {1: 1.5, 2: 4.0, 3: 8.0}
-#: Size of the grid before the last one, as a part of it, and the highest order of elements there.
-PASS, PASSING_ORDER = 1 / 7, 2
-#: A signal whose contributions add up to more than this multiple of it is the small rest of what cancels, and is left
-#: out of a tolerance.
+#: Size of the grid before that of a budget, as a part of it, its least number of cells, and its highest order: where to
+#: put lines shows on a grid that resolves something.
+PASS, ENOUGH, PASSING_ORDER = 1 / 7, 1000, 2
+#: A signal of which more than this multiple of it is unresolved is the small rest of what cancels, and is left out of a
+#: tolerance.
 REST = 3.0
-#: Cells of the first grid for a tolerance, in units of the coarsest that the faces allow.
-START = 3.0
-#: Relative error bars expected at order 3 on the first grid, as a part of what is unresolved there at order 2.
-EXPECTED = 0.25
+#: Cells at order 3 of the first grid for a tolerance, at other orders as many unknowns; fewer where the rule has fewer.
+START = 1500
 #: Error bars are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
-RATE, LEAST_GROWTH, MOST_GROWTH = 1.1, 1.5, 6.0
+RATE, LEAST_GROWTH, MOST_GROWTH = 0.9, 1.5, 6.0
 #: A tolerance that takes more unknowns than this is given up.
 MOST_UNKNOWNS = 4_000_000
 #: This part of an even share is added to what a slab contributes, so that grids get finer everywhere in the end.
@@ -86,7 +84,7 @@ class Adapted(Plotted):
       signals: on it, with error bars.
       path: all grids, the last one last.
       rests: signals that were left out of the choice, "experiment R1.spin", and how many times as large as the signal
-        the contributions are that cancel in it.
+        the contributions are that the grid does not resolve, most of which cancel.
       met: whether all others are within the tolerance; True where none was given.
     """
 
@@ -108,7 +106,7 @@ class Adapted(Plotted):
             lines.append(
                 f"{name} did not choose: it is zero"
                 if math.isinf(times)
-                else f"{name} did not choose: what cancels in it is {times:.2g} times as large; see its error bar"
+                else f"{name} did not choose: what is unresolved of it is {times:.2g} times as large; see its error bar"
             )
         return lines
 
@@ -123,13 +121,16 @@ def adapt(
     harmonics: int = 2,
     parameters: Parameters | None = None,
     shards: int = 1,
+    first: Grid | None = None,
+    rest: float = REST,
+    most: int | None = None,
     progress: Progress | None = None,
 ) -> Adapted:
     """Compute signals on a grid whose lines are where they matter most for these signals.
 
-    Solves on a coarse grid with elements of order 2, puts the lines where the indicators ask for them, and solves
-    again: with the whole budget, or with as many cells as a tolerance is expected to take, and with more until the
-    error bars are within it.
+    For a budget: solves on a coarse grid with elements of order 2, puts the lines where the indicators ask for them,
+    and solves again. For a tolerance: solves on a grid of the rule, and, as long as error bars are wider, on one of as
+    many cells as the tolerance is expected to take, whose lines the indicators of the grid before have placed.
 
     Args:
       device: what is to be computed.
@@ -140,6 +141,9 @@ def adapt(
       harmonics: highest harmonic that is computed.
       parameters: values by name; those left out are the device's own.
       shards: accelerators that share a solve, see `Model.sharded`; grids with too few cells for them are left to one.
+      first: the first grid for a tolerance; None: of the rule, small.
+      rest: a signal of which more than this multiple is unresolved on the first grid is a small rest of what cancels.
+      most: largest number of unknowns of a grid that a tolerance leads to, about; None: `MOST_UNKNOWNS`.
       progress: callback for messages.
     Raises:
       ValueError: neither or both of budget and tolerance, one that is out of range, or a budget below one cell between
@@ -152,52 +156,70 @@ def adapt(
         wanted = [
             (name, part) for name, experiment in device.experiments.items() for part in parts_of(experiment, harmonics)
         ]
-    harmonics = max(harmonics, *(SignalName.parse(*pair).harmonic for pair in wanted))
-    coarsest = at_coarseness(features, order, 1e6).cells
-    if cells is not None and cells < coarsest:
-        choose(features, order, cells)  # raises
+    names = [SignalName.parse(*pair) for pair in wanted]
+    harmonics = max(harmonics, *(name.harmonic for name in names))
     path: list[Step] = []
 
     def at(grid: Grid) -> Model:
         enough = max(len(line) for line in grid.lines) > shards
         return on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
 
-    def choosing(model: Model, start: Mapping[str, tuple[Ladder, ...]] | None = None) -> Indicators:
-        evaluation = evaluate.evaluate(
-            model, values, wanted, ("zeta",), start=start, progress=progress, tolerance=surplus.PASSING
-        )
-        return indicators(model, evaluation, wanted, values)
-
-    def done(grid: Grid, model: Model, began: float, worst: tuple[str, float] | None = None) -> None:
-        path.append(Step(grid.cells, model.unknowns, time.monotonic() - began, worst))
+    def done(model: Model, began: float, worst: tuple[str, float] | None = None) -> None:
+        path.append(Step(model.grid.cells, model.unknowns, time.monotonic() - began, worst))
         if progress is not None:
             progress(f"{device.name}: {path[-1]}")
 
-    began = time.monotonic()
-    first = START * coarsest if cells is None else max(PASS * cells, coarsest)
-    grid = choose(features, min(order, PASSING_ORDER), int(first))
-    model = at(grid)
-    found = choosing(model)
-    done(grid, model, began)
-    most = MOST_UNKNOWNS / (model.unknowns * (order / grid.order) ** 3)
-    size = cells or max(int(grid.cells * min(_growth(EXPECTED * found.worst(), tolerance), most)), coarsest)
-    while True:
+    def solved(grid: Grid, rests: Mapping[str, float] | None) -> tuple[Model, Signals, Indicators, float]:
+        """Return signals on a grid, the indicators, and the largest bar; `rests` of the first grid, where there was."""
+        began, model = time.monotonic(), at(grid)
+        result = error_bars.solved_with_errors(model, values, harmonics, wanted=names, progress=progress)
+        found = indicators(model, result.signals.values, {name: result.contributions[name] for name in names}, rest)
+        left_out = found.rests if rests is None else rests
+        worst = _worst(result.signals, [pair for pair in wanted if " ".join(pair) not in left_out] or wanted)
+        done(model, began, worst)
+        return model, result.signals, found, worst[1]
+
+    if cells is not None:
         began = time.monotonic()
-        grid = redistributed(features, grid, found.slabs, size, order)
-        model = at(grid)
-        result, fields = error_bars.solved_with_errors(model, values, harmonics, progress=progress)
-        worst = _worst(result, [pair for pair in wanted if " ".join(pair) not in found.rests] or wanted)
-        done(grid, model, began, worst)
-        factor = _growth(worst[1], tolerance)
-        met = tolerance is None or worst[1] <= tolerance
-        if met or factor * model.unknowns > MOST_UNKNOWNS:
-            return Adapted(model, result, tuple(path), found.rests, met)
-        found, size = choosing(model, fields), int(factor * grid.cells)
+        model = at(_before(features, order, cells))
+        evaluation = evaluate.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=surplus.PASSING)
+        parts = surplus.contributions(model, evaluation.fields, names, values)
+        found = indicators(model, dict(zip(names, evaluation.values.tolist(), strict=True)), parts, rest)
+        done(model, began)
+        rests = found.rests
+        model, signals, _, _ = solved(redistributed(features, model.grid, found.slabs, cells, order), rests)
+        return Adapted(model, signals, tuple(path), rests, True)
+    assert tolerance is not None
+    model, signals, found, bar = solved(first or _small(features, order), None)
+    rests = found.rests
+    while bar > tolerance:
+        growth = min(_growth(bar / tolerance), (most or MOST_UNKNOWNS) / model.unknowns)
+        if growth < LEAST_GROWTH:
+            break
+        if progress is not None:
+            progress(f"{device.name}: bars are over {tolerance:.2g} of signals; once more on a grid that these choose")
+        grid = redistributed(features, model.grid, found.slabs, int(growth * model.grid.cells), order)
+        model, signals, found, bar = solved(grid, rests)
+    return Adapted(model, signals, tuple(path), rests, bar <= tolerance)
 
 
-def _growth(bar: float, tolerance: float | None) -> float:
-    """Return how many times as many cells a relative error bar asks for."""
-    excess = 0.0 if tolerance is None else bar / tolerance
+def _before(features: Features, order: int, cells: int) -> Grid:
+    """Return the grid that says where the lines of a budget go."""
+    coarsest = at_coarseness(features, order, COARSEST).cells
+    if cells < coarsest:
+        choose(features, order, cells)  # raises
+    return choose(features, min(order, PASSING_ORDER), int(max(PASS * cells, min(cells, ENOUGH), coarsest)))
+
+
+def _small(features: Features, order: int) -> Grid:
+    """Return the first grid for a tolerance."""
+    whole, coarsest = choose(features, order), at_coarseness(features, order, COARSEST).cells
+    cells = max(int(START * (3 / order) ** 3), coarsest)
+    return whole if whole.cells <= cells else choose(features, order, cells)
+
+
+def _growth(excess: float) -> float:
+    """Return how many times as many cells are asked for by a bar so many times as wide as wanted."""
     return float(np.clip(excess ** (1 / RATE), LEAST_GROWTH, MOST_GROWTH))
 
 
@@ -221,25 +243,19 @@ class Indicators:
 
     Attributes:
       slabs: of each slab of cells across x, y and z, summed over signals (slabs,) for each axis.
-      relative: of each signal all that is unresolved, over its value.
-      rests: signals that are the small rest of contributions that cancel: how many times as large these are.
+      rests: signals that are the small rest of contributions that cancel: all that is unresolved of each, over its
+        value.
     """
 
     slabs: list[np.ndarray]
-    relative: dict[str, float]
     rests: dict[str, float]
-
-    def worst(self) -> float:
-        """Return the largest relative one, rests left out if others are there."""
-        return max(
-            size
-            for name, size in self.relative.items()
-            if name not in self.rests or len(self.rests) == len(self.relative)
-        )
 
 
 def indicators(
-    model: Model, evaluation: Evaluation, wanted: Sequence[tuple[str, str]], parameters: Parameters
+    model: Model,
+    values: Mapping[SignalName, float],
+    contributions: Mapping[SignalName, Sequence[np.ndarray]],
+    rest: float = REST,
 ) -> Indicators:
     """Estimate what each slab of cells across x, y and z adds to the relative errors of the signals, up to a factor.
 
@@ -249,22 +265,21 @@ def indicators(
 
     Args:
       model: where it was solved.
-      evaluation: of the signals, with complete ladders.
-      wanted: the signals, as for `evaluate`.
-      parameters: values by name.
+      values: of signals, SI units.
+      contributions: to those that the grid is for.
+      rest: see `adapt`.
     """
-    values = dict(zip((SignalName.parse(*pair) for pair in wanted), evaluation.values.tolist(), strict=True))
     slabs = [_slabs(model, axis) for axis in range(3)]
     total = [np.zeros(len(model.grid.lines[axis]) - 1) for axis in range(3)]
     relative: dict[str, float] = {}
-    for signal, parts in surplus.contributions(model, evaluation.fields, list(values), parameters).items():
+    for signal, parts in contributions.items():
         value = values[signal]
         sizes = [np.bincount(slabs[a], np.abs(parts[a]), len(total[a])) for a in range(3)]
-        whole = sum(float(size.sum()) for size in sizes)
+        whole = surplus.total(parts)
         relative[str(signal)] = whole / abs(value) if value else math.inf
         weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
         total = [before + weight * size for before, size in zip(total, sizes, strict=True)]
-    return Indicators(total, relative, {name: size for name, size in relative.items() if size > REST})
+    return Indicators(total, {name: size for name, size in relative.items() if size > rest})
 
 
 def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:

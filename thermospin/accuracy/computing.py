@@ -10,12 +10,18 @@ from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.base.shown import Shown
 from thermospin.device import provenance
 from thermospin.device.device import Device
+from thermospin.grid import choose
 from thermospin.model import ORDER, GridOptions, Progress
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Signals
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+#: Where nothing is said of the grid: the largest error bar of any signal that is no small rest of what cancels, as a
+#: part of it; how much of a signal is unresolved where it is one; and the largest number of unknowns.
+TOLERANCE, REST, MOST_UNKNOWNS = 0.02, 0.05, 300_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Computed(Shown):
 
     Attributes:
       signals: of all experiments.
-      adapted: the path to the grid, where the signals chose it.
+      adapted: the path to the grid, where the signals chose it or refined that of the rule.
       provenance: what is to be known of the values of the device, see `device.provenance`.
     """
 
@@ -88,15 +94,18 @@ def compute(
     *,
     harmonics: int = 2,
     errors: bool = True,
+    refine: bool = True,
     progress: Progress | None = None,
 ) -> Computed:
     """Compute the signals of all experiments of a device, with error bars, on a grid that is chosen for them.
 
     Args:
       device: the device.
-      grid: how the grid is chosen; None: the fixed rule at order 3.
+      grid: how the grid is chosen; None: by the rule at order 3.
       harmonics: highest harmonic, 1 to 4.
       errors: error bars, for which it is solved at lower orders too; always there where the signals choose the grid.
+      refine: go on from the grid of the rule where bars are over `TOLERANCE` of signals that are no small rest of what
+        cancels, on grids that the signals choose, of up to `MOST_UNKNOWNS`.
       progress: callback for messages.
     Raises:
       InputError: faces that no grid of that many cells can have.
@@ -115,7 +124,19 @@ def compute(
             progress=progress,
         )
         return Computed(adapted.signals, adapted, known)
+    if refine and errors and grid.order == ORDER and grid.shards == 1:
+        adapted = adapt(
+            device,
+            tolerance=TOLERANCE,
+            harmonics=harmonics,
+            first=choose(device.features, ORDER),
+            rest=REST,
+            most=MOST_UNKNOWNS,
+            progress=progress,
+        )
+        path = dataclasses.replace(adapted, met=True) if len(adapted.path) > 1 else None
+        return Computed(adapted.signals, path, known)
     model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
     if errors:
-        return Computed(solved_with_errors(model, harmonics=harmonics, progress=progress)[0], provenance=known)
+        return Computed(solved_with_errors(model, harmonics=harmonics, progress=progress).signals, provenance=known)
     return Computed(measure(model, harmonics=harmonics, progress=progress), provenance=known)

@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,18 +41,19 @@ FAST, SMALL = 0.06, 0.3
 WIDTHS = ((-0.6, -0.1, 1.0), (-0.1, 0.1, 0.5), (0.1, 0.25, 0.28), (0.25, 1.0, 0.45))
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.02
-#: What the highest polynomials contribute in absolute value (`surplus.unresolved`) is at most about the last difference
+#: What the highest polynomials contribute in absolute value (`surplus.total`) is at most ALIKE of the last difference
 #: where contributions have one sign. Where it is more, contributions of opposite sign have left a difference that says
 #: little of how far each of them is from its limit, and OPPOSED times what it is more adds to the bar, which
 #: benchmarks/calibration.py asks for; of a rest of contributions that cancel, in which errors cancel too, all of them
 #: count as at most CANCELLED of the signal.
-OPPOSED, CANCELLED = 1.2, 0.1
+ALIKE, OPPOSED, CANCELLED = 0.8, 1.2, 0.1
 #: Where there are no edges differences fall by the same ratio at least; a bar is at least this part of the last one,
 #: and the square of that of the one before.
 LEAST = 0.05
 #: Elsewhere the bar is this multiple of the last difference, or SLOWNESS times the ratio of the differences times that,
-#: and with the square of the ratio where they do not fall at all.
-UNSETTLED, SLOWNESS = 1.0, 3.0
+#: and with the square of the ratio where they do not fall at all, but at most SLOWEST times that: a difference before
+#: the last one that is small by accident says nothing.
+UNSETTLED, SLOWNESS, SLOWEST = 1.5, 3.0, 10.0
 #: Where an edge is weaker than lambda = 1/2 at least this multiple of what p^(-4 lambda) leaves: on checkerboards of
 #: contrast 10 to 1000, whose resistance is known, 1.2 to 1.9 of that are left at orders 2 and 3.
 WEAK = 2.0
@@ -94,11 +96,9 @@ def _to_come(order: int, exponent: float) -> float:
     return rho / (1 - rho)
 
 
-def settles(values: Sequence[float], exponent: float = singularities.ORDINARY) -> bool:
-    """Return whether orders lead to a limit whose bar needs to know how much is unresolved; see `estimate`."""
-    if len(values) < 3 or exponent != singularities.ORDINARY or values[1] == values[0]:
-        return False
-    return WIDTHS[0][0] <= (values[2] - values[1]) / (values[1] - values[0]) <= WIDTHS[-1][1]
+def counts_unresolved(orders: int, exponent: float = singularities.ORDINARY) -> bool:
+    """Return whether the bar of so many orders knows how much is unresolved; see `estimate`."""
+    return orders > 2 and exponent == singularities.ORDINARY
 
 
 def estimate(
@@ -115,7 +115,7 @@ def estimate(
       values: at the orders 1 to 2, or 1 to 3.
       order: of the grid itself.
       exponent: lambda, the smallest of any edge.
-      unresolved: absolute contributions of the highest polynomials, `surplus.unresolved`; count where it `settles`.
+      unresolved: absolute contributions of the highest polynomials, `surplus.total`; see `counts_unresolved`.
     Source: Babuska, Suri, SIAM J. Numer. Anal. 24, 750 (1987): p-version, singular solutions.
     """
     largest = max(map(abs, values))
@@ -136,15 +136,21 @@ def estimate(
     ratio = difference / (values[1] - values[0]) if before else math.inf if size else 0.0
     if exponent == singularities.SMOOTH and abs(ratio) <= 1:
         return Estimate(values[-1], max(abs(ratio) * size, LEAST * size, LEAST**2 * before))
-    if not weak:
-        for low, high, width in WIDTHS:
-            if low <= ratio <= high:
-                to_come = float(np.interp(ratio, (0.0, FAST, 1.0), (SMALL, FIRST + SLOPE * FAST, FIRST + SLOPE)))
-                value, error = values[-1] + to_come * difference, max(width * size, CROSSING * before)
-                opposed = max(min(unresolved, CANCELLED * abs(value)) - size, 0.0)
-                return Estimate(value, error + OPPOSED * opposed)
-    error = min(max(UNSETTLED, weak, SLOWNESS * ratio * max(ratio, 1.0)) * size, most)
-    return Estimate(values[-1], max(error, CROSSING * before), "weak edges" if weak else "the orders do not settle")
+    value, error, unsafe = values[-1], 0.0, "weak edges" if weak else "the orders do not settle"
+    for low, high, width in () if weak else WIDTHS:
+        if low <= ratio <= high:
+            to_come = float(np.interp(ratio, (0.0, FAST, 1.0), (SMALL, FIRST + SLOPE * FAST, FIRST + SLOPE)))
+            value, error, unsafe = value + to_come * difference, width * size, ""
+            break
+    else:
+        slow = SLOWNESS * ratio * max(ratio, 1.0)
+        if exponent == singularities.ORDINARY:
+            slow = min(slow, SLOWEST)
+        error = min(max(UNSETTLED, weak, slow) * size, most)
+    error = max(error, CROSSING * before)
+    if counts_unresolved(len(values), exponent):
+        error += OPPOSED * max(min(unresolved, CANCELLED * abs(value)) - ALIKE * size, 0.0)
+    return Estimate(value, error, unsafe)
 
 
 def assess(
@@ -175,21 +181,47 @@ def assess(
     """
     if others is None:
         others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
-    by_order = sorted([signals, *others], key=lambda each: each.order)
+    parts = _contributions(model, signals, parameters, start, (), progress)
+    return _assessed(model, [*others, signals], signals, parameters, parts, progress, tolerance)
+
+
+def _contributions(
+    model: Model,
+    signals: Signals,
+    parameters: Parameters | None,
+    fields: Mapping[str, tuple[Ladder, ...]] | None,
+    wanted: Sequence[SignalName],
+    progress: Progress | None,
+) -> dict[SignalName, list[np.ndarray]]:
+    """Return the contributions of the highest polynomials to wanted signals, and to those whose bars may need them."""
     weakest = model.device.weakest_edges(model.grid)
-    asked = [
+    needed = [
         name
         for name in signals.values
         if name.part in model.device.experiments[name.experiment].shown_parts
-        and settles([each.values[name] for each in by_order], weakest.exponent(name.harmonic))
+        and counts_unresolved(signals.order, weakest.exponent(name.harmonic))
     ]
-    unresolved: dict[SignalName, float] = {}
-    if asked:
-        if progress is not None:
-            progress(f"{model.device.name}: how well the grid resolves the signals, for the error bars")
-        sizes = surplus.unresolved(model, asked, parameters, fields=start, progress=progress)
-        unresolved = dict(zip(asked, sizes.tolist(), strict=True))
-    result = with_errors(signals, by_order, weakest, unresolved)
+    names = list(dict.fromkeys([*wanted, *needed]))
+    if not names:
+        return {}
+    if progress is not None:
+        progress(f"{model.device.name}: how well the grid resolves the signals, for the error bars")
+    return surplus.solved_contributions(model, names, parameters, fields=fields, progress=progress)
+
+
+def _assessed(
+    model: Model,
+    by_order: Sequence[Signals],
+    signals: Signals,
+    parameters: Parameters | None,
+    contributions: Mapping[SignalName, Sequence[np.ndarray]],
+    progress: Progress | None,
+    tolerance: float = solve.TOLERANCE,
+) -> Signals:
+    """Return best estimates with error bars, cut cells included."""
+    by_order = sorted(by_order, key=lambda each: each.order)
+    unresolved = {name: surplus.total(parts) for name, parts in contributions.items()}
+    result = with_errors(signals, by_order, model.device.weakest_edges(model.grid), unresolved)
     other = elsewhere(model)
     if other is None or result.errors is None:
         return result
@@ -203,34 +235,53 @@ def assess(
     return dataclasses.replace(result, errors=dataclasses.replace(result.errors, grid=grid))
 
 
+class Solved(NamedTuple):
+    """Best estimates, and what they came from.
+
+    Attributes:
+      signals: with error bars.
+      fields: of each experiment.
+      contributions: of the highest polynomials to signals, see `surplus.contributions`.
+    """
+
+    signals: Signals
+    fields: dict[str, tuple[Ladder, ...]]
+    contributions: dict[SignalName, list[np.ndarray]]
+
+
 def solved_with_errors(
     model: Model,
     parameters: Parameters | None = None,
     harmonics: int = 2,
     start: Mapping[str, tuple[Ladder, ...]] | None = None,
     *,
+    wanted: Sequence[SignalName] = (),
     progress: Progress | None = None,
-) -> tuple[Signals, dict[str, tuple[Ladder, ...]]]:
-    """Solve at all orders, and return what `assess` does with it, and the fields of each experiment.
+) -> Solved:
+    """Solve at all orders, and return best estimates as `assess` does.
 
     Args:
       model: of the highest order.
       parameters: values by name; those left out are the device's own.
       harmonics: highest harmonic, 1 to 4.
       start: fields of an evaluation nearby.
+      wanted: signals whose contributions are wanted, whether error bars need them or not.
       progress: callback for messages.
     Raises:
       NotConverged: a solve missed its tolerance.
     """
     options = SolveOptions(progress=progress)
-    if model.shards > 1 or model.unknowns > SIDE_BY_SIDE:
-        signals, fields = solved(model, parameters, harmonics, start, options)
-        return assess(model, signals, parameters, start=fields, progress=progress), fields
+    side_by_side = model.shards == 1 and model.unknowns <= SIDE_BY_SIDE
     with ThreadPoolExecutor(1) as pool:
-        # What the orders below need is mostly compilation, which leaves a core half idle.
-        others = pool.submit(at_other_orders, model, parameters, harmonics, progress=progress)
+        if side_by_side:
+            # What the orders below need is mostly compilation, which leaves a core half idle.
+            running = pool.submit(at_other_orders, model, parameters, harmonics, progress=progress)
         signals, fields = solved(model, parameters, harmonics, start, options)
-        return assess(model, signals, parameters, start=fields, others=others.result(), progress=progress), fields
+        parts = _contributions(model, signals, parameters, fields, wanted, progress)
+        if not side_by_side:
+            running = pool.submit(at_other_orders, model, parameters, harmonics, progress=progress)
+        by_order = [*running.result(), signals]
+    return Solved(_assessed(model, by_order, signals, parameters, parts, progress), fields, parts)
 
 
 def at_other_orders(

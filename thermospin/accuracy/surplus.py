@@ -51,7 +51,7 @@ def contributions(
     return out
 
 
-def unresolved(
+def solved_contributions(
     model: Model,
     signals: Sequence[SignalName],
     parameters: Parameters | None = None,
@@ -60,8 +60,8 @@ def unresolved(
     start: Mapping[str, tuple[Ladder, ...]] | None = None,
     progress: Progress | None = None,
     solver: solve.Solver | None = None,
-) -> np.ndarray:
-    """Return the sum of the absolute `contributions` of signals, SI units (signals,).
+) -> dict[SignalName, list[np.ndarray]]:
+    """Return the `contributions` to signals, with solves for the rungs of the ladders that are not known.
 
     Args:
       model: the discrete problem.
@@ -83,8 +83,25 @@ def unresolved(
         rungs = max(signal.harmonic for signal in signals if signal.experiment == name)
         known = None if fields is None else fields[name]
         ladders[name] = solves.ladders(model.problems[name], rungs, rungs, (start or {}).get(name), known)
-    parts = contributions(model, ladders, signals, values)
-    return np.array([sum(float(np.abs(part).sum()) for part in parts[signal]) for signal in signals])
+    return contributions(model, ladders, signals, values)
+
+
+def unresolved(
+    model: Model,
+    signals: Sequence[SignalName],
+    parameters: Parameters | None = None,
+    *,
+    start: Mapping[str, tuple[Ladder, ...]] | None = None,
+    solver: solve.Solver | None = None,
+) -> np.ndarray:
+    """Return the sum of the absolute `solved_contributions` of signals, SI units (signals,)."""
+    parts = solved_contributions(model, signals, parameters, start=start, solver=solver)
+    return np.array([total(parts[signal]) for signal in signals])
+
+
+def total(parts: Sequence[np.ndarray]) -> float:
+    """Return the sum of the absolute values of the contributions to a signal: how much of it is unresolved."""
+    return sum(float(np.abs(part).sum()) for part in parts)
 
 
 def _rows(

@@ -97,7 +97,7 @@ def run_demo(
     interface_figure(device, profile.result(), out / "fig2_interface.png")
     fitted = {name: parameter.value for name, parameter in result.parameters.items()}
     files.write_json(out / "fit.json", result.to_json())
-    measured, _ = solved_with_errors(model, fitted, start=result.fields, progress=progress)
+    measured = solved_with_errors(model, fitted, start=result.fields, progress=progress).signals
     files.write_json(out / "signals.json", measured.to_json())
 
     fit_picture(result, out / "fit.png")

@@ -36,6 +36,9 @@ def signals(
     order: OrderOption = 3,
     harmonics: Annotated[int, typer.Option(min=1, max=4, help="Highest harmonic: R1 to R4.")] = 2,
     errors: Annotated[bool, typer.Option(help="Error bars, for which it is solved at lower orders too.")] = True,
+    refine: Annotated[
+        bool, typer.Option(help="Refine the grid of the fixed rule where error bars are over 2 % of the signals.")
+    ] = True,
     shards: ShardsOption = 1,
     cluster: ClusterOption = False,
     json: JsonOption = None,
@@ -58,7 +61,7 @@ def signals(
 
         grid = GridChoice(cells, wish, order, shards)
         with runtime.Progress() as progress:
-            computed = compute(loaded, grid, harmonics=harmonics, errors=errors, progress=progress)
+            computed = compute(loaded, grid, harmonics=harmonics, errors=errors, refine=refine, progress=progress)
         result = computed.to_json()
         if json is not None:
             write_json(json, result)

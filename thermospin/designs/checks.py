@@ -87,7 +87,7 @@ def checked(device: Device, task: DesignTask, grid: GridOptions) -> DesignCheck:
     if progress is not None:
         progress(f"once more at order {grid.order}")
     model = grid.build(device, progress)
-    measured, _ = solved_with_errors(model, progress=progress)
+    measured = solved_with_errors(model, progress=progress).signals
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
     numbers, jacobian = task.predictor(model)(device.numbers(), names if np.any(stds) else ())
     special = {pair for pair in task.wanted if pair[0] == STD or pair[1] in (HOTTEST, DENSEST)}

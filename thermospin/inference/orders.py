@@ -159,7 +159,7 @@ class Orders:
         of_parts = values @ parts.split.T
         sequences = list(zip(of_parts.T.tolist(), self._exponents, strict=True))
         unresolved = np.zeros(len(sequences))
-        if any(error_bars.settles(*each) for each in sequences):
+        if any(error_bars.counts_unresolved(order, exponent) for _, exponent in sequences):
             unresolved, _ = self._answers.tied(self._resolution.unresolved)(parameters, ())
         estimates = [
             error_bars.estimate(sequence, order, exponent, size)
