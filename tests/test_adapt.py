@@ -225,7 +225,7 @@ def test_a_signal_that_is_not_there_takes_no_lines(stack):
     result = adapt.adapt(plain, cells=40, order=2)
     (name,) = plain.experiments
     assert set(result.rests) == {f"{name} R1.spin", f"{name} R2.spin"}
-    assert any("R1.spin did not choose" in line for line in result.words())
+    assert any("R1.spin does not count: it is zero" in line for line in result.words())
 
 
 def test_states_without_an_antiparallel_one_are_served_each_by_itself(stack):
@@ -248,3 +248,12 @@ def test_states_without_an_antiparallel_one_are_served_each_by_itself(stack):
 def test_what_makes_no_sense_is_refused(stack, arguments, text):
     with pytest.raises(ValueError, match=text):
         adapt.adapt(stack, **arguments)
+
+
+def test_of_what_heat_drives_the_second_harmonic_is_no_aim(stack):
+    """It is the Joule heat of thermoelectric currents, a rest that would take all lines."""
+    (experiment,) = stack.experiments.values()
+    warm = dataclasses.replace(experiment, current=None, heat={experiment.current[0]: 1.0}, states={"P": {}})
+    device = dataclasses.replace(stack, experiments={"warm": dataclasses.replace(warm, name="warm")})
+    result = adapt.adapt(device, cells=40, order=2)
+    assert result.path[-1].worst is not None and result.path[-1].worst[0] == "warm R1.P"

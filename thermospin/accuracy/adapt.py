@@ -35,9 +35,9 @@ GROWTH = {1: 1.5, 2: 4.0, 3: 8.0}
 #: Size of the grid before that of a budget, as a part of it, its least number of cells, and its highest order: where to
 #: put lines shows on a grid that resolves something.
 PASS, ENOUGH, PASSING_ORDER = 1 / 7, 1000, 2
-#: A signal of which more than this multiple of it is unresolved is the small rest of what cancels, and is left out of a
-#: tolerance.
-REST = 3.0
+#: A signal of which more than this multiple of it is unresolved on the first grid, by the order there, is a small rest
+#: of what cancels: to resolve it to a percent would take more unknowns than there may be.
+REST = {1: 3.0, 2: 1.0, 3: 0.25}
 #: Cells at order 3 of the first grid for a tolerance, at other orders as many unknowns; fewer where the rule has fewer.
 START = 1500
 #: Error bars are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
@@ -83,8 +83,8 @@ class Adapted(Plotted):
       model: the device on the last grid.
       signals: on it, with error bars.
       path: all grids, the last one last.
-      rests: signals that were left out of the choice, "experiment R1.spin", and how many times as large as the signal
-        the contributions are that the grid does not resolve, most of which cancel.
+      rests: signals that the tolerance is not for, "experiment R1.spin", and how many times as large as the signal the
+        contributions are that the first grid does not resolve, most of which cancel.
       met: whether all others are within the tolerance; True where none was given.
     """
 
@@ -104,9 +104,9 @@ class Adapted(Plotted):
         lines = [f"grid {number}: {step}" for number, step in enumerate(self.path, 1)]
         for name, times in self.rests.items():
             lines.append(
-                f"{name} did not choose: it is zero"
+                f"{name} does not count: it is zero"
                 if math.isinf(times)
-                else f"{name} did not choose: what is unresolved of it is {times:.2g} times as large; see its error bar"
+                else f"{name} counts less: what is unresolved of it is {times:.2g} times as large; see its error bar"
             )
         return lines
 
@@ -122,7 +122,7 @@ def adapt(
     parameters: Parameters | None = None,
     shards: int = 1,
     first: Grid | None = None,
-    rest: float = REST,
+    rest: float | None = None,
     most: int | None = None,
     progress: Progress | None = None,
 ) -> Adapted:
@@ -137,12 +137,14 @@ def adapt(
       cells: budget of cells.
       tolerance: largest relative error bar of any signal that is not a small rest of what cancels; instead of `cells`.
       order: polynomial order 1, 2 or 3.
-      wanted: signals that the grid is for, such as ("thermal", "R2.spin"); None: baseline and spin part of all.
+      wanted: signals that the grid is for, such as ("thermal", "R2.spin"); None: baseline and spin part of all, but R1
+        alone where heat is the drive, R2 being the Joule heat of thermoelectric currents.
       harmonics: highest harmonic that is computed.
       parameters: values by name; those left out are the device's own.
       shards: accelerators that share a solve, see `Model.sharded`; grids with too few cells for them are left to one.
       first: the first grid for a tolerance; None: of the rule, small.
-      rest: a signal of which more than this multiple is unresolved on the first grid is a small rest of what cancels.
+      rest: a signal of which more than this multiple is unresolved on the first grid is a small rest of what cancels;
+        None: 0.25 for order 3.
       most: largest number of unknowns of a grid that a tolerance leads to, about; None: `MOST_UNKNOWNS`.
       progress: callback for messages.
     Raises:
@@ -154,7 +156,9 @@ def adapt(
     features, values = device.features, dict(parameters or {})
     if wanted is None:
         wanted = [
-            (name, part) for name, experiment in device.experiments.items() for part in parts_of(experiment, harmonics)
+            (name, part)
+            for name, experiment in device.experiments.items()
+            for part in parts_of(experiment, harmonics if experiment.drive == "current" else 1)
         ]
     names = [SignalName.parse(*pair) for pair in wanted]
     harmonics = max(harmonics, *(name.harmonic for name in names))
@@ -255,7 +259,7 @@ def indicators(
     model: Model,
     values: Mapping[SignalName, float],
     contributions: Mapping[SignalName, Sequence[np.ndarray]],
-    rest: float = REST,
+    rest: float | None = None,
 ) -> Indicators:
     """Estimate what each slab of cells across x, y and z adds to the relative errors of the signals, up to a factor.
 
@@ -279,7 +283,8 @@ def indicators(
         relative[str(signal)] = whole / abs(value) if value else math.inf
         weight = abs(value) / (value * value + (whole / CANCELLATION) ** 2) if value else 0.0
         total = [before + weight * size for before, size in zip(total, sizes, strict=True)]
-    return Indicators(total, {name: size for name, size in relative.items() if size > rest})
+    least = REST[model.grid.order] if rest is None else rest
+    return Indicators(total, {name: size for name, size in relative.items() if size > least})
 
 
 def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
