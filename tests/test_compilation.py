@@ -5,6 +5,7 @@ And flags of XLA: asked for where they are known, and never against what somebod
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -135,6 +136,34 @@ def test_what_the_cache_of_jax_has_loaded_is_not_written_again(kept, tmp_path, m
     finally:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
         compilation_cache.reset_cache()
+
+
+def test_programs_that_were_used_longest_ago_make_room(kept, tmp_path, monkeypatch):
+    """Of twelve files ten times as large as a program, and three programs, seven files stay where there is room for 75.
+
+    That is three quarters of what may be kept, which 123 are more than.
+    """
+    scale = Scale(jnp.asarray(3.0), "a")
+    kept(scale, jnp.arange(4.0))
+    (first,) = programs(tmp_path)
+    size = first.stat().st_size
+    os.utime(first, (1.0, 1.0))
+    compilation.forget()
+    kept(scale, jnp.arange(4.0))
+    assert first.stat().st_mtime > 1e9, "to load a program is to use it"
+    old = [tmp_path / f"program-{number:02d}" for number in range(12)]
+    for age, path in enumerate(old):
+        path.write_bytes(bytes(10 * size))
+        os.utime(path, (1000.0 + age, 1000.0 + age))
+    (tmp_path / "mine.txt").write_bytes(bytes(500 * size))
+    kept(scale, jnp.arange(5.0))
+    assert len(programs(tmp_path)) == 14, "there is room"
+    compilation.forget()
+    monkeypatch.setattr(compilation, "KEPT", 100 * size)
+    kept(scale, jnp.arange(6.0))
+    left = programs(tmp_path)
+    assert [path for path in left if path in old] == old[5:]
+    assert first in left and len(left) == 10 and (tmp_path / "mine.txt").exists()
 
 
 @pytest.mark.filterwarnings("ignore:Error .*ing persistent compilation cache")

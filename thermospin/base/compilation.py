@@ -41,6 +41,10 @@ LITTLE = 100_000_000
 #: Programs of a process at most; those used longest ago are let go. A process may have 65,530 mappings of memory on
 #: Linux, a program has about 140, and the signals of a device with error bars take 25 programs for each grid.
 MOST = 200
+#: Bytes that kept programs may take in a folder; where they take more, those used longest ago go, to three quarters.
+KEPT = 2_000_000_000
+#: Names of their files begin with this.
+PREFIX = "program-"
 #: What makes a compiled program useless to another installation.
 PACKAGES = ("jax", "jaxlib", "equinox", "numpy")
 
@@ -71,6 +75,7 @@ def forget() -> None:
     """Let go of all compiled programs of this process, those of JAX's own included."""
     for each in _Programs.all:
         each.ready.clear()
+    _tidy.cache_clear()
     jax.clear_caches()
 
 
@@ -173,6 +178,7 @@ def _let_go() -> None:
     known = sorted((row for row in ready if row[0]), key=lambda row: row[0])  # those that are new are about to be used
     for _, each, key in known[: max(len(ready) - MOST, 0)]:
         each.ready.pop(key, None)
+        each._locks.pop(key, None)
 
 
 class _Place(int):
@@ -211,7 +217,7 @@ def _place(fun: Callable[..., Any], arrays: list[Array], static: list[Any], tree
         asked = pickle.dumps((names, shapes, jax.tree.unflatten(tree, leaves), quick, _x64()))
     except (pickle.PicklingError, AttributeError, TypeError):  # a local function, say
         return None
-    return Path(folder) / f"program-{hashlib.sha256(_installation() + asked).hexdigest()}"
+    return Path(folder) / f"{PREFIX}{hashlib.sha256(_installation() + asked).hexdigest()}"
 
 
 @functools.cache
@@ -243,7 +249,10 @@ def _load(place: Path, count: int) -> tuple[Callable[..., Any], Any] | None:
     try:
         program, like, results = pickle.loads(place.read_bytes())
         given, out = jax.tree.structure(((0,) * count, {})), jax.tree.structure([0] * results)
-        return serialize_executable.deserialize_and_load(program, given, out), like
+        found = serialize_executable.deserialize_and_load(program, given, out), like
+        with contextlib.suppress(OSError):
+            os.utime(place)  # when it was used last, which many file systems do not note
+        return found
     except Exception:  # there is no such file, or it is damaged, in whatever way
         return None
 
@@ -260,6 +269,25 @@ def _keep(place: Path, program: Any, like: Any) -> None:
             file.write(content)
     except OSError:
         return
+    _tidy(place.parent)
+
+
+@functools.cache
+def _tidy(folder: Path) -> None:
+    """Remove kept programs that were used longest ago where there are too many, once in a process."""
+    known = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX):
+                known.append((entry.stat().st_mtime, entry.stat().st_size, Path(entry.path)))
+    total = sum(size for _, size, _ in known)
+    if total <= KEPT:
+        return
+    for _, size, path in sorted(known):
+        if total <= 0.75 * KEPT:
+            return
+        _remove([path])
+        total -= size
 
 
 def _remove(places: Iterable[Path]) -> None:
