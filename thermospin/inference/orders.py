@@ -160,6 +160,8 @@ class Orders:
         sequences = list(zip(of_parts.T.tolist(), self._exponents, strict=True))
         unresolved = np.zeros(len(sequences))
         if any(error_bars.counts_unresolved(order, exponent) for _, exponent in sequences):
+            for part, solved in zip(self._resolution.parts, self.last.parts, strict=True):
+                part.restore(solved.state())  # the first rungs are known
             unresolved, _ = self._answers.tied(self._resolution.unresolved)(parameters, ())
         estimates = [
             error_bars.estimate(sequence, order, exponent, size)
