@@ -33,6 +33,8 @@ JOBS: dict[str, list[str]] = {
     "signals mine.toml": ["signals", "mine.toml"],
     "signals mine.toml, 2 %": ["signals", "mine.toml", "--tolerance", "2%"],
     "signals slachter2010": ["signals", "slachter2010"],
+    "signals slachter2010, 2 %": ["signals", "slachter2010", "--tolerance", "2%"],
+    "signals lateral_co_al": ["signals", str(ROOT / "benchmarks" / "calibration_devices" / "lateral_co_al.toml")],
     "sensitivity mine.toml": ["sensitivity", "mine.toml"],
     "fit of two rows": ["fit", "mine.toml", "rows.csv", "--free", "Py.S_s", "zeta"],
     "README's Python": ["readme.py"],
