@@ -13,8 +13,9 @@ from helpers import devices
 from helpers.problems import PATCHES, Block, apply, patchwork
 from thermospin import grid as grids
 from thermospin import model, operators
-from thermospin.accuracy import adapt, computing, surplus
+from thermospin.accuracy import adapt, computing, error_bars, surplus
 from thermospin.base import quadrature
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.lines import graded_lines
 from thermospin.base.names import SignalName
 from thermospin.operators import Discretisation
@@ -217,6 +218,26 @@ def test_signals_refine_where_bars_are_wide_and_stop_at_the_unknowns_allowed(sta
     monkeypatch.setattr(computing, "MOST_UNKNOWNS", 1.4 * plain.signals.unknowns)
     stopped = computing.compute(stack)
     assert stopped.adapted is None and stopped.met, "nobody has asked for a tolerance"
+
+
+@pytest.mark.parametrize("error", [NotConverged("no convergence in 400 iterations"), InputError("a gap is closed")])
+def test_signals_are_not_lost_where_a_finer_grid_fails(stack, monkeypatch, error):
+    solve, calls = error_bars.solved_with_errors, []
+
+    def fails_later(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > 1:
+            raise error
+        return solve(*args, **kwargs)
+
+    monkeypatch.setattr(error_bars, "solved_with_errors", fails_later)
+    monkeypatch.setattr(computing, "choose", lambda features, order: grids.choose(features, 3, 12))
+    monkeypatch.setattr(computing, "TOLERANCE", 1e-9)
+    result = computing.compute(stack)
+    assert len(calls) == 2 and result.met and len(result.adapted.path) == 1
+    assert f"a finer grid failed: {error}" in result.notes and result.signals.errors is not None
+    with pytest.raises(type(error)):
+        computing.compute(stack)  # of the first grid there is nothing else to give
 
 
 def test_a_signal_that_is_not_there_takes_no_lines(stack):

@@ -77,6 +77,7 @@ class Stub:
             model="adapted",
             signals=types.SimpleNamespace(to_json=lambda: self._give(self.signals)),
             path=["the only one"],
+            stopped="",
             words=lambda: ["grid 1: small"],
         )
 

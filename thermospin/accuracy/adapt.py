@@ -18,7 +18,7 @@ import numpy as np
 
 from thermospin.accuracy import error_bars, surplus
 from thermospin.base import lines
-from thermospin.base.errors import InputError
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.names import SignalName
 from thermospin.base.shown import Plotted
 from thermospin.device.constitution import Parameters
@@ -86,6 +86,7 @@ class Adapted(Plotted):
       rests: signals that the tolerance is not for, "experiment R1.spin", and how many times as large as the signal the
         contributions are that the first grid does not resolve, most of which cancel.
       met: whether all others are within the tolerance; True where none was given.
+      stopped: why there is no finer grid, where one was tried and failed.
     """
 
     model: Model
@@ -93,6 +94,7 @@ class Adapted(Plotted):
     path: tuple[Step, ...]
     rests: dict[str, float]
     met: bool
+    stopped: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `Signals.to_json` returns, and the path."""
@@ -108,7 +110,7 @@ class Adapted(Plotted):
                 if math.isinf(times)
                 else f"{name} counts less: what is unresolved of it is {times:.2g} times as large; see its error bar"
             )
-        return lines
+        return lines + ([f"a finer grid failed: {self.stopped}"] if self.stopped else [])
 
 
 def adapt(
@@ -150,7 +152,7 @@ def adapt(
     Raises:
       ValueError: neither or both of budget and tolerance, one that is out of range, or a budget below one cell between
         neighbouring faces.
-      NotConverged: a solve missed its tolerance.
+      NotConverged: a solve on the first grid missed its tolerance, or on that of a budget.
     """
     _require_sensible(cells, tolerance, order)
     features, values = device.features, dict(parameters or {})
@@ -195,7 +197,7 @@ def adapt(
         return Adapted(model, signals, tuple(path), rests, True)
     assert tolerance is not None
     model, signals, found, bar = solved(first or _small(features, order), None)
-    rests = found.rests
+    rests, stopped = found.rests, ""
     while bar > tolerance:
         growth = min(_growth(bar / tolerance), (most or MOST_UNKNOWNS) / model.unknowns)
         if growth < LEAST_GROWTH:
@@ -203,8 +205,12 @@ def adapt(
         if progress is not None:
             progress(f"{device.name}: bars are over {tolerance:.2g} of signals; once more on a grid that these choose")
         grid = redistributed(features, model.grid, found.slabs, int(growth * model.grid.cells), order)
-        model, signals, found, bar = solved(grid, rests)
-    return Adapted(model, signals, tuple(path), rests, bar <= tolerance)
+        try:
+            model, signals, found, bar = solved(grid, rests)
+        except (InputError, NotConverged) as error:  # numbers that are there are not lost
+            stopped = str(error)
+            break
+    return Adapted(model, signals, tuple(path), rests, bar <= tolerance, stopped)
 
 
 def _before(features: Features, order: int, cells: int) -> Grid:

@@ -134,7 +134,7 @@ def compute(
             most=MOST_UNKNOWNS,
             progress=progress,
         )
-        path = dataclasses.replace(adapted, met=True) if len(adapted.path) > 1 else None
+        path = dataclasses.replace(adapted, met=True) if len(adapted.path) > 1 or adapted.stopped else None
         return Computed(adapted.signals, path, known)
     model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
     if errors:
