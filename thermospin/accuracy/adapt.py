@@ -12,7 +12,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -155,62 +155,93 @@ def adapt(
       NotConverged: a solve on the first grid missed its tolerance, or on that of a budget.
     """
     _require_sensible(cells, tolerance, order)
-    features, values = device.features, dict(parameters or {})
     if wanted is None:
         wanted = [
             (name, part)
             for name, experiment in device.experiments.items()
             for part in parts_of(experiment, harmonics if experiment.drive == "current" else 1)
         ]
-    names = [SignalName.parse(*pair) for pair in wanted]
-    harmonics = max(harmonics, *(name.harmonic for name in names))
-    path: list[Step] = []
-
-    def at(grid: Grid) -> Model:
-        enough = max(len(line) for line in grid.lines) > shards
-        return on_grid(device, grid, progress=progress).sharded(shards if enough else 1)
-
-    def done(model: Model, began: float, worst: tuple[str, float] | None = None) -> None:
-        path.append(Step(model.grid.cells, model.unknowns, time.monotonic() - began, worst))
-        if progress is not None:
-            progress(f"{device.name}: {path[-1]}")
-
-    def solved(grid: Grid, rests: Mapping[str, float] | None) -> tuple[Model, Signals, Indicators, float]:
-        """Return signals on a grid, the indicators, and the largest bar; `rests` of the first grid, where there was."""
-        began, model = time.monotonic(), at(grid)
-        result = error_bars.solved_with_errors(model, values, harmonics, wanted=names, progress=progress)
-        found = indicators(model, result.signals.values, {name: result.contributions[name] for name in names}, rest)
-        left_out = found.rests if rests is None else rests
-        worst = _worst(result.signals, [pair for pair in wanted if " ".join(pair) not in left_out] or wanted)
-        done(model, began, worst)
-        return model, result.signals, found, worst[1]
-
+    path = _Path(device, wanted, harmonics, dict(parameters or {}), shards, rest, progress)
     if cells is not None:
-        began = time.monotonic()
-        model = at(_before(features, order, cells))
-        evaluation = evaluate.evaluate(model, values, wanted, ("zeta",), progress=progress, tolerance=surplus.PASSING)
-        parts = surplus.contributions(model, evaluation.fields, names, values)
-        found = indicators(model, dict(zip(names, evaluation.values.tolist(), strict=True)), parts, rest)
-        done(model, began)
-        rests = found.rests
-        model, signals, _, _ = solved(redistributed(features, model.grid, found.slabs, cells, order), rests)
-        return Adapted(model, signals, tuple(path), rests, True)
+        before = _before(device.features, order, cells)
+        found = path.passed(before)
+        last = path.solved(redistributed(device.features, before, found.slabs, cells, order), found.rests)
+        return Adapted(last.model, last.signals, tuple(path.steps), found.rests, True)
     assert tolerance is not None
-    model, signals, found, bar = solved(first or _small(features, order), None)
-    rests, stopped = found.rests, ""
-    while bar > tolerance:
-        growth = min(_growth(bar / tolerance), (most or MOST_UNKNOWNS) / model.unknowns)
+    last, stopped = path.solved(first or _small(device.features, order)), ""
+    rests = last.found.rests
+    while last.bar > tolerance:
+        growth = min(_growth(last.bar / tolerance), (most or MOST_UNKNOWNS) / last.model.unknowns)
         if growth < LEAST_GROWTH:
             break
         if progress is not None:
             progress(f"{device.name}: bars are over {tolerance:.2g} of signals; once more on a grid that these choose")
-        grid = redistributed(features, model.grid, found.slabs, int(growth * model.grid.cells), order)
+        grid, size = last.model.grid, int(growth * last.model.cells)
         try:
-            model, signals, found, bar = solved(grid, rests)
+            last = path.solved(redistributed(device.features, grid, last.found.slabs, size, order), rests)
         except (InputError, NotConverged) as error:  # numbers that are there are not lost
             stopped = str(error)
             break
-    return Adapted(model, signals, tuple(path), rests, bar <= tolerance, stopped)
+    return Adapted(last.model, last.signals, tuple(path.steps), rests, last.bar <= tolerance, stopped)
+
+
+class _Solved(NamedTuple):
+    """Signals on a grid, what the grid does not resolve of them, and the largest relative bar that counts."""
+
+    model: Model
+    signals: Signals
+    found: Indicators
+    bar: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Path:
+    """The grids of `adapt`, whose arguments these are; `steps` are those so far."""
+
+    device: Device
+    wanted: Sequence[tuple[str, str]]
+    harmonics: int
+    values: Mapping[str, Any]
+    shards: int
+    rest: float | None
+    progress: Progress | None
+    steps: list[Step] = dataclasses.field(default_factory=list)
+
+    @property
+    def names(self) -> list[SignalName]:
+        return [SignalName.parse(*pair) for pair in self.wanted]
+
+    def passed(self, grid: Grid) -> Indicators:
+        """Solve on a grid that only tells where lines go."""
+        began, model = time.monotonic(), self._model(grid)
+        evaluation = evaluate.evaluate(
+            model, self.values, self.wanted, ("zeta",), progress=self.progress, tolerance=surplus.PASSING
+        )
+        parts = surplus.contributions(model, evaluation.fields, self.names, self.values)
+        found = indicators(model, dict(zip(self.names, evaluation.values.tolist(), strict=True)), parts, self.rest)
+        self._note(model, began)
+        return found
+
+    def solved(self, grid: Grid, rests: Mapping[str, float] | None = None) -> _Solved:
+        """Solve on a grid with error bars; `rests` are those of the first grid, None where this is it."""
+        began, model = time.monotonic(), self._model(grid)
+        harmonics = max(self.harmonics, *(name.harmonic for name in self.names))
+        result = error_bars.solved_with_errors(model, self.values, harmonics, wanted=self.names, progress=self.progress)
+        parts = {name: result.contributions[name] for name in self.names}
+        found = indicators(model, result.signals.values, parts, self.rest)
+        left_out = found.rests if rests is None else rests
+        worst = _worst(result.signals, [pair for pair in self.wanted if " ".join(pair) not in left_out] or self.wanted)
+        self._note(model, began, worst)
+        return _Solved(model, result.signals, found, worst[1])
+
+    def _model(self, grid: Grid) -> Model:
+        enough = max(len(line) for line in grid.lines) > self.shards
+        return on_grid(self.device, grid, progress=self.progress).sharded(self.shards if enough else 1)
+
+    def _note(self, model: Model, began: float, worst: tuple[str, float] | None = None) -> None:
+        self.steps.append(Step(model.cells, model.unknowns, time.monotonic() - began, worst))
+        if self.progress is not None:
+            self.progress(f"{self.device.name}: {self.steps[-1]}")
 
 
 def _before(features: Features, order: int, cells: int) -> Grid:
