@@ -198,7 +198,7 @@ def test_a_tolerance_out_of_reach_is_said_to_be_missed(stack, monkeypatch):
 
 
 def test_signals_refine_where_bars_are_wide_and_stop_at_the_unknowns_allowed(stack, monkeypatch):
-    """A grid of the rule with bars of half a percent, as if they were to be a tenth of that."""
+    """A grid of the rule with bars of up to a thousandth, as if they were to be a tenth of that."""
     rule = grids.choose(stack.features, 3, 20)
     monkeypatch.setattr(computing, "choose", lambda features, order: rule)
     plain = computing.compute(stack)
