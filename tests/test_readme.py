@@ -31,6 +31,7 @@ def test_the_commands_of_the_readme_run(folder: Path) -> None:
     assert (folder / "mine.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow  # the same of a layered bar is in test_adapt.py
 def test_a_tolerance_is_met(folder: Path) -> None:
     command = "signals valve.toml --tolerance 2% --json valve.json"
     assert f"thermospin {command}" in START.read_text(encoding="utf-8")

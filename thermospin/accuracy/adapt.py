@@ -42,7 +42,7 @@ REST = {1: 3.0, 2: 1.0, 3: 0.25}
 START = 1500
 #: Error bars are expected to fall like cells^-RATE; grids grow by a factor between these bounds at a time.
 RATE, LEAST_GROWTH, MOST_GROWTH = 0.9, 1.5, 6.0
-#: A tolerance that takes more unknowns than this is given up.
+#: About the largest number of unknowns of a grid that a tolerance leads to.
 MOST_UNKNOWNS = 4_000_000
 #: This part of an even share is added to what a slab contributes, so that grids get finer everywhere in the end.
 UNSEEN = 1e-3
