@@ -4,7 +4,8 @@
 
 Fit, profiles and 4 x 1000 NUTS draws on the emulator; then what a draw on the model itself would cost, from the time of
 one evaluation with gradient and the leapfrog steps that the sampler took. --true samples a small spin valve itself (200
-draws of each of 2 chains) and on its emulator.
+draws of each of 2 chains) and on its emulator; itself with each chain in a program of its own, as the package does on a
+CPU, and all in one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from thermospin.data import rows as data
 from thermospin.data.rows import Row
 from thermospin.device.reader import load
 from thermospin.inference import posterior, profiles
+from thermospin.inference.nuts import draw
 from thermospin.inference.result import FitResult
 from thermospin.model import build
 from thermospin.signals import evaluate
@@ -86,13 +88,25 @@ def itself() -> None:
         pairs = [(experiment, *signal.split(".")) for experiment, signal in SIGNALS]
         return jnp.stack([found[experiment][harmonic][part] for experiment, harmonic, part in pairs])
 
-    for label, options in (("emulator", {}), ("model itself", {"model": predicted})):
-        draws = posterior.sample(result, 200, chains=2, warmup=100, **options)
+    ways = [
+        ("emulator", False, {}),
+        ("model itself", True, {"model": predicted}),
+        ("model itself, one program", False, {"model": predicted}),
+    ]
+    for label, apart, options in ways:
+        seen: list[float] = []
+        posterior.draw = lambda *given, way=apart, **named: draw(*given, **named | {"apart": way})
+        draws = posterior.sample(
+            result, 200, chains=2, warmup=100, progress=lambda _, seen=seen: seen.append(time.perf_counter()), **options
+        )
         spread = " ".join(
             f"{name} {std / each.std:.3f}"
             for (name, each), std in zip(result.parameters.items(), draws.stds, strict=True)
         )
         cost = f"{draws.evaluations} evaluations, {draws.seconds:.0f} s"
+        if options:  # the first steps are compiled, the last ones not told of
+            steps = 10 * (len(seen) - 2)
+            cost += f", {1e3 * (seen[-1] - seen[1]) / steps / 2:.0f} ms a draw after compilation"
         print(f"{model.unknowns} unknowns, {label}: {cost}; std/covariance: {spread}")
 
 

@@ -75,6 +75,20 @@ def test_the_model_itself_can_be_sampled() -> None:
     assert np.all(np.abs(found.stds / deviation - 1) < 4 / np.sqrt(2 * found.effective))
 
 
+def test_chains_that_run_apart_are_those_of_one_program() -> None:
+    """To rounding: a program for all of them adds in another order."""
+    metric = np.array([[2.0, 0.5], [0.5, 1.0]])
+
+    def potential(z: Any) -> Any:
+        return 0.5 * z @ metric @ z
+
+    starts = np.array([[0.3, -0.2], [1.0, 0.5], [-0.7, 0.1]])
+    apart, together = (nuts.draw(potential, starts, 10, 10, together=5, apart=apart) for apart in (True, False))
+    np.testing.assert_allclose(apart.z, together.z, rtol=1e-6)
+    np.testing.assert_array_equal(apart.steps, together.steps)
+    assert apart.z.shape == (3, 10, 2) and np.all(np.ptp(apart.z, axis=1) > 0)
+
+
 def test_a_bound_cuts_the_posterior() -> None:
     """Half a standard deviation below the best value: the mean of a Gaussian that is cut there is known."""
     free = fitted()

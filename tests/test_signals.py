@@ -281,6 +281,18 @@ def test_predict_measure_and_evaluate_agree(thermal, everything, harmonics, jaco
 # ------------------------------------------------------------------------------------------ derivatives
 
 
+def test_a_model_that_a_trace_has_seen_first_serves_others(thermal, everything):
+    fresh = dataclasses.replace(thermal)
+
+    def signals(zeta: Array) -> dict[str, dict[str, dict[str, Array]]]:
+        return predict(fresh, {"zeta": zeta})
+
+    zeta = jnp.asarray(thermal.parameters["zeta"])
+    jax.eval_shape(signals, zeta)
+    jax.eval_shape(jax.vmap(signals), zeta[None])
+    assert float(signals(zeta)["thermal"]["R2"]["P"]) == close(everything["thermal"]["R2"]["P"], FIELD)
+
+
 def vector(m: Model):
     """The four signals of the experiment `thermal` as a function of the parameters."""
 

@@ -154,11 +154,12 @@ class Model(Mapped):
     @functools.cached_property
     def problems(self) -> Mapping[str, ExperimentProblem]:
         """The problem of each experiment."""
-        return {experiment.name: self._problem(experiment) for experiment in self.device.experiments.values()}
+        # Kept, and so computed now: under a trace the arrays would be that trace's.
+        with jax.ensure_compile_time_eval():
+            return {experiment.name: self._problem(experiment) for experiment in self.device.experiments.values()}
 
     def _problem(self, experiment: Experiment) -> ExperimentProblem:
         ground = label_of_ground(self.placement.grounds(experiment))
-        # Arrays of numpy: JAX's would belong to the trace that happens to ask first.
         signs = tuple(
             {name: np.asarray(state.get(name, 1), float) for name in self.device.magnets}
             for state in experiment.states.values()

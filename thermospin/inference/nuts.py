@@ -2,7 +2,7 @@
 
 The sampler is numpyro's (Hoffman and Gelman, J. Mach. Learn. Res. 15, 1593 (2014)), its warm-up included; what is here
 is the loop around it. All chains step together, along the second axis of a mesh where their model is on several groups
-of devices.
+of devices; or each steps for itself, in a thread of its own, where one program would do their work in turn anyway.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,7 @@ def draw(
     *,
     seed: int = 0,
     together: int = 100,
+    apart: bool = False,
     keep: str | Path | None = None,
     problem: str = "",
     progress: Progress | None = None,
@@ -93,6 +96,8 @@ def draw(
       warmup, draws: steps in which the sampler finds its step and metric, and those that count.
       seed: of the chains.
       together: number of steps in one program, after which progress is reported and the chains are kept.
+      apart: whether each chain runs a program of its own, as many at a time as there are processors: a program for all
+        of them takes, at every step, as long as the longest of their trajectories.
       keep: file for them; the same call resumes from there, to the same draws.
       problem: text that identifies what is drawn from.
       progress: callback for messages.
@@ -108,14 +113,19 @@ def draw(
     kernel = NUTS(potential_fn=potential, dense_mass=True)
     keys = jax.random.split(jax.random.PRNGKey(seed), chains)
     of_chains = functools.partial(jax.vmap, spmd_axis_name=MEMBERS)
-    begin = of_chains(lambda key, z: kernel.init(key, warmup, z))
+
+    def first(key: Any, z: Any) -> Any:
+        return kernel.init(key, warmup, z)
 
     def step(state: Any, _: None) -> tuple[Any, Any]:
         state = kernel.sample(state, (), {})
         return state, (state.z, state.diverging, state.num_steps)
 
-    run = lenient(jax.jit(of_chains(lambda state: jax.lax.scan(step, state, length=together))))
-    forms, structure = jax.tree.flatten(told(chains, lenient(jax.eval_shape), begin, keys, starts))
+    def some(state: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(step, state, length=together)
+
+    begin, run = (_threads(each) if apart else lenient(jax.jit(of_chains(each))) for each in (first, some))
+    forms, structure = jax.tree.flatten(told(chains, lenient(jax.eval_shape), of_chains(first), keys, starts))
     asked = hashlib.sha256(repr((starts.tolist(), warmup, seed, together, problem)).encode()).hexdigest()
     kept = None if keep is None else _kept(Path(keep), asked)
     if kept is None:
@@ -132,9 +142,23 @@ def draw(
     return Drawn(*(array[:, warmup:total] for array in seen))
 
 
+def _threads(one: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what does for all chains, along the first axis of its arguments, what a function does for one."""
+    program = lenient(jax.jit(one))
+
+    def run(*arguments: Any) -> Any:
+        leaves, tree = jax.tree.flatten(jax.device_get(arguments))
+        chains = [jax.tree.unflatten(tree, parts) for parts in zip(*leaves, strict=True)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(pool.map(lambda chain: jax.device_get(program(*chain)), chains))
+        return jax.tree.map(lambda *parts: np.stack(parts), *found)
+
+    return run
+
+
 def _begun(begin: Callable[..., Any], keys: Any, starts: np.ndarray) -> Any:
     """Return the sampler's state where all chains have a density: a start without one is moved towards the middle."""
-    begin, starts = lenient(jax.jit(begin)), np.array(starts)
+    starts = np.array(starts)
     for _ in range(HALVINGS):
         # Waited for: memory runs out when it runs, not when it is called.
         state = told(len(starts), lambda *given: jax.block_until_ready(begin(*given)), keys, jnp.asarray(starts))

@@ -319,6 +319,7 @@ def sample(
     """
     require_numpyro()
     require_numbers(draws, chains, warmup)
+    import jax
     import jax.numpy as jnp
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
@@ -350,6 +351,7 @@ def sample(
         draws,
         seed=seed,
         together=FEW if emulator is None else MANY,
+        apart=model is not None and jax.default_backend() == "cpu" and jax.device_count() == 1,
         keep=keep,
         problem=repr((problem.misfit.rows, problem.fixed, best.tolist(), scale.tolist(), emulator is None)),
         progress=progress,
