@@ -622,6 +622,25 @@ def test_a_name_that_does_not_exist_is_answered_with_the_nearest(thermal, call, 
 
 
 @pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("-4 uV/K", "parameter 'Fe.S_s': got '-4 uV/K', expected a number in V/K"),
+        (None, "parameter 'Fe.S_s': got None, expected a number in V/K"),
+        (np.zeros(3), "parameter 'Fe.S_s': got an array of shape (3,), expected a number in V/K; for many sets"),
+    ],
+)
+def test_a_value_that_is_no_number_is_refused(value, message):
+    """Where `Model.completed` takes it in: types of public functions are checked before, but in tests alone."""
+    with pytest.raises(InputError, match=re.escape(message)):
+        model._scalar("Fe.S_s", value)
+
+
+def test_plain_numbers_are_not_traced(thermal):
+    with pytest.raises(InputError, match="got values that JAX traces, expected plain numbers; .* use `predict`"):
+        jax.eval_shape(lambda zeta: measure(thermal, {"zeta": zeta}).values, 1.0)
+
+
+@pytest.mark.parametrize(
     "call",
     [
         lambda m, p: measure(m, p),

@@ -10,9 +10,11 @@ models; `design` looks for a better device, `ensemble` computes many parameter s
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from thermospin.base import shown
+from thermospin.base.kinds import checked
 from thermospin.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -173,7 +175,8 @@ shown.PAINTER = "thermospin.report.notebook"
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         module, _, attribute = _HOME[name].partition(":")
-        return getattr(importlib.import_module(f"thermospin.{module}"), attribute or name)
+        found = getattr(importlib.import_module(f"thermospin.{module}"), attribute or name)
+        return checked(found, name) if inspect.isfunction(found) else found
     raise AttributeError(f"module 'thermospin' has no attribute '{name}'")
 
 

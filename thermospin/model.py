@@ -5,6 +5,7 @@ This module brings device, grid, operator and solver together; it knows no harmo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -34,7 +35,7 @@ from thermospin.grid import AXES, Grid
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
 from thermospin.parallel.sharding import mesh_of
-from thermospin.quantities import QUANTITIES, key_of
+from thermospin.quantities import QUANTITIES, key_of, unit_of
 from thermospin.solve import Preconditioner, System
 
 Progress = Callable[[str], None]
@@ -87,6 +88,20 @@ class ExperimentProblem(NamedTuple):
         place = list(self.experiment.states).index(state)
         one = dataclasses.replace(self.experiment, states={state: self.experiment.states[state]})
         return self._replace(experiment=one, systems=(self.systems[place],), signs=(self.signs[place],))
+
+
+def _scalar(name: str, value: Any) -> Array:
+    """Return the value of a parameter as an array without axes."""
+    found, more, unit = f"{value!r}", "", unit_of(name)
+    if isinstance(value, str):
+        pass
+    elif np.shape(value) != ():
+        found = f"an array of shape {np.shape(value)}"
+        more = "; for many sets of parameters take `jax.vmap` of `predict`, or `ensemble`"
+    else:
+        with contextlib.suppress(TypeError, ValueError):
+            return jnp.asarray(value, float)
+    raise InputError(f"parameter '{name}': got {found}, expected a number{' in ' * bool(unit) + unit}{more}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -249,7 +264,8 @@ class Model(Mapped):
         Args:
           parameters: values by name; dimensions may be there with the value that the grid was built for.
         Raises:
-          InputError: a name that does not exist, or a dimension that the grid was not built for.
+          InputError: a name that does not exist, a value that is no number, or a dimension that the grid was not built
+            for.
         """
         given, known, lengths = dict(parameters or {}), self.parameters, self.device.lengths()
         for name in [name for name in lengths if name in given]:
@@ -265,7 +281,7 @@ class Model(Mapped):
         if faults:
             raise InputError("\n".join(faults))
         # As arrays: custom_jvp wants tangents of the type of the values.
-        return {name: jnp.asarray(given.get(name, value), float) for name, value in known.items()}
+        return {name: _scalar(name, given.get(name, value)) for name, value in known.items()}
 
     def outdated(self, parameters: Parameters) -> bool:
         """Return True if a preconditioner for these parameters would differ; those left out are the device's own."""

@@ -111,6 +111,11 @@ def _checked(model: Model, parameters: Parameters | None) -> dict[str, Any]:
     What else `diagnosis.faults` finds takes longer, and waits for a failure.
     """
     values = model.completed(parameters)
+    if any(isinstance(value, jax.core.Tracer) for value in values.values()):
+        raise InputError(
+            "parameters: got values that JAX traces, expected plain numbers; inside of `jax.jit`, `jax.grad` and "
+            "`jax.vmap` use `predict`, which is a pure function"
+        )
     numbers = {name: float(value) for name, value in values.items()}
     faults = diagnosis.value_faults(model.device, numbers)
     faults += [

@@ -1,0 +1,71 @@
+"""Arguments of the verbs: where a device, a model or a result is expected and something else is given, words say so."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from thermospin.base.errors import InputError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Kinds of arguments that are made by another verb, and how.
+MADE_BY = {
+    "Device": "ts.load({file})",
+    "Model": "ts.build(device)",
+    "FitResult": "ts.fit(device, rows, free)",
+    "Signals": "ts.measure(model)",
+    "Inputs": "ts.read_sources([({file}, [])])",
+}
+
+
+def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
+    """Return a verb that refuses arguments of another kind than its annotations say, where `MADE_BY` has those.
+
+    Args:
+      verb: a function.
+      name: what users call it.
+    Raises:
+      InputError: when called; says what was found, and which verb makes what is expected.
+    """
+    signature = inspect.signature(verb)
+    allowed = {key: kinds for key, each in signature.parameters.items() if (kinds := _kinds(each.annotation))}
+    if not allowed:
+        return verb
+
+    @functools.wraps(verb)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:  # which the call itself raises in Python's words
+            given = {}
+        for argument, kinds in allowed.items():
+            for value in _each(given.get(argument)):
+                _require(value, kinds, f"{name}: {argument}")
+        return verb(*args, **kwargs)
+
+    return call
+
+
+def _kinds(annotation: Any) -> list[str]:
+    """Return the kinds that an annotation allows; none where it allows other types as well."""
+    names = re.findall(r"\w+", annotation) if isinstance(annotation, str) else ["?"]
+    kinds = [name for name in dict.fromkeys(names) if name not in ("Sequence", "None")]
+    return kinds if all(name in MADE_BY for name in kinds) else []
+
+
+def _each(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _require(value: Any, kinds: list[str], what: str) -> None:
+    # By name: the classes lie above, and importing them all would import JAX.
+    if {cls.__name__ for cls in type(value).__mro__}.isdisjoint(kinds):
+        name, is_text = type(value).__name__, isinstance(value, str)
+        found, file = (f"{value!r}, a {name}", repr(value)) if is_text else (f"a {name}", "file")
+        made = [MADE_BY[kind].format(file=file) for kind in kinds]
+        raise InputError(f"{what}: got {found}, expected {' or '.join(kinds)}, as {' or '.join(made)} returns")
