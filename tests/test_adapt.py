@@ -220,8 +220,15 @@ def test_signals_refine_where_bars_are_wide_and_stop_at_the_unknowns_allowed(sta
     assert stopped.adapted is None and stopped.met, "nobody has asked for a tolerance"
 
 
-@pytest.mark.parametrize("error", [NotConverged("no convergence in 400 iterations"), InputError("a gap is closed")])
-def test_signals_are_not_lost_where_a_finer_grid_fails(stack, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NotConverged("no convergence in 400 iterations"), "a finer grid failed: no convergence in 400 iterations"),
+        (InputError("a gap is closed"), "a finer grid failed: a gap is closed"),
+        (KeyboardInterrupt(), "a finer grid was interrupted; these are the numbers of the one before"),
+    ],
+)
+def test_signals_are_not_lost_where_a_finer_grid_fails(stack, monkeypatch, error, words):
     solve, calls = error_bars.solved_with_errors, []
 
     def fails_later(*args, **kwargs):
@@ -235,7 +242,9 @@ def test_signals_are_not_lost_where_a_finer_grid_fails(stack, monkeypatch, error
     monkeypatch.setattr(computing, "TOLERANCE", 1e-9)
     result = computing.compute(stack)
     assert len(calls) == 2 and result.met and len(result.adapted.path) == 1
-    assert f"a finer grid failed: {error}" in result.notes and result.signals.errors is not None
+    assert words in result.notes and result.signals.errors is not None
+    assert result.interrupted == isinstance(error, KeyboardInterrupt)
+    assert result.to_json()["stopped"] == (str(error) or "interrupted")
     with pytest.raises(type(error)):
         computing.compute(stack)  # of the first grid there is nothing else to give
 

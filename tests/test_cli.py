@@ -54,7 +54,7 @@ class Stub:
         self.calls: list[tuple[Any, ...]] = []
         self.signals: Any = GOOD
         self.fitted: Any = FITTED
-        self.met = True
+        self.met, self.stopped = True, ""
 
     def build(self, grid: Any, device: Any, progress: Any) -> str:
         self.calls.append(("build", device.name, grid.order))
@@ -77,7 +77,7 @@ class Stub:
             model="adapted",
             signals=types.SimpleNamespace(to_json=lambda: self._give(self.signals)),
             path=["the only one"],
-            stopped="",
+            stopped=self.stopped,
             words=lambda: ["grid 1: small"],
         )
 
@@ -455,6 +455,10 @@ def test_an_interrupt_is_exit_code_130_and_one_line(stub: Stub) -> None:
     result = run("signals", "slachter2010")
     assert result.exit_code == 130
     assert result.stderr.strip() == "interrupted"
+    stub.signals, stub.stopped = GOOD, "interrupted"
+    result = run("signals", "slachter2010", "--tolerance", "1%")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "interrupted" and "grid 1: small" in result.stdout, "with the numbers of a grid"
 
 
 def test_a_fault_of_the_program_shows_its_traceback(stub: Stub) -> None:

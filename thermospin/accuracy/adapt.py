@@ -75,6 +75,10 @@ class Step:
         return f"{self.cells:,} cells, {self.unknowns:,} unknowns, {self.wall_s:.1f} s{bar}"
 
 
+#: Why there is no finer grid where the user has stopped it.
+INTERRUPTED = "interrupted"
+
+
 @dataclasses.dataclass(frozen=True)
 class Adapted(Plotted):
     """Signals on a grid that was chosen for them.
@@ -86,7 +90,7 @@ class Adapted(Plotted):
       rests: signals that the tolerance is not for, "experiment R1.spin", and how many times as large as the signal the
         contributions are that the first grid does not resolve, most of which cancel.
       met: whether all others are within the tolerance; True where none was given.
-      stopped: why there is no finer grid, where one was tried and failed.
+      stopped: why there is no finer grid, where one was tried and failed, or `INTERRUPTED`.
     """
 
     model: Model
@@ -99,7 +103,7 @@ class Adapted(Plotted):
     def to_json(self) -> dict[str, Any]:
         """Return what `Signals.to_json` returns, and the path."""
         path = [{"cells": step.cells, "unknowns": step.unknowns, "wall_s": step.wall_s} for step in self.path]
-        return self.signals.to_json() | {"path": path}
+        return self.signals.to_json() | {"path": path} | ({"stopped": self.stopped} if self.stopped else {})
 
     def words(self) -> list[str]:
         """Return the path, and what was left out, line by line."""
@@ -110,7 +114,11 @@ class Adapted(Plotted):
                 if math.isinf(times)
                 else f"{name} counts less: what is unresolved of it is {times:.2g} times as large; see its error bar"
             )
-        return lines + ([f"a finer grid failed: {self.stopped}"] if self.stopped else [])
+        if self.stopped == INTERRUPTED:
+            lines.append("a finer grid was interrupted; these are the numbers of the one before")
+        elif self.stopped:
+            lines.append(f"a finer grid failed: {self.stopped}")
+        return lines
 
 
 def adapt(
@@ -132,7 +140,8 @@ def adapt(
 
     For a budget: solves on a coarse grid with elements of order 2, puts the lines where the indicators ask for them,
     and solves again. For a tolerance: solves on a grid of the rule, and, as long as error bars are wider, on one of as
-    many cells as the tolerance is expected to take, whose lines the indicators of the grid before have placed.
+    many cells as the tolerance is expected to take, whose lines the indicators of the grid before have placed. An
+    interrupt (Ctrl-C) on such a grid returns what the one before has led to.
 
     Args:
       device: what is to be computed.
@@ -179,8 +188,8 @@ def adapt(
         grid, size = last.model.grid, int(growth * last.model.cells)
         try:
             last = path.solved(redistributed(device.features, grid, last.found.slabs, size, order), rests)
-        except (InputError, NotConverged) as error:  # numbers that are there are not lost
-            stopped = str(error)
+        except (InputError, NotConverged, KeyboardInterrupt) as error:  # numbers that are there are not lost
+            stopped = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
             break
     return Adapted(last.model, last.signals, tuple(path.steps), rests, last.bar <= tolerance, stopped)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from thermospin.accuracy.adapt import Adapted, adapt
+from thermospin.accuracy.adapt import INTERRUPTED, Adapted, adapt
 from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.base.shown import Shown
 from thermospin.device import provenance
@@ -64,6 +64,11 @@ class Computed(Shown):
     def met(self) -> bool:
         """True unless a tolerance was asked for and missed."""
         return self.adapted is None or self.adapted.met
+
+    @property
+    def interrupted(self) -> bool:
+        """True if the user has stopped a finer grid than that of the signals."""
+        return self.adapted is not None and self.adapted.stopped == INTERRUPTED
 
     @property
     def notes(self) -> list[str]:

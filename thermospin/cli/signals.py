@@ -68,6 +68,8 @@ def signals(
         _print_signals(result)
         for line in computed.notes:
             typer.echo(line)
+        if computed.interrupted:
+            raise KeyboardInterrupt
         runtime.finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
         runtime.finish(computed.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
 
