@@ -39,6 +39,11 @@ def test_rows_become_si_units(device: Device) -> None:
     assert (rows[1].harmonic, rows[1].part) == (1, "AP")
 
 
+def test_headers_may_begin_with_capitals(device: Device) -> None:
+    text = "Experiment;Signal;Value;STD;Unit\nthermal;R2.spin;-15.6;1;nV/mA2\n"
+    assert data.read(text, "x.csv", device) == (Row("thermal", "R2.spin", -15.6e-3, 1e-3, True),)
+
+
 def test_polarity_is_unknown_for_a_file_or_for_a_row(device: Device) -> None:
     file = data.read("# polarity = unknown\n" + HEADER + "thermal,R1.P,1,1,ohm\n", "x.csv", device)
     assert not file[0].polarity_known

@@ -24,6 +24,9 @@ from thermospin.base.units import KINDS, UnitError, parse, readable, readable_un
         ("30 W/(m K)", "thermal_conductivity", 30.0),
         (30, "thermal_conductivity", 30.0),
         ("25 %", "number", 0.25),
+        ("9 fOhm m2", "resistance_area", 9e-15),
+        ("120 W m-1 K-1", "thermal_conductivity", 120.0),
+        ("2e6 1/(Ohm m)", "conductivity", 2e6),
     ],
 )
 def test_a_value_becomes_si(value: object, kind: str, expected: float) -> None:
@@ -37,7 +40,6 @@ def test_a_value_becomes_si(value: object, kind: str, expected: float) -> None:
         ("5", "length", ["no unit"]),
         ("30 W/mK", "thermal_conductivity", ["millikelvin", '"30 W/(m K)"']),
         ("5 banana", "length", ['unit "banana" is not known']),
-        ("9 mOhm m^2", "resistance_area", ['did you mean "mohm m^2"?']),
         ("five nm", "length", ["does not start with a number"]),
         ("nan nm", "length", ["not a finite number"]),
         (float("nan"), "number", ["not a finite number"]),
@@ -70,6 +72,9 @@ def test_a_unit_alone_has_to_be_of_the_kind_asked_for() -> None:
         ("uohm", "V/A", 1e-6),
         ("uV/mA^2", "V/A^2", 1.0),
         ("nV/mA²", "V/A^2", 1e-3),
+        ("nV/mA2", "V/A^2", 1e-3),
+        ("mOhm", "V/A", 1e-3),
+        ("MOhm", "V/A", 1e6),
         ("V/A^3", "V/A^3", 1.0),
         ("mV/A^4", "V/A^4", 1e-3),
         ("nV/K", "V/K", 1e-9),
@@ -104,7 +109,9 @@ def test_the_unit_of_a_response_becomes_si(unit: str, wanted: str, expected: flo
         ("%", "A/A", ["which is no ratio of two units of A", 'such as "uA/A"']),
         ("", "A/A", ["which is no ratio of two units of A"]),
         ("K/K", "W/W", ["which is a temperature", 'such as "uW/W"']),
-        ("mOhm", "V/A", ['did you mean "mohm"?', 'such as "uohm"']),
+        ("mVolt/A", "V/A", ['"mVolt/A" is not known', 'such as "uohm"']),
+        ("VOLT/AMPERE", "V/A", ['did you mean "volt/ampere"?']),
+        ("nV/mA2^2", "V/A^2", ['"nV/mA2^2" is not known']),
         ("nV", "V/K", ["which is a voltage"]),
     ],
 )

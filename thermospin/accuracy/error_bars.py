@@ -69,7 +69,7 @@ AMPLIFICATION = 20.0
 CANCELLING = 2.0
 
 #: Up to this many unknowns all orders are solved side by side; above, memory counts, and compilation hardly.
-SIDE_BY_SIDE = 300_000
+SIDE_BY_SIDE = 500_000
 #: Bound on the error of cut cells, in units of what other lines change: 9/7 if it fell like h^2 evenly. It does not;
 #: benchmarks/cut_bars.py asks for this.
 CUT = 4.0

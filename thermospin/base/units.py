@@ -60,6 +60,7 @@ _RESPONSE = re.compile(r"([VKAW])/([AKW])(?:\^([1-9]))?")
 _NUMBER = re.compile(
     r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?(?:nan|inf|infinity)\b)\s*(.*?)\s*", re.IGNORECASE | re.DOTALL
 )
+_BARE_POWER = re.compile(r"(?<=[^\W\d_])([+-]?\d)(?![\d.])")
 _POWER = re.compile(r"(?:\^|\*\*)\s*(?:[+-]?\d{1,2}|\([+-]?\d{1,2}\))(?![\d.])")
 
 
@@ -252,11 +253,13 @@ def _registry() -> Any:
 
 @functools.lru_cache(maxsize=1000)
 def _unit(text: str) -> Any:
+    # As instruments and spreadsheets write: "Ohm", and "nV/mA2" or "W m-1 K-1" without a sign for the power.
+    plain = _BARE_POWER.sub(r"^\1", re.sub("Ohm|OHM", "ohm", text))
     # Pint evaluates arithmetic in a unit and would hang on nested powers: allow numbers as exponents or in "1/" only.
-    rest = re.sub(r"^1\s*/", "", _POWER.sub("\0", text))
-    if len(text) <= 60 and not re.search(r"\d|\*\*|\^|\0\s*\0|\)\s*\0", rest):
+    rest = re.sub(r"^1\s*/", "", _POWER.sub("\0", plain))
+    if len(plain) <= 60 and not re.search(r"\d|\*\*|\^|\0\s*\0|\)\s*\0", rest):
         try:
-            return _registry().parse_units(text)
+            return _registry().parse_units(plain)
         except Exception:  # pint also raises AssertionError, TypeError, tokenize errors and more
             pass
     lower = text.lower()

@@ -251,6 +251,7 @@ def _split(
         return [], None
     number, header = table[0]
     allowed = (*COLUMNS, *OPTIONAL_COLUMNS, VARIANT)
+    header = [name.lower() if name.lower() in allowed else name for name in header]  # as spreadsheets write: "Value"
     for name in header:
         known = settings.settable(device)
         if name not in allowed and _value_column(name)[0] not in known:
