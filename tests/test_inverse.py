@@ -849,9 +849,11 @@ def test_a_grid_that_limits_a_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     Solver(monkeypatch, off=0.2)
     coarse = inverse.fit(device, data, free=["zeta"]).report()
     assert "The grid, not the experiment, limits zeta (" in coarse and "--tolerance" in coarse
+    assert "Error bars of the grid are wider than the stds of thermal R2.baseline, thermal R2.spin, so that" in coarse
     assert "pull = (model - measured)/sqrt(std^2 + grid^2)" in coarse
     Solver(monkeypatch, off=1e-4)
-    assert "The grid, not the experiment" not in inverse.fit(device, data, free=["zeta"]).report()
+    fine = inverse.fit(device, data, free=["zeta"]).report()
+    assert "The grid, not the experiment" not in fine and "are wider than the stds" not in fine
 
 
 def test_a_fit_takes_names_bounds_and_a_method(monkeypatch: pytest.MonkeyPatch) -> None:

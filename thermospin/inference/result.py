@@ -497,9 +497,12 @@ def _limits(result: FitResult) -> list[str]:
     """List what the grid limits, not the experiment."""
     shares = zip(result.names, result.grid_shares, strict=True)
     limited = [f"{name} ({percent(share)} of its variance)" for name, share in shares if share > 0.5]
-    if not limited:
-        return []
-    return [f"The grid, not the experiment, limits {', '.join(limited)}: refine with --tolerance, --cells or --order 3"]
+    bars = zip(result.rows, result._grid_stds, strict=True)
+    wide = [f"{row.label} {row.signal}" for row, grid in bars if grid > row.std]
+    lines = [f"The grid, not the experiment, limits {', '.join(limited)}"] if limited else []
+    if wide:
+        lines.append(f"Error bars of the grid are wider than the stds of {', '.join(wide)}, so that these count less")
+    return [f"{line}: refine with --tolerance, --cells or --order 3" for line in lines]
 
 
 def _identifiability(result: FitResult) -> list[str]:
