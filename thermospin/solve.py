@@ -41,6 +41,8 @@ ROUNDING = 4.0
 LARGE_CONTRAST = 1e5
 #: How often a solve reads its system, roughly: in 15 to 30 iterations, each with a few products on every level.
 PASSES = 100
+#: Partial sums of a dot product, for each column.
+PARTIAL = 8
 #: A relative residual above this is not accepted, whatever rounding leaves.
 ROUGHEST = 1e-5
 
@@ -308,7 +310,7 @@ def _pieces(disc: Discretisation) -> np.ndarray:
 def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None = None) -> Nodal:
     """Approximates A^-1 r: the potentials together and heat apart, each by one cycle in the precision of its levels.
 
-    `size` is the norm of r, if that is known.
+    `size` is what r is divided by before: a norm of it, such as that in the norm of `Stats`.
 
     The cycle works with the mean of the potentials and half their difference, in which strong relaxation between the
     two costs no digits.
@@ -371,7 +373,16 @@ def matvec(system: System, law: Coefficients, u: Fields) -> Fields:
 
 def _part(a: Nodal, b: Nodal) -> Float[Array, " columns"]:
     """Return a.b of this accelerator's part."""
-    return jnp.sum(a.V * b.V, axis=(0, 1)) + jnp.sum(a.T * b.T, axis=0)
+    return _summed(a.V * b.V) + _summed(a.T * b.T)
+
+
+def _summed(x: Float[Array, "*_ columns"]) -> Float[Array, " columns"]:
+    """Return the sum over all axes but the last; in partial sums, as a CPU adds few columns a few numbers at a time."""
+    columns = x.shape[-1]
+    flat, lanes = x.reshape(-1), PARTIAL * columns
+    whole = flat.size // lanes * lanes
+    partial = jnp.sum(flat[:whole].reshape(-1, lanes), axis=0).reshape(-1, columns)
+    return jnp.sum(partial, axis=0) + jnp.sum(flat[whole:].reshape(-1, columns), axis=0)
 
 
 def _dot(system: System, a: Nodal, b: Nodal) -> Float[Array, " columns"]:
@@ -387,7 +398,6 @@ class _State(NamedTuple):
       direction: of the last step.
       rz: residual times preconditioned residual of the last step, 0 after a check, from which directions start again.
       error: norm of the scaled residual, which the tolerance bounds.
-      size: norm of the residual itself, which scales the preconditioner.
       start_error: the error of the start.
       check: whether the next pass computes the true residual in place of a step.
       settled: whether a true residual was below the tolerance, or what rounding leaves.
@@ -401,7 +411,6 @@ class _State(NamedTuple):
     direction: Nodal
     rz: Float[Array, " columns"]
     error: Float[Array, " columns"]
-    size: Float[Array, " columns"]
     start_error: Float[Array, " columns"]
     check: Bool[Array, ""]
     settled: Bool[Array, " columns"]
@@ -428,7 +437,6 @@ def _begin(start: Nodal, given: Nodal) -> _State:
         direction=jax.tree.map(jnp.zeros_like, given),
         rz=zeros,
         error=unknown,
-        size=zeros,
         start_error=unknown,
         check=jnp.array(True),
         settled=jnp.full(columns, False),
@@ -451,34 +459,33 @@ def pcg(
     across = system.across
     scale = _scale(system, law)
 
-    def squares(r: Nodal) -> list[Array]:
-        """Return this part of the squared norms of the scaled residual and of the residual itself."""
+    def square(r: Nodal) -> Array:
+        """Return this part of the squared norm of the scaled residual."""
         scaled = jax.tree.map(lambda r, s: r * s, r, scale)
-        return [_part(scaled, scaled), _part(r, r)]
+        return _part(scaled, scaled)
 
-    def norms(r: Nodal) -> Array:
-        return jnp.sqrt(system.sum(jnp.stack(squares(r))))
+    def norm(r: Nodal) -> Array:
+        return jnp.sqrt(system.sum(square(r)))
 
     def rounding(x: Nodal) -> Array:
         """Return the residual that rounding of x alone leaves, at most."""
         size = jax.tree.map(jnp.divide, x, scale)
         return jnp.minimum(ROUNDING * jnp.finfo(b.dtype).eps * jnp.sqrt(_dot(system, size, size)), ROUGHEST)
 
-    given, total = _unit(system, operators.nodal(system.disc, b), scale, norms)
+    given, total = _unit(system, operators.nodal(system.disc, b), scale, norm)
     start = _free(system, operators.nodal(system.disc, x0)).over(total)
 
     def advance(state: _State) -> _State:
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
         # which they start again if it is not: one program with one operator and one preconditioner in it.
-        x, r, p, check = state.x, state.residual, state.direction, state.check
-        error, size = state.error, state.size
-        z = lax.cond(check, lambda r, _: r, lambda r, size: precondition(system, r, size), r, size)
+        x, r, p, check, error = state.x, state.residual, state.direction, state.check, state.error
+        z = lax.cond(check, lambda r, _: r, lambda r, error: precondition(system, r, error), r, error)
         if across is None:
             fresh = _dot(system, r, z)
         else:
-            # The norms of r with r.z, in one message: known an iteration later than on one accelerator.
-            fresh, *known = across.sum(jnp.stack([_part(r, z), *squares(r)]))
-            error, size = (jnp.where(check, old, jnp.sqrt(new)) for old, new in zip((error, size), known, strict=True))
+            # The norm of r with r.z, in one message: known an iteration later than on one accelerator.
+            fresh, known = across.sum(jnp.stack([_part(r, z), square(r)]))
+            error = jnp.where(check, error, jnp.sqrt(known))
         active = (error > tolerance) & ~state.settled
         turn = jnp.where(active & (state.rz > 0), fresh / jnp.where(state.rz > 0, state.rz, 1.0), 0.0)
         p = jax.tree.map(jnp.add, z, p.times(turn))
@@ -487,10 +494,7 @@ def pcg(
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
         x = jax.tree.map(jnp.add, x, p.times(alpha))
         r = jax.tree.map(lambda r, b, Av, step: jnp.where(check, b - Av, r - step), r, given, Av, Av.times(alpha))
-        if across is None:
-            error, size = norms(r)
-        else:
-            error, size = lax.cond(check, lambda r, *_: tuple(norms(r)), lambda _, *known: known, r, error, size)
+        error = norm(r) if across is None else lax.cond(check, norm, lambda _: error, r)
         steps = state.steps + jnp.where(check, 0, 1)
         start_error = jnp.where(steps == 0, error, state.start_error)
         # Rounding is accepted where the recursive residual has come below the tolerance and the true one cannot.
@@ -501,7 +505,7 @@ def pcg(
         if across is not None:
             pause = across.all(pause)
         rz, iterations = jnp.where(check, 0.0, fresh), state.iterations + jnp.where(active & ~check, 1, 0)
-        return _State(x, r, p, rz, error, size, start_error, ~check & pause, settled, check & pause, iterations, steps)
+        return _State(x, r, p, rz, error, start_error, ~check & pause, settled, check & pause, iterations, steps)
 
     begin = _begin(start, given)
     end = lax.while_loop(lambda state: ~state.done, advance, begin)
@@ -511,7 +515,7 @@ def pcg(
 
 
 def _unit(
-    system: System, b: Nodal, scale: Nodal, norms: Callable[[Nodal], Array]
+    system: System, b: Nodal, scale: Nodal, norm: Callable[[Nodal], Array]
 ) -> tuple[Nodal, Float[Array, " columns"]]:
     """Return b on the free nodes over its scaled norm, and that norm; in two steps, so that no square overflows."""
     given = _collected(system, b)
@@ -519,7 +523,7 @@ def _unit(
     peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled])
     peak = peak if system.across is None else system.across.max(peak)
     peak = jnp.where(peak > 0, peak, 1.0)
-    total = peak * norms(given.over(peak))[0]
+    total = peak * norm(given.over(peak))
     total = jnp.where(total > 0, total, 1.0)
     return given.over(total), total
 
