@@ -8,8 +8,8 @@ from thermospin.device.device import Device
 from thermospin.grid import Grid
 
 #: Rough values: time of a solve with its error bars per unknown on two cores, and of imports and compilation [s]
-#: (`signals` the first time: 10 s for 59,943 unknowns, 11.5 for 125,796, 22 for 359,589); and peak memory on the shipped
-#: device (1.07 GB for 288,497 unknowns, 1.85 GB for 1,018,663), compiler included [B].
+#: (`signals` the first time: 10 s for 59,943 unknowns, 11.5 for 125,796, 22 for 359,589); and peak memory on the
+#: shipped device (1.07 GB for 288,497 unknowns, 1.85 GB for 1,018,663), compiler included [B].
 SECONDS_PER_UNKNOWN = 4e-6
 SECONDS_TO_COMPILE = 9.5
 BYTES_AT_REST = 700 * 2**20
@@ -36,8 +36,8 @@ class Cost:
     def __str__(self) -> str:
         return (
             f"Cost at order {self.order}: {self.cells:,} cells, {self.unknowns:,} unknowns, about "
-            f"{self.memory / 2**20:,.0f} MiB, about {self.seconds:.0f} s for the signals on two cores the first time; "
-            "more where the grid is refined"
+            f"{self.memory / 2**20:,.0f} MiB, about {self.seconds:.0f} s for the signals the first time, on two cores; "
+            "more where they refine the grid"
         )
 
 
