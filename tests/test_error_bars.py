@@ -11,6 +11,7 @@ from helpers import devices
 from thermospin import model
 from thermospin.accuracy import error_bars
 from thermospin.accuracy.error_bars import estimate
+from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
 from thermospin.device import singularities
 from thermospin.signals import evaluate
@@ -216,10 +217,22 @@ def test_errors_go_to_json_as_the_sum_of_grid_and_solver(bar):
     assert written["order"] == bar.order
 
 
+def test_a_signal_is_found_by_either_form_of_its_name_and_another_one_is_told(bar):
+    (name,) = bar.experiments
+    assert bar[name, "R1.spin"] == bar[f"{name} R1.spin"] == bar.values[SignalName(name, 1, "spin")]
+    for missing in (lambda: bar[name, "R1.spn"], lambda: bar[f"{name} R1.spn"], lambda: bar.error(name, "R1.spn")):
+        with pytest.raises(KeyError) as caught:
+            missing()
+        assert str(caught.value).startswith(
+            f"signal '{name} R1.spn' is not there; did you mean '{name} R1.spin'? expected one of: {name} R1.P, "
+        )
+        assert isinstance(caught.value, InputError)
+
+
 def test_signals_without_bars_say_so(bar):
     plain = dataclasses.replace(bar, errors=None)
     assert "errors" not in plain.to_json()
-    with pytest.raises(ValueError, match="no error bars; pass them to accuracy.assess"):
+    with pytest.raises(ValueError, match="no error bars; pass them to `assess`"):
         plain.error("only", "R1.P")
 
 

@@ -40,6 +40,8 @@ DEVICE = ts.load("slachter2010")
             ([DEVICE, "b.toml"], []),
             "fit: device: got 'b.toml', a str, expected Device or Model, as ts.load('b.t",
         ),
+        ("at_bath", (DEVICE, "77 K"), "at_bath: bath: got the text '77 K', expected a number, in SI units"),
+        ("fit", (DEVICE, [], "zeta"), "fit: free: got the text 'zeta', expected a list: ['zeta']"),
         ("load_data", ("rows.csv", "mine.toml"), "load_data: device: got 'mine.toml', a str, expected Device"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Arguments of the verbs: where a device, a model or a result is expected and something else is given, words say so."""
+"""Arguments of the verbs: where something of another kind is given, such as a file name for a device, words say so."""
 
 from __future__ import annotations
 
@@ -23,18 +23,30 @@ MADE_BY = {
 }
 
 
+#: What is expected where annotations do not allow a text.
+NO_TEXT = {"float": "a number, in SI units", "Sequence[str]": "a list: [{text!r}]"}
+
+
 def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
-    """Return a verb that refuses arguments of another kind than its annotations say, where `MADE_BY` has those.
+    """Return a verb that refuses arguments of another kind than its annotations say, as far as users confuse them.
+
+    These are what other verbs make (`MADE_BY`), and texts in place of numbers and of lists of names.
 
     Args:
       verb: a function.
       name: what users call it.
     Raises:
-      InputError: when called; says what was found, and which verb makes what is expected.
+      InputError: when called; says what was found, and what is expected.
     """
     signature = inspect.signature(verb)
-    allowed = {key: kinds for key, each in signature.parameters.items() if (kinds := _kinds(each.annotation))}
-    if not allowed:
+    annotations = {key: each.annotation for key, each in signature.parameters.items()}
+    allowed = {key: kinds for key, annotation in annotations.items() if (kinds := _kinds(annotation))}
+    no_text = {
+        key: expected
+        for key, annotation in annotations.items()
+        if (expected := NO_TEXT.get(str(annotation).removesuffix(" | None")))
+    }
+    if not allowed and not no_text:
         return verb
 
     @functools.wraps(verb)
@@ -46,6 +58,9 @@ def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
         for argument, kinds in allowed.items():
             for value in _each(given.get(argument)):
                 _require(value, kinds, f"{name}: {argument}")
+        for argument, expected in no_text.items():
+            if isinstance(text := given.get(argument), str):
+                raise InputError(f"{name}: {argument}: got the text {text!r}, expected {expected.format(text=text)}")
         return verb(*args, **kwargs)
 
     return call

@@ -13,13 +13,20 @@ import numpy as np
 from thermospin.base.errors import InputError
 from thermospin.base.files import read_json, understood, write_json
 from thermospin.base.frames import frame, optional
-from thermospin.base.names import SignalName
+from thermospin.base.names import SignalName, nearest
 from thermospin.base.shown import Plotted
 from thermospin.signals.ladders import Ladder
 
 T = TypeVar("T")
 #: What a file of signals is, for messages.
 FILE = "a file of `Signals.save` or `thermospin signals --json`"
+
+
+class UnknownSignal(InputError, KeyError):
+    """A signal that results do not have; the message has the nearest name."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.faults)  # `KeyError` would show it with quotes around it
 
 
 def nested(values: Mapping[SignalName, T]) -> dict[str, dict[str, dict[str, T]]]:
@@ -133,19 +140,28 @@ class Signals(Plotted):
         """Highest harmonic."""
         return max(name.harmonic for name in self.values)
 
-    def __getitem__(self, key: tuple[str, str]) -> float:
-        """Return one number, such as `result["thermal", "R2.spin"]`."""
-        return self.values[SignalName.parse(*key)]
+    def __getitem__(self, key: str | tuple[str, str]) -> float:
+        """Return one number, such as `result["thermal", "R2.spin"]`, or `result["thermal R2.spin"]`.
+
+        Raises:
+          UnknownSignal: it is not there.
+        """
+        return self.values[self._known(SignalName.parse(key) if isinstance(key, str) else SignalName.parse(*key))]
+
+    def _known(self, name: SignalName) -> SignalName:
+        if name not in self.values:
+            raise UnknownSignal(f"signal '{name}' is not there; {nearest(str(name), map(str, self.values))}")
+        return name
 
     def error(self, experiment: str, signal: str) -> float:
         """Return grid and solver error bar together of one number.
 
         Raises:
-          InputError: there are no error bars.
+          InputError: there are no error bars, or no such signal.
         """
         if self.errors is None:
-            raise InputError("these signals have no error bars; pass them to accuracy.assess first")
-        return self.errors.total(SignalName.parse(experiment, signal))
+            raise InputError("these signals have no error bars; pass them to `assess` first")
+        return self.errors.total(self._known(SignalName.parse(experiment, signal)))
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary in the layout of the file that `thermospin signals --json` writes.
