@@ -199,6 +199,7 @@ def test_the_cross_sees_spins_twice_where_current_and_voltage_share_both_strips(
     assert abs(result["van_der_pauw", "R1.P"]) < 1e-6 * abs(result["nonlocal", "R1.P"])
 
 
+@pytest.mark.slow
 def test_interfaces_of_the_valve_raise_its_spin_signals_once_by_heat_and_twice_by_current() -> None:
     """Where Py absorbs spins far better than the wire, the signal goes as (P R_F* + gamma r*)^2 by current.
 

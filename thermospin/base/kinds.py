@@ -21,8 +21,6 @@ MADE_BY = {
     "Signals": "ts.measure(model)",
     "Inputs": "ts.read_sources([({file}, [])])",
 }
-
-
 #: What is expected where annotations do not allow a text.
 NO_TEXT = {"float": "a number, in SI units", "Sequence[str]": "a list: [{text!r}]"}
 
