@@ -22,6 +22,7 @@ ORDER = (
     "device",
     "operators",
     "solve",
+    "preconditioner",
     "parallel",
     "model",
     "signals",

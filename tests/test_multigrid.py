@@ -16,10 +16,11 @@ import pytest
 from scipy.linalg import eigh
 
 from helpers.problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
-from thermospin import analytic, operators, solve
+from thermospin import analytic, operators, preconditioner, solve
 from thermospin.linear import coarsening, multigrid
 from thermospin.linear.coarsening import Graph, Hierarchy
-from thermospin.solve import Preconditioner, System
+from thermospin.preconditioner import Preconditioner
+from thermospin.solve import System
 
 SINGLE = 1e-5
 
@@ -45,15 +46,15 @@ def prepared(block: Block, coarsest: int, monkeypatch: pytest.MonkeyPatch, mater
     monkeypatch.setattr(coarsening, "COARSEST", coarsest)
     law = block.law if materials is None else block.law_of(materials)
     held_V = held_nodes(block)
-    made = solve.prepare(block.grid, block.disc, law, held_V, earlier)
-    (system,) = solve.hold(block.disc, made, held_V)
+    made = preconditioner.prepare(block.grid, block.disc, law, held_V, earlier)
+    (system,) = preconditioner.hold(block.disc, made, held_V)
     return made, system
 
 
 def parts(block: Block, made: Preconditioner) -> list[tuple[Graph, Hierarchy, np.ndarray]]:
     """Graph, levels and held nodes of the potentials and of the temperature."""
     held_V = held_nodes(block)
-    graphs = solve.low_order_graphs(block.grid, block.disc, block.law, held_V)
+    graphs = preconditioner.low_order_graphs(block.grid, block.disc, block.law, held_V)
     return list(zip(graphs, (made.potentials, made.heat), (held_V, block.disc.held_T), strict=True))
 
 
@@ -350,8 +351,8 @@ def test_either_of_two_contacts_may_be_held_with_the_same_levels(monkeypatch):
     left = held_nodes(block)
     right = block.face_weights(RIGHT).ravel()[block.disc.index_V] > 0
     monkeypatch.setattr(coarsening, "COARSEST", 30)
-    made = solve.prepare(block.grid, block.disc, block.law, left | right)
-    graph = solve.low_order_graphs(block.grid, block.disc, block.law, left | right)[0]
+    made = preconditioner.prepare(block.grid, block.disc, block.law, left | right)
+    graph = preconditioner.low_order_graphs(block.grid, block.disc, block.law, left | right)[0]
     for held in (left, right):
         A = free_part(matrix_of(graph), held)
         M = free_part(cycle_matrix(made.potentials, held, 2), held)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from thermospin import analytic, operators, solve
+from thermospin import analytic, operators, preconditioner, solve
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.grid import Grid
 from thermospin.linear import coarsening
@@ -83,8 +83,8 @@ class Block:
         coarsest = coarsening.COARSEST
         coarsening.COARSEST = min(self.disc.nodes_V, self.disc.nodes_T // 2, 1500)
         try:
-            made = solve.prepare(self.grid, self.disc, self.law, held_V)
-            (self.system,) = solve.hold(self.disc, made, held_V)
+            made = preconditioner.prepare(self.grid, self.disc, self.law, held_V)
+            (self.system,) = preconditioner.hold(self.disc, made, held_V)
         finally:
             coarsening.COARSEST = coarsest
 

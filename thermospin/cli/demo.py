@@ -12,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from thermospin import analytic, inverse, operators, solve
+from thermospin import analytic, inverse, operators, preconditioner, solve
 from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.base import files
 from thermospin.base.lines import graded_lines
@@ -214,7 +214,7 @@ def interface_profile(F: Material, N: Material, bath: float) -> tuple[np.ndarray
     constitution = Constitution(((F.name, None), (N.name, None)), (True, True), bath)
     law = operators.coefficients(disc, constitution.table(parameters, {}), bath)
     grounded = right.ravel()[disc.index_V] > 0
-    (system,) = solve.hold(disc, solve.prepare(grid, disc, law, grounded), grounded)
+    (system,) = preconditioner.hold(disc, preconditioner.prepare(grid, disc, law, grounded), grounded)
     # Heat that makes the gradient deep in F, where no channel carries current but the spin current of the bulk.
     dressed = analytic.dressed(F.sigma, F.P, F.S, F.S_s, F.kappa, F.lambda_sf, bath)
     heat = -dressed.kappa * (1 + dressed.feedback) * GRADIENT
