@@ -22,7 +22,6 @@ ORDER = (
     "device",
     "operators",
     "solve",
-    "preconditioner",
     "parallel",
     "model",
     "signals",

@@ -16,10 +16,10 @@ import pytest
 from scipy.linalg import eigh
 
 from helpers.problems import LEFT, PATCH_DOMAIN, PATCH_LINES, PATCH_PORT, PATCHES, RIGHT, Block, clustered, patchwork
-from thermospin import analytic, operators, preconditioner, solve
-from thermospin.linear import coarsening, multigrid
+from thermospin import analytic, operators, solve
+from thermospin.linear import coarsening, multigrid, preconditioner
 from thermospin.linear.coarsening import Graph, Hierarchy
-from thermospin.preconditioner import Preconditioner
+from thermospin.linear.preconditioner import Preconditioner
 from thermospin.solve import System
 
 SINGLE = 1e-5
@@ -46,15 +46,17 @@ def prepared(block: Block, coarsest: int, monkeypatch: pytest.MonkeyPatch, mater
     monkeypatch.setattr(coarsening, "COARSEST", coarsest)
     law = block.law if materials is None else block.law_of(materials)
     held_V = held_nodes(block)
-    made = preconditioner.prepare(block.grid, block.disc, law, held_V, earlier)
-    (system,) = preconditioner.hold(block.disc, made, held_V)
+    made = preconditioner.prepare(
+        solve.low_order_graphs(block.grid, block.disc, law, held_V), block.grid.nodes, earlier
+    )
+    (system,) = solve.hold(block.disc, made, held_V)
     return made, system
 
 
 def parts(block: Block, made: Preconditioner) -> list[tuple[Graph, Hierarchy, np.ndarray]]:
     """Graph, levels and held nodes of the potentials and of the temperature."""
     held_V = held_nodes(block)
-    graphs = preconditioner.low_order_graphs(block.grid, block.disc, block.law, held_V)
+    graphs = solve.low_order_graphs(block.grid, block.disc, block.law, held_V)
     return list(zip(graphs, (made.potentials, made.heat), (held_V, block.disc.held_T), strict=True))
 
 
@@ -351,8 +353,8 @@ def test_either_of_two_contacts_may_be_held_with_the_same_levels(monkeypatch):
     left = held_nodes(block)
     right = block.face_weights(RIGHT).ravel()[block.disc.index_V] > 0
     monkeypatch.setattr(coarsening, "COARSEST", 30)
-    made = preconditioner.prepare(block.grid, block.disc, block.law, left | right)
-    graph = preconditioner.low_order_graphs(block.grid, block.disc, block.law, left | right)[0]
+    graphs = solve.low_order_graphs(block.grid, block.disc, block.law, left | right)
+    made, graph = preconditioner.prepare(graphs, block.grid.nodes), graphs[0]
     for held in (left, right):
         A = free_part(matrix_of(graph), held)
         M = free_part(cycle_matrix(made.potentials, held, 2), held)

@@ -33,7 +33,7 @@ from helpers.problems import (
     reversed_magnets,
     without_seebeck,
 )
-from thermospin import preconditioner, solve
+from thermospin import solve
 from thermospin.base.errors import NotConverged
 
 BALANCE = 1e-9
@@ -138,7 +138,7 @@ def test_reversing_every_magnet_changes_no_voltage():
 def low_order_matrix(block: Block) -> np.ndarray:
     """Dense matrix of the low-order scheme, in V_up, V_down and T."""
     held_V = np.asarray(block.system.free)[: block.disc.nodes_V] == 0
-    potentials, heat = preconditioner.low_order_graphs(block.grid, block.disc, block.law, held_V)
+    potentials, heat = solve.low_order_graphs(block.grid, block.disc, block.law, held_V)
     n = block.disc.nodes_V
     L = np.zeros((block.disc.unknowns, block.disc.unknowns))
     fields = ((potentials, 0, 0), (potentials, 1, n), (heat, 0, 2 * n))

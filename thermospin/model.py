@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import grid as grids
-from thermospin import operators, preconditioner
+from thermospin import operators, solve
 from thermospin.base import compilation
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
@@ -32,10 +32,11 @@ from thermospin.device.parts import Experiment
 from thermospin.device.placement import Placement, crossing_of, crossings_of, label_of_ground, place, together, vectors
 from thermospin.geometry import held
 from thermospin.grid import AXES, Grid
+from thermospin.linear import preconditioner
+from thermospin.linear.preconditioner import Preconditioner
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
 from thermospin.parallel.sharding import mesh_of
-from thermospin.preconditioner import Preconditioner
 from thermospin.quantities import QUANTITIES, key_of, unit_of
 from thermospin.solve import System
 
@@ -319,9 +320,10 @@ class Model(Mapped):
             for names in groups:
                 disc = self.grounded.get(names[0], self.disc)
                 law = _law(disc, self.constitution, given, signs)
-                made = preconditioner.prepare(self.grid, disc, law, contact_V, like.get(names[0]), contrasts)
+                graphs = solve.low_order_graphs(self.grid, disc, law, contact_V)
+                made = preconditioner.prepare(graphs, self.grid.nodes, like.get(names[0]), contrasts)
                 preconditioners |= dict.fromkeys(names, made)
-                held_there = preconditioner.hold(disc, made, *(self.on_contact[name] for name in names))
+                held_there = solve.hold(disc, made, *(self.on_contact[name] for name in names))
                 systems |= dict(zip(names, held_there, strict=True))
             if self.shards * self.members > 1:
                 shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from thermospin import analytic, operators, preconditioner, solve
+from thermospin import analytic, operators, solve
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.grid import Grid
-from thermospin.linear import coarsening
+from thermospin.linear import coarsening, preconditioner
 
 T0 = 300.0
 
@@ -83,8 +83,10 @@ class Block:
         coarsest = coarsening.COARSEST
         coarsening.COARSEST = min(self.disc.nodes_V, self.disc.nodes_T // 2, 1500)
         try:
-            made = preconditioner.prepare(self.grid, self.disc, self.law, held_V)
-            (self.system,) = preconditioner.hold(self.disc, made, held_V)
+            made = preconditioner.prepare(
+                solve.low_order_graphs(self.grid, self.disc, self.law, held_V), self.grid.nodes
+            )
+            (self.system,) = solve.hold(self.disc, made, held_V)
         finally:
             coarsening.COARSEST = coarsest
 

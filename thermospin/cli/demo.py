@@ -12,7 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from thermospin import analytic, inverse, operators, preconditioner, solve
+from thermospin import analytic, inverse, operators, solve
 from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.base import files
 from thermospin.base.lines import graded_lines
@@ -25,6 +25,7 @@ from thermospin.device.materials import Material
 from thermospin.device.reader import load
 from thermospin.grid import Grid
 from thermospin.inference.result import FitResult
+from thermospin.linear import preconditioner
 from thermospin.model import Model, Progress, build
 from thermospin.report.device_figures import device_picture
 from thermospin.report.field_figures import interface_profile as draw_interface
@@ -214,7 +215,8 @@ def interface_profile(F: Material, N: Material, bath: float) -> tuple[np.ndarray
     constitution = Constitution(((F.name, None), (N.name, None)), (True, True), bath)
     law = operators.coefficients(disc, constitution.table(parameters, {}), bath)
     grounded = right.ravel()[disc.index_V] > 0
-    (system,) = preconditioner.hold(disc, preconditioner.prepare(grid, disc, law, grounded), grounded)
+    made = preconditioner.prepare(solve.low_order_graphs(grid, disc, law, grounded), grid.nodes)
+    (system,) = solve.hold(disc, made, grounded)
     # Heat that makes the gradient deep in F, where no channel carries current but the spin current of the bulk.
     dressed = analytic.dressed(F.sigma, F.P, F.S, F.S_s, F.kappa, F.lambda_sf, bath)
     heat = -dressed.kappa * (1 + dressed.feedback) * GRADIENT

@@ -1,0 +1,54 @@
+"""Multigrid of potentials and of temperature apart, from the graphs of their low-order scheme; set-up on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from thermospin.linear import coarsening
+
+#: From this ratio of conductivities on the preconditioner works in double precision.
+LARGE_CONTRAST = 1e5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preconditioner:
+    """The multigrid of a device: potentials and temperature apart, for some values of its parameters."""
+
+    potentials: coarsening.Hierarchy
+    heat: coarsening.Hierarchy
+
+    @property
+    def operator_complexity(self) -> float:
+        """Entries of the matrices of all levels over those of the first."""
+        first = 2 * self.potentials.entries[0] + self.heat.entries[0]
+        return (2 * sum(self.potentials.entries) + sum(self.heat.entries)) / first
+
+
+def prepare(
+    graphs: tuple[coarsening.Graph, coarsening.Graph],
+    positions: Sequence[np.ndarray],
+    earlier: Preconditioner | None = None,
+    contrasts: tuple[float, float] = (1.0, 1.0),
+) -> Preconditioner:
+    """Build the multigrid for a law.
+
+    Args:
+      graphs: of the potentials and of the temperature, see `solve.low_order_graphs`.
+      positions: of the grid lines along each axis [m].
+      earlier: for another law on the same grid: the same nodes leave again, so that nothing is recompiled.
+      contrasts: largest over smallest conductivity, for charge and for heat.
+    """
+    if earlier is not None:
+        potentials, heat = (
+            coarsening.build(graph, positions, before.plan, before.dtype)
+            for graph, before in zip(graphs, (earlier.potentials, earlier.heat), strict=True)
+        )
+    else:
+        potentials, heat = (
+            coarsening.build(graph, positions, dtype=np.float32 if contrast < LARGE_CONTRAST else np.float64)
+            for graph, contrast in zip(graphs, contrasts, strict=True)
+        )
+    return Preconditioner(potentials, heat)
