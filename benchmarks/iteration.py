@@ -32,8 +32,13 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.suite import CASES, drive_and_probe
 from thermospin import operators, solve
 from thermospin.linear import multigrid
+from thermospin.signals import uncompiled
 
 COLUMNS = 2
+#: Unknowns up to which the solve without compilation is measured too.
+MOST_ON_HOST = 500_000
+#: Unknowns up to which the solve without compilation is measured too.
+MOST_ON_HOST = 500_000
 
 
 def seconds(repeat: int, run: Callable[..., Any], *arguments: Any) -> tuple[float, float]:
@@ -108,6 +113,17 @@ def main() -> None:
     parts = ", ".join(f"{name} {size / n:.0f}" for name, size in held.items())
     print(f"memory of the solve in bytes per unknown: {parts}, together {sum(held.values()) / n:.0f}")
     print(f"compilation of the solve: {compiling:.1f} s")
+    if n < MOST_ON_HOST:
+        began = time.perf_counter()
+        uncompiled.on_host(request)
+        first = time.perf_counter() - began
+        spent, _ = seconds(3, uncompiled.on_host, request)
+        work = float(np.sum(solve.answer(request)[1].iterations)) * n
+        print(
+            f"without compilation: {spent:.2f} s, {1e9 * spent / work:.0f} ns per unknown, column, iteration, "
+            f"and {first - spent:.1f} s the first time; as long as compiling: {compiling / spent:.0f} such solves, "
+            f"{compiling / spent * work:.1e} in all"
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator, cg
 
+from helpers import devices
+from helpers.devices import TURNED
 from thermospin import grid as grids
 from thermospin import operators
 from thermospin.accuracy import error_bars
@@ -151,62 +153,9 @@ def test_the_error_bar_of_a_held_disc_covers_its_error() -> None:
     assert error < measured.error("r", "R1.P") < 0.3 * measured["r", "R1.P"]
 
 
-TURNED = """
-length_unit = "nm"
-[dimensions]
-a = 60
-[materials.A]
-sigma = 1e6
-S = 1e-5
-kappa = 10.0
-lambda_sf = "100 nm"
-[materials.B]
-sigma = 2e6
-P = 0.3
-S = -1e-5
-S_s = 5e-6
-kappa = 30.0
-lambda_sf = "50 nm"
-[[solids]]
-name = "block"
-material = "A"
-box = { x = [-150, 150], y = [-150, 150], z = [-100, 0] }
-[[solids]]
-name = "pad"
-material = "B"
-magnet = "m"
-polygon = [["5 + 0.4 * a", "-a"], ["5 + a", "0.4 * a"], ["5 - 0.4 * a", "a"], ["5 - a", "-0.4 * a"]]
-z = [-20, 0]
-[[contacts]]
-name = "left"
-solid = "block"
-face = "x-"
-[[contacts]]
-name = "right"
-solid = "block"
-face = "x+"
-[[contacts]]
-name = "pad"
-solid = "pad"
-face = "z+"
-[experiments.into]
-current = ["left", "pad"]
-voltage = ["right", "pad"]
-states = { P = {} }
-[experiments.back]
-current = ["right", "pad"]
-voltage = ["left", "pad"]
-states = { AP = { m = -1 } }
-[experiments.out]
-current = ["pad", "left"]
-voltage = ["pad", "right"]
-states = { P = {} }
-"""
-
-
 @pytest.fixture(scope="module")
 def turned() -> Model:
-    return build(reader.read(TURNED, "turned.toml"), cells=150, order=1)
+    return build(devices.read(TURNED), cells=150, order=1)
 
 
 WANTED = [("into", "R1.P"), ("into", "R2.P"), ("out", "R1.P"), ("out", "R2.P")]

@@ -25,7 +25,7 @@ from thermospin.data.rows import Row
 from thermospin.inference import predictors
 from thermospin.model import Model, build
 from thermospin.signals import evaluate as signals
-from thermospin.signals import functional, ladders, solving
+from thermospin.signals import functional, ladders, solving, uncompiled
 from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Evaluation
 
@@ -230,6 +230,7 @@ def test_values_gradients_and_harmonics_share_their_programs(thermal):
 def test_a_rehearsal_leaves_the_solver_to_compile_and_little_else(thermal, monkeypatch):
     monkeypatch.setattr(solving, "_rehearsed", set())
     monkeypatch.setattr(compilation, "_place", lambda *_: None)  # programs of other tests may be kept
+    monkeypatch.setattr(uncompiled, "COMPILING", 0)
     values, problem = thermal.completed(None), thermal.problems["thermal"]
     jax.clear_caches()
     compilation.forget()
@@ -237,7 +238,7 @@ def test_a_rehearsal_leaves_the_solver_to_compile_and_little_else(thermal, monke
     made = compilations(rehearse())
     assert rehearse() is None, "once is enough"
     after = compilations(lambda: signals.evaluate(thermal, {}, SIGNALS, ["zeta"]))
-    assert made > 15 and 1 <= after <= 8, (made, after)  # zeros to start from, and the like
+    assert made >= 10 and 1 <= after <= 3, (made, after)
 
 
 def test_magnets_as_numbers_make_the_states_that_they_name(thermal):

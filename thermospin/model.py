@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.base import compilation
+from thermospin.base.compilation import local
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.base.shown import Mapped
@@ -34,6 +35,7 @@ from thermospin.geometry import held
 from thermospin.grid import AXES, Grid
 from thermospin.linear import preconditioner
 from thermospin.linear.preconditioner import Preconditioner
+from thermospin.linear.sparse import AnyArray
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
 from thermospin.parallel.sharding import mesh_of
@@ -193,8 +195,8 @@ class Model(Mapped):
         """Return drive and probe of an experiment."""
         if experiment.current and experiment.voltage:
             grounds = self.placement.grounds(experiment)
-            plus, minus = (0 * self.ports[name] if name in grounds else self.ports[name] for name in experiment.voltage)
-            return Ports(self.ports[experiment.current[0]], plus - minus)
+            plus, minus = (float(name not in grounds) * local(self.ports[name]) for name in experiment.voltage)
+            return Ports(self.ports[experiment.current[0]], jax.device_put(plus - minus))
         drive, probe = (
             jax.device_put(part) for part in vectors(self.placement, disc.number_T, disc.nodes_V, experiment)
         )
@@ -225,7 +227,7 @@ class Model(Mapped):
         up = values[: disc.nodes_V]
         return np.concatenate([up, -up if what == "spin" else up, np.zeros(disc.nodes_T)])
 
-    def nodal_fields(self, u: Array) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    def nodal_fields(self, u: AnyArray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """Return the coordinates of the tensor grid [m], and V_up, V_down and T of a field vector on it (Nx, Ny, Nz).
 
         Fields are NaN where they do not live. A coordinate where one jumps is there twice, once for either side.

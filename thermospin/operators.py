@@ -36,7 +36,7 @@ from thermospin.grid import Grid
 from thermospin.linear.sparse import AnyArray, Rows, take
 from thermospin.quantities import COEFFICIENTS as COEFFICIENTS
 
-Fields = Float[Array, "unknowns columns"]
+Fields = Float[AnyArray, "unknowns columns"]
 
 
 class Axis(eqx.Module):

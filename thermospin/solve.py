@@ -139,7 +139,8 @@ class SolveRequest(NamedTuple):
         """Return a request, from zero without a guess."""
         # Numbers as arrays: other numbers are not another program. Of numpy: a trace takes no notice of them.
         numbers: Any = np.asarray(tolerance, float), np.asarray(max_steps)
-        return cls(system, law, b, jnp.zeros_like(b) if guess is None else guess, *numbers)
+        zeros = np.zeros(b.shape) if isinstance(b, np.ndarray) else jnp.zeros_like(b)
+        return cls(system, law, b, zeros if guess is None else guess, *numbers)
 
 
 @runtime_checkable
@@ -162,9 +163,10 @@ def require_converged(
       tolerance: what was asked for.
       because: explains a column that failed; is called for the worst one.
     """
-    if bool(np.all(stats.converged)):
+    if np.asarray(stats.converged).all():
         return
-    worst = int(np.argmax(np.where(np.isnan(stats.relative_residual), np.inf, stats.relative_residual)))
+    residuals = np.asarray(stats.relative_residual)
+    worst = int(np.argmax(np.where(np.isnan(residuals), np.inf, residuals)))
     asked = "" if tolerance is None else f", {tolerance:.1e} is asked for"
     why = "" if because is None else "\n" + because(stats, worst)
     raise NotConverged(

@@ -170,6 +170,59 @@ states = { P = {} }
 )
 """A copper wire on a substrate with two cold faces."""
 
+#: A polygon that is turned against the grid lines, with a contact that covers nodes in part.
+TURNED = """
+length_unit = "nm"
+[dimensions]
+a = 60
+[materials.A]
+sigma = 1e6
+S = 1e-5
+kappa = 10.0
+lambda_sf = "100 nm"
+[materials.B]
+sigma = 2e6
+P = 0.3
+S = -1e-5
+S_s = 5e-6
+kappa = 30.0
+lambda_sf = "50 nm"
+[[solids]]
+name = "block"
+material = "A"
+box = { x = [-150, 150], y = [-150, 150], z = [-100, 0] }
+[[solids]]
+name = "pad"
+material = "B"
+magnet = "m"
+polygon = [["5 + 0.4 * a", "-a"], ["5 + a", "0.4 * a"], ["5 - 0.4 * a", "a"], ["5 - a", "-0.4 * a"]]
+z = [-20, 0]
+[[contacts]]
+name = "left"
+solid = "block"
+face = "x-"
+[[contacts]]
+name = "right"
+solid = "block"
+face = "x+"
+[[contacts]]
+name = "pad"
+solid = "pad"
+face = "z+"
+[experiments.into]
+current = ["left", "pad"]
+voltage = ["right", "pad"]
+states = { P = {} }
+[experiments.back]
+current = ["right", "pad"]
+voltage = ["left", "pad"]
+states = { AP = { m = -1 } }
+[experiments.out]
+current = ["pad", "left"]
+voltage = ["pad", "right"]
+states = { P = {} }
+"""
+
 
 def read(text: str) -> Device:
     """The device of a text."""

@@ -22,6 +22,7 @@ from thermospin.base.names import SignalName
 from thermospin.device import singularities
 from thermospin.device.constitution import Parameters
 from thermospin.model import Model, Progress
+from thermospin.signals import uncompiled
 from thermospin.signals.evaluate import measure, solved
 from thermospin.signals.ladders import Ladder
 from thermospin.signals.results import Errors, Signals
@@ -293,7 +294,7 @@ def at_other_orders(
     tolerance: float = solve.TOLERANCE,
 ) -> list[Signals]:
     """Return the signals on the same grid lines at the other orders that `assess` needs, in ascending order."""
-    options = SolveOptions(tolerance, progress=progress, solver=solve.answer_once)
+    options = SolveOptions(tolerance, progress=progress, solver=uncompiled.answer_once)
 
     def at(other: Model) -> Signals:
         if progress is not None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 
 from thermospin import operators, solve
 from thermospin.base import compilation
 from thermospin.base.names import SignalName
 from thermospin.device.constitution import Parameters
+from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.signals.functional import readings
 from thermospin.signals.ladders import Ladder, laws
@@ -110,7 +110,7 @@ def _rows(
     """Return contributions to R_n by segment, for each state (the first, then first minus other) and axis."""
     law, others = laws(problem, parameters)
 
-    def of_state(law: operators.Coefficients, u: Sequence[jax.Array], l: Sequence[jax.Array]) -> list[list[np.ndarray]]:  # noqa: E741
+    def of_state(law: operators.Coefficients, u: Sequence[AnyArray], l: Sequence[AnyArray]) -> list[list[np.ndarray]]:  # noqa: E741
         out: list[list[np.ndarray]] = [[], [], []]
         for n in range(1, len(u) + 1):
             terms = [_power(problem.disc, law, l[n - k][:, None], u[k - 1][:, None]) for k in range(1, n + 1)]

@@ -51,7 +51,25 @@ PACKAGES = ("jax", "jaxlib", "equinox", "numpy")
 Array = jax.Array | np.ndarray | np.generic
 
 
-def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Callable[P, T]:
+class Jitted(Generic[P, T]):
+    """A function with its compiled programs, see `jit`."""
+
+    def __init__(self, fun: Callable[P, T], passes: int | None) -> None:
+        self._traced, self._programs = eqx.filter_jit(fun), _Programs(fun, passes)
+        functools.update_wrapper(self, fun)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the program for such arguments, compiled where there is none yet."""
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        return self._programs(leaves, tree) if _ours(leaves) else self._traced(*args, **kwargs)
+
+    def waits(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Return whether a call would have to wait for a compilation of its own; not under a trace."""
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        return _ours(leaves) and not self._programs.known(leaves, tree)
+
+
+def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Jitted[P, T]:
     """Compile a function of pytrees; what is not an array in them is static.
 
     Under a trace it is `equinox.filter_jit`. On a CPU it is compiled quickly where there is little to do.
@@ -61,14 +79,20 @@ def jit(fun: Callable[P, T], *, passes: int = 1, often: bool = False) -> Callabl
       passes: how often it reads its arguments, roughly.
       often: whether it is called so often that only its speed counts.
     """
-    traced, programs = eqx.filter_jit(fun), _Programs(fun, None if often else passes)
+    return Jitted(fun, None if often else passes)
 
-    @functools.wraps(fun)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        return programs(leaves, tree) if _ours(leaves) else traced(*args, **kwargs)
 
-    return call
+def local(x: Any) -> Any:
+    """Return an array in NumPy, outside of any trace on a single CPU: arithmetic with it then compiles nothing."""
+    if isinstance(x, jax.core.Tracer) or jax.default_backend() != "cpu":
+        return x
+    return x if isinstance(x, jax.Array) and len(x.sharding.device_set) > 1 else np.asarray(x)
+
+
+def stacked(columns: Sequence[Any]) -> Any:
+    """Return columns side by side (rows, columns), in NumPy where all of them are."""
+    columns = [local(column) for column in columns]
+    return (np if all(isinstance(column, np.ndarray) for column in columns) else jnp).stack(columns, axis=1)
 
 
 def forget() -> None:
@@ -94,6 +118,12 @@ def _options(quick: bool) -> dict[str, str | bool]:
 
 def _weak(array: Array) -> bool:
     return isinstance(array, jax.Array) and array.weak_type
+
+
+def _elsewhere(array: Array) -> jax.Device | None:
+    """Return the device of an array if it is not the default one."""
+    device = array.device if isinstance(array, jax.Array) else None
+    return None if device == jax.devices()[0] else device
 
 
 def _x64() -> bool:
@@ -131,10 +161,7 @@ class _Programs(Generic[T]):
         _Programs.all.append(self)
 
     def __call__(self, leaves: list[Any], tree: Any) -> T:
-        arrays = [leaf for leaf in leaves if isinstance(leaf, Array)]
-        static = [None if isinstance(leaf, Array) else leaf for leaf in leaves]
-        shapes = tuple((a.shape, a.dtype, _weak(a), getattr(a, "device", None)) for a in arrays)
-        key = (tree, tuple((type(leaf), leaf) for leaf in static), shapes, _x64())
+        arrays, static, key = self._asked(leaves, tree)
         found = self.ready.get(key)
         if found is None:
             with self._locks.setdefault(key, threading.Lock()):  # another thread may be at it
@@ -146,9 +173,28 @@ class _Programs(Generic[T]):
         found.used = next(_Programs.uses) + 1
         return _filled(found.like, found.program(*arrays))
 
+    def known(self, leaves: list[Any], tree: Any) -> bool:
+        """Return whether there is a program for such arguments, in this process or kept."""
+        arrays, static, key = self._asked(leaves, tree)
+        if key in self.ready:
+            return True
+        place = _place(self._fun, arrays, static, tree, self._quick(arrays))
+        return place is not None and place.exists()
+
+    @staticmethod
+    def _asked(leaves: list[Any], tree: Any) -> tuple[list[Array], list[Any], Any]:
+        """Return the arrays of arguments, the other leaves with None for arrays, and what tells programs apart."""
+        arrays = [leaf for leaf in leaves if isinstance(leaf, Array)]
+        static = [None if isinstance(leaf, Array) else leaf for leaf in leaves]
+        shapes = tuple((a.shape, a.dtype, _weak(a), _elsewhere(a)) for a in arrays)
+        return arrays, static, (tree, tuple((type(leaf), leaf) for leaf in static), shapes, _x64())
+
+    def _quick(self, arrays: list[Array]) -> bool:
+        return self._passes is not None and _little(self._passes * sum(a.size for a in arrays))
+
     def _make(self, arrays: list[Array], static: list[Any], tree: Any) -> tuple[Callable[..., Any], Any]:
         """Load a program, or compile and keep it; with its result, in which arrays are places."""
-        quick = self._passes is not None and _little(self._passes * sum(a.size for a in arrays))
+        quick = self._quick(arrays)
         place = _place(self._fun, arrays, static, tree, quick)
         if place is not None and (kept := _load(place, len(arrays))) is not None:
             return kept

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy.sparse import csr_array, hstack
 
 from thermospin import operators
@@ -30,6 +30,7 @@ from thermospin.device.placement import label_of_ground, place, together, vector
 from thermospin.geometry import held, weights
 from thermospin.geometry.assembly import assemble
 from thermospin.geometry.boxes import Face, Layout
+from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model
 from thermospin.signals.functional import contributions, moments
 from thermospin.signals.ladders import Ladder
@@ -92,7 +93,7 @@ class Blocks:
         )
 
     def sums(
-        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: Array | None
+        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: AnyArray | None
     ) -> Float[np.ndarray, "names 4 blocks"]:
         """Entries of one column weighed and summed over each block, by name and by `POWERS`."""
         out = np.zeros((len(operators.COEFFICIENTS), 4, len(self.domain)))
@@ -162,7 +163,7 @@ class Motions:
         return dataclasses.replace(self, segments=self.segments + self.ties.get(ground, self.ties[""]))
 
     def sums(
-        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: Array | None
+        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: AnyArray | None
     ) -> Float[np.ndarray, "names 1 pairs"]:
         """Entries of one column weighed with the changes and summed, by name."""
         out = np.zeros((len(operators.COEFFICIENTS), 1, len(self.domain)))
@@ -284,7 +285,7 @@ def slopes(
         blocks = blocks.at(problem.ground)
 
     def form(entries: Callable[..., Any]) -> Callable[..., np.ndarray]:
-        def sums(_: operators.Discretisation, *fields: Array) -> np.ndarray:
+        def sums(_: operators.Discretisation, *fields: AnyArray) -> np.ndarray:
             terms = entries(disc, *(field[:, None] for field in fields))
             pair = terms if isinstance(terms[1], jax.Array) else (terms, None)
             return blocks.sums(disc, *pair)

@@ -17,12 +17,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import solve
+from thermospin.base.compilation import local, stacked
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, nearest
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.device.placement import jumps
+from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after
@@ -72,7 +74,9 @@ def _responses(
 ) -> Callable[[dict[str, Any]], Float[Array, "states harmonics"]]:
     """Return the signals as a function of the parameters alone, whose derivative needs no solves but its own."""
 
-    def solved(state: str, rung: int, system: System, law: Coefficients, b: Array, guess: Array | None) -> Array:
+    def solved(
+        state: str, rung: int, system: System, law: Coefficients, b: AnyArray, guess: AnyArray | None
+    ) -> AnyArray:
         del state, rung
         return solve.solve(system, law, b, x0=guess, tolerance=tolerance)[0]
 
@@ -319,7 +323,7 @@ def undiminished(model: Model, values: Mapping[str, Any], problem: ExperimentPro
     experiment = problem.experiment
     if experiment.drive != "current":
         return 0.0
-    resistance = float(problem.ports.drive @ u_1)
+    resistance = float(local(problem.ports.drive) @ u_1)
     metals = {name for name, _ in model.device.domains if model.device.materials[name].is_metal}
 
     def of(name: str, key: str) -> float:
@@ -374,8 +378,8 @@ def fields(
     if driven is None:
         u_1 = one(problem.ports.drive, guesses[0])
     else:
-        source = problem.ports.drive - applied(problem.disc, law, driven)
-        u_1 = driven + one(source, None if guesses[0] is None else guesses[0] - driven)
+        source = local(problem.ports.drive) - applied(problem.disc, law, driven)
+        u_1 = local(driven) + one(source, None if guesses[0] is None else guesses[0] - local(driven))
     heat = joule(problem.disc, law, u_1, u_1)
     u_2 = one(values["zeta"] * heat, guesses[1])
     coordinates, found = model.nodal_fields(drive * u_1 + drive**2 * u_2)
@@ -386,10 +390,10 @@ def _solve_one(
     solves: Solves, problem: ExperimentProblem, law: Coefficients, b: Vector, guess: Vector | None
 ) -> Vector:
     # With a column of zeros: two columns are the program that the ladders have compiled already.
-    zero = jnp.zeros_like(b)
-    pair = None if guess is None else jnp.stack([guess, zero], axis=1)
+    zero = np.zeros(b.shape)
+    pair = None if guess is None else stacked([guess, zero])
     (state,) = problem.experiment.states
-    return solves.run(problem, state, problem.systems[0], law, jnp.stack([b, zero], axis=1), pair)[:, 0]
+    return solves.run(problem, state, problem.systems[0], law, stacked([b, zero]), pair)[:, 0]
 
 
 def _state_fields(

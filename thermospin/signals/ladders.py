@@ -11,22 +11,27 @@ experiments, states and harmonics share it. How to solve is the caller's busines
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, ParamSpec, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import operators
 from thermospin.base import compilation
+from thermospin.base.compilation import local, stacked
 from thermospin.device.constitution import Constitution, Parameters, Signs
+from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Ports
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.solve import System
 
-Vector = Float[Array, " unknowns"]
+Vector = Float[AnyArray, " unknowns"]
+P = ParamSpec("P")
 
 
 class Ladder(eqx.Module):
@@ -73,25 +78,36 @@ class TripleLadder(NamedTuple):
 # ------------------------------------------------------------------------------------------- forms
 
 
-@compilation.jit
+def _form(fun: Callable[P, Array]) -> Callable[P, AnyArray]:
+    """Compile a form; its values are in NumPy where that saves compiling the sums of them, see `compilation.local`."""
+    program = compilation.jit(fun)
+
+    @functools.wraps(fun)
+    def call(*args: P.args, **kwargs: P.kwargs) -> AnyArray:
+        return local(program(*args, **kwargs))
+
+    return call
+
+
+@_form
 def applied(disc: Discretisation, law: Coefficients, u: Vector) -> Vector:
     """`operators.apply` of a single field."""
     return operators.apply(disc, law, u[:, None])[:, 0]
 
 
-@compilation.jit
+@_form
 def _moved(disc: Discretisation, change: Coefficients, *fields: Vector) -> Array:
     """Return what a change of the law drives, -(A - A') u for each field u of the first state (unknowns, fields)."""
     return -operators.apply(disc, change, jnp.stack(fields, axis=1))
 
 
-@compilation.jit
+@_form
 def joule(disc: Discretisation, law: Coefficients, u: Vector, v: Vector) -> Vector:
     """`operators.joule` of single fields."""
     return operators.joule(disc, law, u[:, None], v[:, None])[:, 0]
 
 
-@compilation.jit
+@_form
 def _joule_transposed(disc: Discretisation, law: Coefficients, test: Vector, u: Vector) -> Vector:
     return operators.joule_transposed(disc, law, test[:, None], u[:, None])[:, 0]
 
@@ -113,7 +129,7 @@ def _changed(form: Callable[..., Vector], states: OtherState, *factors: Triple) 
     """Return form(law, ...) in the first state minus the same in the other one."""
     terms = [form(states.change, *(factor.first for factor in factors))]
     terms += [form(states.other, *product) for product in replaced(factors)]
-    return functools.reduce(jnp.add, terms)
+    return functools.reduce(operator.add, terms)
 
 
 def pairs(total: int, low: int, high: int) -> list[tuple[int, int]]:
@@ -129,7 +145,7 @@ def multiplicity(i: int, j: int) -> int:
 # ------------------------------------------------------------------------------------------- ladders
 
 
-def _next_sources(bound: Callable[[Any], Any], zeta: Array, ladder: Ladder | TripleLadder) -> tuple[Vector, Vector]:
+def _next_sources(bound: Callable[[Any], Any], zeta: AnyArray, ladder: Ladder | TripleLadder) -> tuple[Vector, Vector]:
     """Return the right-hand sides of the next u_n and of the next l_(n-1), n > 1.
 
     Args:
@@ -139,18 +155,20 @@ def _next_sources(bound: Callable[[Any], Any], zeta: Array, ladder: Ladder | Tri
     heat, back = bound(joule), bound(_joule_transposed)
     heats = [multiplicity(i, j) * heat(ladder.u[i - 1], ladder.u[j - 1]) for i, j in pairs(n, 1, n - 1)]
     backs = [back(ladder.l[i], ladder.u[n - 2 - i]) for i in range(n - 1)]
-    return zeta * functools.reduce(jnp.add, heats), 2 * zeta * functools.reduce(jnp.add, backs)
+    return zeta * functools.reduce(operator.add, heats), 2 * zeta * functools.reduce(operator.add, backs)
 
 
-def _sources(disc: Discretisation, law: Coefficients, zeta: Array, ports: Ports, done: Ladder) -> Array:
+def _sources(disc: Discretisation, law: Coefficients, zeta: AnyArray, ports: Ports, done: Ladder) -> AnyArray:
     """Return the right-hand sides of the next rung, for u_n and l_(n-1) (unknowns, 2)."""
     if not done.u:
         pairs = ((ports.drive, ports.driven), (ports.probe, ports.tested))
-        return jnp.stack([b if given is None else b - applied(disc, law, given) for b, given in pairs], axis=1)
-    return jnp.stack(_next_sources(lambda form: functools.partial(form, disc, law), zeta, done), axis=1)
+        return stacked([b if given is None else local(b) - applied(disc, law, given) for b, given in pairs])
+    return stacked(_next_sources(lambda form: functools.partial(form, disc, law), zeta, done))
 
 
-def _source_changes(disc: Discretisation, states: OtherState, zeta: Array, first: Ladder, change: Ladder) -> Array:
+def _source_changes(
+    disc: Discretisation, states: OtherState, zeta: AnyArray, first: Ladder, change: Ladder
+) -> AnyArray:
     """Return the right-hand sides of the next rung of the differences, of u_n and of l_(n-1) (unknowns, 2)."""
     rung = len(change.u)
     moved = _moved(disc, states.change, first.u[rung], first.l[rung])
@@ -160,7 +178,7 @@ def _source_changes(disc: Discretisation, states: OtherState, zeta: Array, first
     def bound(form: Any) -> Any:
         return functools.partial(_changed, functools.partial(form, disc), states)
 
-    return moved + jnp.stack(_next_sources(bound, zeta, triples(first, change)), axis=1)
+    return moved + stacked(_next_sources(bound, zeta, triples(first, change)))
 
 
 def triples(first: Ladder, change: Ladder) -> TripleLadder:
@@ -172,12 +190,12 @@ def triples(first: Ladder, change: Ladder) -> TripleLadder:
     return TripleLadder(u=pair_up(first.u, change.u), l=pair_up(first.l, change.l))
 
 
-def _given(ports: Ports) -> Array | None:
+def _given(ports: Ports) -> AnyArray | None:
     """Return the parts of u_1 and l_0 that are not solved for (unknowns, 2); None where there are none."""
     if ports.driven is None and ports.tested is None:
         return None
-    zero = jnp.zeros_like(ports.drive)
-    return jnp.stack([zero if part is None else part for part in (ports.driven, ports.tested)], axis=1)
+    zero = np.zeros(ports.drive.shape)
+    return stacked([zero if part is None else part for part in (ports.driven, ports.tested)])
 
 
 @runtime_checkable
@@ -185,19 +203,23 @@ class Solve(Protocol):
     """Solves for two columns, a response and an adjoint."""
 
     def __call__(
-        self, state: str, rung: int, system: System, law: Coefficients, b: Array, guess: Array | None
-    ) -> Array:
+        self, state: str, rung: int, system: System, law: Coefficients, b: AnyArray, guess: AnyArray | None
+    ) -> AnyArray:
         """Return the fields (unknowns, 2) of a rung of a magnetic state."""
         ...
 
 
 def _grow(
-    step: Callable[[Ladder], Array], rungs: int, known: Ladder | None, start: Ladder | None, run: Callable[..., Array]
+    step: Callable[[Ladder], AnyArray],
+    rungs: int,
+    known: Ladder | None,
+    start: Ladder | None,
+    run: Callable[..., AnyArray],
 ) -> Ladder:
     """Add rung after rung to those known; `run` solves for the right-hand sides of a rung from a guess."""
     ladder = known or Ladder((), ())
     for rung in range(len(ladder.u), rungs):
-        guess = None if start is None or len(start.u) <= rung else jnp.stack([start.u[rung], start.l[rung]], axis=1)
+        guess = None if start is None or len(start.u) <= rung else stacked([start.u[rung], start.l[rung]])
         x = run(rung, step(ladder), guess)
         ladder = Ladder((*ladder.u, x[:, 0]), (*ladder.l, x[:, 1]))
     return ladder
@@ -222,7 +244,7 @@ def solve_ladders(
       known: the first rungs, where they have been solved for.
     """
     disc, (system, *systems) = problem.disc, problem.systems
-    zeta = jnp.asarray(parameters["zeta"], float)
+    zeta = local(jnp.asarray(parameters["zeta"], float))
     law, others = laws(problem, parameters)
     nothing: list[Ladder | None] = [None] * (1 + len(others))
     guesses: Sequence[Ladder | None] = nothing if start is None else start
@@ -231,7 +253,7 @@ def solve_ladders(
     first_name, *names = problem.experiment.states
     given = _given(problem.ports)
 
-    def lifted(rung: int, b: Array, guess: Array | None) -> Array:
+    def lifted(rung: int, b: AnyArray, guess: AnyArray | None) -> AnyArray:
         if rung or given is None:
             return run(first_name, rung, system, law, b, guess)
         return given + run(first_name, rung, system, law, b, None if guess is None else guess - given)
@@ -243,7 +265,7 @@ def solve_ladders(
 
         def one(
             rung: int, *b: Any, name: str = name, system: System = its_system, law: Coefficients = states.other
-        ) -> Array:
+        ) -> AnyArray:
             return run(name, rung, system, law, *b)
 
         ladders.append(_grow(change, rungs, its_known, guess, one))

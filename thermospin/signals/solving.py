@@ -14,9 +14,11 @@ from jaxtyping import Array
 
 from thermospin import solve
 from thermospin.base import compilation
+from thermospin.base.compilation import local
+from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.operators import Coefficients
-from thermospin.signals import diagnosis, functional
+from thermospin.signals import diagnosis, functional, uncompiled
 from thermospin.signals.ladders import Ladder, solve_ladders
 from thermospin.solve import SolveRequest, System
 
@@ -81,7 +83,9 @@ class Solves:
           known: the first rungs, where they have been solved for.
         """
 
-        def run(state: str, rung: int, system: System, law: Coefficients, b: Array, guess: Array | None) -> Array:
+        def run(
+            state: str, rung: int, system: System, law: Coefficients, b: AnyArray, guess: AnyArray | None
+        ) -> AnyArray:
             return self.run(problem, state, system, law, b, guess, loose=rung >= tight)
 
         return solve_ladders(problem, self._parameters, rungs, run, start, known)
@@ -92,11 +96,11 @@ class Solves:
         state: str,
         system: System,
         law: Coefficients,
-        b: Array,
-        guess: Array | None,
+        b: AnyArray,
+        guess: AnyArray | None,
         *,
         loose: bool = False,
-    ) -> Array:
+    ) -> AnyArray:
         """Solve for some columns of a state."""
         tolerance, progress = self._options.tolerance, self._options.progress
         if loose:
@@ -112,13 +116,13 @@ class Solves:
                 # Compiling is hardly parallel: other programs are made while this one is.
                 stack.enter_context(ThreadPoolExecutor(1)).submit(self._rehearsal)
                 self._rehearsal = None
-            x, stats = solve.solve_request(request, self._options.solver)
+            x, stats = solve.solve_request(request, self._options.solver or uncompiled.answer)
         because = functools.partial(self._because, problem, state, request) if self._options.explain else None
         solve.require_converged(stats, f"{label}, state {state}", tolerance, because)
-        self.iterations += [int(n) for n in stats.iterations]
-        self.residuals += [float(r) for r in stats.relative_residual]
-        self.starts += [float(r) for r in stats.start_residual]
-        return x
+        self.iterations += np.asarray(stats.iterations).tolist()
+        self.residuals += np.asarray(stats.relative_residual).tolist()
+        self.starts += np.asarray(stats.start_residual).tolist()
+        return local(x)
 
     def _because(
         self, problem: ExperimentProblem, state: str, request: SolveRequest, stats: solve.Stats, column: int

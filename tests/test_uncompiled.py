@@ -1,0 +1,228 @@
+"""Solves without a program: the same matrix, the same steps and the same fields as the compiled ones.
+
+Both round differently, in single precision within the cycle: residuals agree to a part of themselves, solutions to the
+tolerance times the square root of the condition number of the scaled operator, see test_solve.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from helpers import devices, stacks
+from helpers.exact_cases import link
+from helpers.problems import PATCH_PORT, patchwork, random_fields
+from thermospin import operators, solve
+from thermospin.base import compilation
+from thermospin.base.errors import NotConverged
+from thermospin.model import Model, build
+from thermospin.signals import uncompiled
+from thermospin.signals.evaluate import measure, solved
+from thermospin.signals.solving import SolveOptions
+from thermospin.solve import SolveRequest, Stats, System
+
+TOLERANCE = 1e-10
+
+
+@pytest.fixture(autouse=True)
+def _nothing_done() -> Iterator[None]:
+    """Starts from a process that has solved nothing yet."""
+    uncompiled._done.clear()
+    yield
+    uncompiled._done.clear()
+
+
+def lateral(order: int) -> Model:
+    return build(devices.lateral("thermal"), cells=120, order=order)
+
+
+def layered() -> Model:
+    """Doubled nodes: links of charge and of heat, spin flip, and temperatures that are one at an interface."""
+    links = [
+        link(("F1", "N"), RA=1e-15, gamma=0.5, delta=0.4),
+        link(("N", "F2"), RA=2e-15, gamma=0.3, K=1e9, S_s=-1e-5),
+    ]
+    layers = (("F1", stacks.FE, 30e-9), ("N", stacks.AG, 50e-9), ("F2", stacks.NI, 20e-9))
+    return stacks.on_grid(stacks.device(layers, stacks.current(), stacks.heat(), interfaces=links), (4, 4, 4), 2)
+
+
+def turned() -> Model:
+    """Cut cells, and nodes that a contact covers in part."""
+    return build(devices.read(devices.TURNED), cells=150, order=1)
+
+
+MODELS = {
+    "order 1": lambda: lateral(1),
+    "order 2": lambda: lateral(2),
+    "order 3": lambda: lateral(3),
+    "doubled nodes": layered,
+    "cut cells": turned,
+}
+
+
+def requests(model: Model) -> list[SolveRequest]:
+    """What `measure` asks of the solver."""
+    found: list[SolveRequest] = []
+
+    def record(request: SolveRequest) -> tuple[Array, Stats]:
+        found.append(request)
+        return solve.answer(request)
+
+    solved(model, options=SolveOptions(TOLERANCE, solver=record))
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_host_and_program_take_the_same_steps_to_the_same_fields(name: str) -> None:
+    model = MODELS[name]()
+    asked = requests(model)
+    assert len(asked) > 1 and (name != "doubled nodes" or model.disc.merged is not None)
+    for request in asked:
+        x, stats = uncompiled.on_host(request)
+        expected, other = solve.answer(request)
+        assert np.all(stats.converged) and np.all(stats.relative_residual <= TOLERANCE)
+        assert np.abs(stats.iterations - other.iterations).max() <= 1
+        np.testing.assert_allclose(stats.start_residual, other.start_residual, rtol=1e-9)
+        n = 2 * model.disc.nodes_V
+        assert np.all(np.abs(expected).max(axis=0) > 0)
+        for part in (np.s_[:n], np.s_[n:]):
+            assert np.all(np.abs(x - expected)[part].max(axis=0) <= 1e-6 * np.abs(expected[part]).max(axis=0))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_matrix_is_the_operator(name: str) -> None:
+    """To the rounding of sums of twenty terms; each of the parts of a field contributes."""
+    request = requests(MODELS[name]())[-1]
+    disc, law = request.system.disc, request.law
+    matrix = uncompiled.matrix(disc, law)
+    scale = 1 / np.sqrt(matrix.diagonal())
+    assert abs(matrix - matrix.T).max() < 1e-15 * abs(matrix).max()
+    for seed in range(3):
+        u = np.random.default_rng(seed).standard_normal(disc.unknowns) * scale
+        found, expected = (
+            scale * (matrix @ u),
+            scale * np.asarray(operators.apply(disc, law, jnp.asarray(u)[:, None]))[:, 0],
+        )
+        for part in operators.split(disc, found):
+            assert np.linalg.norm(part) > 0.1 * np.sqrt(len(part))
+        assert np.linalg.norm(found - expected) < 1e-13 * np.linalg.norm(expected)
+
+
+# ------------------------------------------------------------------------------------------ success and failure
+
+
+def block_request(b: Array, **options: float) -> SolveRequest:
+    block = patchwork(2)
+    return SolveRequest.of(
+        block.system,
+        block.law,
+        b,
+        options.get("guess"),
+        options.get("tolerance", 2e-11),
+        int(options.get("steps", 400)),
+    )
+
+
+def test_a_failed_column_is_nan_and_the_one_beside_it_stays() -> None:
+    b = random_fields(patchwork(2), 1, columns=2).at[:, 1].set(0.0)
+    u, stats = uncompiled.on_host(block_request(b, steps=1))
+    assert np.asarray(stats.converged).tolist() == [False, True]
+    assert np.all(np.isnan(u[:, 0])) and np.all(u[:, 1] == 0)
+    assert np.asarray(stats.iterations).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e-30, 1e30, 1e200])
+def test_a_tiny_or_huge_column_is_solved_like_any_other(factor: float) -> None:
+    block = patchwork(2)
+    drive = block.drive(PATCH_PORT, J=(5e10, 5e10))
+    expected, _ = uncompiled.on_host(block_request(drive))
+    found, stats = uncompiled.on_host(block_request(factor * drive))
+    assert bool(stats.converged[0])
+    assert 0 < np.abs(found / factor - expected).max() < 1e-9 * np.abs(expected).max() or factor == 1
+    again, stats = uncompiled.on_host(block_request(drive, guess=expected))
+    assert int(stats.iterations[0]) <= 1 and np.abs(again - expected).max() < 1e-9 * np.abs(expected).max()
+
+
+def test_held_nodes_are_zero_whatever_is_asked_of_them() -> None:
+    block = patchwork(2)
+    held = ~np.asarray(block.system.free)
+    b = random_fields(block, 3)
+    found, _ = uncompiled.on_host(block_request(b, guess=random_fields(block, 4)))
+    expected, _ = uncompiled.on_host(block_request(jnp.where(jnp.asarray(held)[:, None], 0.0, b)))
+    assert held.any() and np.all(np.asarray(found)[held] == 0)
+    assert np.abs(found - expected).max() < 1e-8 * np.abs(expected).max()
+
+
+# ------------------------------------------------------------------------------------------ when
+
+
+def count_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Unknowns of the systems that the host solves from now on."""
+    found: list[int] = []
+    true = uncompiled.on_host
+
+    def counted(request: SolveRequest) -> tuple[Array, Stats]:
+        found.append(len(request.b))
+        return true(request)
+
+    monkeypatch.setattr(uncompiled, "on_host", counted)
+    return found
+
+
+def test_a_small_system_gets_its_program_once_the_host_has_taken_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    compilation.forget()
+    model = lateral(1)
+    solves = count_of(monkeypatch)
+    first = measure(model)
+    per_run = len(solves)
+    assert per_run >= 2
+    work = uncompiled._done[model.unknowns, 2]
+    assert work == sum(first.iterations) * model.unknowns
+    monkeypatch.setattr(uncompiled, "COMPILING", 2 * work - 1)
+    monkeypatch.setattr(uncompiled, "SOLVES", 0)
+    measure(model)
+    assert len(solves) == 2 * per_run
+    last = measure(model)
+    assert len(solves) == 2 * per_run
+    for name, value in first.values.items():
+        assert last.values[name] == pytest.approx(value, rel=1e-6)
+    uncompiled._done.clear()  # who has the program uses it
+    measure(model)
+    assert len(solves) == 2 * per_run
+
+
+def test_a_large_system_gets_its_program_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compilation.forget()
+    model = lateral(1)
+    solves = count_of(monkeypatch)
+    monkeypatch.setattr(uncompiled, "COMPILING", 2 * model.unknowns * uncompiled.ITERATIONS * uncompiled.SOLVES - 1)
+    measure(model)
+    assert not solves
+
+
+def test_what_the_host_cannot_solve_goes_to_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resistance of 1e8 times that of the metals, nearly to round-off: the voltage across it is a rest."""
+    compilation.forget()
+    layers = (("A", stacks.CU, 40e-9), ("B", dataclasses.replace(stacks.CU, S=-9e-6, name="B"), 60e-9))
+    probe = stacks.heat("charge", **stacks.through("charge", "A", "B"), states={"P": {}})
+    model = stacks.on_grid(stacks.device(layers, probe, interfaces=[link(("A", "B"), RA=1e-6, K=1e9)]), (3, 3), 2)
+    solves = count_of(monkeypatch)
+    found = measure(model, tolerance=2e-11)
+    assert solves and max(found.relative_residual) < solve.ROUGHEST
+    with pytest.raises(NotConverged, match="no convergence in 1 iterations"):
+        measure(lateral(1), max_steps=1)
+
+
+def test_what_was_made_for_a_system_goes_with_it() -> None:
+    before = len(uncompiled._hosted._made)
+    request = block_request(random_fields(patchwork(2), 1))
+    request = request._replace(system=System(*(getattr(request.system, f.name) for f in dataclasses.fields(System))))
+    uncompiled.on_host(request)
+    assert len(uncompiled._hosted._made) == before + 1
+    del request
+    assert len(uncompiled._hosted._made) == before
