@@ -24,7 +24,7 @@ from thermospin.solve import SolveRequest, Stats, System
 #: Work of a CPU on the host while it would compile a program: iterations times unknowns and columns.
 COMPILING = 40_000_000
 #: Iterations of a solve, typically, and solves at least that should take no longer than to compile.
-ITERATIONS, SOLVES = 20, 5
+ITERATIONS, SOLVES = 20, 10
 
 #: Work so far, by unknowns and columns of a system.
 _done: collections.Counter[tuple[int, ...]] = collections.Counter()
