@@ -30,8 +30,10 @@ TOLERANCE = 1e-10
 
 
 @pytest.fixture(autouse=True)
-def _nothing_done() -> Iterator[None]:
-    """Starts from a process that has solved nothing yet."""
+def _nothing_done(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Starts from a process that has solved nothing yet, and has no programs of other tests."""
+    monkeypatch.setattr(compilation, "_place", lambda *_: None)
+    compilation.forget()
     uncompiled._done.clear()
     yield
     uncompiled._done.clear()
@@ -175,7 +177,6 @@ def count_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_small_system_gets_its_program_once_the_host_has_taken_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    compilation.forget()
     model = lateral(1)
     solves = count_of(monkeypatch)
     first = measure(model)
@@ -197,7 +198,6 @@ def test_a_small_system_gets_its_program_once_the_host_has_taken_as_long(monkeyp
 
 
 def test_a_large_system_gets_its_program_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    compilation.forget()
     model = lateral(1)
     solves = count_of(monkeypatch)
     monkeypatch.setattr(uncompiled, "COMPILING", 2 * model.unknowns * uncompiled.ITERATIONS * uncompiled.SOLVES - 1)
@@ -207,7 +207,6 @@ def test_a_large_system_gets_its_program_at_once(monkeypatch: pytest.MonkeyPatch
 
 def test_what_the_host_cannot_solve_goes_to_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resistance of 1e8 times that of the metals, nearly to round-off: the voltage across it is a rest."""
-    compilation.forget()
     layers = (("A", stacks.CU, 40e-9), ("B", dataclasses.replace(stacks.CU, S=-9e-6, name="B"), 60e-9))
     probe = stacks.heat("charge", **stacks.through("charge", "A", "B"), states={"P": {}})
     model = stacks.on_grid(stacks.device(layers, probe, interfaces=[link(("A", "B"), RA=1e-6, K=1e9)]), (3, 3), 2)
