@@ -8,10 +8,10 @@ from thermospin.device.device import Device
 from thermospin.grid import Grid
 
 #: Rough values: time of a solve with its error bars per unknown on two cores, and of imports and compilation [s]
-#: (`signals` the first time: 10 s for 59,943 unknowns, 11.5 for 125,796, 22 for 359,589); and peak memory on the
+#: (`signals` the first time: 7.6 s for 59,940 unknowns, 26 for 359,589, on a slow day); and peak memory on the
 #: shipped device (1.07 GB for 288,497 unknowns, 1.85 GB for 1,018,663), compiler included [B].
-SECONDS_PER_UNKNOWN = 4e-6
-SECONDS_TO_COMPILE = 9.5
+SECONDS_PER_UNKNOWN = 5e-6
+SECONDS_TO_COMPILE = 6.5
 BYTES_AT_REST = 700 * 2**20
 BYTES_PER_UNKNOWN = 1100
 
