@@ -1,48 +1,21 @@
 """The operator as an assembled matrix, for solvers that need one.
 
-This module knows segments and nodes as `thermospin.operators` has them; it knows no solver.
+It is the one that small systems are solved with, see `thermospin.signals.uncompiled`; this module knows no solver.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
 from thermospin import operators
-from thermospin.base import quadrature
+from thermospin.signals import uncompiled
 
 
 def assemble(disc: operators.Discretisation, law: operators.Coefficients) -> sparse.csr_matrix:
     """The matrix of `operators.apply`, held nodes included."""
-    _, weights, derivative = quadrature.gauss_lobatto(disc.order)
-    stiffness = derivative.T * weights @ derivative
-    i, j = np.nonzero(stiffness)
-
-    def block(entry: Callable[[operators.Law], Any], row_nodes: str, column_nodes: str) -> sparse.csr_matrix:
-        shape = tuple(disc.nodes_V if nodes == "nodes_V" else disc.nodes_T for nodes in (row_nodes, column_nodes))
-        total = sparse.csr_matrix(shape)
-        for axis, segments in zip(disc.axes, law.segments, strict=True):
-            value = np.asarray(entry(segments))[1:]  # segment 0 is a dummy
-            rows, columns = (np.asarray(getattr(axis, n))[:, 1 : len(value) + 1] for n in (row_nodes, column_nodes))
-            entries = stiffness[i, j][:, None] * value
-            total += sparse.coo_matrix((entries.ravel(), (rows[i].ravel(), columns[j].ravel())), shape).tocsr()
-        return total
-
-    mass = sparse.diags_array(np.asarray(law.relaxation), format="csr")
-    up_heat, down_heat = (
-        block(lambda law: law.VT[:, 0], "nodes_V", "nodes_T"),
-        block(lambda law: law.VT[:, 1], "nodes_V", "nodes_T"),
-    )
-    rows = [
-        [block(lambda law: law.V[:, 0], "nodes_V", "nodes_V") + mass, -mass, up_heat],
-        [-mass, block(lambda law: law.V[:, 1], "nodes_V", "nodes_V") + mass, down_heat],
-        [up_heat.T, down_heat.T, block(lambda law: law.TT, "nodes_T", "nodes_T")],
-    ]
-    return sparse.csr_matrix(sparse.block_array(rows, format="csr"))
+    return sparse.csr_matrix(uncompiled.matrix(disc, law))
 
 
 def verify(disc: operators.Discretisation, law: operators.Coefficients, matrix: sparse.csr_matrix) -> None:

@@ -230,7 +230,7 @@ def test_values_gradients_and_harmonics_share_their_programs(thermal):
 def test_a_rehearsal_leaves_the_solver_to_compile_and_little_else(thermal, monkeypatch):
     monkeypatch.setattr(solving, "_rehearsed", set())
     monkeypatch.setattr(compilation, "_place", lambda *_: None)  # programs of other tests may be kept
-    monkeypatch.setattr(uncompiled, "COMPILING", 0)
+    monkeypatch.setattr(uncompiled, "MOST", 0)
     values, problem = thermal.completed(None), thermal.problems["thermal"]
     jax.clear_caches()
     compilation.forget()
