@@ -1,7 +1,7 @@
 """Solves without a program: the same matrix, the same steps and the same fields as the compiled ones.
 
 Both round differently, in single precision within the cycle: residuals agree to a part of themselves, solutions to the
-tolerance times the square root of the condition number of the scaled operator, see test_solve.py.
+tolerance times the square root of the condition number of the scaled operator, which is below 1e6, see test_solve.py.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_host_and_program_take_the_same_steps_to_the_same_fields(name: str) -> N
         n = 2 * model.disc.nodes_V
         assert np.all(np.abs(expected).max(axis=0) > 0)
         for part in (np.s_[:n], np.s_[n:]):
-            assert np.all(np.abs(x - expected)[part].max(axis=0) <= 1e-6 * np.abs(expected[part]).max(axis=0))
+            assert np.all(np.abs(x - expected)[part].max(axis=0) <= 1e-7 * np.abs(expected[part]).max(axis=0))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -143,7 +143,7 @@ def test_a_tiny_or_huge_column_is_solved_like_any_other(factor: float) -> None:
     expected, _ = uncompiled.on_host(block_request(drive))
     found, stats = uncompiled.on_host(block_request(factor * drive))
     assert bool(stats.converged[0])
-    assert 0 < np.abs(found / factor - expected).max() < 1e-9 * np.abs(expected).max() or factor == 1
+    assert 0 < np.abs(expected).max() and np.abs(found / factor - expected).max() < 1e-9 * np.abs(expected).max()
     again, stats = uncompiled.on_host(block_request(drive, guess=expected))
     assert int(stats.iterations[0]) <= 1 and np.abs(again - expected).max() < 1e-9 * np.abs(expected).max()
 

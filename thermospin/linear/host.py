@@ -75,9 +75,11 @@ def _level(level: Level, free: np.ndarray) -> HostLevel:
         matrix = diags_array(main[:, 0]) - edges
         inverse = diags_array(free / safe[:, 0])
     else:
-        up, down = (csr_array((part, edges.indices, edges.indptr), edges.shape) for part in _pair(edges))
-        cross = diags_array(coupling) - (up - down)
-        own = up + down
+        # Of the blocks [[a + b, a - b], [a - b, a + b]] of edges, see `Rows.weight`.
+        a, b = (
+            csr_array((part, edges.indices, edges.indptr), edges.shape) for part in (edges.data.real, edges.data.imag)
+        )
+        own, cross = a + b, diags_array(coupling) - (a - b)
         matrix = block_array([[diags_array(main[:, 0]) - own, cross], [cross, diags_array(main[:, 1]) - own]])
         ratio = coupling / safe[:, 0]
         rest = main[:, 1] - coupling * ratio
@@ -92,13 +94,7 @@ def _level(level: Level, free: np.ndarray) -> HostLevel:
 
 
 def _matrix(rows: Rows, columns: int) -> csr_array:
-    found = rows.matrix(columns)
-    return rows.unit * found
-
-
-def _pair(edges: csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Return a and b of the blocks [[a + b, a - b], [a - b, a + b]] of edges between pairs of fields."""
-    return (edges.data.real, edges.data.imag) if np.iscomplexobj(edges.data) else (edges.data / 2, edges.data / 2)
+    return rows.unit * rows.matrix(columns)
 
 
 def _smooth(
@@ -149,18 +145,9 @@ class HostSystem:
             csr_array(self.spread.T @ matrix @ self.spread), 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         )
 
-    def solve(
-        self,
-        A: Assembled,
-        b: np.ndarray,
-        guess: np.ndarray,
-        tolerance: float,
-        max_steps: int,
-        *,
-        rounding: tuple[float, float],
-    ) -> tuple[np.ndarray, HostStats]:
+    def solve(self, A: Assembled, limits: Limits, b: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, HostStats]:
         """Return the solution of A x = b on all nodes, converged or not; see `pcg`."""
-        x, stats = pcg(A, self.precondition, self.spread.T @ b, self.free * guess, tolerance, max_steps, rounding)
+        x, stats = pcg(A, self.precondition, limits, self.spread.T @ b, self.free * guess)
         return self.spread @ x, stats
 
     def precondition(self, r: np.ndarray, size: float) -> np.ndarray:
@@ -182,6 +169,22 @@ class Assembled(NamedTuple):
     scale: np.ndarray
 
 
+class Limits(NamedTuple):
+    """When a solve ends.
+
+    Attributes:
+      tolerance: bound on the relative residual.
+      max_steps: bound on the number of iterations.
+      rounding: what rounding may leave of the residual, over the norm of D^(1/2) x.
+      roughest: but at most.
+    """
+
+    tolerance: float
+    max_steps: int
+    rounding: float
+    roughest: float
+
+
 class HostStats(NamedTuple):
     """How a solve went, as in `solve.Stats`."""
 
@@ -194,24 +197,20 @@ class HostStats(NamedTuple):
 def pcg(
     A: Assembled,
     precondition: Callable[[np.ndarray, float], np.ndarray],
+    limits: Limits,
     b: np.ndarray,
     x: np.ndarray,
-    tolerance: float,
-    max_steps: int,
-    rounding: tuple[float, float],
 ) -> tuple[np.ndarray, HostStats]:
     """Solve A x = b as `solve.pcg` does for a column.
 
     Args:
       A: symmetric and positive semidefinite.
       precondition: approximates A^-1 r, of r and its norm.
+      limits: when to end.
       b: right-hand side.
       x: start.
-      tolerance: bound on the relative residual.
-      max_steps: bound on the number of iterations.
-      rounding: what rounding may leave of the residual, over the norm of D^(1/2) x, and at most.
     """
-    matrix, scale = A
+    (matrix, scale), (tolerance, max_steps, rounding, roughest) = A, limits
 
     def norm(r: np.ndarray) -> float:
         return math.sqrt(_dot(r * scale, r * scale))
@@ -225,15 +224,15 @@ def pcg(
         r = b - matrix @ x
         error = norm(r)
         start = error if steps == 0 else start
-        floor = min(rounding[0] * math.sqrt(_dot(x / scale, x / scale)), rounding[1])
+        floor = min(rounding * math.sqrt(_dot(x / scale, x / scale)), roughest)
         settled = error <= tolerance or (recursive <= tolerance and error <= floor)
         if settled or steps >= max_steps:
             return x * total, HostStats(steps, error, start, settled)
-        p, before = np.zeros_like(x), np.inf
+        p, before = np.zeros_like(x), 0.0
         while not error <= tolerance and steps < max_steps:
             z = precondition(r, error)
             fresh = _dot(r, z)
-            p *= fresh / before
+            p *= fresh / before if before > 0 else 0.0
             p += z
             Ap = matrix @ p
             curvature = _dot(p, Ap)

@@ -21,8 +21,8 @@ from thermospin.linear import host
 from thermospin.operators import Coefficients, Discretisation, Fields
 from thermospin.solve import SolveRequest, Stats, System
 
-#: Work on the host that takes as much longer than with a program as one takes to compile: iterations times unknowns and
-#: columns (`benchmarks/iteration.py`).
+#: Work on the host, iterations times unknowns and columns, that loses as much time as a program takes to compile: there
+#: it takes 0.9 to 1.4 times as long as with one, 60 to 110 ns each (`benchmarks/iteration.py`).
 COMPILING = 150_000_000
 #: Unknowns times columns above which the program is worth it for the next run already, which will find it kept.
 MOST = 200_000
@@ -62,9 +62,10 @@ def on_host(request: SolveRequest) -> tuple[Fields, Stats]:
     system, law, b, guess, tolerance, max_steps = request
     hosted = _hosted.of(system, lambda: _host_system(system))
     A = hosted.matrices.of(law, lambda: hosted.assembled(matrix(system.disc, law)))
-    rounding = solve.ROUNDING * np.finfo(float).eps, solve.ROUGHEST
-    run = functools.partial(hosted.solve, A, tolerance=tolerance.item(), max_steps=max_steps.item(), rounding=rounding)
+    rounding = solve.ROUNDING * float(np.finfo(float).eps)
+    limits = host.Limits(float(tolerance), int(max_steps), rounding, solve.ROUGHEST)
     with ThreadPoolExecutor() as pool:
+        run = functools.partial(hosted.solve, A, limits)
         fields, found = zip(*pool.map(run, np.asarray(b).T, np.asarray(guess).T), strict=True)
     stats = Stats(*jax.device_put([np.array(part) for part in zip(*found, strict=True)]))
     x = np.where([each.converged for each in found], np.stack(fields, axis=1), np.nan)
