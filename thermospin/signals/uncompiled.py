@@ -22,7 +22,7 @@ from thermospin.operators import Coefficients, Discretisation, Fields
 from thermospin.solve import SolveRequest, Stats, System
 
 #: Work on the host, iterations times unknowns and columns, that loses as much time as a program takes to compile: there
-#: it takes 0.9 to 1.4 times as long as with one, 60 to 110 ns each (`benchmarks/iteration.py`).
+#: it takes up to twice as long as with one, 60 to 130 ns each (`benchmarks/iteration.py`).
 COMPILING = 150_000_000
 #: Unknowns times columns above which the program is worth it for the next run already, which will find it kept.
 MOST = 200_000
