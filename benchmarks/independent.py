@@ -193,7 +193,7 @@ class Problem:
                 self.M[k] = self.matrix(u * v * dx(definedon=region)) * NM**3
         self.metal = marks(self.space.GetDofs(self.metals))
         self.ports, self.on = {}, {}
-        for name in mesh.GetBoundaries():
+        for name in sorted(set(mesh.GetBoundaries()) - {"default"}):  # those of tetrahedra that are nothing
             face = mesh.Boundaries(re.escape(name))
             area = ngs.Integrate(ngs.CF(1), mesh, definedon=face)
             self.ports[name] = np.array(ngs.LinearForm(v * ngs.ds(definedon=face)).Assemble().vec) / area

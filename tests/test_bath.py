@@ -155,6 +155,9 @@ def test_a_value_that_is_set_is_so_at_every_bath(device: Device) -> None:
         assert changed.materials["Py"].sigma == 5e6 and changed.materials["Py"].lambda_sf == 8e-9
         assert "Py.sigma" not in settings.at_bath(changed, 300.0).over_bath()
     assert settings.changed(device, [], "77 K").materials["Py"].lambda_sf == 7e-9
+    # So its table need not reach the bath.
+    everywhere = ["Py.sigma = 5e6 S/m", "Py.lambda_sf = 9 nm", "face.RA = 1 fohm m^2", "bath = 4 K"]
+    assert settings.changed(device, everywhere).materials["Py"].lambda_sf == 9e-9
     with pytest.raises(InputError, match="got the bath twice"):
         settings.changed(device, ["bath = 10 K"], "77 K")
 

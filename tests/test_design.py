@@ -22,6 +22,7 @@ from thermospin.designs.predictor import DesignPredictor
 from thermospin.designs.search import DesignStep, Search
 from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
+from thermospin.device.interfaces import Interface
 from thermospin.inference import journal as journals
 from thermospin.model import GridOptions, build
 from thermospin.parallel import tasks
@@ -281,6 +282,23 @@ def test_a_journal_does_not_mix_the_grids_of_different_ways(
         )
     assert labels[0][0] == labels[1][0]
     assert labels[0][1] != labels[1][1]
+
+
+def test_objectives_have_all_names_that_a_device_may_have(valve: Device) -> None:
+    """Spaces and slashes in names of experiments, states and interfaces."""
+    experiment = dataclasses.replace(valve.experiments["local"], name="non local/1", states={"up up": {}})
+    faces = (Interface("Fe/Cu", ("Fe", "Cu"), RA=1e-15),)
+    device = dataclasses.replace(valve, experiments={"non local/1": experiment}, interfaces=faces)
+    signal = ("non local/1", "R2.up up")
+    for text, first, other in (
+        ("non local/1 R2.up up", signal, None),
+        ("|non local/1 R2.up up|/|non local/1 hottest|", signal, ("non local/1", "hottest")),
+        ("1 / std Fe/Cu.RA", None, ("std", "Fe/Cu.RA")),
+        ("non local/1 R2.up up / std Fe/Cu.RA", signal, ("std", "Fe/Cu.RA")),
+    ):
+        objective = Objective.parse(text, device)
+        assert (objective.signal, objective.other) == (first, other)
+        assert Objective.parse(str(objective).replace("|std Fe/Cu.RA|", "std Fe/Cu.RA"), device) == objective
 
 
 @pytest.mark.parametrize(

@@ -129,11 +129,16 @@ CASES = {
         "",
         ["contact 'c' (x+ of 'N'): overlaps contact 'b'"],
     ),
-    "overlapping faces of overlapping boxes": (
+    "two contacts on a face": (
         [],
-        '[[solids]]\nname = "O"\nmaterial = "Au"\nbox = { x = [200, 300], y = [20, 60], z = [0, 15] }\n'
-        '[[contacts]]\nname = "o"\nsolid = "O"\nface = "x+"\n',
-        ["contact 'o' (x+ of 'O'): overlaps contact 'b', a piece of plane belongs to both"],
+        '[[contacts]]\nname = "o"\nsolid = "N"\nface = "x+"\n',
+        ["contact 'o' (x+ of 'N'): overlaps contact 'b', a piece of plane belongs to both"],
+    ),
+    "a magnet that is a list": ([('magnet = "F"', 'magnet = ["F", "G"]')], "", ["solid 'F', magnet", "magnet 'F'"]),
+    "a heat sink with the label of another one": (
+        [],
+        '[[heat_sinks]]\nsolid = "base"\nface = "z-"\n[[heat_sinks]]\nname = "base z-"\nsolid = "base"\nface = "x-"\n',
+        ["heat sink 'base z-': the name is used 2 times"],
     ),
     "a contact on a body without charge": (
         [('solid = "N"\nface = "z+"', 'solid = "base"\nface = "z-"')],
@@ -329,6 +334,14 @@ def test_a_fault_is_told_by_name_and_nothing_else_is(tmp_path: Path, case: str) 
     for text in expected:
         assert any(text in fault for fault in found), (text, found)
     assert len(found) == len(expected), found
+
+
+def test_contacts_may_share_a_plane_but_no_piece_of_it(tmp_path: Path) -> None:
+    """Of a solid that another one overwrites in part, what is left of the end, and the end of the other one."""
+    solid = '[[solids]]\nname = "O"\nmaterial = "Au"\nbox = { x = [200, 300], y = [20, 60], z = [0, 15] }\n'
+    device = load(written(tmp_path, extra=solid + '[[contacts]]\nname = "o"\nsolid = "O"\nface = "x+"\n'))
+    faces = device.contact_faces()
+    assert [faces[name].area for name in ("b", "o")] == pytest.approx([20e-9 * 15e-9, 40e-9 * 15e-9])
 
 
 def test_all_faults_of_a_file_come_in_one_go(tmp_path: Path) -> None:

@@ -52,6 +52,33 @@ def test_a_faulty_file_is_told(valve: Device, tmp_path: Path, text: str, words: 
         ensembles.read(written(tmp_path, text), valve)
 
 
+@pytest.mark.parametrize(
+    ("sets", "wanted", "words"),
+    [
+        ({"zeta": 2.0}, None, r"sets: got one mapping, expected a list of them"),
+        ([{"zeta": 1.0}, {"Fe.Ss": 1.0}], None, "set 2: got parameter 'Fe.Ss'; did you mean 'Fe.S_s'"),
+        ([{"Fe.S_s": "-3 mm"}], None, "set 1, Fe.S_s: got"),
+        ([{"zeta": 1.0}], "locl R1.P", "experiment 'locl' does not exist; did you mean 'local'"),
+        ([{"zeta": 1.0}], ["local R1.spn"], "has no signal 'R1.spn'; did you mean 'R1.spin'"),
+    ],
+)
+def test_faulty_sets_are_told_before_anything_is_computed(valve: Device, sets: Any, wanted: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ensembles.run(build(valve, cells=60, order=1), sets, wanted)
+
+
+def test_sets_may_have_units_and_signals_one_string(valve: Device) -> None:
+    model = build(valve, cells=60, order=1)
+    ensemble = ensembles.run(model, [{"Fe.S_s": "-3 uV/K", "zeta": np.float64(2)}], ["local R2.spin"])
+    assert "Fe.S_s, zeta" in repr(ensemble)
+    (member,) = ensemble
+    expected = evaluate.evaluate(
+        model, model.parameters | {"Fe.S_s": -3e-6, "zeta": 2.0}, [("local", "R2.spin")]
+    ).values
+    np.testing.assert_allclose(member.values, expected, rtol=1e-8)
+    assert ensembles.run(model, []).wanted == tuple(ensembles.wanted_of(valve))
+
+
 def test_processes_share_the_sets_and_a_stopped_run_goes_on(
     valve: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +107,7 @@ def test_processes_share_the_sets_and_a_stopped_run_goes_on(
         np.testing.assert_allclose(each.values, whole[each.number - 1].values, rtol=1e-9)
     assert abs(whole[2].values[1] / whole[0].values[1] - 1) > 0.01, "the gap matters"
     with pytest.raises(ValueError, match="part: got 3/2, expected one of 1/2 to 2/2"):
-        next(ensembles.run(model, sets, wanted, part=(3, 2)))
+        ensembles.run(model, sets, wanted, part=(3, 2))
 
 
 def test_sets_side_by_side_have_the_values_of_each_alone(tmp_path: Path) -> None:

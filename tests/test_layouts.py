@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import tomllib
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from thermospin.device import gds, new, reader
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.reader import load
 from thermospin.geometry.outlines import Patch, Regions
+from thermospin.model import build
+from thermospin.signals.evaluate import evaluate
 
 STACK = """
 name = "valve"
@@ -52,6 +55,9 @@ face = "x+"
 solid = "base"
 face = "z-"
 """
+
+
+EXPERIMENT = '[experiments.e]\ncurrent = ["I+", "V+"]\nvoltage = ["I+", "V+"]\nstates = { P = {} }\n'
 
 
 def drawing() -> gdstk.Cell:
@@ -115,6 +121,60 @@ def test_thicknesses_are_dimensions_and_draped_films_follow(tmp_path: Path) -> N
     )
     moved = device.moved({"t_py": 20e-9, "t_cu": 50e-9})
     assert {round(1e9 * s.box[2][1]) for s in moved.solids if s.material == "Cu"} == {50, 70}
+
+
+#: Funnel, draped over two magnets, with slanted side walls: all dimensions are free.
+SLANTED = STACK.replace("t_cu = 60", "t_cu = 60\nt_py = 15").replace(
+    "thickness = 15\nzmin = 0\n", 'thickness = "t_py"\nzmin = 0\nsidewall_angle = 20\n'
+).replace('thickness = "t_cu"\n', 'thickness = "t_cu"\nsidewall_angle = -10\nslices = 2\n')  # fmt: skip
+
+
+@pytest.mark.parametrize("values", [{"t_cu": 70}, {"t_py": 12}, {"t_cu": 45, "t_py": 21}])
+def test_slanted_side_walls_follow_their_thickness(tmp_path: Path, values: dict[str, float]) -> None:
+    """Solids are those of a file with these values; pieces at the steps of films below move with these."""
+    text = SLANTED
+    for name, value in values.items():
+        text = re.sub(rf"{name} = \d+", f"{name} = {value}", text)
+    wanted = device_of(tmp_path, text)
+    moved = device_of(tmp_path, SLANTED).moved({name: value * 1e-9 for name, value in values.items()})
+    assert moved != device_of(tmp_path, SLANTED) and len(moved.solids) == len(wanted.solids) > 10
+    for one, other in zip(moved.solids, wanted.solids, strict=True):
+        np.testing.assert_allclose(one.box, other.box, rtol=0, atol=polygons.TOUCH)
+        assert one.recess == pytest.approx(other.recess, abs=1e-15)
+        if one.outline is not None and other.outline is not None:
+            differences = polygons.boolean([np.array(one.outline)], [np.array(other.outline)], "xor")
+            # Corners are rounded to a femtometre, so edges may lie that far apart.
+            assert sum(abs(float(polygons.area(piece))) for piece in differences) < 1e-14 * 3e-6, one.name
+
+
+def test_derivatives_by_the_thickness_of_a_slanted_film_are_differences(tmp_path: Path) -> None:
+    """Of the grid that moves along: central differences of a hundredth of a nanometre are right to 1e-6 of that."""
+    cell = gdstk.Cell("WIRE")
+    cell.add(gdstk.rectangle((-0.3, -0.1), (-0.1, 0.1), layer=1), gdstk.rectangle((-0.25, -0.03), (0.3, 0.03), layer=2))
+    cell.add(gdstk.Label("I+", (-0.2, 0.1), layer=1), gdstk.Label("V+", (0.3, 0), layer=2))
+    text = re.sub("sidewall_angle = 20", "sidewall_angle = 0", SLANTED).replace("= -10", "= 20") + EXPERIMENT
+    model = build(device_of(tmp_path, text, cell), cells=1500, order=1)
+    wanted = [("e", "R1.P")]
+    (slope,) = evaluate(model, {}, wanted, ["t_cu"], tolerance=1e-11).jacobian[0]
+    ends = [
+        evaluate(model.moved({"t_cu": 60e-9 + step}), {}, wanted, tolerance=1e-11).values[0] for step in (1e-11, -1e-11)
+    ]
+    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-11, rel=1e-4)
+    upright = device_of(tmp_path, text.replace("sidewall_angle = 20", "sidewall_angle = 0"), cell)
+    (without,) = evaluate(build(upright, cells=1500, order=1), {}, wanted, ["t_cu"]).jacobian[0]
+    assert abs(slope / without - 1) > 0.05, "side walls matter"
+
+
+def test_a_draped_film_does_not_change_what_it_lies_on(tmp_path: Path) -> None:
+    """Where a film lies on the higher one of two, another order of heights is another film: of the file alone."""
+    cell = drawing()
+    cell.add(gdstk.rectangle((-0.02, -0.1), (0.05, 0.1), layer=5))
+    low = '[[layout.layers]]\nlayer = 5\nmaterial = "Au"\nthickness = "t_au"\nzmin = 0\n[[layout.layers]]\nlayer = 2'
+    text = STACK.replace("t_cu = 60", "t_cu = 60\nt_au = 10").replace("[[layout.layers]]\nlayer = 2", low)
+    device = device_of(tmp_path, text, cell)
+    assert device.moved({"t_au": 14e-9}).lengths()["t_au"] == 14e-9
+    with pytest.raises(DeviceError, match="at t_au = 20 nm: solid 'Cu/.' would lie on another solid than with the val"):
+        device.moved({"t_au": 20e-9})
 
 
 @pytest.mark.parametrize("name", ["valve.gds", "valve.oas"])

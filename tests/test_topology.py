@@ -17,7 +17,7 @@ from thermospin.designs.topology import Canvas
 from thermospin.device import edit, reader
 from thermospin.device.device import Device
 from thermospin.geometry.outlines import outline_of
-from thermospin.model import GridOptions
+from thermospin.model import GridOptions, build, on_grid
 from thermospin.signals import evaluate
 
 PLATE = (
@@ -100,6 +100,34 @@ def test_tiles_become_polygons_and_islands_are_left_out(plate: Device) -> None:
     again = reader.read(text, "plate.toml")
     assert "# what is found" not in text or text.count("canvas") >= 2
     assert [s.outline for s in again.solids] == [s.outline for s in made.solids]
+
+
+def test_interfaces_of_the_metal_are_those_of_its_tiles(plate: Device) -> None:
+    """With all tiles of full metal it is the same device: equal to what the solver leaves."""
+    text = PLATE.replace('name = "left"\nmaterial = "Cu"', 'name = "left"\nmaterial = "Py"')
+    face = '[[interfaces]]\nname = "face"\nbetween = ["Py", "Cu"]\nRA = "1 fohm m^2"\n'
+    device = reader.read(f"{text}\n{face}", "plate.toml")
+    cut = Canvas.of(device, "canvas", 20e-9).device
+    lines = build(cut, cells=60, order=1).grid.lines
+    R, tiled, bare = (
+        evaluate.evaluate(on_grid(each, each.features.grid(lines, 1)), {}, [("e", "R1.P")]).values[0]
+        for each in (device, cut, dataclasses.replace(device, interfaces=()))
+    )
+    assert tiled == pytest.approx(R, rel=1e-8) and abs(bare / R - 1) > 0.1
+    for extra, user in (
+        (face.replace('"Cu"]', '"canvas"]').replace('"Py"', '"left"'), "interface 'face'"),
+        ('[experiments.t]\ncurrent = ["1", "2"]\ntemperature = "canvas"\n', "experiment 't'"),
+    ):
+        with pytest.raises(ValueError, match=f"form: {user} names solid 'canvas', which the form may cut"):
+            Canvas.of(reader.read(f"{text}\n{extra}", "plate.toml"), "canvas", 20e-9)
+
+
+def test_pieces_have_names_that_no_solid_has(plate: Device) -> None:
+    right = dataclasses.replace(plate.solid("right"), name="canvas1")
+    contacts = tuple(dataclasses.replace(c, solid="canvas1" if c.solid == "right" else c.solid) for c in plate.contacts)
+    device = dataclasses.replace(plate, solids=(*plate.solids[:-1], right), contacts=contacts)
+    made = Canvas.of(device, "canvas", 20e-9).made(np.array([[1, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0]], bool))
+    assert [solid.name for solid in made.solids] == ["canvas2", "canvas3", "left", "canvas1"]
 
 
 def test_the_form_of_least_resistance_is_the_whole_canvas(

@@ -119,6 +119,15 @@ def test_a_variant_that_no_device_has_is_told_when_it_is_asked_for() -> None:
         settings.variants_in_words(device)
 
 
+def test_faulty_values_of_a_variant_are_told_with_its_name() -> None:
+    """Those of a material too, and of all variants."""
+    two = '[[variants]]\nname = "a"\nset = { Py.P = 2 }\n[[variants]]\nname = "b"\nset = { width = -10 }\n'
+    with pytest.raises(InputError) as caught:
+        settings.variants_in_words(read(BAR + two, "x.toml"))
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("variant 'a': material 'Py', P: got 2") and second.startswith("variant 'b': at width")
+
+
 def test_a_column_of_a_dimension_splits_the_rows(device: Device, tmp_path: Path) -> None:
     """Widths in the unit of the file, their own unit or that of the header; an empty cell is the device itself."""
     text = f"{TABLE},width\nbar,R1.P,4,1,ohm,60\nbar,R1.P,3,1,ohm,0.08 um\nbar,R1.AP,4,1,ohm,60.0\nbar,R1.P,5,1,ohm,\n"

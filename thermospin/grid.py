@@ -413,7 +413,7 @@ class Features:
         # Round solids have no straight edges, but the grid must contain these solids too.
         ends += self.planes[axis]
         ends += [pick(box[axis][side] for box in self.boxes) for side, pick in enumerate((min, max))]
-        for along, low, high, size in self.bands:
+        for along, low, high, size in sorted(self.bands, key=lambda band: band[3]):  # fine ones serve coarse ones too
             if along == axis:
                 around = (low - MARGIN * size, high + MARGIN * size)
                 ends += [end for end in around if np.abs(np.array(ends) - end).min() > 2 * MARGIN * size]

@@ -21,7 +21,7 @@ from thermospin.quantities import QUANTITIES, key_of
 HOTTEST, DENSEST, STD = "hottest", "densest", "std"
 
 Pair = tuple[str, str]
-_SIGNAL = re.compile(rf"\s*\|?\s*(?:(std)\s+([\w.:]+)|([\w-]+)\s+(R[1-4]\.\w+|{HOTTEST}|{DENSEST}))\s*\|?\s*")
+_SIGNAL = re.compile(rf"\|?\s*(?:(std)\s+(\S.*?)|(\S.*?)\s+(R[1-4]\.[^/|]*[^/|\s]|{HOTTEST}|{DENSEST}))\s*\|?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,28 +43,24 @@ class Objective:
         Raises:
           InputError: it is none of them, or the device has no such experiment.
         """
-        parts = text.split("/")
-        inverse = len(parts) == 2 and parts[0].strip() == "1"
-        matches = [_SIGNAL.fullmatch(part) for part in parts[inverse:]]
-        if len(parts) > 2 or not all(matches):
-            raise InputError(
-                f'objective: got "{text}", expected a signal such as "thermal R2.spin", one over another such as '
-                f'"thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal {HOTTEST}", or "1 / std Py.S_s"'
-            )
-        pairs = [(match[1] or match[3], match[2] or match[4]) for match in matches if match]
-        for name, signal in pairs:
-            if name == STD:
-                if signal not in device.parameters():
-                    raise InputError(f"objective: got parameter '{signal}'; {nearest(signal, device.parameters())}")
+        # Names of experiments and interfaces may have a slash in them: of the places to divide, one makes sense.
+        places = [None, *(place for place, letter in enumerate(text) if letter == "/")]
+        faults = []
+        for place in sorted(places, key=lambda place: place is None or text[place - 1 : place + 2] != " / "):
+            parts = [text] if place is None else [text[:place], text[place + 1 :]]
+            inverse = len(parts) == 2 and parts[0].strip() == "1"
+            try:
+                first, *rest = [None] * inverse + [_pair(part, device) for part in parts[inverse:]]
+            except InputError as why:
+                faults.append(str(why))
                 continue
-            if name not in device.experiments:
-                raise InputError(f"objective: got experiment '{name}'; {nearest(name, device.experiments)}")
-            if signal not in (HOTTEST, DENSEST):
-                part, known = SignalName.parse(name, signal).part, device.experiments[name].parts
-                if part not in known:
-                    raise InputError(f"objective: got signal '{signal}'; {nearest(part, known)}")
-        first = None if inverse else pairs[0]
-        return cls(first, pairs[1 - inverse] if len(pairs) > 1 - inverse else None)
+            return cls(first, rest[0] if rest else None)
+        raise InputError(
+            f"objective: {faults[0]}"
+            if faults[0]
+            else f'objective: got "{text}", expected a signal such as "thermal R2.spin", one over another such as '
+            f'"thermal R2.spin / thermal R2.baseline" or "thermal R2.spin / thermal {HOTTEST}", or "1 / std Py.S_s"'
+        )
 
     @property
     def wanted(self) -> list[Pair]:
@@ -80,6 +76,29 @@ class Objective:
 
     def __str__(self) -> str:
         return " / ".join(["1"] * (self.signal is None) + [f"|{' '.join(pair)}|" for pair in self.wanted])
+
+
+def _pair(text: str, device: Device) -> Pair:
+    """Return one quantity of an objective.
+
+    Raises:
+      InputError: why the device has none of that name; without words where the text is no quantity.
+    """
+    match = _SIGNAL.fullmatch(text.strip())
+    if match is None:
+        raise InputError("")
+    if match[1]:
+        if match[2] not in device.parameters():
+            raise InputError(f"got parameter '{match[2]}'; {nearest(match[2], device.parameters())}")
+        return STD, match[2]
+    name, signal = match[3], match[4]
+    if name not in device.experiments:
+        raise InputError("" if "/" in name else f"got experiment '{name}'; {nearest(name, device.experiments)}")
+    if signal not in (HOTTEST, DENSEST):
+        part, known = SignalName.parse(name, signal).part, device.experiments[name].parts
+        if part not in known:
+            raise InputError(f"got signal '{signal}'; {nearest(part, known)}")
+    return name, signal
 
 
 @dataclasses.dataclass(frozen=True)

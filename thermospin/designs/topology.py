@@ -87,6 +87,11 @@ class Canvas:
             raise InputError(f"form: solid '{name}' is no box of a metal that is no magnet, which a free form needs")
         if any(contact.solid == name for contact in device.contacts):
             raise InputError(f"form: solid '{name}' has a contact; give that to a solid beside it")
+        if users := _uses(device, name):
+            raise InputError(
+                f"form: {', '.join(users)} names solid '{name}', which the form may cut into pieces; name a solid "
+                "beside it, or for an interface its material"
+            )
         x, y = (np.linspace(low, high, max(1, round((high - low) / tile)) + 1) for low, high in solid.box[:2])
         shape = len(x) - 1, len(y) - 1
         if shape[0] * shape[1] > MOST_TILES:
@@ -105,7 +110,7 @@ class Canvas:
         fixed = [dataclasses.replace(part, coordinates={}, corners=()) for part in device.solids]
         solids = [*fixed[:place], *tile_solids, *fixed[place + 1 :]]
         overwritten = plan_of(solids, [True] * len(solids)).overwritten()
-        of_tiles = {part.material: dataclasses.replace(metal, name=part.material) for part in tile_solids}
+        of_tiles = {part.material: metal for part in tile_solids}  # of the same name, which interfaces go by
         kept = [part for k, part in enumerate(solids) if k not in overwritten]
         used = {part.material for part in kept}
         cut = dataclasses.replace(device, solids=tuple(kept), materials={**device.materials, **of_tiles}, dimensions={})
@@ -131,13 +136,13 @@ class Canvas:
                 corners = tuple((float(a), float(b)) for a, b in np.round(outline, 15))
                 x, y = ((min(line), max(line)) for line in zip(*corners, strict=True))
                 pieces.append((corners, (x, y, self.solid.box[2])))
+        taken = {solid.name for solid in others}
+        free = (text for text in (f"{self.solid.name}{k}" for k in itertools.count(1)) if text not in taken)
+        names = [self.solid.name] if len(pieces) == 1 else itertools.islice(free, len(pieces))
         named = [
-            dataclasses.replace(
-                self.solid, name=self.solid.name + (str(k) if len(pieces) > 1 else ""), outline=outline, box=box,
-                coordinates={},
-            )
-            for k, (outline, box) in enumerate(pieces, 1)
-        ]  # fmt: skip
+            dataclasses.replace(self.solid, name=text, outline=outline, box=box, coordinates={})
+            for text, (outline, box) in zip(names, pieces, strict=True)
+        ]
         solids = [*others[:at], *named, *others[at:]]
         materials = {key: material for key, material in self.device.materials.items() if "~" not in key}
         plan = plan_of(solids, [materials[solid.material].is_metal for solid in solids])
@@ -149,6 +154,17 @@ class Canvas:
         return dataclasses.replace(
             self.device, name=name or self.device.name, solids=tuple(remaining), materials=materials
         )
+
+
+def _uses(device: Device, name: str) -> list[str]:
+    """List the interfaces, heat sinks and experiments that name a solid."""
+    used = [f"interface '{each.name}'" for each in device.interfaces if name in each.between]
+    used += [f"heat sink '{sink.label}'" for sink in device.heat_sinks if sink.solid == name]
+    for each in device.experiments.values():
+        between = each.through.between if each.through is not None else ()
+        if name in (*each.power, *each.temperature, *between):
+            used.append(f"experiment '{each.name}'")
+    return used
 
 
 def _reaches(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:

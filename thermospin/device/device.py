@@ -132,7 +132,7 @@ class Device(Plotted):
 
     def interface_between(self, one: int, other: int) -> tuple[int, bool] | None:
         """Return the interface between two solids, given by index, and whether the first is its second side."""
-        sides = [((solid.name, solid.body or solid.name), solid.material) for solid in self.solids]
+        sides = [((solid.name, solid.body or solid.name), self.materials[solid.material].name) for solid in self.solids]
         return between(self.interfaces, sides, one, other)
 
     def exchanging(self) -> dict[str, float]:
@@ -169,6 +169,12 @@ class Device(Plotted):
             )
         values = self.lengths() | {name: float(value) for name, value in lengths.items()}
         try:
+            if away := [solid.name for solid in self.solids if not solid.stays_on(values)]:
+                raise DeviceError(
+                    f"solid '{name}' would lie on another solid than with the values of the file, from which this "
+                    "draped film is made; write the new ones in the file"
+                    for name in away
+                )
             return dataclasses.replace(
                 self,
                 solids=tuple(solid.moved(values) for solid in self.solids),

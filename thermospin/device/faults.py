@@ -163,7 +163,7 @@ def _repeated_names(
     named = [
         ("solid", [solid.name for solid in solids]),
         ("contact", [contact.name for contact in contacts]),
-        ("heat sink", [sink.name for sink in heat_sinks if sink.name]),
+        ("heat sink", [*{sink.label for sink in heat_sinks if not sink.name}, *(s.name for s in heat_sinks if s.name)]),
         ("interface", [interface.name for interface in interfaces]),
         ("experiment", [experiment.name for experiment in experiments]),
     ]

@@ -67,7 +67,8 @@ def place_faults(
     materials: Mapping[str, Material],
 ) -> list[str]:
     """Return faults of interfaces that are nowhere, and of polarisations that do not fit the magnets beside them."""
-    sides = [((solid.name, solid.body or solid.name), solid.material) for solid in solids]
+    names = [materials[solid.material].name if solid.material in materials else solid.material for solid in solids]
+    sides = [((solid.name, solid.body or solid.name), name) for solid, name in zip(solids, names, strict=True)]
     places: dict[int, list[tuple[int, int]]] = {}
     for i, j in sorted(touching):
         found = between(interfaces, sides, i, j)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.device import sidewalls
 from thermospin.device.gds import Drawing, Label, LayerNumber, LayerNumbers, is_among, layer_name, layers_name
 from thermospin.device.marks import Mark, MarkError, Window, edge_at, film_of, is_on, place_of
 from thermospin.device.parts import Contact, Solid
@@ -55,6 +57,24 @@ class _Body:
     layer: Layer
     outline: np.ndarray
     solids: list[Solid]
+
+
+class _Slice(NamedTuple):
+    """A piece of a film, between two heights.
+
+    Attributes:
+      outline: (vertices, 2) [m].
+      ends: lower and upper side.
+      recess: how far its edges lie inside those of the film as drawn.
+      moving: lines that its edges may lie on and that dimensions move.
+      clearances: how far other solids stay below its lower side.
+    """
+
+    outline: np.ndarray
+    ends: tuple[Coordinate, Coordinate]
+    recess: Coordinate
+    moving: Sequence[sidewalls.MovingEdge]
+    clearances: tuple[Coordinate, ...]
 
 
 def build(
@@ -263,10 +283,13 @@ def _solids(
     slices = layer.slices if layer.sidewall_angle else 1
     lean = math.tan(math.radians(layer.sidewall_angle))
     thickness = layer.thickness
-    made: list[tuple[np.ndarray, Coordinate, Coordinate, float]] = []
+    made: list[_Slice] = []
     faults: list[str] = []
+    resting_on = [edge for solid in below for edge in sidewalls.of_solid(solid)] if layer.drape else []
     for k in range(slices):
-        shrink = lean * thickness.at(lengths) * (k + 0.5) / slices
+        recess = _scaled(thickness, lean * (k + 0.5) / slices)
+        shrink = recess.at(lengths)
+        moving = [*sidewalls.shrinking(outline, recess, lengths), *resting_on] if recess.factors else resting_on
         shapes = [part]
         if shrink:
             shapes = polygons.offset(outline, -shrink)
@@ -285,17 +308,26 @@ def _solids(
                         f"{polygons.at(piece.mean(axis=0))}; give the layer zmin, or a solid under it"
                     )
                 else:
-                    made.append((piece, _sum(base, low), _sum(base, high), shrink))
+                    above = _clearances(piece, base, below) if layer.drape else ()
+                    made.append(_Slice(piece, (_sum(base, low), _sum(base, high)), recess, moving, above))
     several = len(made) > 1
     # Of the slices of a slanted film the widest has grid lines. Edges of a draped film over the others need none.
     seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, part.tolist())))] + list(below)
     x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
-    widest = min((shrink for *_, shrink in made), default=0.0)
+    widest = min((each.recess.at(lengths) for each in made), default=0.0)
     solids = []
-    for k, (piece, low, high, shrink) in enumerate(made, 1):
-        solid = _solid(f"{name}/{k}" if several else name, piece, (low, high), layer, name, name)
-        on_lines = (x, y) if not layer.sidewall_angle else None if shrink == widest else ((), ())
-        solids.append(dataclasses.replace(solid, on_lines=on_lines, recess=shrink).moved(lengths))
+    for k, each in enumerate(made, 1):
+        solid = _solid(f"{name}/{k}" if several else name, each.outline, each.ends, layer, name, name)
+        on_lines = (x, y) if not layer.sidewall_angle else None if each.recess.at(lengths) == widest else ((), ())
+        solid = dataclasses.replace(
+            solid,
+            on_lines=on_lines,
+            corners=sidewalls.corners(each.outline, each.moving, lengths) if each.moving else (),
+            recess=each.recess.at(lengths),
+            lean=each.recess if each.recess.factors else None,
+            clearances=each.clearances,
+        )
+        solids.append(solid.moved(lengths))
     return solids, faults
 
 
@@ -334,6 +366,21 @@ def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tupl
             rest = polygons.boolean(rest, under, "not")
     out += [(piece, layer.zmin) for piece in rest]
     return _merged(out)
+
+
+def _clearances(piece: np.ndarray, base: Coordinate, below: Sequence[Solid]) -> tuple[Coordinate, ...]:
+    """Return how far the other solids under a piece of a film stay below its lower side, where dimensions decide."""
+    out = []
+    for solid in below:
+        top = solid.coordinates["z"][1] if "z" in solid.coordinates else Coordinate(solid.box[2][1])
+        clearance = _sum(base, _scaled(top, -1))
+        if (
+            clearance.factors
+            and _may_meet(piece, under := outline_of(solid))
+            and polygons.boolean([piece], [under], "and")
+        ):
+            out.append(clearance)
+    return tuple(dict.fromkeys(out))
 
 
 def _merged(pieces: Sequence[tuple[np.ndarray, Coordinate | None]]) -> list[tuple[np.ndarray, Coordinate | None]]:

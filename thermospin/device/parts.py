@@ -33,6 +33,9 @@ class Solid:
       on_lines: positions along x and y at which straight edges of the outline need grid lines [m]; None: all.
       body: name of the body of a layout that it is a piece of; "": it is a body by itself.
       recess: how far its edges lie inside the outline of the body as drawn [m]: a slice of a slanted film.
+      lean: the recess, where dimensions change it.
+      clearances: how far other solids under a piece of a draped film stay below the one that it lies on, where
+        dimensions decide.
       provenance: source of each extent, by axis, such as "paper: ..." or "assumed".
       note: free text.
     """
@@ -49,6 +52,8 @@ class Solid:
     on_lines: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     body: str = ""
     recess: float = 0.0
+    lean: Coordinate | None = None
+    clearances: tuple[Coordinate, ...] = ()
 
     def straight_edges(self, axis: int) -> list[float]:
         """Return the positions of the edges normal to an axis that need grid lines [m]."""
@@ -66,11 +71,16 @@ class Solid:
             (ends[0].at(dimensions), ends[1].at(dimensions)) if ends else pair
             for ends, pair in zip(map(self.coordinates.get, AXES), self.box, strict=True)
         )
+        recess = self.recess if self.lean is None else self.lean.at(dimensions)
         if not self.corners:
-            return dataclasses.replace(self, box=(x, y, z))
+            return dataclasses.replace(self, box=(x, y, z), recess=recess)
         outline = tuple((a.at(dimensions), b.at(dimensions)) for a, b in self.corners)
         x, y = ((min(line), max(line)) for line in zip(*outline, strict=True))
-        return dataclasses.replace(self, box=(x, y, z), outline=outline)
+        return dataclasses.replace(self, box=(x, y, z), outline=outline, recess=recess)
+
+    def stays_on(self, dimensions: Mapping[str, float]) -> bool:
+        """Return whether a piece of a draped film still lies on the same solid with these values [m]."""
+        return all(clearance.at(dimensions) >= -polygons.TOUCH for clearance in self.clearances)
 
     def slopes(self, axis: int) -> tuple[dict[str, float], dict[str, float]]:
         """Return the derivatives of both ends along an axis with respect to the dimensions that move them."""

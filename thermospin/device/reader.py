@@ -281,7 +281,7 @@ def _boxed(reader: Reader, item: Mapping[str, Any]) -> schema.Solid | None:
     return schema.Solid.model_construct(
         name=item["name"],
         material=str(item.get("material", "")),
-        magnet=item.get("magnet"),
+        magnet=magnet if isinstance(magnet := item.get("magnet"), str) else None,
         box=box,
         provenance=schema.Provenance(),
         note="",
@@ -323,8 +323,10 @@ def _read_contacts(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> Non
         if contact is None:
             draft.unread.add(str(item.get("name", "")))
         elif contact.label is not None or contact.layer or contact.at is not None:
-            if contact.label is not None and contact.at is not None:
-                reader.faults.append(f"{label}: got label and at, expected one of them")
+            given = [key for key in ("label", "at") if getattr(contact, key) is not None]
+            if len(given) == 2 or contact.solid is not None:
+                given += ["layer"] * (not given) + ["solid"] * (contact.solid is not None)
+                reader.faults.append(f"{label}: got {' and '.join(given)}, expected one of them")
                 draft.unread.add(contact.name)
             else:
                 draft.marks.append(contact)
@@ -437,7 +439,13 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         reader.faults += [f"layout: {text}" for text in error.faults]
         return False
     draft.drawing = drawing.without(part.ignore)
-    draft.window = None if part.window is None else Window(part.window.x, part.window.y)
+    if part.window is not None:
+        draft.window = Window(part.window.x, part.window.y)
+        for axis, (low, high) in zip("xy", (part.window.x, part.window.y), strict=True):
+            if not low < high:
+                reader.faults.append(
+                    f"layout, window, {axis}: got {1e9 * low:g} to {1e9 * high:g} nm, expected low < high"
+                )
     if layers is None:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]

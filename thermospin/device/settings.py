@@ -91,14 +91,14 @@ def with_values(device: Device, values: Mapping[str, float]) -> Device:
     Raises:
       DeviceError: no device has these values.
     """
-    changed = at_bath(device, values["bath"]) if "bath" in values else device
-    lengths = {name: value for name, value in values.items() if name in device.dimensions}
-    changed = changed.moved(lengths) if lengths else changed
     groups: dict[str, dict[str, float]] = {}
     for name, value in values.items():
         owner, _, key = name.rpartition(".")
         if owner and key != "h":
             groups.setdefault(owner, {})[key] = value
+    changed = at_bath(_without_tables(device, groups), values["bath"]) if "bath" in values else device
+    lengths = {name: value for name, value in values.items() if name in device.dimensions}
+    changed = changed.moved(lengths) if lengths else changed
     materials = dict(changed.materials)
     materials |= {name: _with(materials[name], group) for name, group in groups.items() if name in materials}
     return dataclasses.replace(
@@ -112,6 +112,20 @@ def with_values(device: Device, values: Mapping[str, float]) -> Device:
             dataclasses.replace(sink, h=values.get(f"{sink.label}.h", sink.h)) for sink in changed.heat_sinks
         ),
         zeta=values.get("zeta", changed.zeta),
+    )
+
+
+def _without_tables(device: Device, groups: Mapping[str, Mapping[str, float]]) -> Device:
+    """Return the device without the tables of values that are set, which need not reach a bath."""
+
+    def bare(part: ValuedT) -> ValuedT:
+        tables = {key: table for key, table in part.tables.items() if key not in groups.get(part.name, {})}
+        return dataclasses.replace(part, tables=tables) if len(tables) < len(part.tables) else part
+
+    return dataclasses.replace(
+        device,
+        materials={name: bare(material) for name, material in device.materials.items()},
+        interfaces=tuple(map(bare, device.interfaces)),
     )
 
 
@@ -212,8 +226,8 @@ def variant_of(device: Device, name: str, source: str = "") -> Device:
         raise DeviceError([f"variant: got '{name}'; {known}"], source)
     try:
         made = with_values(device, device.variants[name])
-    except DeviceError as error:
-        raise DeviceError([f"variant '{name}': {fault}" for fault in error.faults], source) from None
+    except InputError as error:  # of a device, a material or an interface
+        raise DeviceError([f"variant '{name}': {fault}" for fault in str(error).splitlines()], source) from None
     return dataclasses.replace(made, name=f"{device.name}@{name}")
 
 

@@ -78,7 +78,6 @@ class Face:
       line: index of the grid line along that axis.
       layer: index along that axis of the cells that the faces belong to.
       cells: mask of those cells within the layer, a 2D array of booleans.
-      box: the same for the whole side of the box, including overwritten parts.
       area: total area [m^2].
       lines: grid lines along x, y and z to which the indices refer [m].
     """
@@ -87,7 +86,6 @@ class Face:
     line: int
     layer: int
     cells: np.ndarray
-    box: np.ndarray
     area: float
     lines: list[np.ndarray]
 
@@ -114,11 +112,11 @@ class Face:
         return places[0], places[1]
 
     def overlaps(self, other: object) -> bool:
-        """Return whether two sides of boxes share a piece of a plane, even if one box overwrites the other."""
+        """Return whether two sides of boxes share a piece of a plane."""
         if not isinstance(other, Face):
             return False
         same_plane = (self.axis, self.line) == (other.axis, other.line)
-        return same_plane and bool(np.any(self.box & other.box))
+        return same_plane and bool(np.any(self.cells & other.cells))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -423,9 +421,7 @@ class Layout(Plan):
                 cover = np.take(self.owner, front, axis=axis)[of_solid]
                 return f"is no end face: {self.names(cover)} lies in front of all of it"
         widths = [np.diff(self.lines[k]) for k in range(3) if k != axis]
-        box = np.zeros_like(of_solid)
-        box[tuple(part for k, part in enumerate(self._slices(index)) if k != axis)] = True
-        return Face(axis, line, layer, free, box, float(np.outer(*widths)[free].sum()), self.lines)
+        return Face(axis, line, layer, free, float(np.outer(*widths)[free].sum()), self.lines)
 
 
 def label(cells: np.ndarray) -> tuple[np.ndarray, int]:

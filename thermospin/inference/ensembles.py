@@ -22,7 +22,7 @@ from thermospin import solve
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.frames import frame, optional
-from thermospin.base.names import SignalName, nearest
+from thermospin.base.names import SignalName, nearest, unknown
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.inference.combinators import corrected
@@ -32,6 +32,7 @@ from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import kind_of, unit_of
+from thermospin.signals.evaluate import require_signals
 
 #: Name of ensembles in journals.
 LABEL = "ensemble"
@@ -73,6 +74,11 @@ class Ensemble(Iterator[Member]):
 
     def __next__(self) -> Member:
         return next(self._members)
+
+    def __repr__(self) -> str:
+        return (
+            f"Ensemble({self.device.name}: {', '.join(self.names)}; {len(self.wanted)} signals, computed as asked for)"
+        )
 
     def to_dataframe(self) -> Any:
         """Compute all members that are left, and return a pandas DataFrame with a row for each.
@@ -160,8 +166,8 @@ def wanted_of(device: Device, harmonics: int = 2) -> list[tuple[str, str]]:
 
 def run(
     model: Model,
-    sets: Sequence[Mapping[str, float]],
-    wanted: Sequence[tuple[str, str]],
+    sets: Sequence[Mapping[str, float | str]],
+    wanted: Sequence[tuple[str, str] | str] | None = None,
     *,
     part: tuple[int, int] = (1, 1),
     at_once: int | None = None,
@@ -175,17 +181,53 @@ def run(
 
     Args:
       model: of the device, on accelerators: `Model.sharded(shards, members)`. Dimensions move its grid.
-      sets: values that differ from those of the device, by name, SI.
-      wanted: signals such as ("thermal", "R2.spin").
+      sets: values that differ from those of the device, by name: SI units, or text with a unit such as "-3.8 uV/K".
+      wanted: signals such as "thermal R2.spin", or ("thermal", "R2.spin"); None: R1 and R2 of all experiments.
       part: (k, n): every n-th set from the k-th on, for one of n processes.
       at_once: sets that each group of accelerators solves in one batch; None: see `parallel.tasks.capacity`.
       journal: file that keeps every member, from which a run that was stopped resumes.
       progress: callback for messages.
     Raises:
-      InputError: a part that is none; a journal of another problem; both when the first member is asked for.
+      InputError: a name that does not exist, a value without its unit, a part that is none; a journal of another
+        problem, when the first member is asked for.
     """
-    members = _members(model, sets, wanted, part, at_once, journal, progress)
-    return Ensemble(model.device, sets, wanted, members)
+    k, n = part
+    if not 1 <= k <= n:
+        raise InputError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")
+    values, signals = _read_sets(sets, model.device), _read_signals(wanted, model.device)
+    members = _members(model, values, signals, part, at_once, journal, progress)
+    return Ensemble(model.device, values, signals, members)
+
+
+def _read_sets(sets: Sequence[Mapping[str, float | str]], device: Device) -> list[dict[str, float]]:
+    """Return parameter sets in SI units."""
+    if isinstance(sets, Mapping):
+        raise SetError("sets: got one mapping, expected a list of them, such as [{'zeta': 1.0}, {'zeta': 2.0}]")
+    known, faults = device.numbers(), []
+    out: list[dict[str, float]] = []
+    for number, given in enumerate(sets, 1):
+        faults += unknown(f"set {number}", given, known, "parameter")
+        out.append({})
+        for name, value in given.items():
+            plain = np.asarray(value).item() if np.ndim(value) == 0 else value  # a JAX scalar is no `numbers.Real`
+            try:
+                if name in known:
+                    out[-1][name] = units.parse(plain, kind_of(name))
+            except units.UnitError as why:
+                faults.append(f"set {number}, {name}: {why}")
+    if faults:
+        raise SetError("\n".join(faults))
+    return out
+
+
+def _read_signals(wanted: Sequence[tuple[str, str] | str] | None, device: Device) -> list[tuple[str, str]]:
+    """Return signals as pairs of experiment and signal."""
+    if wanted is None:
+        return wanted_of(device)
+    listed = [wanted] if isinstance(wanted, str) else wanted
+    names = [SignalName.parse(name) if isinstance(name, str) else SignalName.parse(*name) for name in listed]
+    require_signals(device, names)
+    return [(name.experiment, name.signal) for name in names]
 
 
 def _members(
@@ -198,8 +240,6 @@ def _members(
     progress: Progress | None,
 ) -> Iterator[Member]:
     k, n = part
-    if not 1 <= k <= n:
-        raise InputError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")
     lines = [line.tolist() for line in model.grid.lines]
     asked = (model.device, lines, model.grid.order, list(wanted))
     numbers = model.device.numbers()

@@ -502,7 +502,7 @@ def _limits(result: FitResult) -> list[str]:
     lines = [f"The grid, not the experiment, limits {', '.join(limited)}"] if limited else []
     if wide:
         lines.append(f"Error bars of the grid are wider than the stds of {', '.join(wide)}, so that these count less")
-    return [f"{line}: refine with --tolerance, --cells or --order 3" for line in lines]
+    return [f"{line}: refine with --tolerance or --cells" for line in lines]
 
 
 def _identifiability(result: FitResult) -> list[str]:

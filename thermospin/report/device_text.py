@@ -22,6 +22,9 @@ from thermospin.device.parts import Contact, Experiment, HeatSink
 from thermospin.device.provenance import DOUBTFUL, at_room_temperature
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL, Quantity
 
+#: Characters across a map of outlines; of boxes it has as many as there are boxes.
+MAP = 72
+
 
 class Listing(NamedTuple):
     """A table in words.
@@ -241,9 +244,10 @@ def _probe(experiment: Experiment) -> str:
 def map_from_above(device: Device) -> list[str]:
     """Return lines of text: a letter per box of the coarsest grid for the topmost metal, names of contacts at faces.
 
-    x runs to the right and y upwards.
+    x runs to the right and y upwards. Outlines are drawn on as many tiles as fit into `MAP` characters.
     """
-    lines, tiles = device.layout().raster(28)
+    width = max([len(contact.name) + 2 for contact in device.contacts], default=3)
+    lines, tiles = device.layout().raster(max(MAP // width, 10))
     metals = iter(string.ascii_uppercase + string.ascii_lowercase + "*" * len(device.domains))
     others = iter(".:,;" + "'" * len(device.domains))
     letters = {domain: next(metals if device.materials[domain[0]].is_metal else others) for domain in device.domains}
@@ -254,7 +258,6 @@ def map_from_above(device: Device) -> list[str]:
     filled = owner >= 0
     pick = np.where(metal.any(axis=2), metal.argmax(axis=2), filled.argmax(axis=2))
     top = np.take_along_axis(owner, pick[:, :, None], axis=2)[:, :, 0]
-    width = max([len(contact.name) + 2 for contact in device.contacts], default=3)
     cells = np.array([[kinds[i] * width for i in column] for column in top], dtype=object)
     for name, face in device.contact_faces().items():
         i, j = (

@@ -214,12 +214,22 @@ def evaluate(
 
 def _problems_of(model: Model, signals: Sequence[SignalName]) -> dict[str, ExperimentProblem]:
     """Return the problems of the experiments that signals belong to; refuse signals that do not exist."""
+    require_signals(model.device, signals)
+    return {name: model.problems[name] for name in dict.fromkeys(signal.experiment for signal in signals)}
+
+
+def require_signals(device: Device, signals: Sequence[SignalName]) -> None:
+    """Refuse signals that no experiment of the device has.
+
+    Raises:
+      InputError: with the nearest name.
+    """
     for name in signals:
-        if name.experiment not in model.problems:
+        if name.experiment not in device.experiments:
             raise InputError(
-                f"experiment '{name.experiment}' does not exist; {nearest(name.experiment, model.problems)}"
+                f"experiment '{name.experiment}' does not exist; {nearest(name.experiment, device.experiments)}"
             )
-        parts = model.device.experiments[name.experiment].parts
+        parts = device.experiments[name.experiment].parts
         if not 1 <= name.harmonic <= HARMONICS:
             raise InputError(f"signal '{name}': got harmonic {name.harmonic}, expected 1 to {HARMONICS}")
         if name.part not in parts:
@@ -227,7 +237,6 @@ def _problems_of(model: Model, signals: Sequence[SignalName]) -> dict[str, Exper
             raise InputError(
                 f"experiment '{name.experiment}' has no signal '{name.signal}'; {nearest(name.signal, allowed)}"
             )
-    return {name: model.problems[name] for name in dict.fromkeys(signal.experiment for signal in signals)}
 
 
 def _lengths_among(model: Model, names: Sequence[str], values: Mapping[str, Any]) -> list[str]:
