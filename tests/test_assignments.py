@@ -28,6 +28,22 @@ def test_priors_bounds_and_ties_take_units() -> None:
     ]
 
 
+def test_a_device_of_a_series_is_named_with_the_value_that_tells_it_apart() -> None:
+    far = "two gap=150nm, bath=10K"
+    assert assignments.bounds([f"{far}:zeta = 0.5 .. 2"]) == {f"{far}:zeta": (0.5, 2.0)}
+    assert assignments.priors([f"{far}:zeta=3+-0.1"]) == {f"{far}:zeta": (3.0, 0.1)}
+    (face,) = assignments.dimensions([f"{far}:z = 15 nm +- 1 nm"])
+    assert (face.device, face.axis, face.at) == (far, 2, pytest.approx(15e-9))
+    near = "two gap=50nm"
+    assert assignments.ties([f"{far}:zeta = 2 * {near}:zeta", f"{far}:zeta = zeta", f"zeta = {near}:zeta"]) == [
+        Tie(f"{far}:zeta", f"{near}:zeta", 2.0),
+        Tie(f"{far}:zeta", "zeta", 1.0),
+        Tie("zeta", f"{near}:zeta", 1.0),
+    ]
+    with pytest.raises(ValueError, match="expected NAME = LOWER"):
+        assignments.bounds([f"{far}:zeta"])
+
+
 @pytest.mark.parametrize(
     ("form", "text", "words"),
     [

@@ -101,6 +101,17 @@ def test_a_bound_cuts_the_posterior() -> None:
     assert found.means[0] == pytest.approx(expected, abs=5 * std / math.sqrt(found.effective[0]))
 
 
+def test_a_rescaled_fit_has_a_rescaled_posterior() -> None:
+    """The standard deviations are those of the fit, which knows how the data scatter, within 4 of their errors."""
+    wild = [dataclasses.replace(row, std=row.std / 3) for row in ROWS]
+    free = [Parameter(name, 1.1) for name in NAMES]
+    result = minimise(LeastSquares(), [linear], wild, free, rescaled=True)
+    assert result.noise_factor > 2
+    found = posterior.sample(result, draws=500, warmup=300)
+    assert np.all(np.abs(found.stds / np.sqrt(np.diag(result.covariance)) - 1) < 4 / np.sqrt(2 * found.effective))
+    assert all("agree" in line for line in posterior.agreement(result, found))
+
+
 def curved(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """a, a b^2 and b."""
     a, b = (parameters[name] for name in NAMES)
@@ -173,7 +184,7 @@ def test_a_parameter_that_the_data_leave_open_is_refused() -> None:
     def only_a(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         return np.array([parameters["a.S"]] * 2), np.array([[name == "a.S" for name in names]] * 2, float)
 
-    with pytest.raises(ValueError, match="leave a parameter open"):
+    with pytest.raises(ValueError, match="the data leave b.S open"):
         posterior.emulate(fitted(only_a, ROWS[:2]))
 
 
@@ -210,6 +221,30 @@ def test_a_start_without_a_density_is_moved_to_where_there_is_one() -> None:
     cut = fitted(a=(free.parameters["a.S"].value - 1e-3 * free.parameters["a.S"].std, 10.0))
     found = posterior.sample(cut, draws=60, warmup=60, seed=1)
     assert np.all(np.ptp(found.draws, axis=1) > 0), "every chain moves"
+
+
+def test_chains_begin_within_a_bound_that_the_fit_ends_at() -> None:
+    free = fitted()
+    best, std = free.parameters["a.S"].value, free.parameters["a.S"].std
+    cut = fitted(a=(best + std, 10.0), start=best + 2 * std)
+    own = cut.parameters["a.S"]
+    assert own.at_bound == "lower"
+    # Exactly: to halve a start that is beyond leads to the bound, and never within.
+    cut = dataclasses.replace(cut, parameters={**cut.parameters, "a.S": dataclasses.replace(own, value=own.lower)})
+    found = posterior.sample(cut, draws=60, warmup=60)
+    assert found.draws[..., 0].min() >= best + std and np.all(np.ptp(found.draws, axis=1) > 0)
+
+
+def test_a_start_is_mirrored_at_bounds_where_the_theory_is_round() -> None:
+    best, scale = np.array([1.0, 2.0]), np.array([[0.3, 0.0], [-0.2, 0.1]])
+    bounds = np.array([[1.0, -np.inf], [np.inf, 2.05]])
+    z = np.array([[0.5, -1.0], [-0.5, -2.0], [-0.5, 1.5], [0.2, 3.0]])
+    found = posterior.mirrored(z, best, scale, bounds)
+    x = best + found @ scale.T
+    assert np.all(x >= bounds[0] - 1e-12) and np.all(x <= bounds[1] + 1e-12)
+    np.testing.assert_array_equal(found[0], z[0])
+    # The bound of the first is the plane z_1 = 0.
+    np.testing.assert_allclose(found[1], [0.5, -2.0])
 
 
 def test_failures_of_xla_are_told_in_one_line() -> None:

@@ -80,6 +80,13 @@ def test_a_tied_parameter_moves_with_its_source() -> None:
     assert tied(bilinear(1.0), [])({"m.a": 99.0, "zeta": 2.0}, ["zeta"])[1][0, 0] == 99.0
 
 
+def test_what_is_tied_has_no_derivative_of_its_own_and_leaves_that_of_its_source() -> None:
+    names, ties = ["m.a", "zeta"], [Tie("m.a", "zeta", 3.0)]
+    np.testing.assert_array_equal(tied(bilinear(1.0), ties)({"m.a": 99.0, "zeta": 2.0}, names)[1], [[0, 12]])
+    # Two devices, 10 m.a zeta and m.a zeta: their derivatives are 60 zeta and 6 zeta.
+    np.testing.assert_array_equal(tied(joint(), ties)({"m.a": 99.0, "zeta": 2.0}, names)[1], [[0, 120], [0, 12]])
+
+
 def test_a_cheap_model_is_corrected_by_a_factor_where_it_is_similar_and_by_a_term_elsewhere() -> None:
     def two(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         return np.array([1.0, -1.0, 0.0]) * parameters["zeta"], np.tile([[1.0], [-1.0], [0.0]], len(names))

@@ -118,8 +118,9 @@ def fit(
     free, options = _at_each_bath(devices, free, options, follow)
     _check(devices, rows, free, options, priors)
     rows = tuple(_with_unit(row, devices) for row in rows)
-    parameters = joint_parameters(devices, free or tuple(priors), follow)
-    followed = tuple(followers(devices, proportions, free or tuple(priors)))
+    wanted = tuple(free or priors)
+    parameters = _parameters(devices, wanted, follow, linear)
+    followed = tuple(followers(devices, proportions, wanted))
     grid = grid or GridOptions()
     models = tuple(part if isinstance(part, Model) else grid.build(part, progress) for part in given)
     kept = _kept(journal, models, rows, options.ties, progress)
@@ -130,7 +131,8 @@ def fit(
     if free is None:
         several = functools.partial(at_each_bath, devices, shared=follow)
         misfit = _misfit(rows, correlation, priors, at)
-        choice = choose(orders.stages(at)[0], misfit, parameters, _magnetic(devices), tuple(priors), several)
+        sources = {tie.name: tie.source for tie in linear}
+        choice = choose(orders.stages(at)[0], misfit, parameters, _magnetic(devices), tuple(priors), several, sources)
     limits = _ranges(devices) | dict(options.bounds)
     varied = [Parameter(name, parameters[name], limits.get(name)) for name in choice.free]
     fixed = {name: value for name, value in parameters.items() if name not in choice.free}
@@ -146,6 +148,22 @@ def fit(
         fields=orders.last.fields,
     )
     return replace(result, remarks=remarks(problem, result))
+
+
+def _parameters(
+    devices: Sequence[Device], free: Sequence[str], follow: Sequence[str], ties: Sequence[Tie]
+) -> dict[str, float]:
+    """Return `joint_parameters` with those that others follow, of one device or bath too."""
+    parameters = joint_parameters(devices, [*free, *(tie.source for tie in ties if OF in tie.source)], follow)
+    faults = [
+        f"ties: {tie.name} follows {tie.source}, which has not one value but one for each bath or device; "
+        f'name one of them, or tie at every bath, "{tie.name} ~ {tie.source}"'
+        for tie in ties
+        if tie.source not in parameters
+    ]
+    if faults:
+        raise InputError(faults)
+    return parameters
 
 
 def _misfit(
@@ -303,7 +321,7 @@ def _check(
     require_known("priors", priors, known if free is None else free)
     linear = [tie for tie in options.ties if isinstance(tie, Tie)]
     check_shared(devices, free or (), [tie.name for tie in options.ties])
-    _check_ties(linear, free, known)
+    _check_ties(linear, free, known, priors)
     _check_priors(priors, _ranges(devices) | dict(options.bounds))
     check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
     _check_devices(devices, rows)
@@ -323,7 +341,9 @@ def _magnetic(devices: Sequence[Device]) -> list[str]:
     return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
 
 
-def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[str, float]) -> None:
+def _check_ties(
+    ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[str, float], priors: Mapping[str, Prior]
+) -> None:
     faults = []
     for tie in ties:
         faults += [
@@ -331,6 +351,8 @@ def _check_ties(ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[
         ]
         if tie.name in (free or ()):
             faults.append(f"ties: {tie.name} follows {tie.source} and is free too, expected one of them")
+        elif tie.name in priors:  # what has a prior is free
+            faults.append(f"ties: {tie.name} follows {tie.source} and has a prior, expected one of them")
         if tie.source in [other.name for other in ties]:
             faults.append(f"ties: {tie.name} follows {tie.source}, which follows another one; name that one")
         if not math.isfinite(tie.factor):

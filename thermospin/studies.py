@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from thermospin.device.cost import Cost, cost
 from thermospin.device.device import Device, LooseFace, Tie
 from thermospin.device.reader import load
 from thermospin.device.settings import at_bath
-from thermospin.inference.budget import budget
+from thermospin.inference.budget import budget, faults_of_faces
 from thermospin.inference.posterior import sample
 from thermospin.inference.profiles import profile
 from thermospin.inference.result import FitResult
@@ -38,7 +37,7 @@ from thermospin.inference.rivals import (
     rival,
     with_two_point,
 )
-from thermospin.inference.suggestions import Suggestions, suggest_others
+from thermospin.inference.suggestions import Suggestions, faults_of_dimensions, suggest_others
 from thermospin.inverse import FitOptions, fit
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import cards, html, notebook
@@ -63,7 +62,7 @@ class Extras:
       profile: profile likelihoods.
       posterior: draws of each NUTS chain; 0: none.
       budget: an error budget, if every parameter is fixed by the data.
-      dimensions: faces of the budget that may lie elsewhere.
+      dimensions: faces of the budget that may lie elsewhere; it is then among `Study.failed` where there is none.
       suggest: dimensions, or "contacts", of which other values might help to know more.
       rivals: rival models by name, see `rival_models`.
     """
@@ -235,13 +234,14 @@ def study(
       journal: file that keeps every evaluation of the fit, from which it resumes.
       progress: callback for messages.
     Raises:
-      InputError: no rows, a name that does not exist, bounds that exclude the start.
+      InputError: no rows, a name that does not exist, bounds that exclude the start, findings that cannot be made.
       NotConverged: a solve did not converge at the start.
     """
     grid, options, extras = grid or GridChoice(), options or FitOptions(), extras or Extras()
     model = inputs if isinstance(inputs, Model) else None
     if not isinstance(inputs, Inputs):
         inputs = Inputs((inputs.device if isinstance(inputs, Model) else inputs,), tuple(rows))
+    _require_findings(extras, inputs.devices, free or tuple(options.priors))
     if model is not None:
         models, notes, met = [model], list[str](), True
     else:
@@ -304,23 +304,52 @@ def _models(
     return models, notes, met
 
 
-def _findings(result: FitResult, extras: Extras, failed: list[str], progress: Progress | None) -> Findings:
-    """Find what is asked for besides the fit, rivals apart; add why there is no posterior, the fit being there."""
-    fixed = all(math.isfinite(parameter.std) for parameter in result.parameters.values())
-    profiles = tuple(profile(result, progress=progress)) if extras.profile else ()
-    posterior = shares = suggestions = None
-    if extras.posterior:
-        try:
-            posterior = sample(result, extras.posterior, progress=progress)
-        except (InputError, NotConverged, MemoryError) as error:
-            failed.append(f"There is no posterior: {str(error).removeprefix('posterior: ')}")
-    if fixed and (extras.budget or extras.dimensions):
-        shares = budget(result, dimensions=extras.dimensions, progress=progress)
+def _require_findings(extras: Extras, devices: Sequence[Device], free: Sequence[str]) -> None:
+    """Refuse findings that cannot be made whatever the fit finds: afterwards it would be too late."""
+    faults = faults_of_faces(extras.dimensions, devices)
     if extras.suggest:
-        names = [name for name in extras.suggest if name != CONTACTS]
+        faults += faults_of_dimensions(_dimensions(extras.suggest), devices, free)
+    if faults:
+        raise InputError(faults)
+
+
+def _dimensions(suggest: Sequence[str]) -> list[str]:
+    """Return the dimensions among what is to be suggested."""
+    return [name for name in suggest if name != CONTACTS]
+
+
+def _findings(result: FitResult, extras: Extras, failed: list[str], progress: Progress | None) -> Findings:
+    """Find what is asked for besides the fit, rivals apart; add what could not be found and why, the fit being there.
+
+    Without dimensions an error budget is for the page alone, which has none where the data leave a parameter open.
+    """
+
+    def suggested() -> Suggestions:
+        names = _dimensions(extras.suggest)
         tried = suggest_others(result, names, len(names) < len(extras.suggest), progress)
-        suggestions = Suggestions.of(result, tried)
-    return Findings(profiles, posterior, shares, suggestions)
+        return Suggestions.of(result, tried)
+
+    wanted: list[tuple[bool, str, Callable[[], Any]]] = [
+        (extras.profile, "are no profiles", lambda: tuple(profile(result, progress=progress))),
+        (extras.posterior > 0, "is no posterior", lambda: sample(result, extras.posterior, progress=progress)),
+        (
+            bool(extras.dimensions) or (extras.budget and not result.left_open),
+            "is no error budget",
+            lambda: budget(result, dimensions=extras.dimensions, progress=progress),
+        ),
+        (bool(extras.suggest), "are no suggestions", suggested),
+    ]
+    found = []
+    for asked, without, find in wanted:
+        finding = None
+        try:
+            finding = find() if asked else None
+        except (InputError, NotConverged, MemoryError) as error:
+            told = str(error).removeprefix("posterior: ").removeprefix("budget: ")
+            failed.append(f"There {without}: {told}")
+        found.append(finding)
+    profiles, posterior, shares, suggestions = found
+    return Findings(profiles or (), posterior, shares, suggestions)
 
 
 def _options(options: FitOptions, other: Rival) -> FitOptions:

@@ -71,7 +71,7 @@ def ties(texts: Iterable[str]) -> list[Tie | Proportion]:
 
 
 def _tie(text: str) -> Tie:
-    name, equals, rest = (part.strip() for part in text.partition("="))
+    name, equals, rest = _assignment(text)
     factor, times, source = (part.strip() for part in rest.rpartition("*"))
     if not (name and equals and source):
         raise InputError("which is none")
@@ -97,7 +97,7 @@ def dimensions(texts: Iterable[str], length_unit: str | None = None) -> list[Loo
     """
     out, faults = [], []
     for text in texts:
-        name, equals, rest = (part.strip() for part in text.partition("="))
+        name, equals, rest = _assignment(text)
         device, _, axis = name.rpartition(OF)
         try:
             if not (equals and axis in ("x", "y", "z")):
@@ -111,6 +111,15 @@ def dimensions(texts: Iterable[str], length_unit: str | None = None) -> list[Loo
     if faults:
         raise InputError("\n".join(faults))
     return out
+
+
+def _assignment(text: str) -> tuple[str, str, str]:
+    """Return name, "=" and what follows; "" for what is not there."""
+    # Devices of a series are called "valve gap=50nm": where one is named, the assignment is beyond the ":" after it.
+    # A ":" after the last "=" belongs to what a tie follows.
+    name_begins = text.rfind(OF, 0, text.rfind("=") + 1) + 1
+    rest_of_name, equals, rest = text[name_begins:].partition("=")
+    return (text[:name_begins] + rest_of_name).strip(), equals, rest.strip()
 
 
 def _two(text: str, between: str) -> list[str]:
@@ -137,7 +146,7 @@ def _assigned(
     out: dict[str, tuple[float, float]] = {}
     faults = []
     for text in texts:
-        name, equals, rest = (part.strip() for part in text.partition("="))
+        name, equals, rest = _assignment(text)
         try:
             if not (name and equals):
                 raise InputError("which is none")

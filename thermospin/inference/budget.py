@@ -15,7 +15,7 @@ import numpy as np
 from thermospin.base.errors import InputError
 from thermospin.base.shown import Plotted
 from thermospin.base.text import columns, percent
-from thermospin.device.device import OF, LooseFace, stretched
+from thermospin.device.device import OF, Device, LooseFace, stretched
 from thermospin.inference.misfit import Problem
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
@@ -92,13 +92,20 @@ def budget(
     """
     problem = result.require_problem()
     given = dict(stds or {})
-    unknown = [name for name in given if name not in problem.fixed]
+    # What follows another number has no error besides that of the other one.
+    follow = {name for name, _, _ in result.ties}
+    follow |= {name for each in result.following for name in each.values if name != each.name}
+    held = {name: value for name, value in problem.fixed.items() if name not in follow}
+    unknown = [name for name in given if name not in held]
     if unknown:
         raise InputError(f"budget: {', '.join(unknown)} was not held fixed in this fit")
     if not np.all(np.isfinite(result.covariance)):
-        raise InputError("budget: the data leave a parameter open, whose variance has no sources")
-    usual = {name: QUANTITIES[key_of(name)].usual_std * abs(value) for name, value in problem.fixed.items()} | {
-        name: std for name, std in _lengths(problem).items() if name in problem.fixed
+        raise InputError(
+            f"budget: the data leave {' and '.join(result.left_open)} open, so that the variances have no sources; "
+            "fit fewer parameters, or give a prior"
+        )
+    usual = {name: QUANTITIES[key_of(name)].usual_std * abs(value) for name, value in held.items()} | {
+        name: std for name, std in _lengths(problem).items() if name in held
     }
     fixed = {name: given.get(name, std) for name, std in usual.items()}
     fixed = {name: std for name, std in fixed.items() if std > 0}
@@ -131,7 +138,7 @@ def budget(
     for face in dimensions:
         low, high = (_moved(problem, face, sign, values, progress) for sign in (-1, 1))
         of = f"{face.device}: " if face.device else ""
-        sources.append(f"{of}{'xyz'[face.axis]} = {1e9 * face.at:g} nm +- {1e9 * face.std:g} nm")
+        sources.append(f"{of}{_place(face)} +- {1e9 * face.std:g} nm")
         lines.append((result.moves @ (high - low) / 2) ** 2)
     return Budget(result.names, tuple(sources), np.array(lines), inside, inside + len(fixed))
 
@@ -146,19 +153,48 @@ def _lengths(problem: Problem) -> dict[str, float]:
     return out
 
 
+def faults_of_faces(faces: Sequence[LooseFace], devices: Sequence[Device]) -> list[str]:
+    """Return a fault for each face that is none of its device, or cannot move by its standard deviation."""
+    faults = []
+    for face in faces:
+        try:
+            for sign in (-1, 1):
+                stretched(devices[_device_of(face, devices)], face.axis, face.at, sign * face.std)
+        except InputError as error:
+            faults.append(f"dimension {error}")
+    return faults
+
+
+def _device_of(face: LooseFace, devices: Sequence[Device]) -> int:
+    """Return the place of the device that a face belongs to."""
+    names = [device.name for device in devices]
+    if not face.device and len(names) == 1:
+        return 0
+    if face.device not in names:
+        got = f"device '{face.device}'" if face.device else "no device"
+        raise InputError(
+            f"{_place(face)}: got {got}, expected one of {', '.join(names)}; name it, such as "
+            f'"{names[0]}{OF}{_place(face)} +- {1e9 * face.std:g} nm"'
+        )
+    return names.index(face.device)
+
+
+def _place(face: LooseFace) -> str:
+    return f"{'xyz'[face.axis]} = {1e9 * face.at:g} nm"
+
+
 def _moved(
     problem: Problem, face: LooseFace, sign: int, values: Mapping[str, float], progress: Progress | None
 ) -> np.ndarray:
     """Return the signals with a face moved by its standard deviation, on grid lines that move along."""
     models = list(problem.models)
-    names = [model.device.name for model in models]
-    if problem.of is None or (face.device not in names and (face.device or len(models) != 1)):
-        raise InputError(f"budget: got a dimension of device '{face.device}', expected one of {', '.join(names)}")
-    place = names.index(face.device) if face.device else 0
+    if problem.of is None:
+        raise InputError(f"budget: got {_place(face)}, but this fit has no device; leave its dimensions out")
+    place = _device_of(face, [model.device for model in models])
     by = sign * face.std
     device, below = stretched(models[place].device, face.axis, face.at, by)
     if progress is not None:
-        progress(f"{'xyz'[face.axis]} = {1e9 * face.at:g} nm moved by {1e9 * by:+g} nm")
+        progress(f"{_place(face)} moved by {1e9 * by:+g} nm")
     model = models[place]
     models[place] = model.with_grid(model.grid.stretched(face.axis, below, face.at, by), device)
     return problem.of(models)(values, ())[0]

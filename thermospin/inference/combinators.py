@@ -37,16 +37,20 @@ def corrected(low_order: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
 
 
 def tied(predict: Predict, ties: Sequence[Tie]) -> Predict:
-    """Return a model with parameters that follow others; d/d source includes those that follow it."""
+    """Return a model with parameters that follow others; d/d source includes those that follow it, d/d these is 0."""
     if not ties:
         return predict
+    own = {tie.name for tie in ties}
 
     def followed(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         parameters = dict(parameters) | {tie.name: tie.factor * parameters[tie.source] for tie in ties}
         along = [tie for tie in ties if tie.source in names]
-        values, jacobian = predict(parameters, [*names, *(tie.name for tie in along)])
-        total = np.array(jacobian[:, : len(names)])
-        for k, tie in enumerate(along, len(names)):
+        # The values of those that follow are not looked at, so that they are asked for along their sources alone.
+        plain = [name for name in names if name not in own]
+        values, jacobian = predict(parameters, [*plain, *(tie.name for tie in along)])
+        total = np.zeros((len(values), len(names)))
+        total[:, [list(names).index(name) for name in plain]] = jacobian[:, : len(plain)]
+        for k, tie in enumerate(along, len(plain)):
             total[:, list(names).index(tie.source)] += tie.factor * jacobian[:, k]
         return values, total
 

@@ -180,6 +180,7 @@ def choose(
     magnetic: Sequence[str],
     known: Sequence[str] = (),
     several: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> Choice:
     """Choose parameters to fit: those that the data fix, of zeta, and S_s, P and lambda_sf of the magnetic materials.
 
@@ -195,6 +196,7 @@ def choose(
       magnetic: names of the magnetic materials.
       known: parameters with a prior, which are always free.
       several: gives the parameters that a name stands for, of a table over the bath one for each; None: itself.
+      sources: what parameters follow that are tied to others: it is a candidate in their place.
     Raises:
       InputError: the data fix none of them.
     """
@@ -208,8 +210,12 @@ def choose(
         thermal, electrical = (
             [full for names in several(part).values() for full in names] for part in (thermal, electrical)
         )
+    thermal, electrical = (
+        list(dict.fromkeys((sources or {}).get(name, name) for name in part)) for part in (thermal, electrical)
+    )
     largest = dict.fromkeys(known, math.inf) | dict.fromkeys(thermal, HARDLY_KNOWN if heated else LARGEST_STD)
-    candidates = [name for name in (thermal + electrical if heated else electrical + thermal) if name not in known]
+    both = dict.fromkeys(thermal + electrical if heated else electrical + thermal)
+    candidates = [name for name in both if name not in known]
     names = [*known, *candidates]
     _, jacobian = predict(parameters, names)
     free, left_out = list(known), {}

@@ -279,6 +279,27 @@ def minimise(
     return _result(minimiser, end, rescaled)
 
 
+def with_scatter(result: FitResult) -> FitResult:
+    """Return a fit with the noise of its data as large as they scatter, for profiles and posteriors; itself if it is.
+
+    Noise that is larger weighs less against priors and the error bars of the grid: the minimum is found again.
+
+    Args:
+      result: of a fit.
+    Raises:
+      InputError: the data lie on the model, and do not scatter.
+    """
+    if result.noise_factor == 1:
+        return result
+    if not result.noise_factor > 0:
+        raise InputError("the data lie on the fit and do not scatter, so that their noise has no size; fit unrescaled")
+    problem = result.require_problem()
+    free = [dataclasses.replace(each, start=result.parameters[each.name].value) for each in problem.free]
+    misfit = problem.misfit.scaled(result.noise_factor)
+    again = minimise(LeastSquares(), [problem.predict], misfit, free, problem.fixed, tolerance=FIT_TOLERANCE)
+    return dataclasses.replace(again, problem=dataclasses.replace(problem, misfit=misfit, free=tuple(free)))
+
+
 class _End(NamedTuple):
     """The end of a minimisation.
 

@@ -62,6 +62,7 @@ class Misfit:
         grid_correlation: np.ndarray | None = None,
     ) -> None:
         self.rows, self.priors = tuple(rows), dict(priors or {})
+        self._given = correlation, self.priors, grid_stds, grid_correlation
         noise, grid = np.array([row.std for row in rows]), _or_zeros(grid_stds, len(rows))
         self.stds = np.hypot(noise, grid)
         independent = np.eye(len(rows))
@@ -73,6 +74,10 @@ class Misfit:
         self._grid = np.outer(of_grid, of_grid) * (independent if grid_correlation is None else grid_correlation)
         plain = correlation is None and grid_correlation is None
         self._factor = None if plain else np.linalg.cholesky(own + self._grid)
+
+    def scaled(self, factor: float) -> Misfit:
+        """Return the misfit with the noise of the data as many times larger; priors and grid stay as they are."""
+        return Misfit([replace(row, std=factor * row.std) for row in self.rows], *self._given)
 
     def residuals(self, values: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
         """Return L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""

@@ -26,6 +26,7 @@ from scipy.stats import chi2, qmc
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.frames import frame
 from thermospin.base.shown import Plotted
+from thermospin.inference.minimisers import with_scatter
 from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.nuts import draw, require_numbers, require_numpyro, told
 from thermospin.inference.result import FitResult
@@ -42,6 +43,8 @@ LARGEST_ERROR = 0.1
 #: Degrees of the polynomial that are tried, and design points per unknown of it.
 DEGREES, POINTS = (2, 3, 4), 1.5
 HELD_OUT = 8
+#: Largest number of times that a start of a chain is mirrored at bounds: at a corner one leads beyond another.
+MIRRORED = 10
 #: Beyond the ball draws are held back by a spring of this stiffness, and a posterior with more than this part of its
 #: draws there is wider than what the emulator was made for.
 SPRING, BEYOND = 4.0, 0.02
@@ -200,9 +203,12 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
       NotEmulated: none of `DEGREES` follows the model to `LARGEST_ERROR`.
       ValueError: the data leave a parameter open.
     """
+    result = with_scatter(result)
     problem = result.require_problem()
-    if not np.all(np.isfinite(result.covariance)):
-        raise InputError("posterior: the data leave a parameter open; fit fewer, or give it a prior")
+    if result.left_open:
+        raise InputError(
+            f"posterior: the data leave {' and '.join(result.left_open)} open; fit fewer parameters, or give a prior"
+        )
     best = problem.coordinates(result.parameters)
     scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
     bounds, n = problem.bounds, len(best)
@@ -320,10 +326,10 @@ def sample(
     require_numpyro()
     require_numbers(draws, chains, warmup)
     import jax
-    import jax.numpy as jnp
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
     began = time.perf_counter()
+    result = with_scatter(result)
     problem = result.require_problem()
     if emulator is None and model is None:
         emulator = emulate(result, progress)
@@ -331,21 +337,11 @@ def sample(
         told(chains, _require_rows, problem, model, result)
     best = problem.coordinates(result.parameters)
     scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
-    bounds = jnp.asarray(problem.bounds)
-
-    def potential(z: Any) -> Any:
-        x = best + scale @ z
-        residuals = emulator.residuals(z, jnp) if model is None else _traced(problem, model, x)  # type: ignore[union-attr]
-        inside = jnp.all((x >= bounds[0]) & (x <= bounds[1]))
-        outside: Any = 0.0
-        if model is None:
-            outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
-        return jnp.where(inside, 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2, jnp.inf)
-
     # Some way from the minimum and within the bounds, apart enough to tell chains that do not mix.
     starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
+    starts = mirrored(starts, best, scale, problem.bounds)
     drawn = draw(
-        potential,
+        _potential(problem, best, scale, emulator, model),
         starts,
         warmup,
         draws,
@@ -371,6 +367,49 @@ def sample(
         steps / (chains * draws),
         time.perf_counter() - began,
     )
+
+
+def _potential(
+    problem: Problem,
+    best: np.ndarray,
+    scale: np.ndarray,
+    emulator: Emulator | None,
+    model: Callable[[Mapping[str, Any]], Any] | None,
+) -> Callable[[Any], Any]:
+    """Return minus the logarithm of the density at whitened coordinates, by the model or, without one, the emulator."""
+    import jax.numpy as jnp
+
+    bounds = jnp.asarray(problem.bounds)
+
+    def potential(z: Any) -> Any:
+        x = best + scale @ z
+        residuals = emulator.residuals(z, jnp) if model is None else _traced(problem, model, x)  # type: ignore[union-attr]
+        inside = jnp.all((x >= bounds[0]) & (x <= bounds[1]))
+        outside: Any = 0.0
+        if model is None:
+            outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
+        return jnp.where(inside, 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2, jnp.inf)
+
+    return potential
+
+
+def mirrored(z: np.ndarray, best: np.ndarray, scale: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Return whitened coordinates (chains, n) mirrored at the bounds that they are beyond, where these are planes.
+
+    Args:
+      z: coordinates, of x = best + scale z.
+      best, scale: as in `Emulator`.
+      bounds: of x (2, n).
+    """
+    for _ in range(MIRRORED):
+        before = z
+        for k, normal in enumerate(scale):
+            for sign, end in zip((1, -1), bounds[:, k], strict=True):
+                beyond = np.maximum(sign * (end - best[k] - z @ normal), 0.0)
+                z = z + 2 * sign * np.outer(beyond, normal) / (normal @ normal)
+        if np.array_equal(z, before):
+            break
+    return z
 
 
 def _require_rows(problem: Problem, model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> None:
@@ -416,7 +455,7 @@ def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) ->
 def agreement(result: FitResult, posterior: Posterior) -> list[str]:
     """Say whether standard deviations by covariance and by posterior agree within Monte Carlo error, line by line."""
     lines = []
-    for k, (name, parameter) in enumerate(result.parameters.items()):
+    for k, (name, parameter) in enumerate(with_scatter(result).parameters.items()):
         # The standard deviation of a standard deviation from this number of draws of a Gaussian.
         error = 4 / math.sqrt(2 * posterior.effective[k])
         ratio = posterior.stds[k] / parameter.std

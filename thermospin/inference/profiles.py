@@ -19,7 +19,8 @@ from scipy.interpolate import PchipInterpolator
 
 from thermospin.base.errors import InputError
 from thermospin.base.text import percent
-from thermospin.inference.misfit import Problem
+from thermospin.inference.minimisers import with_scatter
+from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -30,6 +31,8 @@ from thermospin.solve import Solver
 LIMITS = {"68 %": 1.0, "95 %": 1.959964}
 #: Steps of a profile in standard deviations of the linear theory, and its largest distance.
 STEP, FARTHEST = 0.7, 6.0
+#: Steps shorter than this, to a bound that the fit ended at, say nothing of how straight tau is.
+SHORTEST = 0.01
 #: Below this departure of tau from a straight line the covariance is trusted.
 STRAIGHT = 0.1
 #: chi2 below that of the fit by more than this is a new minimum.
@@ -44,7 +47,8 @@ class Profile:
       name: of the parameter.
       values: at which it was held, rising, SI units (points,).
       tau: signed root of the rise of chi2 there (points,).
-      limits: of the intervals `LIMITS`, SI units; infinite, or the bound, where tau does not get there.
+      limits: of the intervals `LIMITS`, SI units; where tau does not get there the bound at which the
+        profile ended, else infinite.
       straight: largest departure of tau from (value - best)/std of the linear theory within two of these, relative.
       lower: chi2 and parameters of a lower minimum met on the way, else None.
     """
@@ -64,7 +68,7 @@ class Profile:
         """Return limits, and whether the covariance can be trusted, line by line."""
         lines = []
         for part, (low, high) in self.limits.items():
-            ends = [quantity(self.name, end) if math.isfinite(end) else "open" for end in (low, high)]
+            ends = [self._told(end) for end in (low, high)]
             lines.append(f"{self.name}: {ends[0]} to {ends[1]} ({part})")
         if self.straight > STRAIGHT:
             lines.append(
@@ -77,6 +81,13 @@ class Profile:
                 f"{self.name}: the profile came by a lower minimum, chi2 = {chi2:.4g} at {where}: fit again there"
             )
         return lines
+
+    def _told(self, end: float) -> str:
+        """Return a limit in words: "open", or where it is the bound."""
+        if not math.isfinite(end):
+            return "open"
+        # Limits lie between the ends of a profile, unless it ended at the bound before tau got there.
+        return quantity(self.name, end) + (" (its bound)" if end in (self.values[0], self.values[-1]) else "")
 
 
 def profile(
@@ -98,29 +109,37 @@ def profile(
     for name in names:
         if name not in result.parameters:
             raise InputError(f"profile: '{name}' was not fitted; expected one of {', '.join(result.parameters)}")
+    given, result = problem.misfit, with_scatter(result)
+    problem = result.require_problem()
 
     def profile_of(name: str, solver: Solver | None) -> Profile:
-        return _profile(problem.copy(solver, f"profile of {name}"), result, name, progress)
+        return _profile(problem.copy(solver, f"profile of {name}"), result, name, given, progress)
 
     return list(tasks.run_batched((functools.partial(profile_of, name) for name in names), problem.size))
 
 
-def _profile(problem: Problem, result: FitResult, name: str, progress: Progress | None) -> Profile:
+def _profile(problem: Problem, result: FitResult, name: str, given: Misfit, progress: Progress | None) -> Profile:
+    """Return a profile; chi2 of a lower minimum is that of the misfit that was given to the fit."""
     place = [parameter.name for parameter in problem.free].index(name)
     objective, bounds = problem.objective(), problem.bounds
     best = problem.coordinates(result.parameters)
     covariance = problem.in_coordinates(result.covariance, best)
     std = math.sqrt(covariance[place, place])
     others = np.arange(len(best)) != place
-    slope = covariance[others, place] / covariance[place, place]
+    # What the data leave open has no covariance with this one (NaN), and stays where it is.
+    slope = np.nan_to_num(covariance[others, place] / covariance[place, place])
     least = float(np.sum(objective.residuals(best) ** 2))
     points = {0.0: (best[place], 0.0)}
+    # Away from a bound that the fit presses against, tau rises at once and bends, as the root of a slope.
+    step = STEP if result.parameters[name].at_bound is None else STEP / 4
     lower: tuple[float, Mapping[str, float]] | None = None
     for sign in (-1.0, 1.0):
         near, at = best, 0.0
         while at < FARTHEST:
-            at += STEP
+            at += step
             held = float(np.clip(best[place] + sign * at * std, *bounds[:, place]))
+            if held == best[place]:  # the fit ended at this bound
+                break
             start = np.array(near)
             start[others] += slope * (held - near[place])
             start[place] = held
@@ -128,8 +147,10 @@ def _profile(problem: Problem, result: FitResult, name: str, progress: Progress 
             if end is None:
                 break
             chi2, near = end
-            if chi2 < least - LOWER and (lower is None or chi2 < lower[0]):
-                lower = chi2, objective.values_at(near)
+            if chi2 < least - LOWER:
+                values = objective.values_at(near)
+                told = float(np.sum(given.residuals(objective.values, values) ** 2))
+                lower = min(lower or (math.inf, values), (told, values), key=lambda minimum: minimum[0])
             tau = sign * math.sqrt(max(chi2 - least, 0.0))
             points[sign * at] = held, tau
             if progress is not None:
@@ -138,10 +159,13 @@ def _profile(problem: Problem, result: FitResult, name: str, progress: Progress 
                 break
     steps = np.array(sorted(points))
     x, tau = np.array([points[step] for step in steps]).T
-    within = (np.abs(steps) <= 2.1) & (steps != 0)
+    within = (np.abs(steps) <= 2.1) & (np.abs(x - best[place]) > SHORTEST * std)
     straight = float(np.max(np.abs(tau[within] * std / (x[within] - best[place]) - 1))) if np.any(within) else math.nan
     value = problem.free[place].value
-    limits = {part: tuple(_crossing(x, tau, side * size, value) for side in (-1, 1)) for part, size in LIMITS.items()}
+    ends = bounds[:, place]
+    limits = {
+        part: tuple(_crossing(x, tau, side * size, ends, value) for side in (-1, 1)) for part, size in LIMITS.items()
+    }
     return Profile(name, np.array([value(at) for at in x]), tau, limits, straight, lower)  # type: ignore[arg-type]
 
 
@@ -171,14 +195,15 @@ def _held(objective: Any, x: np.ndarray, bounds: np.ndarray, place: int) -> tupl
     return float(np.sum(objective.residuals(x) ** 2)), x
 
 
-def _crossing(x: np.ndarray, tau: np.ndarray, target: float, value: Any) -> float:
-    """Return the value at which tau reaches the target; infinite where it does not."""
+def _crossing(x: np.ndarray, tau: np.ndarray, target: float, bounds: np.ndarray, value: Any) -> float:
+    """Return the value at which tau reaches the target; where it does not the bound, if x ends at it, else infinite."""
     # tau may fall back where a profile is not convex: the first crossing from the middle counts.
     middle = int(np.argmin(np.abs(tau)))
     side = np.arange(middle, len(x)) if target > 0 else np.arange(middle, -1, -1)
     there = np.flatnonzero(np.sign(target) * tau[side] >= abs(target))
     if len(there) == 0:
-        return math.copysign(math.inf, target)
+        end = x[side[-1]]
+        return float(value(end)) if end in bounds else math.copysign(math.inf, target)
     rising = np.maximum.accumulate(np.abs(tau[side][: there[0] + 1]))
     keep = np.concatenate([[True], np.diff(rising) > 0])
     return float(value(float(PchipInterpolator(rising[keep], x[side][: there[0] + 1][keep])(abs(target)))))

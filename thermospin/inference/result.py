@@ -207,6 +207,11 @@ class FitResult(PlottedFit):
         return tuple(self.parameters)
 
     @property
+    def left_open(self) -> tuple[str, ...]:
+        """Names of the fitted parameters that the data do not fix."""
+        return tuple(name for name, fitted in self.parameters.items() if not math.isfinite(fitted.std))
+
+    @property
     def correlation(self) -> np.ndarray:
         """covariance_ij/(std_i std_j), NaN where a variance is infinite (names, names)."""
         std = np.sqrt(np.diag(self.covariance))

@@ -17,7 +17,7 @@ import numpy as np
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.base.shown import Shown
-from thermospin.device.device import DeviceError
+from thermospin.device.device import Device, DeviceError
 from thermospin.device.drives import drive_of_unit
 from thermospin.device.placement import label_of_ground
 from thermospin.inference.predictors import RESIDUAL
@@ -110,18 +110,9 @@ def suggest_others(
       InputError: a fit of several devices, or a dimension that does not exist, has no range or was fitted.
     """
     problem = result.require_problem()
-    if len(problem.models) != 1:
-        raise InputError("suggestions of other devices and contacts are for a fit of one device")
+    if faults := faults_of_dimensions(dimensions, [model.device for model in problem.models], result.names):
+        raise InputError(faults)
     (model,) = problem.models
-    faults = []
-    for name in dimensions:
-        if name not in model.device.dimensions:
-            faults.append(f"suggest: got '{name}'; {nearest(name, [*model.device.dimensions, 'contacts'])}")
-        elif model.device.dimensions[name].range is None or name in result.parameters:
-            why = "was fitted" if name in result.parameters else "has no range"
-            faults.append(f"suggest: dimension '{name}' {why}, expected one with a range that was held fixed")
-    if faults:
-        raise InputError("\n".join(faults))
     if not _can_suggest(result):
         return []
     values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
@@ -137,6 +128,20 @@ def suggest_others(
                 more = _More(lines, noise, bars, every)
                 out.append(_suggestion(result, f"a device with {name} = {1e9 * end:g} nm", more))
     return sorted(out + (_other_contacts(result, model, values, progress) if contacts else []), key=lambda x: -x.gain)
+
+
+def faults_of_dimensions(dimensions: Sequence[str], devices: Sequence[Device], fitted: Sequence[str]) -> list[str]:
+    """Return a fault for each dimension of which no other value can be suggested, or one for more than one device."""
+    if len(devices) != 1:
+        return ["suggest: got a fit of several devices; other devices and contacts are suggested for a fit of one"]
+    known, faults = devices[0].dimensions, []
+    for name in dimensions:
+        if name not in known:
+            faults.append(f"suggest: got '{name}'; {nearest(name, [*known, 'contacts'])}")
+        elif known[name].range is None or name in fitted:
+            why = "is fitted" if name in fitted else "has no range"
+            faults.append(f"suggest: dimension '{name}' {why}, expected one with a range that is held fixed")
+    return faults
 
 
 def _other_contacts(
@@ -174,6 +179,18 @@ def _other_contacts(
 def _can_suggest(result: FitResult) -> bool:
     """Return whether all parameters are fixed, and the noise of a measurement is known."""
     return result.sensitivity is not None and bool(np.all(np.isfinite(result.covariance))) and result.noise_factor > 0
+
+
+def _why_not(result: FitResult) -> str:
+    """Say why nothing can be suggested."""
+    if result.left_open:
+        return (
+            f"the data leave {' and '.join(result.left_open)} open, so that what another measurement would help is not "
+            "known; fit fewer parameters, or give a prior"
+        )
+    if not result.noise_factor > 0:
+        return "the data lie on the fit and do not scatter, so that the noise of a measurement is not known"
+    return "this fit has no derivatives, so that what another measurement would help is not known; fit again"
 
 
 def _bars(result: FitResult) -> np.ndarray:
@@ -219,7 +236,9 @@ def _suggestion(result: FitResult, what: str, more: _More) -> Suggestion:
 
 
 def suggestion_words(result: FitResult, suggestions: Sequence[Suggestion], most: int = 3) -> list[str]:
-    """Return the best few, with their effect on each parameter that they help."""
+    """Return the best few, with their effect on each parameter that they help; or why there are none."""
+    if not _can_suggest(result):
+        return [_why_not(result)]
     lines = []
     before = dict(zip(result.names, np.sqrt(np.diag(result.covariance)).tolist(), strict=True))
     for suggestion in suggestions[:most]:
