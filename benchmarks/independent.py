@@ -281,10 +281,9 @@ def conjugate_gradients(A: Field, B: Field, b: np.ndarray) -> np.ndarray:
     raise RuntimeError("conjugate gradients did not converge")
 
 
-def solved(loaded: Device, order: int, layers: int, moved: Field | None = None) -> Signals:
-    """Return the signals of all experiments that drive a current and read a voltage."""
+def solved(loaded: Device, problem: Problem) -> Signals:
+    """Return the signals of all experiments that drive a current and read a voltage, and close the problem."""
     assert not loaded.interfaces and all(part.h == math.inf for part in (*loaded.contacts, *loaded.heat_sinks))
-    problem = Problem(loaded, mesh_of(loaded, layers, moved), order)
     readable = {name: e for name, e in loaded.experiments.items() if e.current and e.voltage}
     references = {name: problem.references(e.current[1], e.voltage[1]) for name, e in readable.items()}
     found: Signals = {}
@@ -398,7 +397,7 @@ def truth(loaded: Device, row: Row, limit: int, target: float, moved: Field | No
             if unknowns > limit:
                 continue
             began = time.perf_counter()
-            signals = flat(solved(loaded, order, layers, moved))
+            signals = flat(solved(loaded, Problem(loaded, mesh_of(loaded, layers, moved), order)))
             seconds = round(time.perf_counter() - began, 1)
             row["runs"][run] = {"unknowns": unknowns, "seconds": seconds, "signals": signals}
             print(f"  {run}: {unknowns} unknowns, {seconds:.0f} s", flush=True)

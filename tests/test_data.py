@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from thermospin.base.errors import InputError
 from thermospin.data import rows as data
 from thermospin.data.rows import DataError, Row
+from thermospin.data.sources import read_sources
 from thermospin.device.device import Device
 from thermospin.device.reader import load
 
@@ -74,7 +76,8 @@ def test_the_paper_s_signals_are_shipped(device: Device) -> None:
 def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:
     rows = data.load("slachter2010", device)
     file = io.StringIO()
-    data.write(rows, file)
+    data.write(rows, file, ["a remark, of two", "another"])
+    assert file.getvalue().startswith("# a remark, of two\n# another\nexperiment,")
     path = tmp_path / "again.csv"
     path.write_text("\ufeff" + file.getvalue(), encoding="utf-8")  # a byte order mark, as spreadsheets write it
     assert data.load(path, device) == rows
@@ -86,6 +89,49 @@ def test_cells_may_be_separated_by_semicolons_or_tabs(device: Device) -> None:
     assert not row.polarity_known
     for separator in ";\t":
         assert data.read(text.replace(",", separator), "x.csv", device) == (row,)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_numbers_between_semicolons_or_tabs_may_have_decimal_commas(device: Device, separator: str) -> None:
+    text = separator.join(HEADER.strip().split(",")) + "\n"
+    text += separator.join(["thermal", "R2.spin", "-15,6", "0,5", "nV/mA^2"]) + "\n"
+    text += separator.join(["thermal", "R1.spin", "-1,5e1", "2,5 %", "mohm"]) + "\n"
+    rows = data.read(text, "x.csv", device)
+    assert [(row.value, row.std) for row in rows] == [(-15.6e-3, 0.5e-3), (-15e-3, pytest.approx(0.375e-3))]
+
+
+def test_values_of_the_device_may_have_decimal_commas(device: Device) -> None:
+    text = HEADER.strip().replace(",", ";") + ";bath\nthermal;R1.spin;1;1;mohm;77,5\n"
+    (((copy, _),)) = data.read_series(text, "x.csv", device)
+    assert copy.bath == 77.5
+
+
+def test_decimal_points_and_commas_in_one_file_are_an_error(device: Device) -> None:
+    text = HEADER.replace(",", ";") + "thermal;R2.spin;1,500;0.5;nV/mA^2\n"
+    (fault,) = faults_of(text, device)
+    assert fault.startswith("line 2, value: got '1,500' with a decimal comma, and line 2, std: got '0.5' with a")
+
+
+def test_what_spreadsheets_leave_empty_is_passed_over(device: Device) -> None:
+    row = "thermal,R2.spin,-20,1,nV/mA^2"
+    usual = data.read(f"# polarity = unknown\n{HEADER}{row}\n", "x.csv", device)
+    padded = f"# polarity = unknown,,,,,,\n,,,,,,\n{HEADER.strip()},,\n,,,,,,\n{row},,\n{row}\n,,,,\n"
+    assert data.read(padded, "x.csv", device) == usual * 2
+    (fault,) = faults_of(f"{HEADER}{row},a remark\n", device)
+    assert fault == "line 2: got 6 cells, expected 5 as in the header"
+
+
+def test_a_file_with_an_equals_sign_in_its_name_is_no_setting(tmp_path: Path) -> None:
+    text = HEADER + "thermal,R2.spin,-20,1,nV/mA^2\n"
+    for name in ("data_I=0.5mA.csv", "data_I=0.5mA"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        inputs = read_sources([("slachter2010", [str(path)])])
+        assert [row.signal for row in inputs.rows] == ["R2.spin"] and inputs.sources[1:] == (str(path),)
+        (at,) = read_sources([("slachter2010", [str(path), "bath = 77 K"])]).devices
+        assert at.bath == 77.0
+    with pytest.raises(InputError, match="I=1mA.csv: no such file"):
+        read_sources([("slachter2010", [str(tmp_path / "I=1mA.csv")])])
 
 
 def test_a_std_may_be_percent_of_the_value(device: Device) -> None:

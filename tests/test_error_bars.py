@@ -244,3 +244,14 @@ def test_companions_have_the_same_lines(bar):
     for each in others:
         for mine, its in zip(made.grid.lines, each.grid.lines, strict=True):
             assert np.array_equal(mine, its)
+
+
+def test_a_signal_that_stays_where_it_is_by_accident_has_the_bar_of_its_kind() -> None:
+    """Of three that move by 0.4, 0.1 and 0 percent, and a rest that counts as 1 %: their geometric mean, by hand."""
+    names = [SignalName(name, harmonic, part) for name in "ab" for harmonic in (1, 2) for part in ("P", "spin")]
+    values = dict.fromkeys(names, 2.0)
+    by = dict(zip(names, (4e-3, 0.1, 1e-3, 0.1, 0.0, 0.1, 0.5, 0.0), strict=True))
+    changes = error_bars._changes(values, {name: 2 * (1 + by[name]) for name in names})
+    usual = (4e-3 * 1e-3 * 1e-2) ** (1 / 3)
+    expected = dict(zip(names, (4e-3, 0.1, usual, 0.1, usual, 0.1, 0.5, 1e-2), strict=True))
+    assert changes == pytest.approx({name: 2 * part for name, part in expected.items()})

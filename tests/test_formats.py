@@ -246,6 +246,16 @@ def test_currents_in_names_are_read_as_people_write_them(tmp_path: Path, name: s
     assert found == pytest.approx(current) and path.name == f"nlsv_I={name}_run3.dat"
 
 
+@pytest.mark.parametrize(
+    ("name", "current"), [("10mA", 1e-2), ("0.5mA", 5e-4), ("1p5mA", 1.5e-3), ("_2e-4A", 2e-4), (".150uA", 1.5e-4)]
+)
+@pytest.mark.parametrize("pattern", ["nlsv*{current}_run3.dat", "nlsv*{current}*", "nlsv**{current}_run*.dat"])
+def test_a_star_beside_the_current_leaves_it_whole(tmp_path: Path, name: str, current: float, pattern: str) -> None:
+    path = tmp_path / f"nlsv{name}_run3.dat"
+    path.write_text("")
+    assert named_files(tmp_path, pattern, "") == [(path, pytest.approx(current))]
+
+
 def test_a_unit_in_the_pattern_is_that_of_the_number(tmp_path: Path) -> None:
     (tmp_path / "b_1.5_3.dat").write_text("")
     assert named_files(tmp_path, "b_{current:mA}_*.dat", "") == [(tmp_path / "b_1.5_3.dat", pytest.approx(1.5e-3))]

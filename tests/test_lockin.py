@@ -205,6 +205,54 @@ def test_offsets_of_whole_sweeps_leave_steps_and_other_harmonics_alone() -> None
     assert all(abs(row.value - expected(row.signal)) < 4 * row.std for row in other.rows)
 
 
+@pytest.mark.parametrize("factor", [1.0, 1e-9])
+def test_sweeps_without_noise_have_no_bars_and_are_told(factor: float) -> None:
+    """Round-off of the arithmetic is no noise."""
+    for flat in ((1, 2), (2,)):
+        traces = [trace(np.random.default_rng(1), 1e-3, noise=2e-9, up=up, factor=factor) for up in (True, False)]
+        for each in traces:
+            pure = trace(np.random.default_rng(1), 1e-3, noise=0.0, up=each.field[-1] > 0, factor=factor)
+            each.voltages.update({n: pure.voltages[n] for n in flat})  # type: ignore[attr-defined]
+        with pytest.raises(DataError, match=f"V{flat[0]} has no noise at all"):
+            reduce(Sweeps(tuple(traces)))
+
+
+def test_a_sweep_without_noise_borrows_no_switching_fields() -> None:
+    clear = all_traces(np.random.default_rng(1))
+    line = 1e-3 + 1e-4 * np.linspace(-1, 1, 61) / 3
+    still = dataclasses.replace(clear[0], experiment="electrical", voltages={1: line})
+    with pytest.raises(
+        DataError, match="experiment 'electrical': no sweep switches clearly: .* constant but for a dri"
+    ):
+        reduce(Sweeps((*clear, still)))
+
+
+def test_two_numbers_are_as_far_apart_as_the_resolution(device: Device, tmp_path: Path) -> None:
+    """Where nothing else tells it, and V1 shows the switch: levels are then known to their distance over sqrt(12)."""
+    both = [trace(np.random.default_rng(1), 1e-3, noise=2e-9, up=up) for up in (True, False)]
+    high, low = 6e-8, 4e-8
+    coarse = [
+        dataclasses.replace(
+            each, voltages={1: V[1], 2: np.where(V[2] > np.mean([np.min(V[2]), np.max(V[2])]), high, low)}
+        )
+        for each in both
+        for V in (each.voltages,)
+    ]
+    head = HEAD.replace("[columns]", "nonlinear = 0\n[columns]")
+    (spin,) = (
+        row
+        for row in lockin.load(place(tmp_path, head, csv_text(table(coarse))), device).rows
+        if row.signal == "R2.spin"
+    )
+    per_volt = math.sqrt(2) / 1e-6
+    assert spin.value == pytest.approx((low - high) * per_volt, rel=1e-6)
+    # The difference of two levels, the mean of two sweeps.
+    assert spin.std == pytest.approx((high - low) / math.sqrt(12) * per_volt, rel=1e-3)
+    quiet = [dataclasses.replace(each, voltages={n: each.voltages[2] for n in (1, 2)}) for each in coarse]
+    with pytest.raises(DataError, match="no noise at all, so that the step may be one of rounding"):
+        lockin.load(place(tmp_path, head, csv_text(table(quiet))), device)
+
+
 def test_a_harmonic_that_was_not_measured_is_told() -> None:
     measured = reduce(Sweeps(tuple(all_traces(np.random.default_rng(1), harmonics=(1,)))))
     assert {row.harmonic for row in measured.rows} == {1}
@@ -261,6 +309,21 @@ def test_the_command_writes_table_signals_numbers_and_picture(tmp_path: Path, de
     picture = np.asarray(image.imread(names[2]))[..., :3]
     inked = [np.mean(np.all(np.abs(picture - colour) < 0.02, axis=-1)) for colour in DIRECTIONS]
     assert min(inked) > 1e-3, "both directions are drawn"
+
+
+def test_the_command_tells_what_a_table_of_signals_lacks(tmp_path: Path, device: Device) -> None:
+    """Both baselines are known as well as the gain, to 5 %, so that they are correlated fully."""
+    place(tmp_path, HEAD.replace("[columns]", "gain_std = 0.05\n[columns]"))
+    done = CliRunner().invoke(
+        app.app, ["sweeps", "slachter2010", str(tmp_path / "sweeps.toml"), "--csv", str(tmp_path / "out.csv")]
+    )
+    said = "errors of the rows have a common part (correlation up to 1: thermal R1.baseline and thermal R2.baseline)"
+    assert done.exit_code == 0 and said in done.stdout.splitlines()[-1], done.output
+    first, *others = (tmp_path / "out.csv").read_text().splitlines()
+    assert first.startswith(f"# {said}") and "a fit of sweeps.toml itself keeps" in first and len(others) == 5
+    assert len(data.load(tmp_path / "out.csv", device)) == 4
+    alone = dataclasses.replace(lockin.load(tmp_path / "sweeps.toml", device), correlation=np.eye(4) + 0.09)
+    assert alone.lost_in_table("sweeps.toml") == []
 
 
 def test_the_command_tells_all_faults_and_no_traceback(tmp_path: Path) -> None:

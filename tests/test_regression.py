@@ -119,6 +119,27 @@ def test_one_current_cannot_tell_r1_from_r3_and_has_the_bar_of_the_prior() -> No
     assert math.sqrt(covariance[0, 0]) < 1e-4 * values[0], "V3 holds R3"
 
 
+@pytest.mark.parametrize("means", [(10.0, -8.0), (1.0, -1.0), (9.0, 1.0)])
+def test_offsets_of_any_sign_are_found(means: tuple[float, float]) -> None:
+    """Of two sweeps at one current chi2 is d^2/(2 v), 1 for a variance of d^2/2: less their own, it is the offset."""
+    one, other = (Levels(a + 1, a - 1, 0.01 * np.eye(2), 0.0, -14.0, 0.1, 1.0, 0) for a in means)
+    ((_, _, wider), _), _ = regression.scattered([(2, 1e-3, one), (2, 1e-3, other)])
+    variance = np.array([0.5, 0.5]) @ wider.covariance @ [0.5, 0.5]
+    assert variance == pytest.approx((means[0] - means[1]) ** 2 / 2, rel=1e-6)
+
+
+def test_spin_parts_are_known_far_better_than_offset_baselines() -> None:
+    """To the noise of the mean step, while sweeps are offset by a billion times that."""
+    noise, offset = 1e-10, 0.1
+    data = [
+        (1, current, Levels(current + a + 0.5, current + a - 0.5, noise**2 * np.eye(2), 0.0, -1.0, noise, 1.0, 0))
+        for current, a in ((1.0, offset), (1.0, -offset), (2.0, offset), (2.0, -offset))
+    ]
+    names, _, covariance, _ = regression.regress(data, 0.0)
+    baseline, spin = (math.sqrt(covariance[i, i]) for i in (names.index((1, part)) for part in ("baseline", "spin")))
+    assert 0 < spin < 1e-5 * offset < 0.1 * offset < baseline
+
+
 def test_scatter_beyond_the_bars_widens_them() -> None:
     """Of what scatters alone: an offset of whole sweeps widens their mean levels, one of P alone their steps too."""
     data = levels(np.random.default_rng(3))

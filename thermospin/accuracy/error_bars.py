@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -74,6 +76,8 @@ SIDE_BY_SIDE = 500_000
 #: Bound on the error of cut cells, in units of what other lines change: 9/7 if it fell like h^2 evenly. It does not;
 #: benchmarks/cut_bars.py asks for this.
 CUT = 4.0
+#: A signal that moves by more than this part is a rest of what cancels, and says no more than that of the others.
+ALONE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,8 +236,26 @@ def _assessed(
     if signals.order > 2:  # below, the value of the grid is the estimate
         others = at_other_orders(other, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
         moved = with_errors(moved, [*others, moved], model.device.weakest_edges(other.grid))
-    grid = {name: bar + CUT * abs(result.values[name] - moved.values[name]) for name, bar in result.errors.grid.items()}
+    changes = _changes(result.values, moved.values)
+    grid = {name: bar + CUT * changes[name] for name, bar in result.errors.grid.items()}
     return dataclasses.replace(result, errors=dataclasses.replace(result.errors, grid=grid))
+
+
+def _changes(values: Mapping[SignalName, float], moved: Mapping[SignalName, float]) -> dict[SignalName, float]:
+    """Return how far other grid lines move each signal, at least as far as they mostly move signals of its kind.
+
+    That is the geometric mean, in parts of a signal, of all spin parts or of all others: the same edges make their
+    errors, and a single signal may stay where it is by accident.
+    """
+    changes = {name: abs(value - moved[name]) for name, value in values.items()}
+    logs: defaultdict[bool, list[float]] = defaultdict(list)
+    for name, change in changes.items():
+        if values[name] and change:
+            logs[name.part == "spin"].append(math.log(min(change / abs(values[name]), ALONE)))
+    usual = {kind: math.exp(statistics.fmean(each)) for kind, each in logs.items()}
+    return {
+        name: max(change, usual.get(name.part == "spin", 0.0) * abs(values[name])) for name, change in changes.items()
+    }
 
 
 class Solved(NamedTuple):

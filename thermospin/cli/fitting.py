@@ -271,10 +271,13 @@ def sweeps(
         if csv is not None:
             import io
 
+            remarks = measured.lost_in_table(Path(file).name)
             text = io.StringIO()
-            write(measured.rows, text)
+            write(measured.rows, text, remarks)
             with atomic_file(csv) as out:
                 out.write(text.getvalue().encode())
+            for remark in remarks:
+                typer.echo(f"{csv}: {remark}")
         if json is not None:
             write_json(json, measured.to_json())
         if picture is not None:

@@ -400,19 +400,22 @@ def _resolved(traces: Sequence[Trace]) -> list[Trace]:
     """Return the traces of one file with the resolutions of their columns.
 
     Two numbers of a trace may be two levels, so that it takes three to tell a distance; with fewer, the resolution is
-    that of the other traces.
+    that of the other traces. Where no trace tells it, it may be as coarse as the distance of the two.
     """
     own = [{n: _resolution(voltage) for n, voltage in trace.voltages.items()} for trace in traces]
     least = {n: min((part[n] for part in own if part.get(n)), default=0.0) for n in HARMONICS.values()}
     return [
-        dataclasses.replace(trace, resolutions={n: found or least[n] for n, found in part.items()})
+        dataclasses.replace(
+            trace, resolutions={n: found or least[n] or _resolution(trace.voltages[n], 2) for n, found in part.items()}
+        )
         for trace, part in zip(traces, own, strict=True)
     ]
 
 
-def _resolution(values: np.ndarray) -> float:
+def _resolution(values: np.ndarray, fewest: int = 3) -> float:
+    """Return the smallest distance of two numbers, 0 of fewer different ones than `fewest`."""
     distinct = np.unique(values)
-    return float(np.min(np.diff(distinct))) if len(distinct) > 2 else 0.0
+    return float(np.min(np.diff(distinct))) if len(distinct) >= fewest else 0.0
 
 
 def _by_current(

@@ -35,6 +35,8 @@ HANDED = (1, 2)
 #: A sweep that borrows its switching fields is left out if its step should be this many standard deviations and is not
 #: as large as it should be.
 EXPECTED = 8.0
+#: Rows that are correlated by more than this are not to be taken for independent ones.
+CORRELATED = 0.1
 #: Levels at the same current, or R1 of two files, that differ by this many standard deviations disagree.
 DISAGREE = 5.0
 #: R1 and R2 that differ between currents, or R3 and R4 that add, by this many times what is allowed for (`nonlinear`)
@@ -114,6 +116,24 @@ class Measured:
             ],
             "notes": list(self.notes),
         }
+
+    def lost_in_table(self, source: str) -> list[str]:
+        """Say what a table of the rows lacks, that they are correlated; nothing where that is negligible.
+
+        Args:
+          source: name of the experiment file.
+        """
+        size = np.abs(np.triu(self.correlation, 1))
+        largest = float(np.max(size))
+        if largest <= CORRELATED:
+            return []
+        pair = " and ".join(
+            f"{self.rows[i].experiment} {self.rows[i].signal}" for i in np.unravel_index(np.argmax(size), size.shape)
+        )
+        return [
+            f"errors of the rows have a common part (correlation up to {largest:.3g}: {pair}), which is not in this "
+            f"table: a fit of it takes rows for independent; a fit of {source} itself keeps the common part"
+        ]
 
     def words(self) -> list[str]:
         """Return a table of the sweeps of each file, a line for each signal and each note."""
@@ -207,7 +227,7 @@ def _sweeps(trace: Trace) -> list[Sweep]:
         resolutions = [trace.resolutions.get(n, 0.0) for n in voltages]
         switch, why = switching.find(list(voltages.values()), resolutions)
         levels = {} if switch is None else _levels(trace, part, switch)
-        flat = [n for n, level in levels.items() if not np.all(np.diag(level.covariance) > 0)]
+        flat = [n for n, level in levels.items() if level.is_flat]
         if flat and switch is not None:
             switch, why, levels = None, f"V{flat[0]} has no noise at all, so that its levels have no error bars", {}
         where = None if switch is None else _fields(field, list(voltages.values()), switch, list(levels.values()))
@@ -259,8 +279,9 @@ def _borrow(sweeps: Sequence[Sweep]) -> tuple[Sweep, ...]:
             out.append(sweep)
             continue
         levels = _levels(sweep.trace, sweep.part, switch)
-        missed = _missed(levels, sweep.trace.current, same)
-        if missed or not all(np.all(np.diag(level.covariance) > 0) for level in levels.values()):
+        flat = any(level.is_flat for level in levels.values())
+        missed = "" if flat else _missed(levels, sweep.trace.current, same)
+        if flat or missed:
             out.append(dataclasses.replace(sweep, why=f"{sweep.why}{missed}"))
         else:
             out.append(dataclasses.replace(sweep, switch=switch, levels=levels, switching_fields=where, borrowed=True))

@@ -63,11 +63,10 @@ def regress(data: Sequence[Level], nonlinear: float) -> tuple[list[tuple[int, st
     for n in extra if widths else ():
         if len(distinct([current for m, current, _ in data if m == n - 2])) > 1:
             others = {m: width for m, width in widths.items() if m != n}
-            if solve(data, orders, widths)[2] - solve(data, orders, others)[2] > BEYOND:
+            if _signals(data, orders, widths)[2] - _signals(data, orders, others)[2] > BEYOND:
                 notes.append(f"R{n} is larger than that and left free")
                 widths = others
-    values, covariance, _ = solve(data, orders, widths)
-    signals, spread = _signals(values, covariance)
+    signals, spread, _ = _signals(data, orders, widths)
     unsettled = np.mean([0.0 if level.plateau is None else level.plateau.share for _, _, level in data])
     # AP off by a part of the step, in all sweeps and harmonics alike: the magnets are the same.
     error = unsettled * np.repeat(signals[1::2], 2) * np.tile([-0.5, 1.0], len(orders))
@@ -138,14 +137,17 @@ def _excess(line: np.ndarray, values: np.ndarray, variances: np.ndarray, degrees
     if _chi2(line, values, variances) <= degrees:
         return 0.0
     most = float(np.max(values**2))
-    return most * float(optimize.brentq(lambda part: _chi2(line, values, variances + part * most) - degrees, 0.0, 1.0))
+    # With a variance of part * most for all, chi2 is at most len(values) / part, whatever the line takes: at this end
+    # that is half of what is asked for.
+    end = 2 * len(values) / degrees
+    return most * float(optimize.brentq(lambda part: _chi2(line, values, variances + part * most) - degrees, 0.0, end))
 
 
 def _allowance(
     data: Sequence[Level], measured: Sequence[int], extra: Sequence[int], nonlinear: float
 ) -> dict[int, tuple[float, float]]:
     """Standard deviation of the baseline and spin part of R3 and R4 before anything is known of them [V/A^n]."""
-    signals, covariance = _signals(*solve(data, measured)[:2])
+    signals, covariance, _ = _signals(data, measured)
     out = {}
     for n in extra:
         place = 2 * measured.index(n - 2)
@@ -158,40 +160,44 @@ def _allowance(
     return out
 
 
-def _signals(values: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Baseline and spin of each order in turn, from all in P and then all in AP, and their covariance."""
-    k = len(values) // 2
-    change = np.block([[0.5 * np.eye(k), 0.5 * np.eye(k)], [np.eye(k), -np.eye(k)]])
-    change = change[[i + k * part for i in range(k) for part in (0, 1)]]
-    return change @ values, change @ covariance @ change.T
-
-
 def solve(
     data: Sequence[Level],
     orders: Sequence[int],
     widths: Mapping[int, tuple[float, float]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Generalised least squares.
+    """Return R_n of each order in P, then in AP, their covariance, and chi2.
 
     Args:
       data: levels.
       orders: the n of the R_n to find.
       widths: standard deviations of the baseline and the spin part of those R_n that are expected to be 0 [V/A^n].
-    Returns:
-      R_n of each order in P, then in AP, their covariance, and chi2.
     """
-    k = len(orders)
+    signals, covariance, chi2 = _signals(data, orders, widths)
+    change = np.concatenate([np.kron(np.eye(len(orders)), state) for state in _P_AND_AP])
+    return change @ signals, change @ covariance @ change.T, chi2
+
+
+def _signals(
+    data: Sequence[Level], orders: Sequence[int], widths: Mapping[int, tuple[float, float]] | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return baseline and spin of each order in turn, their covariance, and chi2, by generalised least squares.
+
+    Baselines may be a million times less certain than spin parts, whose bars would be lost in those of P and AP.
+    """
     design, target = [], []
     for harmonic, current, level in data:
         factors = terms(harmonic, current)
         line = np.array([factors.get(n, 0.0) for n in orders])
-        # The levels of a sweep are correlated: they share the drift.
-        whiten = np.linalg.inv(np.linalg.cholesky(level.covariance))
-        design.append(whiten @ np.block([[line, np.zeros(k)], [np.zeros(k), line]]))
+        # The levels of a sweep are correlated: they share the drift, and an offset. Where that is more than a million
+        # times the noise of the step, round-off of it is kept out of the step.
+        variances, axes = np.linalg.eigh(level.covariance)
+        variances = np.maximum(variances, 1e-12 * variances[-1])
+        whiten = axes.T / np.sqrt(variances)[:, None]
+        design.append(whiten @ np.kron(line, _P_AND_AP))
         target.append(whiten @ np.array([level.P, level.AP]))
     for n, (baseline, spin) in (widths or {}).items():
         unit = np.array([float(order == n) for order in orders])
-        design.append(np.array([[*unit / 2 / baseline, *unit / 2 / baseline], [*unit / spin, *-unit / spin]]))
+        design.append(np.kron(unit, np.diag([1 / baseline, 1 / spin])))
         target.append(np.zeros(2))
     matrix, vector = np.concatenate(design), np.concatenate(target)
     # Columns differ by powers of a milliampere.

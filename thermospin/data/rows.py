@@ -9,6 +9,9 @@ are compared. Of P, AP, baseline and spin of one harmonic a file has at most two
 
 A column that has the name of a dimension or of another value of the device, such as `gap` or `gap (um)`, or `bath`, or
 `variant`, splits the rows over copies of the device: a series of devices or of temperatures is one table.
+
+Cells are between commas, semicolons or tabs; numbers between the latter two may have decimal commas. What spreadsheets
+leave empty, rows and columns without a name, is passed over.
 """
 
 from __future__ import annotations
@@ -40,6 +43,12 @@ POLARITIES = ("known", "unknown")
 
 #: A column of values of the device, perhaps with their unit: "gap (um)".
 _OF_DEVICE = re.compile(r"(.*?)\s*(?:[(\[](.*)[)\]])?")
+#: Columns that have no numbers.
+_TEXT_COLUMNS = ("experiment", "signal", "unit", *OPTIONAL_COLUMNS, VARIANT)
+#: What stands between cells.
+_BETWEEN = ",; \t"
+#: The sign of the fraction at the beginning of a cell: "0,15 um".
+_DECIMAL = re.compile(r"[+-]?\d*([.,])\d+(?![\d.,])")
 _COMMENT = re.compile(r"\s*polarity\s*[=:]\s*(\S*)\s*", re.IGNORECASE)
 
 
@@ -161,7 +170,7 @@ def read_series(text: str, source: str, device: Device) -> Series:
     lines = text.splitlines()
     known = True
     for number, line in enumerate(lines, 1):
-        match = _COMMENT.fullmatch(line.lstrip()[1:]) if line.lstrip().startswith("#") else None
+        match = _COMMENT.fullmatch(line.strip(_BETWEEN)[1:]) if line.lstrip().startswith("#") else None
         if match:
             if match[1] not in POLARITIES:
                 faults.append(f"line {number}: polarity: got '{match[1]}', expected one of: {', '.join(POLARITIES)}")
@@ -239,13 +248,7 @@ def _split(
     lines: list[str], device: Device, faults: list[str]
 ) -> tuple[list[tuple[int, dict[str, str]]], list[str] | None]:
     """Rows as (line number, {column: text}), and the header; None if there is no use in going on."""
-    given = [
-        (number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")
-    ]
-    separator = max(",;\t", key=given[0][1].count) if given else ","
-    table = [
-        (number, [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]) for number, line in given
-    ]
+    table, separator = _table(lines)
     if not table:
         faults.append(f"empty, expected a header line: {','.join(COLUMNS)}")
         return [], None
@@ -273,7 +276,42 @@ def _split(
             faults.append(f"line {number}: got {len(cells)} cells, expected {len(header)} as in the header")
         else:
             rows.append((number, dict(zip(header, cells, strict=True))))
+    if separator != ",":
+        _commas_to_points(rows, faults)
     return rows, header
+
+
+def _table(lines: list[str]) -> tuple[list[tuple[int, list[str]]], str]:
+    """Return (line number, cells) without comments and what spreadsheets leave empty, and what is between cells."""
+    given = [
+        (number, line)
+        for number, line in enumerate(lines, 1)
+        if line.strip(_BETWEEN) and not line.lstrip().startswith("#")
+    ]
+    separator = max(",;\t", key=given[0][1].count) if given else ","
+    table = [
+        (number, [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]) for number, line in given
+    ]
+    used = {i for _, cells in table for i, cell in enumerate(cells) if cell}
+    return [(number, [cell for i, cell in enumerate(cells) if i in used]) for number, cells in table], separator
+
+
+def _commas_to_points(rows: list[tuple[int, dict[str, str]]], faults: list[str]) -> None:
+    """Write decimal points for decimal commas, of cells that are not between commas; both in one file are a fault."""
+    found: dict[str, str] = {}
+    for number, cells in rows:
+        for column, cell in cells.items():
+            match = None if column in _TEXT_COLUMNS else _DECIMAL.match(cell)
+            if match is None:
+                continue
+            found.setdefault(match[1], f"line {number}, {column}: got '{cell}'")
+            if match[1] == ",":
+                cells[column] = cell.replace(",", ".", 1)
+    if len(found) > 1:
+        faults.append(
+            f"{found[',']} with a decimal comma, and {found['.']} with a decimal point; expected one sign in a file, "
+            "and none between thousands"
+        )
 
 
 def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults: list[str]) -> Row | None:
@@ -356,8 +394,9 @@ def _parts() -> str:
     return f"{', '.join(PARTS)} or the name of a state"
 
 
-def write(rows: Iterable[Row], file: io.TextIOBase) -> None:
-    """Write rows, which have their units, in the layout that `load` reads, in SI units."""
+def write(rows: Iterable[Row], file: io.TextIOBase, remarks: Iterable[str] = ()) -> None:
+    """Write rows, which have their units, in the layout that `load` reads, in SI units, below lines of remarks."""
+    file.writelines(f"# {remark}\n" for remark in remarks)
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*COLUMNS, *OPTIONAL_COLUMNS])
     for row in rows:

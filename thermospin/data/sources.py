@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,14 +54,19 @@ def read_data(path: str, device: Device) -> tuple[rows.Series, Measured | None]:
     return rows.load_series(path, device), None
 
 
+def _is_setting(text: str) -> bool:
+    """Return whether a text among the data is "NAME = VALUE", and not a file such as "I=0.5mA.csv"."""
+    return "=" in text and not text.lower().endswith((".csv", ".toml")) and not os.path.exists(text)
+
+
 def read_sources(
     sources: Sequence[tuple[str | Path, Sequence[str]]], values: Sequence[str] = (), bath: str | None = None
 ) -> Inputs:
     """Read every device with its data files.
 
     Args:
-      sources: pairs (device file or shipped name, its data); "NAME = VALUE" among the data is another value of the
-        device than in its file, which makes it one of its own.
+      sources: pairs (device file or shipped name, its data); "NAME = VALUE" among the data, unless it is the name of a
+        file, is another value of the device than in its file, which makes it one of its own.
       values: texts "NAME = VALUE", other values of the first device than in its file.
       bath: another bath of the first device, such as "77 K".
     Raises:
@@ -76,13 +82,13 @@ def read_sources(
             device = require_experiments(load(name), str(name))
             if not number:
                 device = changed(device, values, bath)
-            if settings := [path for path in paths if "=" in path]:
+            if settings := [path for path in paths if _is_setting(path)]:
                 device = variant(device, settings)
         except InputError as error:
             faults += error.faults
             continue
         copies: dict[str, Device] = {}
-        for path in (path for path in paths if "=" not in path):
+        for path in (path for path in paths if not _is_setting(path)):
             try:
                 series, measured = read_data(path, device)
             except InputError as error:
@@ -108,6 +114,6 @@ def read_sources(
         sources=tuple(
             file
             for device, data in sources
-            for file in (parts_of(device)[0], *(path for path in data if "=" not in path))
+            for file in (parts_of(device)[0], *(path for path in data if not _is_setting(path)))
         ),
     )

@@ -66,7 +66,8 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
     base = Path(path.anchor) if Path(file).is_absolute() else folder
     file = path.relative_to(base).as_posix()
     pattern, unit = _pattern(file)
-    likely = "*".join(map(glob.escape, _FIELD.sub("*", file).split("*")))
+    # A field beside a star would make "**", which stands for folders.
+    likely = "*".join(map(glob.escape, re.split(r"\*+", _FIELD.sub("*", file))))
     found: list[tuple[Path, float | None]] = []
     for name in sorted(one.relative_to(base).as_posix() for one in base.glob(likely)):
         if match := pattern.fullmatch(name):
@@ -95,7 +96,8 @@ def _pattern(file: str) -> tuple[re.Pattern[str], str]:
     parts = []
     for i, part in enumerate(_FIELD.split(file)):
         if i % 2 == 0:
-            parts.append("[^/]*".join(map(re.escape, part.split("*"))))
+            # As little as fits: a star before the field must not take the first digits of the current.
+            parts.append("[^/]*?".join(map(re.escape, part.split("*"))))
         else:
             unit = part.partition(":")[2].strip()
             parts.append(_SIZE if unit else _SIZE + _AMPERES)

@@ -27,6 +27,8 @@ CLEAR = 6.0
 SECOND = 30.0
 #: Points further off than this many robust standard deviations are outliers; of Gaussian noise 1 in 1.7 million is.
 OUTLIER = 5.0
+#: Noise of this part of the signal is round-off of the arithmetic, and none of a lock-in.
+FLAT = 1e-12
 #: A sweep turns where the field goes back by more than this part of its range.
 TURN = 0.1
 
@@ -55,6 +57,21 @@ class Levels:
     widening: float
     outliers: int
     plateau: Plateau | None = None
+
+    @property
+    def is_flat(self) -> bool:
+        """True if the bars of the levels, or what tells the two apart, are round-off and mean nothing."""
+        return not float(np.linalg.eigvalsh(self.covariance)[0]) > (FLAT * self._size) ** 2
+
+    @property
+    def is_without_noise(self) -> bool:
+        """True if points scatter by round-off alone; rounding may still give the levels bars."""
+        return self.noise <= FLAT * self._size
+
+    @property
+    def _size(self) -> float:
+        """Size of the signal, without its outliers."""
+        return max(abs(self.P), abs(self.AP), abs(self.drift))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +137,8 @@ def find(traces: Sequence[np.ndarray], resolutions: Sequence[float] = ()) -> tup
         size = abs(fitted.step_over_std)
         if alone > CLEAR**2 and gain - alone < SECOND:
             reasons.append("the signal steps once and does not come back: one of the magnets never switches")
+        elif size < CLEAR and fitted.is_without_noise:
+            reasons.append("no noise at all, so that the step may be one of rounding: give more digits")
         elif size < CLEAR or gain - alone < SECOND:
             reasons.append(f"the best step is {size:.1f} standard deviations, {CLEAR:g} are needed")
         elif best is None or size > best[0]:
