@@ -148,7 +148,7 @@ class Constitution:
         """Return the entries of a joint, per area.
 
         G_up,down = (1 +- P1)(1 +- P2)/(2 RA), where gamma is the P of the one magnetic side.
-        Source: docs/theory.md, section 3.
+        Source: docs/theory.md, section 10.
         """
         given = {key: parameters[f"{joint.interface}.{key}"] for key in joint.keys}
         heat = given.get("K", 0.0)
