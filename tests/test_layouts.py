@@ -131,13 +131,16 @@ SLANTED = STACK.replace("t_cu = 60", "t_cu = 60\nt_py = 15").replace(
 
 @pytest.mark.parametrize("values", [{"t_cu": 70}, {"t_py": 12}, {"t_cu": 45, "t_py": 21}])
 def test_slanted_side_walls_follow_their_thickness(tmp_path: Path, values: dict[str, float]) -> None:
-    """Solids are those of a file with these values; pieces at the steps of films below move with these."""
-    text = SLANTED
+    """Solids are those of a file with these values; pieces at steps of films below, and under a pad, move along."""
+    cell = drawing()
+    cell.add(gdstk.rectangle((0.45, -0.1), (0.65, 0.1), layer=20))  # beyond the end of the film
+    before = text = SLANTED.replace('label = "V+"\nface = "x+"', 'layer = "20/0"')
     for name, value in values.items():
         text = re.sub(rf"{name} = \d+", f"{name} = {value}", text)
-    wanted = device_of(tmp_path, text)
-    moved = device_of(tmp_path, SLANTED).moved({name: value * 1e-9 for name, value in values.items()})
-    assert moved != device_of(tmp_path, SLANTED) and len(moved.solids) == len(wanted.solids) > 10
+    wanted = device_of(tmp_path, text, cell)
+    moved = device_of(tmp_path, before, cell).moved({name: value * 1e-9 for name, value in values.items()})
+    assert moved != device_of(tmp_path, before, cell) and len(moved.solids) == len(wanted.solids) > 10
+    assert moved.contact("V+").solid == wanted.contact("V+").solid == "V+@V+"
     for one, other in zip(moved.solids, wanted.solids, strict=True):
         np.testing.assert_allclose(one.box, other.box, rtol=0, atol=polygons.TOUCH)
         assert one.recess == pytest.approx(other.recess, abs=1e-15)

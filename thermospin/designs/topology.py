@@ -107,7 +107,8 @@ class Canvas:
         ]
         place = device.solids.index(solid)
         # Named dimensions would move some tiles and not others: they stay as they are.
-        fixed = [dataclasses.replace(part, coordinates={}, corners=()) for part in device.solids]
+        still: dict[str, Any] = {"coordinates": {}, "corners": (), "lean": None, "clearances": ()}
+        fixed = [dataclasses.replace(part, **still) for part in device.solids]
         solids = [*fixed[:place], *tile_solids, *fixed[place + 1 :]]
         overwritten = plan_of(solids, [True] * len(solids)).overwritten()
         of_tiles = {part.material: metal for part in tile_solids}  # of the same name, which interfaces go by

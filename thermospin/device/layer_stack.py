@@ -137,7 +137,7 @@ def build(
     contacts = []
     for mark in marks:
         try:
-            contact, more = _contact(mark, drawing, whole, stack, bodies, metals, window)
+            contact, more = _contact(mark, drawing, whole, stack, bodies, metals, window, lengths or {})
         except MarkError as why:
             texts.append(f"contact '{mark.name}': {why}")
         else:
@@ -415,6 +415,7 @@ def _contact(
     bodies: Sequence[_Body],
     metals: Sequence[str] | None,
     window: Window | None,
+    lengths: Mapping[str, float],
 ) -> tuple[Contact, list[Solid]]:
     """Return the contact of a mark and the solids made for it; raise MarkError if there is none."""
     conducting = [body for body in bodies if metals is None or body.layer.material in metals]
@@ -449,14 +450,18 @@ def _contact(
         edge = edge_at(mark, place, body.outline, beside, ends, film)
         return Contact(mark.name, body.name, edge.face, edge), []
     pieces = [
-        (piece, solid.coordinates["z"])
+        (piece, solid.coordinates["z"], sidewalls.corners(piece, moving, lengths) if moving else ())
         for solid in _outermost(body.solids, pad, upper=mark.face != "z-")
+        for moving in [sidewalls.of_solid(solid)]
         for piece in polygons.boolean([outline_of(solid)], [pad], "and")
     ]
     name = f"{body.name}@{mark.name}"
     solids = [
-        _solid(f"{name}/{k}" if len(pieces) > 1 else name, piece, ends, body.layer, name, body.name)
-        for k, (piece, ends) in enumerate(pieces, 1)
+        dataclasses.replace(
+            _solid(f"{name}/{k}" if len(pieces) > 1 else name, piece, ends, body.layer, name, body.name),
+            corners=corners,
+        )
+        for k, (piece, ends, corners) in enumerate(pieces, 1)
     ]
     return Contact(mark.name, name, mark.face or "z+"), solids
 
