@@ -273,6 +273,7 @@ def test_states_without_an_antiparallel_one_are_served_each_by_itself(stack):
         ({"tolerance": 1.5}, "tolerance is 1.5; it is a part of the signals, between 0 and 1"),
         ({"cells": 100, "order": 4}, "order is 4; expected one of 1, 2, 3"),
         ({"cells": 2}, "a budget of 2 cells is too small: .* make 3 cells"),
+        ({"cells": 100, "wanted": []}, "wanted: got no signal of device"),
     ],
 )
 def test_what_makes_no_sense_is_refused(stack, arguments, text):

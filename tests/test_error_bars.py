@@ -246,6 +246,20 @@ def test_companions_have_the_same_lines(bar):
             assert np.array_equal(mine, its)
 
 
+def test_best_estimates_are_made_once_of_signals_of_the_grid() -> None:
+    device = devices.bar()
+    grid = model.on_grid(device, devices.bar_grid(device, (2, 2, 2), 2))
+    measured = evaluate.measure(grid)
+    once = error_bars.assess(grid, measured)
+    again = error_bars.assess(grid, once)
+    assert once.errors is not None and again.errors is not None
+    assert again.values == once.values and again.computed == once.computed and again.errors.grid == once.errors.grid
+    with pytest.raises(InputError, match="expected those of this model"):
+        error_bars.assess(model.on_grid(device, devices.bar_grid(device, (2, 2, 2), 1)), measured)
+    with pytest.raises(InputError, match="come from a file of `signals --json`"):
+        error_bars.assess(grid, dataclasses.replace(measured, undiminished={}))
+
+
 def test_a_signal_that_stays_where_it_is_by_accident_has_the_bar_of_its_kind() -> None:
     """Of three that move by 0.4, 0.1 and 0 percent, and a rest that counts as 1 %: their geometric mean, by hand."""
     names = [SignalName(name, harmonic, part) for name in "ab" for harmonic in (1, 2) for part in ("P", "spin")]

@@ -123,7 +123,7 @@ def test_the_ends_of_a_slanted_film_are_held_over_its_height(tmp_path: Path) -> 
 
 
 def test_a_slanted_comb_has_its_grid_lines_and_derivatives(tmp_path: Path) -> None:
-    """Its fingers stay apart on the program's own grid; no dimension moves the planes of its contacts."""
+    """Its fingers stay apart on the program's own grid; the planes of its contacts move with their slices."""
     cell = cell_of(COMB, labels={"a": (0.025, 0.598), "b": (0.298, 0.125)})
     text = COPPER.replace("zmin = 0", "zmin = 0\nsidewall_angle = 10").replace("= 50", '= "t"')
     upright = resistance(device_of(tmp_path, COPPER, cell))
@@ -131,9 +131,12 @@ def test_a_slanted_comb_has_its_grid_lines_and_derivatives(tmp_path: Path) -> No
     mean = 50 - 50 * np.tan(np.radians(10))
     assert resistance(device) == pytest.approx(upright * 50 / mean, rel=0.02)
     faces, slopes = device.face_slopes(0)
-    assert len(faces) == len(slopes) and not any(slopes)
+    assert len(faces) == len(slopes)
     planes = faces_of(device)["b"].positions
     assert len(planes) == 3 and all(np.abs(faces - plane).min() < 1e-12 for plane in planes)
+    for k, plane in enumerate(sorted(planes, reverse=True)):  # the lowest slice is the widest
+        slope = slopes[int(np.argmin(np.abs(faces - plane)))]
+        assert slope == pytest.approx({"t": -np.tan(np.radians(10)) * (k + 0.5) / 3})
 
 
 def test_a_window_cuts_a_slanted_film_upright(tmp_path: Path) -> None:

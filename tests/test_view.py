@@ -327,6 +327,21 @@ def test_current_densities_follow_the_law_of_the_device() -> None:
         np.testing.assert_allclose(J[owner == 2][:, 0], 0.0, atol=1.0)
 
 
+@pytest.mark.parametrize(
+    ("signs", "parameters", "words"),
+    [
+        ({"N": -1}, {}, "signs: got 'N'; expected one of: M"),
+        ({"M": -1}, {"Py.sigm": 1.0}, "parameters: got 'Py.sigm'; did you mean 'Py.sigma'"),
+    ],
+)
+def test_current_densities_of_unknown_names_are_refused(
+    signs: dict[str, int], parameters: dict[str, float], words: str
+) -> None:
+    device = two_bars()
+    with pytest.raises(ValueError, match=words):
+        current_density(linear(device, (1.0, 0.0, 0.0), (0.0,) * 3), device, signs, parameters)
+
+
 def test_fields_of_another_device_are_refused() -> None:
     fields = linear(two_bars(), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
     with pytest.raises(InputError, match="not of device 'pillar', which has a face at x = "):

@@ -127,7 +127,7 @@ def adapt(
     cells: int | None = None,
     tolerance: float | None = None,
     order: int = 3,
-    wanted: Sequence[tuple[str, str]] | None = None,
+    wanted: Sequence[tuple[str, str] | str] | None = None,
     harmonics: int = 2,
     parameters: Parameters | None = None,
     shards: int = 1,
@@ -170,7 +170,13 @@ def adapt(
             for name, experiment in device.experiments.items()
             for part in parts_of(experiment, harmonics if experiment.drive == "current" else 1)
         ]
-    path = _Path(device, wanted, harmonics, dict(parameters or {}), shards, rest, progress)
+    names = [(n.experiment, n.signal) for n in map(SignalName.of, [wanted] if isinstance(wanted, str) else wanted)]
+    if not names:
+        raise InputError(
+            f"wanted: got no signal of device '{device.name}', expected such as \"thermal R2.spin\"; its experiments "
+            f"are {', '.join(device.experiments) or 'none'}"
+        )
+    path = _Path(device, names, harmonics, dict(parameters or {}), shards, rest, progress)
     if cells is not None:
         before = _before(device.features, order, cells)
         found = path.passed(before)

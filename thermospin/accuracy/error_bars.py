@@ -20,6 +20,7 @@ import numpy as np
 
 from thermospin import solve
 from thermospin.accuracy import surplus
+from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
 from thermospin.device import singularities
 from thermospin.device.constitution import Parameters
@@ -182,8 +183,21 @@ def assess(
       progress: callback for messages.
       tolerance: of the solves.
     Raises:
+      InputError: signals of another grid, or of a file that lacks what error bars need.
       NotConverged: a solve missed its tolerance.
     """
+    if (signals.order, signals.cells) != (model.grid.order, model.cells):
+        raise InputError(
+            f"signals: got those of {signals.cells:,} cells of order {signals.order}, expected those of this model, "
+            f"{model.cells:,} cells of order {model.grid.order}"
+        )
+    if missing := set(signals.experiments) - set(signals.undiminished):
+        raise InputError(
+            f"signals: {', '.join(sorted(missing))} come from a file of `signals --json`, which lacks what error bars "
+            "need; measure them again, or save them with their own `save`"
+        )
+    if signals.errors is not None:  # best estimates already: begin with what they were made from
+        signals = dataclasses.replace(signals, values=signals.computed or signals.values, computed={}, errors=None)
     if others is None:
         others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
     parts = _contributions(model, signals, parameters, start, (), progress)

@@ -35,6 +35,11 @@ class SignalName(NamedTuple):
             raise InputError(f"signal: got '{signal}'; expected a harmonic, a dot and a part, such as R2.spin")
         return cls(experiment, int(match[1]), match[2] or "")
 
+    @classmethod
+    def of(cls, name: str | Iterable[str]) -> SignalName:
+        """Read a name as one string or as a pair, see `parse`."""
+        return cls.parse(name) if isinstance(name, str) else cls.parse(*name)
+
     @property
     def signal(self) -> str:
         """Harmonic and part, such as "R2.spin"."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import closest, nearest
-from thermospin.base.polygons import width
+from thermospin.base.polygons import TOUCH, width
 from thermospin.base.shown import Plotted
 from thermospin.device import materials, singularities
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
@@ -201,8 +201,7 @@ class Device(Plotted):
             for solid in self.solids
             for edge, slopes in zip(solid.box[axis], solid.slopes(axis), strict=True)
         ]
-        # Contacts at edges of slices, which no dimension moves along x or y.
-        held: list[tuple[float, dict[str, float], str]] = [(edge, {}, "") for edge in self.features.planes[axis]]
+        held = [(plane, self._plane_slopes(axis, plane), "") for plane in self.features.planes[axis]]
         slanted = [
             (point[axis], self._edge_slopes(band, point), "")
             for band in self._bands
@@ -222,6 +221,17 @@ class Device(Plotted):
                     "put them apart"
                 )
         return faces, [part[0] for part in motions if part is not None]
+
+    def _plane_slopes(self, axis: int, at: float) -> dict[str, float]:
+        """Return how the plane of a contact moves by dimension: with the end of the slice of a film that it is on."""
+        slopes = (
+            corner[axis].slopes
+            for solid in self.solids
+            if solid.outline is not None and solid.corners
+            for place, corner in zip(solid.outline, solid.corners, strict=True)
+            if abs(place[axis] - at) <= TOUCH
+        )
+        return next(filter(None, slopes), {})
 
     def solid(self, name: str) -> Solid:
         """Return the solid of that name; for a body in several pieces, the first piece."""

@@ -225,7 +225,7 @@ def _read_signals(wanted: Sequence[tuple[str, str] | str] | None, device: Device
     if wanted is None:
         return wanted_of(device)
     listed = [wanted] if isinstance(wanted, str) else wanted
-    names = [SignalName.parse(name) if isinstance(name, str) else SignalName.parse(*name) for name in listed]
+    names = [SignalName.of(name) for name in listed]
     require_signals(device, names)
     return [(name.experiment, name.signal) for name in names]
 

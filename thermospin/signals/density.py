@@ -8,6 +8,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.files import Fields
+from thermospin.base.names import require_known
 from thermospin.device.constitution import Constitution, Parameters
 from thermospin.device.device import Device
 from thermospin.grid import AXES, fill, fill_prisms
@@ -30,8 +31,15 @@ def current_density(
       signs: magnets that differ from +1 in the state of the fields, see `Experiment.states`.
       parameters: values by name; those left out are the device's own.
     Raises:
-      InputError: the fields are not of this device, see `owners`.
+      InputError: the fields are not of this device, see `owners`; a name that does not exist.
     """
+    if isinstance(signs, str):
+        raise InputError(
+            f"signs: got '{signs}', expected the magnets that it reverses, such as "
+            "device.experiments[name].states[state]"
+        )
+    require_known("signs", signs, device.magnets)
+    require_known("parameters", parameters or {}, device.numbers())
     owner = owners(device, fields)
     metals = tuple(device.materials[name].is_metal for name, _ in device.domains)
     law = Constitution(device.domains, metals, device.bath).table({**device.parameters(), **(parameters or {})}, signs)

@@ -7,6 +7,7 @@ failures. Fields are solved for in `signals.ladders`, and signals follow from th
 from __future__ import annotations
 
 import functools
+import numbers
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -97,8 +98,8 @@ def _responses(
 
 
 def _require_harmonic(harmonics: int) -> None:
-    if not 1 <= harmonics <= HARMONICS:
-        raise InputError(f"harmonics: got {harmonics}, expected 1 to {HARMONICS}")
+    if not (isinstance(harmonics, numbers.Integral) and 1 <= harmonics <= HARMONICS):
+        raise InputError(f"harmonics: got {harmonics}, expected a whole number from 1 to {HARMONICS}")
 
 
 def _require_tolerance(tolerance: float) -> None:
@@ -139,7 +140,7 @@ def _checked(model: Model, parameters: Parameters | None) -> dict[str, Any]:
 def evaluate(
     model: Model,
     parameters: Parameters,
-    wanted: Sequence[tuple[str, str]],
+    wanted: Sequence[tuple[str, str] | str],
     names: Sequence[str] = (),
     *,
     start: Mapping[str, tuple[Ladder, ...]] | None = None,
@@ -154,7 +155,7 @@ def evaluate(
     Args:
       model: from `build`.
       parameters: values by name; those left out are the device's own.
-      wanted: pairs such as ("thermal", "R2.spin").
+      wanted: signals such as ("thermal", "R2.spin") or "thermal R2.spin".
       names: parameters and dimensions to differentiate by; none: values only, at half the cost. By a dimension [m]: of
         the signals on this grid, whose lines move along; see `dimension_slopes`.
       start: `fields` of an evaluation nearby.
@@ -168,7 +169,7 @@ def evaluate(
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
     _require_tolerance(tolerance)
-    signals = [SignalName.parse(*pair) for pair in wanted]
+    signals = [SignalName.of(name) for name in ([wanted] if isinstance(wanted, str) else wanted)]
     problems = _problems_of(model, signals)
     values = _checked(model, parameters)
     lengths = _lengths_among(model, names, values)
@@ -288,6 +289,8 @@ def solved(
     began = time.monotonic()
     _require_harmonic(harmonics)
     _require_tolerance(options.tolerance)
+    if not model.problems:
+        raise InputError(f"device '{model.device.name}' has no experiments, so that there is no signal to compute")
     values = _checked(model, parameters)
     rungs = (harmonics + 1) // 2
     dry_run = rehearsal(model, next(iter(model.problems.values())), values, rungs, harmonics, slopes=False)

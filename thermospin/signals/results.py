@@ -146,7 +146,7 @@ class Signals(Plotted):
         Raises:
           UnknownSignal: it is not there.
         """
-        return self.values[self._known(SignalName.parse(key) if isinstance(key, str) else SignalName.parse(*key))]
+        return self.values[self._known(SignalName.of(key))]
 
     def _known(self, name: SignalName) -> SignalName:
         if name not in self.values:
