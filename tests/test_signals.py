@@ -357,9 +357,7 @@ def test_forward_derivatives_are_the_evaluated_jacobian_along_a_direction(therma
     np.testing.assert_allclose(change, jacobian.jacobian @ direction, rtol=1e-8)
 
 
-def test_harmonics_are_whole_numbers_and_devices_have_experiments(thermal):
-    with pytest.raises(ValueError, match="harmonics: got 5, expected a whole number from 1 to 4"):
-        predict(thermal, harmonics=5)
+def test_a_device_without_experiments_has_no_signals(thermal):
     idle = dataclasses.replace(thermal.device, experiments={})
     with pytest.raises(ValueError, match="has no experiments, so that there is no signal to compute"):
         measure(model.on_grid(idle, thermal.grid))

@@ -99,7 +99,7 @@ def _responses(
 
 def _require_harmonic(harmonics: int) -> None:
     if not (isinstance(harmonics, numbers.Integral) and 1 <= harmonics <= HARMONICS):
-        raise InputError(f"harmonics: got {harmonics}, expected a whole number from 1 to {HARMONICS}")
+        raise InputError(f"harmonics: got {harmonics}, expected 1 to {HARMONICS}")
 
 
 def _require_tolerance(tolerance: float) -> None:
