@@ -227,7 +227,7 @@ class Device(Plotted):
         slopes = (
             corner[axis].slopes
             for solid in self.solids
-            if solid.outline is not None and solid.corners
+            if axis < 2 and solid.outline is not None and solid.corners
             for place, corner in zip(solid.outline, solid.corners, strict=True)
             if abs(place[axis] - at) <= TOUCH
         )
