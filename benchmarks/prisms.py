@@ -119,7 +119,16 @@ def main() -> None:
             error, bar = value - exact, signals.error(signal.experiment, signal.signal)
             covered.append(abs(error) <= bar + off)
             parts = [100 * part / abs(exact) for part in (off, error, bar)]
-            rows.append({"device": loaded.name, "signal": str(signal), "exact": exact, "known to": off, "error": error})
+            rows.append(
+                {
+                    "device": loaded.name,
+                    "signal": str(signal),
+                    "exact": exact,
+                    "known to": off,
+                    "error": error,
+                    "bar": bar,
+                }
+            )
             told = "".join(f"{part:10.2f}" for part in parts)
             print(f"{loaded.name:16s}{signal!s:20s}{exact:13.5e}{told}{'' if covered[-1] else '  missed'}", flush=True)
         if options.json:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.devices import WIRE
 from thermospin import inverse, studies
 from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
@@ -266,27 +267,7 @@ def test_a_measurement_does_not_refine_the_grid() -> None:
 # ------------------------------------------------------------------------------------------- dimensions
 
 
-BAR = """
-length_unit = "nm"
-[dimensions]
-long = { value = 300, range = [200, 400] }
-[[solids]]
-name = "bar"
-material = "Cu"
-box = { x = [0, "long"], y = [0, 50], z = [0, 40] }
-[[contacts]]
-name = "a"
-solid = "bar"
-face = "x-"
-[[contacts]]
-name = "b"
-solid = "bar"
-face = "x+"
-[experiments.bar]
-current = ["a", "b"]
-voltage = ["a", "b"]
-states = { P = {} }
-"""
+BAR = WIRE.replace('"Py"', '"Cu"')
 
 
 def bar() -> tuple[Model, list[Row]]:
@@ -302,8 +283,8 @@ def bar() -> tuple[Model, list[Row]]:
         ({"dimensions": [LooseFace(2, 17e-9, 1e-9)]}, "dimension z = 17 nm: no solid has a face there"),
         ({"dimensions": [LooseFace(2, 40e-9, 50e-9)]}, "reaches the face below it"),
         ({"dimensions": [LooseFace(2, 40e-9, 1e-9, "foo")]}, "got device 'foo', expected one of bar"),
-        ({"suggest": ["long"]}, "dimension 'long' is fitted"),
-        ({"suggest": ["contacts", "lnog"]}, "did you mean 'long'"),
+        ({"suggest": ["width"]}, "dimension 'width' is fitted"),
+        ({"suggest": ["contacts", "wdith"]}, "did you mean 'width'"),
     ],
 )
 def test_findings_that_cannot_be_made_are_refused_before_the_fit(
@@ -312,15 +293,15 @@ def test_findings_that_cannot_be_made_are_refused_before_the_fit(
     monkeypatch.setattr(studies, "fit", lambda *_, **__: pytest.fail("the fit was run"))
     device = reader.read(BAR, "bar")
     with pytest.raises(InputError, match=words):
-        studies.study(device, [Row("bar", "R1.P", 3.0, 0.1)], ["long"], extras=studies.Extras(**extras))
+        studies.study(device, [Row("bar", "R1.P", 3.0, 0.1)], ["width"], extras=studies.Extras(**extras))
 
 
 def test_a_series_is_refused_a_face_of_no_device_and_suggestions() -> None:
-    devices = [reader.read(BAR, name) for name in ("bar", "far")]
+    devices = [dataclasses.replace(reader.read(BAR, "bar"), name=name) for name in ("bar", "far")]
     (fault,) = budget.faults_of_faces([LooseFace(2, 40e-9, 1e-9)], devices)
     assert 'got no device, expected one of bar, far; name it, such as "bar:z = 40 nm +- 1 nm"' in fault
     assert not budget.faults_of_faces([LooseFace(2, 40e-9, 1e-9, "far")], devices)
-    (fault,) = suggestions.faults_of_dimensions(["long"], devices, [])
+    (fault,) = suggestions.faults_of_dimensions(["width"], devices, [])
     assert "several devices" in fault
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.devices import WIRE
 from thermospin import inverse
 from thermospin.accuracy import error_bars
 from thermospin.base.errors import InputError
@@ -23,28 +24,6 @@ from thermospin.inference.misfit import Misfit
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.sharing import check_shared
 
-BAR = """
-name = "bar"
-length_unit = "nm"
-[dimensions]
-width = { value = 50, range = [30, 100] }
-[[solids]]
-name = "wire"
-material = "Py"
-box = { x = [0, 300], y = [0, "width"], z = [0, 40] }
-[[contacts]]
-name = "a"
-solid = "wire"
-face = "x-"
-[[contacts]]
-name = "b"
-solid = "wire"
-face = "x+"
-[experiments.bar]
-current = ["a", "b"]
-voltage = ["a", "b"]
-states = { P = {}, AP = {} }
-"""
 VARIANTS = """
 [[variants]]
 name = "wide"
@@ -59,12 +38,12 @@ TABLE = "experiment,signal,value,std,unit"
 
 @pytest.fixture
 def device() -> Device:
-    return read(BAR + VARIANTS, "bar.toml")
+    return read(WIRE + VARIANTS, "bar.toml")
 
 
 def test_a_variant_is_the_device_with_other_values(tmp_path: Path) -> None:
     path = tmp_path / "bar.toml"
-    path.write_text(BAR + VARIANTS, encoding="utf-8")
+    path.write_text(WIRE + VARIANTS, encoding="utf-8")
     device, wide, other = (load(f"{path}{name}") for name in ("", "@wide", "@other-alloy"))
     assert (device.name, wide.name, other.name) == ("bar", "bar@wide", "bar@other-alloy")
     assert wide.numbers() == device.numbers() | {"width": 100e-9} and wide.solids[0].box[1] == (0.0, 100e-9)
@@ -78,7 +57,7 @@ def test_a_variant_is_the_device_with_other_values(tmp_path: Path) -> None:
         load(f"{path}@wid")
     known = "did you mean 'wide'? expected one of: wide, other-alloy"
     assert str(caught.value) == f"{path}: variant: got 'wid'; {known}"
-    path.write_text(BAR, encoding="utf-8")
+    path.write_text(WIRE, encoding="utf-8")
     with pytest.raises(InputError, match=r"got 'wide'; the file has no \[\[variants\]\]"):
         load(f"{path}@wide")
 
@@ -86,7 +65,7 @@ def test_a_variant_is_the_device_with_other_values(tmp_path: Path) -> None:
 def test_a_name_with_an_at_sign_may_be_a_file_or_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a@b").mkdir()
     for path in (tmp_path / "bar@wide", tmp_path / "a@b" / "bar.toml"):
-        path.write_text(BAR, encoding="utf-8")
+        path.write_text(WIRE, encoding="utf-8")
         assert load(path).name == "bar"
 
 
@@ -107,12 +86,12 @@ def test_a_name_with_an_at_sign_may_be_a_file_or_a_folder(tmp_path: Path) -> Non
 )
 def test_a_variant_that_is_none_is_told(text: str, fault: str) -> None:
     with pytest.raises(InputError) as caught:
-        read(f"{BAR}{VARIANTS}[[variants]]\n{text}\n", "x.toml")
+        read(f"{WIRE}{VARIANTS}[[variants]]\n{text}\n", "x.toml")
     assert str(caught.value).startswith(f"x.toml: {fault}"), str(caught.value)
 
 
 def test_a_variant_that_no_device_has_is_told_when_it_is_asked_for() -> None:
-    device = read(f'{BAR}[[variants]]\nname = "a"\nset = {{ width = -10 }}\n', "x.toml")
+    device = read(f'{WIRE}[[variants]]\nname = "a"\nset = {{ width = -10 }}\n', "x.toml")
     with pytest.raises(InputError, match="x.toml: variant 'a': at width = -10 nm: solid 'wire'"):
         settings.variant_of(device, "a", "x.toml")
     with pytest.raises(InputError, match="variant 'a': at width = -10 nm: solid 'wire'"):
@@ -123,7 +102,7 @@ def test_faulty_values_of_a_variant_are_told_with_its_name() -> None:
     """Those of a material too, and of all variants."""
     two = '[[variants]]\nname = "a"\nset = { Py.P = 2 }\n[[variants]]\nname = "b"\nset = { width = -10 }\n'
     with pytest.raises(InputError) as caught:
-        settings.variants_in_words(read(BAR + two, "x.toml"))
+        settings.variants_in_words(read(WIRE + two, "x.toml"))
     first, second = str(caught.value).splitlines()
     assert first.startswith("variant 'a': material 'Py', P: got 2") and second.startswith("variant 'b': at width")
 
@@ -139,7 +118,7 @@ def test_a_column_of_a_dimension_splits_the_rows(device: Device, tmp_path: Path)
     assert in_header[0][0] == series[0][0]
     path = tmp_path / "series.csv"
     path.write_text(text, encoding="utf-8")
-    (tmp_path / "bar.toml").write_text(BAR + VARIANTS, encoding="utf-8")
+    (tmp_path / "bar.toml").write_text(WIRE + VARIANTS, encoding="utf-8")
     inputs = read_sources([(tmp_path / "bar.toml", [str(path)])])
     assert [each.name for each in inputs.devices] == ["bar width=60nm", "bar width=80nm", "bar"]
     assert [row.label for row in inputs.rows] == ["bar width=60nm bar"] * 2 + ["bar width=80nm bar", "bar bar"]
@@ -183,14 +162,14 @@ def test_faults_of_a_series_are_told_by_line(device: Device) -> None:
 def test_variants_are_told_from_other_devices(device: Device) -> None:
     wide = settings.variant_of(device, "wide")
     assert settings.alike(device, wide) and settings.alike(wide, device)
-    longer = read(BAR.replace("[0, 300]", "[0, 310]"), "longer.toml")
+    longer = read(WIRE.replace("[0, 300]", "[0, 310]"), "longer.toml")
     assert not settings.alike(device, longer) and not settings.alike(load("slachter2010"), device)
 
 
 def test_the_error_of_the_grid_is_one_for_all_variants(device: Device) -> None:
     """Of the same signal of two variants the correlation is 1, with the signs of the signals; of another device 0."""
     wide = settings.variant_of(device, "wide")
-    longer = dataclasses.replace(read(BAR.replace("[0, 300]", "[0, 310]"), "x"), name="longer")
+    longer = dataclasses.replace(read(WIRE.replace("[0, 300]", "[0, 310]"), "x"), name="longer")
     names = [("bar", "R1.P"), ("bar@wide", "R1.P"), ("bar@wide", "R2.P"), ("longer", "R1.P")]
     rows = [Row("bar", signal, 1.0, 1.0, device=name) for name, signal in names]
     devices = [device, wide, longer]
@@ -270,11 +249,11 @@ def test_one_value_for_devices_that_differ_in_it_is_refused(device: Device) -> N
 def test_values_are_written_into_a_device_file(device: Device) -> None:
     """A range that does not hold the new value goes; what was a table keeps its source."""
     changed = settings.changed(device, ["width = 120.5 nm", "Py.S_s = -3 uV/K", "Py.lambda_sf = 4.25 nm", "zeta = 2"])
-    text = edit.with_numbers(BAR, device, changed)
+    text = edit.with_numbers(WIRE, device, changed)
     assert read(text, "x").numbers() == changed.numbers()
     assert "{ value = 120.5" in text and "range" not in text and 'S_s = "-3 uV/K"' in text
-    sourced = BAR + '[materials.Py]\nP = { value = 0.2, source = "a paper" }\n'
+    sourced = WIRE + '[materials.Py]\nP = { value = 0.2, source = "a paper" }\n'
     before = read(sourced, "x")
     text = edit.with_numbers(sourced, before, settings.changed(before, ["Py.P = 0.35"]))
     assert 'P = { value = 0.35, source = "a paper" }' in text
-    assert edit.with_numbers(BAR, device, device) is BAR
+    assert edit.with_numbers(WIRE, device, device) is WIRE

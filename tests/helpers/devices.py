@@ -170,6 +170,30 @@ states = { P = {} }
 )
 """A copper wire on a substrate with two cold faces."""
 
+#: A wire whose width has a name, with an experiment of the name of the device.
+WIRE = """
+name = "bar"
+length_unit = "nm"
+[dimensions]
+width = { value = 50, range = [30, 100] }
+[[solids]]
+name = "wire"
+material = "Py"
+box = { x = [0, 300], y = [0, "width"], z = [0, 40] }
+[[contacts]]
+name = "a"
+solid = "wire"
+face = "x-"
+[[contacts]]
+name = "b"
+solid = "wire"
+face = "x+"
+[experiments.bar]
+current = ["a", "b"]
+voltage = ["a", "b"]
+states = { P = {}, AP = {} }
+"""
+
 #: A polygon that is turned against the grid lines, with a contact that covers nodes in part.
 TURNED = """
 length_unit = "nm"

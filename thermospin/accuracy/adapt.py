@@ -170,7 +170,7 @@ def adapt(
             for name, experiment in device.experiments.items()
             for part in parts_of(experiment, harmonics if experiment.drive == "current" else 1)
         ]
-    names = [(n.experiment, n.signal) for n in map(SignalName.of, [wanted] if isinstance(wanted, str) else wanted)]
+    names = [(n.experiment, n.signal) for n in SignalName.each(wanted)]
     if not names:
         raise InputError(
             f"wanted: got no signal of device '{device.name}', expected such as \"thermal R2.spin\"; its experiments "

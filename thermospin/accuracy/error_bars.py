@@ -197,7 +197,7 @@ def assess(
             "need; measure them again, or save them with their own `save`"
         )
     if signals.errors is not None:  # best estimates already: begin with what they were made from
-        signals = dataclasses.replace(signals, values=signals.computed or signals.values, computed={}, errors=None)
+        signals = dataclasses.replace(signals, values=signals.computed, computed={}, errors=None)
     if others is None:
         others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
     parts = _contributions(model, signals, parameters, start, (), progress)

@@ -40,6 +40,11 @@ class SignalName(NamedTuple):
         """Read a name as one string or as a pair, see `parse`."""
         return cls.parse(name) if isinstance(name, str) else cls.parse(*name)
 
+    @classmethod
+    def each(cls, names: str | Iterable[str | tuple[str, str]]) -> list[SignalName]:
+        """Read names, each as `of` does, or one alone."""
+        return [cls.of(name) for name in ([names] if isinstance(names, str) else names)]
+
     @property
     def signal(self) -> str:
         """Harmonic and part, such as "R2.spin"."""

@@ -21,7 +21,7 @@ from thermospin.base.polygons import TOUCH, width
 from thermospin.base.shown import Plotted
 from thermospin.device import materials, singularities
 from thermospin.device.faults import bath_fault, dimension_faults, faults, zeta_fault
-from thermospin.device.interfaces import Interface, between, thermoelectric_fault
+from thermospin.device.interfaces import Interface, between, sides, thermoelectric_fault
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, face_of, indices, plan_of
 from thermospin.device.temperature import Table
@@ -132,8 +132,7 @@ class Device(Plotted):
 
     def interface_between(self, one: int, other: int) -> tuple[int, bool] | None:
         """Return the interface between two solids, given by index, and whether the first is its second side."""
-        sides = [((solid.name, solid.body or solid.name), self.materials[solid.material].name) for solid in self.solids]
-        return between(self.interfaces, sides, one, other)
+        return between(self.interfaces, sides(self.solids, self.materials), one, other)
 
     def exchanging(self) -> dict[str, float]:
         """Return h of all contacts and heat sinks that exchange heat with the bath at a finite rate [W/(m^2 K)]."""
@@ -169,11 +168,11 @@ class Device(Plotted):
             )
         values = self.lengths() | {name: float(value) for name, value in lengths.items()}
         try:
-            if away := [solid.name for solid in self.solids if not solid.stays_on(values)]:
+            if others := [solid.name for solid in self.solids if not solid.is_as_drawn(values)]:
                 raise DeviceError(
-                    f"solid '{name}' would lie on another solid than with the values of the file, from which this "
-                    "draped film is made; write the new ones in the file"
-                    for name in away
+                    f"solid '{name}' would lie on another solid, or lose an edge where side walls meet, than with the "
+                    "values of the file, from which this film is made; write the new ones in the file"
+                    for name in others
                 )
             return dataclasses.replace(
                 self,

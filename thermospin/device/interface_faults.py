@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from thermospin.base.names import unknown
-from thermospin.device.interfaces import Interface, between
+from thermospin.device.interfaces import Interface, between, sides
 from thermospin.device.materials import Material
 from thermospin.device.parts import Solid
 
@@ -67,11 +67,10 @@ def place_faults(
     materials: Mapping[str, Material],
 ) -> list[str]:
     """Return faults of interfaces that are nowhere, and of polarisations that do not fit the magnets beside them."""
-    names = [materials[solid.material].name if solid.material in materials else solid.material for solid in solids]
-    sides = [((solid.name, solid.body or solid.name), name) for solid, name in zip(solids, names, strict=True)]
+    named = sides(solids, materials)
     places: dict[int, list[tuple[int, int]]] = {}
     for i, j in sorted(touching):
-        found = between(interfaces, sides, i, j)
+        found = between(interfaces, named, i, j)
         if found is not None:
             number, turned = found
             places.setdefault(number, []).append((j, i) if turned else (i, j))
@@ -81,7 +80,7 @@ def place_faults(
         if number in places:
             texts = [_magnet_fault(interface, [solids[k] for k in pair], materials) for pair in places[number]]
             faults += [f"{label}, {text}" for text in dict.fromkeys(texts) if text]
-        elif any(between([interface], sides, i, j) for i, j in touching):
+        elif any(between([interface], named, i, j) for i, j in touching):
             faults.append(
                 f"{label}: wherever '{first}' and '{second}' touch, another interface goes before it; take one out"
             )

@@ -114,6 +114,12 @@ def between(
     return None
 
 
+def sides(solids: Sequence[Any], materials: Mapping[str, Any]) -> list[tuple[tuple[str, str], str]]:
+    """Return for each solid what `between` goes by: its names, and that of its material as interfaces call it."""
+    names = [materials[solid.material].name if solid.material in materials else solid.material for solid in solids]
+    return [((solid.name, solid.body or solid.name), name) for solid, name in zip(solids, names, strict=True)]
+
+
 def value_faults(values: Mapping[str, float]) -> list[str]:
     """Return the faults of the given values, one line each."""
     faults = [text for key, value in values.items() if (text := INTERFACE[key].fault(value)) is not None]

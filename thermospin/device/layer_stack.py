@@ -359,21 +359,23 @@ def _bases(shape: np.ndarray, layer: Layer, below: Sequence[Solid]) -> list[tupl
         under = [outline_of(solid)]
         if not rest or not _may_meet(shape, under[0]):
             continue
-        top = solid.coordinates["z"][1] if "z" in solid.coordinates else Coordinate(solid.box[2][1])
         resting = polygons.boolean(rest, under, "and")
         if resting:
-            out += [(piece, top) for piece in resting]
+            out += [(piece, _top(solid)) for piece in resting]
             rest = polygons.boolean(rest, under, "not")
     out += [(piece, layer.zmin) for piece in rest]
     return _merged(out)
+
+
+def _top(solid: Solid) -> Coordinate:
+    return solid.coordinates["z"][1] if "z" in solid.coordinates else Coordinate(solid.box[2][1])
 
 
 def _clearances(piece: np.ndarray, base: Coordinate, below: Sequence[Solid]) -> tuple[Coordinate, ...]:
     """Return how far the other solids under a piece of a film stay below its lower side, where dimensions decide."""
     out = []
     for solid in below:
-        top = solid.coordinates["z"][1] if "z" in solid.coordinates else Coordinate(solid.box[2][1])
-        clearance = _sum(base, _scaled(top, -1))
+        clearance = _sum(base, _scaled(_top(solid), -1))
         if (
             clearance.factors
             and _may_meet(piece, under := outline_of(solid))

@@ -78,9 +78,18 @@ class Solid:
         x, y = ((min(line), max(line)) for line in zip(*outline, strict=True))
         return dataclasses.replace(self, box=(x, y, z), outline=outline, recess=recess)
 
-    def stays_on(self, dimensions: Mapping[str, float]) -> bool:
-        """Return whether a piece of a draped film still lies on the same solid with these values [m]."""
-        return all(clearance.at(dimensions) >= -polygons.TOUCH for clearance in self.clearances)
+    def is_as_drawn(self, dimensions: Mapping[str, float]) -> bool:
+        """Return whether a piece of a film lies on the same solid and has the same edges with these values [m].
+
+        Where slanted side walls meet, edges of the outline vanish, and would come back turned round.
+        """
+        if any(clearance.at(dimensions) < -polygons.TOUCH for clearance in self.clearances):
+            return False
+        if self.lean is None:
+            return True
+        outlines = (np.array(each.outline) for each in (self, self.moved(dimensions)))
+        before, after = (np.roll(outline, -1, axis=0) - outline for outline in outlines)
+        return bool(np.all(np.sum(before * after, axis=1) > 0))
 
     def slopes(self, axis: int) -> tuple[dict[str, float], dict[str, float]]:
         """Return the derivatives of both ends along an axis with respect to the dimensions that move them."""

@@ -224,8 +224,7 @@ def _read_signals(wanted: Sequence[tuple[str, str] | str] | None, device: Device
     """Return signals as pairs of experiment and signal."""
     if wanted is None:
         return wanted_of(device)
-    listed = [wanted] if isinstance(wanted, str) else wanted
-    names = [SignalName.of(name) for name in listed]
+    names = SignalName.each(wanted)
     require_signals(device, names)
     return [(name.experiment, name.signal) for name in names]
 

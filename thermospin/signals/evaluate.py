@@ -169,7 +169,7 @@ def evaluate(
       NotConverged: a solve missed its tolerance; the message says which, by how much, where and why.
     """
     _require_tolerance(tolerance)
-    signals = [SignalName.of(name) for name in ([wanted] if isinstance(wanted, str) else wanted)]
+    signals = SignalName.each(wanted)
     problems = _problems_of(model, signals)
     values = _checked(model, parameters)
     lengths = _lengths_among(model, names, values)
