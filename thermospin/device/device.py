@@ -168,11 +168,11 @@ class Device(Plotted):
             )
         values = self.lengths() | {name: float(value) for name, value in lengths.items()}
         try:
-            if others := [solid.name for solid in self.solids if not solid.is_as_drawn(values)]:
+            if others := [solid.body or solid.name for solid in self.solids if not solid.is_as_drawn(values)]:
                 raise DeviceError(
-                    f"solid '{name}' would lie on another solid, or lose an edge where side walls meet, than with the "
-                    "values of the file, from which this film is made; write the new ones in the file"
-                    for name in others
+                    f"film '{name}' would have another shape than with the values of the file, from which it is made: "
+                    "it would lie on another solid, or lose an edge where side walls meet; write them in the file"
+                    for name in dict.fromkeys(others)
                 )
             return dataclasses.replace(
                 self,
