@@ -2,7 +2,8 @@
 
 Density: exp(-chi2/2), priors of the fit included, and else flat in the internal coordinates of the parameters (the
 logarithm of what is positive, artanh P, the value itself of the others) within their bounds. Chains run in coordinates
-in which the linear theory is a unit Gaussian (Hoffman and Gelman, J. Mach. Learn. Res. 15, 1593 (2014); numpyro).
+in which the linear theory is a unit Gaussian and bounds are at infinity (`_within`; Hoffman and Gelman, J. Mach. Learn.
+Res. 15, 1593 (2014); numpyro).
 
 The emulator is a polynomial in these coordinates for each signal, fitted to values and Jacobians of the model at points
 of the ellipse that holds the posterior. Its error is measured at other points, in standard deviations of the data; one
@@ -43,8 +44,6 @@ LARGEST_ERROR = 0.1
 #: Degrees of the polynomial that are tried, and design points per unknown of it.
 DEGREES, POINTS = (2, 3, 4), 1.5
 HELD_OUT = 8
-#: Largest number of times that a start of a chain is mirrored at bounds: at a corner one leads beyond another.
-MIRRORED = 10
 #: Beyond the ball draws are held back by a spring of this stiffness, and a posterior with more than this part of its
 #: draws there is wider than what the emulator was made for.
 SPRING, BEYOND = 4.0, 0.02
@@ -166,7 +165,7 @@ class Posterior(Plotted):
     def _remedy(self) -> str:
         """Say what to do about chains that have not converged."""
         if self.divergences >= 1e-3 * self.draws[..., 0].size:
-            return "trajectories went astray, as where a bound cuts the posterior off: use profiles, or give priors"
+            return "trajectories went astray, where the posterior bends sharply: use profiles, or give priors"
         return f"give more draws, such as {10 * self.draws.shape[1]}, until at least {EFFECTIVE:.0f} are effective"
 
     def words(self) -> list[str]:
@@ -334,12 +333,12 @@ def sample(
     if emulator is None and model is None:
         emulator = emulate(result, progress)
     if model is not None:
+        model = _with_ties(model, result)
         told(chains, _require_rows, problem, model, result)
-    best = problem.coordinates(result.parameters)
+    best, bounds = problem.coordinates(result.parameters), problem.bounds
     scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
-    # Some way from the minimum and within the bounds, apart enough to tell chains that do not mix.
+    # Some way from the minimum, apart enough to tell chains that do not mix.
     starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
-    starts = mirrored(starts, best, scale, problem.bounds)
     drawn = draw(
         _potential(problem, best, scale, emulator, model),
         starts,
@@ -349,17 +348,19 @@ def sample(
         together=FEW if emulator is None else MANY,
         apart=model is not None and jax.default_backend() == "cpu" and jax.device_count() == 1,
         keep=keep,
-        problem=repr((problem.misfit.rows, problem.fixed, best.tolist(), scale.tolist(), emulator is None)),
+        problem=repr(
+            (problem.misfit.rows, problem.fixed, best.tolist(), scale.tolist(), bounds.tolist(), emulator is None)
+        ),
         progress=progress,
     )
-    z, steps = drawn.z, int(np.sum(drawn.steps))
-    x = best + z @ scale.T
+    steps, x = int(np.sum(drawn.steps)), _within(best + drawn.z @ scale.T, scale, bounds)[0]
+    z = np.linalg.solve(scale, (x - best)[..., None])[..., 0]
     values = np.stack([np.vectorize(parameter.value)(x[..., k]) for k, parameter in enumerate(problem.free)], axis=-1)
     return Posterior(
         result.names,
         values,
-        np.array([float(split_gelman_rubin(z[..., k])) for k in range(len(best))]),
-        np.array([float(effective_sample_size(z[..., k])) for k in range(len(best))]),
+        np.array([float(split_gelman_rubin(x[..., k])) for k in range(len(best))]),
+        np.array([float(effective_sample_size(x[..., k])) for k in range(len(best))]),
         int(np.sum(drawn.diverging)),
         0.0 if model is not None else float(np.mean(np.sum(z**2, axis=-1) > reach(len(best)) ** 2)),
         None if emulator is None else emulator.error,
@@ -376,40 +377,60 @@ def _potential(
     emulator: Emulator | None,
     model: Callable[[Mapping[str, Any]], Any] | None,
 ) -> Callable[[Any], Any]:
-    """Return minus the logarithm of the density at whitened coordinates, by the model or, without one, the emulator."""
+    """Return minus the logarithm of the density of what `_within` makes of whitened coordinates.
+
+    By the model or, without one, the emulator.
+    """
     import jax.numpy as jnp
 
-    bounds = jnp.asarray(problem.bounds)
+    whiten = np.linalg.inv(scale)
 
     def potential(z: Any) -> Any:
-        x = best + scale @ z
-        residuals = emulator.residuals(z, jnp) if model is None else _traced(problem, model, x)  # type: ignore[union-attr]
-        inside = jnp.all((x >= bounds[0]) & (x <= bounds[1]))
-        outside: Any = 0.0
-        if model is None:
-            outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
-        return jnp.where(inside, 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2, jnp.inf)
+        x, logarithm = _within(best + scale @ z, scale, problem.bounds, jnp)
+        if model is not None:
+            return 0.5 * jnp.sum(_traced(problem, model, x) ** 2) - logarithm
+        z = whiten @ (x - best)
+        residuals = emulator.residuals(z, jnp)  # type: ignore[union-attr]
+        outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
+        return 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2 - logarithm
 
     return potential
 
 
-def mirrored(z: np.ndarray, best: np.ndarray, scale: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Return whitened coordinates (chains, n) mirrored at the bounds that they are beyond, where these are planes.
+def _within(y: Any, scale: np.ndarray, bounds: np.ndarray, xp: Any = np) -> tuple[Any, Any]:
+    """Return coordinates within bounds, for any y, and the logarithm of the Jacobian.
+
+    A density that ends at a wall sends trajectories astray; this one falls off smoothly instead:
+    x = lower + s softplus((y - lower)/s) - s softplus((y - upper)/s), s the standard deviation, which is y itself where
+    no bound is near. dx/dy is, up to a factor, sigmoid((y - lower)/s) sigmoid((upper - y)/s).
 
     Args:
-      z: coordinates, of x = best + scale z.
-      best, scale: as in `Emulator`.
-      bounds: of x (2, n).
+      y: coordinates (..., n).
+      scale: as in `Emulator`.
+      bounds: of x (2, n), which may be infinite.
+      xp: numpy or jax.numpy.
     """
-    for _ in range(MIRRORED):
-        before = z
-        for k, normal in enumerate(scale):
-            for sign, end in zip((1, -1), bounds[:, k], strict=True):
-                beyond = np.maximum(sign * (end - best[k] - z @ normal), 0.0)
-                z = z + 2 * sign * np.outer(beyond, normal) / (normal @ normal)
-        if np.array_equal(z, before):
-            break
-    return z
+    s, ended = np.linalg.norm(scale, axis=1), np.isfinite(bounds)
+    lower, upper = np.where(ended, bounds, 0.0)
+
+    def softplus(t: Any, ended: np.ndarray) -> Any:
+        return xp.where(ended, xp.logaddexp(0.0, t), 0.0)
+
+    # As softplus(t) = t + softplus(-t), the first two terms are y + s softplus((lower - y)/s).
+    below, above = softplus((lower - y) / s, ended[0]), softplus((y - upper) / s, ended[1])
+    return xp.clip(y + s * (below - above), *bounds), -xp.sum(below + above, axis=-1)  # rounding may lead beyond
+
+
+def _with_ties(model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> Callable[[Mapping[str, Any]], Any]:
+    """Return a model that is given what was tied to others in the fit at its place."""
+    if result.following:
+        ties = ", ".join(each.tie for each in result.following)
+        raise InputError(f"posterior: got the tie {ties}, which a model of its own does not know; use the emulator")
+
+    def tied(values: Mapping[str, Any]) -> Any:
+        return model(dict(values) | {name: factor * values[source] for name, factor, source in result.ties})
+
+    return tied if result.ties else model
 
 
 def _require_rows(problem: Problem, model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> None:
