@@ -175,6 +175,7 @@ class Problem:
       ports: for each contact the area mean of a field over its face.
       on: the unknowns on each contact and heat sink.
       pieces: number of the connected piece of metal of each unknown.
+      exchange: of heat with the bath through faces of a finite heat transfer coefficient, over T0.
       heat, close: inverse of heat conduction alone, and what gives its memory back.
     """
 
@@ -199,9 +200,16 @@ class Problem:
             self.ports[name] = np.array(ngs.LinearForm(v * ngs.ds(definedon=face)).Assemble().vec) / area
             self.on[name] = marks(self.space.GetDofs(face))
         self.pieces = sparse.csgraph.connected_components(sum(self.K[k] for k in self.M))[1]
-        self.held = np.any(list(self.on.values()), axis=0)
+        sinks = {f"sink{number}": sink.h for number, sink in enumerate(loaded.heat_sinks)}
+        h = {contact.name: contact.h for contact in loaded.contacts} | sinks
+        self.held = np.any([self.on[name] for name in h if h[name] == math.inf], axis=0)
+        self.exchange = sparse.csr_matrix((self.n, self.n))
+        for name in (name for name in h if 0 < h[name] < math.inf):
+            face = mesh.Boundaries(re.escape(name))
+            own = self.matrix(u * v * ngs.ds(definedon=face))
+            self.exchange += h[name] / loaded.bath * NM**2 * own
         self.heat, self.close = self.factorised(
-            [self.loaded.materials[m].kappa / loaded.bath for m, _ in loaded.domains], ~self.held
+            [self.loaded.materials[m].kappa / loaded.bath for m, _ in loaded.domains], ~self.held, plus=self.exchange
         )
 
     def references(self, ground: str, minus: str) -> tuple[str, ...]:
@@ -218,9 +226,11 @@ class Problem:
         keep = values != 0
         return sparse.csr_matrix((values[keep], (rows[keep], columns[keep])), shape=(self.n, self.n))
 
-    def factorised(self, conductance: list[float], free: np.ndarray, relaxation: Any = None) -> tuple[Solve, Close]:
+    def factorised(
+        self, conductance: list[float], free: np.ndarray, relaxation: Any = None, plus: Any = 0
+    ) -> tuple[Solve, Close]:
         """Return the inverse of a scalar diffusion problem on the free unknowns, and what gives its memory back."""
-        total = sum(value * K for value, K in zip(conductance, self.K, strict=True) if value)
+        total = plus + sum(value * K for value, K in zip(conductance, self.K, strict=True) if value)
         if relaxation:
             total = total + sum(relaxation[k] * M for k, M in self.M.items())
         index = np.flatnonzero(free)
@@ -283,7 +293,7 @@ def conjugate_gradients(A: Field, B: Field, b: np.ndarray) -> np.ndarray:
 
 def solved(loaded: Device, problem: Problem) -> Signals:
     """Return the signals of all experiments that drive a current and read a voltage, and close the problem."""
-    assert not loaded.interfaces and all(part.h == math.inf for part in (*loaded.contacts, *loaded.heat_sinks))
+    assert not loaded.interfaces
     readable = {name: e for name, e in loaded.experiments.items() if e.current and e.voltage}
     references = {name: problem.references(e.current[1], e.voltage[1]) for name, e in readable.items()}
     found: Signals = {}
@@ -322,6 +332,7 @@ def responses(problem: Problem, ends: tuple[str, ...], names: list[str]) -> Iter
                 row += each[k][0] @ flux
             if k in problem.M:
                 out[:, 1] += laws[0][k][1] * (problem.M[k] @ u[:, 1].T).T
+        out[:, 2] += (problem.exchange @ u[:, 2].T).T
         return np.where(free, out, 0)
 
     def B(r: np.ndarray) -> np.ndarray:

@@ -190,6 +190,38 @@ def test_resistances_of_tables_are_converted_at_every_temperature() -> None:
     star = {"10 K": "1 fohm m^2", "300 K": "2 fohm m^2"}
     made = interfaces.build("i", ("a", "b"), {"AR_star": star, "gamma": {"10 K": 0.8, "300 K": 0.5}}, bath=10.0)
     assert made.RA == pytest.approx(0.36e-15) and made.tables["RA"].values == pytest.approx((0.36e-15, 1.5e-15))
+    assert made.sources["RA"] == "no source given (AR_star, gamma)"
+
+
+#: An interface whose AR_star is the same at all baths, as a number and as a table, and gamma a table of three points.
+STAR = """[[interfaces]]
+name = "face"
+between = ["Py", "Cu"]
+AR_star = {star}
+gamma = {{ "10 K" = 0.0, "155 K" = 0.9, "300 K" = 0.0 }}
+"""
+
+
+@pytest.mark.parametrize("star", ['"1 fohm m^2"', '{ "5 K" = "1 fohm m^2", "300 K" = "1 fohm m^2" }'])
+def test_converted_values_are_those_of_the_tables_at_every_bath(star: str) -> None:
+    """To interpolate what was converted would be another number, by which file and `at_bath` would differ."""
+    text = BAR + STAR.format(star=star)
+    device = read(text, "bar.toml")
+    for bath in (20.0, 155.0, 300.0):
+        (there,) = settings.at_bath(device, bath).interfaces
+        (in_file,) = read(f'bath = "{bath:g} K"\n{text}', "bar.toml").interfaces
+        gamma = there.tables["gamma"].at(bath)
+        assert there.RA == in_file.RA == pytest.approx(1e-15 * (1 - gamma**2)) and there.gamma == in_file.gamma == gamma
+    assert there.RA == 1e-15
+    with pytest.raises(InputError, match="interface 'face', RA: its table reaches from 10 K to 300 K"):
+        settings.at_bath(device, 7.0)
+
+
+def test_both_channels_are_converted_at_every_bath() -> None:
+    up = {"10 K": "0.5 fohm m^2", "300 K": "1.5 fohm m^2"}
+    made = interfaces.build("i", ("a", "b"), {"AR_up": up, "AR_down": "2 fohm m^2"}, bath=155.0)
+    assert made.RA == made.tables["RA"].at(155.0) == pytest.approx(1e-15 / 1.5)
+    assert made.gamma == made.tables["gamma"].at(155.0) == pytest.approx(1 / 3)
 
 
 def test_a_bath_is_an_option_of_the_commands(tmp_path: Path) -> None:

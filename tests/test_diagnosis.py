@@ -63,6 +63,8 @@ def test_a_device_that_loads_has_no_faults():
     ("changes", "texts"),
     [
         ({"Fe.sigma": np.nan}, ["material 'Fe', sigma: got nan"]),
+        ({"zeta": np.nan}, ["zeta: got nan, expected a number >= 0"]),
+        ({"zeta": -1.0}, ["zeta: got -1, expected a number >= 0"]),
         ({"Cu.lambda_sf": 0.0}, ["material 'Cu', lambda_sf: got 0"]),
         ({"oxide.kappa": -1.0}, ["material 'oxide', kappa: got -1"]),
         ({"Ni.P": 1.5}, ["material 'Ni', P: got 1.5"]),

@@ -144,8 +144,8 @@ def test_resistances_of_the_literature_are_converted(gamma: float) -> None:
     for made in (by_star, by_channel):
         assert made.RA == pytest.approx(star * (1 - gamma**2), rel=1e-14)
         assert made.gamma == pytest.approx(gamma, abs=1e-15)
-    assert by_star.sources["RA"] == "somebody (AR_star = 0.5 fohm m^2)"
-    assert "AR_up, AR_down" in by_channel.sources["gamma"]
+    assert by_star.sources["RA"] == f"somebody (AR_star = 0.5 fohm m^2, gamma = {gamma:g})"
+    assert "(AR_up = " in by_channel.sources["gamma"]
 
 
 def test_the_polarisations_of_two_magnets_are_read_with_their_sources() -> None:

@@ -160,6 +160,63 @@ def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None
 
 
 @dataclasses.dataclass(frozen=True)
+class Converted(Table):
+    """A value that is computed from others at each bath, of which some are tables.
+
+    Attributes:
+      temperatures: those of all tables that all of them reach [K].
+      values: there, SI units.
+      formula: of the inputs.
+      inputs: tables, and numbers that hold at every bath.
+    """
+
+    formula: Callable[..., float]
+    inputs: tuple[Table | float, ...]
+
+    @classmethod
+    def of(cls, formula: Callable[..., float], inputs: tuple[Table | float, ...]) -> Converted:
+        """Return what a formula makes of inputs, of which one is a table at least."""
+        tables = [each for each in inputs if isinstance(each, Table)]
+        low, high = max(each.temperatures[0] for each in tables), min(each.temperatures[-1] for each in tables)
+        inside = sorted({T for each in tables for T in each.temperatures if low <= T <= high})
+        return cls(tuple(inside), tuple(formula(*_all_at(inputs, T)) for T in inside), formula, inputs)
+
+    def at(self, bath: float) -> float:
+        """Return the value at a bath temperature [K]; raise as that of `Table` does."""
+        return self.formula(*_all_at(self.inputs, bath))
+
+
+def _all_at(inputs: Sequence[Table | float], bath: float) -> list[float]:
+    return [each.at(bath) if isinstance(each, Table) else each for each in inputs]
+
+
+def _of_star(star: float, gamma: float) -> float:
+    return star * (1 - gamma**2 if abs(gamma) < 1 else 1)  # a gamma that is none is a fault of its own
+
+
+def _of_both(up: float, down: float) -> float:
+    return up * down / (up + down)
+
+
+def _gamma_of_both(up: float, down: float) -> float:
+    return (down - up) / (down + up)
+
+
+#: What stands in place of RA, or of RA and gamma, and how they follow from it.
+CONVERSIONS: Mapping[tuple[str, ...], Mapping[str, Callable[..., float]]] = {
+    ("AR_star", "gamma"): {"RA": _of_star},
+    ("AR_up", "AR_down"): {"RA": _of_both, "gamma": _gamma_of_both},
+}
+
+
+def _converted_from(given: Sequence[str], values: Mapping[str, float], tables: Mapping[str, Table]) -> str:
+    """Return what a converted value comes from, with those numbers that hold at every bath."""
+    rows = {key: INTERFACE.get(key, INTERFACE["RA"]) for key in given if key in values}
+    numbers = {key: f" = {values[key] / row.size:.6g} {row.shown}".rstrip() for key, row in rows.items()}
+    return ", ".join(key if key in tables else key + number for key, number in numbers.items())
+
+
+@dataclasses.dataclass(frozen=True)
 class Values:
     """The values of an interface as they were read: SI units, tables over the bath, sources, by key; and faults."""
 
@@ -194,30 +251,14 @@ def as_values(entries: Mapping[str, Any], bath: float | None) -> Values:
     if faults:
         return Values(sound, {}, sources, faults)
     made = {key: table for key, table in tables.items() if key in INTERFACE}
-
-    def convert(key: str, needed: Sequence[str], formula: Callable[..., float], text: str) -> None:
-        """Compute a value, at all temperatures of the first table among those that it needs."""
-        sound[key] = formula(*(values.get(name, 0.0) for name in needed))
-        sources[key] = text
-        over = [tables[name] for name in needed if name in tables]
-        if over:
-            rows = [
-                [tables[name].at(T) if name in tables else values.get(name, 0.0) for name in needed]
-                for T in over[0].temperatures
-            ]
-            made[key] = Table(over[0].temperatures, tuple(formula(*row) for row in rows))
-
-    if "AR_star" in values:
-        text = f"{sources['AR_star']} (AR_star = {values['AR_star'] * 1e15:.6g} fohm m^2)"
-        # A gamma that is none is a fault of its own.
-        convert("RA", ("AR_star", "gamma"), lambda star, g: star * (1 - g**2 if abs(g) < 1 else 1), text)
-    elif "AR_up" in values:
-        both = ("AR_up", "AR_down")
-        text = (
-            f"{sources['AR_up']} (AR_up, AR_down = {', '.join(f'{values[key] * 1e15:.6g}' for key in both)} fohm m^2)"
-        )
-        convert("RA", both, lambda up, down: up * down / (up + down), text)
-        convert("gamma", both, lambda up, down: (down - up) / (down + up), text)
+    given, results = next(((keys, of) for keys, of in CONVERSIONS.items() if keys[0] in values), ((), {}))
+    source = sources[given[0]] if given else ""
+    for key, formula in results.items():
+        inputs = tuple(tables.get(name, values.get(name, 0.0)) for name in given)
+        sound[key] = formula(*(values.get(name, 0.0) for name in given))
+        sources[key] = f"{source} ({_converted_from(given, values, tables)})"
+        if any(isinstance(each, Table) for each in inputs):
+            made[key] = Converted.of(formula, inputs)
     ordered = {key: sound[key] for key in INTERFACE if key in sound}
     return Values(ordered, made, {key: sources[key] for key in ordered})
 

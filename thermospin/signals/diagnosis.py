@@ -163,10 +163,9 @@ def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str
         if uphill:
             texts.append(("not positive definite", f"interface '{interface.name}', {uphill}"))
     for name in device.exchanging():
-        fault = QUANTITIES["h"].fault(values[f"{name}.h"])
-        if fault:
+        if fault := QUANTITIES["h"].fault(values[f"{name}.h"]):
             texts.append(("not finite", f"'{name}', {fault}"))
-    return texts
+    return texts + [("not finite", fault) for fault in [QUANTITIES["zeta"].fault(values["zeta"])] if fault]
 
 
 def _law(model: Model, values: Mapping[str, float], signs: Mapping[str, int]) -> Coefficients:
