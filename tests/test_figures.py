@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from thermospin.accuracy.sensitivity import Sensitivity
+from thermospin.base import polygons
 from thermospin.data.rows import Row
 from thermospin.device import device as dv
 from thermospin.device import parts, reader
@@ -19,9 +23,11 @@ from thermospin.device.materials import Material
 from thermospin.inference.identifiability import Identifiability
 from thermospin.inference.misfit import Misfit
 from thermospin.inference.result import FitResult
-from thermospin.report import device_figures, field_figures, fit_figures, sweep_figures
+from thermospin.report import device_figures, field_figures, fit_figures, layout_figures, sweep_figures
+from thermospin.report.cuts import spin_accumulation
 from thermospin.report.slices import slice_at
 from thermospin.report.views import Views
+from thermospin.signals.density import device_faces, owners
 
 NM = 1e-9
 PY = Material("Py", sigma=4.32e6, P=0.25, S=-20e-6, S_s=-3.8e-6, kappa=30.0, lambda_sf=5 * NM)
@@ -147,7 +153,7 @@ def test_views_show_the_last_solid_of_an_overlap():
     on_the_face = views.cut(2, 20 * NM)
     assert on_the_face.at(np.array([45]) * NM, middle) == 2 and on_the_face.at(middle, middle) == 1
     assert views.cut(2, 30 * NM).at(np.array([45]) * NM, middle) == 2
-    assert np.all(views.cut(2, 31 * NM).owner == -1)
+    assert not views.cut(2, 31 * NM).pieces
 
 
 @pytest.mark.parametrize("with_device", [True, False])
@@ -188,9 +194,9 @@ def test_a_constant_field_is_drawn(value, tmp_path):
 
 def test_a_plane_without_data_says_where_there_is_some(tmp_path):
     fields = fields_on(pillar())
-    with pytest.raises(ValueError, match=r"Plane z = 1e-06 m misses the grid, which spans \(-3e-07, 2.25e-07\) m"):
+    with pytest.raises(ValueError, match="Plane z = 1000 nm misses the grid, which spans -300 to 225 nm"):
         field_figures.temperature_map(fields, 1000 * NM, 1e-3, tmp_path / "T.png")
-    with pytest.raises(ValueError, match=r"holds no spin accumulation; it lives in \(0, 2.25e-07\) m"):
+    with pytest.raises(ValueError, match="z = -100 nm holds no spin accumulation; it lives from 0 to 225 nm"):
         field_figures.spin_map(fields, -100 * NM, 1e-3, tmp_path / "S.png")
     with pytest.raises(ValueError, match="it is NaN everywhere"):
         fields.T = np.full_like(fields.T, np.nan)
@@ -229,10 +235,166 @@ def test_a_void_between_two_bodies_stays_empty_only_a_device_can_tell():
     x, y, z = np.array([0, 40, 60, 100]) * NM, np.array([0, 20]) * NM, np.array([-10, 0, 10]) * NM
     T = np.ones((4, 2, 3))
     fields = SimpleNamespace(x=x, y=y, z=z, V_up=T, V_down=T, T=T)
-    views = Views(device)
     assert slice_at("T", T, fields, 5 * NM).cells[:, 0].tolist() == [True, True, True]
-    sliced = slice_at("T", T, fields, 5 * NM, views.cut(2, 5 * NM), views.domain >= 0)
+    sliced = slice_at("T", T, fields, 5 * NM, owners(device, fields) >= 0)
     assert sliced.cells[:, 0].tolist() == [True, False, True]
+
+
+def test_on_a_face_a_map_has_what_lies_above():
+    """Fields jump at z = 10 nm: 1 below, 2 above, where the second bar ends at x = 50 nm, 3 in a lid."""
+    device = make(
+        solid("wire", "Cu", None, (0, 100), (0, 20), (0, 10)),
+        solid("strip", "Cu", None, (0, 50), (0, 20), (10, 20)),
+        solid("post", "oxide", None, (80, 100), (0, 20), (10, 30)),
+        solid("lid", "Cu", None, (0, 100), (0, 20), (30, 40)),
+        contacts=(parts.Contact("1", "wire", "x-"), parts.Contact("2", "lid", "x+")),
+    )
+    x, y, z = np.array([0, 50, 80, 100]) * NM, np.array([0, 20]) * NM, np.array([0, 10, 10, 20, 30, 40]) * NM
+    T = np.ones((4, 2, 6)) * np.array([1, 1, 2, 2, 3, 3])
+    T[2:, :, 2:4] = np.nan
+    fields = SimpleNamespace(x=x, y=y, z=z, V_up=T, V_down=T, T=T)
+    filled = Views(device).metal[owners(device, fields)]
+    for height, expected in ((9.9, [1, 1, 1, 1]), (10, [2, 2, 1, 1]), (10.1, [2, 2, np.nan, np.nan])):
+        sliced = slice_at("T", T, fields, height * NM, filled)
+        np.testing.assert_allclose(sliced.values[:, 0], expected)
+        assert sliced.cells[:, 0].tolist() == [True] + [height <= 10] * 2
+    field_figures.temperature_map(fields, 10 * NM, 1e-3, None, device)
+    with pytest.raises(ValueError, match="z = 25 nm holds no T; it lives from 0 to 20 nm and from 30 to 40 nm"):
+        slice_at("T", T, fields, 25 * NM, filled)
+
+
+def slanted() -> dv.Device:
+    """An octagon and a slanted strip on a wire of a long chip, the strip overwritten where the wire goes on."""
+    octagon = [(-40, -34), (-10, -47), (25, -42), (45, -15), (45, 20), (20, 44), (-15, 46), (-45, 20)]
+    strip = [(200, -150), (260, -150), (360, 150), (300, 150)]
+    return make(
+        solid("wire", "Cu", None, (-5000, 5000), (-50, 50), (0, 60)),
+        prism("F", octagon, (60, 80)),
+        prism("G", strip, (60, 80)),
+        solid("cap", "Cu", None, (-5000, 5000), (-50, 50), (70, 90)),
+        contacts=(parts.Contact("left", "wire", "x-"), parts.Contact("right", "wire", "x+")),
+    )
+
+
+def prism(name: str, corners: list[tuple[float, float]], z: tuple[float, float]) -> parts.Solid:
+    outline = tuple((x * NM, y * NM) for x, y in corners)
+    ends = [(min(line), max(line)) for line in zip(*outline, strict=True)]
+    return parts.Solid(name, "Py", name, (ends[0], ends[1], (z[0] * NM, z[1] * NM)), outline=outline)
+
+
+def test_sections_and_maps_of_slanted_solids_are_exact():
+    device = slanted()
+    views = Views(device)
+    at_0 = [corners for index, corners in views.cut(1, 0.0).pieces if index == 2]
+    np.testing.assert_allclose([at_0[0].min(axis=0), at_0[0].max(axis=0)], np.array([[250, 60], [310, 70]]) * NM)
+    areas = {k: sum(abs(polygons.area(c)) for i, c in views.cut(2, 65 * NM).pieces if i == k) for k in (1, 2)}
+    # Coarse cells, and no values at the nodes outside: an edge cuts through cells whose outer nodes have none.
+    x = np.union1d(np.linspace(-5000, 5000, 11), [-60, -45, -20, 0, 20, 45, 150, 200, 240, 290, 330, 360, 400]) * NM
+    y = np.array([-150, -100, -50, -25, 0, 25, 50, 100, 150]) * NM
+    x, y = (np.union1d(line, faces) for line, faces in zip((x, y), device_faces(device)[:2], strict=True))
+    T = np.ones((len(x), len(y), 5))
+    T[np.argmin(np.abs(x - 200 * NM)), 0] = T[np.argmin(np.abs(x - 360 * NM)), -1] = np.nan
+    fields = SimpleNamespace(x=x, y=y, z=np.array([0, 60, 70, 80, 90]) * NM, V_up=T, V_down=0 * T, T=T)
+    figure = field_figures.spin_map(
+        fields, 65 * NM, 1e-3, None, device, extent=((-100 * NM, 400 * NM), (-0.15e-6, 0.15e-6))
+    )
+    image = figure.axes[0].images[0].get_array()
+    assert np.mean(np.isfinite(image.filled(np.nan))) == pytest.approx(
+        sum(areas.values()) / (500 * 300 * NM**2), rel=2e-3
+    )
+
+
+def test_dashed_magnets_and_tops_show_no_border_that_is_not_there():
+    """A strip below a wire is in two pieces; the top of a plate with a hole has no line along the cut to the hole."""
+    device = make(
+        solid("strip", "Py", "M", (0, 20), (-100, 100), (0, 10)),
+        solid("wire", "Cu", None, (-50, 80), (-30, 30), (0, 10)),
+        contacts=(parts.Contact("1", "wire", "x-"),),
+    )
+    borders = Views(device).left_of(0)
+    assert np.linalg.norm(borders[:, 1] - borders[:, 0], axis=1).sum() == pytest.approx(2 * 2 * (20 + 70) * NM)
+    ring = [(-200, -80), (200, -80), (200, 80), (-200, 80), (-200, 0), (-40, 0), (0, 40), (40, 0), (0, -40), (-40, 0)]
+    plate = make(prism("R", [*ring, (-200, 0)], (0, 10)), contacts=(parts.Contact("1", "R", "x+"),))
+    view = Views(plate).from_aside(azimuth=-90, elevation=90)
+    lines = np.array([facet.corners for facet in view.facets if not facet.light])
+    assert np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1).sum() == pytest.approx((1120 + 160 * 2**0.5) * NM)
+
+
+def test_materials_have_colours_of_their_own():
+    names = ["Co", "Py", "Pd", "Au", "Cu", "Pt", "NiCu", "Ru", "Ta", "Ir", "W", "Cr", "Ti"]
+    metals = {name: dataclasses.replace(PY if name in ("Co", "Py") else CU, name=name) for name in names}
+    stack = [parts.Solid(name, name, None, ((0, NM), (0, NM), (k * NM, (k + 1) * NM))) for k, name in enumerate(names)]
+    ends = (parts.Contact("1", "Co", "z-"),)
+    device = dv.Device(name="stack", materials=metals, solids=tuple(stack), contacts=ends)
+    colours = device_figures.material_colours(device, Views(device))
+    assert len(set(colours.values())) == len(names)
+    assert (colours["Py"], colours["Au"]) == ("#4477AA", "#F0CF65")
+
+
+@pytest.mark.parametrize(("name", "magnets"), [("pillar", {"free", "fixed"}), ("junction", {"upper", "lower"})])
+def test_names_do_not_hide_each_other(name, magnets):
+    """Contacts above one another have tags that are stacked, thin magnets names beside the section."""
+    figure = device_figures.device_picture(reader.load(name))
+    figure.draw_without_rendering()
+    tags = [text.get_bbox_patch().get_window_extent() for text in figure.axes[0].texts if text.get_bbox_patch()]
+    section = figure.axes[2]
+    beside = [text for text in section.texts if text.get_text() in magnets]
+    assert len(tags) == len(reader.load(name).contacts) and {text.get_text() for text in beside} == magnets
+    assert all(Text.get_window_extent(text).x0 > section.get_window_extent().x1 for text in beside)
+    for boxes in (tags, [Text.get_window_extent(text) for text in beside]):
+        assert not any(box.count_overlaps(boxes[:k]) for k, box in enumerate(boxes))
+
+
+def test_names_with_dollar_signs_are_shown_as_they_are(tmp_path):
+    odd = dataclasses.replace(PY, name="Fe$\\q$")
+    device = dv.Device(
+        name="$\\frac$",
+        materials={**MATERIALS, odd.name: odd},
+        solids=(
+            solid("base$", "Cu", None, (0, 90), (0, 50), (0, 20)),
+            solid("top", odd.name, "m$\\frac$", (0, 90), (0, 50), (20, 60)),
+        ),
+        contacts=(parts.Contact("a$\\bad$", "base$", "x-"),),
+        heat_sinks=(parts.HeatSink("base$", "z-"),),
+    )
+    figure = device_figures.device_picture(device, tmp_path / "a.png")
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert r"a\$\bad\$" in texts and r"m\$\frac\$" in texts
+    layout_figures.partial_picture(parts.Partial(solids=device.solids), tmp_path / "b.png")
+    row = dataclasses.replace(ROWS[0], experiment="$\\x$")
+    fit_figures.fit_picture(fit_of([row], [1.0], [1.0]), tmp_path / "c.png")
+
+
+def test_round_off_is_no_spin_accumulation():
+    fields = fields_on(bar())
+    fields.V_up = fields.V_down + 1.0
+    fields.V_down = fields.V_up * (1 + 1e-15)
+    figure = field_figures.spin_map(fields, 10 * NM, 1e-3)
+    assert figure.axes[0].images[0].norm.vmax == 1 and not np.any(figure.axes[0].images[0].get_array())
+    assert figure.axes[0].child_axes[0].get_ylabel().endswith("[µV], zero")
+    fields.V_down = fields.V_up * (1 + 1e-9)
+    assert np.nanmax(np.abs(spin_accumulation(fields))) == pytest.approx(1e-9)
+
+
+def test_what_is_hardly_known_or_zero_is_marked_in_sensitivities():
+    shown = Sensitivity(
+        signals=(("a", "R1.P"), ("a", "R1.spin"), ("b", "R1.spin")),
+        values=np.array([1.0, 0.1, 1e-15]),
+        parameters={"Py.P": 0.3, "Cu.S_s": 0.0},
+        slopes=np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]),
+        dimensions=(),
+        tolerance=1e-11,
+        units=("V/A",) * 3,
+        errors=np.array([0.01, 0.05, 0.0]),
+        computed=np.array([1.0, 0.1, 1e-15]),
+    )
+    ax, bar = shown.plot().axes
+    (patch,) = ax.patches
+    assert patch.get_hatch() and patch.get_x() == 0.5 and "hatched: hardly known" in bar.get_ylabel()
+    assert [text.get_position()[0] for text in ax.texts if text.get_text() == "zero"] == [2]
+    card = shown._repr_html_()
+    for words in ("Hardly known on this grid: a R1.spin to 50%", "Without a logarithm, being 0: Cu.S_s", ">zero<"):
+        assert words in card, words
 
 
 def test_r2s_reaches_the_papers_70_nV_at_its_largest_current(tmp_path):

@@ -117,6 +117,16 @@ def test_the_csv_has_units_and_every_number(result: FitResult, tmp_path: Path) -
     assert float(rows[-1][1]) == result.parameters["Py.S_s"].value and rows[-1][4] == "V/K"
 
 
+def test_where_the_sign_is_unknown_magnitudes_are_compared(result: FitResult, tmp_path: Path) -> None:
+    blind = dataclasses.replace(result.rows[0], value=1.3, polarity_known=False)
+    turned = dataclasses.replace(result, rows=(blind, *result.rows[1:]), after=-np.abs(result.after))
+    line = html.data(turned).table[1]
+    assert line[0].startswith("thermal |R2.spin| [") and line[1] == "1.3" and not line[5].startswith("-")
+    html.write_csv(tmp_path / "fit.csv", turned)
+    rows = list(csv.reader((tmp_path / "fit.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row[-1] for row in rows[:4]] == ["Sign", "", "unknown", "known"] and float(rows[2][5]) < 0
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to render the page with")
 def test_a_browser_renders_the_page(written: Path, tmp_path: Path) -> None:
     assert CHROMIUM is not None

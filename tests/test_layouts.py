@@ -645,3 +645,19 @@ def test_check_draws_what_could_be_read(
     Path("valve.toml").write_text(f'length_unit = "nm"\n{flat}{solid}box = {{ x = [1, 0], y = [2, 2], z = [0, 1] }}\n')
     told = CliRunner().invoke(app.app, ["check", "valve.toml", "--picture", "b.png"])
     assert "b.png is not written: there is nothing to draw yet." in told.stdout and not Path("b.png").exists()
+
+
+def test_whatever_happens_to_the_picture_check_tells_the_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    solids = "".join(
+        f'[[solids]]\nname = "{name}"\nmaterial = "Cu"\nbox = {{ x = {x}, y = [0, 9], z = [0, 9] }}\n'
+        for name, x in (("a", [9, 0]), ("b$\\\\frac$", [0, 9]))
+    )
+    Path("a.toml").write_text(f'length_unit = "nm"\n{solids}')
+    for picture, drawn in (("a.png", True), ("a.xyz", False), ("a.toml", False)):
+        told = CliRunner().invoke(app.app, ["check", "a.toml", "--picture", picture])
+        assert told.exit_code == 2 and "solid 'a', box.x: got low = 9 nm" in told.stderr, told.output
+        assert (f"{picture} is not written: " in told.stderr) != drawn
+    assert Path("a.png").stat().st_size > 5000 and not Path("a.xyz").exists()

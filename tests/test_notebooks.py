@@ -138,7 +138,7 @@ def test_the_card_of_a_fit_has_parameters_and_pulls(result: FitResult) -> None:
     assert {"zeta", "Py.S_s", "thermal R2.spin []", f"{result.pulls[0]:+.2f}"} <= set(found.cells)
     blind = dataclasses.replace(result.rows[0], unit="V/A", value=1e-5, polarity_known=False)
     other = card(dataclasses.replace(result, rows=(blind, *result.rows[1:])))
-    assert "thermal R2.spin [µΩ, sign unknown]" in other.cells
+    assert "thermal |R2.spin| [µΩ]" in other.cells
     failed = dataclasses.replace(result, converged=False, message="<lost>")._repr_html_()
     assert "Not converged: &lt;lost&gt;" in failed and "Not converged" not in result._repr_html_()
 
@@ -257,6 +257,7 @@ def test_maps_solve_or_take_fields(model: ts.Model) -> None:
         ({"z": "10 K"}, 'z: got "10 K"'),
         ({"experiment": "piler"}, "did you mean 'pillar'"),
         ({"state": "PA"}, "no state 'PA'"),
+        ({"state": "PA", "fields": given, "drive": 1e-3}, "no state 'PA'"),
         ({"fields": given}, r"got no drive with them; .* drive=... \[A\]"),
         ({"z": "1 um"}, "misses the grid"),
     ):

@@ -463,6 +463,8 @@ def test_the_command_solves_an_experiment(tmp_path: Path, monkeypatch: pytest.Mo
         (("pillar", "--fields", "resistance", "--drive", "3 K"), "is driven by a current"),
         (("pillar", "--state", "AP"), "--state: is of fields that are solved"),
         (("pillar", "--cells", "100"), "--cells: is of fields that are solved"),
+        (("pillar", "--order", "2"), "--order: is of fields that are solved"),
+        (("pillar", "--fields", "bars.vtr", "--order", "2"), "--order: is of fields that are solved"),
         (("bars.vtr", "--bath", "77 K"), "a file of fields alone has none"),
         (("faulty.toml",), "solid 'wire'"),
         (("good.toml", "--html", "good.toml"), "is read by this command"),

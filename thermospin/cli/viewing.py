@@ -10,7 +10,7 @@ import typer
 
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime
-from thermospin.cli.options import BathOption, CellsOption, OrderOption, SetOption
+from thermospin.cli.options import BathOption, CellsOption, SetOption
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -38,7 +38,9 @@ def view(
     set_: SetOption = None,
     bath: BathOption = None,
     cells: CellsOption = None,
-    order: OrderOption = 3,
+    order: Annotated[
+        int | None, typer.Option(min=1, max=3, help="Polynomial order of the elements; default: 3.")
+    ] = None,
 ) -> None:
     """A page (HTML, no network) with the device in 3D: layers to switch off, T, V_s and currents on a movable cut."""
     with runtime.exit_codes():
@@ -46,7 +48,7 @@ def view(
 
         plotly()  # before anything is solved
         file = what if what.endswith(_FIELDS) else fields if fields is not None and fields.endswith(_FIELDS) else None
-        _require_solved(fields is not None and file is None, state=state, drive=drive, cells=cells)
+        _require_solved(fields is not None and file is None, state=state, drive=drive, cells=cells, order=order)
         page = Path(f"{Path(what).stem.replace('@', '-')}-view.html") if html is None else html
         runtime.require_writable(page, inputs=[each for each in (what, file) if each is not None])
         if what.endswith(_FIELDS):
@@ -85,7 +87,7 @@ def _of_device(
     set_: list[str] | None,
     bath: str | None,
     cells: int | None,
-    order: int,
+    order: int | None,
 ) -> Figure:
     """Return the view of a device, with fields of a file or of an experiment."""
     from thermospin.device.reader import load
@@ -117,11 +119,11 @@ def _of_device(
             )
     state = next(iter(experiment.states)) if state is None else state
     runtime.start_jax()
-    from thermospin.model import build
+    from thermospin.model import ORDER, build
     from thermospin.signals.evaluate import fields as solve_fields
 
     with runtime.Progress() as progress:
-        model = build(device, cells=cells, order=order, progress=progress)
+        model = build(device, cells=cells, order=order or ORDER, progress=progress)
         found = solve_fields(model, wanted, state, size, progress=progress)
         progress("drawing the cuts")
         return draw(device, found, experiment=wanted, state=state, drive=size)

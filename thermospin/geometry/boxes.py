@@ -184,10 +184,6 @@ class Plan(ABC):
         """Return the prisms that fill the cells, none if all solids are boxes; `domains` has an index per solid."""
         return ()
 
-    def from_above(self) -> list[tuple[int, np.ndarray]]:
-        """Return the outlines seen from above: pairs of solid and polygon [m]; none if all solids are boxes."""
-        return []
-
     def edge_pairs(self) -> list[tuple[int, int]]:
         """Return pairs of metals that meet only in an edge or corner, where no other good metal joins them."""
         return []

@@ -538,11 +538,11 @@ class Regions(Plan):
             lines.append(merge_close(np.concatenate([even, ends])))
         owner = np.full((len(lines[0]) - 1, len(lines[1]) - 1, len(self.heights) - 1), -1)
         middle = [(line[1:] + line[:-1]) / 2 for line in lines]
-        inside: dict[int, np.ndarray] = {}
+        marked: dict[int, np.ndarray] = {}
         for part in self.parts:
-            if id(part.outline) not in inside:
-                inside[id(part.outline)] = _inside(part.outline, *middle)
-            owner[inside[id(part.outline)], part.layer] = part.solid
+            if id(part.outline) not in marked:
+                marked[id(part.outline)] = inside(part.outline, *middle)
+            owner[marked[id(part.outline)], part.layer] = part.solid
         return [*lines, self.heights], owner
 
 
@@ -573,7 +573,7 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
     return bool((one[0] < other[1]).all() and (other[0] < one[1]).all())
 
 
-def _inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def inside(outline: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Mark the points of a tensor grid that are inside a polygon."""
     marked = np.zeros((len(x), len(y)), bool)
     for p, q in zip(outline, np.roll(outline, -1, axis=0), strict=True):

@@ -80,8 +80,8 @@ def of_lines(title: str, lines: Sequence[str], *, opened: bool = False) -> list[
 
 
 def typeset_head(head: str) -> str:
-    """Return the head of a column or a row with its unit as figures have it: of "R1 [uohm, sign unknown]" the uohm."""
-    return re.sub(r"(?<= \[)[^],]*", lambda unit: typeset(unit[0]), head)
+    """Return the head of a column or a row with its unit as figures have it: of "R1 [uohm]" the uohm."""
+    return re.sub(r"(?<= \[)[^]]*", lambda unit: typeset(unit[0]), head)
 
 
 def render(title: str, lead: str, parts: Sequence[Part], *, alarm: str = "", picture: Any = None) -> str:
@@ -240,12 +240,16 @@ def sensitivity_card(sensitivity: Sensitivity) -> str:
         unit, size = quantities.shown(name)
         value = f"{sensitivity.parameters[name] / size:.5g} {typeset(unit)}".rstrip()
         # What is too small to be printed, and what is no number, leave the cell empty.
-        rows.append([name, value, *(f"{number:+.3f}" if abs(number) >= NOTHING else "" for number in row)])
+        cells = [
+            "zero" if zero else f"{number:+.3f}" if abs(number) >= NOTHING else ""
+            for number, zero in zip(row, sensitivity.vanishes, strict=True)
+        ]
+        rows.append([name, value, *cells])
     heads = ["parameter", "value", *(" ".join(signal) for signal in sensitivity.signals)]
     left = [f"{len(order) - LONGEST} weaker parameters"] if len(order) > LONGEST else []
-    idle = f"Below {NOTHING:g} everywhere: {', '.join(sensitivity.idle())}." if sensitivity.idle() else ""
+    below = sensitivity.words()[2 + len(order) :]  # the table of the text has two lines of heads
     part = Part("d ln(signal) / d ln(parameter)", heads, rows, frozenset(range(1, len(heads))), open=True)
-    return render("Sensitivity", "", [part, *of_lines("Not shown", [*left, *([idle] if idle else [])])])
+    return render("Sensitivity", "", [part, *of_lines("Notes", [*left, *below])])
 
 
 def text_card(title: str, lines: Sequence[str]) -> str:

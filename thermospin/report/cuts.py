@@ -17,6 +17,8 @@ from thermospin.base.files import Fields
 TEMPERATURE, SPIN, CURRENT = "T", "V_s", "J"
 #: Lines along an axis of a plane, if faces leave it at that: where bodies are boxes, and where edges are not on lines.
 STRAIGHT, CURVED = 56, 76
+#: A spin accumulation below this part of the potentials is round-off: a tenth of the solver's tolerance on them, 1e-9.
+ROUND_OFF = 1e-10
 #: Lines along an axis at most.
 _MOST = 96
 
@@ -54,6 +56,14 @@ class Cut:
     values: Mapping[str, np.ndarray]
 
 
+def spin_accumulation(fields: Fields) -> np.ndarray:
+    """Return V_s = V_up - V_down at the nodes [V]; 0 where there is metal, if no node has more than round-off."""
+    V_s = np.asarray(fields.V_up) - np.asarray(fields.V_down)
+    size = max(float(np.max(np.abs(V), initial=0.0, where=np.isfinite(V))) for V in (fields.V_up, fields.V_down))
+    none = np.max(np.abs(V_s), initial=0.0, where=np.isfinite(V_s)) <= ROUND_OFF * size
+    return np.where(np.isfinite(V_s), 0.0, np.nan) if none else V_s
+
+
 def shown(fields: Fields, filled: np.ndarray, metal: np.ndarray, density: np.ndarray | None = None) -> dict[str, Field]:
     """Return the fields to show: temperature rise, and where there is metal spin accumulation and current density.
 
@@ -65,7 +75,7 @@ def shown(fields: Fields, filled: np.ndarray, metal: np.ndarray, density: np.nda
     found = {TEMPERATURE: Field(np.asarray(fields.T), filled)}
     if not metal.any():
         return found
-    found[SPIN] = Field(np.asarray(fields.V_up) - np.asarray(fields.V_down), metal)
+    found[SPIN] = Field(spin_accumulation(fields), metal)
     return found if density is None else found | {CURRENT: Field(np.linalg.norm(density, axis=-1), metal)}
 
 

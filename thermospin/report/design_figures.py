@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from thermospin.geometry.outlines import outline_of
-from thermospin.report.style import DASHED, MAGNETIC, NM, UP, PathLike, Picture, save_figure, styled
+from thermospin.report.style import DASHED, MAGNETIC, NM, UP, PathLike, Picture, literal, save_figure, styled
 
 if TYPE_CHECKING:
     from thermospin.accuracy.sensitivity import Sensitivity
@@ -42,7 +42,7 @@ def form_picture(form: Form, path: PathLike | None = None) -> Figure:
     ax.set_title("a", loc="left", weight="bold")
     figure.colorbar(image, ax=ax, shrink=0.8, label="density")
     course.plot(np.arange(1, len(form.history) + 1), form.history, color=UP, marker=".", lw=1)
-    course.set(xlabel="evaluation", ylabel=f"{form.objective} [SI]", yscale="log")
+    course.set(xlabel="evaluation", ylabel=literal(f"{form.objective} [SI]"), yscale="log")
     course.xaxis.set_major_locator(MaxNLocator(integer=True))
     course.set_title("b", loc="left", weight="bold")
     return save_figure(figure, path)
@@ -64,21 +64,31 @@ def sensitivity_picture(sensitivity: Sensitivity, path: PathLike | None = None, 
     # Linear up to 0.1 and logarithmic beyond: 1 is usual, small differences of large numbers are far more sensitive.
     scale = SymLogNorm(linthresh=0.1, linscale=0.5, vmin=-10, vmax=10)
     image = ax.imshow(np.ma.masked_invalid(table), norm=scale, cmap="RdBu_r", aspect="auto")
+    rough = sensitivity.rough()
+    for column, (signal, zero) in enumerate(zip(sensitivity.signals, sensitivity.vanishes, strict=True)):
+        if zero:
+            ax.text(column, (len(order) - 1) / 2, "zero", ha="center", va="center", fontsize=7, color="grey")
+        if signal in rough:
+            ends = (column - 0.5, -0.5), 1, len(order)
+            ax.add_patch(Rectangle(*ends, fill=False, hatch="///", edgecolor="grey", linewidth=0, alpha=0.6))
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value) and abs(value) >= 0.005:
             colour = "white" if abs(value) > 3 else "black"
             ax.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=colour)
     ax.set_xticks(
-        range(len(sensitivity.signals)), [f"{name}\n{signal}" for name, signal in sensitivity.signals], fontsize=7.5
+        range(len(sensitivity.signals)),
+        [literal(f"{name}\n{signal}") for name, signal in sensitivity.signals],
+        fontsize=7.5,
     )
-    ax.set_yticks(range(len(order)), order, fontsize=7.5)
+    ax.set_yticks(range(len(order)), list(map(literal, order)), fontsize=7.5)
     for label, name in zip(ax.get_yticklabels(), order, strict=True):
         label.set_fontweight("bold" if name in sensitivity.dimensions else "normal")
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     ax.set_frame_on(False)
     bar = figure.colorbar(image, ax=ax, shrink=0.5, pad=0.02, ticks=[-10, -1, -0.1, 0, 0.1, 1, 10])
     bar.ax.set_yticklabels(["-10", "-1", "-0.1", "0", "0.1", "1", "10"])
-    bar.set_label("d ln(signal) / d ln(parameter)\nbold: dimensions")
+    notes = "\nhatched: hardly known on this grid" if rough else ""
+    bar.set_label(f"d ln(signal) / d ln(parameter)\nbold: dimensions{notes}")
     return save_figure(figure, path)
 
 
@@ -99,7 +109,7 @@ def design_picture(design: Design, path: PathLike | None = None) -> Figure:
         on = grids == grid
         top.plot(steps[on], values[on] / values[0], "o-", markersize=4, linewidth=1.2, label=f"grid {grid}")
     top.set_ylabel("objective / start")
-    top.set_title(str(design.objective))
+    top.set_title(literal(str(design.objective)))
     top.legend(loc="lower right", ncols=2)
     ranges = [design.before.dimensions[name].range for name in design.vary]
     shares = [
@@ -108,7 +118,7 @@ def design_picture(design: Design, path: PathLike | None = None) -> Figure:
     ]
     edges = np.arange(len(steps) + 1) + 0.5
     image = bottom.pcolormesh(edges, np.arange(len(shares) + 1) - 0.5, np.array(shares), cmap="viridis", vmin=0, vmax=1)
-    bottom.set_yticks(range(len(shares)), design.vary, fontsize=8)
+    bottom.set_yticks(range(len(shares)), list(map(literal, design.vary)), fontsize=8)
     bottom.invert_yaxis()
     bottom.set_xlabel("device")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Polygon, Rectangle
+from matplotlib.patches import Patch, PathPatch, Polygon, Rectangle
+from matplotlib.path import Path
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
-from thermospin.base import polygons
 from thermospin.device.parts import Contact, HeatSink
 from thermospin.geometry import outlines
 from thermospin.grid import AXES
@@ -27,6 +31,7 @@ from thermospin.report.style import (
     Picture,
     frame,
     halo,
+    literal,
     number,
     outline,
     save_figure,
@@ -47,50 +52,33 @@ _INSULATED, _EXCHANGING, _WEAK_SINK = "#909090", "#882255", "#56B4E9"
 _INTERFACES = ("#E6007E", "#00A651", "#7030A0", "#00B0F0", "#C00000", "#807000")
 _NORMAL = ("#F0CF65", "#CC7A4B", "#AA4499", "#DDCC77", "#CC6677", "#882255")
 _HEAT_ONLY = ("#D5D5D0", "#BDBDB8", "#A6A6A0")
+#: Colours where a device has more materials than these.
+_MORE = tuple(map(to_hex, colormaps["tab20"](range(20))))
 _FLAT = {"z-": "bottom", "z+": "top"}
 
 
 def material_colours(device: Device, views: Views) -> dict[str, str]:
     """Return a colour per material: cool ones for ferromagnets, warm ones for normal metals, grey for the rest."""
+    kinds = {
+        solid.material: MAGNETIC if magnetic else _NORMAL if metal else _HEAT_ONLY
+        for solid, magnetic, metal in zip(device.solids, views.magnetic[:-1], views.metal[:-1], strict=True)
+    }
+    known = {name: COLOURS[name] for name, family in kinds.items() if family is not _HEAT_ONLY and name in COLOURS}
     colours: dict[str, str] = {}
-    for solid, magnetic, metal in zip(device.solids, views.magnetic[:-1], views.metal[:-1], strict=True):
-        if solid.material not in colours:
-            family = MAGNETIC if magnetic else _NORMAL if metal else _HEAT_ONLY
-            free = [colour for colour in family if colour not in colours.values()]
-            known = COLOURS.get(solid.material) if metal else None
-            colours[solid.material] = known or (free or family)[0]
+    for name, family in kinds.items():
+        taken = {*known.values(), *colours.values()}
+        free = [colour for colour in (*family, *_MORE) if colour not in taken]
+        colours[name] = known.get(name) or (free or family)[0]
     return colours
 
 
 def _paint(ax: Axes, device: Device, views: Views, mosaic: Mosaic, colours: Mapping[str, str]) -> None:
-    names = list(colours)
-    numbers = np.array([names.index(solid.material) for solid in device.solids] + [-1])
-    ax.pcolormesh(
-        mosaic.u * NM,
-        mosaic.v * NM,
-        np.ma.masked_less(numbers[mosaic.owner], 0).T,
-        cmap=ListedColormap([colours[name] for name in names]),
-        vmin=-0.5,
-        vmax=len(names) - 0.5,
-        rasterized=True,
-    )
-    if mosaic.outlines:
-        _paint_outlines(ax, device, views, mosaic, colours)
-        return
-    solids = np.append(np.arange(len(device.solids)), -1)
-    outline(ax, mosaic.borders(solids), linewidth=0.35, alpha=0.35)
+    """Draw what is seen in a plane, with borders: thin between solids, thick between materials."""
+    inks = [colours[device.solids[solid].material] for solid, _ in mosaic.pieces]
+    corners = [corners * NM for _, corners in mosaic.pieces]
+    ax.add_collection(PolyCollection(corners, facecolors=inks, edgecolors=inks, linewidths=0.3), autolim=False)
+    outline(ax, mosaic.borders(np.arange(len(device.solids))), linewidth=0.35, alpha=0.35)
     outline(ax, mosaic.borders(views.domain), linewidth=0.8)
-
-
-def _paint_outlines(ax: Axes, device: Device, views: Views, mosaic: Mosaic, colours: Mapping[str, str]) -> None:
-    """Draw over the tiles the exact polygons, and their borders: thin between solids, thick between materials."""
-    for solid, corners in mosaic.outlines:
-        colour = colours[device.solids[solid].material]
-        ax.add_patch(Polygon(corners * NM, facecolor=colour, edgecolor=colour, linewidth=0.3))
-    outline(ax, polygons.borders([corners for _, corners in mosaic.outlines]), linewidth=0.35, alpha=0.35)
-    for domain in sorted(set(views.domain[:-1].tolist())):
-        group = [corners for solid, corners in mosaic.outlines if views.domain[solid] == domain]
-        outline(ax, polygons.borders(polygons.boolean(group, [], "or") if group else []), linewidth=0.8)
 
 
 def label_magnets(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent, skip: Sequence[str] = ()) -> list[str]:
@@ -100,8 +88,8 @@ def label_magnets(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent, skip
         place = mosaic.roomiest(np.array([solid.magnet == name for solid in device.solids]), extent)
         if place is None or name in skip:
             continue
-        u, v = np.array(place) * NM
-        ax.text(u, v, name, ha="center", va="center", fontsize=8.5, weight="bold", path_effects=halo())
+        u, v, _ = np.array(place) * NM
+        ax.text(u, v, literal(name), ha="center", va="center", fontsize=8.5, weight="bold", path_effects=halo())
         written.append(name)
     return written
 
@@ -113,8 +101,35 @@ def _label_bodies(ax: Axes, device: Device, mosaic: Mosaic, extent: Extent) -> N
     for name in [body for body in bodies if body not in held]:
         place = mosaic.roomiest(np.array([solid.body == name for solid in device.solids]), extent)
         if place is not None:
-            u, v = np.array(place) * NM
-            ax.text(u, v, name, ha="center", va="center", fontsize=7.5, path_effects=halo())
+            u, v, _ = np.array(place) * NM
+            ax.text(u, v, literal(name), ha="center", va="center", fontsize=7.5, path_effects=halo())
+
+
+def _label_layers(ax: Axes, device: Device, cut: Mosaic, window: Extent) -> None:
+    """Write the name of every magnet into its section; of thin ones above one another beside it, with lines to them."""
+    # A name is 8.5 points high, the line that it stands in half as much again; both in heights of the axes.
+    line = 1.5 * 8.5 / 72 / ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted()).height
+    scale = 1 / (window[1][1] - window[1][0])
+    seen: dict[str, tuple[float, float, float, float]] = {}
+    for name in device.magnets:
+        chosen = np.array([solid.magnet == name for solid in device.solids])
+        place = cut.roomiest(chosen, window)
+        if place is not None:
+            ends = np.concatenate([corners[:, 0] for solid, corners in cut.pieces if chosen[solid]])
+            seen[name] = float(ends.min()), min(float(ends.max()), window[0][1]), place[1], 2 * place[2] * scale
+
+    def stacked(name: str) -> bool:
+        return any(seen[o][0] < seen[name][1] and seen[name][0] < seen[o][1] for o in seen if o != name)
+
+    beside = sorted((v, right, name) for name, (_, right, v, room) in seen.items() if room < line and stacked(name))
+    label_magnets(ax, device, cut, window, skip=[name for *_, name in beside])
+    top = -math.inf
+    for v, right, name in beside:
+        top = max((v - window[1][0]) * scale, top + line)
+        ax.annotate(
+            literal(name), (right * NM, v * NM), (1.05, top), "data", "axes fraction", fontsize=8.5, weight="bold",
+            va="center", arrowprops={"arrowstyle": "-", "lw": 0.7, "color": INK, "shrinkA": 1, "shrinkB": 0},
+        )  # fmt: skip
 
 
 def _draw_held_faces(ax: Axes, device: Device) -> None:
@@ -153,7 +168,7 @@ def held_line(item: Contact | HeatSink) -> tuple[str, str]:
 
 def _draw_interfaces(ax: Axes, device: Device, mosaic: Mosaic) -> dict[str, str]:
     """Draw the interfaces that a plane cuts; return the colour of each, by name."""
-    drawn = np.zeros((len(device.interfaces), len(device.solids) + 1, len(device.solids) + 1), bool)
+    drawn = np.zeros((len(device.interfaces), len(device.solids), len(device.solids)), bool)
     for i, j in device.layout().neighbours():
         found = device.interface_between(i, j)
         if found is not None:
@@ -191,24 +206,56 @@ def _tag(ax: Axes, text: str, x: float, y: float, offset: tuple[float, float]) -
     across = "center" if short or offset[0] == 0 else ("left" if offset[0] > 0 else "right")
     box = {"boxstyle": "circle,pad=0.25" if short else "round,pad=0.25", "fc": "white", "ec": INK, "lw": 0.8}
     ax.annotate(
-        text, (x, y), xytext=offset, textcoords="offset points", ha=across, va="center", fontsize=8.5, weight="bold",
-        bbox=box, zorder=6,
+        literal(text), (x, y), xytext=offset, textcoords="offset points", ha=across, va="center", fontsize=8.5,
+        weight="bold", bbox=box, zorder=6,
     )  # fmt: skip
 
 
+def _spread_tags(ax: Axes) -> None:
+    """Move names of contacts that hide each other apart, away from the faces that they name."""
+    taken: list[Bbox] = []
+    for tag in ax.texts:
+        patch = tag.get_bbox_patch()
+        if patch is None or not isinstance(tag, Annotation):
+            continue
+        box = patch.get_window_extent()
+        across, along = tag.xyann
+        way = 1 if along > 0 else -1
+        step = way * 1.1 * box.height
+        moved = 0
+        while box.count_overlaps(taken):
+            box, moved = box.translated(0, step), moved + 1
+        tag.xyann = (across, along + moved * step * 72 / ax.figure.dpi)
+        taken.append(box)
+
+
 def _with_room_for_tags(device: Device, extent: Extent) -> Extent:
-    """Return an extent grown on the sides where contacts have their names."""
+    """Return an extent grown a little, and more on the sides where contacts have their names."""
     sides = []
     stretch = stretch_of(extent)
     longest = max(extent[0][1] - extent[0][0], stretch * (extent[1][1] - extent[1][0]))
+    # Names of contacts above one another are stacked.
+    stacks = Counter(
+        (contact.face, *np.round(face.centre, 10))
+        for contact, face in zip(device.contacts, device.contact_faces().values(), strict=True)
+    )
     for axis, scale, (low, high) in zip("xy", (1.0, stretch), extent, strict=True):
-        room = {f"{axis}-": 0.0, f"{axis}+": 0.0}
+        room = dict.fromkeys((f"{axis}-", f"{axis}+"), 0.02 * longest / scale)
         for contact in device.contacts:
             if contact.face in room:
-                letters = len(contact.name) if axis == "x" else 1
+                high_stack = max(count for (face, *_), count in stacks.items() if face == contact.face)
+                letters = len(contact.name) if axis == "x" else 1 + 2.5 * (high_stack - 1)
                 room[contact.face] = max(room[contact.face], (0.07 + 0.02 * letters) * longest / scale)
         sides.append((low - room[f"{axis}-"], high + room[f"{axis}+"]))
     return sides[0], sides[1]
+
+
+def _course(segments: np.ndarray) -> Path:
+    """Return segments (count, 2, 2) [m] as a path [nm] that goes on where one begins at the end of the one before."""
+    follows = np.append(False, (segments[1:, 0] == segments[:-1, 1]).all(axis=1))
+    points = [end for (p, q), on in zip(segments * NM, follows, strict=True) for end in ([q] if on else [p, q])]
+    codes = [code for on in follows for code in ([Path.LINETO] if on else [Path.MOVETO, Path.LINETO])]
+    return Path(np.array(points).reshape(-1, 2), codes)
 
 
 @styled
@@ -240,9 +287,9 @@ def device_picture(device: Device, path: PathLike | None = None) -> Figure:
     overview, zoom, section, space = (figure.add_subplot(cell) for cell in (left[0], right[0], right[1], left[1]))
     for ax, shown in ((overview, whole), (zoom, extent)):
         _paint(ax, device, views, above, colours)
-        for solid in device.solids:
+        for index, solid in enumerate(device.solids):
             if solid.magnet is not None:
-                ax.add_patch(Polygon(outlines.outline_of(solid) * NM, fill=False, ec=INK, lw=0.9, ls=DASHED))
+                ax.add_patch(PathPatch(_course(views.left_of(index)), fill=False, ec=INK, lw=0.9, ls=DASHED))
         frame(ax, shown, ("x", "y"))
     labelled = label_magnets(zoom, device, above, extent)
     label_magnets(overview, device, above, whole, skip=labelled)
@@ -259,7 +306,6 @@ def device_picture(device: Device, path: PathLike | None = None) -> Figure:
     _paint(section, device, views, cut, colours)
     frame(section, window, (AXES[along], "z"), f"${AXES[axis]}$ = {number(position * NM)} nm")
     interfaces = _draw_interfaces(section, device, cut)
-    label_magnets(section, device, cut, window)
     _draw_in_space(space, device, views, colours)
     for ax, name in ((overview, "a"), (zoom, "b"), (section, "c"), (space, "d")):
         ax.set_title(name, loc="left", weight="bold", fontsize=11)
@@ -268,17 +314,21 @@ def device_picture(device: Device, path: PathLike | None = None) -> Figure:
     for sink in device.heat_sinks:
         if sink.face in _FLAT:
             how = f"at {number(device.bath)} K" if sink.h == math.inf else "with heat exchange"
-            flat.setdefault(how, []).append(f"{_FLAT[sink.face]} of {sink.solid}")
+            flat.setdefault(how, []).append(f"{_FLAT[sink.face]} of {literal(sink.solid)}")
     if flat:
         words = "; ".join(f"{', '.join(names)} {how}" for how, names in flat.items())
         overview.set_title(words, loc="right", fontsize=8.5)
     handles = _device_legend(device, views, colours)
     handles += [
-        Line2D([], [], color=colour, linewidth=2.4, label=f"interface {name}") for name, colour in interfaces.items()
+        Line2D([], [], color=colour, linewidth=2.4, label=f"interface {literal(name)}")
+        for name, colour in interfaces.items()
     ]
     letters = sum(len(str(handle.get_label())) + 6 for handle in handles)
     columns = math.ceil(len(handles) / math.ceil(letters / 130))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4)
+    figure.draw_without_rendering()  # what says how large axes and names are
+    _label_layers(section, device, cut, window)
+    _spread_tags(overview)
     return save_figure(figure, path)
 
 
@@ -286,12 +336,14 @@ def _draw_in_space(ax: Axes, device: Device, views: Views, colours: Mapping[str,
     """Draw the metals from the side and above."""
     view = views.from_aside()
     shades = {name: np.array(to_rgb(colour)) for name, colour in colours.items()}
-    faces = [facet.light * shades[device.solids[facet.solid].material] for facet in view.facets]
-    # A side has the colour of its border, which hides the seams between its pieces.
-    inks = [np.array(to_rgb(INK)) if facet.top else face for facet, face in zip(view.facets, faces, strict=True)]
-    widths = [0.4 if facet.top else 0.6 for facet in view.facets]
+    faces = [
+        facet.light * shades[device.solids[facet.solid].material] if facet.light else to_rgb(INK)
+        for facet in view.facets
+    ]
+    # A facet has a border of its colour, which hides the seams between its pieces.
+    widths = [0.6 if facet.light else 0.4 for facet in view.facets]
     corners = [facet.corners * NM for facet in view.facets]
-    ax.add_collection(PolyCollection(corners, facecolors=faces, edgecolors=inks, linewidths=widths))
+    ax.add_collection(PolyCollection(corners, facecolors=faces, edgecolors=faces, linewidths=widths))
     ax.set_aspect("equal")
     ax.autoscale_view()
     ax.set_axis_off()
@@ -308,7 +360,7 @@ def _device_legend(device: Device, views: Views, colours: Mapping[str, str]) -> 
     metals = {solid.material for solid, metal in zip(device.solids, views.metal[:-1], strict=True) if metal}
     handles: list[Patch | Line2D] = []
     for name, colour in colours.items():
-        label = name if name in metals or name == "substrate" else f"{name} (heat only)"
+        label = literal(name if name in metals or name == "substrate" else f"{name} (heat only)")
         handles.append(Patch(facecolor=colour, edgecolor=INK, linewidth=0.8, label=label))
     if device.magnets:
         handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=DASHED, label="magnet"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from thermospin.base.errors import InputError
 from thermospin.base.files import Fields
 from thermospin.device.drives import DRIVES
+from thermospin.report.cuts import spin_accumulation
 from thermospin.report.device_figures import label_magnets
 from thermospin.report.slices import Slice, slice_at
 from thermospin.report.style import (
@@ -26,6 +28,7 @@ from thermospin.report.style import (
     PathLike,
     Picture,
     frame,
+    literal,
     number,
     outline,
     save_figure,
@@ -33,7 +36,8 @@ from thermospin.report.style import (
     stretch_of,
     styled,
 )
-from thermospin.report.views import Extent, Views
+from thermospin.report.views import Extent, Mosaic, Views
+from thermospin.signals.density import owners
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,19 +77,45 @@ def _show(ax: Axes, extent: Extent, image: np.ndarray, cmap: str, norm: Normaliz
     return figure.colorbar(picture, cax=ax.inset_axes((1.03, 0.0, 0.035, 1.0)), label=label)
 
 
-def _annotate_map(ax: Axes, extent: Extent, z: float, device: Device | None, views: Views | None) -> None:
-    if device is not None and views is not None:
-        solids = views.cut(2, z)
-        outline(ax, solids.borders(views.domain), linewidth=0.9)
-        label_magnets(ax, device, solids, extent)
+@dataclasses.dataclass(frozen=True)
+class _Plane:
+    """What a map shows: a field in a plane, and the solids in it where the device is known."""
 
+    sliced: Slice
+    solids: Mosaic | None
+    kept: np.ndarray
+    domain: np.ndarray
+    device: Device | None
 
-def _sampled(sliced: Slice, extent: Extent | None, share: float, what: str) -> tuple[Extent, Any, Any, np.ndarray]:
-    shown = sliced.interesting(share) if extent is None else sliced.within(extent)
-    u, v, image = sliced.samples(shown, _SHARPNESS)
-    if not np.isfinite(image).any():
-        raise InputError(f"There is no {what} within the extent {extent} m; widen it or leave it out.")
-    return shown, u, v, image
+    @classmethod
+    def of(
+        cls, what: str, values: np.ndarray, fields: Fields, z: float, device: Device | None, *, metal: bool
+    ) -> _Plane:
+        """Return a plane, with the field in all solids or in metals only."""
+        none = np.zeros(0, bool)
+        if device is None:
+            return cls(slice_at(what, values, fields, z), None, none, none, None)
+        views = Views(device)
+        kept = views.metal if metal else views.domain >= 0
+        sliced = slice_at(what, values, fields, z, kept[owners(device, fields)])
+        return cls(sliced, views.cut(2, z), kept, views.domain, device)
+
+    def sampled(self, extent: Extent | None, share: float, what: str) -> tuple[Extent, Any, Any, np.ndarray]:
+        """Return the extent to show, and samples in it, NaN where the field does not live."""
+        shown = self.sliced.interesting(share) if extent is None else self.sliced.within(extent)
+        u, v, image = self.sliced.samples(shown, _SHARPNESS)
+        if self.solids is not None:
+            # Cells may end beyond a slanted edge; the solids do not.
+            image[~self.kept[self.solids.at(u, v)]] = np.nan
+        if not np.isfinite(image).any():
+            raise InputError(f"There is no {what} within the extent {extent} m; widen it or leave it out.")
+        return shown, u, v, image
+
+    def annotate(self, ax: Axes, extent: Extent) -> None:
+        """Draw borders between materials, and the names of magnets."""
+        if self.device is not None and self.solids is not None:
+            outline(ax, self.solids.borders(self.domain), linewidth=0.9)
+            label_magnets(ax, self.device, self.solids, extent)
 
 
 @styled
@@ -110,12 +140,10 @@ def temperature_map(
       kind: of the drive, see `device.parts.Experiment.drive`.
       extent: ((x0, x1), (y0, y1)) [m]; without it, where T exceeds a tenth of its greatest value in the plane.
     Raises:
-      InputError: plane or extent hold no temperature.
+      InputError: plane or extent hold no temperature, or the fields are not of the device.
     """
-    views = None if device is None else Views(device)
-    solids = (None, None) if views is None else (views.cut(2, z), views.domain >= 0)
-    sliced = slice_at("temperature", fields.T, fields, z, *solids)
-    shown, u, v, image = _sampled(sliced, extent, 0.1, "temperature")
+    plane = _Plane.of("temperature", fields.T, fields, z, device, metal=False)
+    shown, u, v, image = plane.sampled(extent, 0.1, "temperature")
     low, high = float(np.nanmin(image)), float(np.nanmax(image))
     if 0 <= low < 0.2 * high:
         low = 0.0
@@ -124,7 +152,7 @@ def temperature_map(
     if high > low:
         levels = MaxNLocator(9).tick_values(low, high)[1:-1]
         ax.contour(u * NM, v * NM, image.T, levels=levels, colors="white", linewidths=0.5, alpha=0.6)
-    _annotate_map(ax, shown, z, device, views)
+    plane.annotate(ax, shown)
     return save_figure(figure, path)
 
 
@@ -152,14 +180,12 @@ def spin_map(
       extent: ((x0, x1), (y0, y1)) [m]; without it, where |V_s| exceeds a fiftieth of its greatest value.
       scale: "linear", "symlog", or "auto": symlog where half of the picture is under a fiftieth of the greatest value.
     Raises:
-      InputError: plane or extent hold no spin accumulation, or an unknown scale.
+      InputError: plane or extent hold no spin accumulation, the fields are not of the device, or an unknown scale.
     """
     if scale not in ("auto", "linear", "symlog"):
         raise InputError(f"scale is '{scale}'; expected 'auto', 'linear' or 'symlog'.")
-    views = None if device is None else Views(device)
-    solids = (None, None) if views is None else (views.cut(2, z), views.metal)
-    sliced = slice_at("spin accumulation", fields.V_up - fields.V_down, fields, z, *solids)
-    shown, _, _, image = _sampled(sliced, extent, 0.02, "spin accumulation")
+    plane = _Plane.of("spin accumulation", spin_accumulation(fields), fields, z, device, metal=True)
+    shown, _, _, image = plane.sampled(extent, 0.02, "spin accumulation")
     size = np.abs(image[np.isfinite(image)])
     largest = float(size.max())
     factor, unit = next(
@@ -167,7 +193,7 @@ def spin_map(
     )
     top = largest * factor or 1.0
     figure, ax = _map_figure(shown, z, drive, kind)
-    label = rf"spin accumulation $V_\uparrow - V_\downarrow$ [{unit}]"
+    label = rf"spin accumulation $V_\uparrow - V_\downarrow$ [{unit}]" + ("" if largest else ", zero")
     if scale == "symlog" or (scale == "auto" and np.median(size) < largest / 50):
         threshold = 10.0 ** math.floor(math.log10(top) - 2.2)
         norm: Normalize = SymLogNorm(threshold, linscale=0.6, vmin=-top, vmax=top, base=10)
@@ -175,7 +201,7 @@ def spin_map(
         bar.ax.yaxis.set_major_formatter(PLAIN)
     else:
         _show(ax, shown, image * factor, "RdBu_r", CenteredNorm(0.0, top), label)
-    _annotate_map(ax, shown, z, device, views)
+    plane.annotate(ax, shown)
     return save_figure(figure, path)
 
 
@@ -252,7 +278,7 @@ def interface_profile(
         "weight": "bold",
     }
     for name, at, ha in ((sides[0], -5, "right"), (sides[1], 5, "left")):
-        axes[0].annotate(name, (0, 1), (at, 3), ha=ha, **above)
+        axes[0].annotate(literal(name), (0, 1), (at, 3), ha=ha, **above)
     return save_figure(figure, path)
 
 

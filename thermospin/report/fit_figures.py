@@ -12,7 +12,19 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from thermospin.base.units import prefixed
 from thermospin.quantities import shown
-from thermospin.report.style import DOWN, INK, PLAIN, UP, PathLike, Picture, number, save_figure, styled, typeset
+from thermospin.report.style import (
+    DOWN,
+    INK,
+    PLAIN,
+    UP,
+    PathLike,
+    Picture,
+    literal,
+    number,
+    save_figure,
+    styled,
+    typeset,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +61,7 @@ _AFTER: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": UP, "mark
 
 def _label(name: str) -> str:
     unit, _ = shown(name)
-    return f"{name} [{unit}]" if unit else name
+    return literal(f"{name} [{unit}]" if unit else name)
 
 
 def _reading(value: float, std: float, unit: str) -> str:
@@ -87,7 +99,7 @@ def fit_picture(result: FitResult, path: PathLike | None = None) -> Figure:
     left.set_yticks(
         range(count),
         [
-            f"{row.label}, {name}\n{_reading(v, row.std, row.unit)}"
+            literal(f"{row.label}, {name}") + f"\n{_reading(v, row.std, row.unit)}"
             for row, name, v in zip(rows, names, value, strict=True)
         ],
     )
@@ -154,7 +166,7 @@ def _draw_pulls(ax: Axes, pulls: Sequence[np.ndarray]) -> None:
 @styled
 def correlation_picture(result: FitResult, path: PathLike | None = None) -> Figure:
     """Draw the correlations of the fitted parameters, a dash where one has no variance."""
-    matrix, names = result.correlation, result.names
+    matrix, names = result.correlation, list(map(literal, result.names))
     size = 1.6 + 0.62 * len(names)
     figure = Picture(figsize=(size + 1.0, size), layout="constrained")
     ax = figure.add_subplot()
@@ -245,10 +257,17 @@ def budget_picture(budget: Budget, path: PathLike | None = None) -> Figure:
         parts.append(("all others", np.sum(shares[rest], axis=0)))
     for (source, share), colour in zip(parts, _SOURCES, strict=False):
         ax.barh(
-            place, 100 * share, left=left, color=colour, height=0.62, label=source, edgecolor="white", linewidth=0.6
+            place,
+            100 * share,
+            left=left,
+            color=colour,
+            height=0.62,
+            label=literal(source),
+            edgecolor="white",
+            linewidth=0.6,
         )
         left = left + 100 * share
-    ax.set_yticks(place, budget.names)
+    ax.set_yticks(place, list(map(literal, budget.names)))
     ax.set(xlim=(0, 100), xlabel="share of the variance [%]", ylim=(len(budget.names) - 0.4, -0.6))
     ax.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=2)

@@ -151,13 +151,14 @@ def write_csv(path: str | Path, result: FitResult) -> None:
     """Write signals, then parameters, as Origin takes them: a line of long names, a line of units, and rows."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull", "Unit"])
-    writer.writerow(["", *["SI"] * 5, "1", ""])
+    writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull", "Unit", "Sign"])
+    writer.writerow(["", *["SI"] * 5, "1", "", ""])
     grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
     lines = zip(result.rows, grid, result.before, result.after, result.pulls, strict=True)
     for row, bar, before, after, pull in lines:
         numbers = (row.value, row.std, float(bar), float(before), float(after), float(pull))
-        writer.writerow([f"{row.label} {row.signal}", *map(repr, numbers), row.unit])
+        sign = "known" if row.polarity_known else "unknown"
+        writer.writerow([f"{row.label} {row.signal}", *map(repr, numbers), row.unit, sign])
     writer.writerow([])
     writer.writerow(["Parameter", "Value", "Std", "Start", "Unit"])
     for name, parameter in result.parameters.items():
@@ -189,9 +190,10 @@ def data(result: FitResult) -> Section:
     marked = []
     for row, bar, before, after, pull in zip(result.rows, grid, result.before, result.after, result.pulls, strict=True):
         name, size = readable_unit(row.value, row.unit)
-        sign = "" if row.polarity_known else ", sign unknown"
-        numbers = [f"{number / size:.4g}" for number in (row.value, row.std, bar, before, after)]
-        table.append([f"{row.label} {row.signal} [{name}{sign}]", *numbers, f"{pull:+.2f}"])
+        signal, values = row.signal, (row.value, row.std, bar, before, after)
+        if not row.polarity_known:
+            signal, values = f"|{signal}|", tuple(map(abs, values))
+        table.append([f"{row.label} {signal} [{name}]", *(f"{value / size:.4g}" for value in values), f"{pull:+.2f}"])
         if abs(pull) > LARGE_PULL:
             marked.append(table[-1])
     source = "standard deviations of the data and error bars of the grid" if result.grid_stds is not None else "std"

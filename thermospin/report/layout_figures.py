@@ -16,7 +16,7 @@ from thermospin.base import polygons
 from thermospin.device.parts import Partial, Solid
 from thermospin.geometry.edges import Edge
 from thermospin.geometry.outlines import body_of, outline_of
-from thermospin.report.style import COLOURS, INK, NM, UP, PathLike, Picture, frame, halo, save_figure, styled
+from thermospin.report.style import COLOURS, INK, NM, UP, PathLike, Picture, frame, halo, literal, save_figure, styled
 from thermospin.report.views import Extent
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _picture(
             corners = [shape * NM for shape in shapes]
             ax.add_collection(PolyCollection(corners, facecolor=colours[name], edgecolor=INK, lw=0.5, alpha=0.75))
         for name, (x, y) in names.items():
-            ax.text(x * NM, y * NM, name, ha="center", va="center", fontsize=8, path_effects=halo())
+            ax.text(x * NM, y * NM, literal(name), ha="center", va="center", fontsize=8, path_effects=halo())
         for name, line in ends:
             ax.plot(*line.T * NM, color=INK, linewidth=3.2, solid_capstyle="butt", zorder=5)
             _note(ax, name, line.mean(axis=0), (5, 5), weight="bold")
@@ -118,7 +118,7 @@ def _picture(
         (x0, x1), (y0, y1) = np.array(window) * NM
         figure.axes[0].add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=INK, linewidth=1.3))
     handles: list[Patch | Line2D] = [
-        Patch(facecolor=colour, edgecolor=INK, linewidth=0.8, alpha=0.75, label=name)
+        Patch(facecolor=colour, edgecolor=INK, linewidth=0.8, alpha=0.75, label=literal(name))
         for name, colour in colours.items()
     ]
     if ends:
@@ -131,7 +131,9 @@ def _picture(
 
 def _note(ax: Axes, text: str, place: Sequence[float] | np.ndarray, offset: tuple[int, int], **style: Any) -> None:
     where = float(place[0]) * NM, float(place[1]) * NM
-    ax.annotate(text, where, offset, textcoords="offset points", path_effects=halo(), annotation_clip=True, **style)
+    ax.annotate(
+        literal(text), where, offset, textcoords="offset points", path_effects=halo(), annotation_clip=True, **style
+    )
 
 
 def _within(labels: Sequence[tuple[str, Place]], extent: Extent) -> list[tuple[str, Place]]:

@@ -12,7 +12,7 @@ from thermospin.base.names import nearest
 from thermospin.device.drives import usual_drive
 from thermospin.device.parts import DRIVE_UNITS, Experiment
 from thermospin.report.field_figures import spin_map, temperature_map
-from thermospin.report.style import styled
+from thermospin.report.style import literal, styled
 from thermospin.signals.evaluate import fields
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def plot_map(
     if field not in MAPS:
         raise InputError(f"field '{field}' has no map; {nearest(field, MAPS)}")
     asked = _experiment(model, next(iter(model.device.experiments), "") if experiment is None else experiment)
+    if state is not None and state not in asked.states:
+        raise InputError(f"experiment '{asked.name}' has no state '{state}'; {nearest(state, asked.states)}")
     if nodal is not None and drive is None:
         unit = DRIVE_UNITS[asked.drive]
         raise InputError(f"fields: got no drive with them; give the one that they were made at, drive=... [{unit}]")
@@ -91,7 +93,8 @@ def plot_map(
         state = next(iter(asked.states)) if state is None else state
         nodal = fields(model, asked.name, state, drive, parameters, progress=progress)
     figure = MAPS[field](nodal, height, drive, None, model.device, kind=asked.drive)
-    figure.suptitle(", ".join([f"{model.device.name}: {asked.name}", *([] if state is None else [state])]), fontsize=10)
+    title = ", ".join([f"{model.device.name}: {asked.name}", *([] if state is None else [state])])
+    figure.suptitle(literal(title), fontsize=10)
     return figure
 
 

@@ -326,7 +326,8 @@ def _scale(name: str, field: Field) -> dict[str, Any]:
         top = float(np.percentile(size, 99)) * factor or 1.0
         # Spin accumulations decay over decades: colours crowd near zero where most of a field is small.
         bend = 1e-2 if np.median(size) < top / factor / 50 else 1e2
-        return _entry("V<sub>s</sub>", unit, factor, -top, top, _colours("RdBu_r", bend))
+        title = "V<sub>s</sub>" if size.any() else "V<sub>s</sub>, zero"
+        return _entry(title, unit, factor, -top, top, _colours("RdBu_r", bend))
     # At edges a current density grows without end.
     top = float(np.percentile(values, 99)) * 1e-9 if len(values) else 1.0
     return _entry("|J|", "10⁹ A/m²", 1e-9, 0.0, top or 1.0, _colours("viridis"))

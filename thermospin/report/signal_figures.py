@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from thermospin.base.names import SignalName
 from thermospin.base.units import readable_unit
-from thermospin.report.style import DOWN, INK, UP, PathLike, Picture, number, save_figure, styled, typeset
+from thermospin.report.style import DOWN, INK, UP, PathLike, Picture, literal, number, save_figure, styled, typeset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,14 +40,14 @@ def signals_picture(signals: Signals, path: PathLike | None = None) -> Figure:
     axes = figure.subplots(len(groups), 2 if wide else 1, squeeze=False, height_ratios=heights)
     for line, level, spin in zip(axes, levels, spins, strict=True):
         _bars(line[0], signals, level, DOWN)
-        line[0].set_title(level[0].experiment, loc="left", weight="bold")
+        line[0].set_title(literal(level[0].experiment), loc="left", weight="bold")
         if wide and spin:
             _bars(line[1], signals, spin, UP, rows=len(level))
         elif wide:
             line[1].set_axis_off()
     bars = "bars: errors of grid and solver" if signals.errors is not None else "without error bars, see assess"
     size = f"{signals.cells:,} cells, order {signals.order}"
-    figure.suptitle(f"{signals.device}: {size}; {bars}", fontsize=9, x=0.01, ha="left")
+    figure.suptitle(literal(f"{signals.device}: {size}; {bars}"), fontsize=9, x=0.01, ha="left")
     return save_figure(figure, path)
 
 
@@ -66,7 +66,7 @@ def _bars(ax: Axes, signals: Signals, names: Sequence[SignalName], colour: str, 
     texts = [number(value / size, 5) for value in values]
     if bars is not None:
         texts = [_rounded(value / size, float(bar)) for value, bar in zip(values, bars, strict=True)]
-    ax.set_yticks(place, [name.part for name in names])
+    ax.set_yticks(place, [literal(name.part) for name in names])
     ax.set_ylim(rows - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     right = ax.secondary_yaxis("right")

@@ -92,6 +92,14 @@ def styled(draw: Plot) -> Plot:
     return wrapped  # type: ignore[return-value]
 
 
+def kind_of(path: PathLike) -> str:
+    """Return the format of a picture by the ending of its path; InputError if matplotlib does not know it."""
+    kind, kinds = Path(path).suffix[1:].lower() or "png", Figure().canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise InputError(f"No pictures of the kind '.{kind}' ({path}); use .png, or one of {', '.join(sorted(kinds))}.")
+    return kind
+
+
 def save_figure(figure: Figure, path: PathLike | None) -> Figure:
     """Write a figure, whole or not at all, in the format of the path's ending, None: nowhere; return it.
 
@@ -102,14 +110,16 @@ def save_figure(figure: Figure, path: PathLike | None) -> Figure:
     if path is None:
         figure.draw_without_rendering()  # ticks are made when they are first drawn, in the style that holds then
         return figure
-    kind = Path(path).suffix[1:].lower() or "png"
-    kinds = figure.canvas.get_supported_filetypes()
-    if kind not in kinds:
-        raise InputError(f"No pictures of the kind '.{kind}' ({path}); use .png, or one of {', '.join(sorted(kinds))}.")
+    kind = kind_of(path)
     with atomic_file(path) as file:
         # "tight" so that no label is cut where equal scales make the axes other than the layout had planned.
         figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.06)
     return figure
+
+
+def literal(name: str) -> str:
+    """Return a name that a user chose as figures take it, which would typeset what stands between dollar signs."""
+    return name.replace("$", r"\$")
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from thermospin.report.style import DOWN, INK, UP, PathLike, Picture, colours_of, number, save_figure, styled
+from thermospin.report.style import DOWN, INK, UP, PathLike, Picture, colours_of, literal, number, save_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,12 +48,14 @@ def r2s_current(
     if measured_std > 0:
         low, high = ((measured + sign * measured_std) * square * 1e9 for sign in (-1, 1))
         ax.fill_between(square * 1e6, low, high, color=INK, alpha=0.15, linewidth=0)
-    name = f"{label}, {number(measured * 1e3)} nV/mA²"
+    name = f"{literal(label)}, {number(measured * 1e3)} nV/mA²"
     ax.plot(
         square * 1e6, measured * square * 1e9, color=INK, linestyle=(0, (4, 2)), linewidth=1.4, label=name, zorder=3
     )
     for (name, value), colour in zip(models.items(), colours_of(len(models)), strict=True):
-        ax.plot(square * 1e6, value * square * 1e9, color=colour, label=f"{name}, {number(value * 1e3)} nV/mA²")
+        ax.plot(
+            square * 1e6, value * square * 1e9, color=colour, label=f"{literal(name)}, {number(value * 1e3)} nV/mA²"
+        )
     ax.axhline(0, color=INK, linewidth=0.6)
     ax.set(
         xlim=(0, 2 * current_rms**2 * 1e6),
@@ -90,7 +92,7 @@ def sweeps_picture(sweeps: Sequence[Sweep], path: PathLike | None = None) -> Fig
                     _draw_sweep(ax, sweep, n)
             ax.xaxis.set_major_locator(MaxNLocator(4))
             ax.yaxis.set_major_locator(MaxNLocator(4))
-        line[0].set_ylabel(f"{experiment}\n$V_{{{n}f}} - V_P$ [nV]")
+        line[0].set_ylabel(f"{literal(experiment)}\n$V_{{{n}f}} - V_P$ [nV]")
     for current, top, bottom in zip(currents, axes[0], axes[-1], strict=True):
         top.set_title(f"{number(current * 1e3)} mA rms")
         bottom.set_xlabel("field [mT]")

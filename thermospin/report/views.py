@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from thermospin.base import polygons
-from thermospin.geometry.outlines import Regions
+from thermospin.geometry.outlines import Regions, inside
 
 if TYPE_CHECKING:
     from thermospin.device.device import Device
@@ -29,75 +30,83 @@ class Mosaic:
     """A map of the solids that are seen in a plane.
 
     Attributes:
-      u, v: edges of the tiles [m].
-      owner: index of the solid seen (nu, nv), -1 where there is none.
-      outlines: of solids that are no boxes what is seen exactly: pairs of solid and polygon [m].
+      pieces: pairs of solid and polygon [m] that do not overlap; those of a solid do not touch.
     """
 
-    u: np.ndarray
-    v: np.ndarray
-    owner: np.ndarray
-    outlines: tuple[tuple[int, np.ndarray], ...] = ()
+    pieces: tuple[tuple[int, np.ndarray], ...]
 
     def at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Return the index of the solid at every point of a tensor grid of positions [m]; -1 outside."""
-        i = np.searchsorted(self.u, u, side="right") - 1
-        j = np.searchsorted(self.v, v, side="right") - 1
-        inside = ((i >= 0) & (i < len(self.u) - 1))[:, None] & ((j >= 0) & (j < len(self.v) - 1))[None, :]
-        picked = self.owner[np.clip(i, 0, len(self.u) - 2)[:, None], np.clip(j, 0, len(self.v) - 2)[None, :]]
-        return np.where(inside, picked, -1)
+        """Return the index of the solid at every point of a tensor grid of ascending positions [m]; -1 outside."""
+        found = np.full((len(u), len(v)), -1)
+        for solid, corners in self.pieces:
+            part = tuple(
+                slice(*np.searchsorted(line, (ends.min(), ends.max())))
+                for line, ends in zip((u, v), corners.T, strict=True)
+            )
+            found[part][inside(corners, u[part[0]], v[part[1]])] = solid
+        return found
 
     def borders(self, kind: np.ndarray) -> np.ndarray:
-        """Return line segments (count, 2, 2) [m] between neighbouring tiles of different kind.
-
-        `kind` has one entry per solid and a last one for the void.
-        """
-        return self.edges(kind[:, None] != kind[None, :])
+        """Return line segments (count, 2, 2) [m] around what is of one kind; `kind` has an entry for each solid."""
+        groups = _joined([(int(kind[solid]), corners) for solid, corners in self.pieces])
+        return polygons.borders([corners for _, corners in groups])
 
     def edges(self, drawn: np.ndarray) -> np.ndarray:
-        """Return line segments (count, 2, 2) [m] between neighbouring tiles of pairs of solids.
+        """Return line segments (count, 2, 2) [m] between pieces of pairs of solids.
 
-        `drawn` marks those pairs; it has one row and column per solid and a last one for the void.
+        `drawn` marks those pairs; it has a row and a column for each solid.
         """
-        seen = np.pad(self.owner, 1, constant_values=-1)
-        i, j = np.nonzero(drawn[seen[1:, 1:-1], seen[:-1, 1:-1]])
-        along_v = np.stack([self.u[[i, i]], self.v[[j, j + 1]]], axis=-1)
-        i, j = np.nonzero(drawn[seen[1:-1, 1:], seen[1:-1, :-1]])
-        along_u = np.stack([self.u[[i, i + 1]], self.v[[j, j]]], axis=-1)
-        return np.concatenate([along_v, along_u], axis=1).swapaxes(0, 1)
+        shapes = [corners for _, corners in self.pieces]
+        found = [
+            segment
+            for i, j in polygons.close(shapes)
+            if drawn[self.pieces[i][0], self.pieces[j][0]]
+            for segment in polygons.shared_pieces(shapes[i], shapes[j])
+        ]
+        return np.array(found).reshape(-1, 2, 2)
 
-    def roomiest(self, chosen: np.ndarray, extent: Extent) -> tuple[float, float] | None:
-        """Return the middle [m] of the largest circle in the chosen solids within an extent; None if none is seen."""
+    def roomiest(self, chosen: np.ndarray, extent: Extent) -> tuple[float, float, float] | None:
+        """Return middle and radius [m] of the largest circle in the chosen solids within an extent; None if unseen."""
         from scipy import ndimage
 
         (u0, u1), (v0, v1) = extent
         step = max(u1 - u0, v1 - v0) / 300
         u, v = np.arange(u0 + step / 2, u1, step), np.arange(v0 + step / 2, v1, step)
-        inside = np.append(chosen, False)[self.at(u, v)]
-        if not inside.any():
+        hit = np.append(chosen, False)[self.at(u, v)]
+        if not hit.any():
             return None
-        room = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        room = ndimage.distance_transform_edt(np.pad(hit, 1))[1:-1, 1:-1]
         # Among equals the one nearest to the middle of the shape looks best.
-        middle = np.argwhere(inside).mean(axis=0)
+        middle = np.argwhere(hit).mean(axis=0)
         best = np.argwhere(room >= room.max() - 0.5)
         i, j = best[np.argmin(np.sum((best - middle) ** 2, axis=1))]
-        return float(u[i]), float(v[j])
+        return float(u[i]), float(v[j]), float(room.max()) * step
+
+
+def _joined(pieces: Sequence[tuple[int, np.ndarray]]) -> tuple[tuple[int, np.ndarray], ...]:
+    """Return polygons with their numbers, those of one number that touch in one; a single one keeps all its digits."""
+    groups: dict[int, list[np.ndarray]] = {}
+    for number, corners in pieces:
+        groups.setdefault(number, []).append(corners)
+    return tuple(
+        (number, corners)
+        for number, shapes in groups.items()
+        for corners in (polygons.boolean(shapes, [], "or") if len(shapes) > 1 else shapes)
+    )
 
 
 class Facet(NamedTuple):
-    """A side or top of a solid in a view from the side and above.
+    """A side or top of a solid in a view from the side and above, or a piece of the border of a top.
 
     Attributes:
-      corners: on the paper (vertices, 2) [m].
+      corners: on the paper (vertices, 2) [m]; of a border, its two ends.
       solid: index of the solid.
-      light: how much light falls on it, 0 to 1.
-      top: whether it is a top.
+      light: how much light falls on it, 0 to 1; on a border none does.
     """
 
     corners: np.ndarray
     solid: int
     light: float
-    top: bool
 
 
 class View(NamedTuple):
@@ -146,36 +155,54 @@ class Views:
         domains = device.domains
         self.domain = np.array([domains.index((solid.material, solid.magnet)) for solid in device.solids] + [-1])
         self._boxes = np.array([solid.box for solid in device.solids])
-        self._device = device
         plan = device.layout()
-        self._lines, self._owner = plan.raster()
-        self._outlines = tuple(plan.from_above())
+        self._regions = plan if isinstance(plan, Regions) else Regions(device.solids, self.metal[:-1].tolist())
 
     @property
     def extent(self) -> Extent:
         """The whole device seen from above."""
-        (x0, x1), (y0, y1) = ((float(line[0]), float(line[-1])) for line in self._lines[:2])
+        (x0, y0), (x1, y1) = self._boxes[:, :2, 0].min(axis=0).tolist(), self._boxes[:, :2, 1].max(axis=0).tolist()
         return (x0, x1), (y0, y1)
 
     def cut(self, axis: int, position: float) -> Mosaic:
         """Return the solids in the plane normal to `axis`; on a face those above, and below where there are none."""
-        line = self._lines[axis]
-        tolerance = 1e-9 * (line[-1] - line[0])
-        u, v = (self._lines[a] for a in range(3) if a != axis)
-        sides = []
-        for shifted in (position + tolerance, position - tolerance):
-            layer = int(np.searchsorted(line, shifted, side="right")) - 1
-            within = 0 <= layer < len(line) - 1
-            empty = np.full((len(u) - 1, len(v) - 1), -1)
-            sides.append(np.take(self._owner, layer, axis=axis) if within else empty)
-        return Mosaic(u, v, np.where(sides[0] >= 0, sides[0], sides[1]))
+        tolerance = 1e-9 * float(np.ptp(self._boxes[:, axis]))
+        above, below = (self._section(axis, position, shift) for shift in (-tolerance, tolerance))
+        cover, known = [corners for _, corners in above], {corners.tobytes() for _, corners in above}
+        seen = [
+            (solid, part)
+            for solid, corners in below
+            if corners.tobytes() not in known
+            for part in polygons.boolean([corners], cover, "not")
+        ]
+        return Mosaic(_joined([*above, *seen]))
+
+    def _section(self, axis: int, position: float, shift: float) -> list[tuple[int, np.ndarray]]:
+        """Return the parts in a plane, with faces moved by a shift [m]: pairs of solid and polygon."""
+        heights, found = self._regions.heights, []
+        for part in self._regions.parts:
+            low, high = heights[part.layer : part.layer + 2].tolist()
+            if axis == 2:
+                if low + shift <= position < high + shift:
+                    found.append((part.solid, part.outline))
+                continue
+            beyond = part.outline[:, axis] + shift > position
+            crossing = beyond != np.roll(beyond, -1)
+            p, q = part.outline[crossing], np.roll(part.outline, -1, axis=0)[crossing]
+            share = np.clip((position - p[:, axis]) / (q[:, axis] - p[:, axis]), 0.0, 1.0)
+            ends = np.sort(p[:, 1 - axis] + share * (q - p)[:, 1 - axis]).reshape(-1, 2)
+            found += [(part.solid, polygons.rectangle(pair, (low, high))) for pair in ends.tolist()]
+        return found
 
     def from_above(self) -> Mosaic:
         """Return the uppermost solid at every place."""
-        seen = self._owner[:, :, -1]
-        for layer in range(self._owner.shape[2] - 2, -1, -1):
-            seen = np.where(seen >= 0, seen, self._owner[:, :, layer])
-        return Mosaic(self._lines[0], self._lines[1], seen, self._outlines)
+        return Mosaic(_joined(self._regions.from_above()))
+
+    def left_of(self, solid: int) -> np.ndarray:
+        """Return the border, seen from above, of what no later solid overwrites of one (count, 2, 2) [m]."""
+        return polygons.borders(
+            polygons.boolean([part.outline for part in self._regions.parts if part.solid == solid], [], "or")
+        )
 
     def from_aside(self, azimuth: float = -60.0, elevation: float = 35.0) -> View:
         """Return the metals and a little of what they lie on, seen from the side and above without perspective.
@@ -187,7 +214,7 @@ class Views:
           azimuth: of the eye, from x towards y [degrees].
           elevation: of the eye [degrees].
         """
-        regions = Regions(self._device.solids, self.metal[:-1].tolist())
+        regions = self._regions
         metals = [solid for solid, metal in zip(regions.solids, self.metal[:-1], strict=True) if metal]
         ends = np.array([solid.box for solid in metals or regions.solids])
         low, high = ends[:, :, 0].min(axis=0), ends[:, :, 1].max(axis=0)
@@ -224,10 +251,11 @@ class Views:
                         for a, b in itertools.pairwise(ends):
                             line = np.array([a, b])
                             corners = np.concatenate([on_paper(line, max(bottom, floor)), on_paper(line[::-1], top)])
-                            sides.append((float((a + b) @ toward), Facet(corners, part.solid, light, False)))
+                            sides.append((float((a + b) @ toward), Facet(corners, part.solid, light)))
                     cover = [other.outline for other in regions.parts if other.layer == layer + 1]
-                    for seen in polygons.boolean([outline], cover, "not"):
-                        tops.append(Facet(on_paper(seen, top), part.solid, 1.0, True))
+                    free = polygons.boolean([outline], cover, "not")
+                    tops += [Facet(on_paper(seen, top), part.solid, 1.0) for seen in free]
+                    tops += [Facet(on_paper(line, top), part.solid, 0.0) for line in polygons.borders(free)]
             facets += [facet for _, facet in sorted(sides, key=lambda side: side[0])] + tops
         return View(facets, stretch, *(on_paper(direction, 0.0) for direction in np.eye(2)))
 
@@ -273,12 +301,13 @@ class Views:
 
     def section_extent(self, cut: Mosaic, along: tuple[float, float]) -> Extent:
         """Return the extent of a vertical section: its metal within `along`, some of what lies below, room above."""
-        inside = (cut.u[1:] > along[0]) & (cut.u[:-1] < along[1])
-        shown = self.metal[cut.owner[inside]]
-        if not shown.any():
-            shown = cut.owner[inside] >= 0
-        if not shown.any():
-            return along, (float(cut.v[0]), float(cut.v[-1]))
-        rows = np.nonzero(shown.any(axis=0))[0]
-        low, high = float(cut.v[rows[0]]), float(cut.v[rows[-1] + 1])
-        return along, (max(low - 0.45 * (high - low), float(cut.v[0])), high + 0.2 * (high - low))
+        heights = self._regions.heights
+        bottom, top = float(heights[0]), float(heights[-1])
+        window = polygons.rectangle(along, (bottom, top))
+        for kept in (self.metal, np.ones_like(self.metal)):
+            shown = polygons.boolean([corners for solid, corners in cut.pieces if kept[solid]], [window], "and")
+            if shown:
+                ends = np.concatenate(shown)[:, 1]
+                low, high = float(ends.min()), float(ends.max())
+                return along, (max(low - 0.45 * (high - low), bottom), high + 0.2 * (high - low))
+        return along, (bottom, top)
