@@ -9,6 +9,7 @@ import pytest
 from thermospin import model, solve
 from thermospin.accuracy import error_bars
 from thermospin.base.errors import NotConverged
+from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.signals import evaluate
 
@@ -95,6 +96,15 @@ def barrier(sigma: float) -> model.Model:
     return model.build(reader.read(BARRIER.format(sigma=sigma), "barrier.toml"), order=1)
 
 
+TUNNEL = """
+[[interfaces]]
+name = "contact"
+between = ["lead", "pillar"]
+RA = "10 ohm um^2"
+K = "0.2 GW/(m^2 K)"
+"""
+
+
 @pytest.mark.parametrize("sigma", [0.1, 1e-3])
 def test_a_tunnel_barrier_has_the_resistance_of_its_layers_in_series(sigma):
     """Contrasts of 4e7 and 4e9: what rounding leaves is accepted, said, and far below the signal.
@@ -108,6 +118,17 @@ def test_a_tunnel_barrier_has_the_resistance_of_its_layers_in_series(sigma):
     assert solve.TOLERANCE < left < solve.ROUGHEST
     assert -left * layers <= found["tmr", "R1.P"] * area - layers <= spin + left * layers
     assert max(found.iterations) < 40
+
+
+def test_the_solver_error_of_a_second_harmonic_knows_tunnel_contacts():
+    """Heat at the contact is as R_i R, not as R_i^2: of that the bar of R2 was a third of R2."""
+    text = CROSS.replace('name = "top"\nmaterial = "Cu"', 'name = "top"\nmaterial = "Au"') + TUNNEL
+    made = model.build(reader.read(text, "tunnel.toml"), order=1)
+    loose, tight = (evaluate.measure(made, tolerance=tolerance) for tolerance in (1e-6, 1e-9))
+    signals = error_bars.assess(made, loose, tolerance=1e-6)
+    name = SignalName("four", 2, "P")
+    assert signals.errors is not None
+    assert abs(loose.values[name] - tight.values[name]) <= signals.errors.solver[name] < 0.01 * abs(tight.values[name])
 
 
 def test_where_rounding_leaves_nothing_the_solve_fails_and_says_why():

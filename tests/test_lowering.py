@@ -109,7 +109,7 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
         "applied": (ladders.applied, model.disc, law, u),
         "joule": (ladders.joule, model.disc, law, u, u),
         "_joule_transposed": (ladders._joule_transposed, model.disc, law, u, u),
-        "_power": (functional._power, model.disc, u, u),
+        "split_power": (functional.split_power, model.disc, u, u),
         "_joule_power": (functional._joule_power, model.disc, u, u, u),
         "laws": (ladders._laws, model.disc, model.constitution, problem.signs, parameters),
         "_contract": (functional._contract, model.constitution, problem.signs, parameters, moments),
@@ -122,7 +122,17 @@ def entry_points(model: Model) -> dict[str, tuple[Any, ...]]:
 
 
 PROGRAMS = (
-    *("answer", "_solve", "_unfinished", "applied", "joule", "_joule_transposed", "_power", "_joule_power", "laws"),
+    *(
+        "answer",
+        "_solve",
+        "_unfinished",
+        "applied",
+        "joule",
+        "_joule_transposed",
+        "split_power",
+        "_joule_power",
+        "laws",
+    ),
     *("_contract", "_slopes", "values", "predict", "predict, forward", "predict, reverse"),
 )
 

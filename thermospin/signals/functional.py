@@ -49,7 +49,8 @@ HARMONICS = 4
 
 
 @compilation.jit
-def _power(disc: Discretisation, v: Vector, u: Vector) -> Float[Array, "names domains"]:
+def split_power(disc: Discretisation, v: Vector, u: Vector) -> Float[Array, "names domains"]:
+    """Return `operators.power` of one column."""
     return operators.power(disc, v[:, None], u[:, None])[..., 0]
 
 
@@ -118,7 +119,7 @@ def moments(
     ports: Ports,
     ladders: tuple[Ladder, ...],
     harmonics: int,
-    forms: tuple[Callable[..., Any], Callable[..., Any]] = (_power, _joule_power),
+    forms: tuple[Callable[..., Any], Callable[..., Any]] = (split_power, _joule_power),
 ) -> tuple[Moments, ...]:
     """Return moments of the first state, and of the difference to each other one, with tables (change, other).
 
