@@ -8,11 +8,13 @@ beside volts) where nothing is neglected, exp(-length/lambda) where a bar stands
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 from thermospin import analytic as an
+from thermospin.base.errors import InputError
 
 T0 = 300.0
 PY = an.Layer(length=100e-9, sigma=4.32e6, P=0.25, S=-20e-6, S_s=-3.8e-6, kappa=30.0, lambda_sf=5e-9)
@@ -203,6 +205,51 @@ def test_layered_stack_carries_heat_through_a_heat_only_layer():
     # no current flows, so the thermal voltage of the bar is all there is
     drop = heated.T(200e-9) - heated.T(700e-9)
     assert heated.V_c(200e-9) == pytest.approx(-bar.S * drop, rel=1e-9)
+
+
+LAYER = {"length": 10e-9, "sigma": 4e6, "kappa": 30.0, "lambda_sf": 5e-9}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"P": 1.5}, "Layer: P: got 1.5, expected |P| < 1"),
+        ({"P": 1}, "Layer: P: got 1, "),
+        ({"length": -1e-9}, "Layer: length: got -1e-09, expected length > 0 m"),
+        ({"lambda_sf": -5e-9}, "Layer: lambda_sf: got -5e-09, expected lambda_sf > 0 m"),
+        ({"lambda_sf": 0}, "Layer: lambda_sf: got 0, "),
+        ({"lambda_sf": np.inf}, "Layer: lambda_sf: got inf, expected lambda_sf > 0 m and finite"),
+        ({"kappa": -3}, "Layer: kappa: got -3, expected kappa > 0 W/(m K)"),
+        ({"kappa": np.nan}, "Layer: kappa: got nan, "),
+        ({"kappa": None}, "Layer: kappa: got None, expected a number"),
+        ({"sigma": -1}, "Layer: sigma: got -1, expected sigma >= 0 S/m"),
+        (
+            {"S": np.inf, "heat": np.nan},
+            "Layer: heat: got nan, expected a finite heat\nLayer: S: got inf, expected a fin",
+        ),
+    ],
+)
+def test_layers_outside_the_model_are_refused(values, words):
+    with pytest.raises(InputError, match="^" + re.escape(words)):
+        an.Layer(**(LAYER | values))
+
+
+def test_stacks_outside_the_model_are_refused():
+    ground = an.End.grounded()
+    uphill = an.Layer(**LAYER, S=1e-3)
+    with pytest.raises(InputError, match="layer 1: kappa: got 30, and -1170 without current in either channel"):
+        an.layered_stack([PY, uphill], an.End.current(), ground, T0=T0)
+    with pytest.raises(InputError, match="got no layers"):
+        an.layered_stack([], an.End.current(), ground, T0=T0)
+    with pytest.raises(InputError, match="T0: got -3, expected T0 >= 0 K"):
+        an.layered_stack([PY], an.End.current(), ground, T0=-3)
+    with pytest.raises(InputError, match="got the sign 2, expected 1, or -1"):
+        an.Layer.of(PY, 1e-9, sign=2)
+    s = an.layered_stack([PY, CU], an.End.current(), ground, T0=T0)
+    with pytest.raises(InputError, match="zeta: got -1"):
+        s.second_harmonic(-1)
+    with pytest.raises(InputError, match="interface 1 of 1"):
+        s.jump(1)
 
 
 def test_an_undetermined_stack_is_refused():
@@ -431,6 +478,44 @@ def test_contact_resistance_and_bad_arguments():
         an.fn_thermal_V_s_finite(G, S_s=1.0, lambda_F=1.0, length_F=1.0, R_F=1.0, R_N=1.0, end="open")
 
 
+@pytest.mark.parametrize(
+    ("formula", "words"),
+    [
+        (lambda: an.spin_resistance(1e6, -1e-9), "spin_resistance: lambda_sf: got -1e-09, expected lambda_sf > 0 m"),
+        (lambda: an.spin_resistance(0, 1e-9), "spin_resistance: sigma: got 0, expected another sigma: the formula"),
+        (
+            lambda: an.spin_resistance(1e6, 1e-9, np.array([0.2, -1.2])),
+            "spin_resistance: P: got -1.2, expected |P| < 1",
+        ),
+        (lambda: an.dressed(1e6, 0.2, 1e-3, 0, 30, 1e-9, 300), "dressed: kappa: got 30, and -270 without current"),
+        (lambda: an.fin_length(kappa=1, thickness=1, h=0), "fin_length: h: got 0, expected h > 0"),
+        (lambda: an.van_son_RA(P=0.2, R_F=1, R_N=-1), "van_son_RA: R_N: got -1, expected R_N > 0"),
+        (lambda: an.free_end_V_s(np.nan, S_s=1, lambda_F=1), "free_end_V_s: dT_dx: got nan, expected a finite dT_dx"),
+        (
+            lambda: an.tunnel_magnetoresistance(P_1=1, P_2=0.5),
+            "tunnel_magnetoresistance: P_1: got 1, expected |P_1| < 1",
+        ),
+        (lambda: an.slab_thermal_resistance([1], [2], [0]), "slab_thermal_resistance: K: got 0, expected K > 0"),
+        (lambda: an.slab_thermal_resistance([1], [2, 3]), "slab_thermal_resistance: got 1 lengths and 2 kappas"),
+        (
+            lambda: an.injection_equivalent_current(1, sigma=1e6, P=0, S_s=1e-6),
+            "injection_equivalent_current: P: got 0, expected another P: the formula divides by it",
+        ),
+    ],
+)
+def test_formulas_refuse_numbers_outside_the_model(formula, words):
+    with pytest.raises(InputError, match="^" + re.escape(words)):
+        formula()
+
+
+def test_every_formula_checks_its_numbers():
+    formulas = [name for name in an.__all__ if name.islower() or name[0].islower()]
+    unchecked = [name for name in formulas if not hasattr(getattr(an, name), "__wrapped__")]
+    assert unchecked == ["layered_stack"]  # it checks by itself, as its layers do
+    with pytest.raises(TypeError, match=r"spin_resistance\(\) missing 1 required positional argument: 'lambda_sf'"):
+        an.spin_resistance(1e6)
+
+
 def test_closed_forms_take_jax_arrays_and_can_be_differentiated():
     jax = pytest.importorskip("jax")
 
@@ -439,5 +524,8 @@ def test_closed_forms_take_jax_arrays_and_can_be_differentiated():
 
     L, h = 100e-9, 1e-12
     slope = jax.jit(jax.grad(signal))(L)
+    # what is traced has no number to check yet, also within a list
+    heat = jax.jit(jax.grad(lambda kappa: an.slab_thermal_resistance([1.0], [kappa], [2.0])))
+    assert float(heat(2.0)) == pytest.approx(-0.25)
     # float32 arithmetic is possible here (the test sets no precision): three digits say that the derivative is right
     assert float(slope) == pytest.approx((signal(L + h) - signal(L - h)) / (2 * h), rel=1e-3)

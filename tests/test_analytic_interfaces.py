@@ -9,6 +9,7 @@ constants of `dressed` are not used.
 from __future__ import annotations
 
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,13 +60,13 @@ def open_kappa(m: an.Layer) -> float:
 # ------------------------------------------------------------------------------------------ the exact stack
 
 
-@pytest.mark.parametrize("delta", [0.0, 0.5])
+@pytest.mark.parametrize("delta", [0.0, 0.5, 30.0, 2000.0])
 def test_an_interface_is_a_layer_without_thickness(delta):
     """A layer of 0.1 pm with sigma = t/RA, kappa = K t, lambda_sf = t/delta: equal but for rounding, all couplings on.
 
     Joule heat of the layer leaves it by both sides as its fields will; the interface's goes half to either side. What
-    leaves the stack is the same. Exponentials over t/lambda_sf = 1e-6, of no
-    spin flip, leave eps/1e-6 of rounding.
+    leaves the stack is the same. Exponentials over t/lambda_sf = 1e-6, of no spin flip, leave eps/1e-6 of rounding.
+    cosh(30) = 5e12 and cosh(2000) is no number: the conditions of an interface have to do without.
     """
     link, t = dataclasses.replace(LINK, S_s=-30e-6, delta=delta), 1e-13
     layer = an.Layer(
@@ -90,7 +91,48 @@ def test_an_interface_is_a_layer_without_thickness(delta):
 
     assert heat(one) == pytest.approx(heat(other), rel=1e-11)
     without = an.layered_stack([F, N, F], *ends, T0=T0)
-    assert heat(one) > 1.02 * heat(without)
+    assert heat(one) > 1.01 * heat(without)
+
+
+def test_a_thick_interface_is_a_spin_sink_to_either_side():
+    """delta = 30 on both sides of a spacer: its faces hold V_s = 0 behind R_contact/delta, all but exp(-30) = 1e-13."""
+    link = an.Interface(RA=1e-15, gamma=-0.5, K=3e9, S=-15e-6, S_s=-9e-6, delta=30.0)
+    F, N = dataclasses.replace(PY, length=10e-9), dataclasses.replace(CU, length=15e-9)
+    left = an.End(J=(J / 2, J / 2), T=0.0, h=2e8)
+    s = an.layered_stack([F, N, F], left, an.End.grounded(), T0=T0, interfaces=[link, link])
+    r = an.interface_spin_resistance(link.RA, link.gamma)
+    e = T0 * link.S_s**2 / (4 * r * open_K(link))
+    for number, at in enumerate(s.edges[1:-1]):
+        before, after = s.fields(at, side="left"), s.fields(at)
+        U = before[5] - link.S * T0 * J
+        for f, outwards in ((before, 1), (after, -1)):
+            j = f[3] - (1 + link.gamma) / 2 * J
+            driven = link.S_s * U / (4 * r * open_K(link) * (1 + e))
+            sink = 4 * r * np.sqrt(1 + e) / link.delta * (j - driven)
+            assert f[0] - f[1] == close(outwards * sink, 1e-9), number
+    assert abs(s.V_s(F.length)) > 1e-8  # there is something to compare
+
+
+def test_without_resistance_nothing_flips_and_spins_flip_fully_in_the_limit():
+    """RA -> 0 at a fixed delta is V_s = 0 at both faces, which RA = 0 cannot say: it is refused."""
+    F, N = dataclasses.replace(PY, length=20e-9), dataclasses.replace(CU, length=50e-9)
+
+    def V_s(link: an.Interface) -> float:
+        s = an.layered_stack([F, N], POLARISED, an.End.grounded(), T0=T0, interfaces=[link])
+        return float(s.V_s(F.length))
+
+    assert abs(V_s(an.Interface(RA=1e-22, delta=0.3))) < 1e-5 * abs(V_s(an.Interface()))
+    for name in ("delta", "gamma", "S", "S_s"):
+        with pytest.raises(InputError, match=f"Interface: {name}: got 0.3 with RA = 0, expected RA > 0"):
+            an.Interface(K=1e9, **{name: 0.3})
+
+
+def test_next_to_an_oxide_only_the_heat_conductance_of_an_interface_counts():
+    link = an.Interface(RA=1e-15, gamma=0.5, K=1e9, S=-50e-6, S_s=-30e-6, delta=0.4)
+    bar = dataclasses.replace(CU, length=20e-9, heat=1e15)
+    ends = an.End(J=(0.0, 0.0), T=0.0), an.End(V=(0.0, 0.0), Q=0.0)
+    s = an.layered_stack([OXIDE, bar], *ends, T0=T0, interfaces=[link])
+    assert s.jump(0)[2] == close(1e15 * bar.length / link.K, 1e-10)
 
 
 def test_half_of_the_joule_heat_of_an_interface_goes_to_either_side():
@@ -138,6 +180,35 @@ def test_limits_of_an_interface():
     thermal = np.where(x < 20e-9, -PY.S * (parted[2] - 1), -CU.S * parted[2])
     np.testing.assert_allclose((parted[0] + parted[1]) / 2, thermal, atol=1e-7)
     assert abs(thermal[1]) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: an.Interface(RA=-1e-15), "Interface: RA: got -1e-15, expected RA >= 0 ohm m^2"),
+        (lambda: an.Interface(RA=1e-15, gamma=1.4), "Interface: gamma: got 1.4, expected |gamma| < 1"),
+        (lambda: an.Interface(RA=1e-15, gamma=1), "Interface: gamma: got 1, "),
+        (lambda: an.Interface(RA=1e-15, delta=-0.3), "Interface: delta: got -0.3, expected delta >= 0"),
+        (lambda: an.Interface(K=-1e9), "Interface: K: got -1e+09, expected K > 0 W/(m^2 K)"),
+        (lambda: an.Interface(K=0), "Interface: K: got 0, "),
+        (lambda: an.Interface(K=np.nan), "Interface: K: got nan, "),
+        (lambda: an.End(J=(0, 0), T=0, h=0), "End: h: got 0, expected h > 0"),
+        (lambda: an.End(V=(0, np.nan), T=0), "End: V: got nan, expected a finite V"),
+        (lambda: an.End(V=1.0, T=0), "End: V: got 1.0, expected two numbers"),
+        (lambda: an.End(J=(1, 1), T=0, zero=True), "End: zero: got it with V = None, J = (1, 1), expected it with J"),
+        (lambda: an.End(V=(0, 0), T=0, zero=True), "End: zero: got it with V = (0, 0)"),
+        (lambda: an.Interface.of(LINK, signs=(2, 1)), "Interface.of: got the sign 2, 1, expected 1, or -1"),
+    ],
+)
+def test_interfaces_and_ends_outside_the_model_are_refused(made, words):
+    with pytest.raises(InputError, match="^" + re.escape(words)):
+        made()
+
+
+def test_an_interface_that_would_carry_heat_uphill_is_refused():
+    link = an.Interface(RA=1e-15, K=1e9, S=1e-3)
+    with pytest.raises(InputError, match=r"interface 0: K: got 1e\+09, and -2.99e\+11 without current"):
+        an.layered_stack([PY, CU], *BATHS, T0=T0, interfaces=[link])
 
 
 def test_ends_and_interfaces_that_cannot_be():
@@ -245,6 +316,14 @@ def test_spin_flip_at_an_interface(gamma):
     s = an.layered_stack([F, N], POLARISED, an.End.grounded(), T0=T0, interfaces=[link])
     assert s.V_s(F.length) / J == close(flip, 1e-8)
     assert an.spin_flip_probability(0.19) == printed(0.17, 2)
+
+
+@pytest.mark.parametrize("delta", [30.0, 2000.0])
+def test_an_interface_that_flips_all_spins_injects_those_of_its_own_layer(delta):
+    """What reaches N was polarised within the interface: 2 gamma J of R_N beside R_contact/delta; F is out of sight."""
+    R, gamma = 0.5e-15, 0.6
+    V_s = an.fn_flip_V_s(J, P=PY.P, R_F=R_F, R_N=R_N, gamma=gamma, R_contact=R, delta=delta)
+    assert V_s == close(2 * gamma * J / (1 / R_N + delta / R), 1e-11)
 
 
 # ------------------------------------------------------------------------------------------ tunnel junctions, T8

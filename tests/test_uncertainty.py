@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers.devices import WIRE
 from thermospin import inverse, studies
 from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
+from thermospin.data.sources import Inputs
 from thermospin.device import reader
 from thermospin.device.device import LooseFace
 from thermospin.inference import budget, profiles, suggestions
@@ -23,6 +25,7 @@ from thermospin.inference.misfit import Misfit, Prior
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult, Following
+from thermospin.inference.rivals import Rival
 from thermospin.model import Model, build
 
 NAMES = ("a.S", "b.S")
@@ -294,6 +297,25 @@ def test_findings_that_cannot_be_made_are_refused_before_the_fit(
     device = reader.read(BAR, "bar")
     with pytest.raises(InputError, match=words):
         studies.study(device, [Row("bar", "R1.P", 3.0, 0.1)], ["width"], extras=studies.Extras(**extras))
+
+
+def test_a_study_takes_rows_and_a_grid_from_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes twice was dropped in silence; rival models of a model have a grid of its order."""
+    monkeypatch.setattr(studies, "fit", lambda *_, **__: pytest.fail("the fit was run"))
+    model, data = bar()
+    with pytest.raises(InputError, match="rows: got 1 beside Inputs with 1 of their own, expected none"):
+        studies.study(Inputs((model.device,), tuple(data)), data)
+    with pytest.raises(InputError, match=r"grid: got GridChoice\(cells=2000, .* beside a Model, .* give the device"):
+        studies.study(model, data, grid=studies.GridChoice(cells=2000, tolerance=0.01))
+
+    def rival_grid(_: object, __: object, grid: studies.GridChoice, ___: object) -> None:
+        raise RuntimeError(f"order {grid.order}")
+
+    monkeypatch.setattr(studies, "fit", lambda *_, **__: types.SimpleNamespace(names=[]))
+    monkeypatch.setattr(studies, "_models", rival_grid)
+    with pytest.raises(RuntimeError, match=f"order {model.grid.order}"):
+        studies.study(model, data, extras=studies.Extras(rivals={"same": Rival((model.device,))}))
+    assert model.grid.order != studies.GridChoice().order
 
 
 def test_a_series_is_refused_a_face_of_no_device_and_suggestions() -> None:

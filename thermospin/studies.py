@@ -226,19 +226,23 @@ def study(
 
     Args:
       inputs: devices with their data, by `data.sources.read_sources`; or a device, or its model, with `rows`.
-      rows: measured signals of the device.
+      rows: measured signals of the device; none beside `Inputs`, which have their own.
       free: parameters to fit; None: those that the data fix.
-      grid: how the grid is chosen; None: the fixed rule.
+      grid: how the grid is chosen; None: the fixed rule. Left out beside a model, which has a grid; rivals then have
+        one of its order.
       options: of the fit.
       extras: what is found besides.
       journal: file that keeps every evaluation of the fit, from which it resumes.
       progress: callback for messages.
     Raises:
-      InputError: no rows, a name that does not exist, bounds that exclude the start, findings that cannot be made.
+      InputError: no rows, a name that does not exist, bounds that exclude the start, findings that cannot be made,
+        rows beside `Inputs`, a grid beside a model.
       NotConverged: a solve did not converge at the start.
     """
-    grid, options, extras = grid or GridChoice(), options or FitOptions(), extras or Extras()
+    _require_one_of_each(inputs, rows, grid)
     model = inputs if isinstance(inputs, Model) else None
+    grid = grid or (GridChoice() if model is None else GridChoice(order=model.grid.order, shards=model.shards))
+    options, extras = options or FitOptions(), extras or Extras()
     if not isinstance(inputs, Inputs):
         inputs = Inputs((inputs.device if isinstance(inputs, Model) else inputs,), tuple(rows))
     _require_findings(extras, inputs.devices, free or tuple(options.priors))
@@ -302,6 +306,23 @@ def _models(
         met = met and adapted.met
         models.append(adapted.model)
     return models, notes, met
+
+
+def _require_one_of_each(inputs: Inputs | Device | Model, rows: Sequence[Row], grid: GridChoice | None) -> None:
+    """Refuse rows and a grid beside what has its own: one of the two would be dropped."""
+    faults = []
+    if isinstance(inputs, Inputs) and len(rows):
+        faults.append(
+            f"study: rows: got {len(rows)} beside Inputs with {len(inputs.rows)} of their own, expected none; put all "
+            "of them into Inputs"
+        )
+    if isinstance(inputs, Model) and grid is not None:
+        faults.append(
+            f"study: grid: got {grid} beside a Model, which has its grid, expected none; for a grid that is chosen "
+            "give the device, model.device"
+        )
+    if faults:
+        raise InputError(faults)
 
 
 def _require_findings(extras: Extras, devices: Sequence[Device], free: Sequence[str]) -> None:

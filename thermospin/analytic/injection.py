@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from thermospin.analytic.checks import within_model
 from thermospin.analytic.materials import Num, dressed, namespace
 from thermospin.base.errors import InputError
 
 
+@within_model()
 def bulk_thermal_spin_current(dT_dx: Num, *, sigma: Num, P: Num, S_s: Num) -> Num:
     """Spin current J_up - J_down [A/m^2] deep in a ferromagnet without charge current, driven by dT/dx [K/m].
 
@@ -21,6 +23,7 @@ def bulk_thermal_spin_current(dT_dx: Num, *, sigma: Num, P: Num, S_s: Num) -> Nu
     return -sigma * (1 - P**2) * S_s * dT_dx / 2
 
 
+@within_model()
 def spin_emf(dT_dx: Num, *, S_s: Num, lambda_F: Num, jump: Num = 0.0, S_s_contact: Num = 0.0) -> Num:
     """Spin accumulation [V] that heat makes in a long F and its interface: lambda_F S_s dT_dx + S_s_contact jump.
 
@@ -33,6 +36,7 @@ def spin_emf(dT_dx: Num, *, S_s: Num, lambda_F: Num, jump: Num = 0.0, S_s_contac
     return lambda_F * S_s * dT_dx + S_s_contact * jump
 
 
+@within_model()
 def fn_thermal_V_s(
     dT_dx: Num,
     *,
@@ -65,6 +69,7 @@ def fn_thermal_V_s(
     return -emf * R_N / (R_N + R_F + R_contact)
 
 
+@within_model()
 def fn_thermal_V_s_finite(
     dT_dx: Num, *, S_s: Num, lambda_F: Num, length_F: Num, R_F: Num, R_N: Num, end: str = "free"
 ) -> Num:
@@ -85,6 +90,7 @@ def fn_thermal_V_s_finite(
     raise InputError(f"end={end!r}: the far end of F is 'free' or 'sink'")
 
 
+@within_model()
 def fn_thermal_spin_current(dT_dx: Num, *, S_s: Num, lambda_F: Num, R_F: Num, R_N: Num, R_contact: Num = 0.0) -> Num:
     """Spin current J_up - J_down [A/m^2] into the N of `fn_thermal_V_s`.
 
@@ -93,6 +99,7 @@ def fn_thermal_spin_current(dT_dx: Num, *, S_s: Num, lambda_F: Num, R_F: Num, R_
     return -lambda_F * S_s * dT_dx / (2 * (R_N + R_F + R_contact))
 
 
+@within_model()
 def free_end_V_s(dT_dx: Num, *, S_s: Num, lambda_F: Num) -> Num:
     """Spin accumulation [V] at the free left end of a long ferromagnet: V_s(0) = +lambda_F S_s dT_dx (J = 0).
 
@@ -101,6 +108,7 @@ def free_end_V_s(dT_dx: Num, *, S_s: Num, lambda_F: Num) -> Num:
     return lambda_F * S_s * dT_dx
 
 
+@within_model()
 def fn_electrical_V_s(J: Num, *, P: Num, R_F: Num, R_N: Num) -> Num:
     """Spin accumulation [V] at an F/N interface crossed by the current density J [A/m^2] from F to N.
 
@@ -110,6 +118,7 @@ def fn_electrical_V_s(J: Num, *, P: Num, R_F: Num, R_N: Num) -> Num:
     return 2 * P * J * R_N * R_F / (R_N + R_F)
 
 
+@within_model()
 def van_son_RA(*, P: Num, R_F: Num, R_N: Num) -> Num:
     """Extra resistance times area [ohm m^2] of a transparent F/N interface: P^2 R_N R_F / (R_N + R_F).
 
@@ -118,6 +127,7 @@ def van_son_RA(*, P: Num, R_F: Num, R_N: Num) -> Num:
     return P**2 * R_N * R_F / (R_N + R_F)
 
 
+@within_model()
 def detector_step(V_s: Num, *, P: Num) -> Num:
     """Voltage V_F - V_N [V] of a floating ferromagnet on a metal with V_s at the interface: P V_s / 2.
 
@@ -136,6 +146,7 @@ class Profile(NamedTuple):
     T: Num
 
 
+@within_model()
 def fn_interface_profile(x: Num, F: Any, N: Any, *, dT_dx: float = 0.0, J: float = 0.0, T0: float) -> Profile:
     """Spin-up and spin-down potential and temperature across an F/N interface at x = 0, F at x < 0, both sides long.
 
@@ -176,10 +187,13 @@ def fn_interface_profile(x: Num, F: Any, N: Any, *, dT_dx: float = 0.0, J: float
     return Profile(x, V_up, V_down, T)
 
 
-def _nlsv_denominator(R_1: Num, R_2: Num, R_N: Num, decay: Num) -> Num:
-    return (1 + 2 * R_1 / R_N) * (1 + 2 * R_2 / R_N) - decay**2
+def _unpolarised_nlsv(R_1: Num, R_2: Num, R_N: Num, L: Num, lambda_N: Num) -> Num:
+    """Return `nlsv_resistance` over P_1 P_2 [ohm]."""
+    decay = namespace(L, lambda_N).exp(-L / lambda_N)
+    return 4 * (R_1 * R_2 / R_N) * decay / ((1 + 2 * R_1 / R_N) * (1 + 2 * R_2 / R_N) - decay**2)
 
 
+@within_model()
 def nlsv_resistance(*, P_1: Num, P_2: Num, R_1: Num, R_2: Num, R_N: Num, L: Num, lambda_N: Num) -> Num:
     """Spin signal R_P - R_AP [ohm] of a non-local spin valve on an infinite N wire with transparent contacts.
 
@@ -194,10 +208,10 @@ def nlsv_resistance(*, P_1: Num, P_2: Num, R_1: Num, R_2: Num, R_N: Num, L: Num,
     The voltage is V(detector) - V(N) for a current from the injector into N. Contacts are points of the wire.
     Source: Takahashi and Maekawa 2003, transparent limit, re-derived with the channel convention of this module.
     """
-    decay = namespace(L, lambda_N).exp(-L / lambda_N)
-    return 4 * P_1 * P_2 * (R_1 * R_2 / R_N) * decay / _nlsv_denominator(R_1, R_2, R_N, decay)
+    return P_1 * P_2 * _unpolarised_nlsv(R_1, R_2, R_N, L, lambda_N)
 
 
+@within_model()
 def nlsv_thermal_voltage(
     dT_dx: Num, *, S_s: Num, lambda_F: Num, P_2: Num, R_1: Num, R_2: Num, R_N: Num, L: Num, lambda_N: Num
 ) -> Num:
@@ -207,9 +221,10 @@ def nlsv_thermal_voltage(
     Source: Slachter et al. 2010 (mechanism); derived.
     """
     source = -lambda_F * S_s * dT_dx / (2 * R_1)
-    return source * nlsv_resistance(P_1=1.0, P_2=P_2, R_1=R_1, R_2=R_2, R_N=R_N, L=L, lambda_N=lambda_N)
+    return source * P_2 * _unpolarised_nlsv(R_1, R_2, R_N, L, lambda_N)
 
 
+@within_model("P")
 def injection_equivalent_current(dT_dx_area: Num, *, sigma: Num, P: Num, S_s: Num) -> Num:
     """Electrical current I [A] that injects the same spin current as a temperature gradient does.
 
@@ -224,12 +239,14 @@ def injection_equivalent_current(dT_dx_area: Num, *, sigma: Num, P: Num, S_s: Nu
     return -sigma * (1 - P**2) * S_s * dT_dx_area / (2 * P)
 
 
+@within_model()
 def cpp_bracket(*, R_F: Num, R_N: Num, d: Num, lambda_N: Num) -> Num:
     """1/(t/R_N + 1/R_F) - 1/(1/(t R_N) + 1/R_F) [ohm m^2] of an F/N/F pillar; t = tanh(d/(2 lambda_N))."""
     t = namespace(d, lambda_N).tanh(d / (2 * lambda_N))
     return 1 / (t / R_N + 1 / R_F) - 1 / (1 / (t * R_N) + 1 / R_F)
 
 
+@within_model()
 def cpp_resistance_change(*, P: Num, R_F: Num, R_N: Num, d: Num, lambda_N: Num) -> Num:
     """(R_AP - R_P) A [ohm m^2] of F / N spacer of thickness d / F, both F long and equal: 2 P^2 x `cpp_bracket`.
 
@@ -238,6 +255,7 @@ def cpp_resistance_change(*, P: Num, R_F: Num, R_N: Num, d: Num, lambda_N: Num) 
     return 2 * P**2 * cpp_bracket(R_F=R_F, R_N=R_N, d=d, lambda_N=lambda_N)
 
 
+@within_model()
 def cpp_thermal_voltage_change(
     dT_dx: Num,
     *,

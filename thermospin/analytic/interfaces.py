@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from thermospin.analytic.checks import within_model
 from thermospin.analytic.materials import Num, namespace
 
 
@@ -19,11 +20,13 @@ class Behind(NamedTuple):
     R: Num
 
 
+@within_model()
 def interface_spin_resistance(RA: Num, gamma: Num) -> Num:
     """Spin resistance times area [ohm m^2] of an interface: RA/(1 - gamma^2). Source: Valet and Fert 1993 (r_b*)."""
     return RA / (1 - gamma**2)
 
 
+@within_model()
 def behind_interface(*, P: Num, R_F: Num, gamma: Num, R_contact: Num) -> Behind:
     """Return P and R_F with which the formulas of transparent contacts hold for a ferromagnet behind an interface.
 
@@ -35,6 +38,7 @@ def behind_interface(*, P: Num, R_F: Num, gamma: Num, R_contact: Num) -> Behind:
     return Behind((P * R_F + gamma * R_contact) / R, R)
 
 
+@within_model()
 def fn_contact_RA(*, P: Num, R_F: Num, R_N: Num, gamma: Num, R_contact: Num) -> Num:
     """Resistance times area [ohm m^2] that an F/N interface adds to a long F and a long N.
 
@@ -45,6 +49,7 @@ def fn_contact_RA(*, P: Num, R_F: Num, R_N: Num, gamma: Num, R_contact: Num) -> 
     return R_contact * (1 - gamma**2) + mixing / (R_N + R_F + R_contact)
 
 
+@within_model("R_contact", "delta")
 def fn_flip_V_s(J: Num, *, P: Num, R_F: Num, R_N: Num, gamma: Num, R_contact: Num, delta: Num) -> Num:
     """Spin accumulation [V] on the N side of an F/N interface with spin flip, crossed by J [A/m^2] from F to N.
 
@@ -56,17 +61,20 @@ def fn_flip_V_s(J: Num, *, P: Num, R_F: Num, R_N: Num, gamma: Num, R_contact: Nu
     Source: Valet and Fert 1993 (fictitious layer); derived, docs/theory.md.
     """
     xp, r = namespace(delta, R_contact), R_contact / delta
-    c, s = xp.cosh(delta), xp.sinh(delta)
-    drive = (P - gamma) * (r * s + R_N * c) + R_N * gamma
-    in_F = 2 * J * drive / (c + r * s / R_F + R_N * (c / R_F + s / r))
-    return in_F * (c + r * s / R_F) - 2 * r * s * (P - gamma) * J
+    t, decay = xp.tanh(delta), xp.exp(-delta)
+    inside = 1 + r * t / R_F
+    # over cosh delta, so that thick layers cancel nothing: 1/cosh = 2 e^-delta/(1 + e^-2 delta)
+    drive = 2 * (P - gamma) * decay / (1 + decay**2) + gamma * inside
+    return 2 * J * R_N * drive / (inside + R_N * (1 / R_F + t / r))
 
 
+@within_model()
 def spin_flip_probability(delta: Num) -> Num:
     """Probability [1] that a spin flips on its way through an interface: 1 - exp(-delta). Source: Bass's reviews."""
     return 1 - namespace(delta).exp(-delta)
 
 
+@within_model("RA")
 def tunnel_conductance(RA: Num, *, P_1: Num, P_2: Num) -> Num:
     """Conductance per area [S/m^2] of a barrier between two magnets, a reversed magnet with its P negative.
 
@@ -75,11 +83,13 @@ def tunnel_conductance(RA: Num, *, P_1: Num, P_2: Num) -> Num:
     return (1 + P_1 * P_2) / RA
 
 
+@within_model()
 def tunnel_magnetoresistance(*, P_1: Num, P_2: Num) -> Num:
     """(R_AP - R_P)/R_P [1] of a barrier alone: 2 P_1 P_2/(1 - P_1 P_2). Source: Julliere 1975."""
     return 2 * P_1 * P_2 / (1 - P_1 * P_2)
 
 
+@within_model()
 def thermal_current_ratio(V_ratio: Num, *, TMR: Num) -> Num:
     """I_AP/I_P [1] of a shorted tunnel junction at a fixed heat drive: (V_AP/V_P)/(1 + TMR), open-circuit V.
 

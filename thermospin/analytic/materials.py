@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from thermospin.analytic.checks import heat_fault, within_model
 from thermospin.base.errors import InputError
 
 Num = Any
@@ -28,11 +29,13 @@ class Channels(NamedTuple):
     down: Num
 
 
+@within_model()
 def channel_sigma(sigma: Num, P: Num) -> Channels:
     """Conductivity of each channel [S/m]: sigma_up,down = sigma (1 +- P)/2."""
     return Channels(sigma * (1 + P) / 2, sigma * (1 - P) / 2)
 
 
+@within_model()
 def channel_seebeck(P: Num, S: Num, S_s: Num) -> Channels:
     """Seebeck coefficient of each channel [V/K], from the conductivity-weighted mean S and S_s = S_up - S_down.
 
@@ -41,6 +44,7 @@ def channel_seebeck(P: Num, S: Num, S_s: Num) -> Channels:
     return Channels(S + (1 - P) / 2 * S_s, S - (1 + P) / 2 * S_s)
 
 
+@within_model()
 def spin_exchange(sigma: Num, P: Num, lambda_sf: Num) -> Num:
     """Current per volume from up to down per volt of spin accumulation [S/m^3]: g = (1-P^2) sigma / (4 lambda_sf^2).
 
@@ -49,6 +53,7 @@ def spin_exchange(sigma: Num, P: Num, lambda_sf: Num) -> Num:
     return (1 - P**2) * sigma / (4 * lambda_sf**2)
 
 
+@within_model("sigma")
 def spin_resistance(sigma: Num, lambda_sf: Num, P: Num = 0.0) -> Num:
     """Spin resistance times area [ohm m^2]: R* = lambda_sf / (sigma (1-P^2)).
 
@@ -58,6 +63,7 @@ def spin_resistance(sigma: Num, lambda_sf: Num, P: Num = 0.0) -> Num:
     return lambda_sf / (sigma * (1 - P**2))
 
 
+@within_model()
 def finite_spin_resistance(R: Num, length: Num, lambda_sf: Num, end: str) -> Num:
     """Spin resistance times area [ohm m^2] of a metal of finite length, seen from one end face.
 
@@ -75,11 +81,13 @@ def finite_spin_resistance(R: Num, length: Num, lambda_sf: Num, end: str) -> Num
     raise InputError(f"end={end!r}: the far end is 'free' or 'sink'")
 
 
+@within_model()
 def contact_spin_resistance(G_up: Num, G_down: Num) -> Num:
     """Spin resistance times area [ohm m^2] of an interface: (1/G_up + 1/G_down)/4, conductances in S/m^2."""
     return (1 / G_up + 1 / G_down) / 4
 
 
+@within_model()
 def open_circuit_kappa(sigma: Num, P: Num, S: Num, S_s: Num, kappa: Num, T0: Num) -> Num:
     """Heat conductivity without current in either channel [W/(m K)]; `kappa` is that at zero gradient of V.
 
@@ -101,6 +109,7 @@ class Dressed(NamedTuple):
     """e, the relative size of the effect [1]"""
 
 
+@within_model("sigma")
 def dressed(sigma: Num, P: Num, S: Num, S_s: Num, kappa: Num, lambda_sf: Num, T0: Num) -> Dressed:
     """Return the constants that make the one-dimensional closed forms of this module exact.
 
@@ -116,11 +125,15 @@ def dressed(sigma: Num, P: Num, S: Num, S_s: Num, kappa: Num, lambda_sf: Num, T0
     Source: derived from Slachter et al. 2010, eq. 1-4.
     """
     kappa_open = open_circuit_kappa(sigma, P, S, S_s, kappa, T0)
+    fault = heat_fault("kappa", kappa, kappa_open)
+    if fault is not None:
+        raise InputError(f"dressed: {fault}")
     feedback = T0 * sigma * (1 - P**2) * S_s**2 / (4 * kappa_open)
     root = (1 + feedback) ** 0.5
     return Dressed(lambda_sf / root, spin_resistance(sigma, lambda_sf, P) * root, kappa_open, feedback)
 
 
+@within_model("T0")
 def onsager_matrix(sigma: float, P: float, S: float, S_s: float, kappa: float, T0: float) -> np.ndarray:
     """Return the 3x3 matrix G of (J_up, J_down, Q/T0) = -G (grad V_up, grad V_down, grad T): symmetric (Onsager).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from thermospin.analytic.materials import Num, dressed
+from thermospin.analytic.checks import heat_fault, require
+from thermospin.analytic.materials import Num, dressed, open_circuit_kappa
 from thermospin.base.errors import InputError
 
 
@@ -19,7 +21,8 @@ class Layer:
     """One uniform layer of a stack; sigma = 0 carries heat only (then P, S, S_s and lambda_sf mean nothing).
 
     length [m], sigma [S/m], P [1], S, S_s [V/K], kappa at zero gradient of V [W/(m K)], lambda_sf [m],
-    heat: uniform heat source [W/m^3].
+    heat: uniform heat source [W/m^3]. Numbers outside the model are refused; so is an infinite lambda_sf: let it be
+    1e4 times the length.
     """
 
     length: float
@@ -31,9 +34,14 @@ class Layer:
     lambda_sf: float = 1.0
     heat: float = 0.0
 
+    def __post_init__(self) -> None:
+        used = ["length", "kappa", "sigma", "heat", *(["P", "S", "S_s", "lambda_sf"] if self.sigma else [])]
+        require("Layer", {name: getattr(self, name) for name in used})
+
     @classmethod
     def of(cls, material: Any, length: float, *, sign: int = 1, heat: float = 0.0) -> Layer:
         """Return a layer of a material (anything with the attributes); sign = -1 reverses its magnet (P and S_s)."""
+        _require_signs("Layer.of", sign)
         if not material.sigma:
             return cls(length=length, kappa=material.kappa, heat=heat)
         return cls(
@@ -48,6 +56,11 @@ class Layer:
         )
 
 
+def _require_signs(where: str, *signs: int | None) -> None:
+    if not {1, -1, None}.issuperset(signs):
+        raise InputError(f"{where}: got the sign {', '.join(map(str, signs))}, expected 1, or -1 for a reversed magnet")
+
+
 V_UP, V_DOWN, T, J_UP, J_DOWN, Q = range(6)
 
 
@@ -59,8 +72,9 @@ class Interface:
     that J_s = -G_s ([V_s] + S_s' [T]) and Q = -(sum_s G_s S_s' T0 [V_s] + K [T]) at delta = 0, with
     G_up,down = (1 +- gamma)/(2 RA) and [u] = u(right) - u(left).
 
-    RA [ohm m^2], gamma [1], K at zero jump of V [W/(m^2 K)], S, S_s [V/K], delta [1]; RA = 0: V does not jump; K
-    infinite: T does not jump. Next to a heat-only layer K alone counts. Joule heat goes half to either side.
+    RA [ohm m^2], gamma [1], K at zero jump of V [W/(m^2 K)], S, S_s [V/K], delta [1]; RA = 0: V does not jump, and
+    gamma, S, S_s and delta are 0; K infinite: T does not jump. Next to a heat-only layer K alone counts. Joule heat
+    goes half to either side.
     Source: Valet and Fert, Phys. Rev. B 48, 7099 (1993), for RA, gamma and delta; derived in docs/theory.md.
     """
 
@@ -71,6 +85,19 @@ class Interface:
     S_s: float = 0.0
     delta: float = 0.0
 
+    def __post_init__(self) -> None:
+        values = dataclasses.asdict(self)
+        require("Interface", values, infinite=["K"])
+        if not self.RA:
+            alone = [
+                f"Interface: {name}: got {values[name]:g} with RA = 0, expected RA > 0 ohm m^2 beside it; give RA, or "
+                f"leave {name} out"
+                for name in ("gamma", "S", "S_s", "delta")
+                if values[name]
+            ]
+            if alone:
+                raise InputError(alone)
+
     @classmethod
     def of(cls, item: Any, *, signs: tuple[int | None, int | None] = (1, None)) -> Interface:
         """Return the interface of a device for the signs of the magnets of its first and second side, None for none.
@@ -78,6 +105,7 @@ class Interface:
         `item` is anything with RA, gamma, P1, P2, K, S, S_s, S_AP, delta, None where not given. gamma and S_s follow
         the first magnet there is, P1 and P2 each its own, in G_up,down = (1 +- P1)(1 +- P2)/(2 RA).
         """
+        _require_signs("Interface.of", *signs)
         sign = next((s for s in signs if s is not None), 1)
         first, second = (1 if s is None else s for s in signs)
         gamma, scale = sign * (item.gamma or 0.0), 1.0
@@ -95,50 +123,71 @@ class Interface:
             delta=item.delta or 0.0,
         )
 
-    def profile(self, left: np.ndarray, x: float, T0: float) -> np.ndarray:
-        """Return the fields at a part x (0 to 1) of the thickness from those at its left face, shape (6, ...)."""
-        r = self.RA / (1 - self.gamma**2)
-        K_open = self.K
-        feedback = c = 0.0
-        if self.RA and self.K < math.inf:
-            K_open -= T0 / self.RA * (self.S**2 + (1 - self.gamma**2) / 4 * self.S_s**2)
-            feedback = T0 * self.S_s**2 / (4 * r * K_open)
-            c = self.S_s / K_open
-        J = left[J_UP] + left[J_DOWN]
-        U = left[Q] - self.S * T0 * J
-        j, V_s = left[J_UP] - (1 + self.gamma) / 2 * J, left[V_UP] - left[V_DOWN]
-        R, k = 4 * r * (1 + feedback), self.delta * math.sqrt(1 + feedback)
-        drive = c * U - R * j
-        new_V_s = V_s * math.cosh(k * x) + drive * (math.sinh(k * x) / k if k else x)
-        new_j = j + (drive * (1 - math.cosh(k * x)) - k * V_s * math.sinh(k * x)) / R if R else j
-        # the integral of j is what drove the change of V_s
-        carried = (c * U * x - (new_V_s - V_s)) / R if R else 0.0
-        temp = left[T] + (-U * x + T0 * self.S_s * carried) / K_open
-        mean = (1 + self.gamma) / 2 * left[V_UP] + (1 - self.gamma) / 2 * left[V_DOWN]
-        mean = mean - J * self.RA * x - self.S * (temp - left[T])
+    def open_K(self, T0: float) -> float:
+        """Return the heat conductance without current in either channel [W/(m^2 K)]."""
+        if not self.RA or self.K == math.inf:
+            return self.K
+        return float(open_circuit_kappa(1 / self.RA, self.gamma, self.S, self.S_s, self.K, T0))
+
+    def _constants(self, T0: float) -> tuple[float, float, float, float, float]:
+        """Return R, c and k of V_s' = c U - R j, j' = -k^2 V_s/R over a unit of thickness; t and g of k.
+
+        t = tanh(k/2) and g = t/(k/2) are all of k that relates one face to the other: bounded, where cosh k and sinh k
+        of a thick layer would drown what the faces have in common in rounding.
+        """
+        r, K_open = self.RA / (1 - self.gamma**2), self.open_K(T0)
+        feedback = T0 * self.S_s**2 / (4 * r * K_open) if r else 0.0
+        k = self.delta * math.sqrt(1 + feedback)
+        t = math.tanh(k / 2)
+        return 4 * r * (1 + feedback), self.S_s / K_open, k, t, 2 * t / k if k else 1.0
+
+    def misfit(self, left: np.ndarray, right: np.ndarray, T0: float) -> np.ndarray:
+        """Return by how much the fields (6, ...) at both faces miss the equations of the layer: 0 where they fit.
+
+        With w = j - c U/R, which obeys the equation of V_s, and all of it through t and g:
+
+            [V_s] = -R g (w_left + w_right)/2,   [j] = -(k t/R)(V_s,left + V_s,right),
+            K_open [T] = -U + T0 S_s (c U (1 - g)/R + g (j_left + j_right)/2),
+            [mean V] = -J RA - S [T],   [J] = [Q] = 0.
+        """
+        R, c, k, t, g = self._constants(T0)
+        up = (1 + self.gamma) / 2
+        J = [f[J_UP] + f[J_DOWN] for f in (left, right)]
+        j = [f[J_UP] - up * both for f, both in zip((left, right), J, strict=True)]
+        V_s = [f[V_UP] - f[V_DOWN] for f in (left, right)]
+        mean = [up * f[V_UP] + (1 - up) * f[V_DOWN] for f in (left, right)]
+        U = left[Q] - self.S * T0 * J[0]
+        jump_T = right[T] - left[T]
+        carried = g * (j[0] + j[1]) / 2 + (c * U * (1 - g) / R if R else 0.0)
+        # T and Q keep their places: heat-only layers have no other equations
         return np.stack(
             [
-                mean + (1 - self.gamma) / 2 * new_V_s,
-                mean - (1 + self.gamma) / 2 * new_V_s,
-                temp,
-                (1 + self.gamma) / 2 * J + new_j,
-                (1 - self.gamma) / 2 * J - new_j,
-                left[Q],
+                V_s[1] - V_s[0] + g * (R * (j[0] + j[1]) / 2 - c * U),
+                j[1] - j[0] + (k * t / R * (V_s[0] + V_s[1]) if R else 0.0),
+                jump_T + (U - T0 * self.S_s * carried) / self.open_K(T0),
+                mean[1] - mean[0] + self.RA * J[0] + self.S * jump_T,
+                J[1] - J[0],
+                right[Q] - left[Q],
             ]
         )
 
-    def transfer(self, T0: float) -> np.ndarray:
-        """Return the matrix (6, 6) that makes the fields on its right of those on its left, without Joule heat."""
-        return self.profile(np.eye(6), 1.0, T0)
+    def joule(self, left: np.ndarray, right: np.ndarray, T0: float) -> float:
+        """Return the Joule heat per area [W/m^2] of the fields at its faces: sum_s J_s^2/G_s over the thickness.
 
-    def joule(self, left: np.ndarray, T0: float) -> float:
-        """Return the Joule heat per area [W/m^2] of the fields at its left face: sum_s J_s^2/G_s over the thickness."""
-        nodes, weights = np.polynomial.legendre.leggauss(24)
-        heat = 0.0
-        for x, weight in zip((1 + nodes) / 2, weights / 2, strict=True):
-            up, down = self.profile(left, x, T0)[[J_UP, J_DOWN]]
-            heat += weight * 2 * self.RA * (up**2 / (1 + self.gamma) + down**2 / (1 - self.gamma))
-        return float(heat)
+        J^2 RA + 4 r times the mean of j^2, with j = c U/R + w and w = w_even cosh(k y)/cosh(k/2) + w_odd sinh(k y)/
+        sinh(k/2), y from -1/2 to 1/2.
+        """
+        if not self.RA:
+            return 0.0
+        R, c, _, t, g = self._constants(T0)
+        J = left[J_UP] + left[J_DOWN]
+        driven = c * (left[Q] - self.S * T0 * J) / R
+        w = [f[J_UP] - (1 + self.gamma) / 2 * J - driven for f in (left, right)]
+        even, odd = (w[0] + w[1]) / 2, (w[1] - w[0]) / 2
+        # the mean of sinh^2/sinh^2(k/2), 1/3 for k -> 0, where it would be rounding over rounding
+        squared = (g - 1 + t**2) / (2 * t**2) if t > 1e-4 else 1 / 3
+        mean = driven**2 + 2 * driven * even * g + even**2 * (1 - t**2 + g) / 2 + odd**2 * squared
+        return float(self.RA * (J**2 + 4 / (1 - self.gamma**2) * mean))
 
 
 TRANSPARENT = Interface()
@@ -149,8 +198,8 @@ class End:
     """The held quantities at an end of a stack: V or J for each channel (up, down), and T or Q; J and Q point along +x.
 
     With `h` [W/(m^2 K)], T is that of a bath which exchanges heat with the end at that rate per area and kelvin. With
-    `zero` the mean of both V is 0 at an end without current, of a stack into which nothing feeds any: its reference. At
-    an end of a heat-only layer V and J mean nothing.
+    `zero` the mean of both V is 0 at an end without current (J = (0, 0)), of a stack into which nothing feeds any: its
+    reference. At an end of a heat-only layer V and J mean nothing.
     """
 
     V: tuple[float, float] | None = None
@@ -161,10 +210,17 @@ class End:
     zero: bool = False
 
     def __post_init__(self) -> None:
+        held = {name: getattr(self, name) for name in ("V", "J", "T", "Q", "h")}
+        require("End", {name: value for name, value in held.items() if value is not None}, infinite=["h"])
         if (self.V is None) == (self.J is None) or (self.T is None) == (self.Q is None):
             raise InputError(f"an End holds one of V and J, and one of T and Q; got {self}")
         if self.T is None and self.h < math.inf:
             raise InputError(f"an End exchanges heat h with a bath at T; got {self}")
+        for name, pair in (("V", self.V), ("J", self.J)):
+            if pair is not None and np.shape(pair) != (2,):
+                raise InputError(f"End: {name}: got {pair}, expected two numbers, of the channels up and down")
+        if self.zero and (self.J is None or any(self.J)):
+            raise InputError(f"End: zero: got it with V = {self.V}, J = {self.J}, expected it with J = (0, 0) alone")
 
     @classmethod
     def grounded(cls) -> End:
@@ -356,10 +412,11 @@ class LayeredSolution:
                 m, f = (ml, fl) if left.metal else (mr, fr)
                 rows.extend(m[[J_UP, J_DOWN]])
                 rhs.extend(-f[[J_UP, J_DOWN]])
+            misfit = functools.partial(self._interfaces[i].misfit, T0=self._modes[i].T0)
             # half of the heat made at the interface enters at either of its faces
-            transfer, half = self._interfaces[i].transfer(self._modes[i].T0), np.eye(6)[Q] * self._made[i] / 2
-            rows.extend((transfer @ ml - mr)[which])
-            rhs.extend((fr - transfer @ (fl + half) - half)[which])
+            half = np.eye(6)[Q] * self._made[i] / 2
+            rows.extend(misfit(ml, mr)[which])
+            rhs.extend(-misfit(fl + half, fr - half)[which])
         hold(len(self._modes) - 1, self._modes[-1].layer.length, self._ends[1], 1)
 
         # Volts, kelvins and amperes per square metre meet here: natural units first, then an even size of the rows.
@@ -367,8 +424,12 @@ class LayeredSolution:
         matrix, vector = np.array(rows) * columns, np.array(rhs)
         weights = 1 / np.abs(matrix).max(axis=1)
         matrix, vector = matrix * weights[:, None], vector * weights
-        if np.linalg.cond(matrix) > 1e13:
-            raise InputError("the stack is not determined: hold V at one end at least (and T at one end)")
+        condition = np.linalg.cond(matrix)
+        if not condition < 1e13:
+            raise InputError(
+                f"the stack is not determined (condition {condition:.0e}): hold V at one end at least (and T at one "
+                "end), at both where a heat-only layer parts the metal; else its numbers are too far apart"
+            )
         y = np.linalg.solve(matrix, vector)
         y = columns * (y + np.linalg.solve(matrix, vector - matrix @ y))
         return [y[offset[i] : offset[i + 1]] for i in range(len(self._modes))]
@@ -413,6 +474,8 @@ class LayeredSolution:
 
     def jump(self, number: int) -> np.ndarray:
         """Return the fields on the right of an interface less those on its left; 0 is the first one."""
+        if not 0 <= number < len(self._interfaces):
+            raise InputError(f"jump: got interface {number} of {len(self._interfaces)}, counted from 0")
         x = self.edges[number + 1]
         return self.fields(x) - self.fields(x, side="left")
 
@@ -423,9 +486,10 @@ class LayeredSolution:
         """
         if any(s != _Source() for s in self._sources):
             raise InputError("second_harmonic starts from a stack without heat sources (Layer.heat = 0)")
+        require("second_harmonic", {"zeta": zeta})
         sources = [_Source(*(zeta * np.array(m.joule(a)))) for m, a in zip(self._modes, self._amplitudes, strict=True)]
         made = [
-            zeta * item.joule(self.fields(x, side="left"), mode.T0)
+            zeta * item.joule(self.fields(x, side="left"), self.fields(x), mode.T0)
             for item, x, mode in zip(self._interfaces, self.edges[1:-1], self._modes[:-1], strict=True)
         ]
         left, right = self._ends
@@ -454,13 +518,36 @@ def layered_stack(
       interfaces: between each layer and the next, None where all is continuous; left out: None everywhere.
     Returns:
       a LayeredSolution: `.fields(x)`, `.V_up(x)`, ..., `.second_harmonic(zeta)`.
+    Raises:
+      InputError: no layers, kappa or K that is not above 0 without current, ends that leave the fields open.
     Source: derived from Slachter et al. 2010, eq. 1-4, without Joule heat; see docs/theory.md.
     """
+    if not layers:
+        raise InputError("layered_stack: got no layers, expected one at least")
     between = [item or TRANSPARENT for item in interfaces] or [TRANSPARENT] * (len(layers) - 1)
     if len(between) != len(layers) - 1:
         raise InputError(
             f"interfaces: got {len(between)}, expected {len(layers) - 1}: one between each layer and the next"
         )
+    # next to a heat-only layer K alone counts
+    between = [
+        item if one.sigma and other.sigma else Interface(K=item.K)
+        for item, (one, other) in zip(between, itertools.pairwise(layers), strict=True)
+    ]
+    require("layered_stack", {"T0": T0})
+    _require_heat_falls(layers, between, T0)
     sources = [_Source(layer.heat) for layer in layers]
     modes = [_LayerModes(layer, T0) for layer in layers]
     return LayeredSolution(modes, (left, right), sources, between, [0.0] * len(between))
+
+
+def _require_heat_falls(layers: Sequence[Layer], between: Sequence[Interface], T0: float) -> None:
+    """Refuse heat conductances that are not above 0 without current; layers and interfaces are counted from 0."""
+    metals = {f"layer {number}": layer for number, layer in enumerate(layers) if layer.sigma}
+    found = {
+        where: heat_fault("kappa", m.kappa, open_circuit_kappa(m.sigma, m.P, m.S, m.S_s, m.kappa, T0))
+        for where, m in metals.items()
+    } | {f"interface {number}": heat_fault("K", item.K, item.open_K(T0)) for number, item in enumerate(between)}
+    wrong = [f"layered_stack: {where}: {fault}" for where, fault in found.items() if fault is not None]
+    if wrong:
+        raise InputError(wrong)
