@@ -20,7 +20,7 @@ from thermospin import studies
 from thermospin.accuracy import computing
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.cli import app as cli
-from thermospin.cli import runtime
+from thermospin.cli import runtime, stops
 from thermospin.cli.options import spread_names
 from thermospin.device.reader import load
 from thermospin.grid import choose
@@ -54,7 +54,7 @@ class Stub:
         self.calls: list[tuple[Any, ...]] = []
         self.signals: Any = GOOD
         self.fitted: Any = FITTED
-        self.met, self.stopped = True, ""
+        self.met = True
 
     def build(self, grid: Any, device: Any, progress: Any) -> str:
         self.calls.append(("build", device.name, grid.order))
@@ -69,7 +69,7 @@ class Stub:
         self.calls.append(("solved_with_errors", model, harmonics))
         return types.SimpleNamespace(signals=types.SimpleNamespace(to_json=lambda: self._give(self.signals)))
 
-    def adapt(self, device: Any, *, progress: Any, **wish: Any) -> Any:
+    def adapt(self, device: Any, *, progress: Any, between: Any = None, **wish: Any) -> Any:
         self.calls.append(("adapt", device.name, {name: value for name, value in wish.items() if value is not None}))
         return types.SimpleNamespace(
             to_json=lambda: self._give(self.signals),
@@ -77,7 +77,7 @@ class Stub:
             model="adapted",
             signals=types.SimpleNamespace(to_json=lambda: self._give(self.signals)),
             path=["the only one"],
-            stopped=self.stopped,
+            stopped="",
             words=lambda: ["grid 1: small"],
         )
 
@@ -380,6 +380,9 @@ def test_bad_data_files_are_all_told_with_exit_code_2(stub: Stub, tmp_path: Path
         (("fit", "slachter2010", "slachter2010", "--json", "a.json", "--journal", "a.json"), "would be written twice"),
         (("fit", "slachter2010", "slachter2010", "--report", "a.html", "--json", "a-numbers.csv"), "written twice"),
         (("signal", "slachter2010"), "signals"),
+        (("sensitivity", "slachter2010", "--picture", "a.xyz"), "No pictures of the kind '.xyz' (a.xyz); use .png"),
+        (("sweeps", "slachter2010", "slachter2010-sweeps", "--picture", "a.xyz"), "No pictures of the kind '.xyz'"),
+        (("check", "slachter2010", "--picture", "a.xyz"), "No pictures of the kind '.xyz'"),
     ],
 )
 def test_bad_input_is_exit_code_2_before_any_work(stub: Stub, args: tuple[str, ...], text: str) -> None:
@@ -455,10 +458,28 @@ def test_an_interrupt_is_exit_code_130_and_one_line(stub: Stub) -> None:
     result = run("signals", "slachter2010")
     assert result.exit_code == 130
     assert result.stderr.strip() == "interrupted"
-    stub.signals, stub.stopped = GOOD, "interrupted"
-    result = run("signals", "slachter2010", "--tolerance", "1%")
-    assert result.exit_code == 130
-    assert result.stderr.strip() == "interrupted" and "grid 1: small" in result.stdout, "with the numbers of a grid"
+
+
+def test_a_stop_between_grids_gives_the_numbers_of_the_grid_before(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `stops` does first, here before there is a finer grid."""
+    out, given = tmp_path / "out.json", []
+
+    def adapt(device: Any, *, between: Any, **wish: Any) -> Any:
+        found = stub.adapt(device, **wish)
+        between(found)
+        (give,) = stops._first
+        give()
+        given.append(json.loads(out.read_text())["cells"])
+        out.unlink()
+        return found
+
+    monkeypatch.setattr(computing, "adapt", adapt)
+    result = run("signals", "slachter2010", "--tolerance", "1%", "--json", out)
+    assert result.exit_code == 0 and given == [1000]
+    assert result.stdout.count("grid 1: small") == result.stdout.count("R2.spin") == 2
+    assert not stops._first and out.exists(), "the last grid is given as always"
 
 
 def test_a_fault_of_the_program_shows_its_traceback(stub: Stub) -> None:
@@ -484,6 +505,7 @@ def test_help_imports_nothing_heavy() -> None:
         (RuntimeError("Unable to initialize backend 'cuda': no GPU"), "JAX_PLATFORMS=cpu computes on the CPU"),
         (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\n at 0x1\n"), "ask for fewer cells"),
         (JaxRuntimeError("DEADLINE_EXCEEDED: barrier timed out"), "did not find each other"),
+        (JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer"), "lost or did not find each"),
         (JaxRuntimeError("INTERNAL: odd"), "JAX failed: INTERNAL: odd"),
     ],
 )
@@ -496,6 +518,54 @@ def test_errors_of_jax_are_one_line_that_says_what_to_do(
     assert ended.value.exit_code == 1 and words in told and len(told.splitlines()) == 1
     with pytest.raises(RuntimeError, match="ours"), runtime.exit_codes():
         raise RuntimeError("ours")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("JAX_PLATFORMS", "cuda", "WRONG: JAX finds no device for JAX_PLATFORMS=cuda"),
+        ("JAX_ENABLE_X64", "foo", "the environment is not what JAX expects: invalid truth value 'foo'"),
+    ],
+)
+def test_an_environment_that_jax_cannot_use_is_told_by_the_doctor(name: str, value: str, words: str) -> None:
+    done = command("doctor", **{name: value, "CUDA_VISIBLE_DEVICES": "-1"})
+    assert done.returncode == 1 and words in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_error_of_one_process_does_not_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(runtime, "_in_cluster", lambda: True)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    for error in (InputError("no"), NotConverged("no"), ValueError("a fault of the program")):
+        with pytest.raises(typer.Exit), runtime.exit_codes():
+            raise error
+    assert ended == [2, 1, 1]
+
+
+def command(*words: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+    """The command itself; `stdout` is where its output goes."""
+    stdout = changes.pop("stdout", subprocess.PIPE)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | changes
+    line = [sys.executable, "-m", "thermospin", *words]
+    return subprocess.run(line, env=env, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+
+
+def test_a_reader_that_has_gone_away_changes_nothing(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stdout:
+        out = tmp_path / "out.csv"
+        done = command("sweeps", "slachter2010", "slachter2010-sweeps", "--csv", str(out), stdout=stdout)
+    assert (done.returncode, done.stderr) == (0, "") and out.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_an_output_that_is_full_is_named_and_files_are_there(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    with open("/dev/full", "w") as stdout:
+        done = command("sweeps", "slachter2010", "slachter2010-sweeps", "--csv", str(out), stdout=stdout)
+    assert (done.returncode, done.stderr) == (2, "stdout: cannot be written: No space left on device\n")
+    assert out.exists()
 
 
 @pytest.mark.parametrize(("folder", "kept"), [("cache", True), ("/dev/null/cache", False), ("", False)])

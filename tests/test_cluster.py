@@ -37,6 +37,20 @@ def test_a_batch_file_has_a_process_for_each_gpu() -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (["signals", "a"], False),
+        (["fit", "a", "b"], False),
+        (["fit", "a", "b", "--journal=j"], True),
+        (["design", "a"], True),
+        (["ensemble", "a", "s"], True),
+    ],
+)
+def test_a_batch_file_promises_to_resume_where_there_is_a_journal(command: list[str], kept: bool) -> None:
+    assert ("submit again to resume" in cluster.batch(command)) == kept
+
+
+@pytest.mark.parametrize(
     ("out", "expected"),
     [
         (["--out", "out.csv"], "out-1.csv"),
@@ -65,7 +79,10 @@ def test_an_ensemble_is_shared_out(tmp_path: Path, out: list[str], expected: str
     [
         ([], {}, "slurm: there is no command"),
         (["check", "a"], {"gpus": 2}, "slurm: check runs on one GPU, 2 were asked for; signals, fit, design are what"),
-        (["signals", "a", "--shards", "2"], {"gpus": 2}, "--shards is added to the command here, for 2 processes"),
+        (["signals", "a", "--shards", "2"], {"gpus": 2}, "--shards is decided here, for 2 processes of one GPU each"),
+        (["ensemble", "a", "s", "--out", "o", "--accelerators", "2"], {"gpus": 2}, "--accelerators is decided here"),
+        (["ensemble", "a", "s", "--out", "o", "--split=2"], {"gpus": 2}, "--split=2 is decided here, for 2 processes"),
+        (["signals", "a"], {"directives": ["partition=gpu"]}, 'sbatch is "partition=gpu", expected an option of Slurm'),
         (["signals", "a"], {"name": "two words"}, 'slurm: name is "two words"'),
         (["signals", "a"], {"before": ["a\nb"]}, "expected one line"),
         (["signals", "a"], {"limit": "two hours"}, 'slurm: time is "two hours", expected such as 30'),
@@ -91,6 +108,9 @@ def test_what_cannot_be_submitted_is_told(command: list[str], options: dict, wor
         ({}, "cpu", "there is a GPU, but JAX runs on the CPU: pip install"),
         ({"JAX_PLATFORMS": "cpu"}, "cpu", "there is a GPU, but JAX runs on the CPU: JAX_PLATFORMS=cpu says so"),
         ({"SLURM_CPUS_PER_TASK": "1"}, "gpu", "one core for each process"),
+        ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, "cpu", None),
+        ({"CUDA_VISIBLE_DEVICES": "-1", "SLURM_GPUS_ON_NODE": None}, "cpu", None),
+        ({"CUDA_VISIBLE_DEVICES": "0", "SLURM_GPUS_ON_NODE": None}, "cpu", "there is a GPU, but JAX runs on the CPU"),
     ],
 )
 def test_what_is_wrong_with_a_job_is_told(changes: dict, platform: str, words: str | None) -> None:
@@ -111,27 +131,63 @@ def test_the_doctor_says_what_there_is() -> None:
     assert not sound and lines[-1].startswith("WRONG: in an allocation of Slurm")
 
 
+def test_the_doctor_says_that_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("jax.devices", none)
+    lines, sound = cluster.report({"JAX_PLATFORMS": "cuda"})
+    assert not sound and lines[0].startswith("thermospin ")
+    assert lines[-1].startswith("WRONG: JAX finds no device for JAX_PLATFORMS=cuda")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["signal", "a.toml"], "no command 'signal'; did you mean 'signals'?"),
-        (["signals", "a.toml", "--cell", "9"], "signals: No such option: --cell"),
-        (["fit", "a.toml"], "fit: Missing argument"),
+        (["--", "signal", "a.toml"], "no command 'signal' for a job; did you mean 'signals'?"),
+        (["--", "slurm", "--", "signals", "valve"], "no command 'slurm' for a job; expected one of: demo, signals"),
+        (["--", "signals", "valve", "--cell", "9"], "signals: No such option: --cell"),
+        (["--", "fit", "valve"], "fit: Missing argument"),
+        (["--", "signals", "nowhere.toml"], "nowhere.toml: no such file"),
+        (["--", "signals", "valve", "--set", "gpa=1 nm"], "gpa"),
+        (["--gpus", "2", "--", "signals", "valve", "--cells", "900"], "signals, on 2 GPUs: --shards goes with the gri"),
+        (["--gpus", "2", "--", "signals", "valve", "--tolerance", "1%"], "--shards goes with the grid of the fixed r"),
+        (["--", "signals", "valve", "--shards", "4"], "signals asks for 4 GPUs, and the job has 1; say that by slurm"),
     ],
 )
 def test_a_command_that_would_fail_in_the_queue_is_refused(words: list[str], told: str) -> None:
-    found = CliRunner().invoke(app.app, ["slurm", "--", *words])
+    found = CliRunner().invoke(app.app, ["slurm", *words])
     assert found.exit_code == 2 and told in found.stderr, found.output
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("valve.toml", "valve.toml: is read by this command, and would be overwritten"),
+        ("other.csv", "other.csv: is read by this command, and would be overwritten"),
+        ("notes.txt", "notes.txt: is there already, and is no batch file"),
+    ],
+)
+def test_a_batch_file_overwrites_no_file_of_another_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("valve.toml", VALVE), ("other.csv", "data"), ("notes.txt", "mine")):
+        Path(name).write_text(text)
+    before = Path(out).read_text()
+    command = ["fit", "valve.toml", "data.csv", "--also", "valve.toml@far,other.csv"]
+    found = CliRunner().invoke(app.app, ["slurm", "--out", out, "--", *command])
+    assert found.exit_code == 2 and told in found.stderr and Path(out).read_text() == before
 
 
 def test_slurm_writes_what_it_prints(tmp_path: Path) -> None:
     runner = CliRunner()
-    printed = runner.invoke(app.app, ["slurm", "--gpus", "2", "--", "signals", "a.toml"])
-    kept = runner.invoke(
-        app.app, ["slurm", "--gpus", "2", "--out", str(tmp_path / "job.sh"), "--", "signals", "a.toml"]
-    )
-    assert printed.exit_code == kept.exit_code == 0
-    assert (tmp_path / "job.sh").read_text() == printed.stdout
+    printed = runner.invoke(app.app, ["slurm", "--gpus", "2", "--", "signals", "valve"])
+    for _ in range(2):  # over the one before
+        command = ["slurm", "--gpus", "2", "--out", str(tmp_path / "job.sh"), "--", "signals", "valve"]
+        kept = runner.invoke(app.app, command)
+        assert printed.exit_code == kept.exit_code == 0
+        assert (tmp_path / "job.sh").read_text() == printed.stdout
     command = [sys.executable, "-m", "thermospin", "signals", "slachter2010", "--cluster"]
     alone = subprocess.run(command, capture_output=True, text=True, check=False)
     assert alone.returncode == 2 and alone.stderr.startswith("--cluster: no scheduler started this process")

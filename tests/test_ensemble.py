@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +164,22 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
     assert float(rows[0]["local R1.P"]) == pytest.approx(float(rows[1]["local R1.P"]), rel=1e-9)
     before = Path("out.csv").read_text()
     other = CliRunner().invoke(app.app, [*command, "--harmonics", "1"])
-    assert other.exit_code == 2 and "expected the journal of this fit" in other.stderr
+    assert other.exit_code == 2 and "expected the journal of this run" in other.stderr
     assert Path("out.csv").read_text() == before, "another run's results are not overwritten"
     uneven = CliRunner().invoke(app.app, [*command, "--devices", "4", "--split", "3"])
     assert (
         uneven.exit_code == 2 and "--shards: got 3, expected a divisor of --accelerators, which is 4" in uneven.stderr
     )
-    wrong = CliRunner().invoke(app.app, [*command, "--part", "two"])
-    assert wrong.exit_code == 2 and '--part: got "two", expected such as 2/8' in wrong.stderr
+    for part in ("two", "0/2", "3/2", "\u00b2/2"):
+        wrong = CliRunner().invoke(app.app, [*command, "--part", part])
+        assert wrong.exit_code == 2 and f'--part: got "{part}", expected K/N with K from 1 to N' in wrong.stderr
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and may(path, mode))
+    closed = CliRunner().invoke(app.app, command)
+    assert closed.exit_code == 2 and closed.stderr.startswith("out.csv: is there already, and cannot be written")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_is_full_is_told_with_the_file(valve: Device) -> None:
+    with pytest.raises(OSError, match="/dev/full: cannot be written: No space left on device; what it has is kept"):
+        ensembles.write("/dev/full", valve, [{}], [], iter([ensembles.Member(1, {}, np.array([]))]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import random
 import resource
@@ -22,6 +23,7 @@ from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device import reader as devicefile
 from thermospin.device.device import Tie
+from thermospin.inference import journal
 from thermospin.inference.combinators import Joint, corrected, tied
 from thermospin.inference.journal import Journal
 from thermospin.inference.predictors import RESIDUAL, Predict, Predictor, ResumeState
@@ -146,14 +148,56 @@ def test_another_problem_or_another_file_is_refused_and_left_alone(tmp_path: Pat
     path = tmp_path / "fit.jsonl"
     Journal(path, "one").keep(Counting(), "")({"zeta": 1.0}, ["zeta"])
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"that of another device, grid, data or version, expected the journal of th"):
+    told = "that of another device, grid, data, options or version, expected the journal of this run; give this run an"
+    with pytest.raises(ValueError, match=told):
         Journal(path, "two")
     assert path.read_bytes() == before
     for text in ("experiment,signal\n1,2\n", "no newline", json.dumps([1]) + "\n"):
         path.write_text(text)
-        with pytest.raises(ValueError, match="got a file of another kind, expected the journal of this fit"):
+        with pytest.raises(ValueError, match="got a file of another kind, expected the journal of this run"):
             Journal(path, "one")
         assert path.read_text() == text
+
+
+def test_a_journal_is_for_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process may open it again; without locks a header that two have written at once is no damage."""
+    fcntl, path = pytest.importorskip("fcntl"), tmp_path / "fit.jsonl"
+    with path.open("w") as other:  # another open file is to the lock what another process is
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match=r"fit.jsonl: another process uses it; wait until that has ended, or give"):
+            Journal(path, "one")
+        assert path.read_bytes() == b""
+    first = Journal(path, "one")
+    assert len(Journal(path, "one")) == 0
+    with path.open() as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    del first
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock ends with the journal
+        monkeypatch.setattr(journal, "fcntl", None)
+        path.write_bytes(path.read_bytes() * 2)
+        kept = Journal(path, "one").keep(Counting(), "")
+        kept({"zeta": 1.0}, ["zeta"])
+        assert len(Journal(path, "one")) == 1
+
+
+def test_a_file_system_without_locks_takes_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    Journal(tmp_path / "fit.jsonl", "one").keep(Counting(), "")({"zeta": 1.0}, ["zeta"])
+    assert len(Journal(tmp_path / "fit.jsonl", "one")) == 1
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_unfinished_files_are_removed_where_nobody_else_writes(tmp_path: Path, alone: bool) -> None:
+    part = tmp_path / ".state.npz.7.part"
+    part.touch()
+    assert journal.StateFile(tmp_path / "state.npz", "one", [], alone=alone).restore({"x"}) is None
+    assert part.exists() != alone
 
 
 def test_a_line_that_was_damaged_is_told(tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ def write(journal: bool = False):
         time.sleep(20)
 
 @cli.app.command()
+def refine():
+    def give():
+        print("the numbers", flush=True)
+        raise OSError("result: cannot be written")
+    stops.first(give)
+    print("ready", flush=True)
+    time.sleep(20)
+
+@cli.app.command()
 def swallow():
     class Late:
         def __del__(self):
@@ -81,6 +90,16 @@ def test_a_signal_ends_the_command_with_its_code(tmp_path: Path, number: signal.
     )
     assert (process.returncode, errors.strip()) == (code, words + more)
     assert {path.name for path in tmp_path.iterdir()} <= {"kept.jsonl", "cache"}, "half a file"
+
+
+def test_what_is_there_already_is_given_first(tmp_path: Path) -> None:
+    """And a fault of that is told, and does not keep the process from its end."""
+    process = start(tmp_path, WAITING, "refine")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate(timeout=10)
+    assert (process.returncode, out) == (143, "the numbers\n")
+    assert errors.splitlines() == ["result: cannot be written", "terminated"]
 
 
 def test_sigterm_is_taken_back_from_jax(tmp_path: Path) -> None:

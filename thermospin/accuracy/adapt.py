@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,6 +134,7 @@ def adapt(
     first: Grid | None = None,
     rest: float | None = None,
     most: int | None = None,
+    between: Callable[[Adapted], None] | None = None,
     progress: Progress | None = None,
 ) -> Adapted:
     """Compute signals on a grid whose lines are where they matter most for these signals.
@@ -157,6 +158,7 @@ def adapt(
       rest: a signal of which more than this multiple is unresolved on the first grid is a small rest of what cancels;
         None: 0.25 for order 3.
       most: largest number of unknowns of a grid that a tolerance leads to, about; None: `MOST_UNKNOWNS`.
+      between: callback before each finer grid, for what is returned if that is interrupted.
       progress: callback for messages.
     Raises:
       ValueError: neither or both of budget and tolerance, one that is out of range, or a budget below one cell between
@@ -164,18 +166,7 @@ def adapt(
       NotConverged: a solve on the first grid missed its tolerance, or on that of a budget.
     """
     _require_sensible(cells, tolerance, order)
-    if wanted is None:
-        wanted = [
-            (name, part)
-            for name, experiment in device.experiments.items()
-            for part in parts_of(experiment, harmonics if experiment.drive == "current" else 1)
-        ]
-    names = [(n.experiment, n.signal) for n in SignalName.each(wanted)]
-    if not names:
-        raise InputError(
-            f"wanted: got no signal of device '{device.name}', expected such as \"thermal R2.spin\"; its experiments "
-            f"are {', '.join(device.experiments) or 'none'}"
-        )
+    names = _names(device, wanted, harmonics)
     path = _Path(device, names, harmonics, dict(parameters or {}), shards, rest, progress)
     if cells is not None:
         before = _before(device.features, order, cells)
@@ -191,6 +182,8 @@ def adapt(
             break
         if progress is not None:
             progress(f"{device.name}: bars are over {tolerance:.2g} of signals; once more on a grid that these choose")
+        if between is not None:
+            between(Adapted(last.model, last.signals, tuple(path.steps), rests, False, INTERRUPTED))
         grid, size = last.model.grid, int(growth * last.model.cells)
         try:
             last = path.solved(redistributed(device.features, grid, last.found.slabs, size, order), rests)
@@ -198,6 +191,23 @@ def adapt(
             stopped = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
             break
     return Adapted(last.model, last.signals, tuple(path.steps), rests, last.bar <= tolerance, stopped)
+
+
+def _names(device: Device, wanted: Sequence[tuple[str, str] | str] | None, harmonics: int) -> list[tuple[str, str]]:
+    """Return the signals that a grid is for, see `adapt`."""
+    if wanted is None:
+        wanted = [
+            (name, part)
+            for name, experiment in device.experiments.items()
+            for part in parts_of(experiment, harmonics if experiment.drive == "current" else 1)
+        ]
+    names = [(n.experiment, n.signal) for n in SignalName.each(wanted)]
+    if not names:
+        raise InputError(
+            f"wanted: got no signal of device '{device.name}', expected such as \"thermal R2.spin\"; its experiments "
+            f"are {', '.join(device.experiments) or 'none'}"
+        )
+    return names
 
 
 class _Solved(NamedTuple):

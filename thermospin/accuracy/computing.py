@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from thermospin.accuracy.adapt import INTERRUPTED, Adapted, adapt
+from thermospin.accuracy.adapt import Adapted, adapt
 from thermospin.accuracy.error_bars import solved_with_errors
 from thermospin.base.shown import Shown
 from thermospin.device import provenance
@@ -66,11 +67,6 @@ class Computed(Shown):
         return self.adapted is None or self.adapted.met
 
     @property
-    def interrupted(self) -> bool:
-        """True if the user has stopped a finer grid than that of the signals."""
-        return self.adapted is not None and self.adapted.stopped == INTERRUPTED
-
-    @property
     def notes(self) -> list[str]:
         """The path to the grid, and where values come from, line by line."""
         return [*([] if self.adapted is None else self.adapted.words()), *self.provenance]
@@ -100,6 +96,7 @@ def compute(
     harmonics: int = 2,
     errors: bool = True,
     refine: bool = True,
+    between: Callable[[Computed], None] | None = None,
     progress: Progress | None = None,
 ) -> Computed:
     """Compute the signals of all experiments of a device, with error bars, on a grid that is chosen for them.
@@ -111,6 +108,7 @@ def compute(
       errors: error bars, for which it is solved at lower orders too; always there where the signals choose the grid.
       refine: go on from the grid of the rule where bars are over `TOLERANCE` of signals that are no small rest of what
         cancels, on grids that the signals choose, of up to `MOST_UNKNOWNS`.
+      between: callback before each finer grid, for what is returned if that is interrupted.
       progress: callback for messages.
     Raises:
       InputError: faces that no grid of that many cells can have.
@@ -118,6 +116,17 @@ def compute(
     """
     grid = grid or GridChoice()
     known = tuple(provenance.notes([device]))
+
+    def computed(adapted: Adapted) -> Computed:
+        if grid.adapted:
+            return Computed(adapted.signals, adapted, known)
+        path = dataclasses.replace(adapted, met=True) if len(adapted.path) > 1 or adapted.stopped else None
+        return Computed(adapted.signals, path, known)
+
+    def tell(adapted: Adapted) -> None:
+        if between is not None:
+            between(computed(adapted))
+
     if grid.adapted:
         adapted = adapt(
             device,
@@ -126,9 +135,10 @@ def compute(
             order=grid.order,
             harmonics=harmonics,
             shards=grid.shards,
+            between=tell,
             progress=progress,
         )
-        return Computed(adapted.signals, adapted, known)
+        return computed(adapted)
     if refine and errors and grid.order == ORDER and grid.shards == 1:
         adapted = adapt(
             device,
@@ -137,10 +147,10 @@ def compute(
             first=choose(device.features, ORDER),
             rest=REST,
             most=MOST_UNKNOWNS,
+            between=tell,
             progress=progress,
         )
-        path = dataclasses.replace(adapted, met=True) if len(adapted.path) > 1 or adapted.stopped else None
-        return Computed(adapted.signals, path, known)
+        return computed(adapted)
     model = GridOptions(order=grid.order, shards=grid.shards).build(device, progress)
     if errors:
         return Computed(solved_with_errors(model, harmonics=harmonics, progress=progress).signals, provenance=known)

@@ -164,17 +164,17 @@ def fit(
 
 
 def _write_study(result: Study, json: Path | None, report: Path | None) -> None:
-    """Print what a fit found, and write its files."""
+    """Write the files of a fit, and print what it found."""
     from thermospin.base.files import write_json
+    from thermospin.report.places import numbers_of
 
     if json is not None:
         write_json(json, result.to_json())
+    if report is not None:
+        result.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
     for line in result.words():
         typer.echo(line)
     if report is not None:
-        from thermospin.report.places import numbers_of
-
-        result.write_page(report, command=" ".join(["thermospin", *sys.argv[1:]]))
         typer.echo(f"The page is {report}, its numbers {numbers_of(report)}.")
 
 
@@ -264,10 +264,9 @@ def sweeps(
             missing = "DEVICE and FILE" if device is None else "FILE"
             raise InputError(f"{missing}: missing, expected thermospin sweeps DEVICE FILE; --guess TABLE writes a FILE")
         loaded = require_experiments(load(device), device)
-        runtime.require_writable(csv, picture, json, inputs=[device, file])
+        runtime.require_writable(csv, json, picture=picture, inputs=[device, file])
         measured = lockin.load(file, loaded)
-        for line in measured.words():
-            typer.echo(line)
+        lines = measured.words()
         if csv is not None:
             import io
 
@@ -276,11 +275,11 @@ def sweeps(
             write(measured.rows, text, remarks)
             with atomic_file(csv) as out:
                 out.write(text.getvalue().encode())
-            for remark in remarks:
-                typer.echo(f"{csv}: {remark}")
+            lines = [*lines, *(f"{csv}: {remark}" for remark in remarks)]
         if json is not None:
             write_json(json, measured.to_json())
         if picture is not None:
             from thermospin.report.sweep_figures import sweeps_picture
 
             sweeps_picture(measured.sweeps, picture)
+        typer.echo("\n".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,13 @@ import typer
 from thermospin.base.errors import InputError
 from thermospin.cli import runtime, stops
 from thermospin.cli.options import CellsOption, OrderOption
+from thermospin.cli.signals import require_compatible
 
 #: Shipped devices with a demo.
 DEMOS = ("slachter2010", "slachter2010-copper", "pillar")
+
+#: Commands that are no work for a cluster.
+NO_JOBS = ("slurm", "new", "cards")
 
 #: What the parser of a command raises; typer has moved the library that it comes from inside.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -70,32 +75,48 @@ def slurm(
         from thermospin.base.files import atomic_file
         from thermospin.parallel.cluster import batch
 
-        _require_command(context)
         options: dict[str, Any] = {"name": name, "nodes": nodes, "gpus": gpus, "limit": limit, "cpus": cpus}
+        _require_command(context, nodes * gpus)
         text = batch(context.args, **options, directives=sbatch or (), before=before or ())
         if out is None:
             typer.echo(text, nl=False)
             return
-        runtime.require_writable(out)
+        runtime.require_writable(out, inputs=[part for word in context.args for part in re.split("[,=]", word)])
+        if out.exists() and not out.read_bytes().startswith(b"#!"):
+            raise InputError(f"{out}: is there already, and is no batch file; give another name")
         with atomic_file(out) as file:
             file.write(text.encode())
         typer.echo(f"{out} is written; submit it with: sbatch {out}")
 
 
-def _require_command(context: typer.Context) -> None:
-    """Refuse a command that does not exist, or whose options are none, before it waits in a queue."""
+def _require_command(context: typer.Context, count: int) -> None:
+    """Refuse a command of so many processes that would fail at once, before it waits in a queue."""
     from thermospin.base.names import nearest
+    from thermospin.device.reader import load
+    from thermospin.device.settings import changed
+    from thermospin.parallel.cluster import as_run
 
     commands: dict[str, Any] = getattr(getattr(context.parent, "command", None), "commands", {})
     if not context.args or not commands:
         return
-    name, *arguments = context.args
-    if name not in commands:
-        raise InputError(f"slurm: no command '{name}'; {nearest(name, commands)}")
+    name = context.args[0]
+    jobs = [each for each in commands if each not in NO_JOBS]
+    if name not in jobs:
+        raise InputError(f"slurm: no command '{name}' for a job; {nearest(name, jobs)}")
+    words = as_run(context.args, count)
     try:
-        commands[name].make_context(name, list(arguments))
+        given = commands[name].make_context(name, words[1:]).params
+        if name == "signals":
+            require_compatible(given["cells"], given["tolerance"], given["errors"], given["shards"])
     except USAGE_ERROR as error:
         raise InputError(f"slurm: {name}: {error.format_message()}") from None  # type: ignore[attr-defined]
+    except InputError as error:
+        raise InputError(f"slurm: {name}, on {count} GPU{'s' * (count > 1)}: {error}") from None
+    wanted = max(given.get("shards", 1), given.get("accelerators", 1))
+    if wanted > count:
+        raise InputError(f"slurm: {name} asks for {wanted} GPUs, and the job has 1; say that by slurm --gpus alone")
+    if given.get("device") is not None:
+        changed(load(given["device"]), given.get("set_") or (), given.get("bath"))
 
 
 def doctor(

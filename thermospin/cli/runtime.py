@@ -6,8 +6,10 @@ import contextlib
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
@@ -16,6 +18,9 @@ from thermospin.base.programs import EMITTERS, keep_programs, without_emitters
 from thermospin.base.progress import Progress as Progress
 from thermospin.cli import stops
 
+#: What JAX says, besides codes of errors, where one process of several is gone.
+LOST = ("address already in use", "gloo", "nccl", "connection closed by peer", "connection reset")
+
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
@@ -23,29 +28,46 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        complain("interrupted")
-        raise typer.Exit(130) from None
+        _end(130, "interrupted")
     except (InputError, OSError) as error:
-        complain(str(error))
-        raise typer.Exit(2) from None
+        _end(2, str(error))
     except NotConverged as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
-    except RuntimeError as error:
-        told = _of_jax(error)
-        if told is None:
-            raise
-        complain(told)
-        raise typer.Exit(1) from None
+        _end(1, str(error))
     except MemoryError as error:
-        complain(str(error) or "out of memory; ask for fewer cells with --cells")
-        raise typer.Exit(1) from None
+        _end(1, str(error) or "out of memory; ask for fewer cells with --cells")
+    except typer.Exit:
+        raise
+    except Exception as error:
+        told = _of_jax(error)
+        if told is None and not _in_cluster():
+            raise
+        _end(1, told or traceback.format_exc())
 
 
-def _of_jax(error: RuntimeError) -> str | None:
-    """Return a line for an error of JAX's runtime that says what to do; None for another error."""
+def _end(code: int, text: str) -> NoReturn:
+    """Say why the command ends, and end it."""
+    complain(text)
+    if _in_cluster():  # at its exit JAX waits for the other processes, which wait for this one, and aborts
+        sys.stdout.flush()
+        os._exit(code)
+    raise typer.Exit(code) from None
+
+
+def _in_cluster() -> bool:
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+
+
+def _of_jax(error: Exception) -> str | None:
+    """Return a line for an error of JAX, or of what its environment says, that tells what to do; None for another."""
     text = next((line for line in str(error).splitlines() if line.strip()), "")
-    if text.startswith(("Unable to initialize backend", "No visible", "Unknown backend")):
+    place = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts[-3:]
+    if isinstance(error, ValueError):
+        return f"the environment is not what JAX expects: {text}" if place == ("jax", "_src", "config.py") else None
+    if isinstance(error, AssertionError):
+        if place != ("jax", "_src", "xla_bridge.py"):
+            return None
+        text = f"there is none for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
+    if text.startswith(("there is none", "Unable to initialize backend", "No visible", "Unknown backend")):
         return (
             f"JAX finds no such device: {text}; JAX_PLATFORMS=cpu computes on the CPU, `thermospin doctor` tells more"
         )
@@ -53,7 +75,7 @@ def _of_jax(error: RuntimeError) -> str | None:
         return None
     if "RESOURCE_EXHAUSTED" in text or "ut of memory" in text:
         return f"out of memory: ask for fewer cells (--cells), a lower --order, or more --shards: {text}"
-    if text.startswith(("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")) or "address already in use" in text.lower():
+    if text.startswith(("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED")) or any(word in text.lower() for word in LOST):
         return (
             f"the processes of a cluster lost or did not find each other: {text}; is the port free, do all still run?"
         )
@@ -103,16 +125,17 @@ def _files(inputs: Iterable[str | Path]) -> list[Path]:
     return [Path(parts_of(name)[0]) for name in inputs]
 
 
-def require_writable(*paths: Path | None, inputs: Iterable[str | Path] = ()) -> None:
+def require_writable(*paths: Path | None, picture: Path | None = None, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse places for files that cannot be written, or that are inputs or each other, before any work is done.
 
     Args:
       paths: of results, None where none is asked for.
+      picture: of a result too; its ending has to be that of a kind of picture.
       inputs: files that the command reads; names of shipped ones are no paths.
     """
     read = {path.resolve() for path in _files(inputs) if path.exists()}
     written: set[Path] = set()
-    for path in paths:
+    for path in (*paths, picture):
         if path is None:
             continue
         place = path.resolve()
@@ -123,10 +146,16 @@ def require_writable(*paths: Path | None, inputs: Iterable[str | Path] = ()) -> 
         written.add(place)
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be written: it is not a regular file")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise InputError(f"{path}: is there already, and cannot be written: its permissions forbid it")
         try:
             _try_to_write(place.parent)
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {place.parent}: {error.strerror}") from None
+    if picture is not None:
+        from thermospin.report.style import kind_of
+
+        kind_of(picture)
 
 
 def require_folder(path: Path, names: Iterable[str] = (), inputs: Iterable[str | Path] = ()) -> None:

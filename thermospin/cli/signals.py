@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +26,7 @@ from thermospin.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from thermospin.accuracy.computing import Computed
     from thermospin.device.parts import Partial
 
 
@@ -48,42 +51,59 @@ def signals(
         from thermospin.device.reader import load, require_experiments
         from thermospin.device.settings import changed
 
-        wish = parse_tolerance(cells, tolerance)
-        adapted = cells is not None or wish is not None
-        _require_compatible(adapted, errors, shards)
+        wish = require_compatible(cells, tolerance, errors, shards)
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         runtime.require_writable(json, inputs=[device])
         if not runtime.join_cluster(cluster):
             json = None
         runtime.start_jax()
         from thermospin.accuracy.computing import GridChoice, compute
-        from thermospin.base.files import write_json
 
-        grid = GridChoice(cells, wish, order, shards)
         with runtime.Progress() as progress:
-            computed = compute(loaded, grid, harmonics=harmonics, errors=errors, refine=refine, progress=progress)
-        result = computed.to_json()
-        if json is not None:
-            write_json(json, result)
-        _print_signals(result)
-        for line in computed.notes:
-            typer.echo(line)
-        if computed.interrupted:
-            raise KeyboardInterrupt
-        runtime.finish(result["solver"]["converged"], "a solve did not converge; the numbers are not to be trusted")
+            computed = compute(
+                loaded,
+                GridChoice(cells, wish, order, shards),
+                harmonics=harmonics,
+                errors=errors,
+                refine=refine,
+                between=lambda before: stops.first(_given(before, json)),
+                progress=progress,
+            )
+        stops.first(None)
+        _given(computed, json)()
+        converged = computed.to_json()["solver"]["converged"]
+        runtime.finish(converged, "a solve did not converge; the numbers are not to be trusted")
         runtime.finish(computed.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
 
 
-def _require_compatible(adapted: bool, errors: bool, shards: int) -> None:
-    """Refuse options of `signals` that exclude each other."""
+def require_compatible(cells: int | None, tolerance: str | None, errors: bool, shards: int) -> float | None:
+    """Refuse options of `signals` that exclude each other; return the tolerance as a part of a whole."""
+    wish = parse_tolerance(cells, tolerance)
+    adapted = cells is not None or wish is not None
     if adapted and not errors:
         raise InputError("--no-errors goes with the grid of the fixed rule only: without --cells and --tolerance")
     if adapted and shards > 1:
         raise InputError("--shards goes with the grid of the fixed rule only: without --cells and --tolerance")
+    return wish
 
 
-def _print_signals(result: dict[str, Any]) -> None:
-    """Print the table of signals, which of them are values of the grid and why, and a line about the solver."""
+def _given(computed: Computed, json: Path | None) -> Callable[[], None]:
+    """Return what writes and prints the signals, quickly, as a stop needs it: what takes time is done before."""
+    from thermospin.base.files import write_json
+
+    result = computed.to_json()
+    text = "\n".join([_table(result), *computed.notes])
+
+    def give() -> None:
+        if json is not None:
+            write_json(json, result)
+        typer.echo(text)
+
+    return give
+
+
+def _table(result: dict[str, Any]) -> str:
+    """Return the table of signals, which of them are values of the grid and why, and a line about the solver."""
     from rich.console import Console
     from rich.table import Table
 
@@ -111,16 +131,20 @@ def _print_signals(result: dict[str, Any]) -> None:
                     reasons.setdefault(reason, []).append(f"{name} {signal}")
         table.add_section()
     # No narrower than the numbers: a terminal may wrap a line, rich would cut them off.
-    Console(width=max(Console().width, 120)).print(table)
+    console = Console(width=max(Console().width, 120))
+    with console.capture() as captured:
+        console.print(table)
+    lines = [captured.get().rstrip("\n")]
     for reason, signals in reasons.items():
         which = "all signals" if len(signals) == table.row_count else ", ".join(signals)
-        typer.echo(f"No estimate beyond the grid ({reason}): {which}")
+        lines.append(f"No estimate beyond the grid ({reason}): {which}")
     solver = result["solver"]
     iterations, residuals = solver["iterations"], solver["relative_residual"]
-    typer.echo(
+    lines.append(
         f"{len(iterations)} solves, at most {max(iterations, default=0)} iterations, "
         f"relative residual at most {max(residuals, default=0.0):.1e}, {result['wall_s']:.1f} s"
     )
+    return "\n".join(lines)
 
 
 def sensitivity(
@@ -139,7 +163,7 @@ def sensitivity(
         from thermospin.device.settings import changed
 
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
-        runtime.require_writable(picture, json, inputs=[device])
+        runtime.require_writable(json, picture=picture, inputs=[device])
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
         from thermospin.base.files import write_json
@@ -149,16 +173,16 @@ def sensitivity(
             loaded.face_slopes(axis)  # refused before any work is done
         with runtime.Progress() as progress:
             result = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
-        for line in [*result.words(), *provenance.notes([loaded])]:
-            typer.echo(line)
-        if not loaded.dimensions:
-            typer.echo("The device file names no dimensions; give it a table [dimensions] to see what they do.")
         if json is not None:
             write_json(json, result.to_json())
         if picture is not None:
             from thermospin.report.design_figures import sensitivity_picture
 
             sensitivity_picture(result, picture)
+        for line in [*result.words(), *provenance.notes([loaded])]:
+            typer.echo(line)
+        if not loaded.dimensions:
+            typer.echo("The device file names no dimensions; give it a table [dimensions] to see what they do.")
 
 
 def ensemble(
@@ -188,11 +212,9 @@ def ensemble(
         from thermospin.device.settings import changed
         from thermospin.inference import ensembles
 
+        share = _parse_part(part)
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         given = ensembles.read(sets, loaded)
-        numbers = part.split("/")
-        if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
-            raise InputError(f'--part: got "{part}", expected such as 2/8')
         if accelerators % shards:
             raise InputError(f"--shards: got {shards}, expected a divisor of --accelerators, which is {accelerators}")
         runtime.require_writable(out, journal := out.with_name(f"{out.name}.journal"), inputs=[device, sets])
@@ -207,7 +229,7 @@ def ensemble(
                 model.sharded(shards, accelerators // shards),
                 given,
                 wanted,
-                part=(int(numbers[0]), int(numbers[1])),
+                part=share,
                 at_once=at_once,
                 journal=journal,
                 progress=progress,
@@ -217,6 +239,15 @@ def ensemble(
         for line in provenance.notes([loaded], given[0] if given else ()):
             typer.echo(line)
         runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
+
+
+def _parse_part(text: str) -> tuple[int, int]:
+    """Return K and N from "K/N"."""
+    found = re.fullmatch("([0-9]+)/([0-9]+)", text.strip())
+    k, n = (int(number) for number in found.groups()) if found else (0, 0)
+    if not 1 <= k <= n:
+        raise InputError(f'--part: got "{text}", expected K/N with K from 1 to N, such as 2/8')
+    return k, n
 
 
 def check(
@@ -236,12 +267,12 @@ def check(
         from thermospin.device.reader import load, require_experiments
         from thermospin.device.settings import changed, variants_in_words
 
-        runtime.require_writable(picture, inputs=[device])
         try:
             loaded = load(device)
         except DeviceError as error:
-            _draw_partial(error.partial, picture)
+            _draw_partial(error.partial, picture, device)
             raise
+        runtime.require_writable(picture=picture, inputs=[device])
         loaded = changed(require_experiments(loaded, device) if solve else loaded, set_ or (), bath)
         variants = variants_in_words(loaded)
         from thermospin.device.cost import cost
@@ -252,11 +283,11 @@ def check(
         grid = choose(loaded.features, order, cells)
         require_apart(loaded.layout(), grid)
         typer.echo("\n".join([describe(loaded), *variants, str(cost(loaded, grid))]))
+        typer.echo("No faults.")
         if picture is not None:
             from thermospin.report.device_figures import device_picture
 
             device_picture(loaded, picture)
-        typer.echo("No faults.")
         if solve:
             runtime.start_jax()
             from thermospin.accuracy.self_check import self_check
@@ -269,8 +300,8 @@ def check(
             runtime.finish(result.passed, "the self-check failed; the numbers are not to be trusted")
 
 
-def _draw_partial(partial: Partial, picture: Path | None) -> None:
-    """Draw what could be read of a device that has faults, and say so."""
+def _draw_partial(partial: Partial, picture: Path | None, device: str) -> None:
+    """Draw what could be read of a device that has faults, and say so or why not: its faults are told next."""
     if picture is None:
         return
     if not partial.solids and not partial.shapes:
@@ -278,8 +309,13 @@ def _draw_partial(partial: Partial, picture: Path | None) -> None:
         return
     from thermospin.report.layout_figures import partial_picture
 
-    partial_picture(partial, picture)
-    typer.echo(f"{picture} shows what could be read.")
+    try:
+        runtime.require_writable(picture=picture, inputs=[device])
+        partial_picture(partial, picture)
+    except Exception as problem:  # drawing what is faulty may fail in any way
+        runtime.complain(f"{picture} is not written: {problem}")
+    else:
+        typer.echo(f"{picture} shows what could be read.")
 
 
 def new(
@@ -306,9 +342,9 @@ def new(
         for option, given in (("--cell", cell), ("--ignore", ignore), ("--picture", picture)):
             if given is not None and gds is None:
                 raise InputError(f"{option}: is of a layout; give --gds FILE too")
-        runtime.require_writable(path, picture, inputs=[] if gds is None else [gds])
+        runtime.require_writable(path, picture=picture, inputs=[] if gds is None else [gds])
         if gds is None:
-            text, blanks = newfile.blank(path.stem), ""
+            text, blanks, others = newfile.blank(path.stem), "", []
         else:
             try:
                 ignored = layouts.parse_layers(ignore or [])
@@ -324,10 +360,10 @@ def new(
                 window, why = newfile.window_of(drawing)
                 layout_picture(drawing.named_shapes(), labels, picture, (window.x, window.y) if why else None)
             others = [other for other in layouts.labelled_cells(gds) if other != drawing.cell]
-            if others and cell is None:
-                typer.echo(f"Cell {drawing.cell} is read; --cell takes another one with labels: {', '.join(others)}")
         with atomic_file(path) as out:
             out.write(text.encode())
+        if others and cell is None:
+            typer.echo(f"Cell {drawing.cell} is read; --cell takes another one with labels: {', '.join(others)}")
         typer.echo(f"{path} is written; next: {blanks}thermospin check {path}")
 
 

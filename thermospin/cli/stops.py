@@ -2,8 +2,9 @@
 
 An exception raised by a signal handler is swallowed, or ends the interpreter, where it meets a callback of C++ or a
 destructor. So handlers do nothing; a thread reads the signal's number from a socket, which C writes to even while the
-main thread compiles, removes unfinished files, and ends the process. Results appear complete or not at all
-(`files.atomic_file`), and a journal drops a line that was cut off: there is nothing else to put in order.
+main thread compiles, has what is there already printed and written (`first`), removes unfinished files, and ends the
+process. Results appear complete or not at all (`files.atomic_file`), and a journal drops a line that was cut off: there
+is nothing else to put in order.
 """
 
 from __future__ import annotations
@@ -14,18 +15,28 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 #: What is said, and the exit code, by signal.
 ENDS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
 
+#: Time for what is done first [s].
+PATIENCE = 3.0
+
 _journals: list[Path] = []
+_first: list[Callable[[], None]] = []
 _installed: list[signal.Signals] = []
 
 
 def resumable(journal: Path | None) -> None:
     """Say where this command keeps what it has computed, None for nowhere, for the message of a stop."""
     _journals[:] = [] if journal is None else [journal]
+
+
+def first(give: Callable[[], None] | None) -> None:
+    """Have this done first, None for nothing: it has to be quick, and free of imports, which may be locked."""
+    _first[:] = [] if give is None else [give]
 
 
 def install() -> None:
@@ -60,13 +71,30 @@ def _end(number: signal.Signals) -> None:
     kept = [journal for journal in _journals if journal.exists()]
     if kept:
         words += f"; {kept[0]} keeps what was computed, run the same command again to resume"
+    # A status line hides the cursor.
+    cursor = "\x1b[?25h\n" if sys.stderr is not None and sys.stderr.isatty() else ""
+    if wanted := _first[:]:
+        _tell(cursor)
+        giving = threading.Thread(target=_give, args=wanted, daemon=True)
+        giving.start()
+        giving.join(PATIENCE)
+        cursor = ""
     # Not imported: the main thread may be in the middle of that.
     files = sys.modules.get("thermospin.base.files")
     for part in list(getattr(files, "UNFINISHED", ())):
         with contextlib.suppress(OSError):
             part.unlink()
-    # A status line hides the cursor.
-    cursor = "\x1b[?25h\n" if sys.stderr is not None and sys.stderr.isatty() else ""
-    with contextlib.suppress(OSError):
-        os.write(2, f"{cursor}{words}\n".encode())
+    _tell(f"{cursor}{words}\n")
     os._exit(code)
+
+
+def _give(give: Callable[[], None]) -> None:
+    try:
+        give()
+    except OSError as error:
+        _tell(f"{error}\n")
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())

@@ -26,7 +26,7 @@ from thermospin.base.names import SignalName, nearest, unknown
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.inference.combinators import corrected
-from thermospin.inference.journal import Journal
+from thermospin.inference.journal import Journal, named
 from thermospin.inference.orders import WORKING, Answers, Orders
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import Model, Progress
@@ -291,11 +291,13 @@ def write(
       members: from `run`.
     Returns:
       number of sets without a solution, whose cells are empty.
+    Raises:
+      OSError: the file cannot be written; the message gives its name and the reason.
     """
     names = list(dict.fromkeys(name for values in sets for name in values))
     numbers, missing = device.numbers(), 0
     first = next(members, None)
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with named(Path(path)), Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
         for member in itertools.chain([] if first is None else [first], members):

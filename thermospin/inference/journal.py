@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import threading
+import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,31 @@ from thermospin.base.errors import FileError, InputError
 from thermospin.base.files import read_arrays, write_arrays
 from thermospin.inference.predictors import Predict, Predictor
 
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
+
+
+#: What to do about a journal that this run cannot use.
+ANOTHER = "give this run another one (a fit by --journal, a design or an ensemble by --out)"
+
 
 class Journal:
     """Answers of a model on disk, one line of JSON each: the same question is answered from there.
 
     A fit asks the same questions in the same order when it is run again, so that one that was stopped, at whatever
     moment, resumes with the first question that it had no answer to. Lines are only ever added, each with a checksum;
-    one that was not written to its end is dropped, and nothing before it is touched.
+    one that was not written to its end is dropped, and nothing before it is touched. Other processes are refused while
+    it is in use, where the file system has locks.
 
     Args:
       path: of the file; made if it does not exist.
       problem: text that identifies device, grid, data and program; a journal of another problem is refused.
     Raises:
-      InputError: the file is no journal, or that of another problem, or a line of it is damaged.
+      InputError: the file is no journal, or that of another problem, or a line of it is damaged, or another process
+        uses it.
       OSError: it cannot be read or written.
     """
 
@@ -41,6 +54,7 @@ class Journal:
         self._known: dict[str, Any] = {}
         self._problem = _digest(problem)
         first = {"thermospin journal": self._problem}
+        self._claim = _claim(path) if _first_process() else None
         try:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
         except OSError as error:
@@ -50,9 +64,11 @@ class Journal:
         begun = torn and not entries and json.dumps(first).encode().startswith(torn)
         if entries and entries[0] != first or (torn and not entries and not begun):
             other = bool(entries) and isinstance(entries[0], dict) and list(entries[0]) == list(first)
-            got = "that of another device, grid, data or version" if other else "a file of another kind"
-            raise InputError(f"{path}: got {got}, expected the journal of this fit; give another file, or remove it")
+            got = "that of another device, grid, data, options or version" if other else "a file of another kind"
+            raise InputError(f"{path}: got {got}, expected the journal of this run; {ANOTHER}, or remove it")
         for number, entry in enumerate(entries[1:], 2):
+            if entry == first:
+                continue  # two processes have made the file, where there are no locks
             sound = isinstance(entry, dict) and {"key", "values", "jacobian", "sum"} <= set(entry)
             if not sound or entry["sum"] != _checksum(entry):
                 raise InputError(
@@ -61,7 +77,7 @@ class Journal:
                 )
             self._known[entry["key"]] = entry
         if torn and _first_process():
-            with _named(path):
+            with named(path):
                 os.truncate(path, sum(len(line) + 1 for line in whole))
         if not entries:
             self._append(first)
@@ -77,7 +93,7 @@ class Journal:
         solver's tolerance.
         """
         place = self._path.with_name(f"{self._path.name}.fields") / f"{_digest(label)[:16]}.npz"
-        state = StateFile(place, self._problem, parts)
+        state = StateFile(place, self._problem, parts, alone=self._claim is not None)
         fresh = bool(parts)
 
         def remembered(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +140,7 @@ class Journal:
         if not _first_process():
             return
         line = (json.dumps(entry) + "\n").encode()
-        with self._lock, _named(self._path), self._path.open("ab", buffering=0) as file:
+        with self._lock, named(self._path), self._path.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:
                 if file.write(line) < len(line):
@@ -143,10 +159,11 @@ class StateFile:
       path: of the file; its folder is made when it is needed.
       problem: text that identifies the problem of the answers.
       parts: the predictors.
+      alone: no other process writes it, so that what is left of unfinished files can be removed.
     """
 
-    def __init__(self, path: Path, problem: str, parts: Sequence[Predictor]) -> None:
-        self._path, self._problem, self._parts = path, problem, tuple(parts)
+    def __init__(self, path: Path, problem: str, parts: Sequence[Predictor], *, alone: bool = False) -> None:
+        self._path, self._problem, self._parts, self._alone = path, problem, tuple(parts), alone
 
     def keep(self, entry: Mapping[str, Any]) -> None:
         """Write the states after this answer, and the answer."""
@@ -155,7 +172,7 @@ class StateFile:
         states = [part.state().packed() for part in self._parts]
         sizes = [(numbers, len(vectors)) for numbers, vectors in states]
         head = {"problem": self._problem, "entry": entry, "states": sizes}
-        with _named(self._path):
+        with named(self._path):
             self._path.parent.mkdir(exist_ok=True)
             write_arrays(self._path, head, [vector for _, vectors in states for vector in vectors])
 
@@ -166,8 +183,9 @@ class StateFile:
         may outlive its journal.
         """
         try:
-            for left in self._path.parent.glob(f".{self._path.name}.*.part"):  # of a run that was killed
-                left.unlink()
+            if self._alone:
+                for left in self._path.parent.glob(f".{self._path.name}.*.part"):  # of a run that was killed
+                    left.unlink()
             head, arrays = read_arrays(self._path)
         except (OSError, ValueError):
             return None
@@ -180,13 +198,55 @@ class StateFile:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Name the file in errors of writing it, and say that it can be resumed."""
     try:
         yield
     except OSError as error:
+        if isinstance(error, FileError) and error.__cause__ is None:
+            raise  # it has a name already
         why = error.strerror or getattr(error.__cause__, "strerror", None) or error
         raise FileError(f"{path}: cannot be written: {why}; what it has is kept, run again to resume") from None
+
+
+class _Claim:
+    """An exclusive lock on an open file, for as long as something refers to this object."""
+
+    def __init__(self, file: int) -> None:
+        weakref.finalize(self, os.close, file)
+
+
+#: Locks of this process, by device and number of the file: whoever opens it once more shares them.
+_CLAIMS: weakref.WeakValueDictionary[tuple[int, int], _Claim] = weakref.WeakValueDictionary()
+
+
+def _claim(path: Path) -> _Claim | None:
+    """Lock a file, which is made if it does not exist; None where there are no locks, or no such place.
+
+    Raises:
+      InputError: another process has locked it.
+    """
+    if fcntl is None:
+        return None
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return None  # reading or writing it tells why
+    status = os.fstat(file)
+    held = _CLAIMS.get(key := (status.st_dev, status.st_ino))
+    if held is None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise InputError(f"{path}: another process uses it; wait until that has ended, or {ANOTHER}") from None
+        except OSError:  # such as on some network file systems
+            os.close(file)
+            return None
+        _CLAIMS[key] = held = _Claim(file)
+    else:
+        os.close(file)
+    return held
 
 
 def _first_process() -> bool:

@@ -20,6 +20,8 @@ from thermospin.base.errors import InputError
 
 #: Commands whose solves several processes split.
 TOGETHER = ("signals", "fit", "design")
+#: Options that say who computes what.
+SHARING = ("--cluster", "--shards", "--devices", "--part", "--accelerators", "--split")
 #: Seconds before its end at which a job gets SIGTERM.
 WARNING = 120
 
@@ -46,8 +48,7 @@ def batch(
       directives: more of Slurm's own, such as "--partition=gpu".
       before: lines of shell before the command, such as "module load cuda".
     Raises:
-      ValueError: no command, several GPUs for a command that runs on one, an option that is added here, a name or a
-        time that is none.
+      ValueError: no command, one that `as_run` refuses, a name, a time or a directive that is none.
     """
     if not command:
         raise InputError("slurm: there is no command; give one after --, such as: -- signals device.toml")
@@ -58,20 +59,15 @@ def batch(
     lines_of = [line for line in (*directives, *before) if "\n" in line]
     if lines_of:
         raise InputError(f"slurm: got {lines_of[0]!r}, expected one line; give the option more than once")
+    wrong = [directive for directive in directives if not directive.startswith("-")]
+    if wrong:
+        raise InputError(f'slurm: sbatch is "{wrong[0]}", expected an option of Slurm such as "--partition=gpu"')
     count = nodes * gpus
-    added = [word for word in command if word.partition("=")[0] in ("--cluster", "--shards", "--devices", "--part")]
-    if count > 1 and added:
-        raise InputError(f"slurm: {added[0]} is added to the command here, for {count} processes; leave it out")
-    run = shlex.join(["thermospin", *command])
-    if count > 1 and command[0] in TOGETHER:
-        run += f" --cluster --shards {count}"
-    elif count > 1 and command[0] == "ensemble":
+    run = shlex.join(["thermospin", *as_run(command, count)])
+    if count > 1 and command[0] == "ensemble":
         run = f"bash -c {shlex.quote(_share(command))}"
-    elif count > 1:
-        raise InputError(
-            f"slurm: {command[0]} runs on one GPU, {count} were asked for; {', '.join(TOGETHER)} are what several "
-            "solve together, and ensemble what they share out"
-        )
+    kept = command[0] in ("design", "ensemble") or any(word.partition("=")[0] == "--journal" for word in command)
+    resume = "a journal has what was computed, submit again to resume" if kept else "the command ends with a message"
     lines = [
         "#!/bin/bash",
         f"# {count} process{'es' if count > 1 else ''}, one per GPU. Submit it with: sbatch FILE",
@@ -82,7 +78,7 @@ def batch(
         f"#SBATCH --gpus-per-node={gpus}",
         f"#SBATCH --cpus-per-task={cpus}",
         f"#SBATCH --time={limit}",
-        f"# SIGTERM {WARNING} s before the end: a journal has what was computed, submit again to resume.",
+        f"# SIGTERM {WARNING} s before the end: {resume}.",
         f"#SBATCH --signal=TERM@{WARNING}",
         "#SBATCH --output=%x-%j.out",
         *(f"#SBATCH {directive}" for directive in directives),
@@ -92,6 +88,26 @@ def batch(
         f"srun --kill-on-bad-exit=1 --cpus-per-task={cpus} {run}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def as_run(command: Sequence[str], count: int) -> list[str]:
+    """Return a command as the first of so many processes runs it, each on one GPU.
+
+    Raises:
+      ValueError: several processes for a command that runs on one GPU, an option that is added here.
+    """
+    if count == 1:
+        return list(command)
+    if command[0] not in (*TOGETHER, "ensemble"):
+        raise InputError(
+            f"slurm: {command[0]} runs on one GPU, {count} were asked for; {', '.join(TOGETHER)} are what several "
+            "solve together, and ensemble what they share out"
+        )
+    own = [word for word in command if word.partition("=")[0] in SHARING]
+    if own:
+        raise InputError(f"slurm: {own[0]} is decided here, for {count} processes of one GPU each; leave it out")
+    added = ["--part", f"1/{count}"] if command[0] == "ensemble" else ["--cluster", "--shards", str(count)]
+    return [*command, *added]
 
 
 def _share(command: Sequence[str]) -> str:
@@ -155,7 +171,8 @@ def misconfigured(environment: Mapping[str, str], platforms: str) -> list[str]:
         faults.append(
             "in an allocation of Slurm, but not started by srun: processes will not find each other; use srun"
         )
-    if platforms == "cpu" and (on_node or environment.get("CUDA_VISIBLE_DEVICES")):
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "0" if on_node else "").strip()
+    if platforms == "cpu" and visible and not visible.startswith(("-", "NoDevFiles")):  # these hide all
         why = (
             "JAX_PLATFORMS=cpu says so"
             if environment.get("JAX_PLATFORMS") == "cpu"
@@ -179,10 +196,18 @@ def report(environment: Mapping[str, str] | None = None) -> tuple[list[str], boo
     from thermospin.base.version import __version__
 
     environment = dict(os.environ) if environment is None else environment
-    devices = jax.devices()
     lines = [
         f"thermospin {__version__}, Python {platform.python_version()}, jax {jax.__version__}, jaxlib "
         f"{metadata.version('jaxlib')}, numpy {numpy.__version__}",
+    ]
+    try:
+        devices = jax.devices()
+    except (AssertionError, RuntimeError) as error:  # JAX asserts that there is one
+        which = f" for JAX_PLATFORMS={environment['JAX_PLATFORMS']}" if environment.get("JAX_PLATFORMS") else ""
+        why = f"{error}" or "is there a GPU, and what JAX needs for it, such as 'jax[cuda12]'?"
+        wrong = [f"JAX finds no device{which}: {why}", *misconfigured(environment, "none")]
+        return [*lines, *(f"WRONG: {text}" for text in wrong)], False
+    lines += [
         f"{len(devices)} device{'s' * (len(devices) > 1)}, {len(jax.local_devices())} of this process, "
         f"{jax.process_count()} process{'es' * (jax.process_count() > 1)}, {os.cpu_count()} cores",
     ]
