@@ -14,6 +14,7 @@ import pytest
 
 from helpers.devices import WIRE
 from thermospin import inverse, studies
+from thermospin.accuracy.adapt import INTERRUPTED
 from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
@@ -316,6 +317,15 @@ def test_a_study_takes_rows_and_a_grid_from_one_place(monkeypatch: pytest.Monkey
     with pytest.raises(RuntimeError, match=f"order {model.grid.order}"):
         studies.study(model, data, extras=studies.Extras(rivals={"same": Rival((model.device,))}))
     assert model.grid.order != studies.GridChoice().order
+
+
+def test_a_study_whose_grid_was_interrupted_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It went on to a fit on the grid before, of which nobody knew the bars to be those that were asked for."""
+    monkeypatch.setattr(studies, "fit", lambda *_, **__: pytest.fail("the fit was run"))
+    monkeypatch.setattr(studies, "adapt", lambda *_, **__: types.SimpleNamespace(stopped=INTERRUPTED))
+    model, data = bar()
+    with pytest.raises(KeyboardInterrupt):
+        studies.study(model.device, data, grid=studies.GridChoice(tolerance=0.01))
 
 
 def test_a_series_is_refused_a_face_of_no_device_and_suggestions() -> None:

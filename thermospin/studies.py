@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thermospin.accuracy.adapt import adapt
+from thermospin.accuracy.adapt import INTERRUPTED, adapt
 from thermospin.accuracy.computing import GridChoice
 from thermospin.accuracy.error_bars import assess
 from thermospin.accuracy.self_check import SelfCheck, self_check
@@ -302,6 +302,8 @@ def _models(
             shards=grid.shards,
             progress=progress,
         )
+        if adapted.stopped == INTERRUPTED:
+            raise KeyboardInterrupt  # its signals would be numbers, but a fit on its grid is not what was asked for
         notes += adapted.words()
         met = met and adapted.met
         models.append(adapted.model)
