@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from thermospin.base.errors import InputError
+from thermospin.data import lockin, sources
 from thermospin.data import rows as data
-from thermospin.data.rows import DataError, Row
+from thermospin.data.rows import PARTS, DataError, Row
 from thermospin.data.sources import read_sources
 from thermospin.device.device import Device
 from thermospin.device.reader import load
@@ -205,3 +208,48 @@ def test_a_file_that_is_not_there_names_the_nearest(device: Device, tmp_path: Pa
         data.load("slachter210", device)
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         data.load(tmp_path, device)
+
+
+def of_sweeps(names: Mapping[str, tuple[float, str]], monkeypatch: pytest.MonkeyPatch) -> sources.Inputs:
+    """Return what is made of experiment files, {name: (gain_std, amplifier)}, of two rows each with noise 0.01 V/A."""
+
+    def load(path: str, _: Device) -> lockin.Measured:
+        gain, amplifier = names[path]
+        values, noise = np.array([1.0, -0.5]), 0.01
+        covariance = noise**2 * np.eye(2) + gain**2 * values[:, None] * values
+        std = np.sqrt(np.diag(covariance))
+        rows = [Row("thermal", f"R1.{part}", v, s) for part, v, s in zip(PARTS, values, std, strict=True)]
+        return lockin.Measured(tuple(rows), covariance / std[:, None] / std, (), (), (), gain, amplifier)
+
+    monkeypatch.setattr(sources.lockin, "load", load)
+    return read_sources([("slachter2010", list(names))])
+
+
+def test_files_of_one_amplifier_share_its_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The covariance is that of one file with all of the rows; without a name it is none across files."""
+    inputs = of_sweeps({"a.toml": (0.02, "A"), "b.toml": (0.02, "A"), "c.toml": (0.02, "")}, monkeypatch)
+    std = np.array([row.std for row in inputs.rows])
+    values = np.array([1.0, -0.5] * 3)
+    gain = [0, 0, 0, 0, 1, 1]
+    expected = 0.01**2 * np.eye(6) + 0.02**2 * np.outer(values, values) * np.equal.outer(gain, gain)
+    assert inputs.correlation is not None
+    np.testing.assert_allclose(inputs.correlation * std[:, None] * std, expected, rtol=1e-12, atol=1e-18)
+    assert not any("amplifier" in note for note in inputs.notes)
+    alone = of_sweeps({"a.toml": (0.02, ""), "b.toml": (0.01, "")}, monkeypatch)
+    assert (
+        'a.toml, b.toml: each has a gain of its own; files of one amplifier say so by amplifier = "NAME"' in alone.notes
+    )
+    with pytest.raises(
+        InputError, match=r"amplifier 'A': got gain_std 0.02 \(a.toml\) and 0.01 \(b.toml\), expected one"
+    ):
+        of_sweeps({"a.toml": (0.02, "A"), "b.toml": (0.01, "A")}, monkeypatch)
+
+
+def test_data_that_are_there_twice_are_refused_or_told(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    line = "thermal,R1.baseline,1.0,0.1,ohm\n"
+    path.write_text("experiment,signal,value,std,unit\n" + 2 * line, encoding="utf-8")
+    with pytest.raises(InputError, match=r"rows.csv: is there 2 times for 'slachter2010', expected once"):
+        read_sources([("slachter2010", [str(path), str(path)])])
+    (note,) = read_sources([("slachter2010", [str(path)])]).notes
+    assert note.startswith("slachter2010: thermal R1.baseline is there more than once with the same value and std")

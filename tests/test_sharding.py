@@ -118,13 +118,12 @@ def processes(count: int) -> list[Any]:
 
 
 def test_processes_find_the_same_as_one() -> None:
-    """Two and four processes over the loopback; b.x is stationary, so right to the square of 1e-11."""
+    """Three processes over the loopback; b.x is stationary, so right to the square of 1e-11."""
     devices, value, converged = processes(1)
     assert devices == 1 and converged
-    for count in (2, 4):
-        devices, other, converged = processes(count)
-        assert devices == count and converged
-        assert other == pytest.approx(value, rel=1e-12)
+    devices, other, converged = processes(3)
+    assert devices == 3 and converged
+    assert other == pytest.approx(value, rel=1e-12)
 
 
 def virtual(*devices: int) -> dict[str, Any]:

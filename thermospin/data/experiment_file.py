@@ -85,6 +85,7 @@ class _File(_Form):
     note: str = ""
     polarity: Literal["known", "unknown"]
     gain_std: float = 0.0
+    amplifier: str = ""
     nonlinear: float = NONLINEAR
     sweeps: list[_Sweep]
 
@@ -129,12 +130,14 @@ class Sweeps:
       polarity_known: whether the signs of the signals mean anything.
       gain_std: relative standard deviation of the gain, one for all voltages [1].
       nonlinear: standard deviation of what R3 and R4 add at the largest current, relative to R1 and R2 [1].
+      amplifier: name; files that name the same one have one gain. Empty: a gain of its own.
     """
 
     traces: tuple[Trace, ...]
     polarity_known: bool = True
     gain_std: float = 0.0
     nonlinear: float = NONLINEAR
+    amplifier: str = ""
 
 
 def load(path: str | Path, device: Device) -> Sweeps:
@@ -175,7 +178,7 @@ def load(path: str | Path, device: Device) -> Sweeps:
     faults += _twice(traces)
     if faults or part is None:
         raise DataError(f"{path}: {fault}" for fault in dict.fromkeys(faults))
-    return Sweeps(tuple(traces), part.polarity == "known", part.gain_std, part.nonlinear)
+    return Sweeps(tuple(traces), part.polarity == "known", part.gain_std, part.nonlinear, part.amplifier)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,55 @@ def read_data(path: str, device: Device) -> tuple[rows.Series, Measured | None]:
     return rows.load_series(path, device), None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """The rows of a file: how many there are, and the sweeps that they come from, None for a table."""
+
+    path: str
+    size: int
+    measured: Measured | None
+
+    @property
+    def amplifier(self) -> str:
+        """Name of its amplifier; empty where its gain is exact, or nobody else's."""
+        return self.measured.amplifier if self.measured is not None and self.measured.gain_std else ""
+
+
+def _correlation(blocks: Sequence[_Block], rows: Sequence[Row]) -> np.ndarray | None:
+    """Return the correlation of all rows, in which files of one amplifier share its gain; None: independent."""
+    if all(block.measured is None for block in blocks):
+        return None
+    whole = block_diag(*(np.eye(b.size) if b.measured is None else b.measured.correlation for b in blocks))
+    of_gain = [b.measured.gain_std if b.measured is not None else 0.0 for b in blocks for _ in range(b.size)]
+    shares = np.array([gain * row.value / row.std for gain, row in zip(of_gain, rows, strict=True)])
+    names = np.array([block.amplifier for block in blocks for _ in range(block.size)])
+    number = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
+    common = (names[:, None] == names) & (names != "") & (number[:, None] != number)
+    return np.where(common, shares[:, None] * shares, whole)
+
+
+def _gain_faults(blocks: Sequence[_Block]) -> list[str]:
+    """Refuse one amplifier whose gain is known to different parts."""
+    stds: dict[str, dict[float, str]] = {}
+    for block in blocks:
+        if block.measured is not None and block.amplifier:
+            stds.setdefault(block.amplifier, {}).setdefault(block.measured.gain_std, block.path)
+    several = {name: [f"{std:g} ({path})" for std, path in known.items()] for name, known in stds.items()}
+    return [
+        f"amplifier '{name}': got gain_std {' and '.join(texts)}, expected one"
+        for name, texts in several.items()
+        if len(texts) > 1
+    ]
+
+
+def _gain_notes(blocks: Sequence[_Block]) -> list[str]:
+    """Say of which files the gains count as independent, where there are several."""
+    alone = [b.path for b in blocks if b.measured is not None and b.measured.gain_std and not b.amplifier]
+    if len(alone) < 2:
+        return []
+    return [f'{", ".join(alone)}: each has a gain of its own; files of one amplifier say so by amplifier = "NAME"']
+
+
 def _is_setting(text: str) -> bool:
     """Return whether a text among the data is "NAME = VALUE", and not a file such as "I=0.5mA.csv"."""
     return "=" in text and not text.lower().endswith((".csv", ".toml")) and not os.path.exists(text)
@@ -75,7 +125,7 @@ def read_sources(
     devices: list[Device] = []
     rows: list[tuple[Device, Row]] = []
     sweeps: list[Measured] = []
-    blocks: list[tuple[int, np.ndarray | None]] = []
+    blocks: list[_Block] = []
     faults: list[str] = []
     for number, (name, paths) in enumerate(sources):
         try:
@@ -88,7 +138,13 @@ def read_sources(
             faults += error.faults
             continue
         copies: dict[str, Device] = {}
-        for path in (path for path in paths if not _is_setting(path)):
+        given = [path for path in paths if not _is_setting(path)]
+        faults += [
+            f"{path}: is there {times} times for '{device.name}', expected once; the same numbers would count twice"
+            for path, times in Counter(given).items()
+            if times > 1
+        ]
+        for path in dict.fromkeys(given):
             try:
                 series, measured = read_data(path, device)
             except InputError as error:
@@ -96,20 +152,25 @@ def read_sources(
                 continue
             copies |= {copy.name: copy for copy, _ in series}
             rows += [(copy, row) for copy, measured_rows in series for row in measured_rows]
-            blocks += [(len(found), None if measured is None else measured.correlation) for _, found in series]
+            blocks += [_Block(path, len(found), measured) for _, found in series]
             if measured is not None:
                 sweeps.append(measured)
         devices += copies.values()
+    faults += _gain_faults(blocks)
     if faults:
         raise InputError(faults)
-    correlation = None
-    if any(block is not None for _, block in blocks):
-        correlation = block_diag(*(np.eye(size) if block is None else block for size, block in blocks))
+    repeated = [key for key, times in Counter((copy.name, row) for copy, row in rows).items() if times > 1]
+    notes = [note for measured in sweeps for note in measured.notes] + _gain_notes(blocks)
+    notes += [
+        f"{name}: {row.experiment} {row.signal} is there more than once with the same value and std, which count as "
+        "measurements apart"
+        for name, row in repeated
+    ]
     return Inputs(
         devices=tuple(devices),
         rows=tuple(dataclasses.replace(row, device=copy.name) if len(devices) > 1 else row for copy, row in rows),
-        correlation=correlation,
-        notes=tuple(note for measured in sweeps for note in measured.notes),
+        correlation=_correlation(blocks, [row for _, row in rows]),
+        notes=tuple(notes),
         sweeps=tuple(sweeps),
         sources=tuple(
             file

@@ -428,7 +428,7 @@ def _variables(result: FitResult) -> list[str]:
                 f"and the other stds hold as if it could pass the bound"
             )
         if math.isinf(parameter.std):
-            lines.append(f"{name} is not fixed by these data: its value depends on where the fit started")
+            lines.append(f"{name} is not fixed by these data: other values do as well")
         if name in result.priors:
             mean, std = result.priors[name]
             pull = f"pull {(parameter.value - mean) / std:+.2f}"
