@@ -26,7 +26,8 @@ class Inputs:
 
     Attributes:
       devices: in the order of their files.
-      rows: measured signals of all; of several devices, `Row.device` says whose.
+      rows: measured signals of all, not in the order of a file: those of each copy of a device are together. Of several
+        devices, `Row.device` says whose.
       correlation: of the rows; None: independent.
       notes: what the reduction of sweeps has to tell.
       sweeps: the sweeps that rows come from.
