@@ -83,6 +83,7 @@ class Measured:
       sweeps: what was found in each.
       higher: rows of the harmonics above, for information.
       notes: what was decided, left out or is odd, in words.
+      gain_std, amplifier: see `Sweeps`.
     """
 
     rows: tuple[Row, ...]
@@ -90,6 +91,8 @@ class Measured:
     sweeps: tuple[Sweep, ...]
     higher: tuple[Row, ...]
     notes: tuple[str, ...]
+    gain_std: float = 0.0
+    amplifier: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers, lists and dictionaries."""
@@ -215,7 +218,8 @@ def reduce(measured: Sweeps) -> Measured:
             "R3 and R4 are not handed to a fit: what depends on temperature in a real device, and not in the model, "
             "shows in them first"
         )
-    return Measured(tuple(rows), correlation, sweeps, tuple(higher), tuple(notes))
+    gain = measured.gain_std, measured.amplifier
+    return Measured(tuple(rows), correlation, sweeps, tuple(higher), tuple(notes), *gain)
 
 
 def _sweeps(trace: Trace) -> list[Sweep]:

@@ -278,16 +278,18 @@ class _Fit:
     def of(cls, trace: np.ndarray, switch: Switch, resolution: float) -> _Fit:
         """Fit all points but outliers."""
         n = len(trace)
-        inside = np.zeros(n)
-        inside[switch.first : switch.end] = 1.0
-        design = np.stack([1 - inside, inside, np.linspace(-0.5, 0.5, n)], axis=1)
+        inside = np.zeros(n, bool)
+        inside[switch.first : switch.end] = True
+        design = np.stack([~inside, inside, np.linspace(-0.5, 0.5, n)], axis=1)
         fit = cls.with_points(trace, design, np.ones(n, bool))
         for _ in range(10):
-            spread = max(_robust_std(fit.residual[fit.good]), resolution / math.sqrt(12))
-            kept = np.abs(fit.residual) <= OUTLIER * spread if spread > 0 else fit.good
+            # A large spike draws a level towards itself, away from all other points, but not their median.
+            medians = [np.median(fit.residual[fit.good & side]) for side in (~inside, inside)]
+            off = fit.residual - design[:, :2] @ medians
+            spread = max(_robust_std(off[fit.good]), resolution / math.sqrt(12))
+            kept = np.abs(off) <= OUTLIER * spread if spread > 0 else fit.good
             # A side that would lose all its points is no outlier.
-            sides = (kept & (inside > 0), kept & (inside == 0))
-            few = min(np.sum(side) for side in sides) < min(LEAST, switch.end - switch.first)
+            few = min(np.sum(kept & side) for side in (~inside, inside)) < min(LEAST, switch.end - switch.first)
             if np.array_equal(kept, fit.good) or few:
                 break
             fit = cls.with_points(trace, design, kept)
