@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import gdstk
@@ -12,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.devices import MATERIALS, VALVE
-from thermospin.cli import app
+from thermospin.base.errors import NotConverged
+from thermospin.cli import app, designing
 from thermospin.data.rows import Row
 from thermospin.designs import limits, search
 from thermospin.designs.checks import DesignCheck
@@ -26,6 +29,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.inference import journal as journals
 from thermospin.model import GridOptions, build
 from thermospin.parallel import tasks
+from thermospin.report import design_files
 from thermospin.signals import evaluate
 
 WIRE = (
@@ -138,6 +142,23 @@ def test_a_standard_error_needs_a_fit(valve: Device) -> None:
         search.design(valve, "1 / std Fe.S_s", ["gap"])
     with pytest.raises(ValueError, match="free: Fe.P is not there, its standard error would be 0"):
         search.design(valve, "1 / std Fe.P", ["gap"], fit=fit)
+    jacobian = np.array([[0.0, 1.0], [0.0, 2.0]])
+    with pytest.raises(ValueError, match="the data do not depend on zeta; give more data, or --free Fe.S_s"):
+        fit.std(jacobian, "Fe.S_s")
+    assert fit.std(np.ones((2, 2)), "Fe.S_s") > 1e6, "only their sum is fixed"
+
+
+def test_zeta_is_free_by_itself_where_the_data_depend_on_it(valve: Device, tmp_path: Path) -> None:
+    objective = Objective.parse("1 / std Fe.P", valve)
+    for signal, free in (("R1", ("Fe.P",)), ("R2", ("zeta", "Fe.P"))):
+        unit = {"R1": "ohm", "R2": "V/A^2"}[signal]
+        data = tmp_path / f"{signal}.csv"
+        data.write_text(
+            "experiment,signal,value,std,unit\n"
+            + "".join(f"local,{signal}.{part},1,1,{unit}\n" for part in ("spin", "baseline"))
+        )
+        fit = designing._standard_error_fit(str(data), [], objective, valve)
+        assert fit is not None and fit.free == free
 
 
 def test_limits_hold_for_the_design(wire: Device, unchecked: None) -> None:
@@ -196,8 +217,73 @@ def test_a_start_without_any_solution_is_left_out(
     options = {"search": Search(1, starts=2), "grid": GridOptions(cells=60, order=1)}
     design = search.design(wire, "main R1.P", **options)
     assert design.device.lengths() == wire.lengths() and len(design.steps) == 1 and not design.tops
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(NotConverged, match="objective: has no value at the start"):
         search.design(wire, "main R1.P", search=Search(1), grid=options["grid"])
+
+
+def stub_climb(monkeypatch: pytest.MonkeyPatch, climb: Callable[[dict[str, float], int], list[DesignStep]]) -> None:
+    """Replace the search on a grid by steps from where it begins and the number of evaluations that are left."""
+
+    def stub(self: search._OneGrid, most: int) -> tuple[list[DesignStep], str]:
+        lengths = self._origin + self._size * self._start
+        return climb(dict(zip(self._task.names, map(float, lengths), strict=True)), most), "no better device nearby"
+
+    monkeypatch.setattr(search._OneGrid, "climb", stub)
+
+
+COARSE = GridOptions(cells=60, order=1)
+
+
+@pytest.mark.parametrize(("value", "words"), [(0.0, "is 0 at the start"), (math.inf, "is infinite at the start")])
+def test_an_objective_without_logarithm_is_told(
+    value: float, words: str, wire: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub_climb(monkeypatch, lambda at, _: [DesignStep(at, value, 1)])
+    with pytest.raises(ValueError, match=f"objective: {words}"):
+        search.design(wire, "main R1.P", grid=COARSE)
+
+
+def test_a_signal_that_is_0_is_no_objective(valve: Device, unchecked: None) -> None:
+    with pytest.raises(ValueError, match="objective: is 0 at the start"):
+        cold = dataclasses.replace(valve, zeta=0.0)
+        search.design(cold, "local R2.spin", ["gap"], search=Search(2, robust=1.0), grid=COARSE)
+
+
+def test_the_end_of_a_grid_is_no_optimum(wire: Device, unchecked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stretch counts from the device that a grid was made for; where only grids or steps end, that is told."""
+
+    def shrink(at: dict[str, float], most: int) -> list[DesignStep]:
+        # The first evaluation is not where the grid was made for, as where bounds clip it.
+        return [DesignStep({**at, "width": at["width"] * by}, 1 / by, 1) for by in (0.6, 0.5)][:most]
+
+    stub_climb(monkeypatch, shrink)
+    wide = wire.moved({"width": 60e-9})
+    found = search.design(wide, "main R1.P", ["width"], search=Search(4), grid=COARSE)
+    assert found.device.lengths()["width"] == pytest.approx(15e-9) and found.message == search.ENOUGH
+    monkeypatch.setattr(search, "GRIDS", 1)
+    found = search.design(wide, "main R1.P", ["width"], grid=COARSE)
+    assert "as many grids as are allowed, 1" in found.message
+    stub_climb(monkeypatch, lambda at, _: [DesignStep(at, 1.0, 1)])
+    assert search.design(wide, "main R1.P", ["width", "width"], grid=COARSE).vary == ("width",)
+
+
+def test_ends_of_starts_compare_on_grids_made_for_them(
+    wire: Device, unchecked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values 9 % apart on the grids of their ways; ends that are one device have one value."""
+    ends = iter([(20e-9, 1.0), (20.1e-9, 1.09), (40e-9, 1.05)])
+
+    def climb(at: dict[str, float], most: int) -> list[DesignStep]:
+        if most == 1:  # the end, once more
+            return [DesignStep(at, 30e-9 / at["width"], 2)]
+        width, value = next(ends)
+        return [DesignStep({"width": width}, value, 1)]
+
+    stub_climb(monkeypatch, climb)
+    monkeypatch.setattr(search, "STRETCH", 10.0)
+    found = search.design(wire, "main R1.P", ["width"], search=Search(9, starts=3), grid=COARSE)
+    assert [top.objective for top in found.tops] == pytest.approx([1.5, 1.5, 0.75])
+    assert found.device.lengths()["width"] == pytest.approx(20e-9)
 
 
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:
@@ -311,29 +397,78 @@ def test_objectives_have_all_names_that_a_device_may_have(valve: Device) -> None
         ("local R2.spin", {"vary": ["gpa"]}, "did you mean 'gap'"),
         ("local R2.spin", {"vary": ["height"]}, "height has no range"),
         ("local R2.spin", {"limits": Limits(feature=50e-9)}, "feature: 'left' along y is 40 nm already"),
-        ("local R2.spin", {"search": Search(robust=-1.0)}, "robust: got -1"),
+        (Objective(("lokal", "R1.spin")), {}, "objective: got experiment 'lokal'; did you mean 'local'"),
+        (Objective(("local", "R1.spn")), {}, "objective: got signal 'R1.spn'; did you mean 'spin'"),
+        ("local R2.spin / local R2.spin", {}, "'local R2.spin' over itself, which is 1"),
     ],
 )
-def test_what_cannot_be_designed_is_told(valve: Device, objective: str, options: dict, words: str) -> None:
+def test_what_cannot_be_designed_is_told(valve: Device, objective: str | Objective, options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         search.design(valve, objective, **options)
+
+
+@pytest.mark.parametrize("robust", [0.0, 1.0])
+def test_a_start_outside_its_range_is_refused(robust: float, valve: Device) -> None:
+    with pytest.raises(ValueError, match=r"vary: gap starts at 200 nm, expected a range around it, got 30 to 90 nm"):
+        search.design(valve.moved({"gap": 200e-9}), "local R1.spin", ["gap"], search=Search(robust=robust))
+    with pytest.raises(ValueError, match=r"'gap', range: got 60 to 60 nm, expected one with a width"):
+        reader.read(RANGES.replace("[30, 90]", "[60, 60]"), "valve.toml")
+    assert search._varied(valve.moved({"gap": 90e-9 * (1 + 1e-15)}), ["gap"]) == ["gap"], "but for rounding"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Limits(1e-3, temperature=math.nan), "got a temperature of nan K"),
+        (lambda: Limits(1e-3, temperature=0.0), "got a temperature of 0 K, expected a finite one above 0"),
+        (lambda: Limits(1e-3, density=-1.0), "got a density of -1 A"),
+        (lambda: Limits(feature=-10e-9), "got a feature of -1e-08 m"),
+        (lambda: Limits(math.inf), "got a drive of inf"),
+        (lambda: Search(steps=0), "steps: got 0, expected 1 or more"),
+        (lambda: Search(steps=1, starts=0), "starts: got 0, expected 1 or more"),
+        (lambda: Search(robust=-1.0), "robust: got -1"),
+        (lambda: Search(robust=math.nan), "robust: got nan"),
+        (lambda: Objective(None), "objective: got nothing"),
+        (lambda: Objective(("e", "R1.P"), ("e", "R1.P")), "'e R1.P' over itself"),
+    ],
+)
+def test_values_without_meaning_are_refused(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--tile", "x", "--current", "x"], "objective: got experiment 'lokal'"),
+        (["--current", "2 bananas"], '--drive: got "2 bananas"'),
+        (["--tile", "20 nm"], "--tile: is the size of the tiles of a form"),
         (["--form", "left"], "objective: got experiment 'lokal'"),
+        (["--form", "left", "--vary", "gap", "--starts", "3"], "--form: goes without --vary, --starts"),
+        (["--form", "left", "--max-density", "1 A/m^2", "--robust", "1"], "goes without --robust, --max-density"),
+        (["--max-temperature", "0 K", "--drive", "2 mA"], "limits: got a temperature of 0 K"),
         (["--feature", "x", "--current", "y", "--max-density", "z"], '--feature: got "x"'),
         (["--max-density", "z"], "--drive: is what limits are meant at"),
     ],
 )
-def test_the_command_reads_only_options_that_apply(options: list[str], words: str, tmp_path: Path) -> None:
-    """A tile without a form and a current without a limit do nothing; faults come in the order of the work."""
+def test_the_command_refuses_options_that_do_not_apply(options: list[str], words: str, tmp_path: Path) -> None:
+    """Faults come in the order of the work."""
     (tmp_path / "valve.toml").write_text(RANGES)
     args = ["design", str(tmp_path / "valve.toml"), "--objective", "lokal R1.spin", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app.app, [*args, *options])
     assert result.exit_code == 2 and words in result.output
+
+
+def test_a_file_that_does_not_load_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_: object, folder: Path, *__: object) -> list[str]:
+        (folder / "device.toml").write_text(RANGES.replace("width = ", "unused = 1\nwidth = ", 1))
+        return ["device.toml", "history.png"]
+
+    monkeypatch.setattr(search, "design", lambda *_, **__: None)
+    monkeypatch.setattr(design_files, "write_design", write)
+    (tmp_path / "valve.toml").write_text(RANGES)
+    args = ["design", str(tmp_path / "valve.toml"), "--objective", "local R1.spin", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app.app, args)
+    assert result.exit_code == 2 and "'unused': no coordinate uses it" in result.output
 
 
 def test_a_device_without_ranges_cannot_be_designed(wire: Device) -> None:

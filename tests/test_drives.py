@@ -185,7 +185,7 @@ def test_a_fit_says_everything_in_the_units_of_its_rows(device: Device, tmp_path
     }
     html.write_csv(tmp_path / "fit.csv", result)
     lines = list(csv.reader((tmp_path / "fit.csv").read_text().splitlines()))
-    assert lines[0][-1] == "Unit" and [line[-1] for line in lines[2:5]] == ["V/K", "K/W", "W/A^2"]
+    assert lines[0][-2] == "Unit" and [line[-2] for line in lines[2:5]] == ["V/K", "K/W", "W/A^2"]
     html.write(tmp_path / "fit.html", result, [device])
     page = (tmp_path / "fit.html").read_text(encoding="utf-8")
     assert "heat_voltage R1.spin [V/K]" in page and "power_temperature R1.P [uK/mW]" in page

@@ -102,6 +102,22 @@ def test_tiles_become_polygons_and_islands_are_left_out(plate: Device) -> None:
     assert [s.outline for s in again.solids] == [s.outline for s in made.solids]
 
 
+def test_dimensions_of_the_canvas_alone_go_with_it(plate: Device) -> None:
+    """Also one that only another follows, in variants too; one that other solids use as well stays."""
+    text = PLATE.replace("x = [0, 80], y = [0, 60]", 'x = [0, "end"], y = [0, "wide"]', 1).replace(
+        "x = [-20, 0], y = [0, 60]", 'x = [-20, 0], y = [0, "wide"]'
+    )
+    dimensions = '[dimensions]\nwide = 60\nhalf = { value = 40, range = [30, 50] }\nend = "2 * half" # follows\n'
+    variants = (
+        '[[variants]]\nname = "short"\nset = { half = 40 }\n[[variants]]\nname = "hot"\nset = { half = 40, zeta = 2 }\n'
+    )
+    text = text.replace("[[solids]]", f"{dimensions}[[solids]]", 1) + variants
+    device = reader.read(text, "plate.toml")
+    made = Canvas.of(device, "canvas", 20e-9).made(np.ones((4, 3), bool))
+    again = reader.read(edit.with_form(text, "canvas", [made.solid("canvas")]), "plate.toml")
+    assert list(again.dimensions) == ["wide"] and again.variants == {"hot": {"zeta": 2.0}}
+
+
 def test_interfaces_of_the_metal_are_those_of_its_tiles(plate: Device) -> None:
     """With all tiles of full metal it is the same device: equal to what the solver leaves."""
     text = PLATE.replace('name = "left"\nmaterial = "Cu"', 'name = "left"\nmaterial = "Py"')
@@ -148,12 +164,22 @@ def test_the_form_of_least_resistance_is_the_whole_canvas(
     assert not calls and again.history == found.history
 
 
+def test_a_form_of_a_signal_that_is_0_is_refused(plate: Device) -> None:
+    cold = dataclasses.replace(plate, zeta=0.0)
+    with pytest.raises(ValueError, match=r"objective: \|e R2.P\| is 0 at form 1"):
+        options = {"tile": 20e-9, "feature": 40e-9, "grid": GridOptions(cells=60, order=1)}
+        topology.free_form(cold, Objective.parse("e R2.P", cold), "canvas", steps=2, **options)
+    with pytest.raises(ValueError, match="got experiment 'x'"):
+        topology.free_form(cold, Objective(("x", "R2.P")), "canvas", **options)
+
+
 @pytest.mark.parametrize(
     ("solid", "options", "words"),
     [
         ("canvs", {}, "form: got solid 'canvs'; did you mean 'canvas'"),
         ("left", {}, "form: solid 'left' has a contact"),
         ("canvas", {"tile": 1e-9}, "make 80 x 60 of them, expected 600 at most"),
+        ("canvas", {"tile": 0.0}, "tile: got 0 nm, expected a length above 0"),
         ("canvas", {"feature": 5e-9}, "feature: got 5 nm, expected a tile of 20 nm or more"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,7 +67,8 @@ def design(
         str | None, typer.Option(metavar="FILE", help="Data (CSV) of the fit that a standard error is of.")
     ] = None,
     free: Annotated[
-        list[str] | None, typer.Option(metavar="NAME...", help="What that fit frees; default: zeta and the parameter.")
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="What that fit frees; default: the parameter, with R2 zeta too."),
     ] = None,
     form: Annotated[
         str | None, typer.Option(metavar="SOLID", help="Instead of dimensions: where this box should have metal.")
@@ -104,6 +105,20 @@ def design(
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         # What a variant or --set says belongs in the file of the better device.
         text = with_numbers(text, load(file), loaded)
+        _require_together(
+            form,
+            tile,
+            {
+                "--vary": vary,
+                "--robust": robust,
+                "--drive": drive,
+                "--max-temperature": max_temperature,
+                "--max-density": max_density,
+                "--data": data,
+                "--free": free,
+                "--starts": starts - 1,
+            },
+        )
         limits = _limits(feature, drive, max_temperature, max_density)
         folder = out if out is not None else Path(f"{loaded.name}-design")
         results = "device.toml", "layout.gds", "design.json", "history.png", "form.png", JOURNAL
@@ -131,8 +146,18 @@ def design(
             better = work(grid=GridOptions(cells, order, shards), journal=folder / JOURNAL, progress=progress)
         if speaks:
             *files, picture = write_design(better, folder, text, Path(file).parent)
+            load(folder / "device.toml")  # a file that does not load is no success
             lines = [*better.words(), f"{folder} has {', '.join(files)} and {picture}.", *provenance.notes([loaded])]
             typer.echo("\n".join(lines))
+
+
+def _require_together(form: str | None, tile: str | None, others: Mapping[str, object]) -> None:
+    """Refuse options that do nothing: those of dimensions with a form, and a tile without one."""
+    given = [name for name, value in others.items() if value]
+    if form is not None and given:
+        raise InputError(f"--form: goes without {', '.join(given)}, which are for a design by dimensions")
+    if form is None and tile is not None:
+        raise InputError("--tile: is the size of the tiles of a form; give --form SOLID, or leave it out")
 
 
 def _sizes(feature: float | None, tile: str | None) -> tuple[float, float]:
@@ -153,8 +178,10 @@ def _standard_error_fit(
 
     if data is None:
         return None
+    rows = load(data, device)
     names = [name for kind, name in objective.wanted if kind == STD]
-    return StandardErrorFit(load(data, device), tuple(free or dict.fromkeys(["zeta", *names])))
+    heated = ["zeta"] * any(row.harmonic > 1 for row in rows)  # it moves no R1
+    return StandardErrorFit(rows, tuple(free or dict.fromkeys([*heated, *names])))
 
 
 def _limits(feature: str | None, drive: str | None, temperature: str | None, density: str | None) -> Limits:
@@ -164,7 +191,7 @@ def _limits(feature: str | None, drive: str | None, temperature: str | None, den
     from thermospin.device.drives import read_drive
 
     smallest = None if feature is None else parse(feature, "length", key="--feature")
-    if temperature is None and density is None:
+    if drive is None and temperature is None and density is None:
         return Limits(feature=smallest)
     if drive is None:
         raise InputError('--drive: is what limits are meant at, and is missing; give such as --drive "2 mA"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,7 +35,7 @@ class Limits:
         change [m], None for no limit.
       kind: of the drive, a key of `device.drives.DRIVES`; None: that of the experiments.
     Raises:
-      InputError: a temperature or a density without a drive.
+      InputError: a value that is not finite and above 0; a temperature or a density without a drive.
     """
 
     drive: float | None = None
@@ -49,8 +50,19 @@ class Limits:
                 "limits: temperature and density are meant at a drive, such as a current, which is missing; give its "
                 "amplitude [A, K or W]"
             )
-        if self.drive is not None and not self.drive > 0:
+        if self.drive is not None and not 0 < self.drive < math.inf:
             raise InputError(f"limits: got a drive of {self.drive:g}, expected an amplitude above 0 [A, K or W]")
+        faults = [
+            f"limits: got a {name} of {size:g} {unit}, expected a finite one above 0, or none for no limit"
+            for name, size, unit in (
+                ("temperature", self.temperature, "K"),
+                ("density", self.density, "A/m^2"),
+                ("feature", self.feature, "m"),
+            )
+            if size is not None and not 0 < size < math.inf
+        ]
+        if faults:
+            raise InputError(faults)
 
     def pairs(self, objective: Objective, device: Device) -> dict[Pair, float]:
         """Return the largest value of each limited quantity, in every experiment that the objective has signals of.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -31,10 +32,29 @@ class Objective:
     Attributes:
       signal, other: pairs such as ("thermal", "R2.spin"), ("thermal", "hottest") or ("std", "Py.S_s"); no signal: 1; no
         other: the signal alone.
+    Raises:
+      InputError: neither of them, or a signal over itself.
     """
 
     signal: Pair | None
     other: Pair | None = None
+
+    def __post_init__(self) -> None:
+        if self.signal == self.other:
+            what = "nothing" if self.signal is None else f"'{' '.join(self.signal)}' over itself"
+            raise InputError(
+                f"objective: got {what}, which is 1 for every device; expected a signal, or one over another"
+            )
+
+    def require(self, device: Device) -> None:
+        """Refuse quantities that a device does not have.
+
+        Raises:
+          InputError: with the nearest name of each.
+        """
+        faults = [fault for pair in self.wanted if (fault := _fault(pair, device))]
+        if faults:
+            raise InputError([f"objective: {fault}" for fault in faults])
 
     @classmethod
     def parse(cls, text: str, device: Device) -> Objective:
@@ -87,18 +107,24 @@ def _pair(text: str, device: Device) -> Pair:
     match = _SIGNAL.fullmatch(text.strip())
     if match is None:
         raise InputError("")
-    if match[1]:
-        if match[2] not in device.parameters():
-            raise InputError(f"got parameter '{match[2]}'; {nearest(match[2], device.parameters())}")
-        return STD, match[2]
-    name, signal = match[3], match[4]
+    pair = (STD, match[2]) if match[1] else (match[3], match[4])
+    if fault := _fault(pair, device):
+        raise InputError("" if match[3] not in device.experiments and "/" in (match[3] or "") else fault)
+    return pair
+
+
+def _fault(pair: Pair, device: Device) -> str:
+    """Return why a device has no such quantity, "" if it has."""
+    name, signal = pair
+    if name == STD:
+        known: Collection[str] = device.parameters()
+        return "" if signal in known else f"got parameter '{signal}'; {nearest(signal, known)}"
     if name not in device.experiments:
-        raise InputError("" if "/" in name else f"got experiment '{name}'; {nearest(name, device.experiments)}")
-    if signal not in (HOTTEST, DENSEST):
-        part, known = SignalName.parse(name, signal).part, device.experiments[name].parts
-        if part not in known:
-            raise InputError(f"got signal '{signal}'; {nearest(part, known)}")
-    return name, signal
+        return f"got experiment '{name}'; {nearest(name, device.experiments)}"
+    if signal in (HOTTEST, DENSEST):
+        return ""
+    part, known = SignalName.parse(name, signal).part, device.experiments[name].parts
+    return "" if part in known else f"got signal '{signal}'; {nearest(part, known)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +140,26 @@ class StandardErrorFit:
     free: tuple[str, ...]
 
     def std(self, jacobian: np.ndarray, name: str) -> float:
-        """Return the standard error of a parameter, (J' C^-1 J)^-1/2, J the derivatives of the data."""
+        """Return the standard error of a parameter, (J' C^-1 J)^-1/2, J the derivatives of the data.
+
+        Raises:
+          InputError: parameters that the data do not depend on.
+        """
         scale = np.abs(jacobian).max(axis=0)
+        unfixed = [each for each, size in zip(self.free, scale, strict=True) if size == 0]
+        if unfixed:
+            others = [each for each in self.free if each not in unfixed] or ["NAME..."]
+            raise InputError(
+                f"free: the data do not depend on {', '.join(unfixed)}; give more data, or --free {' '.join(others)}"
+            )
         weighted = jacobian / scale / np.array([row.std for row in self.rows])[:, None]
         _, upper = np.linalg.qr(weighted)
         unit = np.zeros(len(self.free))
         unit[self.free.index(name)] = 1.0
-        return float(np.linalg.norm(np.linalg.solve(upper.T, unit)) / scale[self.free.index(name)])
+        try:
+            return float(np.linalg.norm(np.linalg.solve(upper.T, unit)) / scale[self.free.index(name)])
+        except np.linalg.LinAlgError:  # a combination of the parameters that moves no data
+            return math.inf
 
 
 def require_fit(fit: StandardErrorFit | None, names: Sequence[str], device: Device) -> None:

@@ -54,6 +54,10 @@ GRIDS = 6
 TRIES = 10
 #: Relative change of the objective at which a design ends.
 TOLERANCE = 1e-4
+#: Ends of several starts are one where their dimensions differ by less than this part of the ranges.
+ONE_END = 1e-2
+#: Why a design ends that could go on.
+ENOUGH = "as many evaluations as were allowed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +69,24 @@ class Search:
       starts: number of starts, the device and others spread over the ranges: an objective may have several maxima. They
         run concurrently, see `parallel.tasks`; the one that ends highest counts.
       robust: number of standard deviations of the dimensions by which the worst device nearby is off; 0: none.
+    Raises:
+      InputError: no step, no start, or a negative or infinite number of standard deviations.
     """
 
     steps: int = 50
     starts: int = 1
     robust: float = 0.0
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name}: got {count}, expected 1 or more"
+            for name, count in (("steps", self.steps), ("starts", self.starts))
+            if count < 1
+        ]
+        if not 0 <= self.robust < math.inf:
+            faults.append(f"robust: got {self.robust:g}, expected a number of standard deviations, 0 or more")
+        if faults:
+            raise InputError(faults)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,11 +262,13 @@ def design(
       journal: file that keeps every evaluation, from which a design that was interrupted resumes.
       progress: callback for messages.
     Raises:
-      InputError: an objective or dimension that does not exist, a dimension without range, a start that breaks a limit.
+      InputError: an objective or dimension that does not exist, a dimension without range or outside it, a start that
+        breaks a limit, an objective that is 0 there.
       NotConverged: a solve did not converge at the start.
     """
     if isinstance(objective, str):
         objective = Objective.parse(objective, device)
+    objective.require(device)
     limits, search, grid = limits or Limits(), search or Search(), grid or ON_THE_WAY
     names = _varied(device, vary)
     off = _deviations(device, names, search.robust)
@@ -270,7 +289,10 @@ def design(
     size = 1 if len(devices) == 1 else min(tasks.capacity(task.model(device)), len(devices))
     outcomes = tasks.run_batched((functools.partial(way, start) for start in devices), size)
     ways = [outcome for outcome in outcomes if outcome is not None]
-    tops = [_best(steps) for *_, steps in ways]
+    # Of the last grid of each way: values of different grids do not compare.
+    tops = [_best([step for step in steps if step.grid == steps[-1].grid]) for *_, steps in ways]
+    if len(tops) > 1:
+        tops = _compared(device, task, off, answers, tops)
     final, message, steps = ways[tops.index(_best(tops))]
     finer = dataclasses.replace(
         grid, cells=None if grid.cells is None else 2 * grid.cells, order=min(grid.order + 1, 3)
@@ -313,17 +335,50 @@ def _way(
         try:
             one_grid = _OneGrid(current, task, feature, off, journal, number, history)
             steps_here, message = one_grid.climb(steps - len(history))
-            current, history = device.moved(_best(steps_here).lengths), history + steps_here
+            built, current = current, device.moved(_best(steps_here).lengths)
+            history = history + steps_here
         except (ValueError, NotConverged):
             if start is device:
                 raise
             return None
-        stretched = stretch(steps_here[0].lengths, current, task.names)
-        if len(history) >= steps or stretched < 0.9 * STRETCH:
+        stretched = stretch(built.lengths(), current, task.names)
+        if stretched < 0.9 * STRETCH:
+            break
+        # It ended where the grid did, which is no optimum.
+        message = f"as many grids as are allowed, {GRIDS}; a design that starts from this device would go on"
+        if len(history) >= steps:
+            message = ENOUGH
             break
         if task.progress is not None:
             task.progress(f"grid {number + 1}: faces have moved by up to a factor of {stretched:.2g}")
     return current, message, history
+
+
+def _compared(
+    device: Device, task: DesignTask, off: np.ndarray, journal: Journal | None, tops: Sequence[DesignStep]
+) -> list[DesignStep]:
+    """Return the ends of several starts with values that compare: each on the grid that is made for it.
+
+    Ends that are one device, within `ONE_END`, have one value, that of the first.
+    """
+    out: list[DesignStep] = []
+    for top in tops:
+        places = (
+            max(
+                abs(top.lengths[name] - other.lengths[name]) / float(np.ptp(device.dimensions[name].range or (0, 1)))
+                for name in task.names
+            )
+            for other in out
+        )
+        same = next((other for other, apart in zip(out, places, strict=True) if apart < ONE_END), None)
+        if same is None:
+            try:
+                one_grid = _OneGrid(device.moved(top.lengths), task, None, off, journal, top.grid + 1, ())
+                same = _best(one_grid.climb(1)[0])
+            except (ValueError, NotConverged):  # what its way found stands
+                same = top
+        out.append(dataclasses.replace(top, objective=same.objective, excess=same.excess))
+    return out
 
 
 class _OneGrid:
@@ -359,7 +414,8 @@ class _OneGrid:
         ends = np.array([device.dimensions[name].range for name in task.names])
         self._origin, self._size = ends[:, 0], ends[:, 1] - ends[:, 0]
         self._limits = face_limits(device, task.names, feature)
-        self._start = (np.array([device.lengths()[name] for name in task.names]) - self._origin) / self._size
+        start = (np.array([device.lengths()[name] for name in task.names]) - self._origin) / self._size
+        self._start = np.clip(start, 0.0, 1.0)  # ends of another design are in range but for rounding
         self._known: dict[bytes, tuple[float, np.ndarray, np.ndarray, np.ndarray]] = {}
         self._steps: list[DesignStep] = []
         self._most = 0
@@ -378,7 +434,7 @@ class _OneGrid:
                 options={"ftol": TOLERANCE, "maxiter": 1000},
             )
         except _Enough:
-            return self._steps, "as many evaluations as were allowed"
+            return self._steps, ENOUGH
         return self._steps, "no better device nearby" if result.success else str(result.message).rstrip(".")
 
     def _constraints(self) -> list[dict[str, Any]]:
@@ -419,13 +475,13 @@ class _OneGrid:
             raise _Enough
         lengths = self._origin + self._size * x
         value, slope, margin, margins = self._at(lengths)
-        if np.any(self._off) and np.any(slope * self._off):
+        if math.isfinite(value) and np.any(self._off) and np.any(slope * self._off):
             towards = self._off**2 * slope / np.linalg.norm(self._off * slope)
             value, slope, *_ = self._at(lengths - towards)
         self._known[x.tobytes()] = value, slope * self._size, margin, margins * self._size
         here = dict(zip(self._task.names, map(float, lengths), strict=True))
         excess = float(np.exp(-margin.min())) if len(margin) else 0.0
-        objective = math.exp(value) if math.isfinite(value) else math.nan
+        objective = math.exp(value)  # 0 and infinity too, which `_best` tells from no solution
         self._steps.append(DesignStep(here, objective, self._number, excess))
         if self._task.progress is not None:
             count = self._before + len(self._steps)
@@ -441,16 +497,27 @@ class _OneGrid:
 
 
 def _best(steps: Sequence[DesignStep]) -> DesignStep:
-    """Return the step with the highest objective within the limits; where none keeps them, the nearest to that."""
-    real = [step for step in steps if math.isfinite(step.objective)]
+    """Return the step with the highest objective within the limits; where none keeps them, the nearest to that.
+
+    Raises:
+      InputError: the objective is 0 or infinite in all steps.
+      NotConverged: no step has a solution.
+    """
+    real = [step for step in steps if 0 < step.objective < math.inf]
+    if not real and math.isnan(steps[0].objective):
+        raise NotConverged("objective: has no value at the start: a solve did not converge there, or it is 0 / 0")
+    if not real:
+        raise InputError(
+            "objective: "
+            + ("is 0 at the start" if steps[0].objective == 0 else "is infinite at the start, as it divides by 0")
+            + ", so that no factor makes it larger; choose a signal that the device has"
+        )
     within = [step for step in real if step.excess <= 1 + SLACK]
     return max(within, key=lambda step: step.objective) if within else min(real, key=lambda step: step.excess)
 
 
 def _deviations(device: Device, names: Sequence[str], robust: float) -> np.ndarray:
     """Return the deviations of the dimensions of the worst device nearby [m]."""
-    if robust < 0:
-        raise InputError(f"robust: got {robust:g}, expected a number of standard deviations, 0 or more")
     stds = np.array([device.dimensions[name].std or 0.0 for name in names])
     if robust and not np.any(stds):
         raise InputError(f"robust: none of {', '.join(names)} has a std; give them one in [dimensions]")
@@ -475,11 +542,13 @@ def _scattered(device: Device, names: Sequence[str], feature: float | None, star
 
 
 def _varied(device: Device, vary: Sequence[str] | None) -> list[str]:
-    """Return the dimensions to vary; refuse those without a range."""
+    """Return the dimensions to vary, each once; refuse those without a range, or outside it."""
     if not device.dimensions:
         raise InputError(f"device '{device.name}' names no dimensions; give its file a table [dimensions]")
     names = (
-        [n for n, dimension in device.dimensions.items() if dimension.range is not None] if vary is None else list(vary)
+        [n for n, dimension in device.dimensions.items() if dimension.range is not None]
+        if vary is None
+        else list(dict.fromkeys(vary))
     )
     unknown = [name for name in names if name not in device.dimensions]
     if unknown:
@@ -490,4 +559,15 @@ def _varied(device: Device, vary: Sequence[str] | None) -> list[str]:
             f"vary: {', '.join(without) or 'no dimension'} has no range; give it one in [dimensions], such as "
             "{ value = 100, range = [50, 200] }"
         )
+    faults = []
+    for name in names:
+        at, (low, high) = device.dimensions[name].value, device.dimensions[name].range or (math.nan, math.nan)
+        slack = 1e-9 * (high - low)
+        if not low - slack <= at <= high + slack or not low < high:
+            faults.append(
+                f"vary: {name} starts at {1e9 * at:g} nm, expected a range around it, got {1e9 * low:g} to "
+                f"{1e9 * high:g} nm; start at another value, or change the range in [dimensions]"
+            )
+    if faults:
+        raise InputError(faults)
     return names

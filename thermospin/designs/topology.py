@@ -35,7 +35,7 @@ from thermospin.base.text import columns
 from thermospin.base.units import readable
 from thermospin.data.rows import Row
 from thermospin.designs.checks import DesignCheck, DesignTask, checked
-from thermospin.designs.objective import Objective, unit_of
+from thermospin.designs.objective import DENSEST, HOTTEST, STD, Objective, unit_of
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.parts import Solid, plan_of
 from thermospin.geometry import boxes
@@ -292,9 +292,12 @@ def free_form(
       InputError: see `Canvas.of`; a feature smaller than a tile; an objective of more than signals.
       NotConverged: a solve did not converge.
     """
+    objective.require(device)
+    if not 0 < tile < math.inf:
+        raise InputError(f"tile: got {1e9 * tile:g} nm, expected a length above 0")
     if feature < tile * (1 - 1e-9):
         raise InputError(f"feature: got {1e9 * feature:g} nm, expected a tile of {1e9 * tile:g} nm or more")
-    if any(not signal.startswith("R") for _, signal in objective.wanted):
+    if any(name == STD or signal in (HOTTEST, DENSEST) for name, signal in objective.wanted):
         raise InputError(f"objective: got {objective}, expected one of signals; a free form has no limits and no std")
     grid = grid or GridOptions(order=1)
     canvas = Canvas.of(device, solid, tile)
@@ -349,6 +352,10 @@ def _ascend(
         values = full * np.repeat(np.asarray(share)[used], 2)
         numbers = canvas.device.parameters() | dict(zip(names, map(float, values), strict=True))
         value, slope = objective.evaluate(*predict(numbers, names))
+        if math.isinf(value):
+            raise InputError(
+                f"objective: {objective} is {math.exp(value):g} at form {number + 1}, so that no factor makes it larger"
+            )
         if not math.isfinite(value):
             raise NotConverged(f"form {number + 1} of {steps}: no convergence with the metal as it is spread there")
         by_share = np.zeros(canvas.tiles.size)

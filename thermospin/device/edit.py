@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from thermospin.device.device import Device
 from thermospin.device.interfaces import CONVERTED
 from thermospin.device.parts import Solid
 from thermospin.device.settings import at_bath
+from thermospin.geometry.dimensions import names_in
 from thermospin.quantities import key_of, quantity, shown
 
 
 def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
     """Return the text of a device file with one solid replaced by polygons; all else, also comments, is kept.
+
+    Dimensions that no coordinate uses without the solid are left out, since a file that has them does not load.
 
     Args:
       text: text of the file.
@@ -51,8 +54,44 @@ def with_form(text: str, name: str, pieces: Sequence[Solid]) -> str:
             table["polygon"] = outline
             table["z"] = [number(value) for value in piece.box[2]]
             made.append(table)
+    used = _dimensions_used(document)
     document["solids"] = made
+    _drop_dimensions(document, used - _dimensions_used(document))
     return tomlkit.dumps(document)
+
+
+def _dimensions_used(document: Any) -> set[str]:
+    """Return the dimensions that coordinates use, also by way of others that follow them."""
+    dimensions = document.get("dimensions", {})
+    places = [solid.get(key) for solid in document["solids"] for key in ("box", "polygon", "z")]
+    places += [
+        layer.get(key) for layer in document.get("layout", {}).get("layers", ()) for key in ("thickness", "zmin")
+    ]
+    used: set[str] = set()
+    while places:
+        place = places.pop()
+        if isinstance(place, Mapping):
+            places += place.values()
+        elif isinstance(place, list):
+            places += place
+        elif isinstance(place, str):
+            new = ((names_in(place) or set()) & set(dimensions)) - used
+            used |= new
+            places += [part["value"] if isinstance(part := dimensions[name], Mapping) else part for name in new]
+    return used
+
+
+def _drop_dimensions(document: Any, names: Collection[str]) -> None:
+    """Take dimensions out of a device file and its variants, and variants that set nothing else."""
+    for name in names:
+        del document["dimensions"][name]
+    variants = document.get("variants", [])
+    for k in reversed(range(len(variants))):
+        changed = [name for name in variants[k]["set"] if name in names]
+        for name in changed:
+            del variants[k]["set"][name]
+        if changed and not variants[k]["set"]:
+            del variants[k]
 
 
 def with_place(text: str, source: Path, target: Path) -> str:

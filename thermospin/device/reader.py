@@ -230,10 +230,10 @@ def _read_dimensions(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
             continue
         made = Dimension(part.value.constant, part.std, part.range, part.note)
         draft.dimensions[name] = made
-        if part.range and not part.range[0] <= made.value <= part.range[1]:
+        if part.range and not (part.range[0] <= made.value <= part.range[1] and part.range[0] < part.range[1]):
             low, high, present = (f"{1e9 * length:g}" for length in (*part.range, made.value))
             reader.faults.append(
-                f"dimension '{name}', range: got {low} to {high} nm, expected one that holds {present} nm"
+                f"dimension '{name}', range: got {low} to {high} nm, expected one with a width that holds {present} nm"
             )
     while waiting:
         ready = [name for name, table in waiting.items() if not (names_in(table["value"]) or set()) & set(waiting)]
