@@ -109,6 +109,21 @@ def test_processes_share_the_sets_and_a_stopped_run_goes_on(
         ensembles.run(model, sets, wanted, part=(3, 2))
 
 
+def test_a_set_whose_faces_pass_each_other_changes_no_other_one(tmp_path: Path) -> None:
+    """It has a grid of its own, the others that of the device: in any order, in any share, and after a stop."""
+    text = VALVE.replace("-width / 4", "-rim").replace(", AP = { F2 = -1 }", "")
+    model = build(reader.read(text, "valve.toml"), cells=150, order=1)
+    sets: list[dict[str, float | str]] = [{"rim": 25e-9}, {}, {"rim": 7e-9}]
+    wanted = ["local R1.P"]
+    alone = [next(iter(ensembles.run(model, [each], wanted))).values for each in sets]
+    together = [member.values for member in ensembles.run(model, sets, wanted)]
+    np.testing.assert_allclose(together, alone, rtol=1e-8)
+    np.testing.assert_allclose(together[1], evaluate.evaluate(model, {}, wanted).values, rtol=1e-8)
+    next(iter(ensembles.run(model, sets, wanted, journal=tmp_path / "journal")))  # stopped after one
+    resumed = [member.values for member in ensembles.run(model, sets, wanted, journal=tmp_path / "journal")]
+    np.testing.assert_array_equal(resumed, together)
+
+
 def test_sets_side_by_side_have_the_values_of_each_alone(tmp_path: Path) -> None:
     """Five sets, three at once, one without solution; both ways are right to some times the residual, 1e-9.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
 from thermospin.device import singularities
 from thermospin.signals import evaluate
-from thermospin.signals.results import Signals
+from thermospin.signals.results import Signals, load_signals
 
 
 def at_orders(limit: float, error: float, exponent: float, orders: int = 3) -> list[float]:
@@ -258,6 +259,25 @@ def test_best_estimates_are_made_once_of_signals_of_the_grid() -> None:
         error_bars.assess(model.on_grid(device, devices.bar_grid(device, (2, 2, 2), 1)), measured)
     with pytest.raises(InputError, match="come from a file of `signals --json`"):
         error_bars.assess(grid, dataclasses.replace(measured, undiminished={}))
+
+
+def test_signals_know_the_parameters_that_bars_need(tmp_path: Path) -> None:
+    """Orders at other parameters would be mixed; files that do not have them are taken at their word, as before."""
+    device = devices.bar()
+    grid = model.on_grid(device, devices.bar_grid(device, (2, 2, 2), 2))
+    given = {"Fe.P": 0.2, "zeta": device.zeta}
+    measured = evaluate.measure(grid, given)
+    assert measured.parameters == {"Fe.P": 0.2} and evaluate.measure(grid).parameters == {}
+    assessed = error_bars.assess(grid, measured)
+    assert assessed.values == error_bars.assess(grid, measured, given).values
+    measured.save(tmp_path / "signals.json")
+    loaded = load_signals(tmp_path / "signals.json")
+    assert loaded == measured and loaded.parameters == measured.parameters
+    for others in ({}, {"Fe.P": 0.25}):
+        with pytest.raises(InputError, match="parameters: got Fe.P = .*, but the signals were computed with 0.2"):
+            error_bars.assess(grid, loaded, others)
+    unknown = dataclasses.replace(measured, parameters=None)
+    assert error_bars.assess(grid, unknown, given).values == assessed.values
 
 
 def test_a_signal_that_stays_where_it_is_by_accident_has_the_bar_of_its_kind() -> None:

@@ -42,12 +42,23 @@ DEVICE = ts.load("slachter2010")
         ),
         ("at_bath", (DEVICE, "77 K"), "at_bath: bath: got the text '77 K', expected a number, in SI units"),
         ("fit", (DEVICE, [], "zeta"), "fit: free: got the text 'zeta', expected a list: ['zeta']"),
+        (
+            "fit",
+            (DEVICE, "rows.csv", ["zeta"]),
+            "fit: rows: got the text 'rows.csv', expected a list of rows, as ts.load_data('rows.csv', device) returns",
+        ),
         ("load_data", ("rows.csv", "mine.toml"), "load_data: device: got 'mine.toml', a str, expected Device"),
     ],
 )
 def test_another_kind_is_refused(verb: str, given: tuple[Any, ...], words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
         getattr(ts, verb)(*given)
+
+
+@pytest.mark.parametrize("verb", ["adapt", "build"])
+def test_a_text_is_no_whole_number(verb: str) -> None:
+    with pytest.raises(InputError, match=f"{verb}: cells: got the text '300', expected a whole number"):
+        getattr(ts, verb)(DEVICE, cells="300")
 
 
 def test_what_is_missing_is_said_by_python() -> None:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from helpers import devices
 from thermospin import analytic, grid, model, operators
 from thermospin.accuracy import error_bars
-from thermospin.signals.evaluate import fields, measure
+from thermospin.base.errors import InputError
+from thermospin.signals.evaluate import fields, measure, predict
 
 # ------------------------------------------------------------------------------------------ ports and held nodes
 
@@ -188,6 +191,11 @@ print(json.dumps({"changed": [name for name in after if after[name] != before.ge
 
 
 @pytest.fixture(scope="module")
+def valve() -> model.Model:
+    return model.build(devices.read(devices.VALVE), cells=150, order=1)
+
+
+@pytest.fixture(scope="module")
 def single() -> dict:
     """What a process without double precision finds."""
     environment = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
@@ -205,12 +213,67 @@ def test_single_precision_is_refused_with_the_way_out(single):
     assert "JAX_ENABLE_X64=1" in single["refused"]
 
 
+def test_a_model_that_is_there_already_is_refused_in_single_precision():
+    """As one that was pickled and loaded in another process."""
+    made = model.build(devices.strip(), cells=60, order=1)
+    jax.config.update("jax_enable_x64", False)
+    try:
+        for verb in (measure, predict, lambda made: made.refreshed({})):
+            with pytest.raises(InputError, match="JAX is in single precision"):
+                verb(made)
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
 def test_importing_the_package_changes_no_setting_of_jax(single):
     assert single["count"] > 50
     assert single["changed"] == []
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"Fe.sgma": 1e6}, "parameter 'Fe.sgma' does not exist; did you mean 'Fe.sigma'?"),
+        ({"Fe.sigma": np.nan}, "parameter 'Fe.sigma', sigma: got nan, expected sigma >= 0 S/m"),
+        ({"Fe.P": 1.5, "Fe.kappa": -1.0}, "parameter 'Fe.kappa', kappa: got -1, expected kappa > 0 W/(m K)"),
+        ({"gap": 80e-9}, "gap: got 80 nm, but the grid was built for 60 nm; move it with model.moved(dimensions)"),
+    ],
+)
+def test_a_preconditioner_is_built_for_values_of_the_model_alone(valve, values, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        valve.refreshed(values)
+    assert not valve.refreshed({"Fe.sigma": 1e6, "gap": 60e-9}).outdated({"Fe.sigma": 1e6})
+
+
+@pytest.mark.parametrize(("shards", "members"), [(0, 1), (-1, 1), (1, 0)])
+def test_at_least_one_accelerator_solves(valve, shards, members):
+    with pytest.raises(InputError, match=f"shards, members: got {shards}, {members}, expected 1 or more of each"):
+        valve.sharded(shards, members)
+
+
+def test_values_of_dimensions_are_numbers(valve):
+    for value, found in (("80 nm", "'80 nm'"), (None, "None"), (np.array([8e-8]), "an array of shape (1,)")):
+        with pytest.raises(InputError, match=re.escape(f"dimension 'gap': got {found}, expected a number in m")):
+            valve.device.moved({"gap": value})
+    with pytest.raises(InputError, match="gap: got nan nm, but the grid was built for 60 nm"):
+        valve.completed({"gap": np.nan})
+
+
 # ------------------------------------------------------------------------------------------ grids
+
+
+def test_a_grid_of_a_moved_device_is_refused(valve):
+    with pytest.raises(InputError, match="grid: has no line on x = 80 nm, where 'valve' needs one; model.moved"):
+        valve.with_grid(valve.grid, valve.device.moved({"gap": 80e-9}))
+
+
+def test_a_grid_with_the_prisms_of_another_device_is_refused():
+    """Slanted edges may move between the same lines."""
+    made = model.build(devices.read(devices.TURNED), cells=150, order=1)
+    assert made.with_grid(made.grid).cells == made.cells
+    others = tuple(dataclasses.replace(prism, outline=prism.outline + 1e-9) for prism in made.grid.prisms)
+    with pytest.raises(InputError, match="grid: has other prisms than 'text'"):
+        made.with_grid(dataclasses.replace(made.grid, prisms=others))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

@@ -35,6 +35,15 @@ def test_the_reference_lists_every_public_name_once() -> None:
     assert sorted(listed) == sorted(thermospin.__all__)
 
 
+def test_programs_are_kept_in_a_folder_alone(tmp_path: Path) -> None:
+    path = tmp_path / "valve.toml"
+    path.touch()
+    words = "valve.toml: cannot keep programs: File exists; expected a folder"
+    with pytest.raises(thermospin.FileError, match=words) as caught:
+        thermospin.keep_programs(path)
+    assert (caught.value.filename, caught.value.strerror) == (str(path), "File exists"), "as the command line tells it"
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

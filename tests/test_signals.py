@@ -633,12 +633,21 @@ def test_a_name_that_does_not_exist_is_answered_with_the_nearest(thermal, call, 
         ("-4 uV/K", "parameter 'Fe.S_s': got '-4 uV/K', expected a number in V/K"),
         (None, "parameter 'Fe.S_s': got None, expected a number in V/K"),
         (np.zeros(3), "parameter 'Fe.S_s': got an array of shape (3,), expected a number in V/K; for many sets"),
+        ([1.0], "parameter 'Fe.S_s': got an array of shape (1,), expected a number in V/K; for many sets"),
     ],
 )
 def test_a_value_that_is_no_number_is_refused(value, message):
     """Where `Model.completed` takes it in: types of public functions are checked before, but in tests alone."""
     with pytest.raises(InputError, match=re.escape(message)):
         model._scalar("Fe.S_s", value)
+
+
+def test_one_signal_may_be_a_pair(thermal):
+    pair, string = ("thermal", "R1.spin"), "thermal R1.spin"
+    expected = evaluate(thermal, {}, [pair]).values
+    for wanted in (pair, list(pair), string, [string]):
+        assert np.array_equal(evaluate(thermal, {}, wanted).values, expected)
+    assert len(evaluate(thermal, {}, (string, "thermal R1.P")).values) == 2
 
 
 def test_plain_numbers_are_not_traced(thermal):

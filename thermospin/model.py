@@ -5,7 +5,6 @@ This module brings device, grid, operator and solver together; it knows no harmo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -24,7 +23,10 @@ from thermospin import operators, solve
 from thermospin.base import compilation
 from thermospin.base.compilation import local
 from thermospin.base.errors import InputError
+from thermospin.base.kinds import as_number
 from thermospin.base.names import nearest
+from thermospin.base.polygons import TOUCH
+from thermospin.base.programs import require_double
 from thermospin.base.shown import Mapped
 from thermospin.device.constitution import Constitution, Parameters, Signs
 from thermospin.device.device import Device
@@ -96,16 +98,8 @@ class ExperimentProblem(NamedTuple):
 
 def _scalar(name: str, value: Any) -> Array:
     """Return the value of a parameter as an array without axes."""
-    found, more, unit = f"{value!r}", "", unit_of(name)
-    if isinstance(value, str):
-        pass
-    elif np.shape(value) != ():
-        found = f"an array of shape {np.shape(value)}"
-        more = "; for many sets of parameters take `jax.vmap` of `predict`, or `ensemble`"
-    else:
-        with contextlib.suppress(TypeError, ValueError):
-            return jnp.asarray(value, float)
-    raise InputError(f"parameter '{name}': got {found}, expected a number{' in ' * bool(unit) + unit}{more}")
+    more = "; for many sets of parameters take `jax.vmap` of `predict`, or `ensemble`"
+    return as_number(lambda given: jnp.asarray(given, float), f"parameter '{name}'", value, unit_of(name), more)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -268,17 +262,19 @@ class Model(Mapped):
         Args:
           parameters: values by name; dimensions may be there with the value that the grid was built for.
         Raises:
-          InputError: a name that does not exist, a value that is no number, or a dimension that the grid was not built
-            for.
+          InputError: JAX is in single precision; a name that does not exist, a value that is no number, or a dimension
+            that the grid was not built for.
         """
+        require_double()  # here too: a model may have been pickled
         given, known, lengths = dict(parameters or {}), self.parameters, self.device.lengths()
         for name in [name for name in lengths if name in given]:
             length, value = lengths[name], given.pop(name)
             if isinstance(value, jax.core.Tracer):
                 raise InputError(f"{name}: is a dimension, which moves the grid; JAX cannot trace it, `evaluate` can")
-            if abs(float(value) - length) > 1e-9 * abs(length):
+            value = float(_scalar(name, value))
+            if not abs(value - length) <= 1e-9 * abs(length):
                 raise InputError(
-                    f"{name}: got {1e9 * float(value):g} nm, but the grid was built for {1e9 * length:g} nm; "
+                    f"{name}: got {1e9 * value:g} nm, but the grid was built for {1e9 * length:g} nm; "
                     "move it with model.moved(dimensions)"
                 )
         faults = [f"parameter '{name}' does not exist; {nearest(name, known)}" for name in given if name not in known]
@@ -301,8 +297,13 @@ class Model(Mapped):
 
         Args:
           parameters: values by name; those left out are the device's own.
+        Raises:
+          InputError: as `completed`, or a value outside the model.
         """
-        values = {**self.parameters, **{name: float(value) for name, value in parameters.items()}}
+        values = {name: float(value) for name, value in self.completed(parameters).items()}
+        wrong = {name: QUANTITIES[key_of(name)].fault(value) for name, value in values.items()}
+        if faults := [f"parameter '{name}', {fault}" for name, fault in wrong.items() if fault]:
+            raise InputError(faults)
         contact_V = np.zeros(self.disc.nodes_V, int)
         for number, marked in enumerate(self.on_contact.values(), start=1):
             contact_V[marked] = number
@@ -377,15 +378,23 @@ class Model(Mapped):
           shards: accelerators that share a solve.
           members: number of such groups, among which `ensemble` distributes parameter sets.
         Raises:
-          InputError: JAX has fewer accelerators, or the grid has too few planes for them.
+          InputError: less than 1, JAX has fewer accelerators, or the grid has too few planes for them.
         """
+        if min(shards, members) < 1:
+            raise InputError(f"shards, members: got {shards}, {members}, expected 1 or more of each")
         if (shards, members) == (self.shards, self.members):
             return self
         return dataclasses.replace(self, shards=shards, members=members).refreshed(self.built_for)
 
     def with_grid(self, grid: Grid, device: Device | None = None, progress: Progress | None = None) -> Model:
-        """Return the device, or another one, on another grid, split over as many accelerators."""
-        made = on_grid(self.device if device is None else device, grid, progress=progress)
+        """Return the device, or another one, on another grid, split over as many accelerators.
+
+        Raises:
+          InputError: the grid is not one of that device.
+        """
+        device = self.device if device is None else device
+        _require_faces(device, grid)
+        made = on_grid(device, grid, progress=progress)
         return made.sharded(self.shards, self.members)
 
     def moved(self, lengths: Mapping[str, float], progress: Progress | None = None) -> Model:
@@ -482,11 +491,7 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None, lik
     Args:
       like: a model on the same cells with other widths, whose preconditioners have the shapes that are wanted.
     """
-    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
-        raise InputError(
-            "JAX is in single precision, in which a spin signal drowns; "
-            'call jax.config.update("jax_enable_x64", True) before anything else, or set JAX_ENABLE_X64=1'
-        )
+    require_double()
     if progress is not None:
         progress(f"building the discrete problem, {grid.cells:,} cells")
     require_apart(device.layout(), grid)
@@ -517,15 +522,28 @@ def on_grid(device: Device, grid: Grid, *, progress: Progress | None = None, lik
         for name, share in charge.items()
     }
     for names in grounds:
-        on_contact[label_of_ground(names)] = np.any([on_contact[name] for name in names], axis=0) & np.ones(
-            disc.nodes_V, bool
-        )
+        of_any = np.any([on_contact[name] for name in names], axis=0)
+        on_contact[label_of_ground(names)] = of_any & np.ones(disc.nodes_V, bool)
     held_by = {name: _with_merged(share > held.HELD, merged and merged.T) for name, share in heat_of.items()}
     held_by |= {name: np.isin(numbers, nodes) for name, nodes in placement.outside.items()}
     made = Model(device, grid, disc, placement, on_contact, held_by, grounded, {}, ports)
     if like is not None and _same_edges(like, made):
         made = dataclasses.replace(made, preconditioners=like.preconditioners)
     return made.refreshed({})
+
+
+def _require_faces(device: Device, grid: Grid) -> None:
+    """Refuse a grid without the lines that a device needs, or with other prisms."""
+    faults = [
+        f"has no line on {AXES[axis]} = {1e9 * face:g} nm, where '{device.name}' needs one"
+        for axis, lines in enumerate(grid.lines)
+        for face in device.features.faces(axis)
+        if np.abs(lines - face).min() > TOUCH
+    ]
+    has, needs = ([(p.outline.tolist(), p.heights, p.domain) for p in of.prisms] for of in (grid, device.features))
+    faults += [f"has other prisms than '{device.name}'"] * (has != needs)
+    if faults:
+        raise InputError(f"grid: {faults[0]}; model.moved(dimensions) moves device and grid")
 
 
 def _with_merged(marked: np.ndarray, pairs: Any) -> np.ndarray:
@@ -571,10 +589,9 @@ def _tied(
 
 def _same_edges(one: Model, other: Model) -> bool:
     """Return whether the operators of two models connect the same nodes."""
-    pairs = [(one.disc, other.disc)]
     if set(one.grounded) != set(other.grounded):
         return False
-    pairs += [(disc, other.grounded[name]) for name, disc in one.grounded.items()]
+    pairs = [(one.disc, other.disc), *((disc, other.grounded[name]) for name, disc in one.grounded.items())]
     return all(
         len(a.axes) == len(b.axes)
         and all(np.array_equal(x.nodes_T, y.nodes_T) for x, y in zip(a.axes, b.axes, strict=True))

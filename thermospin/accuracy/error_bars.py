@@ -177,13 +177,14 @@ def assess(
     Args:
       model: where the signals were computed.
       signals: computed with it.
-      parameters: values by name that they were computed with; those left out are the device's own.
+      parameters: values by name that they were computed with, those left out being the device's own; None: what
+        `signals` say.
       start: fields of the evaluation that gave them, which saves work.
       others: the signals at the other orders, see `at_other_orders`; None: they are computed.
       progress: callback for messages.
       tolerance: of the solves.
     Raises:
-      InputError: signals of another grid, or of a file that lacks what error bars need.
+      InputError: signals of another grid, at other parameters, or of a file that lacks what error bars need.
       NotConverged: a solve missed its tolerance.
     """
     if (signals.order, signals.cells) != (model.grid.order, model.cells):
@@ -196,12 +197,28 @@ def assess(
             f"signals: {', '.join(sorted(missing))} come from a file of `signals --json`, which lacks what error bars "
             "need; measure them again, or save them with their own `save`"
         )
+    parameters = _parameters_of(model, signals, parameters)
     if signals.errors is not None:  # best estimates already: begin with what they were made from
         signals = dataclasses.replace(signals, values=signals.computed, computed={}, errors=None)
     if others is None:
         others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
     parts = _contributions(model, signals, parameters, start, (), progress)
     return _assessed(model, [*others, signals], signals, parameters, parts, progress, tolerance)
+
+
+def _parameters_of(model: Model, signals: Signals, parameters: Parameters | None) -> Parameters | None:
+    """Return the parameters that signals were computed with; refuse others."""
+    if parameters is None or signals.parameters is None:
+        return signals.parameters if parameters is None else parameters
+    given, then = model.completed(parameters), {**model.parameters, **signals.parameters}
+    faults = [
+        f"parameters: got {name} = {float(given[name]):g}, but the signals were computed with {value:g}; leave them out"
+        for name, value in then.items()
+        if float(given[name]) != value
+    ]
+    if faults:
+        raise InputError(faults)
+    return signals.parameters
 
 
 def _contributions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -22,7 +23,12 @@ MADE_BY = {
     "Inputs": "ts.read_sources([({file}, [])])",
 }
 #: What is expected where annotations do not allow a text.
-NO_TEXT = {"float": "a number, in SI units", "Sequence[str]": "a list: [{text!r}]"}
+NO_TEXT = {
+    "int": "a whole number",
+    "float": "a number, in SI units",
+    "Sequence[str]": "a list: [{text!r}]",
+    "Sequence[Row]": "a list of rows, as ts.load_data({text!r}, device) returns",
+}
 
 
 def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
@@ -62,6 +68,26 @@ def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
         return verb(*args, **kwargs)
 
     return call
+
+
+def as_number(convert: Callable[[Any], T], what: str, value: Any, unit: str, more: str = "") -> T:
+    """Return a number as `convert` makes it of a value; refuse texts, which may have a unit, and arrays.
+
+    Args:
+      convert: makes the number; its TypeError or ValueError says that there is none.
+      what: the value, for the message.
+      value: to be converted.
+      unit: that it is in; "" for none.
+      more: what the message says of arrays besides.
+    Raises:
+      InputError: it is no number.
+    """
+    shape = (len(value),) if isinstance(value, list | tuple) else getattr(value, "shape", ())
+    if shape == () and not isinstance(value, str):
+        with contextlib.suppress(TypeError, ValueError):
+            return convert(value)
+    found, more = (f"an array of shape {shape}", more) if shape else (f"{value!r}", "")
+    raise InputError(f"{what}: got {found}, expected a number{' in ' * bool(unit) + unit}{more}")
 
 
 def _kinds(annotation: Any) -> list[str]:

@@ -42,8 +42,14 @@ class SignalName(NamedTuple):
 
     @classmethod
     def each(cls, names: str | Iterable[str | tuple[str, str]]) -> list[SignalName]:
-        """Read names, each as `of` does, or one alone."""
-        return [cls.of(name) for name in ([names] if isinstance(names, str) else names)]
+        """Read names, each as `of` does, or one alone, which may be a pair."""
+        if isinstance(names, str):
+            return [cls.of(names)]
+        match tuple(names):
+            case str(experiment), str(signal) if _SIGNAL.fullmatch(signal):
+                return [cls.parse(experiment, signal)]
+            case several:
+                return [cls.of(name) for name in several]
 
     @property
     def signal(self) -> str:

@@ -1,4 +1,4 @@
-"""Compiled programs that are kept between runs."""
+"""Compiled programs: where they are kept between runs, and the precision that they need."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from thermospin.base.errors import FileError, InputError
+
 #: XLA's newer emitters of loops take half as long again to compile for CPUs, and make programs that are no faster here.
 #: An unknown flag is a fatal error: versions of jaxlib for which this one was tried.
 EMITTERS, TRIED = "xla_cpu_use_fusion_emitters", ("0.10.",)
+
+
+class FolderError(FileError):
+    """A folder that cannot keep programs."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: cannot keep programs: {self.strerror}; expected a folder to write in"
 
 
 def without_emitters(environment: Mapping[str, str] = os.environ) -> bool:
@@ -26,7 +35,7 @@ def keep_programs(folder: str | Path | None = None) -> Path | None:
     Returns:
       the folder, None for nowhere.
     Raises:
-      OSError: it cannot be made or written.
+      FolderError: it cannot be made or written.
     """
     if folder is None:
         folder = os.environ.get("THERMOSPIN_CACHE")
@@ -44,9 +53,24 @@ def keep_programs(folder: str | Path | None = None) -> Path | None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(place)) from None
+        raise FolderError(error.errno, error.strerror, str(place)) from None
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return place
+
+
+def require_double() -> None:
+    """Refuse single precision.
+
+    Raises:
+      InputError: says how to switch on double precision.
+    """
+    import jax
+
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise InputError(
+            "JAX is in single precision, in which a spin signal drowns; "
+            'call jax.config.update("jax_enable_x64", True) before anything else, or set JAX_ENABLE_X64=1'
+        )

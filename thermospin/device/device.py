@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from thermospin.base.errors import InputError
+from thermospin.base.kinds import as_number
 from thermospin.base.names import closest, nearest
 from thermospin.base.polygons import TOUCH, width
 from thermospin.base.shown import Plotted
@@ -158,7 +159,7 @@ class Device(Plotted):
         """Return the device with new values of some of its dimensions [m]; all solids that use them move.
 
         Raises:
-          ValueError: a dimension that does not exist.
+          ValueError: a dimension that does not exist, or a value that is no number.
           DeviceError: the new device is invalid, for example because a solid has a negative thickness.
         """
         unknown = [name for name in lengths if name not in self.dimensions]
@@ -166,7 +167,8 @@ class Device(Plotted):
             raise InputError(
                 "\n".join(f"dimension '{n}' does not exist; {nearest(n, self.dimensions)}" for n in unknown)
             )
-        values = self.lengths() | {name: float(value) for name, value in lengths.items()}
+        lengths = {name: as_number(float, f"dimension '{name}'", value, "m") for name, value in lengths.items()}
+        values = self.lengths() | dict(lengths)
         try:
             if others := [solid.body or solid.name for solid in self.solids if not solid.is_as_drawn(values)]:
                 raise DeviceError(

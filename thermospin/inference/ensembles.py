@@ -177,7 +177,8 @@ def run(
     """Return the signals of parameter sets, in their order, as they are computed.
 
     On a model of order 3 they are best estimates: values of order 2 times a factor for each signal, found at the values
-    of the device itself (`inference.orders`). Below, they are the values of the grid.
+    of the device itself (`inference.orders`). Below, they are the values of the grid. A set in which faces pass each
+    other has a grid of its own, for which these factors are a guess: build a model of that device where it matters.
 
     Args:
       model: of the device, on accelerators: `Model.sharded(shards, members)`. Dimensions move its grid.
@@ -256,7 +257,7 @@ def _members(
     mine = [(number, dict(values)) for number, values in enumerate(sets, 1)][k - 1 :: n]
     size = min(model.members * at_once if at_once else tasks.capacity(model), max(len(mine), 1))
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
-    bare = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True)
+    bare = Predictor(model, rows, solve.TOLERANCE, progress, lenient=True, independent=True)
 
     def keeping(predict: Predictor, parts: Sequence[Predictor] = ()) -> Predict:
         return predict if kept is None else kept.keep(predict, LABEL, parts)

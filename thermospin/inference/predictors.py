@@ -154,6 +154,8 @@ class Predictor:
       tolerance: bound on the relative residual of each solve.
       progress: callback for messages.
       lenient: whether a failure of the first call too is one of the values.
+      independent: whether grids always move from that of `model` where they can, so that values do not depend, beyond
+        the tolerance, on earlier calls. Fits do not want that: values would jump where faces begin to pass each other.
       solver: answers solve requests, see `solve.solve`.
     """
 
@@ -165,17 +167,26 @@ class Predictor:
         progress: Progress | None = None,
         *,
         lenient: bool = False,
+        independent: bool = False,
         solver: solve.Solver | None = None,
     ) -> None:
         self._rows, self._tolerance, self._progress, self._lenient = tuple(rows), tolerance, progress, lenient
-        self._solver = solver
+        self._independent, self._solver = independent, solver
         self._wanted = tuple((row.experiment, row.signal) for row in rows)
-        self._state = ResumeState.first(model)
+        self._first = self._state = ResumeState.first(model)
         self._grids = _MovedGrids()
 
     def fork(self, solver: solve.Solver | None) -> Predictor:
         """Return an independent copy with the present state, lenient, whose solves `solver` answers."""
-        other = Predictor(self._state.model, self._rows, self._tolerance, self._progress, lenient=True, solver=solver)
+        other = Predictor(
+            self._first.model,
+            self._rows,
+            self._tolerance,
+            self._progress,
+            lenient=True,
+            independent=self._independent,
+            solver=solver,
+        )
         # Both have the same state until one of them replaces it: states never change.
         other.restore(self.state())
         # The last moved grid stays common to both, for copies are often asked for the same dimensions.
@@ -244,6 +255,9 @@ class Predictor:
         lengths = {name: float(parameters.get(name, value)) for name, value in origin.device.lengths().items()}
         if lengths == self.model.device.lengths():
             return True
+        if self._independent and self._state.rebuilt is not None:
+            self._state = self._first
+            return self._move(parameters)
         before = self.model.disc
         try:
             device = origin.device.moved(lengths)

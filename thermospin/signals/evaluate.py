@@ -292,7 +292,7 @@ def solved(
     _require_tolerance(options.tolerance)
     if not model.problems:
         raise InputError(f"device '{model.device.name}' has no experiments, so that there is no signal to compute")
-    values = _checked(model, parameters)
+    values, own = _checked(model, parameters), model.parameters
     rungs = (harmonics + 1) // 2
     dry_run = rehearsal(model, next(iter(model.problems.values())), values, rungs, harmonics, slopes=False)
     solves = Solves(model, values, options, dry_run)
@@ -315,6 +315,7 @@ def solved(
         wall_s=time.monotonic() - began,
         undiminished=whole,
         units={name: model.device.experiments[name.experiment].unit(name.harmonic) for name in values_of},
+        parameters={name: float(value) for name, value in values.items() if float(value) != own[name]},
     )
     return signals, fields_of
 

@@ -115,6 +115,8 @@ class Signals(Plotted):
       errors: error bars of the best estimates, if `accuracy.error_bars.assess` has made them.
       computed: the values of the grid itself, where `values` are best estimates.
       units: SI unit of each signal, such as "V/A^2" or "K/W", see `device.parts.Experiment.unit`.
+      parameters: values that differ from those of the device, SI units; None where that is not known, as in files that
+        do not say it.
     """
 
     device: str
@@ -129,6 +131,7 @@ class Signals(Plotted):
     errors: Errors | None = None
     computed: Mapping[SignalName, float] = dataclasses.field(default_factory=dict)
     units: Mapping[SignalName, str] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, float] | None = dataclasses.field(default=None, compare=False)
 
     @property
     def experiments(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -198,12 +201,15 @@ class Signals(Plotted):
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the file of `thermospin signals --json`, with `undiminished` besides; `load_signals` reads it.
+        """Write the file of `thermospin signals --json`, with `undiminished` and given `parameters` besides.
+
+        `load_signals` reads it.
 
         Raises:
           OSError: the file cannot be written.
         """
-        write_json(path, self.to_json() | {"undiminished": dict(self.undiminished)})
+        parameters = {"parameters": dict(self.parameters)} if self.parameters else {}
+        write_json(path, self.to_json() | {"undiminished": dict(self.undiminished)} | parameters)
 
     def to_dataframe(self) -> Any:
         """Return a pandas DataFrame with a row for each signal, in SI units, which the column `unit` names.
@@ -273,6 +279,9 @@ def load_signals(path: str | Path) -> Signals:
             errors=errors,
             computed=numbers("computed", math.nan) if errors else {},
             units=units,
+            parameters={name: float(value) for name, value in data["parameters"].items()}
+            if "parameters" in data
+            else None,
         )
 
 
