@@ -191,6 +191,21 @@ def test_files_and_currents_that_contradict_each_other_are_an_error(
         reduce(Sweeps(tuple(traces)))
 
 
+def test_a_constant_offset_of_a_file_is_no_contradiction() -> None:
+    """V2 off by 2/5 of its level at 0.5 mA: R2 there is off by more than R4 explains, and its step too small to tell.
+
+    One current of three off by sqrt(2) is no offset, and no peak value either: all are of one column.
+    """
+    usual = all_traces(np.random.default_rng(6))
+    level = voltages("P", CURRENTS[0])[2]
+    for offset in (-0.4 * level, 1.5 * level):
+        reduce(Sweeps(tuple(dataclasses.replace(t, voltages={**t.voltages, 2: t.voltages[2] + offset}) for t in usual)))
+    wrong = [changed(each, V2=math.sqrt(2)) if each.current == CURRENTS[1] else each for each in usual]
+    with pytest.raises(DataError, match=r"R2 in P and in AP of a.csv at 1 mA is 1.388 times") as caught:
+        reduce(Sweeps(tuple(wrong)))
+    assert "sqrt(2)" not in str(caught.value)
+
+
 def test_offsets_of_whole_sweeps_leave_steps_and_other_harmonics_alone() -> None:
     rng = np.random.default_rng(10)
     usual = all_traces(rng)
@@ -246,8 +261,8 @@ def test_two_numbers_are_as_far_apart_as_the_resolution(device: Device, tmp_path
     )
     per_volt = math.sqrt(2) / 1e-6
     assert spin.value == pytest.approx((low - high) * per_volt, rel=1e-6)
-    # The difference of two levels, the mean of two sweeps.
-    assert spin.std == pytest.approx((high - low) / math.sqrt(12) * per_volt, rel=1e-3)
+    # The difference of two levels, in both sweeps alike.
+    assert spin.std == pytest.approx((high - low) / math.sqrt(6) * per_volt, rel=1e-3)
     quiet = [dataclasses.replace(each, voltages={n: each.voltages[2] for n in (1, 2)}) for each in coarse]
     with pytest.raises(DataError, match="no noise at all, so that the step may be one of rounding"):
         lockin.load(place(tmp_path, head, csv_text(table(quiet))), device)

@@ -123,7 +123,7 @@ def test_one_current_cannot_tell_r1_from_r3_and_has_the_bar_of_the_prior() -> No
 def test_offsets_of_any_sign_are_found(means: tuple[float, float]) -> None:
     """Of two sweeps at one current chi2 is d^2/(2 v), 1 for a variance of d^2/2: less their own, it is the offset."""
     one, other = (Levels(a + 1, a - 1, 0.01 * np.eye(2), 0.0, -14.0, 0.1, 1.0, 0) for a in means)
-    ((_, _, wider), _), _ = regression.scattered([(2, 1e-3, one), (2, 1e-3, other)])
+    ((_, _, wider), _), *_ = regression.scattered([(2, 1e-3, one), (2, 1e-3, other)], [2, 4])
     variance = np.array([0.5, 0.5]) @ wider.covariance @ [0.5, 0.5]
     assert variance == pytest.approx((means[0] - means[1]) ** 2 / 2, rel=1e-6)
 
@@ -132,7 +132,7 @@ def test_spin_parts_are_known_far_better_than_offset_baselines() -> None:
     """To the noise of the mean step, while sweeps are offset by a billion times that."""
     noise, offset = 1e-10, 0.1
     data = [
-        (1, current, Levels(current + a + 0.5, current + a - 0.5, noise**2 * np.eye(2), 0.0, -1.0, noise, 1.0, 0))
+        (1, current, Levels(1.5 * current + a, 0.5 * current + a, noise**2 * np.eye(2), 0.0, -1.0, noise, 1.0, 0))
         for current, a in ((1.0, offset), (1.0, -offset), (2.0, offset), (2.0, -offset))
     ]
     names, _, covariance, _ = regression.regress(data, 0.0)
@@ -142,7 +142,7 @@ def test_spin_parts_are_known_far_better_than_offset_baselines() -> None:
 
 def test_scatter_beyond_the_bars_widens_them() -> None:
     """Of what scatters alone: an offset of whole sweeps widens their mean levels, one of P alone their steps too."""
-    data = levels(np.random.default_rng(3))
+    data = levels(np.random.default_rng(5))
     first = [part for part in data if part[0] == 1]
     _, _, before, _ = regression.regress(data, 0.03)
     both, alone = (
@@ -160,3 +160,57 @@ def test_scatter_beyond_the_bars_widens_them() -> None:
         assert any("V1: sweeps are offset by" in each for each in said)
     assert both[2][spin, spin] < 1.2 * before[spin, spin] and alone[2][spin, spin] > 4 * before[spin, spin]
     assert any("V1: steps of sweeps scatter" in each for each in alone[3])
+
+
+def moved(data: list[regression.Level], offset: float) -> list[regression.Level]:
+    return [(n, i, dataclasses.replace(x, P=x.P + offset, AP=x.AP + offset)) for n, i, x in data]
+
+
+@pytest.mark.parametrize(("nonlinear", "currents"), [(0.03, CURRENTS), (0.0, CURRENTS[1:3])])
+def test_a_constant_offset_is_no_signal(nonlinear: float, currents: tuple[float, ...]) -> None:
+    """100 data sets: the spread of pulls is known to 1/sqrt(200) = 7 %, their mean to 0.1.
+
+    Without it R1.baseline would be off by more than 30 NOISE/1.5 mA = 6e-5, tens of its bars; spin parts know nothing.
+    """
+    found = []
+    for seed in range(100):
+        data = levels(np.random.default_rng(seed), currents=currents)
+        names, values, covariance, said = regression.regress(moved(data, 30 * NOISE), nonlinear)
+        assert sum("all sweeps share an offset of" in each for each in said) == 2
+        std = np.sqrt(np.diag(covariance))
+        found.append([(values[i] - expected(*name)) / std[i] for i, name in enumerate(names) if name[0] < 3])
+        spin = names.index((1, "spin"))
+        _, usual, before, _ = regression.regress(data, nonlinear)
+        assert values[spin] == pytest.approx(usual[spin], abs=std[spin])
+        assert std[spin] == pytest.approx(math.sqrt(before[spin, spin]), rel=0.1)
+    assert np.all(np.abs(np.mean(found, axis=0)) < 0.4) and np.all(np.abs(np.std(found, axis=0) - 1) < 0.3)
+
+
+def test_one_current_or_as_many_as_there_are_r_tell_no_offset() -> None:
+    for currents in (CURRENTS[:1], CURRENTS[:2]):
+        data = moved(levels(np.random.default_rng(0), currents=currents), 30 * NOISE)
+        assert not any("share" in each for each in regression.regress(data, 0.03)[3])
+
+
+def test_rounding_is_the_same_in_all_sweeps_at_a_current() -> None:
+    """Its variance q^2/12 of each level, 1/6 of the step, falls with the number of currents, not with that of sweeps.
+
+    The weight of a level in R1 of two currents is that of its current; sweeps of another resolution have their own.
+    """
+    resolution, rounding = 1e-8, 1e-16 / 12
+    own = 1e-6 * rounding * np.eye(2)
+
+    def spin(currents: tuple[float, ...], repeats: int, resolutions: tuple[float, ...] = (resolution,)) -> float:
+        data = [
+            (1, i, Levels(2 * i, 1.9 * i, own + rounding * np.eye(2), 0, -9.0, 1e-10, 1.0, 0, None, q, rounding))
+            for i in currents
+            for q in resolutions
+            for _ in range(repeats)
+        ]
+        names, _, covariance, _ = regression.regress(data, 0.0)
+        return float(covariance[names.index((1, "spin")), names.index((1, "spin"))])
+
+    one = 2 * rounding / 1e-3**2
+    assert spin((1e-3,), 1) == pytest.approx(one, rel=1e-5) and spin((1e-3,), 15) == pytest.approx(one, rel=1e-5)
+    assert spin((1e-3, 2e-3), 5) == pytest.approx(one / 5, rel=1e-5)
+    assert spin((1e-3,), 5, (resolution, 3 * resolution)) == pytest.approx(one / 2, rel=1e-5)

@@ -137,6 +137,24 @@ def test_bars_hold_for_an_oversampled_lock_in(poles: int, time: float) -> None:
     assert np.std(independent) > 3
 
 
+@pytest.mark.parametrize("size", [0.6, -1.0, 3.0, 1000.0])
+@pytest.mark.parametrize("places", [(75,), (70,), (20, 80), (7, 30, 100)])
+def test_spikes_shift_no_level(places: tuple[int, ...], size: float) -> None:
+    """Of 20 points in AP and of 100 in P: least squares moves the level by size/20 or more, at least 6 of noise.
+
+    Levels are those without these points, but for points at the limit for outliers.
+    """
+    y = trace(np.random.default_rng(9), noise=0.005)
+    usual = switching.levels(y, Switch(70, 90))
+    y[list(places)] += size
+    found = switching.levels(y, Switch(70, 90))
+    assert found.outliers == len(places)
+    std = 0.005 / np.sqrt(20)
+    assert found.P == pytest.approx(usual.P, abs=std) and found.AP == pytest.approx(usual.AP, abs=std)
+    switch, _ = switching.find([y])
+    assert switch is not None and switching.levels(y, switch).AP == pytest.approx(usual.AP, abs=std)
+
+
 def test_rounding_is_no_certainty() -> None:
     """A level of 5.30 in steps of 0.2 reads 5.2 or 5.4 whatever the number of points; noise of a step averages out."""
     quiet = np.round(trace(np.random.default_rng(4), noise=1e-3) / 0.2 + 0.5) * 0.2
@@ -146,6 +164,17 @@ def test_rounding_is_no_certainty() -> None:
     fine = switching.levels(dithered, Switch(70, 90), resolution=0.2)
     assert fine.covariance[0, 0] == pytest.approx(switching.levels(dithered, Switch(70, 90)).covariance[0, 0], rel=1e-6)
     assert np.sqrt(fine.covariance[0, 0]) < 0.2 / np.sqrt(12)
+
+
+def test_scatter_between_two_numbers_does_not_dither() -> None:
+    """P of 5.1 in steps of 0.2 reads 5.0 and 5.2 whatever the noise, which at 0.04 carries no AP across."""
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        y = 5.1 + 0.04 * rng.standard_normal(120)
+        y[70:90] += 1.04
+        found = switching.levels(np.round(y / 0.2) * 0.2, Switch(70, 90), resolution=0.2)
+        assert found.noise == pytest.approx(0.1, rel=0.1), "of P, which is not that of the points before rounding"
+        assert found.rounding > 0.5 * 0.2**2 / 12 and abs(found.AP - 6.14) < 0.2 / 2
 
 
 def test_an_antiparallel_state_that_is_no_level_is_told_by_its_furthest_part() -> None:

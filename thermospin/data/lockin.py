@@ -436,16 +436,27 @@ def _disagreement(one: _Apparent, other: _Apparent, threshold: float) -> tuple[s
     return "P and in AP", levels[0]
 
 
+def _without_offsets(groups: Sequence[_Apparent], n: int) -> list[_Apparent]:
+    """Return apparent R_n less the offset of V_n that the currents of a file tell, see `regression.constant`."""
+    out = []
+    for one in groups:
+        file = [(each.current, *each.values["P"]) for each in groups if each.file == one.file]
+        off = regression.constant(n, file) / regression.terms(n, one.current)[n]
+        moved = {part: (value - off * (part != "spin"), std) for part, (value, std) in one.values.items()}
+        out.append(dataclasses.replace(one, values=moved))
+    return out
+
+
 #: What to look at where measurements of the same signal contradict each other.
 _LOOK_AT = (
-    "look at the units of its columns, the ranges and gains of the amplifiers, rms or peak (current_is, voltage_is), "
-    "and the leads: swapped ones change the sign"
+    "look at the units of its columns, the ranges, gains and offsets of the amplifiers, rms or peak (current_is, "
+    "voltage_is), and the leads: swapped ones change the sign"
 )
 
 
-def _hint(ratio: float) -> str:
-    """Say what a ratio suggests."""
-    if hint := root_of_two(ratio):
+def _hint(ratio: float, same_file: bool) -> str:
+    """Say what a ratio suggests; the columns of one file are rms or peak at all currents."""
+    if not same_file and (hint := root_of_two(ratio)):
         return f"{hint}; {FACTORS}"
     ten = round(math.log10(abs(ratio))) if ratio and math.isfinite(ratio) else 0
     if ten and abs(ratio / math.copysign(10.0**ten, ratio) - 1) < 0.1:
@@ -460,15 +471,18 @@ def _contradictions(experiment: str, sweeps: Sequence[Sweep], nonlinear: float) 
     for n in (1, 2):
         told = set()
         groups = _apparent(sweeps, n)
-        for other in groups[1:]:
+        unshifted = _without_offsets(groups, n)
+        for other, without in zip(groups[1:], unshifted[1:], strict=True):
             found = _disagreement(first := groups[0], other, threshold)
-            if found is None or other.file in told:
+            # What an offset explains it leaves within three standard deviations of what R3 and R4 may add.
+            still = found and _disagreement(unshifted[0], without, 3 * threshold / BEYOND_NONLINEAR)
+            if found is None or still is None or other.file in told:
                 continue
             told.add(other.file)
             part, ratio = found
             faults.append(
                 f"experiment '{experiment}': R{n} in {part} of {other.label} is {ratio:.4g} times that of {first.label}"
-                f"{_hint(ratio)}; {_LOOK_AT}"
+                f"{_hint(ratio, first.file == other.file)}; {_LOOK_AT}"
             )
     faults += _swapped(experiment, sweeps)
     ones, third = _data(sweeps, 1), _data(sweeps, 3)

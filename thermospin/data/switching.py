@@ -46,6 +46,8 @@ class Levels:
       widening: of the variance of the step against that of independent points.
       outliers: number of points left out.
       plateau: the part that AP is taken from, where the antiparallel state is no level; else None.
+      resolution: smallest distance of two numbers of the trace, 0: not known.
+      rounding: the part of the variance of either level that rounding leaves, the same error in all sweeps like it.
     """
 
     P: float
@@ -57,6 +59,8 @@ class Levels:
     widening: float
     outliers: int
     plateau: Plateau | None = None
+    resolution: float = 0.0
+    rounding: float = 0.0
 
     @property
     def is_flat(self) -> bool:
@@ -229,13 +233,13 @@ def levels(trace: np.ndarray, switch: Switch, resolution: float = 0.0, plateau: 
     # Points left out take the residual of their neighbours, so that those that are left stay in their places.
     filled = np.interp(np.arange(n), np.flatnonzero(fit.good), residual)
     whole = noise.covariance(fit.design @ fit.coefficients + filled, fit.design, (switch.first, switch.end))
-    covariance = whole[:2, :2] * (n / kept) + np.eye(2) * _rounding(std, resolution)
+    rounding = _rounding(std, resolution)
+    covariance = whole[:2, :2] * (n / kept) + np.eye(2) * rounding
     step, variance = AP - P, _of_step(covariance)
     size = step / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, step) if step else 0.0
     independent = std**2 * _of_step(np.linalg.inv(fit.design[fit.good].T @ fit.design[fit.good])[:2, :2])
-    return Levels(
-        P, AP, covariance, drift, size, std, variance / independent if independent else 1.0, outliers, plateau
-    )
+    widening = variance / independent if independent else 1.0
+    return Levels(P, AP, covariance, drift, size, std, widening, outliers, plateau, resolution, rounding)
 
 
 def _of_step(covariance: np.ndarray) -> float:
@@ -247,8 +251,8 @@ def _rounding(std: float, resolution: float) -> float:
     """Return the variance of a level that rounding leaves, see `levels`."""
     if not resolution:
         return 0.0
-    # Rounding adds q^2/12 to the variance of the points; what is left was there before.
-    dither = max(std**2 - resolution**2 / 12, 0.0)
+    # A level half way between two numbers reads both, with a variance of q^2/4: only what is beyond is surely noise.
+    dither = max(std**2 - resolution**2 / 4, 0.0)
     return resolution**2 / 12 * math.exp(-((2 * math.pi) ** 2) * dither / resolution**2)
 
 
