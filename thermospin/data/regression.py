@@ -105,7 +105,7 @@ def scattered(data: Sequence[Level], orders: Sequence[int]) -> tuple[list[Level]
     that number (Birge, Phys. Rev. 40, 207 (1932)).
 
     A constant offset, as of a lock-in, is common to all sweeps of a harmonic. More currents than there are R_n tell it
-    from the signal: its variance about 0 is such that its own chi2 is 1, and 0 where it is lost in the noise.
+    from the signal: it is allowed to be as large as it may be by the data, its size and the bar of that.
 
     Args:
       data: levels.
@@ -129,10 +129,11 @@ def scattered(data: Sequence[Level], orders: Sequence[int]) -> tuple[list[Level]
             whole = np.column_stack([line, np.ones(len(levels))])
             scatter = math.sqrt(_excess(whole, means, of_means, rounded / math.sqrt(2), degrees - 1))
             values, covariance, _ = _least_squares(whole, means, of_means + scatter**2, rounded / math.sqrt(2))
-            offsets[n] = math.sqrt(max(values[-1] ** 2 - covariance[-1, -1], 0.0))
-            if offsets[n] > 0:
+            offset, std = float(values[-1]), math.sqrt(covariance[-1, -1])
+            offsets[n] = abs(offset) + std
+            if abs(offset) > std:
                 notes.append(
-                    f"V{n}: all sweeps share an offset of {values[-1]:.2g} +- {math.sqrt(covariance[-1, -1]):.1g} V, "
+                    f"V{n}: all sweeps share an offset of {offset:.2g} +- {std:.1g} V, "
                     f"as of a lock-in; R{n}.baseline is without it, and its bars know it"
                 )
         elif degrees > 0:
