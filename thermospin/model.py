@@ -271,7 +271,7 @@ class Model(Mapped):
             length, value = lengths[name], given.pop(name)
             if isinstance(value, jax.core.Tracer):
                 raise InputError(f"{name}: is a dimension, which moves the grid; JAX cannot trace it, `evaluate` can")
-            value = float(_scalar(name, value))
+            value = as_number(float, f"parameter '{name}'", value, "m")
             if not abs(value - length) <= 1e-9 * abs(length):
                 raise InputError(
                     f"{name}: got {1e9 * value:g} nm, but the grid was built for {1e9 * length:g} nm; "
