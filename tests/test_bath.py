@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from helpers.devices import WIRE
 from thermospin import inverse, studies
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
@@ -39,37 +40,21 @@ from thermospin.inference.sharing import (
 from thermospin.model import GridOptions, build
 from thermospin.signals.evaluate import measure
 
-BAR = """
-name = "bar"
-length_unit = "nm"
-[dimensions]
-width = { value = 50, range = [30, 100] }
+BAR = (
+    WIRE.replace("states = { P = {}, AP = {} }\n", "")
+    + """
 [materials.Py]
 lambda_sf = { "10 K" = "8 nm", "77 K" = 7, "300 K" = "5 nm" }
 sigma = { value = { "10 K" = "6e6 S/m", "300 K" = "4e6 S/m" }, source = "a bar on the chip" }
 [[solids]]
-name = "wire"
-material = "Py"
-box = { x = [0, 300], y = [0, "width"], z = [0, 40] }
-[[solids]]
 name = "cap"
 material = "Cu"
 box = { x = [100, 200], y = [0, "width"], z = [40, 80] }
-[[contacts]]
-name = "a"
-solid = "wire"
-face = "x-"
-[[contacts]]
-name = "b"
-solid = "wire"
-face = "x+"
-[experiments.bar]
-current = ["a", "b"]
-voltage = ["a", "b"]
 [[variants]]
 name = "cold"
 set = { bath = "77 K", width = 80 }
 """
+)
 FACE = """
 [[interfaces]]
 name = "face"

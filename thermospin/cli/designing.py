@@ -68,7 +68,9 @@ def design(
     ] = None,
     free: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME...", help="What that fit frees; default: the parameter, with R2 zeta too."),
+        typer.Option(
+            metavar="NAME...", help="What that fit frees; default: the parameter, and zeta if there is an R2."
+        ),
     ] = None,
     form: Annotated[
         str | None, typer.Option(metavar="SOLID", help="Instead of dimensions: where this box should have metal.")
@@ -180,8 +182,9 @@ def _standard_error_fit(
         return None
     rows = load(data, device)
     names = [name for kind, name in objective.wanted if kind == STD]
-    heated = ["zeta"] * any(row.harmonic > 1 for row in rows)  # it moves no R1
-    return StandardErrorFit(rows, tuple(free or dict.fromkeys([*heated, *names])))
+    if any(row.harmonic > 1 for row in rows):  # zeta moves no R1
+        names = ["zeta", *names]
+    return StandardErrorFit(rows, tuple(free or dict.fromkeys(names)))
 
 
 def _limits(feature: str | None, drive: str | None, temperature: str | None, density: str | None) -> Limits:
