@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from jax.errors import JaxRuntimeError
@@ -24,6 +25,7 @@ from thermospin.cli import runtime, stops
 from thermospin.cli.options import spread_names
 from thermospin.device.reader import load
 from thermospin.grid import choose
+from thermospin.inference.posterior import Posterior
 
 GOOD = {
     "device": "slachter2010",
@@ -268,6 +270,18 @@ def test_a_posterior_that_fails_does_not_take_the_fit_with_it(
     result = run("fit", "slachter2010", "slachter2010", "--free", "zeta", "--posterior", 500)
     assert result.exit_code == 1 and "[[Fit]] zeta 3.2" in result.stdout
     assert result.stderr.strip() == f"There is no posterior: {str(error).removeprefix('posterior: ')}"
+
+
+@pytest.mark.parametrize(("r_hat", "code"), [(1.001, 0), (1.3, 1)])
+def test_chains_that_have_not_converged_are_no_success(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, r_hat: float, code: int
+) -> None:
+    draws = np.linspace(1.0, 2.0, 8000).reshape(4, 2000, 1)
+    chains = Posterior(("zeta",), draws, np.array([r_hat]), np.array([2000.0]), 0, 0.0, None, 8000, 3.0, 1.0)
+    monkeypatch.setattr(studies, "sample", lambda *_, **__: chains)
+    result = run("fit", "slachter2010", "slachter2010", "--free", "zeta", "--posterior", 500)
+    assert result.exit_code == code and "mean" in result.stdout, result.output
+    assert result.stderr.strip() == code * "the chains have not converged; their numbers are not to be trusted"
 
 
 def test_a_series_of_devices_is_one_file_and_one_table(stub: Stub, tmp_path: Path) -> None:

@@ -153,11 +153,24 @@ def test_the_doctor_says_that_there_is_no_device(monkeypatch: pytest.MonkeyPatch
         (["--gpus", "2", "--", "signals", "valve", "--cells", "900"], "signals, on 2 GPUs: --shards goes with the gri"),
         (["--gpus", "2", "--", "signals", "valve", "--tolerance", "1%"], "--shards goes with the grid of the fixed r"),
         (["--", "signals", "valve", "--shards", "4"], "signals asks for 4 GPUs, and the job has 1; say that by slurm"),
+        (["--", "signals", "valve", "--json", "nowhere/out.json"], "nowhere/out.json: cannot be written"),
+        (["--", "ensemble", "valve", "nowhere.csv", "--out", "out.csv"], "nowhere.csv: "),
+        (["--", "fit", "valve", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["--", "fit", "slachter2010", "slachter2010", "--free", "Py.Q"], "'Py.Q'"),
+        (
+            ["--gpus", "2", "--", "fit", "slachter2010", "slachter2010", "--json", "nowhere/out.json"],
+            "cannot be written",
+        ),
+        (["--", "design", "valve", "--objective", "nonsense"], 'objective: got "nonsense", expected a signal'),
+        (["--gpus", "2", "--", "design", "valve", "--objective", "thermal R2.spin", "--form", "a"], "--feature: is"),
     ],
 )
-def test_a_command_that_would_fail_in_the_queue_is_refused(words: list[str], told: str) -> None:
+def test_a_command_that_would_fail_in_the_queue_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     found = CliRunner().invoke(app.app, ["slurm", *words])
-    assert found.exit_code == 2 and told in found.stderr, found.output
+    assert found.exit_code == 2 and told in found.stderr and not found.stdout, found.output
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def design(
     Writes device.toml, layout.gds, design.json and history.png. Run again in the same way, it resumes where it was.
     """
     with runtime.exit_codes():
+        from thermospin.designs.objective import Objective
         from thermospin.device import provenance
         from thermospin.device.edit import with_numbers
         from thermospin.device.reader import load, parts_of, require_experiments, text_of
@@ -125,23 +126,23 @@ def design(
         folder = out if out is not None else Path(f"{loaded.name}-design")
         results = "device.toml", "layout.gds", "design.json", "history.png", "form.png", JOURNAL
         runtime.require_folder(folder, results, [device, *([data] if data else [])])
+        asked = Objective.parse(objective, loaded)
+        of_form = None if form is None else (form, *_sizes(limits.feature, tile))
+        fit = _standard_error_fit(data, free or [], asked, loaded)
         stops.resumable(folder / JOURNAL)
         speaks = runtime.join_cluster(cluster)
         runtime.start_jax()
-        from thermospin.designs.objective import Objective
         from thermospin.designs.search import Design, Search
         from thermospin.designs.search import design as by_dimensions
         from thermospin.designs.topology import Form, free_form
         from thermospin.model import GridOptions
         from thermospin.report.design_files import write_design
 
-        asked = Objective.parse(objective, loaded)
         work: Callable[..., Design | Form]
-        if form is not None:
-            least, size = _sizes(limits.feature, tile)
-            work = functools.partial(free_form, loaded, asked, form, tile=size, feature=least, steps=steps)
+        if of_form is not None:
+            solid, least, size = of_form
+            work = functools.partial(free_form, loaded, asked, solid, tile=size, feature=least, steps=steps)
         else:
-            fit = _standard_error_fit(data, free or [], asked, loaded)
             search = Search(steps, starts, robust)
             work = functools.partial(by_dimensions, loaded, asked, vary or None, limits=limits, fit=fit, search=search)
         with runtime.Progress() as progress:

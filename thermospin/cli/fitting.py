@@ -161,6 +161,10 @@ def fit(
         runtime.finish(result.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
         runtime.finish(not result.failed, "\n".join(result.failed))
         runtime.finish(result.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
+        chains = result.findings.posterior
+        runtime.finish(
+            chains is None or chains.converged, "the chains have not converged; their numbers are not to be trusted"
+        )
 
 
 def _write_study(result: Study, json: Path | None, report: Path | None) -> None:

@@ -19,6 +19,9 @@ DEMOS = ("slachter2010", "slachter2010-copper", "pillar")
 #: Commands that are no work for a cluster.
 NO_JOBS = ("slurm", "new", "cards")
 
+#: Commands that read their inputs before they start JAX, and until then make no more than the folder of their results.
+READS_FIRST = ("signals", "sensitivity", "ensemble", "fit", "design")
+
 #: What the parser of a command raises; typer has moved the library that it comes from inside.
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -76,14 +79,14 @@ def slurm(
         from thermospin.parallel.cluster import batch
 
         options: dict[str, Any] = {"name": name, "nodes": nodes, "gpus": gpus, "limit": limit, "cpus": cpus}
+        runtime.require_writable(out, inputs=[part for word in context.args for part in re.split("[,=]", word)])
+        if out is not None and out.exists() and not out.read_bytes().startswith(b"#!"):
+            raise InputError(f"{out}: is there already, and is no batch file; give another name")
         _require_command(context, nodes * gpus)
         text = batch(context.args, **options, directives=sbatch or (), before=before or ())
         if out is None:
             typer.echo(text, nl=False)
             return
-        runtime.require_writable(out, inputs=[part for word in context.args for part in re.split("[,=]", word)])
-        if out.exists() and not out.read_bytes().startswith(b"#!"):
-            raise InputError(f"{out}: is there already, and is no batch file; give another name")
         with atomic_file(out) as file:
             file.write(text.encode())
         typer.echo(f"{out} is written; submit it with: sbatch {out}")
@@ -105,7 +108,8 @@ def _require_command(context: typer.Context, count: int) -> None:
         raise InputError(f"slurm: no command '{name}' for a job; {nearest(name, jobs)}")
     words = as_run(context.args, count)
     try:
-        given = commands[name].make_context(name, words[1:]).params
+        inner = commands[name].make_context(name, words[1:])
+        given = inner.params
         if name == "signals":
             require_compatible(given["cells"], given["tolerance"], given["errors"], given["shards"])
     except USAGE_ERROR as error:
@@ -115,7 +119,10 @@ def _require_command(context: typer.Context, count: int) -> None:
     wanted = max(given.get("shards", 1), given.get("accelerators", 1))
     if wanted > count:
         raise InputError(f"slurm: {name} asks for {wanted} GPUs, and the job has 1; say that by slurm --gpus alone")
-    if given.get("device") is not None:
+    if name in READS_FIRST:
+        with runtime.inputs_only():
+            commands[name].invoke(inner)
+    elif given.get("device") is not None:
         changed(load(given["device"]), given.get("set_") or (), given.get("bath"))
 
 

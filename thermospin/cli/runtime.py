@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import sys
 import tempfile
@@ -22,9 +23,28 @@ from thermospin.cli import stops
 LOST = ("address already in use", "gloo", "nccl", "connection closed by peer", "connection reset")
 
 
+#: Whether commands end where they have read their inputs.
+_reads_only = contextvars.ContextVar("_reads_only", default=False)
+
+
+@contextlib.contextmanager
+def inputs_only() -> Iterator[None]:
+    """Have a command end once it has read and checked its inputs, where it would start its work; errors are raised."""
+    token = _reads_only.set(True)
+    try:
+        yield
+    except typer.Exit:
+        pass
+    finally:
+        _reads_only.reset(token)
+
+
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn what can go wrong into one message on stderr and an exit code."""
+    if _reads_only.get():
+        yield
+        return
     try:
         yield
     except KeyboardInterrupt:
@@ -101,7 +121,12 @@ def quickly(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def start_jax() -> None:
-    """Set double precision, and keep compiled programs between runs (THERMOSPIN_CACHE: where; empty: not at all)."""
+    """Set double precision, and keep compiled programs between runs (THERMOSPIN_CACHE: where; empty: not at all).
+
+    What a command reads it reads before, see `inputs_only`.
+    """
+    if _reads_only.get():
+        raise typer.Exit
     quickly()
     import jax
 
@@ -178,7 +203,7 @@ def require_folder(path: Path, names: Iterable[str] = (), inputs: Iterable[str |
 
 def join_cluster(cluster: bool) -> bool:
     """Join the other processes, if there are any, and return whether this one prints and writes for all."""
-    if not cluster:
+    if not cluster or _reads_only.get():
         return True
     from thermospin.parallel.cluster import join
 
