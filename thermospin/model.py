@@ -293,7 +293,8 @@ class Model(Mapped):
     def refreshed(self, parameters: Parameters) -> Model:
         """Return the same problem with a preconditioner built for other parameters.
 
-        All arrays keep their shapes: nothing is recompiled, and fields of the one are starts for the other.
+        All arrays keep their shapes, and fields of the one are starts for the other. Nothing is recompiled, unless
+        conductivities now differ so much that the preconditioner needs double precision, or no longer do.
 
         Args:
           parameters: values by name; those left out are the device's own.

@@ -38,17 +38,15 @@ def prepare(
     Args:
       graphs: of the potentials and of the temperature, see `solve.low_order_graphs`.
       positions: of the grid lines along each axis [m].
-      earlier: for another law on the same grid: the same nodes leave again, so that nothing is recompiled.
+      earlier: for another law on the same grid: the same nodes leave again, so that nothing is recompiled, unless the
+        contrasts ask for another precision.
       contrasts: largest over smallest conductivity, for charge and for heat.
     """
-    if earlier is not None:
-        potentials, heat = (
-            coarsening.build(graph, positions, before.plan, before.dtype)
-            for graph, before in zip(graphs, (earlier.potentials, earlier.heat), strict=True)
+    plans = (None, None) if earlier is None else (earlier.potentials.plan, earlier.heat.plan)
+    precisions = (np.float32 if contrast < LARGE_CONTRAST else np.float64 for contrast in contrasts)
+    return Preconditioner(
+        *(
+            coarsening.build(graph, positions, plan, precision)
+            for graph, plan, precision in zip(graphs, plans, precisions, strict=True)
         )
-    else:
-        potentials, heat = (
-            coarsening.build(graph, positions, dtype=np.float32 if contrast < LARGE_CONTRAST else np.float64)
-            for graph, contrast in zip(graphs, contrasts, strict=True)
-        )
-    return Preconditioner(potentials, heat)
+    )
