@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import metadata
 
 import pytest
 
+from thermospin.base.programs import TRIED
 from thermospin.cli.runtime import quickly
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -14,8 +16,14 @@ os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 quickly()
-# Problems of tests are small: their programs take longer to compile than to run.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+# Problems of tests are small: their programs take longer to compile than to run, and threads longer to wait for each
+# other than to work. Workers, and the processes that tests start, have BLAS told so before NumPy loads it.
+FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false"
+if metadata.version("jaxlib").startswith(TRIED):
+    FLAGS += " --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
+for _library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 #: Files that take longest. Workers get files in this order: a long one that comes last would keep one of them alone.
 LONGEST = (

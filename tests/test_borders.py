@@ -66,7 +66,7 @@ def test_a_border_turned_by_one_degree_acts_as_an_upright_one_at_its_middle() ->
     """
     tilt = 20 * np.tan(np.pi / 180)
     devices_of = [valve(low, high) for low, high in [(60 - tilt,) * 2, (60 - tilt, 60 + tilt), (60 + tilt,) * 2]]
-    first, turned, last = (evaluate.measure(build(device, cells=300)) for device in devices_of)
+    first, turned, last = (evaluate.measure(build(device, cells=150, order=2)) for device in devices_of)
     ends, found = ([part["along", "R1.baseline"] for part in group] for group in ((last, first), (turned,)))
     assert ends[0] < found[0] < ends[1]
     upright = (first["along", "R1.spin"] + last["along", "R1.spin"]) / 2

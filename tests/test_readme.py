@@ -54,6 +54,7 @@ def test_a_fit_with_everything_is_one_command(folder: Path) -> None:
     (folder / "valve.csv").write_text(data, encoding="utf-8")
     command = [
         sys.executable, "-m", "thermospin", "fit", "valve.toml", "valve.csv", "--free", "Py.P", "Py.S", "--order", "1",
+        "--cells", "800",
         "--prior", "Py.P = 0.25 +- 0.02", "--profile", "--posterior", "500", "--dimension", "z = 50 nm +- 2 nm",
         "--rival", "wiedemann-franz", "--journal", "fit.jsonl", "--report", "fit.html", "--json", "fit.json",
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Heat as a drive and a probe, several circuits: balances of every piece and over every interface, references, fins.
 
-The device is `helpers.heated` on some 200 cells: balances hold on any grid, to the residual of the solves. Reactions
-are sums over faces of currents that are larger than what is left: 1e-9 of those is allowed.
+The device is `helpers.heated` on some 200 cells of order 1: balances hold on any grid, to the residual of the solves.
+Reactions are sums over faces of currents that are larger than what is left: 1e-9 of those is allowed.
 """
 
 from __future__ import annotations
@@ -38,26 +38,38 @@ def close(value: float, rel: float) -> object:
     return pytest.approx(value, rel=rel, abs=0.0)
 
 
+#: Drives whose charge is probed at every face of the pillar, and those whose heat is at every face of the oxide.
+CHARGED, WARMED = ("current", "laser"), ("heater", "laser", "warm")
+OXIDE = (("hot", "oxide"), ("cap+", "oxide"), ("cap-", "oxide"), ("oxide", "above"))
+
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def measured(*experiments: Experiment) -> Table:
+def measured(*experiments: Experiment, order: int = 1) -> Table:
     """R1 and R2 of experiments on one grid."""
-    return measure(model.build(heated.device(*experiments), cells=CELLS, order=2), tolerance=TIGHT).experiments
+    return measure(model.build(heated.device(*experiments), cells=CELLS, order=order), tolerance=TIGHT).experiments
 
 
 @pytest.fixture(scope="module")
 def fluxes() -> Table:
-    """Charge and heat over every face of the pillar and of the heater, for every drive."""
+    """Charge and heat over faces of the pillar and of the heater, for every drive."""
     made = []
     for drive, parts in DRIVES.items():
         for first, second in CHAIN:
-            for what in ("charge", "heat"):
-                name = f"{drive} {what} {first}>{second}"
-                made.append(experiment(name, **parts, through=through(what, first, second)))
-        for first, second in (("hot", "cap+"), ("hot", "cap-"), ("hot", "oxide"), ("cap+", "oxide"), ("cap-", "oxide")):
             made.append(experiment(f"{drive} heat {first}>{second}", **parts, through=through("heat", first, second)))
-        made.append(experiment(f"{drive} heat oxide>above", **parts, through=through("heat", "oxide", "above")))
+        for first, second in CHAIN if drive in CHARGED else CHAIN[2:3]:
+            name = f"{drive} charge {first}>{second}"
+            made.append(experiment(name, **parts, through=through("charge", first, second)))
+        if drive in WARMED:
+            for first, second in OXIDE:
+                made.append(
+                    experiment(f"{drive} heat {first}>{second}", **parts, through=through("heat", first, second))
+                )
+    for drive in ("heater", "laser"):
+        for second in ("cap+", "cap-"):
+            made.append(
+                experiment(f"{drive} heat hot>{second}", **DRIVES[drive], through=through("heat", "hot", second))
+            )
     made.append(experiment("ohm", **DRIVES["heater"], voltage=("h+", "h-")))
     made.append(experiment("spin", **DRIVES["laser"], through=through("spin", "N", "F2")))
     made.append(experiment("seebeck", **DRIVES["laser"], voltage=("bottom", "top")))
@@ -72,9 +84,9 @@ def test_charge_balances_in_every_piece(fluxes, state):
         scale = abs(fluxes["spin"]["R1"][state])  # the spin current that heat drives without charge [A/W]
         assert scale > 0
         assert abs(fluxes[f"laser charge {first}>{second}"]["R1"][state]) < 1e-7 * scale
-        for drive in ("heater", "warm", "base"):
-            row = fluxes[f"{drive} charge {first}>{second}"]
-            assert all(abs(row[n][state]) < 1e-6 * abs(row_scale(fluxes, drive, n, state)) for n in ("R1", "R2"))
+    for drive in ("heater", "warm", "base"):
+        row = fluxes[f"{drive} charge N>F2"]
+        assert all(abs(row[n][state]) < 1e-6 * abs(row_scale(fluxes, drive, n, state)) for n in ("R1", "R2"))
 
 
 def row_scale(fluxes: Table, drive: str, harmonic: str, state: str) -> float:
@@ -94,7 +106,7 @@ def test_heat_balances_in_every_solid_and_over_every_interface(fluxes, state):
     assert sum(exits) == close(1.0, 1e-9)
     assert min(exits) > 0
     # the oxide passes on what it gets
-    for drive in DRIVES:
+    for drive in WARMED:
         into = [fluxes[f"{drive} heat {name}>oxide"]["R1"][state] for name in ("hot", "cap+", "cap-")]
         out = fluxes[f"{drive} heat oxide>above"]["R1"][state]
         assert sum(into) == pytest.approx(out, rel=1e-8, abs=1e-9 * max(map(abs, into)))
@@ -116,14 +128,21 @@ def test_the_reference_of_a_piece_moves_no_signal():
     """Which contact of the heater is the ground, and which of the pillar is the minus, changes signs alone.
 
     Spins do not reach the contacts of the leads, 10 relaxation lengths away: 4e-5 of V_s would be left, of which the
-    reference takes its part; signals see 1e-9 of it by the same way back.
+    reference takes its part; signals see 1e-9 of it by the same way back. This at order 2: in the cells of order 1
+    spins reach farther.
     """
     names = ("heater", "turned", "swapped", "laser", "laser swapped")
     drives = {"current": ("h+", "h-")}, {"current": ("h-", "h+")}, {"power": {"hot": 1.0}}
     voltages = {"voltage": ("top", "bottom")}, {"voltage": ("bottom", "top")}
     parts = ((0, 0), (1, 0), (0, 1), (2, 0), (2, 1))
-    found = measured(*[experiment(name, **drives[d], **voltages[v]) for name, (d, v) in zip(names, parts, strict=True)])
-    for state in heated.STATES:
+    two = {state: heated.STATES[state] for state in ("P", "AP")}
+    states = {"heater": heated.STATES, "laser": heated.STATES}
+    made = [
+        experiment(name, **drives[d], **voltages[v], states=states.get(name, two))
+        for name, (d, v) in zip(names, parts, strict=True)
+    ]
+    found = measured(*made, order=2)
+    for state in two:
         R1, R2 = (found["heater"][n][state] for n in ("R1", "R2"))
         assert abs(R2) > 0
         assert found["turned"]["R2"][state] == close(R2, 1e-7)
@@ -134,8 +153,9 @@ def test_the_reference_of_a_piece_moves_no_signal():
     for name in names:
         row = found[name]["R2" if "laser" not in name else "R1"]
         assert abs(row["P"] / row["AP"] - 1) > 1e-4
-        assert row["ALL"] == close(row["P"], 1e-8)
-        assert row["PA"] == close(row["AP"], 1e-8)
+        if name in states:
+            assert row["ALL"] == close(row["P"], 1e-8)
+            assert row["PA"] == close(row["AP"], 1e-8)
 
 
 def test_further_entries_of_a_drive_follow_the_first_in_proportion():
