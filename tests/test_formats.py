@@ -134,7 +134,7 @@ FAULTS: list[tuple[str, list[tuple[str, str]], list[tuple[str, str]], str]] = [
     ("qtlab", [], [("units: V", "units: arb")], "unit \"arb\" in the file, expected that of a voltage; state"),
     ("qtlab", [], [("units: T", "units: A")], "unit \"A\" in the file, expected that of a magnetic field"),
     ("qtlab", [('"X1"', '"X1", unit = "mV"')], [], 'is in "V" by the file itself, unit = "mV" is stated'),
-    ("qtlab", [], [("-4.800000000000e-02\t", "-4,8e-02\t")], "'-4,8e-02' with a decimal comma, and in line "),
+    ("qtlab", [], [("-4.800000000000e-02\t", "-4,8e-02\t")], "'-4,8e-02' with a decimal comma, and line "),
     ("qtlab", [(lab_files.RMS, "")], [], 'current_is: missing, expected "rms" or "peak"; QTLab data does not say'),
     ("qtlab", [('"B" }', '"B", file = "b.dat" }')], [], "columns.field.file: only a LabOne export"),
     ("ppms", [], [("Magnetic Field (Oe)", "Field (G)")], "line 6: no column 'Magnetic Field (Oe)' or 'Field (Oe)'"),

@@ -620,10 +620,10 @@ BAD: list[tuple[str, tuple[str, str] | None, str | bytes | None, str]] = [
     ("a column that is there twice", None, csv_text([["B", "I", "X1", "X1"], *GOOD[1:]]), "is there 2 times"),
     ("a cut-off line", None, csv_text(GOOD)[:-30].rpartition(",")[0], "got 2 cells, expected 4"),
     ("text in a column", None, column("X1", lambda cell: "saturated"), "got 'saturated', expected a number"),
-    ("two decimal signs", None, csv_text(GOOD, ";").replace(".", ",", 4), "in line 3, column 'B': '-57.99"),
+    ("two decimal signs", None, csv_text(GOOD, ";").replace(".", ",", 4), "and line 3, column 'B': got '-57.99"),
     ("points where commas are stated", ("[columns]", 'decimal = ","\n[columns]'), None, "where the decimal comma is"),
     ("decimal commas between commas", None, csv_text(GOOD).replace(".", ","), "line 2: got 8 cells, expected 4"),
-    ("infinite numbers", None, rows_of(lambda i, row: [*row[:3], "inf"] if i == 3 else row), "infinite numbers"),
+    ("infinite numbers", None, column("X2", lambda cell: "inf"), "have no number"),
     ("blocks of NaN", None, rows_of(lambda i, row: [*row[:3], "nan"] if i % 61 < 40 else row), "at most half may be"),
     ("nothing but NaN", None, column("X2", lambda cell: "nan"), "have no number"),
     ("too few points", None, csv_text(SMALL), "8 points with numbers, at least 12"),
@@ -706,3 +706,24 @@ def test_the_parameters_of_a_run_are_told(device: Device, tmp_path: Path) -> Non
     toml = HEAD.replace('file = "a.csv"', 'file = "lab.db"\nrun = 2').replace('"X1"', '"X_1"')
     with pytest.raises(DataError, match=r"run 2: parameter 'X_1' for V1 is not there; did you mean 'X1'"):
         lockin.load(place(tmp_path, toml), device)
+
+
+def test_a_database_may_have_capitals_in_its_suffix(device: Device, tmp_path: Path) -> None:
+    database(tmp_path / "LAB.DB", GOOD)
+    measured = lockin.load(place(tmp_path, HEAD.replace('file = "a.csv"', 'file = "LAB.DB"\nrun = 2')), device)
+    assert measured.rows == lockin.load(place(tmp_path), device).rows
+
+
+def test_infinite_numbers_are_missing_ones(device: Device, tmp_path: Path) -> None:
+    table = rows_of(lambda i, row: [*row[:3], "inf"] if i == 3 else row)
+    assert any(
+        "1 points without a number left out" in note for note in lockin.load(place(tmp_path, HEAD, table), device).notes
+    )
+
+
+def test_sweeps_that_are_not_used_stand_in_their_columns(device: Device, tmp_path: Path) -> None:
+    """The last sweep was stopped."""
+    lines = lockin.load(place(tmp_path, HEAD, csv_text([*GOOD, *GOOD[-122:-114]])), device).words()
+    assert "not used: 9 points" in lines[8]
+    assert {line[: lines[1].index("field") + 5].split()[-1] for line in lines[1:9]} == {"field", "up", "down"}, lines
+    assert {line[lines[1].index("field") + 5 :][:2] for line in lines[1:9]} == {"  "}, lines

@@ -261,6 +261,20 @@ def test_a_sweep_is_split_where_the_field_turns() -> None:
     assert switching.branches(np.zeros(10)) == []
 
 
+def test_a_field_that_flies_back_makes_no_sweep_of_its_own() -> None:
+    """All up, the way back not recorded: as many stretches as sweeps, each with all of its points."""
+    up = np.linspace(-1, 1, 50)
+    for way in (up, -up):
+        for noise in (0.0, 0.03):
+            field = np.tile(way, 3) + noise * np.random.default_rng(1).standard_normal(150)
+            found = [(part.start, part.stop) for part in switching.branches(field)]
+            assert found == [(0, 50), (50, 100), (100, 150)]
+    # A sweep that was stopped after its first point is that point, and takes none from the one before.
+    assert switching.branches(np.append(up, -1.0)) == [slice(0, 50), slice(50, 51)]
+    # A way back of some points is a sweep: of too few points, which is told.
+    assert switching.branches(np.concatenate([up, [0.4, -0.4], up])) == [slice(0, 49), slice(49, 52), slice(52, 102)]
+
+
 @pytest.mark.parametrize("step", [1.0, -1.0])
 def test_an_antiparallel_state_of_two_points_is_one_where_they_agree(step: float) -> None:
     """Its step is known to noise sqrt(1/2 + 1/118): the parallel state says what the noise is."""

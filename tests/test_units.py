@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thermospin.base.units import KINDS, UnitError, parse, readable, readable_unit, response_scale, scale
+from thermospin.base.units import (
+    KINDS,
+    UnitError,
+    parse,
+    parse_together,
+    readable,
+    readable_unit,
+    response_scale,
+    scale,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +36,13 @@ from thermospin.base.units import KINDS, UnitError, parse, readable, readable_un
         ("9 fOhm m2", "resistance_area", 9e-15),
         ("120 W m-1 K-1", "thermal_conductivity", 120.0),
         ("2e6 1/(Ohm m)", "conductivity", 2e6),
+        # As programs for texts write: the minus sign, spaces that do not break, the ohm sign, raised digits.
+        ("\u22123.8 \u00b5V/K", "seebeck", -3.8e-6),
+        ("\u20133.8\u00a0\u03bcV/K", "seebeck", -3.8e-6),
+        ("5\u202fn\uff4d", "length", 5e-9),
+        ("90 \u00b5\u2126", "resistance", 90e-6),
+        ("1 GW/(m\u00b2 K)", "heat_conductance", 1e9),
+        ("120 W m\u207b\u00b9 K\u207b\u00b9", "thermal_conductivity", 120.0),
     ],
 )
 def test_a_value_becomes_si(value: object, kind: str, expected: float) -> None:
@@ -36,6 +52,8 @@ def test_a_value_becomes_si(value: object, kind: str, expected: float) -> None:
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
+        ("5\u00b2 m", "length", ["whose unit"]),
+        ("5\u2082 nm", "length", ["whose unit"]),
         ("5 K", "length", ['"5 K"', "is a temperature", "expected a length", '"5 nm"']),
         ("5", "length", ["no unit"]),
         ("30 W/mK", "thermal_conductivity", ["millikelvin", '"30 W/(m K)"']),
@@ -74,6 +92,8 @@ def test_a_unit_alone_has_to_be_of_the_kind_asked_for() -> None:
         ("nV/mA²", "V/A^2", 1e-3),
         ("nV/mA2", "V/A^2", 1e-3),
         ("mOhm", "V/A", 1e-3),
+        ("m\u2126", "V/A", 1e-3),
+        ("m\u03a9", "V/A", 1e-3),
         ("MOhm", "V/A", 1e6),
         ("V/A^3", "V/A^3", 1.0),
         ("mV/A^4", "V/A^4", 1e-3),
@@ -171,3 +191,7 @@ def test_any_text_is_either_a_length_or_a_unit_error(text: str) -> None:
 def test_pint_is_imported_only_for_a_string_with_a_unit() -> None:
     code = "import sys, thermospin.base.units as u; u.parse(3.0, 'seebeck'); sys.exit('pint' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_quantities_of_one_unit_may_have_signs_of_typesetters() -> None:
+    assert parse_together(["\u22122", "1 nm"], "length") == [-2e-9, 1e-9]

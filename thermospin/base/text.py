@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
+#: Raised and lowered digits and signs, and fractions: plain ones are something else.
+_RAISED = re.compile("([\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209c\u2150-\u218b\u2460-\u249b]+)")
+#: Minus signs and hyphens of typesetters.
+_MINUS = re.compile("[\u2010-\u2013\u2212]")
+
+
+def plain(text: str) -> str:
+    """Return a number or a unit in plain letters: one micro sign, one ohm sign, spaces that break, "-" for minus."""
+    if text.isascii():
+        return text
+    parts = _RAISED.split(text)
+    return _MINUS.sub("-", "".join(unicodedata.normalize("NFKC", s) if i % 2 == 0 else s for i, s in enumerate(parts)))
+
 
 def percent(share: float) -> str:
     """Format a fraction as a percentage: 0.061 as "6.1 %"."""

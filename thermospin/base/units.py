@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from thermospin.base.errors import InputError
+from thermospin.base.text import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,7 @@ def parse_together(texts: Sequence[str], kind: str, *, length_unit: str | None =
     Raises:
       UnitError: as `parse`; or a number needs a unit, has none, and the others do not give exactly one.
     """
+    texts = [plain(text) for text in texts]
     parts = [match.groups() if (match := _NUMBER.fullmatch(text)) else (text, "") for text in texts]
     known = list(dict.fromkeys(unit for _, unit in parts if unit)) or [length_unit if kind == "length" else ""]
     values = []
@@ -219,7 +221,7 @@ def _from_number(value: Any, kind: str, length_unit: str) -> float:
 
 
 def _from_string(text: str, kind: Kind) -> float:
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(plain(text))
     if match is None:
         raise UnitError("which does not start with a number")
     number, unit = float(match[1]), match[2]
@@ -254,12 +256,12 @@ def _registry() -> Any:
 @functools.lru_cache(maxsize=1000)
 def _unit(text: str) -> Any:
     # As instruments and spreadsheets write: "Ohm", and "nV/mA2" or "W m-1 K-1" without a sign for the power.
-    plain = _BARE_POWER.sub(r"^\1", re.sub("Ohm|OHM", "ohm", text))
+    spelled = _BARE_POWER.sub(r"^\1", re.sub("Ohm|OHM", "ohm", text))
     # Pint evaluates arithmetic in a unit and would hang on nested powers: allow numbers as exponents or in "1/" only.
-    rest = re.sub(r"^1\s*/", "", _POWER.sub("\0", plain))
-    if len(plain) <= 60 and not re.search(r"\d|\*\*|\^|\0\s*\0|\)\s*\0", rest):
+    rest = re.sub(r"^1\s*/", "", _POWER.sub("\0", spelled))
+    if len(spelled) <= 60 and not re.search(r"\d|\*\*|\^|\0\s*\0|\)\s*\0", rest):
         try:
-            return _registry().parse_units(plain)
+            return _registry().parse_units(spelled)
         except Exception:  # pint also raises AssertionError, TypeError, tokenize errors and more
             pass
     lower = text.lower()

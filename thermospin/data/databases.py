@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from thermospin.base.names import nearest
-from thermospin.data.rows import DataError
 from thermospin.data.sheets import NoColumn, Table
+from thermospin.data.text import DataError
 
 
 def read_database(

@@ -23,10 +23,10 @@ from thermospin.data import columns, switching
 from thermospin.data.columns import FACTORS, HARMONICS, Column
 from thermospin.data.databases import read_database
 from thermospin.data.formats import FORMATS, Convention, Format
-from thermospin.data.rows import DataError
 from thermospin.data.sheets import NoColumn, Table, TextForm
 from thermospin.data.sweep_files import CURRENT, blocks, joined, name_faults, named_files, names_current, read_columns
 from thermospin.data.tables import DATABASES
+from thermospin.data.text import DataError
 from thermospin.device.device import Device
 from thermospin.device.drives import PROBES, drive_of
 from thermospin.device.parts import Experiment
@@ -90,7 +90,7 @@ class _File(_Form):
     sweeps: list[_Sweep]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Trace:
     """One current, field against voltages, as measured, in SI units.
 
@@ -356,7 +356,7 @@ def _of_file(
 def _read(path: Path, wanted: Mapping[str, Column], sweep: _Sweep, preset: Format | None) -> Table:
     """Read the columns of one file, and of those that belong to it."""
     assert sweep.columns is not None
-    if path.suffix in DATABASES:
+    if path.suffix.lower() in DATABASES:
         stated = {"format": sweep.format, "columns.sweep": sweep.columns.sweep, "sheet": sweep.sheet}
         stated |= {f"columns.{key}.parameter": column.parameter for key, column in wanted.items()}
         if of_tables := next((key for key, value in stated.items() if value is not None), None):

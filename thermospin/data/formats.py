@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from thermospin.data.rows import DataError
-from thermospin.data.sheets import Lines, Sheet, TextForm, body, cells_of, first_few, separator_of
+from thermospin.data.sheets import Lines, Sheet, body, cells_of, first_few, separator_of
+from thermospin.data.text import DataError
 
 Convention = Literal["rms", "peak"]
 
@@ -36,7 +36,7 @@ class Format:
 
     name: str
     title: str
-    read: Callable[[str, Lines, TextForm], Sheet]
+    read: Callable[[str, Lines], Sheet]
     is_of: Callable[[Lines], bool]
     says: str
     asks: str
@@ -79,7 +79,7 @@ def _first(lines: Lines, pattern: str, top: int = _TOP) -> int | None:
 _COLUMN = r"#\s*Column\s*\d+\s*:"
 
 
-def _qtlab(source: str, lines: Lines, form: TextForm) -> Sheet:
+def _qtlab(source: str, lines: Lines) -> Sheet:
     """Read comments "# Column 1:" with name and units of each, then numbers in blocks."""
     first = _first(lines, _COLUMN)
     if first is None:
@@ -108,7 +108,7 @@ def _qtlab(source: str, lines: Lines, form: TextForm) -> Sheet:
 _CHUNK = r"%?\s*\"?chunk\"?\s*[;,\t]"
 
 
-def _labone(source: str, lines: Lines, form: TextForm) -> Sheet:
+def _labone(source: str, lines: Lines) -> Sheet:
     """Read a table whose first column is the chunk, or one line of numbers for each chunk and field."""
     at = _first(lines, _CHUNK)
     if at is None:
@@ -162,13 +162,13 @@ def _labone_fields(source: str, lines: Lines, header: list[str], separator: str)
         rows += [(n, point) for point in points]
     if faults:
         raise DataError(first_few(faults))
-    return Sheet(source, tuple(names), tuple(rows), tuple(starts[1:]), separator=separator)
+    return Sheet(source, tuple(names), tuple(rows), tuple(starts[1:]))
 
 
 # ------------------------------------------------------------------------------------------- PPMS
 
 
-def _ppms(source: str, lines: Lines, form: TextForm) -> Sheet:
+def _ppms(source: str, lines: Lines) -> Sheet:
     """Read the table below [Data], whose first line has the names."""
     at = _first(lines, r"\s*\[Data\]", len(lines))
     if at is None:
@@ -187,7 +187,7 @@ def _ppms(source: str, lines: Lines, form: TextForm) -> Sheet:
 _END = "***End_of_Header***"
 
 
-def _lvm(source: str, lines: Lines, form: TextForm) -> Sheet:
+def _lvm(source: str, lines: Lines) -> Sheet:
     """Read the segments of a LabVIEW measurement file: a header each, names, numbers."""
     if _first(lines, r"LabVIEW Measurement", 5) is None:
         raise _not_of(source, lines, "lvm", "the words 'LabVIEW Measurement' in its first line")
@@ -233,7 +233,7 @@ def _lvm(source: str, lines: Lines, form: TextForm) -> Sheet:
 # ------------------------------------------------------------------------------------------- pymeasure
 
 
-def _pymeasure(source: str, lines: Lines, form: TextForm) -> Sheet:
+def _pymeasure(source: str, lines: Lines) -> Sheet:
     """Read a header of comments with the procedure and its parameters, then names and numbers."""
     if _first(lines, r"#\s*(Procedure|Parameters)\s*:") is None:
         raise _not_of(source, lines, "pymeasure", "a comment '#Parameters:'")
@@ -253,7 +253,7 @@ def _pymeasure(source: str, lines: Lines, form: TextForm) -> Sheet:
 _MAGSWEEP = ("MAGFIELD (G)", "LIA X (V)", "LIA Y (V)", "KTH OUTPUT (A)")
 
 
-def _nlsv(source: str, lines: Lines, form: TextForm) -> Sheet:
+def _nlsv(source: str, lines: Lines) -> Sheet:
     """Read a plain table whose first line has the names that the program gives its columns."""
     at = _first(lines, re.escape(_MAGSWEEP[0]) + '|.*[;,\t]"?' + re.escape(_MAGSWEEP[0]))
     if at is None:

@@ -24,8 +24,9 @@ from thermospin.base.units import readable
 from thermospin.data import experiment_file, regression, switching
 from thermospin.data.columns import FACTORS
 from thermospin.data.experiment_file import NONLINEAR, SAME, Sweeps, Trace, root_of_two
-from thermospin.data.rows import DataError, Row
+from thermospin.data.rows import Row
 from thermospin.data.switching import Levels, Plateau, Switch
+from thermospin.data.text import DataError
 from thermospin.device.device import Device
 
 #: Units of R1 to R4: sweeps are of voltages at a current, see `experiment_file`.
@@ -73,7 +74,7 @@ class Sweep:
         return f"{self.trace.label}, field {'up' if self.rising else 'down'}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
     """Signals behind lock-in sweeps.
 
@@ -580,14 +581,13 @@ def _listed(experiment: str, source: str, sweeps: Sequence[Sweep]) -> list[str]:
             cells.append(_plus_minus(1e9 * level.P, 1e9 * math.sqrt(level.covariance[0, 0])))
             cells.append(_plus_minus(1e9 * step, 1e9 * abs(step / level.step_over_std) if step else 0.0))
         table.append(cells)
-    whole = [row for row in table if len(row) == len(head)]
-    widths = [max(len(row[i]) for row in whole) for i in range(len(head))]
+    # The words of a row that is not used need no column.
+    aligned = [row if len(row) == len(head) else row[:-1] for row in table]
+    widths = [max(len(row[i]) for row in aligned if i < len(row)) for i in range(len(head))]
     lines = []
-    for row in table:
-        padded = (
-            row if row is not head and len(row) < len(head) else [c.rjust(w) for c, w in zip(row, widths, strict=True)]
-        )
-        lines.append("  " + "  ".join(padded))
+    for row, cells in zip(table, aligned, strict=True):
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=False)]
+        lines.append("  " + "  ".join([*padded, *row[len(cells) :]]))
     return [f"{experiment}, {source}", *lines]
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,11 +20,10 @@ from thermospin.base.errors import InputError
 from thermospin.data.columns import FACTORS, HARMONICS, PHASES, kind_of, readings
 from thermospin.data.experiment_file import no_sweeps_of
 from thermospin.data.formats import Format, recognise
-from thermospin.data.rows import DataError
 from thermospin.data.sheets import Sheet, TextForm, select
 from thermospin.data.sweep_files import CURRENT, current_in
 from thermospin.data.tables import DATABASES, open_sheet, read_lines, sheets_of
-from thermospin.data.text import no_file
+from thermospin.data.text import DataError, Thousands, no_file
 from thermospin.device.device import Device
 
 #: What comments begin with, tried in this order.
@@ -57,7 +57,7 @@ _FIRST = (
 _FEW = 0.1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Found:
     """A column: its name, unit and words, and its numbers, None for a column of text."""
 
@@ -102,7 +102,7 @@ def propose(path: Path, device: Device | None = None) -> str:
       DataError: the file cannot be read, or has no table.
       InputError: a database.
     """
-    if path.suffix in DATABASES:
+    if path.suffix.lower() in DATABASES:
         raise InputError(
             f"{path.name}: a database has parameters with names and units of their own; write the experiment file by "
             "hand, with those names as columns"
@@ -110,8 +110,16 @@ def propose(path: Path, device: Device | None = None) -> str:
     if not path.is_file():
         raise no_file(path)
     sheet, form, preset = _open(path)
-    columns = _columns(sheet)
+    columns, either = _columns(sheet)
     roles = _roles(columns, preset)
+    twice = [name for name, count in Counter(sheet.names).items() if name and count > 1]
+    if twice and not set(HARMONICS) & set(roles):
+        raise DataError(
+            [
+                f"{sheet.place}: columns {', '.join(twice)} are there more than once, as in tables side by side; "
+                "expected each name once: save each table by itself, or give its columns other names"
+            ]
+        )
     parameter = _parameter(sheet) if "current" not in roles else None
     file, size = _named(path) if "current" not in roles and parameter is None else (path.name, "")
     beside = "the folder of the data" if "/" in file else "the data"
@@ -126,6 +134,10 @@ def propose(path: Path, device: Device | None = None) -> str:
         lines += [*_comment(f"It does not say: {preset.asks}."), ""]
     elif form.comment != "#":
         lines.append(f"comment = {_quoted(form.comment)}")
+    if either:
+        lines.append(f'#? decimal = ","    # if {either}; else write the table again with nothing between thousands')
+    if twice:
+        lines += _comment(f"Not read, because they are there more than once: {', '.join(twice)}.")
     lines += _conventions(preset)
     lines += _tables(roles, columns, preset, parameter, path)
     lines += _entry(file, size, form, device)
@@ -166,18 +178,36 @@ def _open(path: Path) -> tuple[Sheet, TextForm, Format | None]:
     raise DataError(dict.fromkeys(faults))
 
 
-def _columns(sheet: Sheet) -> list[_Found]:
-    found = []
+def _columns(sheet: Sheet) -> tuple[list[_Found], str]:
+    """Return the columns, and what a number is whose comma may be between thousands; "" where none is like that."""
+    found, either = [], ""
     for name in dict.fromkeys(name for name in sheet.names if name):
         try:
-            numbers: np.ndarray | None = select(sheet, {"field": name}).columns["field"]
-        except DataError:
-            numbers = None
+            numbers = _numbers(sheet, name)
+        except Thousands as error:
+            if not error.either:
+                raise
+            either = either or f"{error.either} is {error.either.replace(',', '.')}"
+            numbers = _numbers(sheet, name, ",")
         unit = sheet.unit(name)
         bare = re.sub(r"\s*[(\[][^()\[\]]*[)\]]\s*$", "", name) if unit and name not in sheet.units else name
         bare = re.sub(r"(?i)in[ -]phase", "inphase", bare)
         found.append(_Found(name, unit, tuple(word.lower() for word in _WORDS.findall(bare)), numbers))
-    return found
+    return found, either
+
+
+def _numbers(sheet: Sheet, name: str, decimal: str | None = None) -> np.ndarray | None:
+    """Return the numbers of a column, None for one of text.
+
+    Raises:
+      Thousands: the sign of their fractions has to be stated.
+    """
+    try:
+        return select(sheet, {"field": name}, decimal=decimal).columns["field"]
+    except Thousands:
+        raise
+    except DataError:
+        return None
 
 
 def _roles(columns: Sequence[_Found], preset: Format | None) -> dict[str, list[_Found]]:

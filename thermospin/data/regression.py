@@ -241,16 +241,14 @@ def _allowance(
 def solve(
     data: Sequence[Level],
     orders: Sequence[int],
-    widths: Mapping[int, tuple[float, float]] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return R_n of each order in P, then in AP, their covariance, and chi2.
 
     Args:
       data: levels.
       orders: the n of the R_n to find.
-      widths: standard deviations of the baseline and the spin part of those R_n that are expected to be 0 [V/A^n].
     """
-    signals, covariance, chi2 = _signals(data, orders, widths)
+    signals, covariance, chi2 = _signals(data, orders)
     change = np.concatenate([np.kron(np.eye(len(orders)), state) for state in _P_AND_AP])
     return change @ signals, change @ covariance @ change.T, chi2
 

@@ -10,8 +10,8 @@ are compared. Of P, AP, baseline and spin of one harmonic a file has at most two
 A column that has the name of a dimension or of another value of the device, such as `gap` or `gap (um)`, or `bath`, or
 `variant`, splits the rows over copies of the device: a series of devices or of temperatures is one table.
 
-Cells are between commas, semicolons or tabs; numbers between the latter two may have decimal commas. What spreadsheets
-leave empty, rows and columns without a name, is passed over.
+Files are what spreadsheets save: text in any usual encoding with commas, semicolons or tabs between the cells, decimal
+points or commas, or a workbook. Rows that are empty, and columns without a name, are passed over.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from pathlib import Path
 from thermospin.base import files, units
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, closest, nearest
+from thermospin.data.sheets import Lines, records, with_points
+from thermospin.data.tables import WORKBOOKS, read_lines
+from thermospin.data.text import DataError as DataError
+from thermospin.data.text import uncommented
 from thermospin.device import settings
 from thermospin.device.device import Device
 from thermospin.device.drives import response_in_words
@@ -47,13 +51,7 @@ _OF_DEVICE = re.compile(r"(.*?)\s*(?:[(\[](.*)[)\]])?")
 _TEXT_COLUMNS = ("experiment", "signal", "unit", *OPTIONAL_COLUMNS, VARIANT)
 #: What stands between cells.
 _BETWEEN = ",; \t"
-#: The sign of the fraction at the beginning of a cell: "0,15 um".
-_DECIMAL = re.compile(r"[+-]?\d*([.,])\d+(?![\d.,])")
 _COMMENT = re.compile(r"\s*polarity\s*[=:]\s*(\S*)\s*", re.IGNORECASE)
-
-
-class DataError(InputError):
-    """Measured data that cannot be used, with all faults, one line each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +119,7 @@ def shipped(name: str) -> tuple[str, str]:
 
 
 def load(path: str | Path, device: Device) -> tuple[Row, ...]:
-    """Return the rows of a CSV file, or of the one that ships with a device (such as "slachter2010").
+    """Return the rows of a file, or of the one that ships with a device (such as "slachter2010").
 
     Raises:
       DataError: with all faults of the file; rows of several devices are one, see `load_series`.
@@ -138,7 +136,7 @@ def _only(series: Series, source: str, device: Device) -> tuple[Row, ...]:
 
 
 def load_series(path: str | Path, device: Device) -> Series:
-    """Return the rows of a CSV file, or of a shipped one, for each copy of the device that they are of.
+    """Return the rows of a file, or of a shipped one, for each copy of the device that they are of.
 
     Raises:
       DataError: with all faults of the file.
@@ -148,15 +146,12 @@ def load_series(path: str | Path, device: Device) -> Series:
     if str(path) in names:
         text, source = shipped(str(path))
         return read_series(text, source, device)
-    try:
-        return read_series(Path(path).read_text(encoding="utf-8-sig"), str(path), device)
-    except FileNotFoundError:
-        near = [file.name for file in Path(path).parent.glob("*.csv")] if Path(path).parent.is_dir() else []
-        allowed = [*near, *names] if not Path(path).suffix else near
-        raise DataError([f"{path}: no such file; {nearest(Path(path).name, allowed)}"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text ({error.reason})"
-        raise DataError([f"{path}: cannot be read: {reason}"]) from None
+    path = Path(path)
+    if not path.exists():
+        beside = path.parent.glob("*") if path.parent.is_dir() else ()
+        near = [file.name for file in beside if file.suffix.lower() in (".csv", *WORKBOOKS)]
+        raise DataError([f"{path}: no such file; {nearest(path.name, near if path.suffix else [*near, *names])}"])
+    return _series(read_lines(path), str(path), device)
 
 
 def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
@@ -166,11 +161,15 @@ def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
 
 def read_series(text: str, source: str, device: Device) -> Series:
     """Return the rows of a CSV text for each copy of the device; see `load_series`."""
+    return _series(list(enumerate(text.splitlines(), 1)), source, device)
+
+
+def _series(lines: Lines, source: str, device: Device) -> Series:
+    """Return the rows of the lines of a table for each copy of the device."""
     faults: list[str] = []
-    lines = text.splitlines()
     known = True
-    for number, line in enumerate(lines, 1):
-        match = _COMMENT.fullmatch(line.strip(_BETWEEN)[1:]) if line.lstrip().startswith("#") else None
+    for number, line in lines:
+        match = _COMMENT.fullmatch(uncommented(line.strip(_BETWEEN), "#") or "")
         if match:
             if match[1] not in POLARITIES:
                 faults.append(f"line {number}: polarity: got '{match[1]}', expected one of: {', '.join(POLARITIES)}")
@@ -245,10 +244,10 @@ def _is_bare(cell: str) -> bool:
 
 
 def _split(
-    lines: list[str], device: Device, faults: list[str]
+    lines: Lines, device: Device, faults: list[str]
 ) -> tuple[list[tuple[int, dict[str, str]]], list[str] | None]:
     """Rows as (line number, {column: text}), and the header; None if there is no use in going on."""
-    table, separator = _table(lines)
+    table = records(lines)
     if not table:
         faults.append(f"empty, expected a header line: {','.join(COLUMNS)}")
         return [], None
@@ -276,42 +275,7 @@ def _split(
             faults.append(f"line {number}: got {len(cells)} cells, expected {len(header)} as in the header")
         else:
             rows.append((number, dict(zip(header, cells, strict=True))))
-    if separator != ",":
-        _commas_to_points(rows, faults)
-    return rows, header
-
-
-def _table(lines: list[str]) -> tuple[list[tuple[int, list[str]]], str]:
-    """Return (line number, cells) without comments and what spreadsheets leave empty, and what is between cells."""
-    given = [
-        (number, line)
-        for number, line in enumerate(lines, 1)
-        if line.strip(_BETWEEN) and not line.lstrip().startswith("#")
-    ]
-    separator = max(",;\t", key=given[0][1].count) if given else ","
-    table = [
-        (number, [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]) for number, line in given
-    ]
-    used = {i for _, cells in table for i, cell in enumerate(cells) if cell}
-    return [(number, [cell for i, cell in enumerate(cells) if i in used]) for number, cells in table], separator
-
-
-def _commas_to_points(rows: list[tuple[int, dict[str, str]]], faults: list[str]) -> None:
-    """Write decimal points for decimal commas, of cells that are not between commas; both in one file are a fault."""
-    found: dict[str, str] = {}
-    for number, cells in rows:
-        for column, cell in cells.items():
-            match = None if column in _TEXT_COLUMNS else _DECIMAL.match(cell)
-            if match is None:
-                continue
-            found.setdefault(match[1], f"line {number}, {column}: got '{cell}'")
-            if match[1] == ",":
-                cells[column] = cell.replace(",", ".", 1)
-    if len(found) > 1:
-        faults.append(
-            f"{found[',']} with a decimal comma, and {found['.']} with a decimal point; expected one sign in a file, "
-            "and none between thousands"
-        )
+    return with_points(rows, _TEXT_COLUMNS, faults), header
 
 
 def _row(number: int, cells: dict[str, str], known: bool, device: Device, faults: list[str]) -> Row | None:

@@ -9,24 +9,35 @@ import csv
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.data.rows import DataError
-from thermospin.data.text import DECIMALS, decimal_of, is_word, number
+from thermospin.base.text import plain as plainly
+from thermospin.data.text import (
+    DataError,
+    decimal_of,
+    decimal_sign,
+    is_missing,
+    is_word,
+    leading_number,
+    number,
+    uncommented,
+)
 
 #: A name with its unit: "X1 (uV)", "B [mT]", "B / mT".
 _UNIT = re.compile(r".*[(\[]\s*([^()\[\]]+?)\s*[)\]]\s*|[^()\[\]/]+?\s*/\s*([^/\s()\[\]]+)\s*")
 #: What separates cells; a header that has a tab has its commas in names.
 _SEPARATORS = "\t;,"
+#: Between names and numbers may be so many lines of words: units, comments, a formula.
+_MOST_WORDS = 5
 #: Numbers of lines and their text.
 Lines = Sequence[tuple[int, str]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Table:
     """Columns of numbers by key.
 
@@ -74,7 +85,6 @@ class Sheet:
       rows: number of the line and cells of each.
       starts: indices of rows with which a new block begins: after an empty line, a repeated header.
       units: by name of the column, where the file has them apart from the names.
-      separator: of cells; "" for white space.
       decimal: sign of the fraction of numbers that the file states.
       clock: name of the column that tells when a row was taken; "" for none.
       parameters: what the file says beside its table, by name.
@@ -86,7 +96,6 @@ class Sheet:
     rows: tuple[tuple[int, list[str]], ...]
     starts: tuple[int, ...] = ()
     units: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    separator: str = ""
     decimal: str | None = None
     clock: str = ""
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -126,13 +135,62 @@ def cells_of(line: str, separator: str) -> list[str]:
     """Return the cells of a line; separator "" is white space."""
     if separator not in line or not separator:
         return line.split()
-    cells = next(csv.reader([line], delimiter=separator)) if '"' in line else line.split(separator)
+    quoted = '"' in line
+    cells = next(csv.reader([line], delimiter=separator, skipinitialspace=True)) if quoted else line.split(separator)
     return [cell.strip() for cell in cells]
 
 
 def separator_of(line: str) -> str:
     """Return the first of tab, semicolon and comma that a line has, "" if it has none."""
     return next((sign for sign in _SEPARATORS if sign in line), "")
+
+
+def records(lines: Lines) -> list[tuple[int, list[str]]]:
+    """Return number and cells of the lines of a table whose first line has the names.
+
+    Comments and what spreadsheets leave empty are passed over: rows, and columns without a name.
+    """
+    given = [(n, line) for n, line in lines if line.strip(f"{_SEPARATORS} ") and uncommented(line, "#") is None]
+    if given and given[0][1].startswith("sep="):  # a hint for Excel
+        del given[0]
+    separator = separator_of(given[0][1]) if given else ""
+    # With one column there is nothing between cells, and a unit may stand behind a number.
+    table = [(n, cells_of(line, separator) if separator and separator in line else [line.strip()]) for n, line in given]
+    header = table[0][1] if table else []
+    used = {i for _, cells in table for i, cell in enumerate(cells) if (header[i] if i < len(header) else cell)}
+    return [(n, [cell for i, cell in enumerate(cells) if i in used]) for n, cells in table]
+
+
+def with_points(
+    rows: Sequence[tuple[int, dict[str, str]]], texts: Collection[str], faults: list[str]
+) -> list[tuple[int, dict[str, str]]]:
+    """Return rows of cells by column, with decimal points in their numbers, which may have units behind them.
+
+    Args:
+      rows: with the numbers of their lines.
+      texts: columns that have no numbers.
+      faults: to which those of `decimal_sign` are added.
+    """
+    numbers = [
+        (f"line {n}, {name}", leading_number(cell))
+        for n, cells in rows
+        for name, cell in cells.items()
+        if name not in texts
+    ]
+    try:
+        commas = decimal_sign(numbers) == ","
+    except DataError as error:
+        commas = True
+        faults += error.faults
+
+    def with_point(cell: str) -> str:
+        fraction = leading_number(cell)
+        pointed = commas and decimal_of(fraction) == ","
+        return fraction.replace(",", ".") + cell[len(fraction) :] if pointed else cell
+
+    return [
+        (n, {name: cell if name in texts else with_point(plainly(cell)) for name, cell in c.items()}) for n, c in rows
+    ]
 
 
 def plain(source: str, lines: Lines, form: TextForm, wanted: Mapping[str, str]) -> Sheet:
@@ -177,23 +235,29 @@ def body(
       DataError: rows with another number of cells, all or the first few of them; or no row.
     """
     names = [plain_name(name) for name in header]
+    width = len(names)
     while names and not names[-1]:
         names.pop()
+    chosen = {plain_name(name) for name in wanted}
     rows: list[tuple[int, list[str]]] = []
     starts: list[int] = []
-    faults = []
-    new, units_row = False, None
+    faults: list[str] = []
+    above: list[list[str]] = []
+    new, ended = False, 0
     for n, line in lines:
-        bare = line.strip()
-        if not bare.strip(separator or " "):
+        remark = uncommented(line, comment)
+        given = cells_of(line if remark is None else remark, separator)
+        cells = _fitted(given, width)
+        if len(cells) <= width:
+            # What stands beside the table, under no name, is a note.
+            cells = cells[: len(names)]
+        if not any(cells):
+            new |= remark is None
+            continue
+        if plain_name(cells[0]) == names[0] and [plain_name(cell) for cell in cells] == names:
             new = True
             continue
-        remark = bool(comment) and bare.startswith(comment)
-        cells = _fitted(cells_of(bare.removeprefix(comment) if remark else line, separator), len(names))
-        if cells and plain_name(cells[0]) == names[0] and [plain_name(cell) for cell in cells] == names:
-            new = True
-            continue
-        if remark:
+        if remark is not None:
             continue
         if ragged and len(cells) < len(names):
             cells += [""] * (len(names) - len(cells))
@@ -203,20 +267,25 @@ def body(
                 more = " (decimal commas between commas? save it with semicolons between the cells, or with points)"
             faults.append(f"{source}, line {n}: got {len(cells)} cells, expected {len(names)} as in the header{more}")
             continue
-        if units_row is None and not rows:
-            units_row = cells if _is_units(cells, names, wanted) else []
-        if units_row and cells == units_row:
+        if not rows and len(above) < _MOST_WORDS and _words(cells, names, chosen):
+            above.append(cells)
+        if cells in above:  # again, where a header is repeated
             continue
         if new and rows:
             starts.append(len(rows))
         new = False
+        ended += len(given) == width + 1
         rows.append((n, cells))
     if faults:
         raise DataError(first_few(faults))
     if not rows:
         raise DataError([f"{source}: a header line and no numbers"])
-    units = {name: cell.strip("()[]") for name, cell in zip(names, units_row or [], strict=False) if cell}
-    return Sheet(source, tuple(names), tuple(rows), tuple(starts), units, separator)
+    if ended == len(rows) and (names[0] in chosen or _UNIT.fullmatch(names[0])):
+        _refuse_count(source, rows)
+    tried = len(chosen) or len(names)
+    of_units = next((cells for cells in above if _words(cells, names, chosen) >= min(2, tried)), [])
+    units = {name: cell.strip("()[]") for name, cell in zip(names, of_units, strict=False) if cell}
+    return Sheet(source, tuple(names), tuple(rows), tuple(starts), units)
 
 
 def _fitted(cells: list[str], size: int) -> list[str]:
@@ -226,11 +295,31 @@ def _fitted(cells: list[str], size: int) -> list[str]:
     return cells
 
 
-def _is_units(cells: Sequence[str], names: Sequence[str], wanted: Iterable[str]) -> bool:
-    chosen = {plain_name(name) for name in wanted}
-    tried = [cell for name, cell in zip(names, cells, strict=True) if not chosen or name in chosen]
-    words = sum(map(is_word, tried))
-    return words >= min(2, len(tried)) and words == sum(bool(cell) for cell in tried)
+def _words(cells: Sequence[str], names: Sequence[str], chosen: set[str]) -> int:
+    """Return how many words a line has in the chosen columns, all of none; 0 with anything else there.
+
+    "2nd harmonic" is words; where all begin with a fraction, as in "1.5D-06", they are numbers with a fault.
+    """
+    tried = [one for name, one in zip(names, cells, strict=True) if not chosen or name in chosen]
+    tried = [cell for cell in tried if not is_missing(cell)]
+    return len(tried) if all(map(is_word, tried)) and not all(decimal_of(leading_number(cell)) for cell in tried) else 0
+
+
+def _refuse_count(source: str, rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Refuse a first column that numbers the rows, of rows that had one cell more than the header, an empty last one.
+
+    Raises:
+      DataError: that may be a column without a name, as R saves it, and then all others have the wrong ones.
+    """
+    first = [cells[0] for _, cells in rows]
+    if len(first) > 2 and any(first == [str(i + start) for i in range(len(first))] for start in (0, 1)):
+        raise DataError(
+            [
+                f"{source}, line {rows[0][0]}: got one cell more than in the header, the last one empty, and first "
+                "cells that count the rows: which cells have no name? give the first column a name if it has none, or "
+                "end the header with the separator too"
+            ]
+        )
 
 
 def _header(source: str, lines: Lines, wanted: Mapping[str, str], form: TextForm) -> tuple[list[str], str, int]:
@@ -245,7 +334,7 @@ def _header(source: str, lines: Lines, wanted: Mapping[str, str], form: TextForm
         raise DataError([f"{source}: empty, expected a header line and numbers"])
     names = {plain_name(name) for name in wanted.values()}
     for i, line in candidates:
-        bare = line.strip().removeprefix(form.comment)
+        bare = line if (remark := uncommented(line, form.comment)) is None else remark
         for separator in (*(sign for sign in _SEPARATORS if sign in bare), ""):
             cells = [plain_name(cell) for cell in cells_of(bare, separator)]
             if names <= set(cells) if names else _heads(cells, separator, lines[i:], form):
@@ -254,7 +343,7 @@ def _header(source: str, lines: Lines, wanted: Mapping[str, str], form: TextForm
                 return cells, separator, i
     if not wanted:
         raise DataError([f"{source}: no line of names above lines of as many numbers; state header = 7, its line"])
-    at, usual = next((one for one in candidates if not one[1].lstrip().startswith(form.comment)), candidates[0])
+    at, usual = next((one for one in candidates if uncommented(one[1], form.comment) is None), candidates[0])
     cells = [plain_name(cell) for cell in cells_of(usual, separator_of(usual))]
     place = f"{source}, line {lines[at - 1][0]}"
     missing = {key: absent(place, name, key, cells) for key, name in wanted.items() if plain_name(name) not in cells}
@@ -267,12 +356,15 @@ def _heads(cells: Sequence[str], separator: str, below: Lines, form: TextForm) -
     """Return whether cells are names of columns: words, above a line of as many cells with numbers among them."""
     if len(cells) < 2 or not all(is_word(cell) or not cell for cell in cells):
         return False
-    rows = [line for _, line in below[:20] if line.strip() and not line.lstrip().startswith(form.comment)]
-    found = [_fitted(cells_of(line, separator), len(cells)) for line in rows[:2]]
-    # The first may have units.
-    return any(
-        len(row) == len(cells) and sum(bool(cell) and not is_word(cell) for cell in row) >= 2 for row in found
-    ) and all(len(row) == len(cells) for row in found)
+    rows = [line for _, line in below[:20] if line.strip() and uncommented(line, form.comment) is None]
+    found = [_fitted(cells_of(line, separator), len(cells)) for line in rows[:_MOST_WORDS]]
+    numbers = [[i for i, cell in enumerate(row) if cell and not is_word(cell)] for row in found]
+    # The lines before may have units and comments.
+    first = next((i for i, columns in enumerate(numbers) if len(columns) >= 2), None)
+    if first is None or any(len(row) != len(cells) for row in found[: first + 1]):
+        return False
+    # A title has no names for most columns; that of the numbers of rows may have none.
+    return 2 * sum(bool(cells[i]) for i in numbers[first]) > len(numbers[first])
 
 
 def absent(source: str, name: str, key: str, known: Iterable[str]) -> str:
@@ -310,7 +402,17 @@ def select(sheet: Sheet, wanted: Mapping[str, str], words: Iterable[str] = (), d
         raise DataError(repeated)
     places = {key: sheet.names.index(name) for key, name in plain_names.items()}
     numeric = {key: place for key, place in places.items() if key not in words}
-    sign = _decimal(sheet, numeric.values(), decimal or sheet.decimal)
+    sign = decimal_sign(
+        (
+            (f"line {n}, column '{sheet.names[place]}'", cells[place])
+            for place in numeric.values()
+            for n, cells in sheet.rows
+        ),
+        decimal or sheet.decimal,
+        (cell for _, cells in sheet.rows for cell in cells),
+        source=f"{sheet.source}, ",
+        advice='state decimal = "," if it is the first, or ',
+    )
     faults: list[str] = []
     columns = {key: _numbers(sheet, place, sign, faults) for key, place in numeric.items()}
     if faults:
@@ -334,34 +436,6 @@ def _numbers(sheet: Sheet, place: int, decimal: str, faults: list[str]) -> np.nd
         except InputError as error:
             faults.append(f"{sheet.source}, line {n}, column '{sheet.names[place]}': {error}")
     return np.array(numbers, float)
-
-
-def _decimal(sheet: Sheet, places: Iterable[int], stated: str | None) -> str:
-    """Return the sign of the fractions of numbers; two in one file are a fault."""
-    seen: dict[str, tuple[int, str, str]] = {}
-    for place in places:
-        for n, cells in sheet.rows:
-            sign = decimal_of(cells[place])
-            if sign is not None and sign not in seen:
-                seen[sign] = (n, sheet.names[place], cells[place])
-    if stated is not None and (other := next((sign for sign in seen if sign != stated), None)):
-        n, name, cell = seen[other]
-        raise DataError(
-            [
-                f"{sheet.source}, line {n}, column '{name}': got '{cell}' with a decimal {DECIMALS[other]}, where the "
-                f"decimal {DECIMALS[stated]} is stated; expected one sign in all numbers"
-            ]
-        )
-    if len(seen) > 1:
-        (n, name, cell), (m, other_name, other_cell) = seen["."], seen[","]
-        raise DataError(
-            [
-                f"{sheet.source}, line {m}, column '{other_name}': got '{other_cell}' with a decimal comma, and in "
-                f"line {n}, column '{name}': '{cell}' with a decimal point; expected one sign in a file, and none "
-                "between thousands: write the file again with points alone"
-            ]
-        )
-    return stated or next(iter(seen), ".")
 
 
 def first_few(faults: list[str], most: int = 5) -> list[str]:

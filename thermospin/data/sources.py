@@ -15,12 +15,13 @@ from thermospin.base.errors import InputError
 from thermospin.data import experiment_file, lockin, rows
 from thermospin.data.lockin import Measured
 from thermospin.data.rows import Row
+from thermospin.data.tables import WORKBOOKS
 from thermospin.device.device import Device
 from thermospin.device.reader import load, parts_of, require_experiments
 from thermospin.device.settings import changed, variant
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
     """The contents of the files of a fit.
 
@@ -50,7 +51,7 @@ def read_data(path: str, device: Device) -> tuple[rows.Series, Measured | None]:
     Raises:
       DataError: with all faults of the file.
     """
-    if path.endswith(".toml") or path in experiment_file.shipped():
+    if path.lower().endswith(".toml") or path in experiment_file.shipped():
         measured = lockin.load(path, device)
         return [(device, tuple(measured.rows))], measured
     return rows.load_series(path, device), None
@@ -107,7 +108,7 @@ def _gain_notes(blocks: Sequence[_Block]) -> list[str]:
 
 def _is_setting(text: str) -> bool:
     """Return whether a text among the data is "NAME = VALUE", and not a file such as "I=0.5mA.csv"."""
-    return "=" in text and not text.lower().endswith((".csv", ".toml")) and not os.path.exists(text)
+    return "=" in text and not text.lower().endswith((".csv", ".toml", *WORKBOOKS)) and not os.path.exists(text)
 
 
 def read_sources(

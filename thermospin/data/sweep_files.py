@@ -15,16 +15,16 @@ from thermospin.base.names import nearest
 from thermospin.data import switching
 from thermospin.data.columns import Column
 from thermospin.data.formats import Format
-from thermospin.data.rows import DataError
 from thermospin.data.sheets import NoColumn, Sheet, Table, TextForm, select
 from thermospin.data.tables import open_sheet
-from thermospin.data.text import no_file
+from thermospin.data.text import DataError, in_threes, no_file
 
 #: Where the name of a file has its current; with a unit, "{current:mA}", the name has the number alone.
 CURRENT = "{current}"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SIZE = r"(\d+(?:[.,p]\d+)?(?:[eE][+-]?\d+)?)"
 _AMPERES = r"[ _]?([fpnu\u00b5\u03bcm]?A)"
+_EITHER = ", with a decimal comma or one between thousands; expected a decimal point, or nothing between thousands"
 _VALUE = re.compile(r"\s*([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 
 
@@ -73,6 +73,8 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
         if match := pattern.fullmatch(name):
             current = None
             if match.groups():
+                if in_threes(match[1]):
+                    raise DataError([f"{place}, file: got '{match[1]}' in the name '{name}'{_EITHER}"])
                 number = match[1].replace(",", ".").replace("p", ".")
                 current = units.parse(f"{number} {unit or match[2]}", "current", key=f"{place}, file")
             found.append((base / name, current))
@@ -159,6 +161,8 @@ def _parameter(sheet: Sheet, name: str, key: str) -> tuple[float, str]:
     match = _VALUE.fullmatch(sheet.parameters[name])
     if match is None:
         raise DataError([f"{sheet.source}: parameter '{name}': got '{sheet.parameters[name]}', expected a number"])
+    if in_threes(match[1]) and sheet.decimal != ",":
+        raise DataError([f"{sheet.source}: parameter '{name}': got '{match[1]}'{_EITHER}"])
     return float(match[1].replace(",", ".")), match[2]
 
 

@@ -33,7 +33,7 @@ FLAT = 1e-12
 TURN = 0.1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Levels:
     """Two levels of one trace.
 
@@ -100,7 +100,10 @@ class Switch:
 
 
 def branches(field: np.ndarray) -> list[slice]:
-    """Stretches in which the field goes one way, up to reversals of `TURN` of its range."""
+    """Stretches in which the field goes one way, up to reversals of `TURN` of its range.
+
+    A field that flies back from one point to the next ends a stretch, and begins another that goes the same way.
+    """
     reach = TURN * (np.max(field) - np.min(field))
     if not reach > 0:
         return []
@@ -115,8 +118,15 @@ def branches(field: np.ndarray) -> list[slice]:
         elif up != 0 and abs(value - field[extreme]) > reach:
             turns.append(extreme)
             up, extreme = -up, i
-    turns.append(len(field))
-    return [slice(a, b) for a, b in zip(turns[:-1], turns[1:], strict=True)]
+    ends, starts = [*turns[1:], extreme], [0]
+    while len(ends) > 1:
+        last, next_, *_ = ends
+        step = last + int(np.argmax(np.abs(np.diff(field[last : next_ + 1]))))
+        way = abs(field[step + 1] - field[step])
+        flown = way > reach and way >= abs(field[next_] - field[last]) - reach
+        starts.append(step + 1 if flown else last)
+        ends = ends[2:] if flown else ends[1:]
+    return [slice(a, b) for a, b in itertools.pairwise([*starts, len(field)])]
 
 
 def find(traces: Sequence[np.ndarray], resolutions: Sequence[float] = ()) -> tuple[Switch | None, str]:
@@ -256,7 +266,7 @@ def _rounding(std: float, resolution: float) -> float:
     return resolution**2 / 12 * math.exp(-((2 * math.pi) ** 2) * dither / resolution**2)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Fit:
     """Least squares of P, AP and drift.
 

@@ -11,12 +11,12 @@ from typing import Any
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.data.formats import Format, recognise
-from thermospin.data.rows import DataError
 from thermospin.data.sheets import Lines, NoColumn, Sheet, TextForm, plain
-from thermospin.data.text import no_file, read_text
+from thermospin.data.text import DataError, no_file, read_text
 
 DATABASES = (".db", ".sqlite")
 WORKBOOKS = (".xlsx", ".xlsm")
+_STATED = " (sheet = NAME in an experiment file; for another table save that sheet alone)"
 _OLD_WORKBOOKS = (".xls", ".xlsb", ".ods")
 
 
@@ -69,12 +69,12 @@ def open_sheet(path: Path, form: TextForm, preset: Format | None, wanted: Mappin
             raise NoColumn({key: fault + advice for key, fault in error.by_key.items()}) from None
     if not any(line.strip() for _, line in lines):
         raise DataError([f"{path.name}: empty, expected {preset.title}"])
-    sheet = preset.read(path.name, lines, form)
+    sheet = preset.read(path.name, lines)
     return dataclasses.replace(sheet, units={**sheet.units, **preset.units})
 
 
-def _book(path: Path) -> Any:
-    """Open a workbook."""
+def _book(path: Path, results: bool = True) -> Any:
+    """Open a workbook with the results of its formulas, or with the formulas themselves."""
     if not path.is_file():
         raise no_file(path)
     try:
@@ -84,7 +84,7 @@ def _book(path: Path) -> Any:
             f"{path.name}: an Excel sheet needs openpyxl, which is not installed: pip install 'thermospin[data]'"
         ) from None
     try:
-        return openpyxl.load_workbook(path, read_only=True, data_only=True)
+        return openpyxl.load_workbook(path, read_only=True, data_only=results)
     except Exception as error:  # openpyxl raises what its parsers raise
         raise DataError([f"{path.name}: not a workbook that can be read: {error}; save it again as .xlsx"]) from None
 
@@ -93,11 +93,27 @@ def _workbook(path: Path, sheet: str | None) -> Lines:
     with closing(_book(path)) as book:
         names = book.sheetnames
         if sheet is None and len(names) > 1:
-            raise DataError([f"{path.name}: sheet: missing, expected one of: {', '.join(names)}"])
+            raise DataError([f"{path.name}: sheet: missing, expected one of: {', '.join(names)}{_STATED}"])
         if sheet is not None and sheet not in names:
             raise DataError([f"{path.name}: sheet: got '{sheet}'; {nearest(sheet, names)}"])
-        rows = book[sheet or names[0]].iter_rows(values_only=True)
-        return [(n, "\t".join(map(_cell, row))) for n, row in enumerate(rows, 1)]
+        rows = [tuple(map(_shown, row)) for row in book[sheet or names[0]].iter_rows()]
+    if any(cell is None for row in rows for cell in row):
+        # Programs that write formulas leave it to Excel to store what they give; `number` tells formulas.
+        with closing(_book(path, results=False)) as book:
+            formulas = book[sheet or names[0]].iter_rows(values_only=True)
+            rows = [
+                tuple(b if a is None and str(b).startswith("=") else a for a, b in zip(row, other, strict=True))
+                for row, other in zip(rows, formulas, strict=True)
+            ]
+    width = max(map(len, rows), default=0)
+    return [(n, "\t".join([*map(_cell, row), *[""] * (width - len(row))])) for n, row in enumerate(rows, 1)]
+
+
+def _shown(cell: Any) -> Any:
+    """Return the value of a cell; one that is shown in percent is text with that sign."""
+    if isinstance(cell.value, float | int) and "%" in (cell.number_format or ""):
+        return f"{100 * cell.value:.12g} %"
+    return cell.value
 
 
 def _cell(value: Any) -> str:
