@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib.util
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -509,6 +510,42 @@ def test_bounds_of_a_table_hold_at_each_bath_unless_one_has_its_own(inputs: Inpu
     free, bounded = inverse._at_each_bath(inputs.devices, ["Py.sigma", "zeta"], options, [])
     assert free == ["10K:Py.sigma", "300K:Py.sigma", "zeta"]
     assert bounded.bounds == {"10K:Py.sigma": (1e6, 9e6), "300K:Py.sigma": (1e6, 5e6), "zeta": (0.0, 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"free": ["Cu.sigma"], "bounds": {"Py.sigma": (1e6, 9e6)}}, "bounds: Py.sigma is not free; add it to --free"),
+        ({"free": ["Cu.sigma"], "priors": {"Py.sigma": (4e6, 1e5)}}, "priors: Py.sigma is not free; add it to --free"),
+        (
+            {"free": ["10K:Py.sigma"], "bounds": {"300K:Py.sigma": (1e6, 9e6)}},
+            "bounds: 300K:Py.sigma is not free, but 10K:Py.sigma is; name that, or add it to --free",
+        ),
+        (
+            {"free": ["Py.sigma"], "priors": {"Py.sigma": (4e6, 1e5)}},
+            "priors: Py.sigma is a table over the bath and has one value for each; give priors of 10K:Py.sigma and "
+            "300K:Py.sigma",
+        ),
+        (
+            {"free": ["Py.sigma"], "ties": [Tie("Py.sigma", "Cu.sigma")]},
+            "ties: Py.sigma follows Cu.sigma and is free too, expected one of them",
+        ),
+        ({"free": ["Py.sigma"], "bounds": {"Py.sigma": (1e6, 2e6)}}, "start of 10K:Py.sigma: got 6e+06"),
+        ({"free": ["Py.sigma"], "bounds": {"Py.sgma": (1e6, 2e6)}}, "bounds: got 'Py.sgma'; did you mean 'Py.sigma'?"),
+    ],
+)
+def test_names_of_a_fit_are_refused_as_given_before_anything_is_built(
+    inputs: Inputs, changes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the signals choose the grids, which a study does before it fits."""
+    for place in (studies, GridOptions):
+        monkeypatch.setattr(place, "_models" if place is studies else "build", None)
+    free = changes["free"]
+    options = inverse.FitOptions(**{key: value for key, value in changes.items() if key != "free"})
+    with pytest.raises(InputError, match=f"^{re.escape(words)}"):
+        studies.study(inputs, free=free, grid=studies.GridChoice(60), options=options)
+    with pytest.raises(InputError, match=f"^{re.escape(words)}"):
+        inverse.fit(inputs.devices, inputs.rows, free, options)
 
 
 def test_without_a_tie_each_bath_is_on_its_own(inputs: Inputs) -> None:

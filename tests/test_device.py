@@ -10,11 +10,12 @@ import pytest
 
 from thermospin.base.errors import InputError
 from thermospin.data.sources import read_sources
-from thermospin.device import materials, reader, settings
+from thermospin.device import materials, provenance, reader, settings
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.materials import Material, MaterialError
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
 from thermospin.device.reader import load
+from thermospin.report.device_text import describe
 
 #: A ferromagnet of 100 nm against a normal metal of 200 nm, on a substrate.
 BAR = """
@@ -309,6 +310,11 @@ CASES = {
             "experiment 'e', states.R.F: got 2, expected -1 or 1",
         ],
     ),
+    "true in place of a sign": (
+        [("F = -1", "F = true")],
+        "",
+        ["experiment 'e', states.R.F: got true, expected 1 or -1"],
+    ),
     "an experiment without states": (
         [("{ P = {}, R = { F = -1 } }", "{}")],
         "",
@@ -322,6 +328,19 @@ CASES = {
             "heat sink (y- of 'F'): given 2 times",
             "heat sink (x+ of 'F'): nothing to hold at that face; it is no end face: 'N'",
         ],
+    ),
+    "a heat sink on the face of a contact that is held": (
+        [],
+        '[[heat_sinks]]\nsolid = "N"\nface = "z+"\nh = "1e8 W/(m^2 K)"\n',
+        [
+            "heat sink (z+ of 'N'): overlaps contact 'c' (z+ of 'N'), and a piece of plane exchanges heat with the "
+            'bath only once; give the contact thermal = "insulated", or take one of the two out',
+        ],
+    ),
+    "a heat sink on the face of a contact that exchanges heat": (
+        [('solid = "N"\nface = "z+"', 'solid = "N"\nface = "z+"\nthermal = { h = "1e8 W/(m^2 K)" }')],
+        '[[heat_sinks]]\nname = "top"\nsolid = "N"\nface = "z+"\n',
+        ["heat sink 'top' (z+ of 'N'): overlaps contact 'c' (z+ of 'N')"],
     ),
     "no TOML": ([('name = "bar"', "name = bar")], "", ["not a TOML file: Invalid value (at line 2"]),
 }
@@ -342,6 +361,63 @@ def test_contacts_may_share_a_plane_but_no_piece_of_it(tmp_path: Path) -> None:
     device = load(written(tmp_path, extra=solid + '[[contacts]]\nname = "o"\nsolid = "O"\nface = "x+"\n'))
     faces = device.contact_faces()
     assert [faces[name].area for name in ("b", "o")] == pytest.approx([20e-9 * 15e-9, 40e-9 * 15e-9])
+
+
+def test_a_heat_sink_and_a_contact_may_both_hold_a_face_at_the_bath(tmp_path: Path) -> None:
+    device = load(written(tmp_path, extra='[[heat_sinks]]\nname = "s"\nsolid = "N"\nface = "z+"\n'))
+    warmed = dataclasses.replace(device.experiments["e"], current=None, heat={"s": 1.0})
+    with pytest.raises(DeviceError, match=r"heat sink 's' \(z\+ of 'N'\): overlaps contact 'c'"):
+        dataclasses.replace(device, experiments={"e": warmed})
+
+
+def test_a_heat_sink_may_lie_on_a_contact_that_is_insulated(tmp_path: Path) -> None:
+    insulated = ('solid = "N"\nface = "z+"', 'solid = "N"\nface = "z+"\nthermal = "insulated"')
+    device = load(written(tmp_path, insulated, extra='[[heat_sinks]]\nsolid = "N"\nface = "z+"\n'))
+    assert [contact.h for contact in device.contacts if contact.name == "c"] == [0.0] and len(device.heat_sinks) == 1
+    with pytest.raises(DeviceError, match=r"overlaps contact 'a' \(x- of 'F'\)"):
+        dataclasses.replace(device, heat_sinks=(HeatSink("F", "x-", h=1e8),))
+    with pytest.raises(DeviceError, match=r"states.R.F: got True, expected 1 or -1"):
+        signs = {"P": {}, "R": {"F": True}}
+        dataclasses.replace(device, experiments={"e": dataclasses.replace(device.experiments["e"], states=signs)})
+
+
+@pytest.mark.parametrize(
+    ("states", "probe", "note"),
+    [
+        ("{ P = {}, AP = { F = -1, G = -1 } }", None, "AP is P with all magnets reversed, which changes no voltage"),
+        ("{ P = { F = -1 }, AP = { G = -1 } }", None, "AP is P with all magnets reversed, which changes no voltage"),
+        ("{ P = { G = -1 }, AP = { F = 1, G = -1 } }", None, "P and AP differ in no magnet that is polarised"),
+        ("{ P = {}, AP = { G = -1 } }", None, ""),
+        ("{ P = {}, ALL = { F = -1, G = -1 } }", None, ""),
+        ("{ P = {}, AP = { F = -1, G = -1 } }", 'through = { what = "spin", between = ["F", "N"] }', ""),
+        ("{ P = {}, AP = { F = -1, G = -1 } }", 'through = { what = "heat", between = ["F", "N"] }', "no heat"),
+    ],
+)
+def test_states_that_cannot_differ_are_noted(tmp_path: Path, states: str, probe: str | None, note: str) -> None:
+    """Reversing every magnet changes no signal but a spin current, unless a magnetic solid is part of no magnet."""
+    second = (
+        '[[solids]]\nname = "G"\nmaterial = "Co"\nmagnet = "G"\nbox = { x = [200, 240], y = [0, 40], z = [15, 30] }\n'
+    )
+    changes = [("{ P = {}, R = { F = -1 } }", states), ('solid = "N"\nface = "z+"', 'solid = "G"\nface = "z+"')]
+    if probe is not None:
+        changes.append(('voltage = ["a", "c"]', probe))
+    device = load(written(tmp_path, *changes, extra=second))
+    found = provenance.without_spin_part(device)
+    assert (len(found) == 1 and note in found[0]) if note else not found
+    assert all(line in describe(device) and line in provenance.notes([device]) for line in found)
+    nameless = dataclasses.replace(
+        device,
+        solids=tuple(dataclasses.replace(s, magnet=None) if s.name == "G" else s for s in device.solids),
+        experiments={"e": dataclasses.replace(device.experiments["e"], states={"P": {}, "AP": {"F": -1}})},
+    )
+    assert not provenance.without_spin_part(nameless)
+
+
+def test_a_magnet_without_polarisation_makes_no_spin_part_unless_it_is_fitted(tmp_path: Path) -> None:
+    without = "[materials.Py]\nP = 0\nS_s = 0\n"
+    device = load(written(tmp_path, ("R = {", "AP = {"), extra=without))
+    assert "differ in no magnet" in provenance.without_spin_part(device)[0]
+    assert "all magnets reversed" in provenance.without_spin_part(device, ["10K:Py.P"])[0]
 
 
 def test_all_faults_of_a_file_come_in_one_go(tmp_path: Path) -> None:

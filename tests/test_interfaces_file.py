@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.device import edit, new, settings
-from thermospin.device.device import Device, DeviceError
+from thermospin.device.device import Device, DeviceError, unknown_parameters
 from thermospin.device.interfaces import Interface, InterfaceError
 from thermospin.device.parts import HeatSink, Through
 from thermospin.device.reader import load, read
@@ -161,6 +162,55 @@ def test_the_polarisations_of_two_magnets_are_read_with_their_sources() -> None:
     assert {"barrier.P1", "barrier.P2", "barrier.S_AP"} <= set(
         pillar(junction + '[[interfaces]]\nname = "barrier"\nbetween = ["FM1", "FM3"]\n' + lines).parameters()
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "cold", "source"),
+    [
+        ('{ value = [0.5, 0.4], source = "x" }', (0.5, 0.4), "x"),
+        ('{ "80 K" = [0.6, 0.5], "300 K" = [0.5, 0.4] }', (0.6, 0.5), "device file"),
+        ('{ value = { "80 K" = [0.6, 0.5], "300 K" = [0.5, 0.4] }, source = "x" }', (0.6, 0.5), "x"),
+        ('[{ "80 K" = 0.6, "300 K" = 0.5 }, { value = 0.4, source = "x" }]', (0.6, 0.4), "x"),
+    ],
+)
+def test_polarisations_may_be_a_table_with_a_source_or_over_the_bath(
+    written: str, cold: tuple[float, float], source: str
+) -> None:
+    """Read as values of both sides, at other baths too, and written back by an edit of one of them."""
+    text = PILLAR.replace(solid("spacer", "Cu", (35, 50)), solid("FM3", "Co", (35, 50), magnet="FM3"))
+    text += '[[interfaces]]\nname = "J"\nbetween = ["FM1", "FM3"]\nRA = 1e-11\nK = 1e9\nP = ' + written + "\n"
+    device = pillar(text)
+    (barrier,) = device.interfaces
+    assert (barrier.P1, barrier.P2, barrier.sources["P2"]) == (0.5, 0.4, source)
+    (there,) = settings.at_bath(device, 80.0).interfaces
+    assert (there.P1, there.P2) == cold
+    after = settings.with_values(device, {"J.P2": 0.3})
+    (again,) = read(edit.with_numbers(text, device, after), "edited").interfaces
+    assert (again.P1, again.P2) == (0.5, 0.3) and again.tables.keys() == barrier.tables.keys() - {"P2"}
+
+
+@pytest.mark.parametrize("written", ["0.5", '{ value = 0.5, source = "x" }', '{ "10 K" = 0.6, "300 K" = 0.5 }', "[1]"])
+def test_one_polarisation_is_told_that_there_are_two_sides(written: str) -> None:
+    head = '[[interfaces]]\nname = "J"\nbetween = ["Py", "Cu"]\nRA = 1e-11\nK = 1e9\nP = '
+    (fault,) = faults_of(PILLAR + head + written + "\n")
+    assert fault.startswith("interface 'J', P: got") and "expected [P1, P2]" in fault
+
+
+def test_polarisations_of_a_card_can_be_edited() -> None:
+    text = PILLAR.replace(solid("spacer", "Cu", (35, 50)), solid("FM3", "Co", (35, 50), magnet="FM3"))
+    text += '[[interfaces]]\nname = "J"\nbetween = ["FM1", "FM3"]\nRA = 1e-11\ncard = "MgO barrier"\n'
+    after = settings.with_values(device := pillar(text), {"J.P2": 0.3})
+    assert read(edit.with_numbers(text, device, after), "edited").numbers() == after.numbers()
+
+
+def test_a_polarisation_without_its_side_is_asked_for_both() -> None:
+    text = PILLAR.replace(solid("spacer", "Cu", (35, 50)), solid("FM3", "Co", (35, 50), magnet="FM3"))
+    text += '[[interfaces]]\nname = "J"\nbetween = ["FM1", "FM3"]\nRA = 1e-11\nK = 1e9\nP = [0.5, 0.4]\n'
+    device = pillar(text)
+    for faults in (unknown_parameters("free", ["J.P"], [device]), [nearest("J.P", device.numbers())]):
+        assert "did you mean 'J.P1' or 'J.P2'?" in faults[0]
+    with pytest.raises(InputError, match=r"did you mean 'J.P1' or 'J.P2'\?"):
+        settings.parse(["J.P = 0.3"], device)
 
 
 def test_contacts_and_heat_sinks_say_how_they_meet_the_bath() -> None:

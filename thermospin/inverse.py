@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base.errors import InputError
-from thermospin.base.names import nearest, require_known
+from thermospin.base.names import nearest
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Proportion, Tie, known_parameters, unknown_parameters
@@ -110,17 +110,12 @@ def fit(
     options, rows = options or FitOptions(), tuple(rows)
     given = [device] if isinstance(device, Device | Model) else list(device)
     devices = [part.device if isinstance(part, Model) else part for part in given]
-    priors = {name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in options.priors.items()}
-    linear = tuple(tie for tie in options.ties if isinstance(tie, Tie))
-    proportions = [tie for tie in options.ties if isinstance(tie, Proportion)]
-    check_proportions(proportions, devices, [tie.name for tie in linear])
+    priors = _priors(options)
+    linear, proportions = _ties(options)
     follow = [tie.name for tie in proportions]
-    free, options = _at_each_bath(devices, free, options, follow)
-    _check(devices, rows, free, options, priors)
+    free, options, parameters = check_fit(devices, rows, free, options)
     rows = tuple(_with_unit(row, devices) for row in rows)
-    wanted = tuple(free or priors)
-    parameters = _parameters(devices, wanted, follow, linear)
-    followed = tuple(followers(devices, proportions, wanted))
+    followed = tuple(followers(devices, proportions, tuple(free or priors)))
     grid = grid or GridOptions()
     models = tuple(part if isinstance(part, Model) else grid.build(part, progress) for part in given)
     kept = _kept(journal, models, rows, options.ties, progress)
@@ -133,8 +128,7 @@ def fit(
         misfit = _misfit(rows, correlation, priors, at)
         sources = {tie.name: tie.source for tie in linear}
         choice = choose(orders.stages(at)[0], misfit, parameters, _magnetic(devices), tuple(priors), several, sources)
-    limits = _ranges(devices) | dict(options.bounds)
-    varied = [Parameter(name, parameters[name], limits.get(name)) for name in choice.free]
+    varied = _varied(devices, options, parameters, choice.free)
     fixed = {name: value for name, value in parameters.items() if name not in choice.free}
     result = _minimised(answers, orders, at, varied, fixed, options, correlation, priors)
     problem = result.require_problem()
@@ -148,6 +142,46 @@ def fit(
         fields=orders.last.fields,
     )
     return replace(result, remarks=remarks(problem, result))
+
+
+def check_fit(
+    devices: Sequence[Device], rows: Sequence[Row], free: Sequence[str] | None, options: FitOptions
+) -> tuple[list[str] | None, FitOptions, dict[str, float]]:
+    """Return what is free, the options and all parameters at the start, with one for each bath of a table over it.
+
+    Nothing is built or solved for it.
+
+    Raises:
+      InputError: no rows, names that do not exist or are not free, bounds that exclude the start.
+    """
+    linear, proportions = _ties(options)
+    check_proportions(proportions, devices, [tie.name for tie in linear])
+    follow = [tie.name for tie in proportions]
+    _check_names(devices, free, options, follow)
+    free, options = _at_each_bath(devices, free, options, follow)
+    _check(devices, rows, free, options, _priors(options))
+    parameters = _parameters(devices, tuple(free or options.priors), follow, linear)
+    _varied(devices, options, parameters, free or ())
+    return free, options, parameters
+
+
+def _priors(options: FitOptions) -> dict[str, Prior]:
+    """Return the priors by name."""
+    return {name: prior if isinstance(prior, Prior) else Prior(*prior) for name, prior in options.priors.items()}
+
+
+def _ties(options: FitOptions) -> tuple[tuple[Tie, ...], list[Proportion]]:
+    """Return the ties by a factor, and those in proportion at every bath."""
+    linear = tuple(tie for tie in options.ties if isinstance(tie, Tie))
+    return linear, [tie for tie in options.ties if isinstance(tie, Proportion)]
+
+
+def _varied(
+    devices: Sequence[Device], options: FitOptions, parameters: Mapping[str, float], free: Sequence[str]
+) -> list[Parameter]:
+    """Return the free parameters with their bounds."""
+    limits = _ranges(devices) | dict(options.bounds)
+    return [Parameter(name, parameters[name], limits.get(name)) for name in free]
 
 
 def _parameters(
@@ -240,10 +274,46 @@ def _at_each_bath(
 ) -> tuple[list[str] | None, FitOptions]:
     """Return what is free, and the bounds, with a parameter for each bath in place of a table over the bath."""
     meant = at_each_bath(devices, [*(free or ()), *options.bounds], follow)
-    bounds = {full: ends for name, ends in options.bounds.items() for full in meant[name]}
-    own = {name: ends for name, ends in options.bounds.items() if meant[name] == [name]}
     names = None if free is None else list(dict.fromkeys(full for name in free for full in meant[name]))
-    return names, replace(options, bounds=bounds | own)
+    wide = {full: ends for name, ends in options.bounds.items() for full in meant[name]}
+    own = {name: ends for name, ends in options.bounds.items() if meant[name] == [name]}
+    bounds = {name: ends for name, ends in (wide | own).items() if names is None or name in names}
+    return names, replace(options, bounds=bounds)
+
+
+def _check_names(
+    devices: Sequence[Device], free: Sequence[str] | None, options: FitOptions, follow: Sequence[str]
+) -> None:
+    """Refuse names that do not exist, bounds and priors of what is not free, and ties of what is, as they are given."""
+    known = known_parameters(devices)
+    linear = [tie for tie in options.ties if isinstance(tie, Tie)]
+    names = {
+        "free": free or (),
+        "bounds": options.bounds,
+        "priors": options.priors,
+        "ties": dict.fromkeys(name for tie in linear for name in (tie.name, tie.source)),
+    }
+    faults = [fault for what, given in names.items() for fault in unknown_parameters(what, given, devices)]
+    meant = at_each_bath(devices, [*(free or ()), *options.bounds, *options.priors], follow)
+    varied = {full for name in free or () for full in meant[name]}
+    for what in ("bounds", "priors"):
+        for name in (name for name in names[what] if name in known):
+            if free is not None and not varied & {*meant[name]}:
+                alike = [other for other in free if other.rpartition(OF)[2] == name.rpartition(OF)[2]]
+                but = f", but {' and '.join(alike)} is; name that, or" if alike else ";"
+                faults.append(f"{what}: {name} is not free{but} add it to --free")
+            elif what == "priors" and meant[name] != [name]:
+                faults.append(
+                    f"priors: {name} is a table over the bath and has one value for each; give priors of "
+                    f"{' and '.join(meant[name])}"
+                )
+    faults += [
+        f"ties: {tie.name} follows {tie.source} and is free too, expected one of them"
+        for tie in linear
+        if tie.name in {*(free or ()), *varied}
+    ]
+    if faults:
+        raise InputError(faults)
 
 
 def _kept(
@@ -311,17 +381,12 @@ def _check(
     options: FitOptions,
     priors: Mapping[str, Prior],
 ) -> None:
-    """Refuse names that do not exist and rows that cannot be fitted."""
+    """Refuse ties, priors and rows that cannot be fitted; names are known, see `_check_names`."""
     if options.method not in MINIMISERS:
         raise InputError(f"method: got '{options.method}'; {nearest(options.method, MINIMISERS)}")
-    known = known_parameters(devices)
-    if faults := unknown_parameters("free", free or (), devices):
-        raise InputError(faults)
-    require_known("bounds", options.bounds, known if free is None else free)
-    require_known("priors", priors, known if free is None else free)
     linear = [tie for tie in options.ties if isinstance(tie, Tie)]
     check_shared(devices, free or (), [tie.name for tie in options.ties])
-    _check_ties(linear, free, known, priors)
+    _check_ties(linear, priors)
     _check_priors(priors, _ranges(devices) | dict(options.bounds))
     check_rows(rows, ["zeta"] if free is None else list(free), options.rescaled)
     _check_devices(devices, rows)
@@ -341,17 +406,10 @@ def _magnetic(devices: Sequence[Device]) -> list[str]:
     return list(dict.fromkeys(material for device, material in used if device.materials[material].is_magnetic))
 
 
-def _check_ties(
-    ties: Sequence[Tie], free: Sequence[str] | None, known: Mapping[str, float], priors: Mapping[str, Prior]
-) -> None:
+def _check_ties(ties: Sequence[Tie], priors: Mapping[str, Prior]) -> None:
     faults = []
     for tie in ties:
-        faults += [
-            f"ties: got '{name}'; {nearest(name, known)}" for name in (tie.name, tie.source) if name not in known
-        ]
-        if tie.name in (free or ()):
-            faults.append(f"ties: {tie.name} follows {tie.source} and is free too, expected one of them")
-        elif tie.name in priors:  # what has a prior is free
+        if tie.name in priors:  # what has a prior is free
             faults.append(f"ties: {tie.name} follows {tie.source} and has a prior, expected one of them")
         if tie.source in [other.name for other in ties]:
             faults.append(f"ties: {tie.name} follows {tie.source}, which follows another one; name that one")

@@ -17,7 +17,7 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.kinds import as_number
-from thermospin.base.names import closest, nearest
+from thermospin.base.names import meant, nearest
 from thermospin.base.polygons import TOUCH, width
 from thermospin.base.shown import Plotted
 from thermospin.device import materials, singularities
@@ -500,10 +500,8 @@ def unknown_parameters(what: str, names: Iterable[str], devices: Sequence[Device
     for name in names:
         if name in known:
             continue
-        hint = closest(name, known)
-        meant = f"did you mean '{hint}'? " if hint else ""
         groups = list(dict.fromkeys(forms(device, "")[1] for device in devices)) if len(known) > len(plain) else []
         of_bath = f"{' or '.join(groups)} of one bath, " if len(groups) > 1 else ""
         alone = f"; before it {of_bath}NAME{OF} of one device" if groups else ""
-        faults.append(f"{what}: got '{name}'; {meant}expected one of: {', '.join(plain)}{alone}")
+        faults.append(f"{what}: got '{name}'; {meant(name, known)}expected one of: {', '.join(plain)}{alone}")
     return faults

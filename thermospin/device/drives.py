@@ -57,7 +57,7 @@ def drive_of_unit(unit: str) -> Drive:
     return next((DRIVES[kind] for kind, symbol in DRIVE_UNITS.items() if symbol == under), DRIVES["current"])
 
 
-def read_drive(text: str, *, key: str) -> tuple[float, str]:
+def read_drive(text: str) -> tuple[float, str]:
     """Return the size of a drive in SI units and its kind, such as 2e-3 and "current" of "2 mA".
 
     Raises:
@@ -69,7 +69,7 @@ def read_drive(text: str, *, key: str) -> tuple[float, str]:
         except units.UnitError:
             continue
     raise units.UnitError(
-        f'{key}: got "{text}", expected a current, a temperature rise or a power: "2 mA", "10 K", "1 mW"'
+        f'--drive: got "{text}", expected a current, a temperature rise or a power: "2 mA", "10 K", "1 mW"'
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from thermospin.base import units
 from thermospin.device.device import Device
-from thermospin.device.interfaces import CONVERTED
+from thermospin.device.interfaces import CONVERTED, by_side
 from thermospin.device.parts import Solid
 from thermospin.device.settings import at_bath
 from thermospin.geometry.dimensions import names_in
@@ -163,22 +163,39 @@ def _write_exchange(document: Any, label: str, written: Any) -> None:
 def _write_interface(document: Any, name: str, key: str, written: Any, after: Device) -> None:
     """Write a value of an interface; RA and gamma in place of resistances that they were computed from."""
     (table,) = (table for table in document["interfaces"] if table["name"] == name)
+    (interface,) = (interface for interface in after.interfaces if interface.name == name)
     converted = [other for other in CONVERTED if other in table]
     if key in ("RA", "gamma") and converted:
         for other in converted:
             del table[other]
-        (interface,) = (interface for interface in after.interfaces if interface.name == name)
         for other in ("RA", "gamma"):
             value = getattr(interface, other)
             if value is not None:
                 table[other] = _written(f"{name}.{other}", value)
         return
+    if key in ("P1", "P2") and not isinstance(table.get("P"), list):
+        table["P"] = _inline(by_side(table.pop("P").unwrap()) if "P" in table else [interface.P1, interface.P2])
     place: Any
     here, place = (table["P"], int(key[1]) - 1) if key in ("P1", "P2") else (table, key)
     inner = here[place] if key in ("P1", "P2") or place in here else None
     if isinstance(inner, Mapping) and "value" in inner:
         here, place = inner, "value"
     here[place] = written
+
+
+def _inline(value: Any) -> Any:
+    """Return a value as a file has it in one line."""
+    import tomlkit
+
+    if isinstance(value, list):
+        array = tomlkit.array()
+        array.extend(_inline(each) for each in value)
+        return array
+    if not isinstance(value, Mapping):
+        return value
+    table = tomlkit.inline_table()
+    table.update({key: _inline(each) for key, each in value.items()})
+    return table
 
 
 def with_lengths(text: str, lengths: Mapping[str, float]) -> str:

@@ -6,8 +6,11 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from thermospin.base.names import unknown
+from thermospin.device.interfaces import Interface
+from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, indices
 from thermospin.geometry.outlines import names_of
+from thermospin.quantities import INTERFACE, MATERIAL
 
 #: Names of combinations of states in signals, which no state can have.
 RESERVED_STATES = ("baseline", "spin", "unit")
@@ -54,9 +57,51 @@ def experiment_faults(
             for magnet, sign in signs.items():
                 if not unread:
                     faults += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
-                if sign not in (-1, 1):
+                if sign not in (-1, 1) or isinstance(sign, bool):
                     faults.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
     return good, faults
+
+
+def alike_states(
+    experiments: Sequence[Experiment],
+    solids: Sequence[Solid],
+    interfaces: Sequence[Interface],
+    materials: Mapping[str, Material],
+    unknown_values: Collection[str] = (),
+) -> list[str]:
+    """Return a note on each experiment whose signals in P and AP cannot differ, so that its spin parts are 0.
+
+    Args:
+      experiments, solids, interfaces, materials: of the device.
+      unknown_values: names of values, such as "Py.P", that need not be 0 where they are.
+    """
+    polarised = {
+        part.name
+        for rows, parts in ((MATERIAL, materials.values()), (INTERFACE, interfaces))
+        for part in parts
+        for key, row in rows.items()
+        if row.reverses and (part.values().get(key) or f"{part.name}.{key}" in unknown_values)
+    }
+    any_joint = any(interface.name in polarised for interface in interfaces)
+    turning = {
+        solid.magnet
+        for solid in solids
+        if materials[solid.material].name in polarised or (any_joint and solid.magnet is not None)
+    }
+    magnets = sorted(magnet for magnet in turning if magnet is not None)
+    notes = []
+    for experiment in experiments:
+        if not experiment.has_spin_part:
+            continue
+        P, AP = ([experiment.states[state].get(magnet, 1) for magnet in magnets] for state in ("P", "AP"))
+        if P == AP:
+            reason = "P and AP differ in no magnet that is polarised"
+        elif P == [-sign for sign in AP] and None not in turning and experiment.probe != "spin":
+            reason = f"AP is P with all magnets reversed, which changes no {experiment.probe}"
+        else:
+            continue
+        notes.append(f"experiment '{experiment.name}': {reason}; its spin part is 0 but for round-off")
+    return notes
 
 
 class _Known:

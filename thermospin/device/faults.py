@@ -120,7 +120,7 @@ def faults(
     sigma = {name: material.sigma for name, material in materials.items()}
     plan = plan_of(sound, [sigma.get(solid.material, metals) for solid, metals in zip(sound, conducts, strict=True)])
     texts += _plan_faults(plan, sound, conducts)
-    faces = _free_faces(plan, sound, fits, metal)
+    faces = _free_faces(plan, sound, fits, metal, {name for each in experiments for name in each.heat})
     texts += faces.faults
     solid_ones = not unread and len(sound) == len(solids)
     if solid_ones:
@@ -284,10 +284,15 @@ class _FreeFaces:
 
 
 def _free_faces(
-    plan: Plan, solids: Sequence[Solid], attached: Sequence[Contact | HeatSink], metal: Mapping[str, bool | None]
+    plan: Plan,
+    solids: Sequence[Solid],
+    attached: Sequence[Contact | HeatSink],
+    metal: Mapping[str, bool | None],
+    warmed: Collection[str],
 ) -> _FreeFaces:
     contacts: dict[str, FreeFace] = {}
     heat_sinks: list[FreeFace] = []
+    exchanging: list[tuple[Contact | HeatSink, FreeFace]] = []
     faults = []
     complete = True
     for item in attached:
@@ -306,7 +311,8 @@ def _free_faces(
             what = "no metal of its own at that face; it" if is_contact else "nothing to hold at that face; it"
             faults.append(f"{_label(item)}: {what} {face}")
             complete = False
-        elif isinstance(item, Contact):
+            continue
+        if isinstance(item, Contact):
             faults += [
                 f"{_label(item)}: overlaps contact '{other}', a piece of plane belongs to both; "
                 "expected every contact on a face of its own"
@@ -315,8 +321,32 @@ def _free_faces(
             ]
             contacts.setdefault(item.name, face)
         else:
+            others = [other for other, taken in exchanging if face.overlaps(taken)]
+            faults += [_twice(item, other) for other in others if not _agree(item, other, warmed)]
             heat_sinks.append(face)
+        if item.h != 0:
+            exchanging.append((item, face))
     return _FreeFaces(contacts, heat_sinks, faults, complete)
+
+
+def _agree(sink: HeatSink, other: Contact | HeatSink, warmed: Collection[str]) -> bool:
+    """Return whether a heat sink may lie on what was before it: both are at the bath, and stay so in all experiments.
+
+    One that is given twice has a fault of its own.
+    """
+    if isinstance(other, HeatSink) and (sink.solid, sink.face) == (other.solid, other.face):
+        return True
+    names = {sink.label, other.name if isinstance(other, Contact) else other.label}
+    return sink.h == other.h == math.inf and names.isdisjoint(warmed)
+
+
+def _twice(sink: HeatSink, other: Contact | HeatSink) -> str:
+    """Return the fault of a piece of plane that meets the bath by way of a heat sink and of something else."""
+    way = 'give the contact thermal = "insulated", or ' if isinstance(other, Contact) else ""
+    return (
+        f"{_label(sink)}: overlaps {_label(other)}, and a piece of plane exchanges heat with the bath only once; "
+        f"{way}take one of the two out"
+    )
 
 
 def _label(item: Contact | HeatSink) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from thermospin.base import files
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.device.temperature import Table, read_entries, sources_of
+from thermospin.device.temperature import Table, is_table, read_entries, sources_of
 from thermospin.quantities import INTERFACE
 
 #: What each value needs beside it.
@@ -236,7 +236,7 @@ def as_values(entries: Mapping[str, Any], bath: float | None) -> Values:
       entries: {key: value, or {value, source, kind?}}, see `temperature.read_entries`; those of P are P1 and P2.
       bath: temperature that tables are taken at [K]; None: not known.
     """
-    rows = INTERFACE | dict.fromkeys(CONVERTED, dataclasses.replace(INTERFACE["RA"]))
+    rows = INTERFACE | dict.fromkeys(CONVERTED, INTERFACE["RA"])
     values, tables, faults = read_entries(entries, rows, bath)
     sources = sources_of(entries, [key for key in rows if key in entries])
     of_tables = {key: table for key, table in tables.items() if key in CONVERTED}
@@ -261,6 +261,22 @@ def as_values(entries: Mapping[str, Any], bath: float | None) -> Values:
             made[key] = Converted.of(formula, inputs)
     ordered = {key: sound[key] for key in INTERFACE if key in sound}
     return Values(ordered, made, {key: sources[key] for key in ordered})
+
+
+def by_side(value: Any) -> list[Any]:
+    """Return the entries P1 and P2 of P in a file: a pair, or pairs in a table with a source or over the bath.
+
+    Raises:
+      InputError: it is none of these.
+    """
+    if isinstance(value, list) and len(value) == 2:
+        return list(value)
+    if is_table(value):
+        pairs = {at: by_side(pair) for at, pair in value.items()}
+        return [{at: pair[side] for at, pair in pairs.items()} for side in (0, 1)]
+    if isinstance(value, Mapping) and "value" in value:
+        return [{**value, "value": entry} for entry in by_side(value["value"])]
+    raise InputError(f"got {value!r}, expected [P1, P2], those of its two sides, or gamma in place of P for one magnet")
 
 
 def _conversion_faults(entries: Mapping[str, Any]) -> list[str]:

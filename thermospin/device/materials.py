@@ -89,15 +89,21 @@ def table_faults(tables: Mapping[str, Table]) -> list[str]:
     return faults
 
 
+def carried_by_charge(values: Mapping[str, float], bath: float) -> float:
+    """Return bath sigma S_eff^2 [W/(m K)]: kappa less this is the heat conductivity without current in either channel.
+
+    sigma S_eff^2 = sigma_up S_up^2 + sigma_down S_down^2 = sigma (S^2 + (1 - P^2) S_s^2 / 4)
+    """
+    sigma, P, S, S_s = (values.get(key, 0.0) for key in ("sigma", "P", "S", "S_s"))
+    return bath * sigma * (S**2 + (1 - P**2) * S_s**2 / 4)
+
+
 def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None:
     """Return a fault if bath sigma S_eff^2 >= kappa: Joule heat could flow from cold to hot, with no solution.
 
-    sigma S_eff^2 = sigma_up S_up^2 + sigma_down S_down^2 = sigma (S^2 + (1 - P^2) S_s^2 / 4), so that
-    kappa - bath sigma S_eff^2 is the heat conductivity without current in either channel.
+    See `carried_by_charge`.
     """
-    sigma, P, S, S_s = (values.get(key, 0.0) for key in ("sigma", "P", "S", "S_s"))
-    kappa = values.get("kappa", math.nan)
-    carried = bath * sigma * (S**2 + (1 - P**2) * S_s**2 / 4)
+    kappa, carried = values.get("kappa", math.nan), carried_by_charge(values, bath)
     if carried < kappa or math.isnan(kappa):
         return None
     return (

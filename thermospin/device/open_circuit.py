@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from thermospin.base.text import percent
 from thermospin.device.device import Device
+from thermospin.device.materials import carried_by_charge
 from thermospin.quantities import quantity
 
 #: Part of the conductance below which both are taken for the same.
@@ -23,8 +24,7 @@ def kappa_open(values: Mapping[str, float], bath: float) -> float:
 
     kappa - T0 sigma (S^2 + (1 - P^2) S_s^2/4)
     """
-    sigma, P, S, S_s = (values.get(key, 0.0) for key in ("sigma", "P", "S", "S_s"))
-    return values["kappa"] - bath * sigma * (S**2 + (1 - P**2) * S_s**2 / 4)
+    return values["kappa"] - carried_by_charge(values, bath)
 
 
 def K_open(values: Mapping[str, float], bath: float) -> float:

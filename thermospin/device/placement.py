@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
-from thermospin import grid as grids
 from thermospin.device.constitution import Constitution, Joint
 from thermospin.device.device import Device
 from thermospin.device.parts import Contact, Experiment, HeatSink, indices
@@ -290,8 +289,5 @@ def _rule(device: Device, constitution: Constitution) -> Rule:
 
 def _owners(device: Device, grid: Grid) -> Grid:
     """Return the grid with the solid for each cell."""
-    if not grid.prisms:
-        boxes = [solid.box for solid in device.solids]
-        return dataclasses.replace(grid, domain=grids.fill(grid.lines, boxes, range(len(boxes))))
-    prisms = device.layout().prisms(range(len(device.solids)))
-    return Grid(grid.lines, grids.fill_prisms(grid.lines, prisms), grid.order, prisms)
+    plan = device.layout()
+    return Grid(grid.lines, plan.owners(grid.lines), grid.order, plan.prisms(range(len(device.solids))))

@@ -8,6 +8,7 @@ from typing import Any
 
 from thermospin.device import interfaces, materials
 from thermospin.device.device import OF, Device
+from thermospin.device.experiment_faults import alike_states
 from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.temperature import is_table
@@ -55,12 +56,30 @@ def at_room_temperature(device: Device, besides: Iterable[str] = ()) -> list[str
     return [f"Of cards at room temperature, and taken at {device.bath:g} K as they are: {', '.join(names)}"]
 
 
+def without_spin_part(device: Device, besides: Iterable[str] = ()) -> list[str]:
+    """Return a line for each experiment whose spin part is 0 by its states, see `experiment_faults.alike_states`.
+
+    Args:
+      device: the device.
+      besides: names of parameters that a fit finds, which need not be 0.
+    """
+    found = {name.rpartition(OF)[2] for name in besides}
+    parts = tuple(device.experiments.values()), device.solids, device.interfaces, device.materials
+    return alike_states(*parts, found)
+
+
 def notes(devices: Sequence[Device], besides: Iterable[str] = ()) -> list[str]:
-    """Return all lines about the values of devices that a report of their signals has, each one once."""
+    """Return all lines about values and states of devices that a report of their signals has, each one once."""
     besides = list(besides)
     return list(
         dict.fromkeys(
-            line for device in devices for line in (*recalled(device, besides), *at_room_temperature(device, besides))
+            line
+            for device in devices
+            for line in (
+                *recalled(device, besides),
+                *at_room_temperature(device, besides),
+                *without_spin_part(device, besides),
+            )
         )
     )
 

@@ -35,7 +35,7 @@ class _Draft:
     """Parts of a device, as far as they could be read.
 
     Attributes:
-      bath, zeta: of the device.
+      bath: of the device.
       dimensions: dimensions with a number as value; others are expressions of these.
       broken: names of dimensions that could not be read.
       solids, contacts, heat_sinks, interfaces, experiments: the parts.
@@ -47,7 +47,6 @@ class _Draft:
     """
 
     bath: float
-    zeta: float
     dimensions: dict[str, Dimension] = dataclasses.field(default_factory=dict)
     broken: set[str] = dataclasses.field(default_factory=set)
     solids: list[Solid] = dataclasses.field(default_factory=list)
@@ -144,7 +143,7 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
     bath, zeta = (_scalar(reader, raw, key, default) for key, default in (("bath", 300.0), ("zeta", 1.0)))
     reader.faults += [fault for fault in (bath_fault(bath), zeta_fault(zeta)) if fault]
     reader.bath = None if bath_fault(bath) else bath
-    draft = _Draft(bath, zeta)
+    draft = _Draft(bath)
     for key in ("solids", "contacts", "heat_sinks"):
         if not isinstance(raw.get(key, None if key == "solids" else []), list):
             draft.unread.add("")

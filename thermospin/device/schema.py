@@ -13,7 +13,7 @@ from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.gds import parse_layers
-from thermospin.device.interfaces import CONVERTED
+from thermospin.device.interfaces import CONVERTED, by_side
 from thermospin.device.tables import Length, Part, Place, Sourced, quantity, sourced
 from thermospin.quantities import INTERFACE, MATERIAL
 
@@ -58,14 +58,19 @@ def _names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _polarisations(value: Any) -> Any:
-    """Return the polarisations of both sides of an interface."""
-    if isinstance(value, list) and len(value) == 2:
+def _no_flag(expected: str) -> BeforeValidator:
+    """Return a validator that refuses true and false in place of a number: Python counts them as 1 and 0."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise InputError(f"got {str(value).lower()}, expected {expected}")
         return value
-    raise InputError(f"got {value!r}, expected [P1, P2], those of its two sides, or gamma in place of P for one magnet")
+
+    return BeforeValidator(check)
 
 
 LayerNumbers = Annotated[tuple[tuple[int, int | None], ...], BeforeValidator(parse_layers)]
+_Sign = Annotated[Literal[-1, 1], _no_flag("1 or -1")]
 
 
 class Box(Part):
@@ -129,7 +134,7 @@ class Layer(Part):
     drape: bool = False
     magnet: bool = False
     sidewall_angle: Annotated[float, quantity("number"), Field(gt=-80, lt=80)] = 0.0
-    slices: Annotated[int, Field(ge=1, le=20)] = 3
+    slices: Annotated[int, _no_flag("a number from 1 to 20"), Field(ge=1, le=20)] = 3
     name: str = ""
     note: str = ""
 
@@ -179,7 +184,7 @@ class Experiment(Part):
     voltage: tuple[str, str] | None = None
     temperature: Annotated[list[str], BeforeValidator(_names)] = []
     through: Through | None = None
-    states: dict[str, dict[str, Literal[-1, 1]]] = {"P": {}}
+    states: dict[str, dict[str, _Sign]] = {"P": {}}
     note: str = ""
 
 
@@ -198,7 +203,7 @@ Interface = create_model(
     name=(str, ...),
     between=(tuple[str, str], ...),
     card=(str | None, None),
-    P=(Annotated[tuple[_Polarisation, _Polarisation] | None, BeforeValidator(_polarisations)], None),
+    P=(Annotated[tuple[_Polarisation, _Polarisation] | None, BeforeValidator(by_side)], None),
     note=(str, ""),
     **_OF_INTERFACE,
 )
