@@ -198,3 +198,16 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_disk_that_is_full_is_told_with_the_file(valve: Device) -> None:
     with pytest.raises(OSError, match="/dev/full: cannot be written: No space left on device; what it has is kept"):
         ensembles.write("/dev/full", valve, [{}], [], iter([ensembles.Member(1, {}, np.array([]))]))
+
+
+def test_sets_without_a_solution_are_told_with_the_reason(valve: Device, tmp_path: Path) -> None:
+    """Lengths of a table are in metres: 60 is one of 60 m."""
+    assert ensembles.why_none(valve, {"Fe.P": 0.3, "gap": 25e-9}) == ""
+    assert ensembles.why_none(valve, {"Fe.P": 1.5}) == "material 'Fe', P: got 1.5, expected |P| < 1"
+    assert ensembles.why_none(valve, {"gap": 60.0}).startswith("at gap = 6e+10 nm: ")
+    (tmp_path / "valve.toml").write_text(VALVE)
+    (tmp_path / "sets.csv").write_text("Fe.P\n1.5\n-2\n")
+    words = ["ensemble", str(tmp_path / "valve.toml"), str(tmp_path / "sets.csv"), "--out", str(tmp_path / "out.csv")]
+    found = CliRunner().invoke(app.app, words)
+    assert found.exit_code == 2 and not (tmp_path / "out.csv").exists()
+    assert "sets.csv: no set has a solution; set 1: material 'Fe', P: got 1.5" in found.stderr

@@ -80,7 +80,7 @@ def run_claims(
     Args:
       name: a key of `CLAIMS`.
       out: an existing folder.
-      cells, order: of the grid, as for `studies.compute`.
+      cells, order: of the grid, as for `accuracy.computing.compute`.
       progress: callback for messages.
     """
     device = load(name)

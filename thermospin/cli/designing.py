@@ -199,7 +199,7 @@ def _limits(feature: str | None, drive: str | None, temperature: str | None, den
         return Limits(feature=smallest)
     if drive is None:
         raise InputError('--drive: is what limits are meant at, and is missing; give such as --drive "2 mA"')
-    size, kind = read_drive(drive, key="--drive")
+    size, kind = read_drive(drive)
     return Limits(
         size,
         None if temperature is None else parse(temperature, "temperature", key="--max-temperature"),

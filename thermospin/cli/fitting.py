@@ -38,7 +38,8 @@ def fit(
     data: Annotated[
         list[str],
         typer.Argument(
-            metavar="DATA...", help="Measured signals (CSV), lock-in sweeps (TOML, see `sweeps`), or a shipped name."
+            metavar="DATA...",
+            help="Measured signals (CSV, Excel), lock-in sweeps (TOML, see `sweeps`), or a shipped name.",
         ),
     ],
     free: Annotated[
@@ -160,7 +161,7 @@ def fit(
         _write_study(result, json, report)
         runtime.finish(result.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
         runtime.finish(not result.failed, "\n".join(result.failed))
-        runtime.finish(result.fit.to_json()["converged"], "the fit did not converge; its numbers are not to be trusted")
+        runtime.finish(result.fit.converged, "the fit did not converge; its numbers are not to be trusted")
         chains = result.findings.posterior
         runtime.finish(
             chains is None or chains.converged, "the chains have not converged; their numbers are not to be trusted"

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from thermospin.accuracy.computing import Computed
     from thermospin.device.parts import Partial
 
+#: How many sets without a solution are told, and what is said of those whose values show no reason.
+TOLD, UNSOLVED = 5, "a solve did not converge; `check --solve` with these values (--set) tells more"
+
 
 def signals(
     device: DeviceArgument,
@@ -71,8 +74,6 @@ def signals(
             )
         stops.first(None)
         _given(computed, json)()
-        converged = computed.to_json()["solver"]["converged"]
-        runtime.finish(converged, "a solve did not converge; the numbers are not to be trusted")
         runtime.finish(computed.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
 
 
@@ -188,7 +189,10 @@ def sensitivity(
 def ensemble(
     device: DeviceArgument,
     sets: Annotated[
-        Path, typer.Argument(metavar="SETS", help="CSV: a column for each parameter or dimension, a row for each set.")
+        Path,
+        typer.Argument(
+            metavar="SETS", help="Table (CSV, Excel): a column for each parameter or dimension, a row for each set."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV that the signals go to, row by row.")],
     part: Annotated[
@@ -215,6 +219,8 @@ def ensemble(
         share = _parse_part(part)
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         given = ensembles.read(sets, loaded)
+        if given and all(ensembles.why_none(loaded, each) for each in given):
+            raise InputError(f"{sets}: no set has a solution; set 1: {ensembles.why_none(loaded, given[0])}")
         if accelerators % shards:
             raise InputError(f"--shards: got {shards}, expected a divisor of --accelerators, which is {accelerators}")
         runtime.require_writable(out, journal := out.with_name(f"{out.name}.journal"), inputs=[device, sets])
@@ -238,7 +244,9 @@ def ensemble(
         typer.echo(f"{out} has the signals, SI units; {journal} is what a stopped run resumes from.")
         for line in provenance.notes([loaded], given[0] if given else ()):
             typer.echo(line)
-        runtime.finish(not missing, f"{missing} sets have no solution, their cells are empty")
+        told = [f"set {n}: {ensembles.why_none(loaded, given[n - 1]) or UNSOLVED}" for n in missing[:TOLD]]
+        more = [f"and {len(missing) - TOLD} more"] * (len(missing) > TOLD)
+        runtime.finish(not missing, "\n".join(["sets without a solution, whose cells are empty:", *told, *more]))
 
 
 def _parse_part(text: str) -> tuple[int, int]:

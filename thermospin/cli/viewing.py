@@ -112,7 +112,7 @@ def _of_device(
     experiment = device.experiments[wanted]
     size = usual_drive(experiment)
     if drive is not None:
-        size, kind = read_drive(drive, key="--drive")
+        size, kind = read_drive(drive)
         if kind != experiment.drive:
             raise InputError(
                 f"--drive: got \"{drive}\", but experiment '{wanted}' is driven by a {DRIVES[experiment.drive].name}"

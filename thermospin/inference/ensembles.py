@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
-import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,9 @@ from thermospin.base.errors import InputError
 from thermospin.base.frames import frame, optional
 from thermospin.base.names import SignalName, nearest, unknown
 from thermospin.data.rows import Row
+from thermospin.data.sheets import records, with_points
+from thermospin.data.tables import read_lines
+from thermospin.data.text import DataError
 from thermospin.device.device import Device
 from thermospin.inference.combinators import corrected
 from thermospin.inference.journal import Journal, named
@@ -32,13 +34,14 @@ from thermospin.inference.predictors import Predict, Predictor
 from thermospin.model import Model, Progress
 from thermospin.parallel import tasks
 from thermospin.quantities import kind_of, unit_of
+from thermospin.signals.diagnosis import value_faults
 from thermospin.signals.evaluate import require_signals
 
 #: Name of ensembles in journals.
 LABEL = "ensemble"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Member:
     """A parameter set and its signals.
 
@@ -108,37 +111,43 @@ class SetError(InputError):
 
 
 def read(path: str | Path, device: Device) -> list[dict[str, float]]:
-    """Read parameter sets from a CSV file: a column for each parameter or dimension, a row for each set.
+    """Read parameter sets from a table: a column for each parameter or dimension, a row for each set.
 
-    Numbers are in SI units; text has a unit, such as "-3.8 uV/K". Empty cells are values of the device.
+    Numbers are in SI units; text has a unit, such as "-3.8 uV/K". Empty cells are values of the device. Files are as
+    for signals, see `data.rows`.
 
     Raises:
       SetError: with all faults of the file.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
-    lines = [line for line in csv.reader(io.StringIO(text)) if line and not line[0].lstrip().startswith("#")]
+        lines = records(read_lines(Path(path)))
+    except DataError as error:
+        raise SetError(error.faults) from None
     if len(lines) < 2:
         raise SetError(f"{path}: got {len(lines)} lines, expected a header of parameter names and at least one set")
     known = device.numbers()
-    names = [name.strip() for name in lines[0]]
+    names = lines[0][1]
     faults = [f"{path}: column '{name}' is no parameter; {nearest(name, known)}" for name in names if name not in known]
     faults += [
         f"{path}: column '{name}' is there more than once" for name in dict.fromkeys(names) if names.count(name) > 1
     ]
+    faults += [
+        f"{path}: set {number} has {len(cells)} cells, expected {len(names)}"
+        for number, (_, cells) in enumerate(lines[1:], 1)
+        if len(cells) != len(names)
+    ]
+    rows = [(n, dict(zip(names, cells, strict=False))) for n, cells in lines[1:]]
+    of_signs: list[str] = []
+    rows = with_points(rows, (), of_signs)
+    faults += [f"{path}: {fault}" for fault in of_signs]
     sets: list[dict[str, float]] = []
-    for number, line in enumerate(lines[1:], 1):
+    for number, (_, row) in enumerate(rows, 1):
         values: dict[str, float] = {}
-        if len(line) != len(names):
-            faults.append(f"{path}: set {number} has {len(line)} cells, expected {len(names)}")
-            continue
-        for name, cell in zip(names, line, strict=True):
-            if not cell.strip():
+        for name, cell in row.items():
+            if not cell:
                 continue
             try:
-                values[name] = _value(cell.strip(), kind_of(name))
+                values[name] = _value(cell, kind_of(name))
             except units.UnitError as why:
                 faults.append(f"{path}: set {number}, {name}: {why}")
         sets.append(values)
@@ -153,6 +162,20 @@ def _value(text: str, kind: str) -> float:
     except ValueError:
         return units.parse(text, kind)
     return units.parse(number, kind)
+
+
+def why_none(device: Device, given: Mapping[str, float]) -> str:
+    """Say why a set has no solution: what is wrong with the device or its values, "" if nothing shows without a solve.
+
+    Args:
+      device: of the ensemble.
+      given: values of the set, SI.
+    """
+    try:
+        moved = device.moved({name: value for name, value in given.items() if name in device.dimensions})
+    except InputError as error:
+        return str(error).splitlines()[0]
+    return next(iter(value_faults(moved, {**moved.numbers(), **given})), "")
 
 
 def wanted_of(device: Device, harmonics: int = 2) -> list[tuple[str, str]]:
@@ -281,7 +304,7 @@ def write(
     sets: Sequence[Mapping[str, float]],
     wanted: Sequence[tuple[str, str]],
     members: Iterator[Member],
-) -> int:
+) -> list[int]:
     """Write a row for each member as it comes: its number, its parameters and its signals, SI units.
 
     Args:
@@ -291,19 +314,19 @@ def write(
       wanted: signals of the members.
       members: from `run`.
     Returns:
-      number of sets without a solution, whose cells are empty.
+      numbers of the sets without a solution, whose cells are empty.
     Raises:
       OSError: the file cannot be written; the message gives its name and the reason.
     """
     names = list(dict.fromkeys(name for values in sets for name in values))
-    numbers, missing = device.numbers(), 0
+    numbers, missing = device.numbers(), []
     first = next(members, None)
     with named(Path(path)), Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["set", *names, *(" ".join(pair) for pair in wanted)])
         for member in itertools.chain([] if first is None else [first], members):
             values = [f"{float(value)!r}" if value == value else "" for value in member.values]
-            missing += "" in values
+            missing += [member.number] if "" in values else []
             given = [repr(float(member.parameters.get(name, numbers[name]))) for name in names]
             writer.writerow([member.number, *given, *values])
             file.flush()
