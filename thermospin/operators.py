@@ -264,7 +264,7 @@ def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]
     """Sum the constitutive law of each domain onto segments and nodes; linear in `table`.
 
     Args:
-      table: for each name in `COEFFICIENTS` its value in every domain, see `model.constitutive`.
+      table: for each name in `COEFFICIENTS` its value in every domain, see `device.constitution.Constitution.table`.
       bath: bath temperature T0 [K].
     """
 

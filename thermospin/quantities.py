@@ -1,7 +1,7 @@
 """The quantities of the model: one row for each value of a material or an interface, for zeta and for lengths.
 
 To add a value of materials, add its row here, a field of `device.materials.Material`, and the term of the equations
-that uses it (`model.Constitution`).
+that uses it (`device.constitution.Constitution`).
 """
 
 from __future__ import annotations

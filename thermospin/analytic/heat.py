@@ -15,7 +15,7 @@ def spin_peltier_dT(V_s: Num, *, sigma: Num, P: Num, S_s: Num, kappa_open: Num, 
 
     -sigma (1-P^2) T0 S_s V_s / (4 kappa_open): the conventional Peltier and Joule parts are not in it.
     Source: Flipse et al. 2012 (effect); derived from eq. 1-4. Their formula has kappa for kappa_open (1.7 % in Py);
-    the remaining error is the relative 1.5e-4 named in the module text.
+    the remaining error is the relative 1.5e-4 named in the text of the package.
     """
     return -sigma * (1 - P**2) * T0 * S_s * V_s / (4 * kappa_open)
 

@@ -206,7 +206,7 @@ def nlsv_resistance(*, P_1: Num, P_2: Num, R_1: Num, R_2: Num, R_N: Num, L: Num,
       L: distance of the contacts [m].
       lambda_N: spin relaxation length of the wire [m].
     The voltage is V(detector) - V(N) for a current from the injector into N. Contacts are points of the wire.
-    Source: Takahashi and Maekawa 2003, transparent limit, re-derived with the channel convention of this module.
+    Source: Takahashi and Maekawa 2003, transparent limit, re-derived with the channel convention of this package.
     """
     return P_1 * P_2 * _unpolarised_nlsv(R_1, R_2, R_N, L, lambda_N)
 
@@ -234,7 +234,7 @@ def injection_equivalent_current(dT_dx_area: Num, *, sigma: Num, P: Num, S_s: Nu
     Args:
       dT_dx_area: gradient towards N times contact area [K m].
       sigma, P, S_s: of the injector [S/m], [1], [V/K].
-    Source: derived from items 1 and 4 (ratio of the two).
+    Source: ratio of the spin currents of thermal and of electrical injection.
     """
     return -sigma * (1 - P**2) * S_s * dT_dx_area / (2 * P)
 

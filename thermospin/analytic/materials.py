@@ -111,7 +111,7 @@ class Dressed(NamedTuple):
 
 @within_model("sigma")
 def dressed(sigma: Num, P: Num, S: Num, S_s: Num, kappa: Num, lambda_sf: Num, T0: Num) -> Dressed:
-    """Return the constants that make the one-dimensional closed forms of this module exact.
+    """Return the constants that make the one-dimensional closed forms of this package exact.
 
     Eliminating T' from the spin equation by the heat current gives, in a uniform layer,
 

@@ -91,7 +91,7 @@ class Limits:
         return most
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FaceLimits:
     """Linear limits on dimensions: matrix @ lengths >= low [m]."""
 

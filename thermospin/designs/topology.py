@@ -118,12 +118,11 @@ class Canvas:
         names = np.where(np.isin(tiles, sorted(used)), tiles, "")
         return cls(cut, names, x, y, solid)
 
-    def made(self, filled: np.ndarray, name: str | None = None) -> Device:
+    def made(self, filled: np.ndarray) -> Device:
         """Return the device with polygons of metal where tiles are filled; islands without a contact are left out.
 
         Args:
           filled: booleans (nx, ny).
-          name: of the device, None: as before.
         """
         labels, count = boxes.label((filled & (self.tiles != ""))[:, :, None])
         prefix = f"{self.solid.name}~"
@@ -152,9 +151,7 @@ class Canvas:
         ]
         within = {i for piece in connected for i in piece}
         remaining = [solid for i, solid in enumerate(solids) if solid not in named or i in within]
-        return dataclasses.replace(
-            self.device, name=name or self.device.name, solids=tuple(remaining), materials=materials
-        )
+        return dataclasses.replace(self.device, solids=tuple(remaining), materials=materials)
 
 
 def _uses(device: Device, name: str) -> list[str]:

@@ -69,7 +69,7 @@ class FreeFace(Protocol):
         """Return whether two faces share a piece of a plane."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Face:
     """A set of cell faces in one plane of the grid.
 
@@ -177,16 +177,12 @@ class Plan(ABC):
         """Return a grid for pictures: lines along x, y and z [m], and the solid in each cell, -1 for none."""
 
     @abstractmethod
-    def owners(self, grid: Grid) -> np.ndarray:
-        """Return the solid that fills each cell of a grid, -1 for none (nx, ny, nz)."""
+    def owners(self, lines: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the solid that fills the largest part of each cell between lines, -1 for none (nx, ny, nz)."""
 
     def prisms(self, domains: Sequence[int]) -> tuple[Prism, ...]:
         """Return the prisms that fill the cells, none if all solids are boxes; `domains` has an index per solid."""
         return ()
-
-    def edge_pairs(self) -> list[tuple[int, int]]:
-        """Return pairs of metals that meet only in an edge or corner, where no other good metal joins them."""
-        return []
 
     def near_misses(self, least: float) -> list[tuple[int, int, float, np.ndarray]]:
         """Return pairs of solids that nearly touch, closer than `least` [m]: both solids, distance and position [m].
@@ -289,9 +285,9 @@ class Layout(Plan):
 
         return Pieces(members, of)
 
-    def owners(self, grid: Grid) -> np.ndarray:
-        """Return the solid that fills each cell of a grid, -1 for none (nx, ny, nz)."""
-        return fill(grid.lines, [solid.box for solid in self.solids], range(len(self.solids)))
+    def owners(self, lines: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the solid that fills each cell between lines, -1 for none (nx, ny, nz)."""
+        return fill(lines, [solid.box for solid in self.solids], range(len(self.solids)))
 
     def edge_pairs(self) -> list[tuple[int, int]]:
         """Return pairs of metals that meet only in an edge or corner, where no other good metal joins them."""

@@ -180,7 +180,7 @@ def _vertical(parts: CellParts, position: np.ndarray, ids: np.ndarray) -> Iterat
                 yield from _stacked(parts, piece, layers, position, ids)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Strip:
     """A piece of an edge within one cell on either side.
 

@@ -210,13 +210,8 @@ class Regions(Plan):
 
     def pieces(self, *, metal: bool) -> Pieces:
         """Return the pieces that are connected through faces: of all solids, or of metals only."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
         counted = np.array([not metal or bool(self.of_metal[part.solid]) for part in self.parts], bool)
-        pairs = np.array([(a, b) for a, b in self.touching if counted[a] and counted[b]], int).reshape(-1, 2).T
-        links = coo_matrix((np.ones(pairs.shape[1], np.int8), (pairs[0], pairs[1])), shape=(len(counted),) * 2)
-        _, label = connected_components(links, directed=False)
+        label = polygons.groups(len(counted), [(a, b) for a, b in self.touching if counted[a] and counted[b]])
         names = np.unique(label[counted])
         number = {int(name): k for k, name in enumerate(names, 1)}
         labels = np.array(
@@ -327,14 +322,8 @@ class Regions(Plan):
 
     def torn(self) -> list[tuple[str, np.ndarray]]:
         """Return metal bodies of several solids that are not connected, and where a separate piece is [m]."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
         bodies = np.array([self._body(part) for part in self.parts])
-        pairs = [(a, b) for a, b in self.touching if bodies[a] == bodies[b]]
-        tails, heads = np.array(pairs, int).reshape(-1, 2).T
-        links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(len(bodies),) * 2)
-        _, label = connected_components(links, directed=False)
+        label = polygons.groups(len(bodies), [(a, b) for a, b in self.touching if bodies[a] == bodies[b]])
         parts_apart = []
         for body in dict.fromkeys(bodies.tolist()):
             of_body = np.flatnonzero(bodies == body)
@@ -458,9 +447,9 @@ class Regions(Plan):
             for part in self.parts
         )
 
-    def owners(self, grid: Grid) -> np.ndarray:
-        """Return the solid that covers the largest part of each cell of a grid, -1 for none (nx, ny, nz)."""
-        return fill_prisms(grid.lines, self.prisms(range(len(self.solids))))
+    def owners(self, lines: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the solid that covers the largest part of each cell between lines, -1 for none (nx, ny, nz)."""
+        return fill_prisms(lines, self.prisms(range(len(self.solids))))
 
     def short_circuit(self, grid: Grid) -> tuple[np.ndarray, float, float] | None:
         """Return where a node belongs to metal on both sides of a gap: position, width of the gap and cell size [m].

@@ -40,7 +40,7 @@ STRONG = 0.05
 LEAST = 0.1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
     """A weighted graph on grid lines.
 

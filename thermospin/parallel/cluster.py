@@ -230,7 +230,9 @@ def scaling() -> list[str]:
 
     from thermospin.parallel.sharding import mesh_of
 
-    def took(count: int, length: int = 4_000_000) -> float:
+    length = 4_000_000
+
+    def took(count: int) -> float:
         spread = NamedSharding(mesh_of(count), PartitionSpec(mesh_of(count).axis_names[0]))
         make: Any = jax.jit(lambda: jnp.ones(count * length), out_shardings=spread)
         step: Any = jax.jit(lambda x: 1.5 * x + 1.0)
@@ -245,7 +247,7 @@ def scaling() -> list[str]:
     one, count = took(1), len(jax.devices())
     if jax.process_count() > 1:
         return ["memory: not measured in several processes"]
-    size = 2 * 4_000_000 * 8 / one
+    size = 2 * length * 8 / one
     lines = [f"memory of one device: {size / 1e9:.0f} GB/s"]
     if count > 1:
         lines.append(f"all {count} at once: {100 * one / took(count):.0f} % of {count} times that")

@@ -28,7 +28,7 @@ from thermospin.solve import System
 TOGETHER = 30_000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Places:
     """The distribution of the nodes of a level.
 

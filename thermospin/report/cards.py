@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import functools
 import re
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from thermospin import quantities
@@ -92,15 +90,7 @@ def render(title: str, lead: str, parts: Sequence[Part], *, alarm: str = "", pic
         else part
         for part in parts
     ]
-    return _template().render(title=title, lead=lead, parts=shown, alarm=alarm, picture=picture)
-
-
-@functools.cache
-def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string((resources.files("thermospin") / "report" / "card.html.j2").read_text("utf-8"))
+    return html.template("card.html.j2").render(title=title, lead=lead, parts=shown, alarm=alarm, picture=picture)
 
 
 def device_card(device: Device) -> str:

@@ -41,21 +41,6 @@ class Field:
         return self.values.shape == self.live.shape
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Cut:
-    """Fields on a plane.
-
-    Attributes:
-      axis: normal to the plane.
-      position: of the plane [m].
-      values: by field (nu, nv) at the lines of the other two axes, in their order; NaN where it does not live.
-    """
-
-    axis: int
-    position: float
-    values: Mapping[str, np.ndarray]
-
-
 def spin_accumulation(fields: Fields) -> np.ndarray:
     """Return V_s = V_up - V_down at the nodes [V]; 0 where there is metal, if no node has more than round-off."""
     V_s = np.asarray(fields.V_up) - np.asarray(fields.V_down)
@@ -114,13 +99,15 @@ class Cuts:
         # To a hundredth of a nanometre, as they are read.
         return np.round([(line[parts[k][0]] + line[parts[k][-1]]) / 2 for k in kept], 11)
 
-    def at(self, axis: int, position: float) -> Cut:
-        """Return the fields on a plane; on a face, those above."""
+    def at(self, axis: int, position: float) -> dict[str, np.ndarray]:
+        """Return the fields on a plane (nu, nv) at the lines of the other axes, NaN where one does not live.
+
+        On a face, those above.
+        """
         line = self._nodes[axis]
         layer = min(int(np.searchsorted(line, position, side="right")) - 1, len(line) - 2)
         part = (position - line[layer]) / (line[layer + 1] - line[layer])
-        values = {name: self._values(field, axis, layer, float(part)) for name, field in self.shown.items()}
-        return Cut(axis, position, values)
+        return {name: self._values(field, axis, layer, float(part)) for name, field in self.shown.items()}
 
     def _values(self, field: Field, axis: int, layer: int, part: float) -> np.ndarray:
         u, v = (k for k in range(3) if k != axis)

@@ -19,7 +19,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.open_circuit import open_circuit
 from thermospin.device.parts import Contact, Experiment, HeatSink
-from thermospin.device.provenance import DOUBTFUL, at_room_temperature
+from thermospin.device.provenance import DOUBTFUL, at_room_temperature, without_spin_part
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL, Quantity
 
 #: Characters across a map of outlines; of boxes it has as many as there are boxes.
@@ -101,8 +101,14 @@ def size(device: Device) -> str:
 
 
 def doubts(device: Device) -> list[str]:
-    """Return what is to be known of the values of a device, and of what has no circuit, line by line."""
-    return [*_doubtful(device), *_over_bath(device), *at_room_temperature(device), *open_circuit(device)]
+    """Return what is to be known of the values of a device, its states, and what has no circuit, line by line."""
+    return [
+        *_doubtful(device),
+        *_over_bath(device),
+        *at_room_temperature(device),
+        *without_spin_part(device),
+        *open_circuit(device),
+    ]
 
 
 def dimensions(device: Device) -> Listing:

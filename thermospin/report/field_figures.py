@@ -77,7 +77,7 @@ def _show(ax: Axes, extent: Extent, image: np.ndarray, cmap: str, norm: Normaliz
     return figure.colorbar(picture, cax=ax.inset_axes((1.03, 0.0, 0.035, 1.0)), label=label)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Plane:
     """What a map shows: a field in a plane, and the solids in it where the device is known."""
 

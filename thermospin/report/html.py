@@ -78,6 +78,15 @@ class Findings:
         return {name: part for name, part in findings.items() if part}
 
 
+@functools.cache
+def template(name: str) -> Any:
+    """Return a template of this package."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string((resources.files("thermospin") / "report" / name).read_text("utf-8"))
+
+
 def write(
     path: str | Path,
     result: FitResult,
@@ -86,7 +95,6 @@ def write(
     *,
     sources: Iterable[str | Path] = (),
     command: str = "",
-    grids: Sequence[str] = (),
     notes: Sequence[str] = (),
     values: Sequence[str] = (),
     sweeps: Sequence[Measured] = (),
@@ -101,16 +109,13 @@ def write(
       findings: results beyond the fit; without suggestions, those that need no further evaluation are made.
       sources: device and data files, whose hashes are kept; those that do not exist (shipped ones) are named.
       command: command line of the fit.
-      grids: a line about the grid of every device.
-      notes: on the data, in words.
+      notes: on how the grids were chosen, in words.
       values: on where values come from that were not fitted, see `device.provenance`.
       sweeps: raw data behind the rows.
       views: pages beside this one with each device in space, see `device_scene`; none are linked where none are given.
     Raises:
       OSError: a source cannot be read or the page not written.
     """
-    import jinja2
-
     findings = findings or Findings()
     rivals, suggestions = findings.rivals, findings.suggestions
     sections = [
@@ -130,12 +135,10 @@ def write(
         criticism(result),
         *([Section("Where values come from", items=values)] if values else []),
         *(_device(device, view) for device, view in itertools.zip_longest(devices, views[: len(devices)])),
-        _provenance(result, sources, command, grids, notes),
+        _provenance(sources, command, notes),
     ]
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    template = (resources.files("thermospin") / "report" / "report.html.j2").read_text(encoding="utf-8")
     names = ", ".join(device.name for device in devices)
-    text = environment.from_string(template).render(
+    text = template("report.html.j2").render(
         title=f"Fit of {names}",
         lead=lead(result),
         converged=result.converged,
@@ -153,8 +156,7 @@ def write_csv(path: str | Path, result: FitResult) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["Signal", "Measured", "Std", "Grid", "Before", "Model", "Pull", "Unit", "Sign"])
     writer.writerow(["", *["SI"] * 5, "1", "", ""])
-    grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
-    lines = zip(result.rows, grid, result.before, result.after, result.pulls, strict=True)
+    lines = zip(result.rows, result.bars, result.before, result.after, result.pulls, strict=True)
     for row, bar, before, after, pull in lines:
         numbers = (row.value, row.std, float(bar), float(before), float(after), float(pull))
         sign = "known" if row.polarity_known else "unknown"
@@ -186,9 +188,10 @@ def parameter_of(name: str, fitted: Fitted) -> dict[str, str]:
 def data(result: FitResult) -> Section:
     """Return the table of measured signals and the model, without a figure."""
     table = [["signal", "measured", "std", "grid", "model before", "model", "pull"]]
-    grid = [0.0] * len(result.rows) if result.grid_stds is None else result.grid_stds
     marked = []
-    for row, bar, before, after, pull in zip(result.rows, grid, result.before, result.after, result.pulls, strict=True):
+    for row, bar, before, after, pull in zip(
+        result.rows, result.bars, result.before, result.after, result.pulls, strict=True
+    ):
         name, size = readable_unit(row.value, row.unit)
         signal, values = row.signal, (row.value, row.std, bar, before, after)
         if not row.polarity_known:
@@ -297,8 +300,7 @@ def _budget(budget: Budget | None) -> list[Section]:
 
 
 def _next(suggestions: Suggestions) -> Section:
-    items = suggestions.words() if suggestions.measurements else ["the data leave a parameter open: fix that first"]
-    return Section("What to measure next", items=items)
+    return Section("What to measure next", items=suggestions.words())
 
 
 def criticism(result: FitResult) -> Section:
@@ -330,9 +332,7 @@ def _device(device: Device, view: str | None) -> Section:
     return Section(f"Device {device.name}", figures=[figure], links=links)
 
 
-def _provenance(
-    result: FitResult, sources: Iterable[str | Path], command: str, grids: Sequence[str], notes: Sequence[str]
-) -> Section:
+def _provenance(sources: Iterable[str | Path], command: str, notes: Sequence[str]) -> Section:
     packages = ("thermospin", "jax", "numpy", "scipy", "numpyro")
     table = [["what", "which"]]
     if command:
@@ -344,7 +344,7 @@ def _provenance(
         table.append([source, f"sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else shipped])
     table.append(["versions", ", ".join(f"{name} {_version(name)}" for name in packages)])
     table.append(["machine", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"])
-    return Section("Provenance", table=table, items=[*grids, *notes], text=True)
+    return Section("Provenance", table=table, items=notes, text=True)
 
 
 def _version(package: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.files import Fields
+from thermospin.base.kinds import require_finite
 from thermospin.base.names import nearest
 from thermospin.device.drives import usual_drive
 from thermospin.device.parts import DRIVE_UNITS, Experiment
@@ -55,7 +56,7 @@ def maps(
     asked = _experiment(model, experiment)
     state = next(iter(asked.states)) if state is None else state
     drive = usual_drive(asked) if drive is None else drive
-    height = _usual_height(model.device) if height is None else height
+    height = _usual_height(model.device) if height is None else require_finite("height", height, "m")
     nodal = fields(model, experiment, state, drive, parameters, progress=progress)
     (place := Path(folder)).mkdir(parents=True, exist_ok=True)
     heat, spins = (place / f"{experiment}_{state}_{what}.png" for what in ("temperature", "spin"))
@@ -88,7 +89,7 @@ def plot_map(
         unit = DRIVE_UNITS[asked.drive]
         raise InputError(f"fields: got no drive with them; give the one that they were made at, drive=... [{unit}]")
     height = _usual_height(model.device) if z is None else units.parse(z, "length", key="z")
-    drive = usual_drive(asked) if drive is None else drive
+    drive = usual_drive(asked) if drive is None else require_finite("drive", drive, DRIVE_UNITS[asked.drive])
     if nodal is None:
         state = next(iter(asked.states)) if state is None else state
         nodal = fields(model, asked.name, state, drive, parameters, progress=progress)

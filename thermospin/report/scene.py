@@ -140,7 +140,7 @@ class Scene:
             active = int(np.argmin(np.abs(positions - target)))
             if axis in wanted:
                 positions[active] = target
-            cut = [cuts.at(axis, float(position)).values for position in positions]
+            cut = [cuts.at(axis, float(position)) for position in positions]
             planes = {
                 name: _Plane(axis, lines, np.stack([values[name] * scale["factor"] for values in cut]))
                 for name, scale in scales.items()

@@ -14,7 +14,7 @@ from thermospin.base.files import Fields
 from thermospin.report.views import Extent
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Slice:
     """A field in a plane z = constant.
 

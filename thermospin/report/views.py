@@ -25,7 +25,7 @@ Extent = tuple[tuple[float, float], tuple[float, float]]
 _SMALL_CONTACTS = 2.5
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Mosaic:
     """A map of the solids that are seen in a plane.
 
