@@ -111,3 +111,22 @@ def test_contributing_prints_the_order() -> None:
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
     places = [text.find(f"| `{name}") for name in ORDER]
     assert -1 not in places and places == sorted(places)
+
+
+def test_no_class_compares_arrays() -> None:
+    """`==` and `in` would raise: an array has no one truth. Such classes are compared by identity, with `eq=False`."""
+    wrong = []
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            flags = [ast.unparse(each) for each in node.decorator_list]
+            compared = any("dataclass" in each and "eq=False" not in each for each in flags)
+            fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+            arrays = any(
+                "ndarray" in ast.unparse(each.annotation) and "compare=False" not in ast.unparse(each)
+                for each in fields
+            )
+            if compared and arrays:
+                wrong.append(f"{module}: {node.name}")
+    assert not wrong, sorted(wrong)

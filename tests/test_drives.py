@@ -119,11 +119,11 @@ def test_words_for_drives_belong_to_their_units(device: Device) -> None:
 
 
 def test_a_drive_is_read_with_its_kind() -> None:
-    assert read_drive("2 mA", key="--drive") == (2e-3, "current")
-    assert read_drive("10 K", key="--drive") == (10.0, "heat")
-    assert read_drive("50 uW", key="--drive") == (5e-5, "power")
+    assert read_drive("2 mA") == (2e-3, "current")
+    assert read_drive("10 K") == (10.0, "heat")
+    assert read_drive("50 uW") == (5e-5, "power")
     with pytest.raises(ValueError, match='--drive: got "2 V", expected a current, a temperature rise or a power'):
-        read_drive("2 V", key="--drive")
+        read_drive("2 V")
 
 
 # ------------------------------------------------------------------------------------------- results and reports

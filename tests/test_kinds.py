@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 import thermospin as ts
+from thermospin.base import kinds, names
 from thermospin.base.errors import InputError
 
 DEVICE = ts.load("slachter2010")
+#: Never asked: what is given beside it is refused first.
+MODEL = object.__new__(ts.Model)
+ROW = ts.Row("thermal", "R2.spin", -1e-3, 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +97,77 @@ def test_every_verb_that_takes_a_device_is_checked() -> None:
         "predict",
     }
     assert set(taken) >= {"profile", "sample", "self_check", "sensitivity", "study", "view"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "words"),
+    [
+        ("fit", (DEVICE, ROW, ["zeta"]), "fit: rows: got a Row, expected a list of rows"),
+        ("fit", (DEVICE, [ROW, {}], ["zeta"]), "fit: rows: got a dict at place 2, expected a list of rows"),
+        ("fit", (DEVICE, np.ones(3), ["zeta"]), "fit: rows: got a float64 at place 1, expected a list of rows"),
+        ("fit", (DEVICE, [ROW], [1]), "fit: free: got a int at place 1, expected a list of names: ['zeta']"),
+        ("fit", (DEVICE, [ROW], ["zeta"], {}), "fit: options: got a dict, expected FitOptions, as ts.FitOptions(star"),
+        ("ensemble", (MODEL, "sets.csv"), "ensemble: sets: got the text 'sets.csv', expected a list of sets"),
+        ("measure", (MODEL, [0.3]), "measure: parameters: got a list, expected values by name, such as {'zeta': 1.0}"),
+        ("predict", (MODEL, np.ones(13)), "predict: parameters: got an array of shape (13,), expected values by name"),
+        ("predict", (MODEL, "zeta=1"), "predict: parameters: got the text 'zeta=1', expected values by name"),
+    ],
+)
+def test_other_containers_are_refused_with_what_to_give(verb: str, given: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        getattr(ts, verb)(*given)
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "words"),
+    [
+        ("fit", (DEVICE, ["zeta"]), "fit: rows: got a DataFrame, expected a list of rows: [ts.Row('thermal', "),
+        ("fit", (DEVICE, ["zeta"]), "of a table: [ts.Row(**row) for row in table.to_dict('records')]"),
+        ("study", (DEVICE,), "study: rows: got a DataFrame, expected a list of rows"),
+        ("ensemble", (MODEL,), "sets: got a DataFrame, expected a list of sets of values by name: [{'zeta': 1.0}, "),
+        ("ensemble", (MODEL,), "a table has them as table.to_dict('records')"),
+        ("measure", (MODEL,), "a table has sets of them, for ts.ensemble(model, table.to_dict('records'))"),
+        ("predict", (MODEL,), "predict: parameters: got a DataFrame, expected values by name, such as {'zeta': 1.0}"),
+    ],
+)
+def test_tables_are_refused_with_what_to_make_of_them(verb: str, given: tuple[Any, ...], words: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    first, *rest = given
+    with pytest.raises(InputError, match=re.escape(words)):
+        getattr(ts, verb)(first, pandas.DataFrame({"zeta": [1.0, 2.0]}), *rest)
+
+
+def test_a_series_is_values_by_name_and_no_set_of_an_ensemble() -> None:
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series({"zeta": 1.0})
+    assert kinds.as_mapping("parameters", series) == {"zeta": 1.0}
+    with pytest.raises(InputError, match="ensemble: sets: got a Series at place 1, expected a list of sets"):
+        ts.ensemble(MODEL, [series])
+
+
+def test_what_is_no_mapping_has_no_values_by_name() -> None:
+    assert kinds.as_mapping("parameters", None) == {}
+    for wrong in ([("zeta", 1.0)], 3.0, np.ones(2)):
+        with pytest.raises(InputError, match="parameters: got an? .*, expected values by name"):
+            kinds.as_mapping("parameters", wrong)
+
+
+def test_whole_numbers_are_those_of_numpy_too() -> None:
+    for given in (3, np.int64(3), np.uint8(3), np.array(3)):
+        found = kinds.require_whole("steps", given, 1, 3)
+        assert found == 3 and type(found) is int
+    for wrong in (0, 4, 2.0, True, np.nan, "2", None):
+        with pytest.raises(InputError, match=r"steps: got .*, expected a whole number from 1 to 3"):
+            kinds.require_whole("steps", wrong, 1, 3)
+
+
+@pytest.mark.parametrize(("verb", "wrong"), [("build", 2.0), ("adapt", 12.5), ("build", True)])
+def test_another_number_is_no_whole_one(verb: str, wrong: float) -> None:
+    with pytest.raises(InputError, match=f"{verb}: order: got {wrong}, expected a whole number"):
+        getattr(ts, verb)(DEVICE, order=wrong)
+
+
+def test_the_bath_is_no_parameter_and_another_name_gets_a_hint() -> None:
+    known = ["F.sigma", "F.S_s", "F.lambda_sf", "a.h", "zeta"]
+    assert "ts.at_bath(device, 77.0)" in names.no_parameter("bath", known)
+    assert names.no_parameter("F.Ss", known).startswith("parameter 'F.Ss' does not exist; did you mean 'F.S_s'?")

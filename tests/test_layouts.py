@@ -275,6 +275,7 @@ def _twice(cell: gdstk.Cell) -> None:
         (None, ("layer = 2", 'layer = "two"'), "layout.layers[1], layer: got 'two', expected a layer and a datatype, "
          'such as "3/0", 3, "3/*", or a list of these'),
         (None, ("zmin = 0\n", ""), "layout.layers[0], zmin: missing; give a height, or drape = true"),
+        (None, ("thickness = 15", "thickness = 15\nslices = true"), "layout.layers[0], slices: got true"),
         (None, ("t_cu = 60", "t_cu = 10"), "solid 'Cu': its pieces do not hang together, one around"),
         (None, ('file = "valve.gds"', 'file = "valv.gds"'), "layout: valv.gds: no such file"),
         (None, ('file = "valve.gds"', 'file = "valve.gds"\ngrid = 40'), "layout: polygon 0 on layer 1/0: vertex 0 at "

@@ -201,6 +201,10 @@ def test_a_parameter_that_the_data_leave_open_is_refused() -> None:
         ({"draws": 10.5}, "posterior: draws: got 10.5, expected a whole number"),
         ({"chains": 0}, "posterior: chains: got 0, expected a whole number of at least 1"),
         ({"warmup": -1}, "posterior: warmup: got -1, expected a whole number of at least 0"),
+        ({"chains": True}, "posterior: chains: got True, expected a whole number of at least 1"),
+        ({"seed": -1}, "posterior: seed: got -1, expected a whole number from 0 to 9223372036854775807"),
+        ({"seed": 1.5}, "posterior: seed: got 1.5, expected a whole number from 0"),
+        ({"seed": 2**70}, "posterior: seed: got 1180591620717411303424, expected a whole number from 0"),
         (
             {"model": lambda values: np.zeros(3)},
             "posterior: got a model of shape (3,), expected (4,), a value",
@@ -219,6 +223,22 @@ def test_what_cannot_be_sampled_is_told_in_one_line(wrong: dict[str, Any], words
     with pytest.raises(InputError) as caught:
         posterior.sample(fitted(), **{"draws": 20, "warmup": 5, **wrong})
     assert str(caught.value).startswith(words) and len(str(caught.value).splitlines()) == 1, str(caught.value)
+
+
+def test_wrong_numbers_are_refused_before_the_emulator_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posterior, "emulate", None)
+    with pytest.raises(InputError, match="posterior: seed: got -1"):
+        posterior.sample(fitted(), draws=20, seed=-1)
+
+
+def test_whole_numbers_of_numpy_draw_as_those_of_python() -> None:
+    emulator = posterior.emulate(fitted())
+    numbers = {"draws": 20, "chains": 2, "warmup": 5, "seed": 4}
+    one, other = (
+        posterior.sample(fitted(), emulator=emulator, **{name: kind(n) for name, n in numbers.items()})
+        for kind in (int, np.int64)
+    )
+    np.testing.assert_array_equal(one.draws, other.draws)
 
 
 def test_chains_begin_at_a_bound_that_the_fit_ends_at() -> None:

@@ -1,6 +1,6 @@
 """Signals of a lateral spin valve: invariants, harmonics against a current sweep, derivatives, cost, failures.
 
-The device is `devices.LATERAL` on a grid of some 250 cells at p = 2: nothing depends on the grid error. Solves have a
+The device is `devices.LATERAL` on a grid of some 80 cells at p = 2: nothing depends on the grid error. Solves have a
 true relative residual below 1e-9; fields are then good to 1e-9 times the square root of the condition number of the
 scaled operator (below 1e3, see test_solve.py), 3e-8. R_n from ladders of n rungs or more is stationary in all fields:
 wrong by the square of that, 1e-15, which is round-off. From fewer rungs (R2 of one rung) it is wrong by the
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
@@ -22,6 +24,7 @@ import pytest
 from jax import Array
 from jax.experimental.compilation_cache import compilation_cache
 
+import thermospin as ts
 from helpers import devices, elements
 from helpers.problems import apply
 from thermospin import analytic, model, operators, solve
@@ -69,7 +72,7 @@ def compiled_once(tmp_path_factory):
 def lateral() -> Model:
     """One discrete problem, with all the experiments of this file."""
     device = devices.lateral()
-    return model.build(dataclasses.replace(device, experiments={**device.experiments, **EXTRA}), cells=300, order=2)
+    return model.build(dataclasses.replace(device, experiments={**device.experiments, **EXTRA}), cells=100, order=2)
 
 
 def only(m: Model, *names: str) -> Model:
@@ -519,20 +522,56 @@ def test_a_solve_that_misses_its_tolerance_raises_and_says_which_where_and_why(t
 
 def test_orders_and_harmonics_that_there_are_not_are_refused(thermal):
     for harmonics in (0, 5):
-        with pytest.raises(InputError, match=f"harmonics: got {harmonics}, expected 1 to 4"):
+        with pytest.raises(InputError, match=f"harmonics: got {harmonics}, expected a whole number from 1 to 4"):
             measure(thermal, harmonics=harmonics)
-        with pytest.raises(InputError, match=f"harmonics: got {harmonics}, expected 1 to 4"):
+        with pytest.raises(InputError, match=f"harmonics: got {harmonics}, expected a whole number from 1 to 4"):
             predict(thermal, harmonics=harmonics)
     with pytest.raises(InputError, match="signal 'thermal R5.P': got harmonic 5"):
         evaluate(thermal, {}, [("thermal", "R5.P")])
-    with pytest.raises(InputError, match="order: got 4, expected one of 1, 2, 3"):
+    with pytest.raises(InputError, match="order: got 4, expected a whole number from 1 to 3"):
         model.build(thermal.device, order=4)
 
 
-def test_a_solve_that_cannot_succeed_names_the_field_the_solid_and_the_number(thermal):
-    """The detector, which lies under a strip that is cut off with it."""
-    with pytest.raises(NotConverged, match="likely cause: solids 'strip', 'detector': no metal with sigma > 0"):
+def test_a_metal_without_conductivity_is_refused_before_any_solve(thermal, monkeypatch):
+    """Its potential has no equation; a solve would go through all its iterations first."""
+    monkeypatch.setattr(solve, "solve_request", None)
+    said = "material 'Cu', sigma: got 0, expected sigma > 0 of a metal of this model"
+    with pytest.raises(InputError, match=said):
         measure(thermal, {"Cu.sigma": 0.0})
+    with pytest.raises(InputError, match=said):
+        fields(thermal, "thermal", "P", 1e-3, {"Cu.sigma": 0.0})
+
+
+@pytest.mark.parametrize("drive", [math.nan, math.inf])
+def test_a_drive_or_a_height_that_is_not_finite_is_refused(thermal, tmp_path, drive):
+    with pytest.raises(InputError, match=f"drive: got {drive:g}, expected a finite number in A"):
+        fields(thermal, "thermal", "P", drive)
+    with pytest.raises(InputError, match=f"drive: got {drive:g}, expected a finite number in A"):
+        ts.maps(thermal, "thermal", tmp_path, drive=drive)
+    with pytest.raises(InputError, match=f"height: got {drive:g}, expected a finite number in m"):
+        ts.maps(thermal, "thermal", tmp_path, height=drive)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_bath_is_no_parameter_and_how_to_have_another_is_said(thermal):
+    for asked in (lambda: measure(thermal, {"bath": 77.0}), lambda: evaluate(thermal, {}, SIGNALS, ["bath"])):
+        with pytest.raises(InputError, match=r"the bath is no parameter; .* ts.build\(ts.at_bath\(device, 77.0\)\)"):
+            asked()
+
+
+def test_whole_numbers_of_numpy_are_those_of_python(thermal):
+    """JAX warns of a grid whose order is not Python's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        built = ts.build(thermal.device, cells=np.int64(40), order=np.int64(1))
+    assert type(built.grid.order) is int and built.grid.order == 1
+    with pytest.raises(InputError, match="build: order: got 2.0, expected a whole number"):
+        ts.build(thermal.device, cells=30, order=2.0)
+
+
+def test_signals_are_those_of_another_run_that_took_longer(thermal):
+    once = measure(thermal)
+    assert once == dataclasses.replace(once, wall_s=once.wall_s + 1)
 
 
 def test_a_tolerance_below_round_off_gets_what_rounding_leaves(thermal):

@@ -17,7 +17,7 @@ from thermospin import inverse, solve
 from thermospin.base.errors import NotConverged
 from thermospin.data.rows import Row
 from thermospin.device import reader
-from thermospin.inference import posterior, profiles
+from thermospin.inference import budget, posterior, profiles
 from thermospin.inference.journal import Journal
 from thermospin.model import Model, build
 from thermospin.parallel import tasks
@@ -154,6 +154,23 @@ def rows(model: Model) -> list[Row]:
     """Signals of another magnet, to 5 %."""
     values = evaluate.evaluate(model, {"Fe.P": 0.45, "zeta": 1.3}, WANTED).values
     return [Row(name, signal, v, 0.05 * abs(v)) for (name, signal), v in zip(WANTED, map(float, values), strict=True)]
+
+
+def test_no_answer_about_a_fit_depends_on_what_was_asked_before(model: Model, rows: list[Row]) -> None:
+    """To the last bit, which the trajectories of a sampler would make visible: each begins from no fields but its own.
+
+    Also of a fit whose noise is found from the scatter, which is minimised once more.
+    """
+    wild = [dataclasses.replace(row, value=row.value * (1 + 0.02 * (-1) ** k)) for k, row in enumerate(rows)]
+    for free, rescaled in ((["Fe.P", "zeta"], False), (["zeta"], True)):
+        result = inverse.fit(model, wild, free, inverse.FitOptions(grid_errors=False, rescaled=rescaled))
+        once = posterior.emulate(result), profiles.profile(result, ["zeta"])[-1], budget.budget(result)
+        profiles.profile(result, free[:1])
+        again = posterior.emulate(result), profiles.profile(result)[-1], budget.budget(result)
+        assert once[0].evaluations == again[0].evaluations > 5 and once[1].name == again[1].name == "zeta"
+        np.testing.assert_array_equal(once[0].coefficients, again[0].coefficients)
+        np.testing.assert_array_equal(once[1].tau, again[1].tau)
+        np.testing.assert_array_equal(once[2].variances, again[2].variances)
 
 
 def test_starts_profiles_and_emulators_go_side_by_side(

@@ -16,6 +16,7 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
+from thermospin.base.kinds import require_whole
 from thermospin.base.lines import FACE_TOLERANCE, graded_lines, merge_close
 from thermospin.base.quadrature import gauss_lobatto, passages
 
@@ -68,7 +69,7 @@ class Cut:
     along_y: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
     """A graded tensor grid with one domain per cell, or with cells that edges of prisms cut.
 
@@ -377,7 +378,7 @@ def fill(lines: Sequence[np.ndarray], boxes: Sequence[Box], domains: Sequence[in
     return domain
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Features:
     """The features that a grid must resolve: the solids of a device; later ones overwrite earlier ones.
 
@@ -565,13 +566,11 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
     Raises:
       InputError: another order; or even the coarsest grid, with one cell between neighbouring faces, has more cells.
     """
-    if order not in DEFAULT_COARSENESS:
-        known = ", ".join(map(str, DEFAULT_COARSENESS))
-        raise InputError(f"order: got {order}, expected one of {known}")
+    order = require_whole("order", order, min(DEFAULT_COARSENESS), max(DEFAULT_COARSENESS))
     if cells is None:
         grid = at_coarseness(features, order, DEFAULT_COARSENESS[order])
         return grid if grid.cells >= FEWEST.get(order, 0) else choose(features, order, FEWEST[order])
-    coarsest = at_coarseness(features, order, COARSEST)
+    cells, coarsest = require_whole("cells", cells, 1), at_coarseness(features, order, COARSEST)
     if coarsest.cells > cells:
         raise InputError(
             f"a budget of {cells} cells is too small: the faces of the solids alone make {coarsest.cells} cells; "

@@ -23,8 +23,8 @@ from thermospin import operators, solve
 from thermospin.base import compilation
 from thermospin.base.compilation import local
 from thermospin.base.errors import InputError
-from thermospin.base.kinds import as_number
-from thermospin.base.names import nearest
+from thermospin.base.kinds import as_mapping, as_number, require_whole
+from thermospin.base.names import no_parameter
 from thermospin.base.polygons import TOUCH
 from thermospin.base.programs import require_double
 from thermospin.base.shown import Mapped
@@ -266,7 +266,7 @@ class Model(Mapped):
             that the grid was not built for.
         """
         require_double()  # here too: a model may have been pickled
-        given, known, lengths = dict(parameters or {}), self.parameters, self.device.lengths()
+        given, known, lengths = as_mapping("parameters", parameters), self.parameters, self.device.lengths()
         for name in [name for name in lengths if name in given]:
             length, value = lengths[name], given.pop(name)
             if isinstance(value, jax.core.Tracer):
@@ -277,7 +277,7 @@ class Model(Mapped):
                     f"{name}: got {1e9 * value:g} nm, but the grid was built for {1e9 * length:g} nm; "
                     "move it with model.moved(dimensions)"
                 )
-        faults = [f"parameter '{name}' does not exist; {nearest(name, known)}" for name in given if name not in known]
+        faults = [no_parameter(str(name), known) for name in given if name not in known]
         if faults:
             raise InputError("\n".join(faults))
         # As arrays: custom_jvp wants tangents of the type of the values.
@@ -381,8 +381,7 @@ class Model(Mapped):
         Raises:
           InputError: less than 1, JAX has fewer accelerators, or the grid has too few planes for them.
         """
-        if min(shards, members) < 1:
-            raise InputError(f"shards, members: got {shards}, {members}, expected 1 or more of each")
+        shards, members = require_whole("shards", shards, 1), require_whole("members", members, 1)
         if (shards, members) == (self.shards, self.members):
             return self
         return dataclasses.replace(self, shards=shards, members=members).refreshed(self.built_for)

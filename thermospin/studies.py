@@ -38,7 +38,7 @@ from thermospin.inference.rivals import (
     with_two_point,
 )
 from thermospin.inference.suggestions import Suggestions, faults_of_dimensions, suggest_others
-from thermospin.inverse import FitOptions, fit
+from thermospin.inverse import FitOptions, check_fit, fit
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import cards, html, notebook
 from thermospin.report.device_scene import view, write_view
@@ -246,6 +246,7 @@ def study(
     if not isinstance(inputs, Inputs):
         inputs = Inputs((inputs.device if isinstance(inputs, Model) else inputs,), tuple(rows))
     _require_findings(extras, inputs.devices, free or tuple(options.priors))
+    check_fit(inputs.devices, inputs.rows, free or None, options)
     if model is not None:
         models, notes, met = [model], list[str](), True
     else:

@@ -19,6 +19,7 @@ import numpy as np
 from thermospin.accuracy import error_bars, surplus
 from thermospin.base import lines
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.kinds import as_mapping, require_whole
 from thermospin.base.names import SignalName
 from thermospin.base.shown import Plotted
 from thermospin.device.constitution import Parameters
@@ -79,7 +80,7 @@ class Step:
 INTERRUPTED = "interrupted"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Adapted(Plotted):
     """Signals on a grid that was chosen for them.
 
@@ -165,9 +166,9 @@ def adapt(
         neighbouring faces.
       NotConverged: a solve on the first grid missed its tolerance, or on that of a budget.
     """
-    _require_sensible(cells, tolerance, order)
+    order = _sensible(cells, tolerance, order)
     names = _names(device, wanted, harmonics)
-    path = _Path(device, names, harmonics, dict(parameters or {}), shards, rest, progress)
+    path = _Path(device, names, harmonics, as_mapping("parameters", parameters), shards, rest, progress)
     if cells is not None:
         before = _before(device.features, order, cells)
         found = path.passed(before)
@@ -289,13 +290,15 @@ def _growth(excess: float) -> float:
     return float(np.clip(excess ** (1 / RATE), LEAST_GROWTH, MOST_GROWTH))
 
 
-def _require_sensible(cells: int | None, tolerance: float | None, order: int) -> None:
+def _sensible(cells: int | None, tolerance: float | None, order: int) -> int:
+    """Return the order; refuse what makes no grid."""
     if (cells is None) == (tolerance is None):
         raise InputError(f"give either cells or tolerance; got cells={cells}, tolerance={tolerance}")
     if tolerance is not None and not 0 < tolerance < 1:
         raise InputError(f"tolerance is {tolerance:g}; it is a part of the signals, between 0 and 1, such as 0.01")
-    if order not in GROWTH:
-        raise InputError(f"order is {order}; expected one of {', '.join(map(str, GROWTH))}")
+    if cells is not None:
+        require_whole("cells", cells, 1)
+    return require_whole("order", order, min(GROWTH), max(GROWTH))
 
 
 def parts_of(experiment: Experiment, highest: int) -> list[str]:
@@ -303,7 +306,7 @@ def parts_of(experiment: Experiment, highest: int) -> list[str]:
     return [f"R{n}.{part}" for n in range(1, highest + 1) for part in experiment.shown_parts]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Indicators:
     """What adds to the relative errors of signals on a grid, up to a factor.
 

@@ -102,7 +102,7 @@ def _to_come(order: int, exponent: float) -> float:
     return rho / (1 - rho)
 
 
-def counts_unresolved(orders: int, exponent: float = singularities.ORDINARY) -> bool:
+def counts_unresolved(orders: int, exponent: float) -> bool:
     """Return whether the bar of so many orders knows how much is unresolved; see `estimate`."""
     return orders > 2 and exponent == singularities.ORDINARY
 
@@ -165,7 +165,6 @@ def assess(
     parameters: Parameters | None = None,
     *,
     start: Mapping[str, tuple[Ladder, ...]] | None = None,
-    others: Sequence[Signals] | None = None,
     progress: Progress | None = None,
     tolerance: float = solve.TOLERANCE,
 ) -> Signals:
@@ -180,7 +179,6 @@ def assess(
       parameters: values by name that they were computed with, those left out being the device's own; None: what
         `signals` say.
       start: fields of the evaluation that gave them, which saves work.
-      others: the signals at the other orders, see `at_other_orders`; None: they are computed.
       progress: callback for messages.
       tolerance: of the solves.
     Raises:
@@ -200,8 +198,7 @@ def assess(
     parameters = _parameters_of(model, signals, parameters)
     if signals.errors is not None:  # best estimates already: begin with what they were made from
         signals = dataclasses.replace(signals, values=signals.computed, computed={}, errors=None)
-    if others is None:
-        others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
+    others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
     parts = _contributions(model, signals, parameters, start, (), progress)
     return _assessed(model, [*others, signals], signals, parameters, parts, progress, tolerance)
 
@@ -294,12 +291,10 @@ class Solved(NamedTuple):
 
     Attributes:
       signals: with error bars.
-      fields: of each experiment.
       contributions: of the highest polynomials to signals, see `surplus.contributions`.
     """
 
     signals: Signals
-    fields: dict[str, tuple[Ladder, ...]]
     contributions: dict[SignalName, list[np.ndarray]]
 
 
@@ -335,15 +330,15 @@ def solved_with_errors(
         if not side_by_side:
             running = pool.submit(at_other_orders, model, parameters, harmonics, progress=progress)
         by_order = [*running.result(), signals]
-    return Solved(_assessed(model, by_order, signals, parameters, parts, progress), fields, parts)
+    return Solved(_assessed(model, by_order, signals, parameters, parts, progress), parts)
 
 
 def at_other_orders(
     model: Model,
-    parameters: Parameters | None = None,
-    harmonics: int = 2,
+    parameters: Parameters | None,
+    harmonics: int,
     *,
-    progress: Progress | None = None,
+    progress: Progress | None,
     tolerance: float = solve.TOLERANCE,
 ) -> list[Signals]:
     """Return the signals on the same grid lines at the other orders that `assess` needs, in ascending order."""

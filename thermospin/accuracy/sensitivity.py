@@ -13,6 +13,7 @@ from thermospin import solve
 from thermospin.accuracy import error_bars
 from thermospin.base.errors import NotConverged
 from thermospin.base.frames import frame
+from thermospin.base.kinds import as_mapping, as_number
 from thermospin.base.shown import Plotted
 from thermospin.base.text import columns
 from thermospin.device.constitution import Parameters
@@ -33,7 +34,7 @@ ROUGH = 0.1
 ROUND_OFF = 1e-10
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Sensitivity(Plotted):
     """Elasticities of the signals of a device.
 
@@ -158,11 +159,10 @@ class Sensitivity(Plotted):
         Raises:
           InputError: pandas is not installed.
         """
-        units = self.units or ("",) * len(self.signals)
         rows = [
             (*signal, name, value, float(slope), float(elasticity), unit, unit_of(name))
             for signal, unit, slopes, elasticities in zip(
-                self.signals, units, self.slopes, self.elasticities, strict=True
+                self.signals, self.units, self.slopes, self.elasticities, strict=True
             )
             for (name, value), slope, elasticity in zip(self.parameters.items(), slopes, elasticities, strict=True)
         ]
@@ -197,7 +197,8 @@ def sensitivity(
     for name, experiment in model.device.experiments.items():
         wanted += [(name, f"R{n}.{part}") for n in range(1, harmonics + 1) for part in experiment.shown_parts]
         units += [experiment.unit(n) for n in range(1, harmonics + 1) for _ in experiment.shown_parts]
-    values = {**model.device.numbers(), **{name: float(value) for name, value in (parameters or {}).items()}}
+    given = as_mapping("parameters", parameters)
+    values = model.device.numbers() | {name: as_number(float, f"parameter '{name}'", given[name], "") for name in given}
     tolerances = TOLERANCES if tolerance is None else (tolerance,)
     found, met = _evaluation(model, values, wanted, progress, tolerances)
     loose, start = max(met, solve.TOLERANCE), found.fields

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
+import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from thermospin.base.errors import InputError
@@ -21,6 +23,10 @@ MADE_BY = {
     "FitResult": "ts.fit(device, rows, free)",
     "Signals": "ts.measure(model)",
     "Inputs": "ts.read_sources([({file}, [])])",
+    "FitOptions": "ts.FitOptions(starts=3)",
+    "GridOptions": "ts.GridOptions(cells=3000)",
+    "GridChoice": "ts.GridChoice(cells=3000)",
+    "Extras": "ts.Extras(profile=True)",
 }
 #: What is expected where annotations do not allow a text.
 NO_TEXT = {
@@ -29,12 +35,23 @@ NO_TEXT = {
     "Sequence[str]": "a list: [{text!r}]",
     "Sequence[Row]": "a list of rows, as ts.load_data({text!r}, device) returns",
 }
+#: Lists of what, and what is said of something else.
+ROWS = "a list of rows: [ts.Row('thermal', 'R2.spin', -1e-3, 1e-5)], or those that ts.load_data(file, device) returns"
+SETS = "a list of sets of values by name: [{'zeta': 1.0}, {'zeta': 2.0}]; a table has them as table.to_dict('records')"
+LISTS = {
+    "Sequence[str]": ("str", "a list of names: ['zeta']"),
+    "Sequence[Row]": ("Row", f"{ROWS}; of a table: [ts.Row(**row) for row in table.to_dict('records')]"),
+    "Sequence[Mapping[str, float | str]]": ("Mapping", SETS),
+}
+#: Values by name.
+MAPPINGS = ("Parameters", "Mapping[str, float]")
 
 
 def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
     """Return a verb that refuses arguments of another kind than its annotations say, as far as users confuse them.
 
-    These are what other verbs make (`MADE_BY`), and texts in place of numbers and of lists of names.
+    These are what other verbs make (`MADE_BY`), texts in place of numbers, other numbers in place of whole ones, and
+    containers of other things, such as tables in place of rows or of values by name.
 
     Args:
       verb: a function.
@@ -45,27 +62,25 @@ def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
     signature = inspect.signature(verb)
     annotations = {key: each.annotation for key, each in signature.parameters.items()}
     allowed = {key: kinds for key, annotation in annotations.items() if (kinds := _kinds(annotation))}
-    no_text = {
-        key: expected
-        for key, annotation in annotations.items()
-        if (expected := NO_TEXT.get(str(annotation).removesuffix(" | None")))
-    }
-    if not allowed and not no_text:
+    plain = {key: str(annotation).removesuffix(" | None") for key, annotation in annotations.items()}
+    plain = {key: annotation for key, annotation in plain.items() if annotation in {*NO_TEXT, *LISTS, *MAPPINGS}}
+    if not allowed and not plain:
         return verb
 
     @functools.wraps(verb)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError:  # which the call itself raises in Python's words
-            given = {}
+            return verb(*args, **kwargs)
+        given = bound.arguments
         for argument, kinds in allowed.items():
             for value in _each(given.get(argument)):
                 _require(value, kinds, f"{name}: {argument}")
-        for argument, expected in no_text.items():
-            if isinstance(text := given.get(argument), str):
-                raise InputError(f"{name}: {argument}: got the text {text!r}, expected {expected.format(text=text)}")
-        return verb(*args, **kwargs)
+        for argument, annotation in plain.items():
+            if (value := given.get(argument)) is not None:
+                given[argument] = _plain(value, annotation, f"{name}: {argument}")
+        return verb(*bound.args, **bound.kwargs)
 
     return call
 
@@ -88,6 +103,95 @@ def as_number(convert: Callable[[Any], T], what: str, value: Any, unit: str, mor
             return convert(value)
     found, more = (f"an array of shape {shape}", more) if shape else (f"{value!r}", "")
     raise InputError(f"{what}: got {found}, expected a number{' in ' * bool(unit) + unit}{more}")
+
+
+def as_mapping(what: str, value: Any) -> dict[str, Any]:
+    """Return values by name as a dictionary: of a mapping, a pandas Series, or None, which has none.
+
+    Args:
+      what: the values, for the message.
+      value: to be converted.
+    Raises:
+      InputError: it is something else, such as a table.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, Mapping) or (hasattr(value, "keys") and getattr(value, "ndim", 0) == 1):
+        return dict(value)
+    table = "; a table has sets of them, for ts.ensemble(model, table.to_dict('records'))" * hasattr(value, "columns")
+    raise InputError(f"{what}: got {_found(value)}, expected values by name, such as {{'zeta': 1.0}}{table}")
+
+
+def require_whole(what: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return a whole number, which may be one of numpy, as an int.
+
+    Args:
+      what: the number, for the message.
+      value: to be converted.
+      least, most: its range, both included; None: no largest one.
+    Raises:
+      InputError: it is no whole number, or out of range.
+    """
+    number = _whole(value)
+    if number is not None and least <= number and (most is None or number <= most):
+        return number
+    found = repr(value) if isinstance(value, str) else value
+    span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise InputError(f"{what}: got {found}, expected a whole number {span}")
+
+
+def require_finite(what: str, value: Any, unit: str) -> float:
+    """Return a finite number.
+
+    Raises:
+      InputError: it is no number, or none that is finite.
+    """
+    number = as_number(float, what, value, unit)
+    if not math.isfinite(number):
+        raise InputError(f"{what}: got {number:g}, expected a finite number{' in ' * bool(unit) + unit}")
+    return number
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number as an int, None of anything else."""
+    with contextlib.suppress(TypeError):
+        return None if isinstance(value, bool) else operator.index(value)
+    return None
+
+
+def _found(value: Any) -> str:
+    """Say what was found."""
+    name = type(value).__name__
+    shape = getattr(value, "shape", None) if name in ("ndarray", "ArrayImpl") else None
+    text = f"the text {value!r}" if isinstance(value, str) else f"a {name}"
+    return text if shape is None else f"an array of shape {shape}"
+
+
+def _plain(value: Any, annotation: str, what: str) -> Any:
+    """Return a number, a list or a mapping as an annotation of `NO_TEXT`, `LISTS` or `MAPPINGS` says; refuse others."""
+    if isinstance(value, str) and annotation in NO_TEXT:
+        raise InputError(f"{what}: got the text {value!r}, expected {NO_TEXT[annotation].format(text=value)}")
+    if annotation == "int":
+        if (number := _whole(value)) is None:
+            raise InputError(f"{what}: got {value}, expected {NO_TEXT['int']}")
+        return number
+    if annotation in MAPPINGS and not isinstance(value, Mapping):
+        return as_mapping(what, value)
+    if annotation in LISTS:
+        _require_list(value, *LISTS[annotation], what)
+    return value
+
+
+def _require_list(value: Any, kind: str, expected: str, what: str) -> None:
+    """Refuse what is no list of texts, rows or mappings; a generator is looked at by the verb alone."""
+    if not isinstance(value, Iterable) or isinstance(value, str) or hasattr(value, "columns"):
+        raise InputError(f"{what}: got {_found(value)}, expected {expected}")
+    if isinstance(value, Iterator) or (kind == "Mapping" and isinstance(value, Mapping)):
+        return
+    for number, each in enumerate(value, 1):
+        right = isinstance(each, Mapping) if kind == "Mapping" else kind in {cls.__name__ for cls in type(each).__mro__}
+        if not right:
+            raise InputError(f"{what}: got {_found(each)} at place {number}, expected {expected}")
 
 
 def _kinds(annotation: Any) -> list[str]:

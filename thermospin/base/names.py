@@ -68,12 +68,27 @@ def closest(name: str, allowed: Iterable[str]) -> str | None:
     return lowered[close[0]] if close else None
 
 
+def meant(name: str, allowed: Iterable[str]) -> str:
+    """Ask for the most similar allowed name, or for those that are this one and a digit; "" if none is similar."""
+    known = list(dict.fromkeys(str(known) for known in allowed))
+    close = closest(name, known)
+    numbered = [other for other in known if re.fullmatch(rf"{re.escape(str(name))}\d", other)]
+    found = numbered if 1 < len(numbered) <= 3 else [close] if close else []
+    quoted = " or ".join(f"'{other}'" for other in found)
+    return f"did you mean {quoted}? " if found else ""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Describe the allowed names: first the most similar one, if there is one, then all of them."""
     known = list(dict.fromkeys(str(known) for known in allowed))
-    close = closest(name, known)
-    hint = f"did you mean '{close}'? " if close else ""
-    return f"{hint}expected one of: {', '.join(known)}" if known else "there is none"
+    return f"{meant(name, known)}expected one of: {', '.join(known)}" if known else "there is none"
+
+
+def no_parameter(name: str, allowed: Iterable[str]) -> str:
+    """Return the fault of a parameter that does not exist; of the bath, which is not one, how to have another."""
+    if name.lower() in ("bath", "t0"):
+        return f"parameter '{name}': the bath is no parameter; build at another one: ts.build(ts.at_bath(device, 77.0))"
+    return f"parameter '{name}' does not exist; {nearest(name, allowed)}"
 
 
 def unknown(what: str, names: Iterable[str], known: Iterable[str], kind: str = "") -> list[str]:

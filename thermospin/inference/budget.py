@@ -22,7 +22,7 @@ from thermospin.model import Progress
 from thermospin.quantities import QUANTITIES, key_of, quantity
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Budget(Plotted):
     """Variance of each fitted parameter by source.
 
@@ -90,7 +90,7 @@ def budget(
     Raises:
       InputError: a name that was not held fixed, or data that leave a parameter open.
     """
-    problem = result.require_problem()
+    problem = result.require_problem("budget")
     given = dict(stds or {})
     # What follows another number has no error besides that of the other one.
     follow = {name for name, _, _ in result.ties}

@@ -155,7 +155,7 @@ def remarks(problem: Problem, result: FitResult) -> tuple[str, ...]:
             if free:
                 lines |= dict.fromkeys(_of_polarisation(injector, free, _slopes(problem, result, rows, asked, values)))
             lines |= dict.fromkeys(_of_heat(injector, device, full, result))
-            lines |= dict.fromkeys(_of_ratio(injector, device, full, result, [result.rows[k] for k in rows]))
+            lines |= dict.fromkeys(_of_ratio(injector, full, result, [result.rows[k] for k in rows]))
         lines |= dict.fromkeys(open_circuit(device, own))
     return tuple(lines)
 
@@ -227,9 +227,7 @@ def _of_heat(injector: Injector, device: Device, full: Mapping[str, str], result
     ]
 
 
-def _of_ratio(
-    injector: Injector, device: Device, full: Mapping[str, str], result: FitResult, rows: Sequence[Row]
-) -> list[str]:
+def _of_ratio(injector: Injector, full: Mapping[str, str], result: FitResult, rows: Sequence[Row]) -> list[str]:
     """Say that the ratio of both injections needs a alone."""
     name = f"{injector.magnet}.S_s"
     spin = [row for row in rows if row.part == "spin"]

@@ -34,7 +34,7 @@ def families(devices: Sequence[Device], rows: Sequence[Row]) -> list[Family]:
     return [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Components:
     """The signals whose errors are estimated, which the rows of a fit are put together from.
 

@@ -24,7 +24,7 @@ HARDLY_KNOWN = 2.0
 NULL_SHARE = 1e-4
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Identifiability:
     """Combinations of parameters that the data fix, from the singular values of the scaled Jacobian.
 
@@ -120,9 +120,7 @@ def identifiability(
     return Identifiability(tuple(values), tuple(values.values()), tuple(sizes), s, combinations)
 
 
-def moves(
-    jacobian: np.ndarray, misfit: Misfit | Sequence[Row], values: Mapping[str, float], at: np.ndarray | None = None
-) -> np.ndarray:
+def moves(jacobian: np.ndarray, misfit: Misfit, values: Mapping[str, float], at: np.ndarray) -> np.ndarray:
     """Return how far an error of each row moves each parameter (parameters, rows), SI units.
 
     (J' C^-1 J + priors)^-1 J' C^-1
@@ -130,8 +128,6 @@ def moves(
     Args:
       jacobian, misfit, values, at: as for `identifiability`.
     """
-    misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
-    at = np.array([row.value for row in misfit.rows]) if at is None else at
     independent = misfit.jacobian(at, np.eye(len(misfit.rows)), ["a row"] * len(misfit.rows))
     return _moves_by_residuals(jacobian, misfit, values, at)[:, : len(misfit.rows)] @ independent[: len(misfit.rows)]
 

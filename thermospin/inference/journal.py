@@ -121,16 +121,6 @@ class Journal:
         known = self._known.get(_key(label, parameters, names))
         return None if known is None else _arrays(known)
 
-    def add(
-        self,
-        label: str,
-        parameters: Mapping[str, float],
-        names: Sequence[str],
-        answer: tuple[np.ndarray, np.ndarray],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Write an answer down; return it as it will be read again."""
-        return self._add(_entry_of(label, parameters, names, answer))
-
     def _add(self, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         self._append(entry | {"sum": _checksum(entry)})
         self._known[entry["key"]] = entry

@@ -14,6 +14,7 @@ from scipy import optimize
 from scipy.stats import qmc
 
 from thermospin.base.errors import InputError
+from thermospin.base.kinds import require_whole
 from thermospin.base.lenient import lenient
 from thermospin.data.rows import Row
 from thermospin.inference.combinators import Copies
@@ -241,6 +242,7 @@ def minimise(
     Raises:
       ValueError: no rows, no parameters, or no solution at the start.
     """
+    starts = require_whole("starts", starts, 1)
     check_rows(rows.rows if isinstance(rows, Misfit) else rows, [parameter.name for parameter in free], rescaled)
     misfit = rows if isinstance(rows, Misfit) else Misfit(rows)
     bounds = np.array([[parameter.internal(end) for end in (parameter.lower, parameter.upper)] for parameter in free]).T
@@ -293,11 +295,12 @@ def with_scatter(result: FitResult) -> FitResult:
         return result
     if not result.noise_factor > 0:
         raise InputError("the data lie on the fit and do not scatter, so that their noise has no size; fit unrescaled")
-    problem = result.require_problem()
+    problem = result.require_problem("scatter")
     free = [dataclasses.replace(each, start=result.parameters[each.name].value) for each in problem.free]
     misfit = problem.misfit.scaled(result.noise_factor)
     again = minimise(LeastSquares(), [problem.predict], misfit, free, problem.fixed, tolerance=FIT_TOLERANCE)
-    return dataclasses.replace(again, problem=dataclasses.replace(problem, misfit=misfit, free=tuple(free)))
+    problem = dataclasses.replace(result.require_problem(), misfit=misfit, free=tuple(free))
+    return dataclasses.replace(again, problem=problem)
 
 
 class _End(NamedTuple):

@@ -167,9 +167,9 @@ class Problem:
             [[parameter.internal(parameter.lower), parameter.internal(parameter.upper)] for parameter in self.free]
         ).T
 
-    def objective(self, notify: Callable[[float, Mapping[str, float]], None] | None = None) -> Objective:
+    def objective(self) -> Objective:
         """Return residuals and their Jacobian as functions of internal coordinates."""
-        return Objective(self.predict, self.misfit, self.free, self.fixed, notify or (lambda chi2, values: None))
+        return Objective(self.predict, self.misfit, self.free, self.fixed, lambda chi2, values: None)
 
     def coordinates(self, values: Mapping[str, Any]) -> np.ndarray:
         """Return internal coordinates (free,) of values, or of `FitResult.parameters`."""

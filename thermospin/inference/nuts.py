@@ -23,12 +23,15 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.files import read_arrays, write_arrays
+from thermospin.base.kinds import require_whole
 from thermospin.base.lenient import lenient
 from thermospin.model import Progress
 from thermospin.parallel.sharding import MEMBERS
 
 #: Diagnostics of chains split each in two and need variances of both halves.
 LEAST_DRAWS = 4
+#: What a key of JAX is made of.
+LARGEST_SEED = 2**63 - 1
 #: What XLA says of chains that it cannot share out.
 _UNEVEN = re.compile(r"dimension size (\d+) is not divisible by the manual axes size (\d+)")
 
@@ -49,18 +52,21 @@ def require_numpyro() -> None:
         raise NoSampler(f"numpyro does not go with this JAX ({error}): pip install --upgrade numpyro") from None
 
 
-def require_numbers(draws: int, chains: int, warmup: int) -> None:
-    """Refuse numbers of draws, chains and steps of warm-up that make no posterior."""
-    for name, number, least in (("draws", draws, LEAST_DRAWS), ("chains", chains, 1), ("warmup", warmup, 0)):
-        if not isinstance(number, int) or number < least:
-            raise InputError(f"posterior: {name}: got {number}, expected a whole number of at least {least}")
+def whole_numbers(draws: int, chains: int, warmup: int, seed: int) -> tuple[int, int, int, int]:
+    """Return numbers of draws, chains and steps of warm-up, and the seed; refuse those that make no posterior."""
+    return (
+        require_whole("posterior: draws", draws, LEAST_DRAWS),
+        require_whole("posterior: chains", chains, 1),
+        require_whole("posterior: warmup", warmup, 0),
+        require_whole("posterior: seed", seed, 0, LARGEST_SEED),
+    )
 
 
 #: Largest number of halvings of a start without a density.
 HALVINGS = 30
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
     """Draws of the chains.
 

@@ -88,7 +88,7 @@ class Answers:
         return self.kept(self.of(models, True, solver), models[0].grid.order, name)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class AtOrders:
     """The rows of a fit at some parameters, SI units.
 

@@ -29,7 +29,7 @@ from thermospin.base.frames import frame
 from thermospin.base.shown import Plotted
 from thermospin.inference.minimisers import with_scatter
 from thermospin.inference.misfit import Misfit, Problem
-from thermospin.inference.nuts import draw, require_numbers, require_numpyro, told
+from thermospin.inference.nuts import draw, require_numpyro, told, whole_numbers
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -57,7 +57,7 @@ class NotEmulated(NotConverged):
     """The emulator does not follow the model where the posterior is."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Emulator:
     """Residuals of a fit as polynomials in whitened coordinates z, x = best + scale z.
 
@@ -81,7 +81,7 @@ class Emulator:
         return xp.prod(z**self.powers, axis=-1) @ self.coefficients
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Posterior(Plotted):
     """Draws from the posterior.
 
@@ -230,11 +230,11 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         answers = tasks.run_batched((functools.partial(at, z) for z in points), problem.size)
         return [(z, part) for z, part in zip(points, answers, strict=True) if part is not None]
 
-    alone = problem.objective()
-    # Held-out points first: whatever is fitted, they judge it.
+    alone = result.require_problem("posterior").objective()
+    seen = seen_at([np.zeros(n)])
+    # Held-out points: whatever is fitted, they judge it.
     judges = seen_at(_ball(n, HELD_OUT, JUDGED * reach(n), seed=1))
     points = iter(_ball(n, 4096, reach(n), seed=0))
-    seen = seen_at([np.zeros(n)])
     worst = math.inf
     for degree in DEGREES:
         powers = np.array([p for p in itertools.product(range(degree + 1), repeat=n) if sum(p) <= degree])
@@ -310,7 +310,7 @@ def sample(
       draws, chains, warmup, seed: of the sampler; draws are those of each chain.
       emulator: from `emulate`; None: made here.
       model: {name: value in SI units} to the values of the rows (rows,), in JAX and differentiable: sampled itself, in
-        place of an emulator. `signals.predict` makes one; chains are distributed over groups of accelerators.
+        place of an emulator. `signals.evaluate.predict` makes one; chains are distributed over groups of accelerators.
       keep: file for the chains, from which a run that was stopped resumes.
       progress: callback for messages.
     Raises:
@@ -323,7 +323,7 @@ def sample(
       MemoryError: the chains do not fit.
     """
     require_numpyro()
-    require_numbers(draws, chains, warmup)
+    draws, chains, warmup, seed = whole_numbers(draws, chains, warmup, seed)
     import jax
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 

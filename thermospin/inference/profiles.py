@@ -39,7 +39,7 @@ STRAIGHT = 0.1
 LOWER = 0.01
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Profile:
     """The profile likelihood of one parameter.
 
@@ -113,7 +113,7 @@ def profile(
     problem = result.require_problem()
 
     def profile_of(name: str, solver: Solver | None) -> Profile:
-        return _profile(problem.copy(solver, f"profile of {name}"), result, name, given, progress)
+        return _profile(result.require_problem(f"profile of {name}", solver), result, name, given, progress)
 
     return list(tasks.run_batched((functools.partial(profile_of, name) for name in names), problem.size))
 

@@ -26,6 +26,7 @@ from thermospin.inference.identifiability import Identifiability
 from thermospin.inference.misfit import Problem, pulls
 from thermospin.quantities import quantity, shown
 from thermospin.signals.ladders import Ladder
+from thermospin.solve import Solver
 
 #: Correlations smaller than this are not printed.
 SMALLEST_CORRELATION = 0.1
@@ -82,7 +83,7 @@ class Following:
         return lines
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FitResult(PlottedFit):
     """Result of a fit.
 
@@ -114,7 +115,7 @@ class FitResult(PlottedFit):
       warnings: what else is to be known of the values, in sentences.
       remarks: what no data of this kind could tell apart, see `inference.degeneracies`.
       problem: what was minimised (`misfit.Problem`), for profiles, budgets and posteriors; None in one from a file.
-      fields: of the model near the end, for a warm start of `signals.measure`; None where it has none.
+      fields: of the model near the end, for a warm start of `signals.evaluate.measure`; None where it has none.
     """
 
     parameters: Mapping[str, Fitted]
@@ -151,15 +152,20 @@ class FitResult(PlottedFit):
         """Return the numbers for `pickle`: a model with its compiled programs does not go into a file."""
         return self.__dict__ | {"problem": None}
 
-    def require_problem(self) -> Problem:
+    def require_problem(self, task: str = "", solver: Solver | None = None) -> Problem:
         """Return the problem.
 
+        Args:
+          task: for which the model is a copy that no question was put to before, so that its answers, which start from
+            the fields of earlier ones, are the same every time; its name in journals. "": as the last question left it.
+          solver: answers the solves of the copy.
         Raises:
           InputError: the result comes from a file, and has none.
         """
         if self.problem is None:
             raise InputError("this result comes from a file and has no model to ask; fit again, from a journal at once")
-        return self.problem
+        copies = self.problem.copies if task else None
+        return self.problem if copies is None else dataclasses.replace(self.problem, predict=copies.of(task, solver))
 
     @property
     def grid_shares(self) -> np.ndarray:
@@ -176,7 +182,7 @@ class FitResult(PlottedFit):
     @property
     def stds(self) -> np.ndarray:
         """Standard deviations of data and grid together, which pulls are in units of (rows,), SI units."""
-        return np.hypot([row.std for row in self.rows], self._grid_stds)
+        return np.hypot([row.std for row in self.rows], self.bars)
 
     @property
     def pulls_before(self) -> np.ndarray:
@@ -192,7 +198,7 @@ class FitResult(PlottedFit):
     @property
     def grid_covariance(self) -> np.ndarray:
         """Covariance of the errors of the grid, as the model has the signs (rows, rows)."""
-        return self._covariance(self._grid_stds, self.grid_correlation)
+        return self._covariance(self.bars, self.grid_correlation)
 
     def _covariance(self, stds: np.ndarray, correlation: np.ndarray | None) -> np.ndarray:
         if correlation is None:
@@ -246,7 +252,8 @@ class FitResult(PlottedFit):
         return self.chi2 + len(self.parameters) * math.log(len(self.rows))
 
     @property
-    def _grid_stds(self) -> np.ndarray:
+    def bars(self) -> np.ndarray:
+        """Error bars of the grid (rows,), zero where the model is exact, SI units."""
         return np.zeros(len(self.rows)) if self.grid_stds is None else self.grid_stds
 
     def to_json(self) -> dict[str, Any]:
@@ -270,7 +277,7 @@ class FitResult(PlottedFit):
                 "polarity_known": row.polarity_known,
             }
             for row, grid, before, model, pull in zip(
-                self.rows, self._grid_stds, self.before, self.after, self.pulls, strict=True
+                self.rows, self.bars, self.before, self.after, self.pulls, strict=True
             )
         ]
         return {
@@ -471,7 +478,7 @@ def _signals(result: FitResult) -> list[str]:
     gridded = result.grid_stds is not None
     lines = [["", "measured", "std", *(["grid"] if gridded else []), "before", "model", "unit", "pull"]]
     for row, grid, before, model, pull in zip(
-        result.rows, result._grid_stds, result.before, result.after, result.pulls, strict=True
+        result.rows, result.bars, result.before, result.after, result.pulls, strict=True
     ):
         name, size = readable_unit(row.value, row.unit)
         signal = row.signal if row.polarity_known else f"|{row.signal}|"
@@ -502,7 +509,7 @@ def _limits(result: FitResult) -> list[str]:
     """List what the grid limits, not the experiment."""
     shares = zip(result.names, result.grid_shares, strict=True)
     limited = [f"{name} ({percent(share)} of its variance)" for name, share in shares if share > 0.5]
-    bars = zip(result.rows, result._grid_stds, strict=True)
+    bars = zip(result.rows, result.bars, strict=True)
     wide = [f"{row.label} {row.signal}" for row, grid in bars if grid > row.std]
     lines = [f"The grid, not the experiment, limits {', '.join(limited)}"] if limited else []
     if wide:

@@ -82,7 +82,7 @@ def suggest(result: FitResult) -> list[Suggestion]:
     if not _can_suggest(result):
         return []
     assert result.sensitivity is not None
-    bars, out = _bars(result), []
+    bars, out = result.bars, []
     for k, (row, std) in enumerate(zip(result.rows, np.sqrt(np.diag(result.noise_covariance)), strict=True)):
         twice = f"at twice the {drive_of_unit(row.unit).name}"
         for words, noise in (("again", std), (twice, std / 2**row.harmonic)):
@@ -124,7 +124,7 @@ def suggest_others(
                 progress(f"a device with {name} = {1e9 * end:g} nm")
             moved, lines = problem.predict(values | {name: end}, result.names)
             if np.all(np.isfinite(moved)):  # else no grid of this one can follow
-                bars = _bars(result) * moved / result.after
+                bars = result.bars * moved / result.after
                 more = _More(lines, noise, bars, every)
                 out.append(_suggestion(result, f"a device with {name} = {1e9 * end:g} nm", more))
     return sorted(out + (_other_contacts(result, model, values, progress) if contacts else []), key=lambda x: -x.gain)
@@ -170,7 +170,7 @@ def _other_contacts(
             for pair, value, line in zip(wanted, evaluation.values, evaluation.jacobian, strict=True):
                 k = places[pair]
                 std = math.sqrt(result.noise_covariance[k, k])
-                bar = _bars(result)[k] * value / result.after[k]
+                bar = result.bars[k] * value / result.after[k]
                 more = _More(line[None], np.array([std]), np.array([bar]), np.array([k]))
                 out.append(_suggestion(result, f"{experiment.name} {pair[1]} between {plus} and {minus}", more))
     return out
@@ -193,11 +193,7 @@ def _why_not(result: FitResult) -> str:
     return "this fit has no derivatives, so that what another measurement would help is not known; fit again"
 
 
-def _bars(result: FitResult) -> np.ndarray:
-    return np.zeros(len(result.rows)) if result.grid_stds is None else np.asarray(result.grid_stds)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _More:
     """Rows that could be added.
 
@@ -218,7 +214,7 @@ def _suggestion(result: FitResult, what: str, more: _More) -> Suggestion:
     """Predict what more rows fix the parameters to: generalised least squares with the priors of the fit."""
     assert result.sensitivity is not None
     sizes = np.array(result.identifiability.sizes)
-    old, bars = result.sensitivity * sizes, _bars(result)
+    old, bars = result.sensitivity * sizes, result.bars
     grid = result.grid_covariance
     # A new measurement has the error of the grid of its sibling, as much larger as its bar is.
     larger = np.divide(more.bars, bars[more.siblings], out=np.zeros(len(more.bars)), where=bars[more.siblings] > 0)

@@ -11,7 +11,7 @@ from thermospin.base.files import Fields
 from thermospin.base.names import require_known
 from thermospin.device.constitution import Constitution, Parameters
 from thermospin.device.device import Device
-from thermospin.grid import AXES, fill, fill_prisms
+from thermospin.grid import AXES
 
 
 def current_density(
@@ -74,11 +74,7 @@ def owners(device: Device, fields: Fields) -> np.ndarray:
                 f"{line[0] * 1e9:g} to {line[-1] * 1e9:g} nm, none there. Give the device, the variant and the values "
                 "(--set) that they were computed with."
             )
-    places = [np.unique(line) for line in lines]
-    count = range(len(device.solids))
-    prisms = device.layout().prisms(count)
-    owner = fill_prisms(places, prisms) if prisms else fill(places, [solid.box for solid in device.solids], count)
-    return _doubled(owner, lines)
+    return _doubled(device.layout().owners([np.unique(line) for line in lines]), lines)
 
 
 def device_faces(device: Device) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ from thermospin.base.quadrature import gauss_lobatto
 from thermospin.device import interfaces, materials
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
+from thermospin.device.materials import carried_by_charge
 from thermospin.grid import Box
 from thermospin.model import Model
 from thermospin.operators import Coefficients, Discretisation
@@ -151,6 +152,8 @@ def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str
         for text in wrong:
             closes = text.startswith("P:") and math.isfinite(given["P"])
             texts.append(("not positive definite" if closes else "not finite", f"material '{name}', {text}"))
+        if metal and given["sigma"] == 0:
+            texts.append(("floating", f"material '{name}', sigma: got 0, expected sigma > 0 of a metal of this model"))
         if metal and not wrong:
             uphill = materials.thermoelectric_fault(given, device.bath)
             if uphill:
@@ -406,11 +409,6 @@ def _on_grid(model: Model, values: np.ndarray, *, metal: bool) -> np.ndarray:
     return out.reshape(shape)
 
 
-def _owners(model: Model) -> np.ndarray:
-    """Index of the solid that fills each cell, -1 for none."""
-    return model.device.layout().owners(model.grid)
-
-
 def _solids_of(model: Model, density: np.ndarray, *, metal: bool, part: float = 0.7, most: int = 3) -> list[str]:
     """Return names of the fewest solids that hold that part of a density on the nodes, the largest share first.
 
@@ -419,7 +417,7 @@ def _solids_of(model: Model, density: np.ndarray, *, metal: bool, part: float = 
     where = np.nonzero(density)
     if not len(where[0]):
         return []
-    owner = np.pad(_owners(model), 1, constant_values=-1)
+    owner = np.pad(model.device.layout().owners(model.grid.lines), 1, constant_values=-1)
     count = len(model.device.solids)
     eligible = np.array(
         [not metal or model.device.materials[s.material].is_metal for s in model.device.solids] + [False]
@@ -469,7 +467,7 @@ def _certain(
     return (loose[0][0], "; ".join(text for _, text in loose)) if loose else None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Run:
     """The course of a solve; see `diagnose`."""
 
@@ -500,7 +498,7 @@ def _of_run(run: _Run, model: Model, law: Coefficients, ground: str) -> tuple[st
 
 
 def _falling(left: float | None, run: _Run) -> str | None:
-    """Return True if a few more iterations would do; `left` is the relative residual if there is no history."""
+    """Say that a few more iterations would do, None if not; `left` is the relative residual without a history."""
     done, last = run.iterations, run.history[-1] if run.history else left
     if not done:
         return None
@@ -536,10 +534,11 @@ def _extremes(
             extremes.append((excess, cause, detail))
 
     for name in metals:
-        sigma, P, S, S_s, kappa = (values[f"{name}.{key}"] for key in ("sigma", "P", "S", "S_s", "kappa"))
+        of_metal = {key: values[f"{name}.{key}"] for key in ("sigma", "P", "S", "S_s", "kappa")}
+        P = of_metal["P"]
         if field != "T":
             add((1 - NEAR_ONE) / (1 - abs(P)), "nearly singular", f"|P| = {abs(P):.6g} of '{name}' is close to 1")
-        carried = device.bath * sigma * (S**2 + (1 - P**2) * S_s**2 / 4) / kappa
+        carried = carried_by_charge(of_metal, device.bath) / of_metal["kappa"]
         text = f"T0 sigma S_eff^2/kappa = {carried:.6g} of '{name}' is close to 1, where heat would flow uphill"
         add((1 - NEAR_ONE) / (1 - carried), "nearly singular", text)
     for key, cause, wanted in (("sigma", "contrast", field != "T"), ("kappa", "heat contrast", field == "T")):

@@ -220,19 +220,14 @@ def of(model: Model, names: Sequence[str]) -> Blocks | Motions:
     return Blocks.of(model) if plain and not doubled and not model.grid.prisms else Motions.of(model, names)
 
 
-def _rows(model: Model, axis: operators.Axis) -> np.ndarray:
-    """Return the rows of the segments of an axis, in the order of the operator, without its dummy."""
-    shape = [len(nodes) for nodes in model.grid.nodes]
+def _live(model: Model, number: int, sections: Any) -> Any:
+    """Return the rows of an axis' segments, in the order of the operator, without its dummy."""
+    axis, shape = model.disc.axes[number], [len(nodes) for nodes in model.grid.nodes]
     order, along = axis.order, axis.direction
     place = list(np.unravel_index(model.disc.index_T[np.asarray(axis.nodes_T)[0, 1:]], shape))
     shape[along] = (shape[along] - 1) // order
     place[along] = place[along] // order
-    return np.ravel_multi_index(place, shape)
-
-
-def _live(model: Model, axis: int, sections: Any) -> Any:
-    """Return the rows of an axis' segments, in the order of the operator, without its dummy."""
-    return sections[_rows(model, model.disc.axes[axis])]
+    return sections[np.ravel_multi_index(place, shape)]
 
 
 def _port_slopes(model: Model) -> dict[str, list[tuple[int, int, np.ndarray, np.ndarray]]]:

@@ -7,7 +7,6 @@ failures. Fields are solved for in `signals.ladders`, and signals follow from th
 from __future__ import annotations
 
 import functools
-import numbers
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,10 +19,11 @@ from jaxtyping import Array, Float
 from thermospin import solve
 from thermospin.base.compilation import local, stacked
 from thermospin.base.errors import InputError
-from thermospin.base.names import SignalName, nearest
+from thermospin.base.kinds import require_finite, require_whole
+from thermospin.base.names import SignalName, nearest, no_parameter
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
-from thermospin.device.parts import Experiment
+from thermospin.device.parts import DRIVE_UNITS, Experiment
 from thermospin.device.placement import jumps
 from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress, build
@@ -58,7 +58,7 @@ def predict(
     Returns:
       {experiment: {"R1": {state: V/A, ..., "baseline": ..., "spin": ...}, "R2": ...}}
     """
-    _require_harmonic(harmonics)
+    harmonics = require_whole("harmonics", harmonics, 1, HARMONICS)
     _require_tolerance(tolerance)
     values = model.completed(parameters)
     signals: dict[SignalName, Array] = {}
@@ -96,11 +96,6 @@ def _responses(
         return jax.jvp(frozen(primals[0], harmonics), primals, tangents)
 
     return responses
-
-
-def _require_harmonic(harmonics: int) -> None:
-    if not (isinstance(harmonics, numbers.Integral) and 1 <= harmonics <= HARMONICS):
-        raise InputError(f"harmonics: got {harmonics}, expected 1 to {HARMONICS}")
 
 
 def _require_tolerance(tolerance: float) -> None:
@@ -245,7 +240,7 @@ def _lengths_among(model: Model, names: Sequence[str], values: Mapping[str, Any]
     """Return the dimensions among names to differentiate by; refuse names that do not exist."""
     lengths = [name for name in names if name in model.device.dimensions]
     allowed = [*values, *model.device.dimensions]
-    faults = [f"parameter '{name}' does not exist; {nearest(name, allowed)}" for name in names if name not in allowed]
+    faults = [no_parameter(name, allowed) for name in names if name not in allowed]
     if faults:
         raise InputError("\n".join(faults))
     return lengths
@@ -288,7 +283,7 @@ def solved(
     """Return what `measure` does, and the fields of each experiment."""
     options = options or SolveOptions()
     began = time.monotonic()
-    _require_harmonic(harmonics)
+    harmonics = require_whole("harmonics", harmonics, 1, HARMONICS)
     _require_tolerance(options.tolerance)
     if not model.problems:
         raise InputError(f"device '{model.device.name}' has no experiments, so that there is no signal to compute")
@@ -403,6 +398,7 @@ def fields(
     whole = model.problems[experiment]
     if state not in whole.experiment.states:
         raise InputError(f"experiment '{experiment}' has no state '{state}'; {nearest(state, whole.experiment.states)}")
+    drive = require_finite("drive", drive, DRIVE_UNITS[whole.experiment.drive])
     values = _checked(model, parameters)
     problem = whole.in_state(state)
     guesses = _state_fields(whole.experiment, state, (start or {}).get(experiment))

@@ -48,7 +48,7 @@ def flat(values: Mapping[str, Any]) -> dict[SignalName, Any]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
     """Values of wanted signals at one set of parameters, their derivatives, and the fields for a warm start.
 
@@ -126,7 +126,7 @@ class Signals(Plotted):
     values: Mapping[SignalName, float]
     iterations: tuple[int, ...]
     relative_residual: tuple[float, ...]
-    wall_s: float
+    wall_s: float = dataclasses.field(compare=False)
     undiminished: Mapping[str, float]
     errors: Errors | None = None
     computed: Mapping[SignalName, float] = dataclasses.field(default_factory=dict)
