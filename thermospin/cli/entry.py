@@ -54,6 +54,8 @@ def _lenient(stream: Any) -> Any:
 def main() -> None:
     """Run the command; a stdout that cannot be written, such as on a full disk, is one line and exit code 2."""
     stops.install()
+    # Dense matrices are small here: threads of BLAS spin on cores that solves and compilation need.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.stdout, sys.stderr = _lenient(sys.stdout), _lenient(sys.stderr)
     from thermospin.cli.app import app
 
