@@ -515,11 +515,17 @@ def test_bounds_of_a_table_hold_at_each_bath_unless_one_has_its_own(inputs: Inpu
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"free": ["Cu.sigma"], "bounds": {"Py.sigma": (1e6, 9e6)}}, "bounds: Py.sigma is not free; add it to --free"),
-        ({"free": ["Cu.sigma"], "priors": {"Py.sigma": (4e6, 1e5)}}, "priors: Py.sigma is not free; add it to --free"),
+        (
+            {"free": ["Cu.sigma"], "bounds": {"Py.sigma": (1e6, 9e6)}},
+            "bounds: Py.sigma is not free; add it to what is free (--free)",
+        ),
+        (
+            {"free": ["Cu.sigma"], "priors": {"Py.sigma": (4e6, 1e5)}},
+            "priors: Py.sigma is not free; add it to what is free (--free)",
+        ),
         (
             {"free": ["10K:Py.sigma"], "bounds": {"300K:Py.sigma": (1e6, 9e6)}},
-            "bounds: 300K:Py.sigma is not free, but 10K:Py.sigma is; name that, or add it to --free",
+            "bounds: 300K:Py.sigma is not free, but 10K:Py.sigma is; name that, or add it to what is free (--free)",
         ),
         (
             {"free": ["Py.sigma"], "priors": {"Py.sigma": (4e6, 1e5)}},

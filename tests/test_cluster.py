@@ -161,6 +161,8 @@ def test_the_doctor_says_that_there_is_no_device(monkeypatch: pytest.MonkeyPatch
             ["--gpus", "2", "--", "fit", "slachter2010", "slachter2010", "--json", "nowhere/out.json"],
             "cannot be written",
         ),
+        (["--", "fit", "slachter2010", "slachter2010", "--free", "zeta", "--rival", "nowhere.toml"], "nowhere.toml"),
+        (["--", "fit", "slachter2010", "slachter2010", "--free", "zeta", "--bounds", "Py.P = 0..0.5"], "is not free"),
         (["--", "design", "valve", "--objective", "nonsense"], 'objective: got "nonsense", expected a signal'),
         (["--gpus", "2", "--", "design", "valve", "--objective", "thermal R2.spin", "--form", "a"], "--feature: is"),
     ],

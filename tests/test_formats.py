@@ -262,6 +262,14 @@ def test_a_unit_in_the_pattern_is_that_of_the_number(tmp_path: Path) -> None:
     assert named_files(tmp_path, "b_1.5_3.dat", "") == [(tmp_path / "b_1.5_3.dat", None)]
 
 
+def test_a_comma_in_a_name_may_be_stated_to_be_a_decimal_one(tmp_path: Path) -> None:
+    (tmp_path / "b_1,250mA.dat").write_text("")
+    with pytest.raises(InputError, match="got '1,250' in the name .*; state decimal = \",\""):
+        named_files(tmp_path, "b_{current}.dat", "")
+    ((_, found),) = named_files(tmp_path, "b_{current}.dat", "", ",")
+    assert found == pytest.approx(1.25e-3)
+
+
 def test_a_workbook_without_its_reader_says_what_to_install(
     device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

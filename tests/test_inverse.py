@@ -929,7 +929,7 @@ def test_the_verb_refuses_what_does_not_exist(monkeypatch: pytest.MonkeyPatch) -
         inverse.fit(device, data, free=["Py.Ss"])
     with pytest.raises(ValueError, match="bounds: got 'Zeta'; did you mean 'zeta'"):
         inverse.fit(device, data, options=inverse.FitOptions(bounds={"Zeta": (0, 1)}))
-    with pytest.raises(ValueError, match="bounds: Py.P is not free; add it to --free"):
+    with pytest.raises(ValueError, match="bounds: Py.P is not free; add it to what is free"):
         inverse.fit(device, data, free=["zeta"], options=inverse.FitOptions(bounds={"Py.P": (0, 0.5)}))
     with pytest.raises(ValueError, match="method: got 'adams'; did you mean 'adam'"):
         inverse.fit(device, data, options=inverse.FitOptions(method="adams"))
@@ -1021,8 +1021,11 @@ def test_what_is_tied_is_not_chosen_but_its_source_is(monkeypatch: pytest.Monkey
         ({"ties": [Tie("zeta", "wide:zeta")]}, "zeta follows wide:zeta and is free too"),
         ({"ties": [Tie("wide:zeta", "zeta", math.nan)]}, "expected a finite number"),
         ({"priors": {"zeta": (1.0, 0.0)}}, "expected a finite mean and a finite std above 0"),
-        ({"priors": {"Py.P": (0.2, 0.1)}}, "priors: Py.P is not free; add it to --free"),
-        ({"bounds": {"wide:zeta": (0, 2)}}, "wide:zeta is not free, but zeta is; name that, or add it to --free"),
+        ({"priors": {"Py.P": (0.2, 0.1)}}, "priors: Py.P is not free; add it to what is free"),
+        (
+            {"bounds": {"wide:zeta": (0, 2)}},
+            "wide:zeta is not free, but zeta is; name that, or add it to what is free",
+        ),
         ({"rows": 4}, "device 'wide' has no rows"),
         ({"twice": True}, "'slachter2010' is there more than once"),
         ({"stranger": True}, "got device 'narrow'"),

@@ -152,7 +152,7 @@ def test_a_sign_that_is_stated_is_read(tmp_path: Path) -> None:
 
 
 MISSING = """nan NaN -nan +nan nan(ind) -nan(ind) -nan(snan) 1.#QNAN -1.#IND 1.#INF 1,#QNAN
-#DIV/0! #NUM! #VALUE! #REF! #NAME? #NULL! #N/A #WERT! #NV Err:502 <NA> NaT NULL inf -inf Infinity 1e999 9.9e37
+#DIV/0! #NUM! #VALUE! #REF! #NAME? #NULL! #N/A #N/D #I/T #WERT! #NV Err:502 <NA> NaT NULL inf -inf Infinity 1e999 9.9e37
 -9.91E+37 OVERRANGE Overload OVLD ol **** #### ---- \u2014 \u2013 ?"""
 
 
@@ -168,6 +168,7 @@ def test_other_words_are_none(word: str) -> None:
 
 def test_a_line_that_begins_with_a_fault_of_a_spreadsheet_is_no_comment(tmp_path: Path) -> None:
     content = lines(",", False).replace("-98,", "#DIV/0!,") + "# the end\n#NAME of the run, x, y, z\n"
+    content = "#WARNING! magnet drifted\n#NA means none\n" + content
     found = read(tmp_path, content)
     assert np.array_equal(found["field"][:3], [-100, np.nan, -96], equal_nan=True) and found["V1"][1] == 14995.5
 
@@ -266,3 +267,20 @@ def test_faults_of_signs_in_rows_and_sets_are_told(device: Device, tmp_path: Pat
         (tmp_path / "c.csv").write_bytes(b"a,b\0\0")
         with pytest.raises(InputError, match="c.csv: a binary file"):
             reader(tmp_path / "c.csv", device)
+
+
+@pytest.mark.parametrize("form", ["0%", "General", '0.0"%"', "0\\%"])
+def test_a_percent_sign_that_scales_nothing_is_none(device: Device, tmp_path: Path, form: str) -> None:
+    """Excel shows 0.05 in the format 0% as 5 %, which is a part of the value; a quoted sign is a letter."""
+    book = openpyxl.Workbook()
+    for line in (("experiment", "signal", "value", "std", "unit"), ("thermal", "R2.spin", -15.0, 0.05, "nV/mA^2")):
+        book.active.append(line)
+    book.active["D2"].number_format = form
+    book.save(tmp_path / "a.xlsx")
+    (row,) = rows.load(tmp_path / "a.xlsx", device)
+    assert row.std == pytest.approx(0.75e-3 if form == "0%" else 0.05e-3)
+
+
+def test_one_column_of_quoted_names_is_a_table_of_sets(device: Device, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"# swept, by hand"\n"zeta"\n0.5\n"1.0"\n')
+    assert ensembles.read(tmp_path / "a.csv", device) == [{"zeta": 0.5}, {"zeta": 1.0}]

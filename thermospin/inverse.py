@@ -301,7 +301,7 @@ def _check_names(
             if free is not None and not varied & {*meant[name]}:
                 alike = [other for other in free if other.rpartition(OF)[2] == name.rpartition(OF)[2]]
                 but = f", but {' and '.join(alike)} is; name that, or" if alike else ";"
-                faults.append(f"{what}: {name} is not free{but} add it to --free")
+                faults.append(f"{what}: {name} is not free{but} add it to what is free (--free)")
             elif what == "priors" and meant[name] != [name]:
                 faults.append(
                     f"priors: {name} is a table over the bath and has one value for each; give priors of "

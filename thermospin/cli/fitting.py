@@ -133,13 +133,12 @@ def fit(
         stops.resumable(journal)
         if posterior:
             _require_numpyro(posterior)
-        if not runtime.join_cluster(cluster):
-            json = report = None
-        runtime.start_jax()
         from thermospin import studies
         from thermospin.accuracy.computing import GridChoice
-        from thermospin.inverse import FitOptions
+        from thermospin.inverse import FitOptions, check_fit
 
+        options = FitOptions(method, *known, starts, rescaled)
+        check_fit(inputs.devices, inputs.rows, free or None, options)
         extras = studies.Extras(
             profile=profile,
             posterior=posterior,
@@ -148,12 +147,15 @@ def fit(
             suggest=suggest or (),
             rivals=studies.rival_models(rival or (), inputs.devices),
         )
+        if not runtime.join_cluster(cluster):
+            json = report = None
+        runtime.start_jax()
         with runtime.Progress() as progress:
             result = studies.study(
                 inputs,
                 free=free,
                 grid=GridChoice(cells, wish, order, shards),
-                options=FitOptions(method, *known, starts, rescaled),
+                options=options,
                 extras=extras,
                 journal=journal,
                 progress=progress,

@@ -100,7 +100,9 @@ def _is_name(arg: str) -> bool:
         return not (Path(arg).exists() or arg in shipped_names())
     if "/" in arg:  # a value of an interface, such as Py/Cu.RA, is no path
         return "." in arg and key_of(arg) in QUANTITIES and not Path(arg).exists()
-    file = arg.lower().endswith((".csv", ".tsv", ".txt", ".xlsx", ".toml")) or ".toml@" in arg
+    from thermospin.data.tables import TABLES
+
+    file = arg.lower().endswith((".toml", *TABLES)) or ".toml@" in arg
     return "." in arg and not file
 
 

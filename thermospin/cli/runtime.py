@@ -33,8 +33,9 @@ def inputs_only() -> Iterator[None]:
     token = _reads_only.set(True)
     try:
         yield
-    except typer.Exit:
-        pass
+    except typer.Exit as end:
+        if end.exit_code:
+            raise
     finally:
         _reads_only.reset(token)
 

@@ -165,13 +165,13 @@ def sensitivity(
 
         loaded = changed(require_experiments(load(device), device), set_ or (), bath)
         runtime.require_writable(json, picture=picture, inputs=[device])
+        for axis in range(3):
+            loaded.face_slopes(axis)  # refused before any work is done
         runtime.start_jax()
         from thermospin.accuracy.sensitivity import sensitivity as of_model
         from thermospin.base.files import write_json
         from thermospin.model import build
 
-        for axis in range(3):
-            loaded.face_slopes(axis)  # refused before any work is done
         with runtime.Progress() as progress:
             result = of_model(build(loaded, cells=cells, order=order, progress=progress), progress=progress)
         if json is not None:

@@ -226,7 +226,7 @@ def _traces(entry: _Entry, folder: Path, device: Device, place: str) -> list[Tra
         raise DataError(faults)
     out: list[Trace] = []
     faulty: list[list[str]] = []
-    for path, current in named_files(folder, sweep.file, place):
+    for path, current in named_files(folder, sweep.file, place, sweep.decimal):
         if current is not None and sweep.current is not None:
             raise DataError([f"{place}, current: stated, and in the name of the file too; expected one of them"])
         stated = sweep.current if current is None else current

@@ -28,7 +28,7 @@ from thermospin.base import files, units
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, closest, nearest
 from thermospin.data.sheets import Lines, records, with_points
-from thermospin.data.tables import WORKBOOKS, read_lines
+from thermospin.data.tables import TABLES, read_lines
 from thermospin.data.text import DataError as DataError
 from thermospin.data.text import uncommented
 from thermospin.device import settings
@@ -149,9 +149,9 @@ def load_series(path: str | Path, device: Device) -> Series:
     path = Path(path)
     if not path.exists():
         beside = path.parent.glob("*") if path.parent.is_dir() else ()
-        near = [file.name for file in beside if file.suffix.lower() in (".csv", *WORKBOOKS)]
+        near = [file.name for file in beside if file.suffix.lower() in TABLES]
         raise DataError([f"{path}: no such file; {nearest(path.name, near if path.suffix else [*near, *names])}"])
-    return _series(read_lines(path), str(path), device)
+    return _series(read_lines(path, percent=True), str(path), device)
 
 
 def read(text: str, source: str, device: Device) -> tuple[Row, ...]:

@@ -150,12 +150,15 @@ def records(lines: Lines) -> list[tuple[int, list[str]]]:
 
     Comments and what spreadsheets leave empty are passed over: rows, and columns without a name.
     """
-    given = [(n, line) for n, line in lines if line.strip(f"{_SEPARATORS} ") and uncommented(line, "#") is None]
+    given = [
+        (n, line) for n, line in lines if line.strip(f"{_SEPARATORS} ") and uncommented(line.lstrip('"'), "#") is None
+    ]
     if given and given[0][1].startswith("sep="):  # a hint for Excel
         del given[0]
-    separator = separator_of(given[0][1]) if given else ""
     # With one column there is nothing between cells, and a unit may stand behind a number.
-    table = [(n, cells_of(line, separator) if separator and separator in line else [line.strip()]) for n, line in given]
+    separator = (separator_of(given[0][1]) if given else "") or "\t"
+    rows = [(n, next(csv.reader([line], delimiter=separator, skipinitialspace=True))) for n, line in given]
+    table = [(n, [cell.strip() for cell in cells]) for n, cells in rows]
     header = table[0][1] if table else []
     used = {i for _, cells in table for i, cell in enumerate(cells) if (header[i] if i < len(header) else cell)}
     return [(n, [cell for i, cell in enumerate(cells) if i in used]) for n, cells in table]
@@ -337,7 +340,7 @@ def _header(source: str, lines: Lines, wanted: Mapping[str, str], form: TextForm
         bare = line if (remark := uncommented(line, form.comment)) is None else remark
         for separator in (*(sign for sign in _SEPARATORS if sign in bare), ""):
             cells = [plain_name(cell) for cell in cells_of(bare, separator)]
-            if names <= set(cells) if names else _heads(cells, separator, lines[i:], form):
+            if names <= set(cells) if names else _heads(cells, separator, lines[i : i + 20], form):
                 if repeated := _repeated(source, names, cells):
                     raise DataError(repeated)
                 return cells, separator, i
@@ -356,7 +359,7 @@ def _heads(cells: Sequence[str], separator: str, below: Lines, form: TextForm) -
     """Return whether cells are names of columns: words, above a line of as many cells with numbers among them."""
     if len(cells) < 2 or not all(is_word(cell) or not cell for cell in cells):
         return False
-    rows = [line for _, line in below[:20] if line.strip() and uncommented(line, form.comment) is None]
+    rows = [line for _, line in below if line.strip() and uncommented(line, form.comment) is None]
     found = [_fitted(cells_of(line, separator), len(cells)) for line in rows[:_MOST_WORDS]]
     numbers = [[i for i, cell in enumerate(row) if cell and not is_word(cell)] for row in found]
     # The lines before may have units and comments.

@@ -15,7 +15,7 @@ from thermospin.base.errors import InputError
 from thermospin.data import experiment_file, lockin, rows
 from thermospin.data.lockin import Measured
 from thermospin.data.rows import Row
-from thermospin.data.tables import WORKBOOKS
+from thermospin.data.tables import TABLES
 from thermospin.device.device import Device
 from thermospin.device.reader import load, parts_of, require_experiments
 from thermospin.device.settings import changed, variant
@@ -108,7 +108,7 @@ def _gain_notes(blocks: Sequence[_Block]) -> list[str]:
 
 def _is_setting(text: str) -> bool:
     """Return whether a text among the data is "NAME = VALUE", and not a file such as "I=0.5mA.csv"."""
-    return "=" in text and not text.lower().endswith((".csv", ".toml", *WORKBOOKS)) and not os.path.exists(text)
+    return "=" in text and not text.lower().endswith((".toml", *TABLES)) and not os.path.exists(text)
 
 
 def read_sources(

@@ -24,7 +24,7 @@ CURRENT = "{current}"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SIZE = r"(\d+(?:[.,p]\d+)?(?:[eE][+-]?\d+)?)"
 _AMPERES = r"[ _]?([fpnu\u00b5\u03bcm]?A)"
-_EITHER = ", with a decimal comma or one between thousands; expected a decimal point, or nothing between thousands"
+_EITHER = ', with a decimal comma or one between thousands; state decimal = "," if it is the first'
 _VALUE = re.compile(r"\s*([+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*")
 
 
@@ -49,7 +49,7 @@ def names_current(file: str) -> bool:
     return any(found.partition(":")[0] == "current" for found in _FIELD.findall(file))
 
 
-def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float | None]]:
+def named_files(folder: Path, file: str, place: str, decimal: str | None = None) -> list[tuple[Path, float | None]]:
     """Return the files of a name, and the current in the name of each [A], None where it is not told.
 
     Args:
@@ -57,6 +57,7 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
       file: name without `name_faults`, also of folders, in which * stands for any text and {current} for a current,
         such as 1.5mA or 1p5mA; {current:mA} is one without its unit.
       place: of the entry, for messages.
+      decimal: sign of fractions, where it is stated.
     Raises:
       DataError: no file has such a name.
     """
@@ -73,7 +74,7 @@ def named_files(folder: Path, file: str, place: str) -> list[tuple[Path, float |
         if match := pattern.fullmatch(name):
             current = None
             if match.groups():
-                if in_threes(match[1]):
+                if in_threes(match[1]) and decimal != ",":
                     raise DataError([f"{place}, file: got '{match[1]}' in the name '{name}'{_EITHER}"])
                 number = match[1].replace(",", ".").replace("p", ".")
                 current = units.parse(f"{number} {unit or match[2]}", "current", key=f"{place}, file")
@@ -133,7 +134,7 @@ def read_columns(
     values, found = dict(table.columns), dict(table.units)
     for key, column in wanted.items():
         if column.parameter is not None:
-            number, unit = _parameter(sheet, column.parameter, key)
+            number, unit = _parameter(sheet, column.parameter, key, form.decimal or sheet.decimal)
             values[key] = np.full(len(sheet.rows), number)
             found |= {key: unit} if unit else {}
     return dataclasses.replace(table, columns=values, units=found)
@@ -154,14 +155,14 @@ def _known(sheet: Sheet, key: str, preset: Format) -> str:
     )
 
 
-def _parameter(sheet: Sheet, name: str, key: str) -> tuple[float, str]:
-    """Return a number of the header and its unit."""
+def _parameter(sheet: Sheet, name: str, key: str, decimal: str | None) -> tuple[float, str]:
+    """Return a number of the header and its unit; `decimal` is the sign of fractions, where it is known."""
     if name not in sheet.parameters:
         raise NoColumn({key: f"{sheet.source}: parameter '{name}' for {key}; {nearest(name, sheet.parameters)}"})
     match = _VALUE.fullmatch(sheet.parameters[name])
     if match is None:
         raise DataError([f"{sheet.source}: parameter '{name}': got '{sheet.parameters[name]}', expected a number"])
-    if in_threes(match[1]) and sheet.decimal != ",":
+    if in_threes(match[1]) and decimal != ",":
         raise DataError([f"{sheet.source}: parameter '{name}': got '{match[1]}'{_EITHER}"])
     return float(match[1].replace(",", ".")), match[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -16,22 +17,25 @@ from thermospin.data.text import DataError, no_file, read_text
 
 DATABASES = (".db", ".sqlite")
 WORKBOOKS = (".xlsx", ".xlsm")
+#: Endings of tables that people give as data.
+TABLES = (".csv", ".tsv", ".txt", *WORKBOOKS)
 _STATED = " (sheet = NAME in an experiment file; for another table save that sheet alone)"
 _OLD_WORKBOOKS = (".xls", ".xlsb", ".ods")
 
 
-def read_lines(path: Path, sheet: str | None = None) -> Lines:
+def read_lines(path: Path, sheet: str | None = None, *, percent: bool = False) -> Lines:
     """Return the lines of a text file with their numbers from 1, or those of a sheet of a workbook, cells between tabs.
 
     Args:
       path: of the file.
       sheet: name of the sheet; None for the only one, and for text.
+      percent: whether a cell of a workbook that is shown in percent is text with that sign, and not the number.
     Raises:
       DataError: the file cannot be read, or has not that sheet.
       InputError: a workbook, and openpyxl is not installed.
     """
     if path.suffix.lower() in WORKBOOKS:
-        return _workbook(path, sheet)
+        return _workbook(path, sheet, percent)
     if path.suffix.lower() in _OLD_WORKBOOKS and path.is_file():
         raise DataError([f"{path.name}: a workbook of another kind; save it as .xlsx, or as CSV"])
     if sheet is not None:
@@ -73,7 +77,7 @@ def open_sheet(path: Path, form: TextForm, preset: Format | None, wanted: Mappin
     return dataclasses.replace(sheet, units={**sheet.units, **preset.units})
 
 
-def _book(path: Path, results: bool = True) -> Any:
+def _book(path: Path, results: bool = False) -> Any:
     """Open a workbook with the results of its formulas, or with the formulas themselves."""
     if not path.is_file():
         raise no_file(path)
@@ -89,30 +93,33 @@ def _book(path: Path, results: bool = True) -> Any:
         raise DataError([f"{path.name}: not a workbook that can be read: {error}; save it again as .xlsx"]) from None
 
 
-def _workbook(path: Path, sheet: str | None) -> Lines:
+def _workbook(path: Path, sheet: str | None, percent: bool) -> Lines:
     with closing(_book(path)) as book:
         names = book.sheetnames
         if sheet is None and len(names) > 1:
             raise DataError([f"{path.name}: sheet: missing, expected one of: {', '.join(names)}{_STATED}"])
         if sheet is not None and sheet not in names:
             raise DataError([f"{path.name}: sheet: got '{sheet}'; {nearest(sheet, names)}"])
-        rows = [tuple(map(_shown, row)) for row in book[sheet or names[0]].iter_rows()]
-    if any(cell is None for row in rows for cell in row):
+        cells = list(book[sheet or names[0]].iter_rows())
+    rows = [[_shown(cell, percent) for cell in row] for row in cells]
+    formulas = [(i, j) for i, row in enumerate(cells) for j, cell in enumerate(row) if cell.data_type == "f"]
+    if formulas:
         # Programs that write formulas leave it to Excel to store what they give; `number` tells formulas.
-        with closing(_book(path, results=False)) as book:
-            formulas = book[sheet or names[0]].iter_rows(values_only=True)
-            rows = [
-                tuple(b if a is None and str(b).startswith("=") else a for a, b in zip(row, other, strict=True))
-                for row, other in zip(rows, formulas, strict=True)
-            ]
+        with closing(_book(path, results=True)) as book:
+            results = list(book[sheet or names[0]].iter_rows())
+        for i, j in formulas:
+            found = _shown(results[i][j], percent)
+            rows[i][j] = f"={cells[i][j].value}".replace("==", "=") if found is None else found
     width = max(map(len, rows), default=0)
     return [(n, "\t".join([*map(_cell, row), *[""] * (width - len(row))])) for n, row in enumerate(rows, 1)]
 
 
-def _shown(cell: Any) -> Any:
-    """Return the value of a cell; one that is shown in percent is text with that sign."""
-    if isinstance(cell.value, float | int) and "%" in (cell.number_format or ""):
-        return f"{100 * cell.value:.12g} %"
+def _shown(cell: Any, percent: bool) -> Any:
+    """Return the value of a cell; with `percent` one that is shown in percent is text with that sign."""
+    if percent and isinstance(cell.value, float | int):
+        # Letters in quotation marks or behind a backslash are shown as they are, and scale nothing.
+        if "%" in re.sub(r'"[^"]*"|\\.|_.', "", cell.number_format or ""):
+            return f"{100 * cell.value:.12g} %"
     return cell.value
 
 

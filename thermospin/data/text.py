@@ -17,15 +17,15 @@ MISSING = (
     "", "none", "null", "n/a", "na", "<na>", "nat", "overload", "overld", "ovld", "ovl", "overrange", "over range",
     "over-range", "overflow", "out of range", "ol", "o.l", "o.l.", "over", "error", "err", "invalid",
 )  # fmt: skip
-#: Faults of spreadsheets, as Excel writes them in any language: "#DIV/0!", "#NAME?", "#WERT!", "#N/A", "#NV".
-_OF_SPREADSHEETS = r"#[\u00a1\u00bf]?[A-Z\u00c0-\u00dd]+(?:/0)?[!?]|#N/A(?: N/A)?|#NA|#NV"
+#: Faults of spreadsheets, as Excel writes most of them: "#DIV/0!", "#NAME?", "#WERT!", "#N/A", "#NV".
+_OF_SPREADSHEETS = r"#[\u00a1\u00bf]?[A-Z\u00c0-\u00dd]+(?:/0)?[!?]|#[A-Z]/[A-Z](?: N/A)?!?|#NA|#NV"
 #: These, what runtimes of C make of a number that is none, with the sign of the fraction of their country, and marks.
 _MISSING = re.compile(
     _OF_SPREADSHEETS
     + r"|(?i:#n/a|err:\d+|[+-]?nan(?:\(\w*\))?|[+-]?1[.,]#(?:qnan|snan|ind|inf)\d*)|[-\u2014]+|\*+|#+|\?+"
 )
 #: A line that begins with such a fault, and is no comment.
-_FAULT_FIRST = re.compile(rf"(?:{_OF_SPREADSHEETS})(?=[\t;,\s]|$)")
+_FAULT_FIRST = re.compile(rf"(?:{_OF_SPREADSHEETS})(?=\s*(?:[\t;,]|$))")
 #: The size from which SCPI instruments mean no number: 9.9e37 is infinite, 9.91e37 not a number (SCPI-99, 7.2.1.4).
 SCPI_MISSING = 9.8e37
 #: Marks of encodings at the beginning of a file; that of UTF-32 begins with that of UTF-16.

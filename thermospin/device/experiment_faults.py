@@ -80,7 +80,7 @@ def alike_states(
         for rows, parts in ((MATERIAL, materials.values()), (INTERFACE, interfaces))
         for part in parts
         for key, row in rows.items()
-        if row.reverses and (part.values().get(key) or f"{part.name}.{key}" in unknown_values)
+        if (row.reverses or key == "S_AP") and (part.values().get(key) or f"{part.name}.{key}" in unknown_values)
     }
     any_joint = any(interface.name in polarised for interface in interfaces)
     turning = {

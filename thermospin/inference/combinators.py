@@ -143,4 +143,5 @@ class Copies:
 
     def of(self, name: str, solver: solve.Solver | None) -> Predict:
         """Return a copy whose solves `solver` answers; one that is asked more than once needs a name in journals."""
-        return self._predict(self._models, name, solver)
+        # One that runs alone has all accelerators, as the models were given.
+        return self._predict(self._given if self.size == 1 else self._models, name, solver)
