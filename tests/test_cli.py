@@ -614,3 +614,15 @@ def test_a_fit_takes_sweeps_with_their_correlation(stub: Stub) -> None:
     both = run("fit", "slachter2010", "slachter2010-sweeps", "slachter2010", "--free", "zeta")
     assert both.exit_code == 0, both.output
     assert stub.more["correlation"].shape == (14, 14) and stub.more["correlation"][8, 9] == 0
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("3", "3")])
+def test_commands_have_one_thread_of_blas_unless_told_otherwise(given: str | None, found: str) -> None:
+    code = (
+        "import os, sys\nfrom thermospin.cli.entry import main\nsys.argv = ['thermospin', '--version']\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    environment |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == found

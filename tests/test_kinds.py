@@ -105,7 +105,7 @@ def test_every_verb_that_takes_a_device_is_checked() -> None:
         ("fit", (DEVICE, ROW, ["zeta"]), "fit: rows: got a Row, expected a list of rows"),
         ("fit", (DEVICE, [ROW, {}], ["zeta"]), "fit: rows: got a dict at place 2, expected a list of rows"),
         ("fit", (DEVICE, np.ones(3), ["zeta"]), "fit: rows: got a float64 at place 1, expected a list of rows"),
-        ("fit", (DEVICE, [ROW], [1]), "fit: free: got a int at place 1, expected a list of names: ['zeta']"),
+        ("fit", (DEVICE, [ROW], [1]), "fit: free: got an int at place 1, expected a list of names: ['zeta']"),
         ("fit", (DEVICE, [ROW], ["zeta"], {}), "fit: options: got a dict, expected FitOptions, as ts.FitOptions(star"),
         ("ensemble", (MODEL, "sets.csv"), "ensemble: sets: got the text 'sets.csv', expected a list of sets"),
         ("measure", (MODEL, [0.3]), "measure: parameters: got a list, expected values by name, such as {'zeta': 1.0}"),

@@ -40,9 +40,9 @@ def read(folder: Path, content: str | bytes, name: str = "a.csv", decimal: str |
     return dict(table(folder / name, decimal=decimal).columns)
 
 
-def same(found: dict[str, np.ndarray], numbers: np.ndarray = NUMBERS) -> None:
-    for key, column in zip(WANTED, numbers.T, strict=True):
-        np.testing.assert_array_equal(found[key], column, err_msg=key)
+def same(found: dict[str, np.ndarray], numbers: np.ndarray = NUMBERS) -> bool:
+    """Whether each column has its own numbers, to the last bit."""
+    return np.array_equal(np.stack([found[key] for key in WANTED], axis=1), numbers)
 
 
 def lines(separator: str, index: bool, note: str = "") -> str:
@@ -58,7 +58,7 @@ def lines(separator: str, index: bool, note: str = "") -> str:
 def test_numbers_of_rows_shift_no_column(tmp_path: Path, separator: str, note: str) -> None:
     """The first name of an index is empty; with tabs it was lost, and each column read for its neighbour."""
     for index in (True, False):
-        same(read(tmp_path, lines(separator, index, note)))
+        assert same(read(tmp_path, lines(separator, index, note)))
 
 
 @pytest.mark.parametrize("separator", ["\t", ";", ","])
@@ -68,7 +68,7 @@ def test_numbers_of_rows_without_any_name_are_told(tmp_path: Path, separator: st
     with pytest.raises(DataError, match=r"a.csv, line 2: got one cell more .* first cells that count the rows"):
         read(tmp_path, "\n".join([first[1:], *rest]))
     # A counter with a name, and lines that end with a separator.
-    same(read(tmp_path, "\n".join(["point" + first.removesuffix(f"{separator}note"), *rest])))
+    assert same(read(tmp_path, "\n".join(["point" + first.removesuffix(f"{separator}note"), *rest])))
 
 
 def workbook(path: Path, corner: tuple[int, int] = (1, 1), **cells: object) -> Path:
@@ -87,21 +87,21 @@ def workbook(path: Path, corner: tuple[int, int] = (1, 1), **cells: object) -> P
 def test_a_table_may_begin_anywhere_in_a_sheet(tmp_path: Path) -> None:
     path = workbook(tmp_path / "a.xlsx", (8, 3), C5="some title")
     found = table(path)
-    same(dict(found.columns))
+    assert same(dict(found.columns))
     assert found.place == "a.xlsx, line 8"
     assert 'column = "B (mT)"    # -100 to -86' in propose(workbook(tmp_path / "b.xlsx", (8, 3), C5="some title"))
 
 
 def test_notes_beside_a_table_are_no_fault(tmp_path: Path) -> None:
-    same(dict(table(workbook(tmp_path / "a.xlsx", F2="cooled twice", G3=3.4)).columns))
-    same(read(tmp_path, lines(";", False).replace("\n", ";;\n").replace(";;;", ";;cooled twice;", 1)))
+    assert same(dict(table(workbook(tmp_path / "a.xlsx", F2="cooled twice", G3=3.4)).columns))
+    assert same(read(tmp_path, lines(";", False).replace("\n", ";;\n").replace(";;;", ";;cooled twice;", 1)))
     with pytest.raises(DataError, match="line 2: got 5 cells, expected 4 as in the header"):
         read(tmp_path, lines(";", False).replace("-2612.25;\n", "-2612.25;;cooled twice\n"))
 
 
 def test_a_formula_without_its_result_is_told(tmp_path: Path) -> None:
     """As programs write them; in a column that is not wanted it does no harm."""
-    same(dict(table(workbook(tmp_path / "a.xlsx", D1="ratio", D2="=B2/C2")).columns))
+    assert same(dict(table(workbook(tmp_path / "a.xlsx", D1="ratio", D2="=B2/C2")).columns))
     with pytest.raises(DataError, match=r"line 3, column 'X1 \(nV\)': got '=2\*B2', expected a number; .*save it once"):
         table(workbook(tmp_path / "a.xlsx", B3="=2*B2"))
 
@@ -179,7 +179,7 @@ def test_lines_of_words_below_the_names_are_passed_over(tmp_path: Path) -> None:
         content = "B;X1;X2;note\nmT;nV;nV;\n" + comments + "\n" + "".join(lines(";", False).splitlines(True)[1:])
         (tmp_path / "a.csv").write_text(content)
         found = table(tmp_path / "a.csv", {"field": "B", "V1": "X1", "V2": "X2"})
-        same(dict(found.columns))
+        assert same(dict(found.columns))
         assert found.units == {"field": "mT", "V1": "nV", "V2": "nV"}
         assert 'unit = "mT"    # by the file' in propose(tmp_path / "a.csv")
     faulty = "B;X1;X2;note\n" + "-1.0D-01;2.0D-06;3.0D-06;\n" * 9

@@ -163,7 +163,7 @@ def _found(value: Any) -> str:
     """Say what was found."""
     name = type(value).__name__
     shape = getattr(value, "shape", None) if name in ("ndarray", "ArrayImpl") else None
-    text = f"the text {value!r}" if isinstance(value, str) else f"a {name}"
+    text = f"the text {value!r}" if isinstance(value, str) else f"an {name}" if name[0] in "aeiou" else f"a {name}"
     return text if shape is None else f"an array of shape {shape}"
 
 

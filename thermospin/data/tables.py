@@ -109,7 +109,8 @@ def _workbook(path: Path, sheet: str | None, percent: bool) -> Lines:
             results = list(book[sheet or names[0]].iter_rows())
         for i, j in formulas:
             found = _shown(results[i][j], percent)
-            rows[i][j] = f"={cells[i][j].value}".replace("==", "=") if found is None else found
+            formula = cells[i][j].value  # that of an array is in its text
+            rows[i][j] = getattr(formula, "text", formula) if found is None else found
     width = max(map(len, rows), default=0)
     return [(n, "\t".join([*map(_cell, row), *[""] * (width - len(row))])) for n, row in enumerate(rows, 1)]
 

@@ -90,7 +90,7 @@ def budget(
     Raises:
       InputError: a name that was not held fixed, or data that leave a parameter open.
     """
-    problem = result.require_problem("budget")
+    problem = result.require_problem().copy("budget")
     given = dict(stds or {})
     # What follows another number has no error besides that of the other one.
     follow = {name for name, _, _ in result.ties}

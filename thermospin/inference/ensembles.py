@@ -114,8 +114,7 @@ def read(path: str | Path, device: Device) -> list[dict[str, float]]:
     """Read parameter sets from a table: a column for each parameter or dimension, a row for each set.
 
     Numbers are in SI units; text has a unit, such as "-3.8 uV/K". Empty cells are values of the device, rows
-    without any are passed over. Files are as
-    for signals, see `data.rows`.
+    without any are passed over. Files are as for signals, see `data.rows`.
 
     Raises:
       SetError: with all faults of the file.

@@ -295,7 +295,7 @@ def with_scatter(result: FitResult) -> FitResult:
         return result
     if not result.noise_factor > 0:
         raise InputError("the data lie on the fit and do not scatter, so that their noise has no size; fit unrescaled")
-    problem = result.require_problem("scatter")
+    problem = result.require_problem().copy("scatter")
     free = [dataclasses.replace(each, start=result.parameters[each.name].value) for each in problem.free]
     misfit = problem.misfit.scaled(result.noise_factor)
     again = minimise(LeastSquares(), [problem.predict], misfit, free, problem.fixed, tolerance=FIT_TOLERANCE)

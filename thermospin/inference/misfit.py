@@ -156,9 +156,16 @@ class Problem:
         """Number of evaluations that are best run at a time."""
         return 1 if self.copies is None else self.copies.size
 
-    def copy(self, solver: Solver | None, name: str = "") -> Problem:
-        """Return a copy of the problem for a concurrent task, see `Copies.of`; itself if there are no copies."""
-        return self if self.copies is None or self.size == 1 else replace(self, predict=self.copies.of(name, solver))
+    def copy(self, task: str = "", solver: Solver | None = None) -> Problem:
+        """Return the problem with a model that no question was put to before; itself if there are no copies of it.
+
+        Its answers, which start from the fields of earlier ones, are the same every time.
+
+        Args:
+          task: its name in journals; one that is asked more than once needs one.
+          solver: answers the solves of the copy, for a concurrent task.
+        """
+        return self if self.copies is None else replace(self, predict=self.copies.of(task, solver))
 
     @property
     def bounds(self) -> np.ndarray:

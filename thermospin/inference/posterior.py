@@ -220,7 +220,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         if np.any(x < bounds[0]) or np.any(x > bounds[1]):
             return None
         evaluations += 1
-        objective = problem.copy(solver).objective() if problem.size > 1 else alone
+        objective = problem.copy(solver=solver).objective() if alone is None else alone
         residuals = objective.residuals(x)
         if progress is not None:
             progress(f"emulator: evaluation {evaluations}")
@@ -230,7 +230,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         answers = tasks.run_batched((functools.partial(at, z) for z in points), problem.size)
         return [(z, part) for z, part in zip(points, answers, strict=True) if part is not None]
 
-    alone = result.require_problem("posterior").objective()
+    alone = problem.copy("posterior").objective() if problem.size == 1 else None
     seen = seen_at([np.zeros(n)])
     # Held-out points: whatever is fitted, they judge it.
     judges = seen_at(_ball(n, HELD_OUT, JUDGED * reach(n), seed=1))

@@ -113,7 +113,7 @@ def profile(
     problem = result.require_problem()
 
     def profile_of(name: str, solver: Solver | None) -> Profile:
-        return _profile(result.require_problem(f"profile of {name}", solver), result, name, given, progress)
+        return _profile(problem.copy(f"profile of {name}", solver), result, name, given, progress)
 
     return list(tasks.run_batched((functools.partial(profile_of, name) for name in names), problem.size))
 

@@ -26,7 +26,6 @@ from thermospin.inference.identifiability import Identifiability
 from thermospin.inference.misfit import Problem, pulls
 from thermospin.quantities import quantity, shown
 from thermospin.signals.ladders import Ladder
-from thermospin.solve import Solver
 
 #: Correlations smaller than this are not printed.
 SMALLEST_CORRELATION = 0.1
@@ -152,20 +151,15 @@ class FitResult(PlottedFit):
         """Return the numbers for `pickle`: a model with its compiled programs does not go into a file."""
         return self.__dict__ | {"problem": None}
 
-    def require_problem(self, task: str = "", solver: Solver | None = None) -> Problem:
+    def require_problem(self) -> Problem:
         """Return the problem.
 
-        Args:
-          task: for which the model is a copy that no question was put to before, so that its answers, which start from
-            the fields of earlier ones, are the same every time; its name in journals. "": as the last question left it.
-          solver: answers the solves of the copy.
         Raises:
           InputError: the result comes from a file, and has none.
         """
         if self.problem is None:
             raise InputError("this result comes from a file and has no model to ask; fit again, from a journal at once")
-        copies = self.problem.copies if task else None
-        return self.problem if copies is None else dataclasses.replace(self.problem, predict=copies.of(task, solver))
+        return self.problem
 
     @property
     def grid_shares(self) -> np.ndarray:
