@@ -352,8 +352,8 @@ class _State(NamedTuple):
 
     Attributes:
       x: solution so far.
-      residual: of x, by recursion, or true after a check.
-      direction: of the last step.
+      residual: of x over the norm of the right-hand side, by recursion, or true after a check.
+      direction: of the last step; x at a check.
       rz: residual times preconditioned residual of the last step, 0 after a check, from which directions start again.
       error: norm of the scaled residual, which the tolerance bounds.
       start_error: the error of the start.
@@ -385,14 +385,14 @@ def _scale(system: System, law: Coefficients) -> Nodal:
     return jax.tree.map(lambda d: lax.rsqrt(jnp.where(d > 0, d, 1.0)), diagonal)
 
 
-def _begin(start: Nodal, given: Nodal) -> _State:
+def _begin(start: Nodal) -> _State:
     """Return the state of conjugate gradients before the first look at the true residual."""
-    columns = given.T.shape[1]
+    columns = start.T.shape[1]
     unknown, zeros = jnp.full(columns, jnp.inf), jnp.zeros(columns)
     return _State(
         x=start,
-        residual=given,
-        direction=jax.tree.map(jnp.zeros_like, given),
+        residual=jax.tree.map(jnp.zeros_like, start),
+        direction=jax.tree.map(jnp.zeros_like, start),
         rz=zeros,
         error=unknown,
         start_error=unknown,
@@ -411,11 +411,12 @@ def pcg(
 ) -> tuple[Fields, Stats]:
     """Solve A x = b column by column; columns that are done stand still.
 
-    The right-hand sides are scaled to norm one first, so that a column of 1e-30 is solved like any other; a column of
-    zeros is answered by zeros.
+    Residuals are over the norms of the right-hand sides, so that a column of 1e-30 is solved like any other; a column
+    of zeros is answered by zeros.
     """
     across = system.across
     scale = _scale(system, law)
+    one = jnp.where(max_steps < 0, 2.0, 1.0)  # XLA does not know
 
     def square(r: Nodal) -> Array:
         """Return this part of the squared norm of the scaled residual."""
@@ -427,17 +428,20 @@ def pcg(
 
     def rounding(x: Nodal) -> Array:
         """Return the residual that rounding of x alone leaves, at most."""
-        size = jax.tree.map(jnp.divide, x, scale)
+        size = jax.tree.map(jnp.divide, x, scale).over(total)
         return jnp.minimum(ROUNDING * jnp.finfo(b.dtype).eps * jnp.sqrt(_dot(system, size, size)), ROUGHEST)
 
-    given, total = _unit(system, operators.nodal(system.disc, b), scale, norm)
-    start = _free(system, operators.nodal(system.disc, x0)).over(total)
+    given = _collected(system, operators.nodal(system.disc, b))
+    total = _norm(system, given, scale, norm)
+    start = _free(system, operators.nodal(system.disc, x0))
 
     def advance(state: _State) -> _State:
         # Either a step of conjugate gradients or, when the recursive residual is small, a look at the true one, from
         # which they start again if it is not: one program with one operator and one preconditioner in it.
         x, r, p, check, error = state.x, state.residual, state.direction, state.check, state.error
-        z = lax.cond(check, lambda r, _: r, lambda r, error: precondition(system, r, error), r, error)
+        z = lax.cond(
+            check, lambda x, *_: x, lambda _, r, error: precondition(system, r, error).times(total), x, r, error
+        )
         if across is None:
             fresh = _dot(system, r, z)
         else:
@@ -445,13 +449,16 @@ def pcg(
             fresh, known = across.sum(jnp.stack([_part(r, z), square(r)]))
             error = jnp.where(check, error, jnp.sqrt(known))
         active = (error > tolerance) & ~state.settled
-        turn = jnp.where(active & (state.rz > 0), fresh / jnp.where(state.rz > 0, state.rz, 1.0), 0.0)
+        turn = jnp.where(active & ~check & (state.rz > 0), fresh / jnp.where(state.rz > 0, state.rz, 1.0), 0.0)
         p = jax.tree.map(jnp.add, z, p.times(turn))
-        Av = _matvec(system, law, jax.tree.map(lambda x, p: jnp.where(check, x, p), x, p))
+        # Over one: without a division XLA would keep all gathers and add them up again wherever the sum is used.
+        Av = jax.tree.map(lambda x: x / one, _matvec(system, law, p)).over(total)
         curvature = _dot(system, p, Av)
         alpha = jnp.where(active & ~check, fresh / jnp.where(curvature > 0, curvature, 1.0), 0.0)
         x = jax.tree.map(jnp.add, x, p.times(alpha))
-        r = jax.tree.map(lambda r, b, Av, step: jnp.where(check, b - Av, r - step), r, given, Av, Av.times(alpha))
+        r = jax.tree.map(
+            lambda r, b, Av, step: jnp.where(check, b - Av, r - step), r, given.over(total), Av, Av.times(alpha)
+        )
         error = norm(r) if across is None else lax.cond(check, norm, lambda _: error, r)
         steps = state.steps + jnp.where(check, 0, 1)
         start_error = jnp.where(steps == 0, error, state.start_error)
@@ -465,25 +472,18 @@ def pcg(
         rz, iterations = jnp.where(check, 0.0, fresh), state.iterations + jnp.where(active & ~check, 1, 0)
         return _State(x, r, p, rz, error, start_error, ~check & pause, settled, check & pause, iterations, steps)
 
-    begin = _begin(start, given)
-    end = lax.while_loop(lambda state: ~state.done, advance, begin)
-    return operators.joined(_spread(system, end.x.times(total))), Stats(
-        end.iterations, end.error, end.start_error, end.settled
-    )
+    end = lax.while_loop(lambda state: ~state.done, advance, _begin(start))
+    return operators.joined(_spread(system, end.x)), Stats(end.iterations, end.error, end.start_error, end.settled)
 
 
-def _unit(
-    system: System, b: Nodal, scale: Nodal, norm: Callable[[Nodal], Array]
-) -> tuple[Nodal, Float[Array, " columns"]]:
-    """Return b on the free nodes over its scaled norm, and that norm; in two steps, so that no square overflows."""
-    given = _collected(system, b)
-    scaled = jax.tree.map(lambda r, s: r * s, given, scale)
+def _norm(system: System, b: Nodal, scale: Nodal, norm: Callable[[Nodal], Array]) -> Float[Array, " columns"]:
+    """Return the norm of b, 1 for zeros; in two steps, so that no square overflows."""
+    scaled = jax.tree.map(lambda r, s: r * s, b, scale)
     peak = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(r), axis=range(r.ndim - 1)) for r in scaled])
     peak = peak if system.across is None else system.across.max(peak)
     peak = jnp.where(peak > 0, peak, 1.0)
-    total = peak * norm(given.over(peak))
-    total = jnp.where(total > 0, total, 1.0)
-    return given.over(total), total
+    total = peak * norm(b.over(peak))
+    return jnp.where(total > 0, total, 1.0)
 
 
 def solve(
