@@ -29,9 +29,11 @@ from helpers import devices, elements
 from helpers.problems import apply
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.device import provenance
 from thermospin.device.parts import Experiment
-from thermospin.device.reader import load
+from thermospin.device.reader import load, read
 from thermospin.model import Model
+from thermospin.report.device_text import describe
 from thermospin.signals import diagnosis, solving
 from thermospin.signals.evaluate import evaluate, fields, measure, predict
 from thermospin.signals.results import Evaluation
@@ -750,3 +752,49 @@ def test_all_states_take_about_as_many_iterations_at_any_polarisation(P: float) 
     found = measure(built, {"Py.P": P}, harmonics=1)
     counts = np.array(found.iterations, float)
     assert counts.max() < 1.3 * counts.min() + 1, counts
+
+
+#: A wire with two magnets on it, whose arms end at its contacts.
+ARMS = """
+name = "arms"
+length_unit = "nm"
+solids = [
+  {{ name = "wire", material = "Cu", box = {{ x = [-{arm}, {arm}], y = [0, 50], z = [0, 50] }} }},
+  {{ name = "F", material = "Py", magnet = "F", box = {{ x = [-75, -25], y = [0, 50], z = [50, 80] }} }},
+  {{ name = "G", material = "Py", magnet = "G", box = {{ x = [25, 75], y = [0, 50], z = [50, 80] }} }},
+]
+contacts = [
+  {{ name = "in", solid = "F", face = "z+" }},
+  {{ name = "out", solid = "wire", face = "x-" }},
+  {{ name = "plus", solid = "G", face = "z+" }},
+  {{ name = "minus", solid = "wire", face = "x+" }},
+]
+[experiments]
+forward = {{ current = ["in", "out"], voltage = ["plus", "minus"], states = {{ P = {{}}, AP = {{ G = -1 }} }} }}
+back = {{ current = ["out", "in"], voltage = ["plus", "minus"], states = {{ P = {{}}, AP = {{ G = -1 }} }} }}
+"""
+
+
+@pytest.mark.parametrize(("arm", "short"), [(300, True), (1000, False)])
+def test_short_leads_are_told_and_long_ones_make_R1_odd_in_the_current(arm: int, short: bool) -> None:
+    """An arm of length x ends in a spin short or open: tanh against coth of x/lambda, apart by 4 exp(-2 x/lambda).
+
+    Lambda of Cu is 350 nm: 2 % of the spin resistance of the arm for 925 nm, which is at most half of what spins see.
+    """
+    device = read(ARMS.format(arm=arm), "arms.toml")
+    notes = provenance.short_leads(device)
+    assert len(notes) == short and all(line in describe(device) for line in notes)
+    if short:
+        assert "'out' 225 nm of Cu, 0.6; 'minus' 225 nm of Cu, 0.6" in notes[0]
+        assert notes[0] in provenance.notes([device])
+    found = measure(ts.build(device, cells=300, order=2), harmonics=1)
+    odd = abs(found["back", "R1.spin"] / found["forward", "R1.spin"] + 1)
+    assert odd > 0.05 if short else odd < 0.01
+
+
+def test_leads_without_spin_part_or_far_from_magnets_are_not_told() -> None:
+    text = ARMS.format(arm=300)
+    alone = text.replace(", AP = { G = -1 }", "")
+    assert not provenance.short_leads(read(alone, "arms.toml"))
+    apart = text + "[materials.Cu]\nlambda_sf = '50 nm'\n"
+    assert not provenance.short_leads(read(apart, "arms.toml"))

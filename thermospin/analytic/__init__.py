@@ -13,8 +13,9 @@ that drives it (relative size sigma (1-P^2) S_s^2 T0 / (4 kappa), 1.5e-4 in perm
 constants with which they become exact, and `layered_stack` solves a whole stack of layers exactly.
 
 The formulas use only arithmetic and the array namespace of their arguments, so they take floats, numpy arrays and JAX
-arrays; `layered_stack` is numpy alone. Numbers outside the limits of `quantities` are an `InputError`; those that JAX
-traces pass. This package knows nothing of grids, operators or devices, on purpose: it is an independent witness.
+arrays; `layered_stack`, `fn_interface_profile` and `onsager_matrix` are numpy alone. Numbers outside the limits of
+`quantities` are an `InputError`; those that JAX traces pass. This package knows nothing of grids, operators or devices,
+on purpose: it is an independent witness.
 """
 
 from thermospin.analytic.heat import (

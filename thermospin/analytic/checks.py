@@ -52,6 +52,16 @@ _ROWS = {
     for name in names.split()
 }
 
+#: The values of a metal.
+METAL = ("sigma", "P", "S", "S_s", "kappa", "lambda_sf")
+#: What an argument of each annotation may be, and the words for it.
+_KINDS = {
+    "float": (("number",), "a number"),
+    "Num": (("number", "array"), "a number or an array"),
+    "Num | Sequence[float]": (("number", "array", "list"), "numbers"),
+    "Sequence[Num]": (("array", "list"), "a list of numbers"),
+}
+
 
 def _numbers(value: Any) -> np.ndarray | None:
     """Return the numbers of a value; None where JAX traces it, so that there are none yet."""
@@ -59,10 +69,28 @@ def _numbers(value: Any) -> np.ndarray | None:
         return np.asarray(value)
     except TypeError:
         return None
+    except ValueError:  # lists of unequal lengths are no numbers
+        return np.asarray(None)
 
 
-def _fault(name: str, value: Any, infinite: bool, divides: bool) -> str | None:
-    """Describe what is wrong with a number, or with those of an array."""
+def _kind_fault(name: str, value: Any, annotation: str) -> str | None:
+    """Describe a number, an array or a list in the place of another of these."""
+    is_list, shape = isinstance(value, list | tuple), getattr(value, "shape", ())
+    allowed, expected = _KINDS[annotation]
+    if ("list" if is_list else "array" if shape else "number") in allowed:
+        return None
+    found = f"a {type(value).__name__}" if is_list else f"an array of shape {shape}" if shape else repr(value)
+    return f"{name}: got {found}, expected {expected}"
+
+
+def _fault(name: str, value: Any, annotation: str, infinite: bool, divides: bool) -> str | None:
+    """Describe what is wrong with a number, or with those of an array or a list."""
+    kind_fault = _kind_fault(name, value, annotation)
+    if kind_fault is not None:
+        return kind_fault
+    if annotation == "Sequence[Num]":
+        found = (_fault(name, each, "Num", infinite, divides) for each in value)
+        return next((fault for fault in found if fault is not None), None)
     numbers = _numbers(value)
     if numbers is None:
         return None
@@ -82,23 +110,57 @@ def _fault(name: str, value: Any, infinite: bool, divides: bool) -> str | None:
     return None
 
 
-def faults(values: Mapping[str, Any], infinite: Collection[str] = (), divisors: Collection[str] = ()) -> list[str]:
+def _faults(
+    values: Mapping[str, Any],
+    annotations: Mapping[str, str],
+    infinite: Collection[str] = (),
+    divisors: Collection[str] = (),
+) -> list[str]:
     """Return the faults of numbers by name, one line each.
 
     Args:
-      values: numbers or arrays; what JAX traces passes.
+      values: numbers, arrays or lists; what JAX traces passes.
+      annotations: which of these each name may be; that of a name that is not here is "float".
       infinite: names that may be infinite.
       divisors: names that may not be 0, whatever else is allowed.
     """
-    found = (_fault(name, value, name in infinite, name in divisors) for name, value in values.items())
+    found = (
+        _fault(name, value, annotations.get(name, "float"), name in infinite, name in divisors)
+        for name, value in values.items()
+    )
     return [fault for fault in found if fault is not None]
 
 
-def require(where: str, values: Mapping[str, Any], infinite: Collection[str] = ()) -> None:
-    """Refuse numbers outside the model, see `faults`; `where` is what they were given to."""
-    found = faults(values, infinite)
+def require(where: str, values: Mapping[str, Any], infinite: Collection[str] = (), lists: Collection[str] = ()) -> None:
+    """Refuse numbers outside the model.
+
+    Args:
+      where: what they were given to.
+      values: numbers by name.
+      infinite: names that may be infinite.
+      lists: names that may be arrays or lists of numbers.
+    """
+    found = _faults(values, dict.fromkeys(lists, "Num | Sequence[float]"), infinite)
     if found:
         raise InputError([f"{where}: {fault}" for fault in found])
+
+
+def require_attributes(where: str, item: Any, names: Collection[str], expected: str) -> None:
+    """Refuse an object without attributes of these names; `expected` is an object that has them."""
+    missing = [name for name in names if not hasattr(item, name)]
+    if missing:
+        raise InputError(f"{where}: got {item!r}, which has no {', '.join(missing)}, expected {expected}")
+
+
+def require_within(where: str, x: Any, length: Any) -> None:
+    """Refuse coordinates x outside [0, length] but for rounding; what JAX traces passes."""
+    at, end = _numbers(x), _numbers(length)
+    if at is None or end is None:
+        return
+    outside = (at < -1e-9 * end) | (at > end * (1 + 1e-9))
+    if np.any(outside):
+        at, end = (each[outside][0] for each in np.broadcast_arrays(at, end))
+        raise InputError(f"{where}: x: got {at:g}, expected 0 <= x <= {end:g} m")
 
 
 def heat_fault(name: str, value: Any, without_current: Any) -> str | None:
@@ -127,7 +189,11 @@ def within_model(*divisors: str) -> Callable[[Callable[Arguments, Answer]], Call
     def decorate(formula: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
         signature = inspect.signature(formula)
         # A text is an option and an object is a metal: the formula looks at them.
-        numbers = [name for name, each in signature.parameters.items() if each.annotation not in ("str", "Any")]
+        annotations = {
+            name: each.annotation
+            for name, each in signature.parameters.items()
+            if each.annotation not in ("str", "Any")
+        }
 
         @functools.wraps(formula)
         def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
@@ -135,7 +201,8 @@ def within_model(*divisors: str) -> Callable[[Callable[Arguments, Answer]], Call
                 given = signature.bind(*args, **kwargs).arguments
             except TypeError:
                 return formula(*args, **kwargs)  # which says in its own name what is wrong
-            found = faults({name: given[name] for name in numbers if name in given}, divisors=divisors)
+            numbers = {name: given[name] for name in annotations if name in given}
+            found = _faults(numbers, annotations, divisors=divisors)
             if found:
                 raise InputError([f"{formula.__name__}: {fault}" for fault in found])
             return formula(*args, **kwargs)

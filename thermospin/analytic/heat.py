@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thermospin.analytic.checks import within_model
+from thermospin.analytic.checks import require_within, within_model
 from thermospin.analytic.materials import Num, namespace, spin_resistance
 from thermospin.base.errors import InputError
 
@@ -44,13 +44,15 @@ def joule_bar_T(x: Num, *, J: Num, length: Num, sigma: Num, kappa_open: Num) -> 
 
     Independent of S: Peltier heat is carried through unchanged by a uniform bar. Source: Fourier's law.
     """
-    return J**2 * x * (length - x) / (2 * sigma * kappa_open)
+    require_within("joule_bar_T", x, length)
+    # J^2 of whole numbers in an array would overflow, here and in the middle
+    return (J * x) * (J * (length - x)) / (2 * sigma * kappa_open)
 
 
 @within_model("sigma")
 def joule_bar_T_max(*, J: Num, length: Num, sigma: Num, kappa_open: Num) -> Num:
     """Temperature rise [K] in the middle of that bar: J^2 length^2/(8 sigma kappa) = sigma V^2/(8 kappa)."""
-    return J**2 * length**2 / (8 * sigma * kappa_open)
+    return (J * length) ** 2 / (8 * sigma * kappa_open)
 
 
 @within_model("sigma")
@@ -96,10 +98,13 @@ def fin_length(*, kappa: Num, thickness: Num, h: Num) -> Num:
 
 @within_model()
 def fin_T(x: Num, *, T_base: Num, length: Num, decay: Num) -> Num:
-    """Temperature rise [K] at x from the warm end of a fin with an insulated tip.
+    """Temperature rise [K] at x from the warm end of a fin with an insulated tip, 0 <= x <= length.
 
     T_base cosh((length - x)/decay)/cosh(length/decay), decay = `fin_length`; exact where T does not vary across the
     film, else wrong by h thickness/(3 kappa), the ratio of both thermal resistances across it. Source: fin equation.
     """
+    require_within("fin_T", x, length)
     xp = namespace(x, decay, length)
-    return T_base * xp.cosh((length - x) / decay) / xp.cosh(length / decay)
+    # by falling exponentials, so that long fins overflow nothing
+    reflected = (1 + xp.exp(-2 * (length - x) / decay)) / (1 + xp.exp(-2 * length / decay))
+    return T_base * xp.exp(-x / decay) * reflected

@@ -5,11 +5,12 @@ Contacts are transparent; `interfaces.behind_interface` gives P and R_F with whi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from thermospin.analytic.checks import within_model
+from thermospin.analytic.checks import METAL, require_attributes, within_model
 from thermospin.analytic.materials import Num, dressed, namespace
 from thermospin.base.errors import InputError
 
@@ -83,10 +84,12 @@ def fn_thermal_V_s_finite(
     """
     xp = namespace(length_F, lambda_F, dT_dx, R_F, R_N)
     a = length_F / lambda_F
+    t = xp.tanh(a)
     if end == "free":
-        return -lambda_F * S_s * dT_dx * (1 - 1 / xp.cosh(a)) / (xp.tanh(a) + R_F / R_N)
+        # 1 - 1/cosh a = tanh a tanh(a/2), where a thin F cancels nothing and a long one overflows nothing
+        return -lambda_F * S_s * dT_dx * t * xp.tanh(a / 2) / (t + R_F / R_N)
     if end == "sink":
-        return -lambda_F * S_s * dT_dx / (1 / xp.tanh(a) + R_F / R_N)
+        return -lambda_F * S_s * dT_dx * t / (1 + t * R_F / R_N)
     raise InputError(f"end={end!r}: the far end of F is 'free' or 'sink'")
 
 
@@ -147,7 +150,9 @@ class Profile(NamedTuple):
 
 
 @within_model()
-def fn_interface_profile(x: Num, F: Any, N: Any, *, dT_dx: float = 0.0, J: float = 0.0, T0: float) -> Profile:
+def fn_interface_profile(
+    x: Num | Sequence[float], F: Any, N: Any, *, dT_dx: float = 0.0, J: float = 0.0, T0: float
+) -> Profile:
     """Spin-up and spin-down potential and temperature across an F/N interface at x = 0, F at x < 0, both sides long.
 
     Thermal injection is `dT_dx` with J = 0, electrical injection is J with dT_dx = 0; both together add up. In each
@@ -167,6 +172,8 @@ def fn_interface_profile(x: Num, F: Any, N: Any, *, dT_dx: float = 0.0, J: float
       x, V_up, V_down [V], and T [K], relative to T(0) = 0.
     Source: derived from Slachter et al. 2010, eq. 1-4 (their Fig. 2); exact for T0 > 0 as well.
     """
+    for name, metal in (("F", F), ("N", N)):
+        require_attributes(f"fn_interface_profile: {name}", metal, METAL, "a metal: a Material or a Layer")
     x = np.asarray(x, dtype=float)
     d_F, d_N = (dressed(m.sigma, m.P, m.S, m.S_s, m.kappa, m.lambda_sf, T0) for m in (F, N))
     # Q - S T0 J = -kappa_open G is uniform in each metal, Q is continuous, and dT/dx = G/(1+e) far away.
@@ -180,7 +187,7 @@ def fn_interface_profile(x: Num, F: Any, N: Any, *, dT_dx: float = 0.0, J: float
         distance = np.maximum(sign * x, 0.0)
         V_s = V_s0 * np.exp(-distance / d.lambda_sf)
         peltier = m.sigma * (1 - m.P**2) * T0 * m.S_s / (4 * d.kappa)
-        T = (sign * G * distance - peltier * (V_s - V_s0)) / (1 + d.feedback)
+        T = (sign * G * distance - peltier * V_s0 * np.expm1(-distance / d.lambda_sf)) / (1 + d.feedback)
         mean = m.P * V_s0 / 2 - sign * J * distance / m.sigma - m.S * T
         sides.append((mean + (1 - m.P) / 2 * V_s, mean - (1 + m.P) / 2 * V_s, T))
     V_up, V_down, T = (np.where(x < 0, left, right) for left, right in zip(*sides, strict=True))
@@ -188,9 +195,10 @@ def fn_interface_profile(x: Num, F: Any, N: Any, *, dT_dx: float = 0.0, J: float
 
 
 def _unpolarised_nlsv(R_1: Num, R_2: Num, R_N: Num, L: Num, lambda_N: Num) -> Num:
-    """Return `nlsv_resistance` over P_1 P_2 [ohm]."""
-    decay = namespace(L, lambda_N).exp(-L / lambda_N)
-    return 4 * (R_1 * R_2 / R_N) * decay / ((1 + 2 * R_1 / R_N) * (1 + 2 * R_2 / R_N) - decay**2)
+    """Return `nlsv_resistance` over P_1 P_2 [ohm]: R_N E/[1 + a_1 + a_2 + a_1 a_2 (1 - E^2)], a_i = R_N/(2 R_i)."""
+    # all terms are positive, so that contacts of little resistance next to each other cancel nothing
+    xp, a_1, a_2 = namespace(L, lambda_N), R_N / (2 * R_1), R_N / (2 * R_2)
+    return R_N * xp.exp(-L / lambda_N) / (1 + a_1 + a_2 - a_1 * a_2 * xp.expm1(-2 * L / lambda_N))
 
 
 @within_model()
@@ -241,9 +249,14 @@ def injection_equivalent_current(dT_dx_area: Num, *, sigma: Num, P: Num, S_s: Nu
 
 @within_model()
 def cpp_bracket(*, R_F: Num, R_N: Num, d: Num, lambda_N: Num) -> Num:
-    """1/(t/R_N + 1/R_F) - 1/(1/(t R_N) + 1/R_F) [ohm m^2] of an F/N/F pillar; t = tanh(d/(2 lambda_N))."""
-    t = namespace(d, lambda_N).tanh(d / (2 * lambda_N))
-    return 1 / (t / R_N + 1 / R_F) - 1 / (1 / (t * R_N) + 1 / R_F)
+    """1/(t/R_N + 1/R_F) - 1/(1/(t R_N) + 1/R_F) [ohm m^2] of an F/N/F pillar; t = tanh(d/(2 lambda_N)).
+
+    Evaluated as R_F (1 - t^2)/((1 + t R_F/R_N)(1 + t R_N/R_F)), in which a thick spacer cancels nothing, with
+    1 - t^2 = 4 E/(1 + E)^2, E = exp(-d/lambda_N).
+    """
+    xp = namespace(d, lambda_N)
+    t, decay = xp.tanh(d / (2 * lambda_N)), xp.exp(-d / lambda_N)
+    return R_F * 4 * decay / (1 + decay) ** 2 / ((1 + t * R_F / R_N) * (1 + t * R_N / R_F))
 
 
 @within_model()

@@ -71,7 +71,7 @@ def fn_flip_V_s(J: Num, *, P: Num, R_F: Num, R_N: Num, gamma: Num, R_contact: Nu
 @within_model()
 def spin_flip_probability(delta: Num) -> Num:
     """Probability [1] that a spin flips on its way through an interface: 1 - exp(-delta). Source: Bass's reviews."""
-    return 1 - namespace(delta).exp(-delta)
+    return -namespace(delta).expm1(-delta)
 
 
 @within_model("RA")

@@ -15,11 +15,9 @@ Num = Any
 
 
 def namespace(*args: Num) -> types.ModuleType:
-    """Return the array module of the first argument that is an array (JAX arrays stay JAX arrays)."""
-    for a in args:
-        if hasattr(a, "__array_namespace__"):
-            return a.__array_namespace__()
-    return np
+    """Return the array module of the arguments: numpy unless one is of another (JAX arrays stay JAX arrays)."""
+    modules = [a.__array_namespace__() for a in args if hasattr(a, "__array_namespace__")]
+    return next((module for module in modules if module is not np), np)
 
 
 class Channels(NamedTuple):

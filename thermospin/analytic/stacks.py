@@ -6,14 +6,15 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from thermospin.analytic.checks import heat_fault, require
+from thermospin.analytic.checks import METAL, heat_fault, require, require_attributes, require_within
 from thermospin.analytic.materials import Num, dressed, open_circuit_kappa
 from thermospin.base.errors import InputError
+from thermospin.base.kinds import require_whole
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,15 @@ class Layer:
     heat: float = 0.0
 
     def __post_init__(self) -> None:
-        used = ["length", "kappa", "sigma", "heat", *(["P", "S", "S_s", "lambda_sf"] if self.sigma else [])]
+        used = ["length", "kappa", "sigma", "heat", *(["P", "S", "S_s", "lambda_sf"] if np.any(self.sigma) else [])]
         require("Layer", {name: getattr(self, name) for name in used})
 
     @classmethod
     def of(cls, material: Any, length: float, *, sign: int = 1, heat: float = 0.0) -> Layer:
         """Return a layer of a material (anything with the attributes); sign = -1 reverses its magnet (P and S_s)."""
-        _require_signs("Layer.of", sign)
+        _require_signs("Layer.of", [sign], (1, -1))
+        metal = METAL if getattr(material, "sigma", 0) else ("sigma", "kappa")
+        require_attributes("Layer.of", material, metal, "a Material or a Layer")
         if not material.sigma:
             return cls(length=length, kappa=material.kappa, heat=heat)
         return cls(
@@ -56,8 +59,8 @@ class Layer:
         )
 
 
-def _require_signs(where: str, *signs: int | None) -> None:
-    if not {1, -1, None}.issuperset(signs):
+def _require_signs(where: str, signs: Sequence[Any], allowed: Sequence[Any]) -> None:
+    if any(np.ndim(sign) or sign not in allowed for sign in signs):
         raise InputError(f"{where}: got the sign {', '.join(map(str, signs))}, expected 1, or -1 for a reversed magnet")
 
 
@@ -105,7 +108,11 @@ class Interface:
         `item` is anything with RA, gamma, P1, P2, K, S, S_s, S_AP, delta, None where not given. gamma and S_s follow
         the first magnet there is, P1 and P2 each its own, in G_up,down = (1 +- P1)(1 +- P2)/(2 RA).
         """
-        _require_signs("Interface.of", *signs)
+        if not isinstance(signs, list | tuple) or len(signs) != 2:
+            raise InputError(f"Interface.of: signs: got {signs!r}, expected two, of the magnets of either side")
+        _require_signs("Interface.of", signs, (1, -1, None))
+        names = ("RA", "gamma", "P1", "P2", "K", "S", "S_s", "S_AP", "delta")
+        require_attributes("Interface.of", item, names, "an interface of a device")
         sign = next((s for s in signs if s is not None), 1)
         first, second = (1 if s is None else s for s in signs)
         gamma, scale = sign * (item.gamma or 0.0), 1.0
@@ -211,7 +218,8 @@ class End:
 
     def __post_init__(self) -> None:
         held = {name: getattr(self, name) for name in ("V", "J", "T", "Q", "h")}
-        require("End", {name: value for name, value in held.items() if value is not None}, infinite=["h"])
+        given = {name: value for name, value in held.items() if value is not None}
+        require("End", given, infinite=["h"], lists=["V", "J"])
         if (self.V is None) == (self.J is None) or (self.T is None) == (self.Q is None):
             raise InputError(f"an End holds one of V and J, and one of T and Q; got {self}")
         if self.T is None and self.h < math.inf:
@@ -230,6 +238,7 @@ class End:
     @classmethod
     def current(cls, J: float = 0.0, *, T: float = 0.0) -> End:
         """Current density J [A/m^2] along +x, half in each channel, and T held; J = 0 is a voltage contact."""
+        require("End.current", {"J": J})
         return cls(J=(J / 2, J / 2), T=T)
 
     @classmethod
@@ -434,15 +443,16 @@ class LayeredSolution:
         y = columns * (y + np.linalg.solve(matrix, vector - matrix @ y))
         return [y[offset[i] : offset[i + 1]] for i in range(len(self._modes))]
 
-    def fields(self, x: Num, *, side: Literal["left", "right"] = "right") -> np.ndarray:
+    def fields(self, x: Num | Sequence[float], *, side: Literal["left", "right"] = "right") -> np.ndarray:
         """V_up, V_down [V], T [K], J_up, J_down [A/m^2], Q [W/m^2] at x [m], shape (6, *x.shape).
 
         Potentials and currents are zero in heat-only layers. An x on an interface belongs to the layer on that side.
         """
+        if side not in ("left", "right"):
+            raise InputError(f"fields: side: got {side!r}, expected 'left' or 'right'")
+        require("fields", {"x": x}, lists=["x"])
         x = np.asarray(x, dtype=float)
-        total = self.edges[-1]
-        if np.any((x < -1e-9 * total) | (x > total * (1 + 1e-9))):
-            raise InputError(f"x lies outside the stack [0, {total:g}] m")
+        require_within("fields", x, self.edges[-1])
         which = np.clip(np.searchsorted(self.edges, x, side=side) - 1, 0, len(self._modes) - 1)
         out = np.zeros((6, *x.shape))
         for i, (m, s, amplitudes) in enumerate(zip(self._modes, self._sources, self._amplitudes, strict=True)):
@@ -451,31 +461,32 @@ class LayeredSolution:
             out[:, here] = np.tensordot(amplitudes, m.basis(local), 1) + m.particular(local, s)
         return out
 
-    def V_up(self, x: Num) -> np.ndarray:
+    def V_up(self, x: Num | Sequence[float]) -> np.ndarray:
         """Potential of the up channel [V]."""
         return self.fields(x)[V_UP]
 
-    def V_down(self, x: Num) -> np.ndarray:
+    def V_down(self, x: Num | Sequence[float]) -> np.ndarray:
         """Potential of the down channel [V]."""
         return self.fields(x)[V_DOWN]
 
-    def V_c(self, x: Num) -> np.ndarray:
+    def V_c(self, x: Num | Sequence[float]) -> np.ndarray:
         """Mean potential (V_up + V_down)/2 [V], what a contact reads."""
         return self.fields(x)[[V_UP, V_DOWN]].mean(axis=0)
 
-    def V_s(self, x: Num) -> np.ndarray:
+    def V_s(self, x: Num | Sequence[float]) -> np.ndarray:
         """Spin accumulation V_up - V_down [V]."""
         f = self.fields(x)
         return f[V_UP] - f[V_DOWN]
 
-    def T(self, x: Num) -> np.ndarray:
+    def T(self, x: Num | Sequence[float]) -> np.ndarray:
         """Temperature rise [K]."""
         return self.fields(x)[T]
 
     def jump(self, number: int) -> np.ndarray:
         """Return the fields on the right of an interface less those on its left; 0 is the first one."""
-        if not 0 <= number < len(self._interfaces):
-            raise InputError(f"jump: got interface {number} of {len(self._interfaces)}, counted from 0")
+        if not self._interfaces:
+            raise InputError("jump: got a stack of one layer, expected one with an interface")
+        number = require_whole("jump: number", number, 0, len(self._interfaces) - 1)
         x = self.edges[number + 1]
         return self.fields(x) - self.fields(x, side="left")
 
@@ -522,9 +533,14 @@ def layered_stack(
       InputError: no layers, kappa or K that is not above 0 without current, ends that leave the fields open.
     Source: derived from Slachter et al. 2010, eq. 1-4, without Joule heat; see docs/theory.md.
     """
+    layers = _listed("layers", layers, Layer, "a Layer")
     if not layers:
         raise InputError("layered_stack: got no layers, expected one at least")
-    between = [item or TRANSPARENT for item in interfaces] or [TRANSPARENT] * (len(layers) - 1)
+    for name, end in (("left", left), ("right", right)):
+        if not isinstance(end, End):
+            raise InputError(f"layered_stack: {name}: got {end!r}, expected an End, such as End.grounded()")
+    links = _listed("interfaces", interfaces, Interface | None, "an Interface or None")
+    between = [item or TRANSPARENT for item in links] or [TRANSPARENT] * (len(layers) - 1)
     if len(between) != len(layers) - 1:
         raise InputError(
             f"interfaces: got {len(between)}, expected {len(layers) - 1}: one between each layer and the next"
@@ -539,6 +555,21 @@ def layered_stack(
     sources = [_Source(layer.heat) for layer in layers]
     modes = [_LayerModes(layer, T0) for layer in layers]
     return LayeredSolution(modes, (left, right), sources, between, [0.0] * len(between))
+
+
+def _listed(name: str, given: Any, kind: Any, words: str) -> list[Any]:
+    """Return a list of layers or interfaces; refuse one alone, and anything else, counted from 0."""
+    if isinstance(given, kind) or not isinstance(given, Iterable):
+        raise InputError(f"layered_stack: {name}: got {given!r}, expected a list, each {words}")
+    items = list(given)
+    wrong = [
+        f"layered_stack: {name}: got {item!r} at place {number}, expected a list, each {words}, counted from 0"
+        for number, item in enumerate(items)
+        if not isinstance(item, kind)
+    ]
+    if wrong:
+        raise InputError(wrong)
+    return items
 
 
 def _require_heat_falls(layers: Sequence[Layer], between: Sequence[Interface], T0: float) -> None:

@@ -19,7 +19,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.open_circuit import open_circuit
 from thermospin.device.parts import Contact, Experiment, HeatSink
-from thermospin.device.provenance import DOUBTFUL, at_room_temperature, without_spin_part
+from thermospin.device.provenance import DOUBTFUL, at_room_temperature, short_leads, without_spin_part
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL, Quantity
 
 #: Characters across a map of outlines; of boxes it has as many as there are boxes.
@@ -107,6 +107,7 @@ def doubts(device: Device) -> list[str]:
         *_over_bath(device),
         *at_room_temperature(device),
         *without_spin_part(device),
+        *short_leads(device),
         *open_circuit(device),
     ]
 
