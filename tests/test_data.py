@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -243,6 +244,14 @@ def test_files_of_one_amplifier_share_its_gain(monkeypatch: pytest.MonkeyPatch) 
         InputError, match=r"amplifier 'A': got gain_std 0.02 \(a.toml\) and 0.01 \(b.toml\), expected one"
     ):
         of_sweeps({"a.toml": (0.02, "A"), "b.toml": (0.01, "A")}, monkeypatch)
+
+
+def test_a_row_is_printed_with_its_unit() -> None:
+    """But not named by it: journals know a row that has not met its experiment."""
+    row = Row("nonlocal", "R1.spin", 11.2, 0.1, unit="mohm")
+    assert str(row) == f"{repr(row)[:-1]}, unit='mohm')" and "11.2" in str(row)
+    bare = dataclasses.replace(row, unit="")
+    assert str(bare) == repr(bare) == repr(row) and "unit" not in repr(bare)
 
 
 def test_data_that_are_there_twice_are_refused_or_told(tmp_path: Path) -> None:

@@ -1026,6 +1026,10 @@ def test_what_is_tied_is_not_chosen_but_its_source_is(monkeypatch: pytest.Monkey
             {"bounds": {"wide:zeta": (0, 2)}},
             "wide:zeta is not free, but zeta is; name that, or add it to what is free",
         ),
+        (
+            {"free": ["slachter2010:zeta", "zeta"], "priors": {"wide:zeta": (1.0, 0.1)}},
+            "wide:zeta is not free, but slachter2010:zeta and zeta are; name one of them, or add it to what is free",
+        ),
         ({"rows": 4}, "device 'wide' has no rows"),
         ({"twice": True}, "'slachter2010' is there more than once"),
         ({"stranger": True}, "got device 'narrow'"),

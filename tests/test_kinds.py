@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+import pickle
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +37,7 @@ ROW = ts.Row("thermal", "R2.spin", -1e-3, 1e-5)
             ("mine.toml",),
             "compute: device: got 'mine.toml', a str, expected Device, as ts.load('mine.toml')",
         ),
-        ("adapt", (3,), "adapt: device: got a int, expected Device, as ts.load(file) returns"),
+        ("adapt", (3,), "adapt: device: got an int, expected Device, as ts.load(file) returns"),
         ("predict", (DEVICE,), "predict: model: got a Device, expected Model, as ts.build(device) returns"),
         ("self_check", (DEVICE,), "self_check: model: got a Device, expected Model, as ts.build(device) returns"),
         ("ensemble", (DEVICE, [], []), "ensemble: model: got a Device, expected Model"),
@@ -46,6 +52,7 @@ ROW = ts.Row("thermal", "R2.spin", -1e-3, 1e-5)
             "fit: device: got 'b.toml', a str, expected Device or Model, as ts.load('b.t",
         ),
         ("at_bath", (DEVICE, "77 K"), "at_bath: bath: got the text '77 K', expected a number, in SI units"),
+        ("at_bath", (DEVICE, None), "at_bath: bath: got None, expected a number, in SI units"),
         ("fit", (DEVICE, [], "zeta"), "fit: free: got the text 'zeta', expected a list: ['zeta']"),
         (
             "fit",
@@ -58,6 +65,107 @@ ROW = ts.Row("thermal", "R2.spin", -1e-3, 1e-5)
 def test_another_kind_is_refused(verb: str, given: tuple[Any, ...], words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
         getattr(ts, verb)(*given)
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "words"),
+    [
+        ("load_data", ({"a": 1}, DEVICE), "load_data: path: got a dict, expected a path, as a text or a pathlib.Path"),
+        ("load_data", (None, DEVICE), "load_data: path: got None, expected a path"),
+        ("load_signals", (3,), "load_signals: path: got an int, expected a path"),
+        ("load_fit", (np.ones(2),), "load_fit: path: got an array of shape (2,), expected a path"),
+        ("load", (3,), "load: path: got an int, expected a path"),
+        ("keep_programs", (3,), "keep_programs: folder: got an int, expected a path"),
+        ("maps", (MODEL, "nonlocal", None), "maps: folder: got None, expected a path"),
+        ("fit", (DEVICE, [ROW], ["zeta"], None, 3), "fit: journal: got an int, expected a path"),
+        ("write_view", (3, None), "write_view: path: got an int, expected a path"),
+        ("build", (None,), "build: device: got None, expected Device, as ts.load(file) returns"),
+        ("fit", (DEVICE, None, ["zeta"]), "fit: rows: got None, expected a list of rows"),
+        ("read_sources", ("valve.toml",), "read_sources: sources: got the text 'valve.toml', expected a list of pairs"),
+        ("read_sources", (["valve.toml"],), "got the text 'valve.toml' at place 1, expected a list of pairs, a device"),
+        ("read_sources", ([("valve", "pap.csv")],), "sources: got the text 'pap.csv' in the pair at place 1, expected"),
+        ("read_sources", ([("valve", [3])],), "sources: got an int in the pair at place 1, expected a list of pairs"),
+        ("read_sources", ([(DEVICE, ["a.csv"])],), "sources: got a Device in the pair at place 1, expected a list of"),
+        ("read_sources", ([("valve", [])],), "'valve': got no data, expected at least one file"),
+        ("read_sources", ([],), "sources: got none, expected at least one device with its data"),
+    ],
+)
+def test_what_is_no_path_is_refused(verb: str, given: tuple[Any, ...], words: str) -> None:
+    named = {"journal": given[4]} if len(given) > 4 else {}
+    with pytest.raises(InputError, match=re.escape(words)):
+        getattr(ts, verb)(*given[:4], **named)
+
+
+def test_every_verb_that_takes_a_path_refuses_another_thing() -> None:
+    found = set()
+    for name in filter(str.islower, ts.__all__):
+        parameters = inspect.signature(getattr(ts, name)).parameters
+        for argument in (key for key, each in parameters.items() if "Path" in str(each.annotation)):
+            given = {key: _any(each) for key, each in parameters.items() if each.default is inspect.Parameter.empty}
+            with pytest.raises(
+                InputError, match=f"{name}: {argument}: got an? int.*, expected a .*path|a list of pairs"
+            ):
+                getattr(ts, name)(**given | {argument: 3})
+            found.add(name)
+    assert found >= {"design", "fit", "load", "load_data", "load_fit", "load_signals", "maps", "read_sources", "sample"}
+
+
+def _any(parameter: inspect.Parameter) -> Any:
+    """Return an argument of the kind that a verb takes."""
+    kind = next((kind for kind in kinds.MADE_BY if kind in str(parameter.annotation)), None)
+    if kind is not None:
+        return object.__new__(getattr(ts, kind))
+    return {"s": "text", "S": []}.get(str(parameter.annotation)[0], MODEL)
+
+
+def test_results_are_saved_to_paths_alone() -> None:
+    """In a process of its own, where types are not checked besides."""
+    code = "import thermospin as ts\nts.Signals('bar', 1, 2, 3, {}, (), (), 0.0, {}).save(3)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.endswith("InputError: path: got an int, expected a path, as a text or a pathlib.Path\n")
+
+
+def test_paths_of_data_may_be_of_pathlib(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("experiment,signal,value,std,unit\nthermal,R2.spin,-1e-3,1e-5,V/A^2\n")
+    (row,) = ts.read_sources([("slachter2010", [path])]).rows
+    assert row == ROW
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("11.2", "thermal R2.spin: value: got '11.2', expected a number"),
+        (None, "thermal R2.spin: value: got None, expected a number"),
+        (np.ones(2), "thermal R2.spin: value: got an array of shape (2,), expected a number"),
+        (math.nan, "thermal R2.spin: got nan with std 1e-05, expected a finite value and a finite std above 0"),
+    ],
+)
+def test_rows_without_a_number_are_named(value: Any, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        ts.fit(DEVICE, [ts.Row("thermal", "R2.spin", value, 1e-5)], ["zeta"])
+    if not isinstance(value, float):
+        with pytest.raises(InputError, match=re.escape(words.replace("value", "std"))):
+            ts.fit(DEVICE, [ts.Row("thermal", "R2.spin", 1e-3, value)], ["zeta"])
+
+
+def test_a_missing_number_of_a_table_is_told() -> None:
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(InputError, match="thermal R2.spin: value: got <NA>, expected a number"):
+        ts.fit(DEVICE, [ts.Row("thermal", "R2.spin", pandas.NA, 1e-5)], ["zeta"])
+    with pytest.raises(InputError, match="load_data: path: got a DataFrame, expected a path"):
+        ts.load_data(pandas.DataFrame({"value": [1.0]}), DEVICE)
+
+
+def test_verbs_go_to_other_processes() -> None:
+    assert pickle.loads(pickle.dumps(ts.load)) is ts.load and pickle.loads(pickle.dumps(ts.fit)) is ts.fit
+
+
+@pytest.mark.parametrize("wrong", [1.5, 0, "3", True])
+def test_options_of_a_fit_want_whole_numbers(wrong: Any) -> None:
+    with pytest.raises(InputError, match="starts: got .*, expected a whole number of at least 1"):
+        ts.FitOptions(starts=wrong)
+    assert type(ts.FitOptions(starts=np.int64(3)).starts) is int  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("verb", ["adapt", "build"])

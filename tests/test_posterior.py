@@ -181,9 +181,62 @@ def test_chains_that_were_stopped_go_on_to_the_same_draws(tmp_path: Path, monkey
     assert written == [4] and told[0] == "NUTS: 4 chains, step 30 of 50 + 60"
     with pytest.raises(ValueError, match="got chains of another posterior, expected those of this one"):
         posterior.sample(fitted(start=1.2), emulator=emulator, keep=path, seed=1, **options)
+    halved = dataclasses.replace(emulator, coefficients=0.5 * emulator.coefficients)
+    with pytest.raises(ValueError, match="got chains of another posterior, expected those of this one"):
+        posterior.sample(fitted(), emulator=halved, keep=path, **options)
+    # What the tolerance of solves moves is no other emulator.
+    again = dataclasses.replace(emulator, coefficients=(1 + 1e-9) * emulator.coefficients)
+    found = posterior.sample(fitted(), emulator=again, keep=path, **options)
+    np.testing.assert_array_equal(found.draws, whole.draws)
     path.write_bytes(path.read_bytes()[:-9] + b"something")
     with pytest.raises(ValueError, match="is damaged, or no such file; remove it to begin anew"):
         posterior.sample(fitted(), emulator=emulator, keep=path, **options)
+
+
+def of_rows(values: Mapping[str, Any], matrix: np.ndarray = MATRIX) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.asarray(matrix) @ jnp.array([values[name] for name in NAMES])
+
+
+def test_chains_of_another_model_are_refused(tmp_path: Path) -> None:
+    """Whose values are one standard deviation off in a row: no fault, but another posterior."""
+    options: dict[str, Any] = {"draws": 5, "warmup": 5, "chains": 2, "keep": tmp_path / "chains"}
+    first = posterior.sample(fitted(), model=of_rows, **options)
+    np.testing.assert_array_equal(posterior.sample(fitted(), model=of_rows, **options).draws, first.draws)
+    off = np.array([0.0, 0.0, ROWS[2].std, 0.0])
+    with pytest.raises(InputError, match="got chains of another posterior, expected those of this one"):
+        posterior.sample(fitted(), model=lambda values: of_rows(values) + off, **options)
+
+
+def test_chains_go_on_with_a_model_whose_solves_are_less_exact_without_a_gradient(tmp_path: Path) -> None:
+    """As those of `predict` are: half a standard deviation here, nothing with a gradient, which the chains ask for."""
+    import jax
+
+    @jax.custom_jvp
+    def solved(values: Any) -> Any:
+        return values + 0.05
+
+    solved.defjvp(lambda primals, tangents: (primals[0], tangents[0]))
+    options: dict[str, Any] = {"draws": 5, "warmup": 5, "chains": 2, "keep": tmp_path / "chains"}
+    first, again = (posterior.sample(fitted(), model=lambda v: solved(of_rows(v)), **options) for _ in range(2))
+    np.testing.assert_array_equal(first.draws, again.draws)
+
+
+def test_a_model_of_other_rows_is_refused() -> None:
+    """Rows 3 and 4 swapped: at the minimum they have 0.119 and 2.063, 19 standard deviations of row 3, 0.1, apart."""
+    with pytest.raises(InputError) as caught:
+        posterior.sample(fitted(), draws=5, warmup=5, model=lambda values: of_rows(values, MATRIX[[0, 1, 3, 2]]))
+    found = str(caught.value)
+    assert found.startswith("posterior: x R1.P: got 2.063 from the model at the minimum of the fit, which has 0.1193")
+    assert "19 standard deviations apart" in found and len(found.splitlines()) == 1, found
+    assert "expected at most 10; give the values of the rows, in their order and in SI units" in found, found
+
+
+def test_data_without_signs_are_no_matter_of_the_model_itself() -> None:
+    blind = [dataclasses.replace(row, polarity_known=False) for row in ROWS]
+    with pytest.raises(InputError, match="sampled for data of known polarity alone; use the emulator"):
+        posterior.sample(fitted(rows=blind), draws=5, model=of_rows)
 
 
 def test_a_parameter_that_the_data_leave_open_is_refused() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from helpers.devices import WIRE
 from thermospin import inverse
 from thermospin.accuracy import error_bars
 from thermospin.base.errors import InputError
+from thermospin.cli.app import app
 from thermospin.data import rows as data
 from thermospin.data.rows import DataError, Row
 from thermospin.data.sources import read_sources
@@ -127,6 +129,28 @@ def test_a_column_of_a_dimension_splits_the_rows(device: Device, tmp_path: Path)
     assert both.sources == (toml, str(path)) * 2, "files alone, whose hashes a page keeps"
     with pytest.raises(DataError, match="has rows of bar width=60nm, bar width=80nm, expected those of one device"):
         data.load(path, device)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["bar.toml", "width=70nm"], "bar width=70nm"),
+        (["bar.toml", "bar.csv", "--also", "bar.toml,width=70nm"], "bar width=70nm"),
+        (["bar.toml@wide", "zeta = 2", "--also", "bar.toml,bar.csv"], "bar@wide zeta=2"),
+    ],
+)
+def test_a_device_without_data_is_a_fault(
+    arguments: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting is no data: with that alone the file was forgotten."""
+    (tmp_path / "bar.toml").write_text(WIRE + VARIANTS, encoding="utf-8")
+    (tmp_path / "bar.csv").write_text(f"{TABLE}\nbar,R1.P,4,1,ohm\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["fit", *arguments, "--order", "1", "--free", "zeta"])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines() == [f"'{name}': got no data, expected at least one file"]
+    with pytest.raises(InputError, match="'bar': got no data, expected at least one file"):
+        read_sources([("bar.toml", ["bar.csv"]), ("bar.toml", [])])
 
 
 def test_columns_of_variants_and_values_go_together(device: Device) -> None:

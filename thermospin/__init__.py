@@ -9,6 +9,7 @@ models; `design` looks for a better device, `ensemble` computes many parameter s
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from thermospin.inference.ensembles import run as ensemble
     from thermospin.inference.fit_files import load_fit as load_fit
     from thermospin.inference.misfit import Prior as Prior
+    from thermospin.inference.posterior import emulate as emulate
     from thermospin.inference.posterior import sample as sample
     from thermospin.inference.profiles import profile as profile
     from thermospin.inference.result import FitResult as FitResult
@@ -140,6 +142,7 @@ _HOME = {
     "profile": "inference.profiles",
     "budget": "inference.budget",
     "sample": "inference.posterior",
+    "emulate": "inference.posterior",
     "ensemble": "inference.ensembles:run",
     "design": "designs.search",
     "Design": "designs.search",
@@ -168,6 +171,9 @@ _HOME = {
 
 __all__ = sorted(_HOME)
 
+#: The same function every time: pickle asks for it.
+_checked = functools.cache(checked)
+
 #: Devices and results show themselves by it, which lies above them; see `base.shown`.
 shown.PAINTER = "thermospin.report.notebook"
 
@@ -176,7 +182,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         module, _, attribute = _HOME[name].partition(":")
         found = getattr(importlib.import_module(f"thermospin.{module}"), attribute or name)
-        return checked(found, name) if inspect.isfunction(found) else found
+        return _checked(found, name) if inspect.isfunction(found) else found
     raise AttributeError(f"module 'thermospin' has no attribute '{name}'")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base.errors import InputError
+from thermospin.base.kinds import require_whole
 from thermospin.base.names import nearest
 from thermospin.base.version import __version__
 from thermospin.data.rows import Row
@@ -61,6 +62,8 @@ class FitOptions:
       starts: number of starts of the low-order stage, see `inference.minimisers.scattered`.
       rescaled: take the stds of the data as relative weights, and their size from the scatter around the fit.
       grid_errors: False: take the model for exact, and fit on it alone.
+    Raises:
+      InputError: a number of starts that is no whole one, or below 1.
     """
 
     method: str = "least_squares"
@@ -70,6 +73,9 @@ class FitOptions:
     starts: int = 1
     rescaled: bool = False
     grid_errors: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "starts", require_whole("starts", self.starts, 1))
 
 
 def fit(
@@ -300,7 +306,8 @@ def _check_names(
         for name in (name for name in names[what] if name in known):
             if free is not None and not varied & {*meant[name]}:
                 alike = [other for other in free if other.rpartition(OF)[2] == name.rpartition(OF)[2]]
-                but = f", but {' and '.join(alike)} is; name that, or" if alike else ";"
+                are, those = ("are", "one of them") if len(alike) > 1 else ("is", "that")
+                but = f", but {' and '.join(alike)} {are}; name {those}, or" if alike else ";"
                 faults.append(f"{what}: {name} is not free{but} add it to what is free (--free)")
             elif what == "priors" and meant[name] != [name]:
                 faults.append(

@@ -25,6 +25,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from thermospin.base.errors import FileError, InputError
+from thermospin.base.kinds import require_path
 
 _VTK_TYPES: dict[np.dtype[Any], str] = {
     np.dtype("<f8"): "Float64",
@@ -73,9 +74,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a binary file that appears at `path` complete, or not at all.
 
     Raises:
+      InputError: it is no path.
       OSError: the file cannot be written; the message gives its name and the reason.
     """
-    path = Path(path)
+    path = require_path("path", path)
     if os.path.isdir(path):  # unlike Path.is_dir, never raises
         raise FileError(f"Cannot write '{path}': it is a folder; add a file name.")
     if not os.path.isdir(path.parent):
@@ -246,11 +248,12 @@ def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
       path: of the file.
       what: it is expected to have, for messages.
     Raises:
-      InputError: it is no JSON, or no object.
+      InputError: it is no path, no JSON, or no object.
       FileError: it cannot be read.
     """
+    path = require_path("path", path)
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except ValueError as error:

@@ -7,8 +7,10 @@ import functools
 import inspect
 import math
 import operator
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from thermospin.base.errors import InputError
@@ -22,7 +24,8 @@ MADE_BY = {
     "Model": "ts.build(device)",
     "FitResult": "ts.fit(device, rows, free)",
     "Signals": "ts.measure(model)",
-    "Inputs": "ts.read_sources([({file}, [])])",
+    "Emulator": "ts.emulate(result)",
+    "Inputs": "ts.read_sources([({file}, ['rows.csv'])])",
     "FitOptions": "ts.FitOptions(starts=3)",
     "GridOptions": "ts.GridOptions(cells=3000)",
     "GridChoice": "ts.GridChoice(cells=3000)",
@@ -45,13 +48,19 @@ LISTS = {
 }
 #: Values by name.
 MAPPINGS = ("Parameters", "Mapping[str, float]")
+#: Files and folders, and devices with theirs.
+PATHS = ("str | Path", "str | Path | Mapping[str, Any]")
+PATH = "a path, as a text or a pathlib.Path"
+SOURCES = "Sequence[tuple[str | Path, Sequence[str | Path]]]"
+PAIRS = "a list of pairs, a device file and a list of its data: [('valve.toml', ['rows.csv'])]"
 
 
 def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
     """Return a verb that refuses arguments of another kind than its annotations say, as far as users confuse them.
 
-    These are what other verbs make (`MADE_BY`), texts in place of numbers, other numbers in place of whole ones, and
-    containers of other things, such as tables in place of rows or of values by name.
+    These are what other verbs make (`MADE_BY`), texts in place of numbers, other numbers in place of whole ones,
+    containers of other things, such as tables in place of rows or of values by name, what is no path, and None where it
+    is not allowed.
 
     Args:
       verb: a function.
@@ -63,7 +72,9 @@ def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
     annotations = {key: each.annotation for key, each in signature.parameters.items()}
     allowed = {key: kinds for key, annotation in annotations.items() if (kinds := _kinds(annotation))}
     plain = {key: str(annotation).removesuffix(" | None") for key, annotation in annotations.items()}
-    plain = {key: annotation for key, annotation in plain.items() if annotation in {*NO_TEXT, *LISTS, *MAPPINGS}}
+    known = {*NO_TEXT, *LISTS, *MAPPINGS, *PATHS, SOURCES}
+    plain = {key: annotation for key, annotation in plain.items() if annotation in known}
+    optional = {key for key, annotation in annotations.items() if str(annotation).endswith(" | None")}
     if not allowed and not plain:
         return verb
 
@@ -74,14 +85,16 @@ def checked(verb: Callable[P, T], name: str) -> Callable[P, T]:
         except TypeError:  # which the call itself raises in Python's words
             return verb(*args, **kwargs)
         given = bound.arguments
-        for argument, kinds in allowed.items():
-            for value in _each(given.get(argument)):
-                _require(value, kinds, f"{name}: {argument}")
-        for argument, annotation in plain.items():
-            if (value := given.get(argument)) is not None:
-                given[argument] = _plain(value, annotation, f"{name}: {argument}")
+        for argument, value in given.items():
+            if value is None and argument in optional:
+                continue
+            for each in _each(value) if argument in allowed else ():
+                _require(each, allowed[argument], f"{name}: {argument}")
+            if argument in plain:
+                given[argument] = _plain(value, plain[argument], f"{name}: {argument}")
         return verb(*bound.args, **bound.kwargs)
 
+    call.__module__, call.__qualname__ = "thermospin", name  # where pickle looks for it
     return call
 
 
@@ -152,6 +165,17 @@ def require_finite(what: str, value: Any, unit: str) -> float:
     return number
 
 
+def require_path(what: str, value: Any) -> Path:
+    """Return a path, which may be a text.
+
+    Raises:
+      InputError: it is something else.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{what}: got {_found(value)}, expected {PATH}")
+    return Path(value)
+
+
 def _whole(value: Any) -> int | None:
     """Return a whole number as an int, None of anything else."""
     with contextlib.suppress(TypeError):
@@ -161,6 +185,8 @@ def _whole(value: Any) -> int | None:
 
 def _found(value: Any) -> str:
     """Say what was found."""
+    if value is None:
+        return "None"
     name = type(value).__name__
     shape = getattr(value, "shape", None) if name in ("ndarray", "ArrayImpl") else None
     text = f"the text {value!r}" if isinstance(value, str) else f"an {name}" if name[0] in "aeiou" else f"a {name}"
@@ -168,9 +194,13 @@ def _found(value: Any) -> str:
 
 
 def _plain(value: Any, annotation: str, what: str) -> Any:
-    """Return a number, a list or a mapping as an annotation of `NO_TEXT`, `LISTS` or `MAPPINGS` says; refuse others."""
-    if isinstance(value, str) and annotation in NO_TEXT:
-        raise InputError(f"{what}: got the text {value!r}, expected {NO_TEXT[annotation].format(text=value)}")
+    """Return a number, a list, a mapping or a path as an annotation that `checked` knows says; refuse others."""
+    if annotation == SOURCES:
+        _require_pairs(value, what)
+    if annotation in PATHS and not ("Mapping" in annotation and isinstance(value, Mapping)):
+        require_path(what, value)
+    if (isinstance(value, str) and annotation in NO_TEXT) or (value is None and annotation == "float"):
+        raise InputError(f"{what}: got {_found(value)}, expected {NO_TEXT[annotation].format(text=value)}")
     if annotation == "int":
         if (number := _whole(value)) is None:
             raise InputError(f"{what}: got {value}, expected {NO_TEXT['int']}")
@@ -194,6 +224,20 @@ def _require_list(value: Any, kind: str, expected: str, what: str) -> None:
             raise InputError(f"{what}: got {_found(each)} at place {number}, expected {expected}")
 
 
+def _require_pairs(value: Any, what: str) -> None:
+    """Refuse what is no list of pairs of a path and a list of paths."""
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{what}: got {_found(value)}, expected {PAIRS}")
+    for number, pair in enumerate(value, 1):
+        if not (isinstance(pair, list | tuple) and len(pair) == 2):
+            raise InputError(f"{what}: got {_found(pair)} at place {number}, expected {PAIRS}")
+        device, data = pair
+        files = data if isinstance(data, list | tuple) else [None]
+        if wrong := [part for part in (device, *files) if not isinstance(part, str | os.PathLike)]:
+            found = _found(data if files is not data else wrong[0])
+            raise InputError(f"{what}: got {found} in the pair at place {number}, expected {PAIRS}")
+
+
 def _kinds(annotation: Any) -> list[str]:
     """Return the kinds that an annotation allows; none where it allows other types as well."""
     names = re.findall(r"\w+", annotation) if isinstance(annotation, str) else ["?"]
@@ -202,13 +246,12 @@ def _kinds(annotation: Any) -> list[str]:
 
 
 def _each(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _require(value: Any, kinds: list[str], what: str) -> None:
     # By name: the classes lie above, and importing them all would import JAX.
     if {cls.__name__ for cls in type(value).__mro__}.isdisjoint(kinds):
-        name, is_text = type(value).__name__, isinstance(value, str)
-        found, file = (f"{value!r}, a {name}", repr(value)) if is_text else (f"a {name}", "file")
+        found, file = (f"{value!r}, a str", repr(value)) if isinstance(value, str) else (_found(value), "file")
         made = [MADE_BY[kind].format(file=file) for kind in kinds]
         raise InputError(f"{what}: got {found}, expected {' or '.join(kinds)}, as {' or '.join(made)} returns")

@@ -77,6 +77,9 @@ class Row:
     # It follows from the experiment: rows with and without are the same, in comparisons and in journals.
     unit: str = dataclasses.field(default="", compare=False, repr=False)
 
+    def __str__(self) -> str:
+        return f"{repr(self)[:-1]}, unit={self.unit!r})" if self.unit else repr(self)
+
     def with_unit(self, experiment: Experiment) -> Row:
         """Return the row with the unit that its experiment gives, such as "V/A^2"."""
         return dataclasses.replace(self, unit=experiment.unit(self.harmonic))

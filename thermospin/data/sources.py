@@ -112,13 +112,13 @@ def _is_setting(text: str) -> bool:
 
 
 def read_sources(
-    sources: Sequence[tuple[str | Path, Sequence[str]]], values: Sequence[str] = (), bath: str | None = None
+    sources: Sequence[tuple[str | Path, Sequence[str | Path]]], values: Sequence[str] = (), bath: str | None = None
 ) -> Inputs:
     """Read every device with its data files.
 
     Args:
-      sources: pairs (device file or shipped name, its data); "NAME = VALUE" among the data, unless it is the name of a
-        file, is another value of the device than in its file, which makes it one of its own.
+      sources: pairs (device file or shipped name, its data, one file at least); "NAME = VALUE" among the data, unless
+        it is the name of a file, is another value of the device than in its file, which makes it one of its own.
       values: texts "NAME = VALUE", other values of the first device than in its file.
       bath: another bath of the first device, such as "77 K".
     Raises:
@@ -129,9 +129,12 @@ def read_sources(
     sweeps: list[Measured] = []
     blocks: list[_Block] = []
     faults: list[str] = []
-    for number, (name, paths) in enumerate(sources):
+    texts = [(str(name), [str(path) for path in data]) for name, data in sources]
+    if not texts:
+        faults.append("sources: got none, expected at least one device with its data")
+    for number, (name, paths) in enumerate(texts):
         try:
-            device = require_experiments(load(name), str(name))
+            device = require_experiments(load(name), name)
             if not number:
                 device = changed(device, values, bath)
             if settings := [path for path in paths if _is_setting(path)]:
@@ -141,6 +144,8 @@ def read_sources(
             continue
         copies: dict[str, Device] = {}
         given = [path for path in paths if not _is_setting(path)]
+        if not given:
+            faults.append(f"'{device.name}': got no data, expected at least one file")
         faults += [
             f"{path}: is there {times} times for '{device.name}', expected once; the same numbers would count twice"
             for path, times in Counter(given).items()
@@ -176,7 +181,7 @@ def read_sources(
         sweeps=tuple(sweeps),
         sources=tuple(
             file
-            for device, data in sources
+            for device, data in texts
             for file in (parts_of(device)[0], *(path for path in data if not _is_setting(path)))
         ),
     )

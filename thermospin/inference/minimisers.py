@@ -14,7 +14,7 @@ from scipy import optimize
 from scipy.stats import qmc
 
 from thermospin.base.errors import InputError
-from thermospin.base.kinds import require_whole
+from thermospin.base.kinds import as_number, require_whole
 from thermospin.base.lenient import lenient
 from thermospin.data.rows import Row
 from thermospin.inference.combinators import Copies
@@ -412,10 +412,11 @@ def check_rows(rows: Sequence[Row], free: Sequence[str], rescaled: bool) -> None
     if not free:
         raise InputError("there is no parameter to fit, expected at least one")
     for row in rows:
-        if not (math.isfinite(row.value) and math.isfinite(row.std) and row.std > 0):
+        label = f"{row.label} {row.signal}"
+        value, std = (as_number(float, f"{label}: {key}", getattr(row, key), row.unit) for key in ("value", "std"))
+        if not (math.isfinite(value) and math.isfinite(std) and std > 0):
             raise InputError(
-                f"{row.experiment} {row.signal}: got {row.value:g} with std {row.std:g}, "
-                f"expected a finite value and a finite std above 0"
+                f"{label}: got {value:g} with std {std:g}, expected a finite value and a finite std above 0"
             )
     twice = [name for name, times in Counter(free).items() if times > 1]
     if twice:

@@ -32,6 +32,9 @@ from thermospin.parallel.sharding import MEMBERS
 LEAST_DRAWS = 4
 #: What a key of JAX is made of.
 LARGEST_SEED = 2**63 - 1
+#: Kept chains are of the same posterior where their potential is the same to this part of 1 + its size: round-off and
+#: the tolerance of solves move it by less, and densities that agree to so much have the same draws within their noise.
+SAME = 1e-3
 #: What XLA says of chains that it cannot share out.
 _UNEVEN = re.compile(r"dimension size (\d+) is not divisible by the manual axes size (\d+)")
 
@@ -105,7 +108,7 @@ def draw(
       apart: whether each chain runs a program of its own, as many at a time as there are processors: a program for all
         of them takes, at every step, as long as the longest of their trajectories.
       keep: file for them; the same call resumes from there, to the same draws.
-      problem: text that identifies what is drawn from.
+      problem: text that identifies what is drawn from; the potential of kept chains says whether it is the same, too.
       progress: callback for messages.
     Raises:
       ValueError: the file is that of another problem, or damaged.
@@ -130,7 +133,12 @@ def draw(
     def some(state: Any) -> tuple[Any, Any]:
         return jax.lax.scan(step, state, length=together)
 
-    begin, run = (_threads(each) if apart else lenient(jax.jit(of_chains(each))) for each in (first, some))
+    def energy(z: Any) -> Any:
+        return jax.value_and_grad(potential)(z)[0]  # as in a step: solves without a gradient may be less exact
+
+    begin, run, energies = (
+        _threads(each) if apart else lenient(jax.jit(of_chains(each))) for each in (first, some, energy)
+    )
     forms, structure = jax.tree.flatten(told(chains, lenient(jax.eval_shape), of_chains(first), keys, starts))
     asked = hashlib.sha256(repr((starts.tolist(), warmup, seed, together, problem)).encode()).hexdigest()
     kept = None if keep is None else _kept(Path(keep), asked)
@@ -138,6 +146,9 @@ def draw(
         state, seen = _begun(begin, keys, starts), []
     else:
         state, seen = jax.tree.unflatten(structure, map(jnp.asarray, kept[: len(forms)])), kept[len(forms) :]
+        before, now = np.asarray(state.potential_energy), np.asarray(told(chains, energies, state.z))
+        if not np.all(np.abs(now - before) <= SAME * (1 + np.abs(before))):  # NaN compares as false
+            raise _another(keep)
     while (done := seen[0].shape[1] if seen else 0) < total:
         if progress is not None:
             progress(f"NUTS: {chains} chains, step {done} of {warmup} + {draws}")
@@ -204,5 +215,9 @@ def _kept(path: Path, asked: str) -> list[np.ndarray] | None:
         return None
     kept, arrays = read_arrays(path)
     if kept != asked:
-        raise InputError(f"{path}: got chains of another posterior, expected those of this one; give another file")
+        raise _another(path)
     return arrays
+
+
+def _another(path: str | Path | None) -> InputError:
+    return InputError(f"{path}: got chains of another posterior, expected those of this one; give another file")

@@ -26,6 +26,7 @@ from scipy.stats import chi2, qmc
 
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.frames import frame
+from thermospin.base.lenient import lenient
 from thermospin.base.shown import Plotted
 from thermospin.inference.minimisers import with_scatter
 from thermospin.inference.misfit import Misfit, Problem
@@ -49,6 +50,10 @@ HELD_OUT = 8
 SPRING, BEYOND = 4.0, 0.02
 #: Chains have converged below this split R-hat and above so many effective draws (Vehtari et al., Bayesian Anal. 2021).
 R_HAT, EFFECTIVE = 1.01, 400.0
+#: At the minimum of a fit a model of its rows has the values of the fit to so many standard deviations, of noise and
+#: grid together: with the numbers of `error_bars.estimate` the grid's own values lie within 2.4 error bars of the best
+#: estimates, those of the order below within 6.
+ELSEWHERE = 10.0
 #: Steps of the chains in one program: on the model itself, whose steps take seconds, and on an emulator.
 FEW, MANY = 10, 250
 
@@ -196,11 +201,14 @@ class Posterior(Plotted):
 
 
 def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
-    """Return the polynomial that replaces the model around the minimum of a fit.
+    """Return the polynomial that replaces the model around the minimum of a fit, for more than one `sample` of it.
 
+    Args:
+      result: of a fit.
+      progress: callback for messages.
     Raises:
       NotEmulated: none of `DEGREES` follows the model to `LARGEST_ERROR`.
-      ValueError: the data leave a parameter open.
+      InputError: the data leave a parameter open, or the result has no model, because it comes from a file.
     """
     result = with_scatter(result)
     problem = result.require_problem()
@@ -308,7 +316,7 @@ def sample(
     Args:
       result: of a fit.
       draws, chains, warmup, seed: of the sampler; draws are those of each chain.
-      emulator: from `emulate`; None: made here.
+      emulator: from `emulate`, of the same fit; None: made here.
       model: {name: value in SI units} to the values of the rows (rows,), in JAX and differentiable: sampled itself, in
         place of an emulator. `signals.evaluate.predict` makes one; chains are distributed over groups of accelerators.
       keep: file for the chains, from which a run that was stopped resumes.
@@ -316,8 +324,8 @@ def sample(
     Raises:
       NotEmulated: see `emulate`.
       InputError: too few draws or chains; a model of other rows, or without a number at the minimum; chains that cannot
-        be shared out over its accelerators.
-      ValueError: the file is that of other chains, or damaged.
+        be shared out over its accelerators; data of unknown polarity with a model.
+      ValueError: the file is that of other chains, such as those of another model or emulator, or damaged.
       OSError: it cannot be written.
       ImportError: numpyro is not installed.
       MemoryError: the chains do not fit.
@@ -434,18 +442,30 @@ def _with_ties(model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> 
 
 
 def _require_rows(problem: Problem, model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> None:
-    """Refuse a model whose values are not those of the rows."""
+    """Refuse a model whose values are not those of the rows: at the minimum, those of the fit."""
     import jax
 
+    rows = problem.misfit.rows
+    if not all(row.polarity_known for row in rows):
+        raise InputError("posterior: the model itself is sampled for data of known polarity alone; use the emulator")
     free = {name: fitted.value for name, fitted in result.parameters.items()}
     known = dict(problem.fixed) | free
+    program = jax.jit(lambda values: model(known | values))
     try:
-        shape = jax.eval_shape(lambda values: model(known | values), free).shape
+        shape = lenient(program.eval_shape)(free).shape
     except KeyError as error:
         raise InputError(f"posterior: the model asks for {error}, there is {', '.join(known)}") from None
-    if shape != (len(problem.misfit.rows),):
+    if shape != (len(rows),):
+        raise InputError(f"posterior: got a model of shape {shape}, expected ({len(rows)},), a value for each row")
+    values = np.asarray(lenient(program)(free))
+    apart = np.abs(values - result.after) / problem.misfit.stds
+    k = int(np.argmax(apart))
+    if apart[k] > ELSEWHERE:  # NaN, which `draw` refuses, compares as false
         raise InputError(
-            f"posterior: got a model of shape {shape}, expected ({len(problem.misfit.rows)},), a value for each row"
+            f"posterior: {rows[k].label} {rows[k].signal}: got {values[k]:.4g} from the model at the minimum of the "
+            f"fit, which has {result.after[k]:.4g}, {apart[k]:.2g} standard deviations apart, expected at most "
+            f"{ELSEWHERE:g}; "
+            "give the values of the rows, in their order and in SI units, or fit on the grid of the model first"
         )
 
 
@@ -466,8 +486,6 @@ def traced_residuals(misfit: Misfit, signals: Any, values: Mapping[str, Any]) ->
     """Return `Misfit.residuals` in JAX, for data whose signs are known."""
     import jax.numpy as jnp
 
-    if not all(row.polarity_known for row in misfit.rows):
-        raise InputError("posterior: the model itself is sampled for data of known polarity alone; use the emulator")
     measured = np.array([row.value for row in misfit.rows])
     of_priors = [(values[name] - prior.mean) / prior.std for name, prior in misfit.priors.items() if name in values]
     return jnp.concatenate([misfit.whitening() @ (signals - measured), jnp.array(of_priors)])
