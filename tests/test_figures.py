@@ -138,6 +138,31 @@ def test_magnets_are_labelled(tmp_path):
     assert written.count("FM1") >= 2 and written.count("FM2") >= 2  # from above and in the section
 
 
+def legend_of(figure: Figure) -> dict[str, object]:
+    legend = figure.legends[0]
+    return dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
+
+
+def test_the_legend_has_hatched_contacts_and_dashed_magnets_where_they_are_drawn():
+    """Of a magnet below a cap with the same outline no dashes are seen."""
+    stack = legend_of(device_figures.device_picture(pillar()))
+    assert stack["contact on top, at 300 K"].get_hatch() and "contact, at 300 K" in stack
+    assert "magnet" in stack, "the outline of the magnets is below a wide top"
+    capped = make(
+        solid("F", "Py", "F", (-100, 100), (-50, 50), (0, 20)),
+        solid("cap", "Cu", None, (-100, 100), (-50, 50), (20, 40)),
+        contacts=(
+            parts.Contact("1", "F", "z-"),
+            parts.Contact("2", "cap", "z+"),
+            parts.Contact("3", "cap", "x+", h=0.0),
+        ),
+    )
+    legend = legend_of(device_figures.device_picture(capped))
+    assert list(legend) == ["Py", "Cu", "contact, insulated", "contact on bottom or top, at 300 K"]
+    valve = legend_of(device_figures.device_picture(reader.load("valve")))
+    assert "magnet" in valve and not any("top" in text for text in valve)
+
+
 def test_views_show_the_last_solid_of_an_overlap():
     device = make(
         solid("slab", "Cu", None, (0, 100), (0, 100), (0, 20)),

@@ -99,6 +99,74 @@ def test_a_proposal_reads_once_its_questions_are_answered(device: Device, tmp_pa
     assert currents == set(lab_files.CURRENTS), "all files of the name are read"
 
 
+#: R1, R2 and R3 [V/A^n] in both states.
+POLYNOMIAL = {"P": (5e-3, 0.30, 40.0), "AP": (3e-3, 0.28, 30.0)}
+
+
+def shown(state: str, current: float, n: int, part: str, reference: float) -> float:
+    """What a lock-in shows [V rms]: the mean of the voltage over a period, times sin or cos of the reference wave."""
+    time = np.linspace(0, 2 * np.pi, 4096, endpoint=False)
+    i = np.sqrt(2) * current * np.sin(time)
+    voltage = sum(R * i**m for m, R in enumerate(POLYNOMIAL[state], 1))
+    wave = {"X": np.sin, "Y": np.cos}[part](n * time + np.radians(reference))
+    return float(np.sqrt(2) * np.mean(voltage * wave))
+
+
+@pytest.mark.parametrize(
+    ("names", "reference", "phases"),
+    [
+        (("X1", "Y2", "X3"), 0.0, (0, 90, 0)),
+        (("Y1", "X2", "Y3"), -90.0, (0, -90, 0)),
+        (("1f in-phase", "2f out of phase", "3f in-phase"), 0.0, (0, 90, 0)),
+    ],
+)
+def test_a_proposal_has_the_signs_of_what_was_demodulated(
+    device: Device, tmp_path: Path, names: tuple[str, ...], reference: float, phases: tuple[float, ...]
+) -> None:
+    """X and Y of a polynomial in time: with the answers that are offered first, R1, R2 and R3 come back."""
+    rng = np.random.default_rng(5)
+    lines = ["B (mT),I (mA)," + ",".join(f"{name} (V)" for name in names)]
+    parts = ["Y" if name[0] == "Y" or "out" in name else "X" for name in names]
+    for current in (0.5e-3, 1e-3, 2e-3):
+        levels = {
+            state: np.array([shown(state, current, n, part, reference) for n, part in enumerate(parts, 1)])
+            for state in POLYNOMIAL
+        }
+        for way in (1, -1):
+            for b in way * np.linspace(-50, 50, 61):
+                values = levels["AP" if 10 < way * b < 30 else "P"] + 2e-10 * rng.standard_normal(3)
+                lines.append(f"{b:.9g},{1e3 * current:g}," + ",".join(f"{value:.12g}" for value in values))
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = propose(tmp_path / "a.csv", device).replace("#? ", "")
+    assert [entry["phase"] for key, entry in tomllib.loads(text)["columns"].items() if key[0] == "V"] == list(phases)
+    (tmp_path / "sweeps.toml").write_text(text, encoding="utf-8")
+    measured = lockin.load(tmp_path / "sweeps.toml", device)
+    found = {row.signal: row for row in (*measured.rows, *measured.higher)}
+    for n, (P, AP) in enumerate(zip(*POLYNOMIAL.values(), strict=True), 1):
+        for part, truth in (("baseline", (P + AP) / 2), ("spin", P - AP)):
+            row = found[f"R{n}.{part}"]
+            assert abs(row.value - truth) < 5 * row.std and row.std < 0.1 * abs(truth), row
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (("Y1", "Y2"), "#? phase = 0    # Y of a lock-in at reference phase -90; 180 if that is 90"),
+        (("X1", "X2"), "#? phase = -90    # X of a lock-in at reference phase -90; 90 if that is 90"),
+        (("V1", "V2"), "#? phase = -90    # X of a lock-in at reference phase -90; 90 if that is 90, and for Y at 0"),
+        (("V 1fX", "V 2fY"), "#? phase = 90    # Y of a lock-in at reference phase 0; -90 if that is 180"),
+        (("LIA Y", "Y"), "#? [columns.V1]    # or [columns.V2], with phase = 90: the name does not say which"),
+    ],
+)
+def test_a_proposal_says_which_phase_belongs_to_which_reference(
+    tmp_path: Path, names: tuple[str, str], line: str
+) -> None:
+    rows = [f"{b},{1e-6 * b},{1e-7 * b}" for b in range(-20, 21)]
+    text = "\n".join([f"B (mT),{names[0]} (V),{names[1]} (V)", *rows]) + "\n"
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    assert any(found.startswith(line) for found in propose(tmp_path / "a.csv").splitlines()), line
+
+
 def complaint(path: Path, device: Device) -> str:
     with pytest.raises(DataError) as caught:
         lockin.load(path, device)

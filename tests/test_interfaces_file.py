@@ -512,6 +512,138 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
 }
 
 
+#: A wrong value and an unknown name in one part, of each kind.
+HALVES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
+    "solid": (
+        [("x = [0, 200]", 'x = [0, "5 V"]'), ('"lead"\nmaterial = "Cu"', '"lead"\nmaterial = "Cuu"')],
+        ["solid 'lead', box.x[1]: got \"5 V\"", "solid 'lead', material: got 'Cuu'; did you mean 'Cu'?"],
+    ),
+    "solid with two shapes": (
+        [('"Cu"\nbox', '"Cuu"\nz = [0, 1]\nbox')],
+        ["solid 'lead': got box and z, expected either", "solid 'lead', material: got 'Cuu'; did you mean 'Cu'?"],
+    ),
+    "contact": (
+        [('solid = "lead"\nface = "x+"', 'solid = "leed"\nface = "q"')],
+        ["contact 'bottom', face: got 'q'", "contact 'bottom', solid: got 'leed'; did you mean 'lead'?"],
+    ),
+    "contact without a face": (
+        [('solid = "lead"\nface = "x+"', 'solid = "leed"')],
+        ["contact 'bottom', face: missing", "contact 'bottom', solid: got 'leed'; did you mean 'lead'?"],
+    ),
+    "heat sink": (
+        [('solid = "lead"\nface = "z-"\nh = "0.2 GW/(m^2 K)"', 'solid = "leed"\nface = "z-"\nh = "1 K"')],
+        ["heat sink 'under', h: got \"1 K\"", "heat sink 'under', solid: got 'leed'; did you mean 'lead'?"],
+    ),
+    "interface": (
+        [("gamma = 0.7", 'gamma = "0.7 V"\ncard = "Py/Cuu"'), ("S_s = ", "#"), ('["Py", "Cu"]', '["Py", "Cuu"]')],
+        [
+            "interface 'Py/Cu', gamma: got \"0.7 V\"",
+            "interface 'Py/Cu', card: got 'Py/Cuu'; did you mean 'Py/Cu'?",
+            "interface 'Py/Cu', between: got 'Cuu'; did you mean 'Cu'?",
+        ],
+    ),
+    "material": (
+        [('lambda_sf = "5 nm"', 'lambda_sf = "5 V"\ncard = "Ptt"')],
+        ["material 'Pt', lambda_sf: got \"5 V\"", "material 'Pt', card: got 'Ptt'; did you mean 'Pt'?"],
+    ),
+    "experiment at a current": (
+        [('"h-"]', '"tp"]'), ('voltage = ["top", "bottom"]', 'voltage = ["top"]'), ("FM2 = -1", "FM = -1")],
+        [
+            "experiment 'heater', voltage: got ['top'], expected a list of two",
+            "experiment 'heater', current: got contact 'tp'; did you mean 'top'?",
+            "experiment 'heater', states.AP: got magnet 'FM'; did you mean 'FM1' or 'FM2'?",
+        ],
+    ),
+    "experiment with heat": (
+        [("under = ", "undr = "), ('temperature = "spacer"', "temperature = 3")],
+        ["experiment 'seebeck', temperature: got 3", "experiment 'seebeck', heat: got 'undr'; did you mean 'under'?"],
+    ),
+    "experiment with power": (
+        [("{ cap = ", "{ cup = "), ('temperature = ["FM1", "top"]', 'temperature = ["FM1", "topp"]\nthrough = 1')],
+        [
+            "experiment 'laser', through: got 1",
+            "experiment 'laser', power: got solid 'cup'; did you mean 'cap'?",
+            "experiment 'laser', temperature: got 'topp'; did you mean 'top'?",
+        ],
+    ),
+    "experiment through": (
+        [('current = ["top", "bottom"]', 'current = "top"'), ('["spacer", "FM2"]', '["spacr", "FM2"]')],
+        [
+            "experiment 'torque', current: got 'top'",
+            "experiment 'torque', through.between: got solid 'spacr'; did you mean 'spacer'?",
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HALVES)
+def test_names_in_a_part_with_another_fault_are_checked_too(case: str) -> None:
+    changes, expected = HALVES[case]
+    found = faults_of(GOOD, *changes)
+    for text in expected:
+        assert any(fault.startswith(text) for fault in found), (text, found)
+    assert len(found) == len(expected), found
+
+
+def test_a_faulty_contact_hides_no_fault_of_solids_and_is_offered_to_none() -> None:
+    """Names are offered where they fit; sides of interfaces and magnets depend on solids alone."""
+    found = faults_of(
+        GOOD,
+        ('solid = "lead"\nface = "x+"', 'solid = "leed"\nface = "q"'),
+        ('["Py", "Cu"]', '["Py", "Cuu"]'),
+        ("FM2 = -1", "FM = -1"),
+        ('voltage = ["top", "bottom"]', 'voltage = ["top", "botom"]'),
+    )
+    told = "\n".join(found)
+    assert "contact 'bottom', solid: got 'leed'; did you mean 'lead'? expected one of: lead, FM1, " in told
+    assert all("bottom" not in fault.partition("; ")[2] for fault in found if "solid: got" in fault)
+    assert "interface 'Py/Cu', between: got 'Cuu'" in told and "states.AP: got magnet 'FM'" in told
+    assert "experiment 'heater', voltage: got contact 'botom'; did you mean 'bottom'?" in told
+    assert len(found) == 5, found
+
+
+def test_names_are_checked_where_no_length_has_a_unit() -> None:
+    found = faults_of(GOOD, ('length_unit = "nm"\n', ""), ('material = "Pt"', 'material = "Ptt"'))
+    assert len(found) == 2 and "the file has no length_unit" in found[0], found
+    assert found[1].startswith("solid 'heater', material: got 'Ptt'; did you mean 'Pt'?")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["AR", "R", "ra", "A", "RAP", "R_A", "r_star", "rb", "kapitza", "h", "G", "Kappa", "TBC", "TBR", "Gamma", "beta"]
+    + ["spin_flip", "Delta", "Ss", "S_ap", "seebeck", "P1", "cards", "source"],
+)
+@pytest.mark.parametrize("value", ['"1 fohm m^2"', "-3", '["a", "b"]'])
+def test_a_wrong_name_of_a_value_is_one_fault_of_what_the_file_has(key: str, value: str) -> None:
+    (fault,) = faults_of(GOOD, ('RA = { value = "0.3 fohm m^2", source = "measured here" }', f"{key} = {value}"))
+    assert fault.startswith(f"interface 'Py/Cu': unknown key '{key}'; ")
+    if key == "AR":
+        assert "did you mean RA, or AR_star = RA/(1 - gamma^2)? expected one of: name, between," in fault
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('solid = "lead"\nface = "x+"', 'sollid = "leed"\nface = "x+"'),
+        ("[[contacts]]\nname", "[[contacts]]\nnaem"),
+        ('magnet = "FM2"', 'magnt = "FM3"'),
+        ('voltage = ["top", "bottom"]', 'volts = ["topp", "bottom"]'),
+        ('temperature = "spacer"', 'temprature = "spacr"'),
+        ('lambda_sf = "5 nm"', 'lamda_sf = "5 nm"'),
+    ],
+)
+def test_a_wrong_name_of_a_key_is_one_fault(old: str, new: str) -> None:
+    found = faults_of(GOOD, (old, new))
+    assert "unknown key" in found[0], found
+    # A magnet that is not there for the misspelt key is no magnet of the states either.
+    assert len(found) == 1 + ("magnt" in new), found
+
+
+def test_polarisations_are_asked_for_as_files_write_them() -> None:
+    (fault,) = faults_of(GOOD, ("gamma = 0.7", 'S_AP = "-9 uV/K"'), ('S_s = "-2 uV/K"', ""))
+    assert fault == "interface 'Py/Cu', S_AP: needs P = [P1, P2]"
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_fault_is_told_by_name_and_nothing_else_is(case: str) -> None:
     changes, extra, expected = CASES[case]

@@ -589,6 +589,8 @@ def never_back(i: int, row: list[str]) -> list[str]:
 SWAPPED = [GOOD[0], *([row[3], row[1], row[2], row[0]] for row in GOOD[1:])]
 SMALL = [*GOOD[:9]]
 
+INNER = [GOOD[1 + k * len(GOOD[1:]) // 3 + i] for i in range(len(GOOD[1:]) // 3) for k in range(3)]
+NAMED_B, NAMED_I = (csv_text(GOOD).replace("B,I,", names, 1) for names in ("B (T),I,", "B,I (A),"))
 NAMED = csv_text(GOOD).replace("X1", "X1 (mV)", 1)
 TWICE = '[[sweeps]]\nexperiment = "thermal"\nfile = "a.csv"\n[[sweeps]]'
 
@@ -598,6 +600,7 @@ BAD: list[tuple[str, tuple[str, str] | None, str | bytes | None, str]] = [
     ("no voltage convention", ('voltage_is = "rms"', ""), None, "V_2f = (R2 I^2 + 2 R4 I^4)/sqrt(2) at -90 degrees"),
     ("no polarity", ('polarity = "known"', ""), None, 'polarity: missing, expected "known" or "unknown"'),
     ("no phase", (", phase = -90", ""), None, "columns.V2.phase: missing, expected the phase"),
+    ("no phase, X or Y", (", phase = -90", ""), None, "a Y column 90 more: of Y2 at reference phase 0 it is 90"),
     ("nonsense convention", ('"rms"', '"RMSS"'), None, "current_is"),
     ("the other quadrature", ("phase = -90", "phase = 0"), None, "where harmonic 2 of a polynomial in the current"),
     ("a phase in between", ("phase = 0", "phase = 10"), None, "expected 0 or 180, rotate the data first"),
@@ -631,13 +634,16 @@ BAD: list[tuple[str, tuple[str, str] | None, str | bytes | None, str]] = [
     ("a field that jumps about", None, rows_of(lambda i, row: [str((-1) ** i * 10.0), *row[1:]]), "the field turns"),
     ("swapped columns", None, csv_text(SWAPPED), "are the columns swapped?"),
     ("a current that never stays", None, rows_of(lambda i, row: [row[0], str(1 + 0.1 * i), *row[2:]]), "no sweeps"),
+    ("a current in the inner loop", None, csv_text([GOOD[0], *INNER]), "sort the table by current, keeping the"),
+    ("a current of another unit", ('"I"', '"I (A)"'), NAMED_I, 'unit = "mA" is stated; leave unit out, or correct it'),
+    ("a field of another unit", ('"B"', '"B (T)"'), NAMED_B, 'unit = "mT" is stated; leave unit out, or correct it'),
     ("a current of zero", None, column("I", lambda cell: "0"), "reaches 0 A, expected between"),
     ("a negative ac current", None, column("I", lambda cell: f"-{cell}"), "expected sizes of the ac current above 0"),
     ("a current off by root two", ('"a.csv"', '"a.csv"\ncurrent = "0.7071 mA"'), None, "a factor sqrt(2), as between"),
     ("one magnetic state", None, rows_of(one_state), "no sweep switches clearly"),
     ("a constant voltage", None, column("X1", lambda cell: "1.0").replace(",X2", ",Y2"), "is not there"),
     ("a magnet that never switches", None, rows_of(never_back), "steps once and does not come back"),
-    ("a unit that the header contradicts", ('"X1"', '"X1 (mV)"'), NAMED, 'is in "mV" by the file itself, unit = "uV"'),
+    ("a unit that the header contradicts", ('"X1"', '"X1 (mV)"'), NAMED, "stated; an amplifier before the"),
     ("a field in volts", ('"B"', '"B [V]"'), csv_text(GOOD).replace("B,", "B [V],", 1), 'is in "V" by the file itself'),
     ("a field in tesla", ('unit = "mT"', 'unit = "T"'), None, "reaches 60 T, expected between 1e-06 and 50; is it"),
     ("a voltage in volts", ('unit = "uV", phase = 0', 'unit = "V", phase = 0'), None, "for V1 reaches 2.98e+03 V"),
@@ -665,6 +671,31 @@ def test_a_bad_file_is_told(
         lockin.load(place(tmp_path, toml, table), device)
     assert words in str(caught.value), str(caught.value)
     assert all(str(tmp_path) in line for line in str(caught.value).splitlines()), "the file is named"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("voltage_is", "voltageis", "file: unknown key 'voltageis'; did you mean 'voltage_is'?"),
+        ("field = {", "feild = {", "columns: unknown key 'feild'; did you mean 'field'? expected one of: field,"),
+        ("V2 = {", "V4 = {", "columns: unknown key 'V4'; did you mean 'V3'? expected one of: field, current, V1,"),
+        ('"B", unit', '"B", units', "columns.field: unknown key 'units'; did you mean 'unit'? expected one of: column"),
+        ('"X1", unit', '"X1", phas = 0, unit', "columns.V1: unknown key 'phas'; did you mean 'phase'?"),
+        ("experiment =", "experimant =", "sweeps[0]: unknown key 'experimant'; did you mean 'experiment'?"),
+        (
+            'file = "a.csv"', 'file = "a.csv"\ncolumns = { V1 = { colum = "X1" } }',
+            "sweeps[0].columns.V1: unknown key 'colum'; did you mean 'column'?",
+        ),
+    ],
+)  # fmt: skip
+def test_a_misspelt_key_of_any_table_is_told_the_nearest(
+    device: Device, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    assert old in HEAD
+    with pytest.raises(DataError) as caught:
+        lockin.load(place(tmp_path, HEAD.replace(old, new)), device)
+    (fault,) = str(caught.value).splitlines()
+    assert fault.startswith(f"{tmp_path / 'sweeps.toml'}: {words}"), fault
 
 
 @pytest.mark.parametrize(

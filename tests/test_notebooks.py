@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,6 +22,7 @@ from matplotlib.figure import Figure
 import thermospin as ts
 from helpers import devices
 from helpers.fits import linear_fit
+from helpers.pages import environment
 from thermospin.base import progress, shown
 from thermospin.base.files import write_json
 from thermospin.data.sources import Inputs
@@ -211,6 +214,54 @@ def test_ipython_shows_html_pictures_and_short_text(device: ts.Device, signals: 
 
 
 # ------------------------------------------------------------------------------------------- figures
+
+
+#: Runs the cells of a page in one session, and says of each whose last line draws what that is.
+CELLS = """
+import ast, sys
+from matplotlib.figure import Figure
+session = {}
+for cell in sys.stdin.read().split("# cell\\n")[1:]:
+    *before, last = ast.parse(cell).body
+    exec(compile(ast.Module(before, []), "cell", "exec"), session)
+    value = None
+    if isinstance(last, ast.Expr):
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), session)
+    else:
+        exec(compile(ast.Module([last], []), "cell", "exec"), session)
+    if ".plot" in ast.unparse(last):
+        print("last:", isinstance(value, Figure) and value._repr_png_() is not None)
+"""
+
+
+def cells_of_the_page() -> list[str]:
+    page = Path(__file__).parent.parent / "docs" / "notebooks.md"
+    return re.findall(r"<!-- python, one session -->\n```python\n(.*?)^```$", page.read_text("utf-8"), re.S | re.M)
+
+
+def test_each_figure_of_the_page_is_the_last_line_of_its_cell() -> None:
+    """Else a notebook would not show it."""
+    drawn = 0
+    for cell in cells_of_the_page():
+        *before, last = map(ast.unparse, ast.parse(cell).body)
+        assert not [line for line in before if ".plot" in line], cell
+        drawn += ".plot" in last
+    assert drawn == 5
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_each_figure_of_the_page(tmp_path: Path) -> None:
+    text = "".join(f"# cell\n{cell}" for cell in cells_of_the_page())
+    done = subprocess.run(
+        [sys.executable, "-c", CELLS],
+        input=text,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("last: ")] == 5 * ["last: True"]
 
 
 def labels(figure: Figure) -> str:

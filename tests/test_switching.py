@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -240,6 +241,29 @@ def test_a_single_step_is_no_switch_and_is_told() -> None:
         switch, why = switching.find([trace(rng, first=70, end=120)])
         assert switch is None
         assert "does not come back" in why or "standard deviations" in why, why
+
+
+def test_what_is_too_small_looks_too_small() -> None:
+    """Steps of all sizes around the limit: no reason says that 6 or more are found and 6 are needed."""
+    rng = np.random.default_rng(9)
+    found = []
+    for step in np.linspace(0.05, 0.2, 300):
+        why = switching.find([trace(rng, step=step)])[1]
+        found += re.findall(r"([\d.]+) (?:standard deviations|variances), (\d+) are needed", why)
+    assert max(float(size) for size, _ in found) > 5.5 and len(found) > 50, "some just miss it"
+    assert all(float(size) < float(needed) for size, needed in found)
+    assert switching._floor(5.9999) == "5.99"
+
+
+def test_directions_that_were_sorted_together_are_told() -> None:
+    """Every second point is of the other direction: two levels by turns, far apart, and no stretch of one of them."""
+    rng = np.random.default_rng(10)
+    up, down = (trace(rng, n=81, first=first, end=first + 12, noise=0.01) for first in (48, 21))
+    switch, why = switching.find([np.stack([up, down], axis=1).ravel()])
+    assert switch is None
+    ((size, change),) = re.findall(r"best step is ([\d.]+) standard .* by ([\d.]+) variances, 30 are needed", why)
+    assert float(size) >= switching.CLEAR and float(change) < switching.SECOND
+    assert "both directions may have been sorted together: keep the order in which points were taken" in why
 
 
 @pytest.mark.parametrize(

@@ -477,7 +477,7 @@ def test_bad_input_is_told_and_leaves_no_page(
     monkeypatch.chdir(tmp_path)
     good = block("file: valve.toml", START)
     Path("good.toml").write_text(good, encoding="utf-8")
-    Path("faulty.toml").write_text(good.replace("x = [-300, 300]", "x = [300, -300]"), encoding="utf-8")
+    Path("faulty.toml").write_text(good.replace("x = [-1000, 1000]", "x = [1000, -1000]"), encoding="utf-8")
     write_vtr("bars.vtr", linear(two_bars(), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
     whole = Path("bars.vtr").read_text("utf-8")
     Path("cut.vtr").write_text(whole[: len(whole) // 2], encoding="utf-8")

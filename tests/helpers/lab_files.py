@@ -1,6 +1,7 @@
 """Invented field sweeps of one truth, in the files of many programs, each with the experiment file that reads it.
 
-V = R1 i + R2 i^2 with the instantaneous current i: rms voltages R1 I, and R2 I^2/sqrt(2) at -90 degrees.
+V = R1 i + R2 i^2 with the instantaneous current i: rms voltages R1 I, and R2 I^2/sqrt(2) at -90 degrees. Lock-ins have
+the reference phase 0: Y of the second harmonic is what is at +90 degrees, -R2 I^2/sqrt(2).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ EXPERIMENT = "nonlocal"
 
 
 class Branch(NamedTuple):
-    """One direction of a sweep: current [A rms], field [T], first and second harmonic [V rms, at 0 and -90 degrees]."""
+    """One direction of a sweep: current [A rms], field [T], X of the first and Y of the second harmonic [V rms]."""
 
     current: float
     field: np.ndarray
@@ -39,7 +40,7 @@ def branches() -> list[Branch]:
             apart = (abs(field) > 11e-3) & (abs(field) < 31e-3) & ((field > 0) == up)
             R1, R2 = (np.where(apart, -0.5, 0.5) * TRUTH[f"R{n}.spin"] + TRUTH[f"R{n}.baseline"] for n in (1, 2))
             noise = [size * rng.standard_normal(51) for size in NOISE]
-            out.append(Branch(current, field, R1 * current + noise[0], R2 * current**2 / math.sqrt(2) + noise[1]))
+            out.append(Branch(current, field, R1 * current + noise[0], -R2 * current**2 / math.sqrt(2) + noise[1]))
     return out
 
 
@@ -50,7 +51,7 @@ def numbers(rows: Iterable[Sequence[float]], separator: str = ",", decimal: str 
 
 
 def points(parts: Iterable[Branch]) -> list[tuple[float, float, float, float]]:
-    """Field, current, first and second harmonic of all points."""
+    """Field, current, X of the first and Y of the second harmonic of all points."""
     return [(b, part.current, x, y) for part in parts for b, x, y in zip(part.field, part.V1, part.V2, strict=True)]
 
 
@@ -75,7 +76,7 @@ def plain(folder: Path) -> str:
     (folder / "plain.csv").write_text(text, encoding="utf-8")
     return head(
         RMS, VOLTS_RMS, '|field = { column = "B (mT)" }', '|current = { column = "I (mA)" }',
-        V1='column = "X1 (uV)", phase = 0', V2='column = "Y2 (nV)", phase = -90', file="plain.csv",
+        V1='column = "X1 (uV)", phase = 0', V2='column = "Y2 (nV)", phase = 90', file="plain.csv",
     )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def qtlab(folder: Path) -> str:
     (folder / "120000_nlsv.dat").write_text(text, encoding="utf-8")
     return head(
         'format = "qtlab"', RMS, VOLTS_RMS, '|field = { column = "B" }', '|current = { column = "I" }',
-        V1='column = "X1", phase = 0', V2='column = "Y2", unit = "V", phase = -90', file="120000_nlsv.dat",
+        V1='column = "X1", phase = 0', V2='column = "Y2", unit = "V", phase = 90', file="120000_nlsv.dat",
     )  # fmt: skip
 
 
@@ -113,7 +114,8 @@ def _demodulators(folder: Path, current: float, write: Callable[[int, int, np.nd
         rows = np.array(points(of_current(current)))
         # The second demodulator is a third of a sample behind.
         clock = 13_740_000_000_000 + 280_000 * np.arange(len(rows)) + 90_000 * k
-        table = np.stack([np.repeat((0, 1), 51), clock, rows[:, 2 + k], 0.1 * rows[:, 2], VOLTS * rows[:, 0]])
+        x, y = (rows[:, 2], 0.1 * rows[:, 2]) if k == 0 else (0.1 * rows[:, 3], rows[:, 3])
+        table = np.stack([np.repeat((0, 1), 51), clock, x, y, VOLTS * rows[:, 0]])
         (run / f"dev3994_demods_{k}_sample_00000.csv").write_text(write(k, len(rows), table), encoding="utf-8")
 
 
@@ -136,7 +138,7 @@ def labone(folder: Path) -> str:
     for current in CURRENTS:
         _demodulators(folder, current, write)
     return head(
-        *LABONE, V1='column = "x", phase = 0', V2=f'column = "x", phase = -90, file = "{SECOND}"', file=LABONE_FILE
+        *LABONE, V1='column = "x", phase = 0', V2=f'column = "y", phase = 90, file = "{SECOND}"', file=LABONE_FILE
     )
 
 
@@ -155,7 +157,7 @@ def labone_fields(folder: Path) -> str:
     for current in CURRENTS:
         _demodulators(folder, current, write)
     return head(
-        *LABONE, V1='column = "x", phase = 0', V2=f'column = "x", phase = -90, file = "{SECOND}"', file=LABONE_FILE
+        *LABONE, V1='column = "x", phase = 0', V2=f'column = "y", phase = 90, file = "{SECOND}"', file=LABONE_FILE
     )
 
 
@@ -168,7 +170,7 @@ def labone_values(folder: Path) -> str:
         for name, values in (
             ("0_sample_auxin0", VOLTS * rows[:, 0]),
             ("0_sample_x", rows[:, 2]),
-            ("1_sample_x", rows[:, 3]),
+            ("1_sample_y", rows[:, 3]),
         ):
             lines = [f"0;{13_740_000_000_000 + 280_000 * i};{value:.12g}\n" for i, value in enumerate(values)]
             (run / f"dev3994_demods_{name}_00000.csv").write_text("chunk;timestamp;value\n" + "".join(lines))
@@ -176,7 +178,7 @@ def labone_values(folder: Path) -> str:
     return head(
         'format = "labone"', RMS, '|field = { column = "value", unit = "T", gain = 10 }',
         V1=f'{value}, phase = 0, file = "dev3994_demods_0_sample_x_00000.csv"',
-        V2=f'{value}, phase = -90, file = "dev3994_demods_1_sample_x_00000.csv"',
+        V2=f'{value}, phase = 90, file = "dev3994_demods_1_sample_y_00000.csv"',
         file="nlsv_{current}_000/dev3994_demods_0_sample_auxin0_00000.csv",
     )  # fmt: skip
 
@@ -192,7 +194,7 @@ def ppms(folder: Path) -> str:
     (folder / "valve.dat").write_text(top + names + "\n" + "\n".join(lines) + "\n", encoding="cp1252")
     return head(
         'format = "ppms"', RMS, VOLTS_RMS, '|current = { column = "I (mA)" }',
-        V1='column = "X1 (V)", phase = 0', V2='column = "Y2 (V)", phase = -90', file="valve.dat",
+        V1='column = "X1 (V)", phase = 0', V2='column = "Y2 (V)", phase = 90', file="valve.dat",
     )  # fmt: skip
 
 
@@ -211,7 +213,7 @@ def lvm(folder: Path) -> str:
     (folder / "nlsv.lvm").write_text(text, encoding="latin-1")
     return head(
         'format = "lvm"', RMS, VOLTS_RMS, '|field = { column = "Field" }', '|current = { column = "Current" }',
-        V1='column = "X 1f", phase = 0', V2='column = "Y 2f", phase = -90', file="nlsv.lvm",
+        V1='column = "X 1f", phase = 0', V2='column = "Y 2f", phase = 90', file="nlsv.lvm",
     )  # fmt: skip
 
 
@@ -226,7 +228,7 @@ def pymeasure(folder: Path) -> str:
     return head(
         'format = "pymeasure"', RMS, VOLTS_RMS, '|field = { column = "Magnetic field (T)" }',
         '|current = { parameter = "Current amplitude" }',
-        V1='column = "X1 (V)", phase = 0', V2='column = "Y2 (V)", phase = -90', file="DATA2025-01-13_*.csv",
+        V1='column = "X1 (V)", phase = 0', V2='column = "Y2 (V)", phase = 90', file="DATA2025-01-13_*.csv",
     )  # fmt: skip
 
 
@@ -247,7 +249,7 @@ def nlsv(folder: Path) -> str:
             path = folder / f"{n}f_20250113_12000{number}_3_4_{direction}.csv"
             path.write_text(names + "\n".join(lines) + "\n", encoding="utf-8")
     second = f'\n[[sweeps]]\nexperiment = "{EXPERIMENT}"\nfile = "2f_*.csv"\n'
-    second += 'columns = { V2 = { column = "LIA Y (V)", phase = -90 } }\n'
+    second += 'columns = { V2 = { column = "LIA Y (V)", phase = 90 } }\n'
     return head('format = "nlsv-magsweep"', V1='column = "LIA X (V)", phase = 0', file="1f_*.csv", after=second)
 
 
@@ -276,7 +278,7 @@ def commas(folder: Path, encoding: str = "utf-16") -> str:
     (folder / "commas.csv").write_bytes(text.encode(encoding))
     return head(
         RMS, VOLTS_RMS, '|field = { column = "B" }', '|current = { column = "I" }', '|sweep = "direction"',
-        V1='column = "X1", phase = 0', V2='column = "Y2", phase = -90', file="commas.csv",
+        V1='column = "X1", phase = 0', V2='column = "Y2", phase = 90', file="commas.csv",
     )  # fmt: skip
 
 
@@ -288,7 +290,7 @@ def named(folder: Path) -> str:
         (folder / f"nlsv_I={1e3 * current:g}mA_run3.dat").write_text(text, encoding="utf-8")
     return head(
         RMS, VOLTS_RMS, '|field = { column = "B (G)" }',
-        V1='column = "X1 (V)", phase = 0', V2='column = "Y2 (V)", phase = -90', file="nlsv_I={current}_run*.dat",
+        V1='column = "X1 (V)", phase = 0', V2='column = "Y2 (V)", phase = 90', file="nlsv_I={current}_run*.dat",
     )  # fmt: skip
 
 

@@ -80,8 +80,14 @@ def meant(name: str, allowed: Iterable[str]) -> str:
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Describe the allowed names: first the most similar one, if there is one, then all of them."""
+    known = list(allowed)
+    return f"{meant(name, known)}{listed(known)}"
+
+
+def listed(allowed: Iterable[str]) -> str:
+    """Describe the allowed names."""
     known = list(dict.fromkeys(str(known) for known in allowed))
-    return f"{meant(name, known)}expected one of: {', '.join(known)}" if known else "there is none"
+    return f"expected one of: {', '.join(known)}" if known else "there is none"
 
 
 def no_parameter(name: str, allowed: Iterable[str]) -> str:

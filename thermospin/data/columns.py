@@ -17,8 +17,13 @@ FACTORS = (
     "peak current taken for an rms one makes R1 too small by sqrt(2) and R2 by 2"
 )
 HARMONICS = {"V1": 1, "V2": 2, "V3": 3}
-#: Phase at which each harmonic of an instantaneous polynomial appears, and what a column at another phase holds of it.
+#: Phase at which each harmonic of an instantaneous polynomial appears: V_nf sin(nwt + phase).
 PHASES = {1: 0.0, 2: -90.0, 3: 0.0}
+#: Of A sin(nwt + phi) a lock-in with the reference phase theta shows X = A cos(phi - theta), Y = A sin(phi - theta).
+OF_X_AND_Y = (
+    "the phase of an X column is the reference phase of the lock-in, that of a Y column 90 more: of Y2 at reference "
+    "phase 0 it is 90"
+)
 #: Least and largest size that a column reaches, in SI units: beyond, it is in another unit than stated.
 REACH = {"field": (1e-6, 50.0), "voltage": (1e-12, 10.0), "current": (1e-9, 1.0)}
 #: Units of fields that are not those of a flux density, or that pint reads as something else ("G" as a constant) [T].
@@ -112,14 +117,14 @@ def faults_of(key: str, column: Column, place: str) -> list[str]:
     if column.phase is None:
         faults.append(
             f"{place}.phase: missing, expected the phase of the column in degrees, {phase:g} (or {other:g}, for the "
-            f"opposite sign) against sin({'' if n == 1 else n}wt): {FACTORS}"
+            f"opposite sign) against sin({'' if n == 1 else n}wt); {OF_X_AND_Y}: {FACTORS}"
         )
         return faults
     turned = _turned(n, column.phase)
     if abs(abs(turned) - 90) < 60 and abs(turned) not in (0.0, 180.0):
         faults.append(
             f"{place}.phase: got {column.phase:g}, where harmonic {n} of a polynomial in the current has no signal; "
-            f"expected {phase:g} or {other:g}: {FACTORS}"
+            f"expected {phase:g} or {other:g}; {OF_X_AND_Y}: {FACTORS}"
         )
     elif abs(turned) not in (0.0, 180.0):
         faults.append(f"{place}.phase: got {column.phase:g}, expected {phase:g} or {other:g}, rotate the data first")
@@ -167,13 +172,17 @@ def unit_of(key: str, column: Column, recorded: str | None, source: str, faults:
         if abs(found.get(kind, math.inf) / unit_size(column.unit, kind) - 1) > 1e-6:
             faults.append(
                 f"{source}: column '{name}' for {key} is in \"{recorded}\" by the file itself, "
-                f'unit = "{column.unit}" is stated{_per_volt(key, found) or _AMPLIFIER}'
+                f'unit = "{column.unit}" is stated{_per_volt(key, found) or _OTHERWISE[kind == "voltage"]}'
             )
             return None
     return column.unit
 
 
-_AMPLIFIER = "; an amplifier before the lock-in is stated as gain = 100"
+#: What to try where a stated unit is not that of the file, for a voltage and for others.
+_OTHERWISE = {
+    True: "; an amplifier before the lock-in is stated as gain = 100",
+    False: "; leave unit out, or correct it",
+}
 
 
 def _per_volt(key: str, found: dict[str, float]) -> str:

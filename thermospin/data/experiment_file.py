@@ -177,7 +177,7 @@ def load(path: str | Path, device: Device) -> Sweeps:
             faults.append(f"{key}: got {getattr(part, key):g}, expected a relative size, at least 0 and below 1")
     faults += _twice(traces)
     if faults or part is None:
-        raise DataError(f"{path}: {fault}" for fault in dict.fromkeys(faults))
+        raise DataError(f"{path}: {fault}" for fault in reader.told(faults))
     return Sweeps(tuple(traces), part.polarity == "known", part.gain_std, part.nonlinear, part.amplifier)
 
 
@@ -448,7 +448,11 @@ def _by_current(
     stretches = [(slice(a, b), float(np.mean(current[a:b]))) for a, b in zip(edges[:-1], edges[1:], strict=True)]
     if len(stretches) > max(2, len(current) // switching.LEAST_IN_ALL):
         raise DataError(
-            [f"{source}: the current changes {len(stretches) - 1} times in {len(current)} points: no sweeps"]
+            [
+                f"{source}: the current changes {len(stretches) - 1} times in {len(current)} points: no sweeps; where "
+                "the current is the inner loop: sort the table by current, keeping the order of its points, so that "
+                "each current is one sweep"
+            ]
         )
     if stated is not None:
         for _, points in stretches:

@@ -11,13 +11,13 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
 from thermospin.base.errors import InputError
-from thermospin.data.columns import FACTORS, HARMONICS, PHASES, kind_of, readings
+from thermospin.data.columns import FACTORS, HARMONICS, OF_X_AND_Y, PHASES, kind_of, readings
 from thermospin.data.experiment_file import no_sweeps_of
 from thermospin.data.formats import Format, recognise
 from thermospin.data.sheets import Sheet, TextForm, select
@@ -33,6 +33,9 @@ _WORDS = re.compile(r"[A-Za-z\u00b5\u03bc]+|\d+")
 _FIELD = {"b", "h", "bx", "by", "bz", "field", "bfield", "magfield", "hfield", "auxin"}
 _CURRENT = {"i", "iac", "irms", "current", "curr", "kth", "isource", "excitation"}
 _VOLTAGE = {"x", "y", "v", "u", "vx", "vy", "lia", "lockin", "voltage", "xf", "yf"}
+#: Of the two parts that a lock-in shows; "fy" is of "2fY".
+_IN_PHASE = {"x", "vx", "xf", "fx", "wx", "inphase", "real", "re"}
+_QUADRATURE = {"y", "vy", "yf", "fy", "wy", "quadrature", "imag", "im"}
 #: Of magnets and their supplies, of the polar form of a voltage, of rates: none of what is looked for.
 _OTHERS = {
     "psup", "supply", "coil", "magnet", "sp", "setpoint", "r", "theta", "phase", "freq", "frequency", "hz", "dac",
@@ -191,7 +194,7 @@ def _columns(sheet: Sheet) -> tuple[list[_Found], str]:
             numbers = _numbers(sheet, name, ",")
         unit = sheet.unit(name)
         bare = re.sub(r"\s*[(\[][^()\[\]]*[)\]]\s*$", "", name) if unit and name not in sheet.units else name
-        bare = re.sub(r"(?i)in[ -]phase", "inphase", bare)
+        bare = re.sub(r"(?i)out[ -]of[ -]phase", "quadrature", re.sub(r"(?i)in[ -]phase", "inphase", bare))
         found.append(_Found(name, unit, tuple(word.lower() for word in _WORDS.findall(bare)), numbers))
     return found, either
 
@@ -257,7 +260,7 @@ def _conventions(preset: Format | None) -> list[str]:
         else:
             lines.append(f'#? {key} = "rms"    # or "peak": {what}')
     lines.append('#? polarity = "known"    # or "unknown": then the signs of the voltages mean nothing')
-    return [*lines, *_comment(f"{FACTORS[0].upper()}{FACTORS[1:]}."), ""]
+    return [*lines, *(line for said in (FACTORS, OF_X_AND_Y) for line in _comment(f"{said[0].upper()}{said[1:]}.")), ""]
 
 
 def _tables(
@@ -288,9 +291,8 @@ def _missing(key: str, path: Path, preset: Format | None) -> list[str]:
     """Return what to write for a key that no column is named like."""
     other = path.name.replace("demods_0_", "demods_1_")
     if preset is not None and preset.name == "labone" and key == "V2" and (path.parent / other).is_file():
-        phase = PHASES[HARMONICS[key]]
-        lines = [f"#? [columns.{key}]    # if demodulator 1 was at the second harmonic", '#? column = "x"    # or "y"']
-        return [*lines, f"#? file = {_quoted(other)}", f"#? phase = {phase:g}    # or {phase + 180:g}"]
+        lines = [f"#? [columns.{key}]    # if demodulator 1 was at the second harmonic", '#? column = "y"    # or "x"']
+        return [*lines, f"#? file = {_quoted(other)}", _question(HARMONICS[key], {"y"})]
     if key in HARMONICS:
         return [f"# No column is named like harmonic {HARMONICS[key]}. Where one is it, it needs a [columns.{key}]."]
     return ["# No column is named like a field.", f"#? [columns.{key}]", '#? column = "B (mT)"']
@@ -314,13 +316,34 @@ def _column(key: str, found: Sequence[_Found]) -> list[str]:
     if key not in HARMONICS:
         return lines
     n = HARMONICS[key]
-    wave = f"sin({'' if n == 1 else n}wt)"
-    lines.append(f"#? phase = {PHASES[n]:g}    # or {PHASES[n] + 180:g}, for the other sign: against {wave}")
+    lines.append(_question(n, set(column.words)))
     lines.append("# gain = 100    # of an amplifier before the lock-in, where its numbers are not divided by it")
     if column.harmonic is None:
-        lines[0] += "    # or [columns.V2], with phase = -90: the name does not say which harmonic it is"
+        phase = _phases(2, set(column.words))[0][0]
+        lines[0] += f"    # or [columns.V2], with phase = {phase:g}: the name does not say which harmonic it is"
         lines = [line if line.startswith("#") else f"#? {line}" for line in lines]
     return lines
+
+
+def _phases(n: int, words: Set[str]) -> list[tuple[float, float]]:
+    """Return the two phases that a column of harmonic n may have, each with the reference phase of its lock-in."""
+    ahead = 90 if words & _QUADRATURE else 0
+    references = sorted((_turn(PHASES[n] + half - ahead) for half in (0, 180)), key=abs)
+    return [(_turn(reference + ahead), reference) for reference in references]
+
+
+def _turn(angle: float) -> float:
+    """Return an angle [degrees] above -180 and up to 180."""
+    return 180 - (180 - angle) % 360
+
+
+def _question(n: int, words: Set[str]) -> str:
+    """Return the line that asks for the phase of a column with these words in its name."""
+    (phase, reference), (other, turned) = _phases(n, words)
+    name = "Y" if words & _QUADRATURE else "X"
+    line = f"#? phase = {phase:g}    # {name} of a lock-in at reference phase {reference:g}; {other:g} if that is "
+    unnamed = n == 2 and not words & (_QUADRATURE | _IN_PHASE)
+    return f"{line}{turned:g}" + (", and for Y at 0" if unnamed else "")
 
 
 def _parameter(sheet: Sheet) -> tuple[str, str] | None:

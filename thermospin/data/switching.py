@@ -153,8 +153,15 @@ def find(traces: Sequence[np.ndarray], resolutions: Sequence[float] = ()) -> tup
             reasons.append("the signal steps once and does not come back: one of the magnets never switches")
         elif size < CLEAR and fitted.is_without_noise:
             reasons.append("no noise at all, so that the step may be one of rounding: give more digits")
-        elif size < CLEAR or gain - alone < SECOND:
-            reasons.append(f"the best step is {size:.1f} standard deviations, {CLEAR:g} are needed")
+        elif size < CLEAR:
+            reasons.append(f"the best step is {_floor(size)} standard deviations, {CLEAR:g} are needed")
+        elif gain - alone < SECOND:
+            reasons += [
+                f"the best step is {size:.1f} standard deviations, but that it comes back lowers the sum of squares by "
+                f"{_floor(gain - alone)} variances, {SECOND:g} are needed",
+                "where fields repeat, or the signal alternates between two levels, both directions may have been "
+                "sorted together: keep the order in which points were taken",
+            ]
         elif best is None or size > best[0]:
             best = size, switch
     if best is None:
@@ -163,6 +170,11 @@ def find(traces: Sequence[np.ndarray], resolutions: Sequence[float] = ()) -> tup
     if best is None:
         return None, "; ".join(dict.fromkeys(reasons))
     return _polished(traces, best[1], resolutions), ""
+
+
+def _floor(size: float) -> str:
+    """Return a size that is too small, rounded down so that it looks too small."""
+    return f"{math.floor(100 * size) / 100:g}"
 
 
 def _few(traces: Sequence[np.ndarray], resolutions: Sequence[float]) -> tuple[tuple[float, Switch] | None, list[str]]:

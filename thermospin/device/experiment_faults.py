@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from thermospin.base.names import unknown
 from thermospin.device.interfaces import Interface
@@ -27,6 +28,16 @@ PROBES = {
     "temperature": 'temperature = ["FM1", "FM2"]',
     "through": 'through = { what = "spin", between = ["Cu", "FM2"] }',
 }
+#: Which names of `_Known` each key may have, and the word before each in messages.
+_NAMED = {
+    "solid": ("bodies", ""),
+    "current": ("contacts", "contact"),
+    "voltage": ("contacts", "contact"),
+    "heat": ("warm", ""),
+    "power": ("bodies", "solid"),
+    "temperature": ("read", ""),
+    "through.between": ("bodies", "solid"),
+}
 
 
 def experiment_faults(
@@ -34,12 +45,12 @@ def experiment_faults(
     contacts: Sequence[Contact],
     heat_sinks: Sequence[HeatSink],
     solids: Sequence[Solid],
-    unread: Collection[str],
+    unread: Mapping[str, str],
     unplaced: Collection[str],
 ) -> tuple[list[Experiment], list[str]]:
     """Return the experiments whose contacts and solids exist, and the faults of names and signs in experiments."""
     known = _Known(contacts, heat_sinks, solids, unread, unplaced)
-    magnets = sorted({solid.magnet for solid in solids if solid.magnet is not None})
+    magnets = _magnets(solids) if all_solids(unread) else None
     good, faults = [], []
     for experiment in experiments:
         label = f"experiment '{experiment.name}'"
@@ -51,15 +62,53 @@ def experiment_faults(
             faults.append(
                 f"{label}, states: there is none, expected at least one, such as {{ P = {{}}, AP = {{ FM2 = -1 }} }}"
             )
-        for state, signs in experiment.states.items():
-            if state in RESERVED_STATES:
-                faults.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
-            for magnet, sign in signs.items():
-                if not unread:
-                    faults += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
-                if sign not in (-1, 1) or isinstance(sign, bool):
-                    faults.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
+        faults += _state_faults(label, experiment.states, magnets)
     return good, faults
+
+
+def half_faults(
+    halves: Iterable[tuple[str, Mapping[str, Any]]],
+    contacts: Sequence[Contact],
+    heat_sinks: Sequence[HeatSink],
+    solids: Sequence[Solid],
+    unread: Mapping[str, str],
+    unplaced: Collection[str],
+) -> list[str]:
+    """Return the faults of names in parts that could not be read whole.
+
+    Args:
+      halves: label of each part, and those of its entries that are valid, as they stand in the file.
+      contacts, heat_sinks, solids, unread, unplaced: as for `faults.faults`.
+    """
+    known = _Known(contacts, heat_sinks, solids, unread, unplaced)
+    magnets = _magnets(solids) if all_solids(unread) else None
+    faults = []
+    for label, entries in halves:
+        through = entries.get("through") or {}
+        given = {**entries, **{f"through.{key}": value for key, value in through.items()}}
+        for key in _NAMED:
+            names = given.get(key) or ()
+            faults += known.faults(label, key, [names] if isinstance(names, str) else names)
+        faults += _state_faults(label, entries.get("states") or {}, magnets)
+    return faults
+
+
+def _magnets(solids: Iterable[Solid]) -> list[str]:
+    return sorted({solid.magnet for solid in solids if solid.magnet is not None})
+
+
+def _state_faults(label: str, states: Mapping[str, Mapping[str, int]], magnets: Sequence[str] | None) -> list[str]:
+    """Return the faults of names and signs of states; `magnets` are None where some could not be read."""
+    faults = []
+    for state, signs in states.items():
+        if state in RESERVED_STATES:
+            faults.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
+        for magnet, sign in signs.items():
+            if magnets is not None:
+                faults += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
+            if sign not in (-1, 1) or isinstance(sign, bool):
+                faults.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
+    return faults
 
 
 def alike_states(
@@ -104,6 +153,11 @@ def alike_states(
     return notes
 
 
+def all_solids(unread: Mapping[str, str]) -> bool:
+    """Return whether all solids could be read; `unread` is that of `faults.faults`."""
+    return {"solid", ""}.isdisjoint(unread.values())
+
+
 class _Known:
     """Names that experiments may use; None where some could not be read.
 
@@ -118,19 +172,27 @@ class _Known:
         contacts: Sequence[Contact],
         heat_sinks: Sequence[HeatSink],
         solids: Sequence[Solid],
-        unread: Collection[str],
+        unread: Mapping[str, str],
         unplaced: Collection[str],
     ) -> None:
-        more = [name for name in (*unread, *unplaced) if name]
+        more = {
+            kind: [name for name, of in unread.items() if name and of in (kind, "")] for kind in ("contact", "solid")
+        }
         readable = "" not in unread
-        of_contacts = [contact.name for contact in contacts] + more
-        bodies = names_of(solids) + [name for name in unread if name]
+        of_contacts = [contact.name for contact in contacts] + more["contact"] + list(unplaced)
+        bodies = names_of(solids) + more["solid"]
         self.contacts = of_contacts if readable else None
         self.bodies = bodies if readable else None
         self.read = [*bodies, *of_contacts] if readable else None
         warm = [*of_contacts, *(sink.label for sink in heat_sinks)]
         self.warm = warm if readable and UNREAD_SINK not in unread else None
         self.insulated = {contact.name for contact in contacts if contact.h == 0}
+
+    def faults(self, label: str, key: str, names: Iterable[str]) -> list[str]:
+        """Return a fault for each name under a key that does not exist."""
+        kind, what = _NAMED[key]
+        allowed = getattr(self, kind)
+        return [] if allowed is None else unknown(f"{label}, {key}", dict.fromkeys(names), allowed, what)
 
 
 def _kind_faults(experiment: Experiment, label: str) -> list[str]:
@@ -150,20 +212,19 @@ def _name_faults(experiment: Experiment, label: str, known: _Known) -> list[str]
     """Return faults of what drive and probe name, and of the numbers of drives."""
     faults: list[str] = []
 
-    def check(key: str, names: Collection[str], allowed: Sequence[str] | None, what: str, several: str = "") -> None:
-        if allowed is not None:
-            faults.extend(unknown(f"{label}, {key}", dict.fromkeys(names), allowed, what))
+    def check(key: str, names: Collection[str], several: str = "") -> None:
+        faults.extend(known.faults(label, key, names))
         if several and len(names) == 2 and len(set(names)) == 1:
-            kind = f"{what} " if what else ""
+            kind = f"{_NAMED[key][1]} ".lstrip()
             faults.append(f"{label}, {key}: got {kind}'{next(iter(names))}' twice, expected two {several}")
 
-    check("current", experiment.current or (), known.contacts, "contact", "contacts, in and out")
-    check("voltage", experiment.voltage or (), known.contacts, "contact", "contacts, plus and minus")
-    check("heat", experiment.heat, known.warm, "")
-    check("power", experiment.power, known.bodies, "solid")
-    check("temperature", experiment.temperature, known.read, "", "solids or contacts")
+    check("current", experiment.current or (), "contacts, in and out")
+    check("voltage", experiment.voltage or (), "contacts, plus and minus")
+    check("heat", experiment.heat)
+    check("power", experiment.power)
+    check("temperature", experiment.temperature, "solids or contacts")
     if experiment.through is not None:
-        check("through.between", experiment.through.between, known.bodies, "solid", "solids that touch")
+        check("through.between", experiment.through.between, "solids that touch")
         if experiment.through.what not in ("spin", "charge", "heat"):
             faults.append(f"{label}, through.what: got '{experiment.through.what}', expected spin, charge or heat")
     if len(experiment.temperature) > 2:

@@ -6,13 +6,15 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.names import unknown
-from thermospin.device.experiment_faults import experiment_faults, through_faults
+from thermospin.device.experiment_faults import all_solids, experiment_faults, half_faults, through_faults
 from thermospin.device.interface_faults import interface_faults, place_faults
 from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
@@ -79,8 +81,9 @@ def faults(
     metal: Mapping[str, bool | None],
     materials: Mapping[str, Material],
     *,
-    unread: Collection[str] = (),
+    unread: Mapping[str, str] = MappingProxyType({}),
     unplaced: Collection[str] = (),
+    halves: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> list[str]:
     """Return all faults in how the parts of a device fit together, one line each.
 
@@ -88,9 +91,11 @@ def faults(
       solids, contacts, heat_sinks, experiments, interfaces: the parts that could be read.
       metal: whether each material conducts charge; None where that is not known.
       materials: those that could be read.
-      unread: names of solids and contacts that exist but could not be read (a fault reported elsewhere); "" stands for
-        one with an unknown name. What depends on them is not checked.
+      unread: names of parts that exist but could not be read (a fault reported elsewhere), and of each whether it is a
+        "solid", a "contact" or a "heat sink", "" where it may be any; the name "" stands for an unknown one. What
+        depends on them is not checked.
       unplaced: names of contacts of a layout that have a fault of their own, reported elsewhere.
+      halves: label and valid entries of parts that could not be read, whose other names are checked all the same.
     """
     texts = _repeated_names(solids, contacts, heat_sinks, experiments, interfaces)
     attached: list[Contact | HeatSink] = [*contacts, *heat_sinks]
@@ -110,7 +115,7 @@ def faults(
         if count > 1:
             texts.append(f"{_label(HeatSink(solid, side))}: given {count} times, expected once")
     good, wrong = experiment_faults(experiments, contacts, heat_sinks, solids, unread, unplaced)
-    texts += wrong
+    texts += wrong + half_faults(halves, contacts, heat_sinks, solids, unread, unplaced)
     placed, wrong = interface_faults(interfaces, solids, metal, unread)
     texts += wrong
     if not sound:
@@ -122,12 +127,12 @@ def faults(
     texts += _plan_faults(plan, sound, conducts)
     faces = _free_faces(plan, sound, fits, metal, {name for each in experiments for name in each.heat})
     texts += faces.faults
-    solid_ones = not unread and len(sound) == len(solids)
+    solid_ones = all_solids(unread) and len(sound) == len(solids)
     if solid_ones:
         touching = plan.neighbours()
         texts += through_faults(good, sound, touching, metal)
         texts += place_faults(placed, sound, touching, materials)
-    whole = solid_ones and not unplaced and not misnamed and faces.complete
+    whole = solid_ones and not unread and not unplaced and not misnamed and faces.complete
     if whole and all(metal.get(solid.material) is not None for solid in sound):
         circuits = {f"experiment '{e.name}'": Circuit(e.current, e.voltage) for e in good}
         where = {contact.name: contact.solid for contact in contacts}
@@ -210,12 +215,12 @@ def _known_attachments(
     attached: Sequence[Contact | HeatSink],
     solids: Sequence[Solid],
     sound: Sequence[Solid],
-    unread: Collection[str],
+    unread: Mapping[str, str],
 ) -> tuple[list[Contact | HeatSink], list[str]]:
     """Return contacts and heat sinks on valid solids, and faults for solids and faces that do not exist."""
     has_outlines = any(solid.outline is not None for solid in solids)
     names, known = (names_of(group) if has_outlines else [solid.name for solid in group] for group in (solids, sound))
-    names += [name for name in unread if name]
+    names += [name for name, kind in unread.items() if name and kind in ("solid", "")]
     fits, faults = [], []
     for item in attached:
         wrong = [] if "" in unread else unknown(f"{_label(item)}, solid", [item.solid], names)

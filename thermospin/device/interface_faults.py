@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from thermospin.base.names import unknown
+from thermospin.device.experiment_faults import all_solids
 from thermospin.device.interfaces import Interface, between, sides
 from thermospin.device.materials import Material
 from thermospin.device.parts import Solid
@@ -14,23 +15,24 @@ def interface_faults(
     interfaces: Sequence[Interface],
     solids: Sequence[Solid],
     metal: Mapping[str, bool | None],
-    unread: Collection[str],
+    unread: Mapping[str, str],
 ) -> tuple[list[Interface], list[str]]:
     """Return the interfaces whose sides exist and can have their values, and the faults of the others."""
     taken: dict[frozenset[str], str] = {}
     of_solid = {name: solid.material for solid in reversed(solids) for name in (solid.body, solid.name) if name}
     used = dict.fromkeys(solid.material for solid in solids)
+    readable = all_solids(unread)
     placed, faults = [], []
     for interface in interfaces:
         label = f"interface '{interface.name}'"
         first, second = interface.between
         wrong = []
-        if not unread:
+        if readable:
             wrong += unknown(f"{label}, between", dict.fromkeys(interface.between), [*used, *of_solid])
         are_solids = all(name in of_solid for name in interface.between)
         if first == second:
             wrong.append(f"{label}, between: got '{first}' twice, expected two materials or two solids")
-        elif not wrong and not unread and not are_solids and not all(name in used for name in interface.between):
+        elif not wrong and readable and not are_solids and not all(name in used for name in interface.between):
             body, material = (first, second) if first in of_solid else (second, first)
             wrong.append(
                 f"{label}, between: got '{body}', a solid, and '{material}', a material; expected two solids, or two "

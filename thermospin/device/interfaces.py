@@ -135,7 +135,8 @@ def _combination_faults(values: Mapping[str, float]) -> list[str]:
     for key, needed in NEEDS.items():
         missing = [name for name in needed if name not in values]
         if key in values and missing:
-            faults.append(f"{key}: needs {' and '.join(missing)}")
+            as_in_files = dict.fromkeys("P = [P1, P2]" if name in ("P1", "P2") else name for name in missing)
+            faults.append(f"{key}: needs {' and '.join(as_in_files)}")
     return faults
 
 

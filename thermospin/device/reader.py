@@ -6,10 +6,8 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from thermospin.base import polygons, units
 from thermospin.base.errors import InputError
@@ -22,7 +20,7 @@ from thermospin.device.faults import bath_fault, faults, zeta_fault
 from thermospin.device.interfaces import Interface
 from thermospin.device.marks import Mark, Window
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, Through
-from thermospin.device.tables import Reader
+from thermospin.device.tables import Reader, plain
 from thermospin.device.temperature import read_entries
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
 from thermospin.geometry.outlines import outline_of
@@ -42,7 +40,8 @@ class _Draft:
       marks: contacts whose position is given in the layout.
       drawing: the layout.
       window: the part of it that is simulated, None: all.
-      unread: names of solids and contacts that exist but could not be read; "" for one with an unknown name.
+      unread: names of parts that exist but could not be read, and the kind of each, see `faults.faults`.
+      halves: label and valid entries of each part that could not be read.
       unplaced: names of contacts with a mark that has a fault.
     """
 
@@ -57,8 +56,14 @@ class _Draft:
     marks: list[schema.Contact] = dataclasses.field(default_factory=list)
     drawing: gds.Drawing | None = None
     window: Window | None = None
-    unread: set[str] = dataclasses.field(default_factory=set)
+    unread: dict[str, str] = dataclasses.field(default_factory=dict)
+    halves: list[tuple[str, dict[str, Any]]] = dataclasses.field(default_factory=list)
     unplaced: set[str] = dataclasses.field(default_factory=set)
+
+    def leave_out(self, kind: str, name: str, label: str, entries: dict[str, Any]) -> None:
+        """Note the name of a part that could not be read, and those of its entries that are valid."""
+        self.unread[name] = kind if self.unread.get(name, kind) == kind else ""
+        self.halves.append((label, entries))
 
     def lengths(self) -> dict[str, float]:
         """Return the values of the dimensions [m]."""
@@ -137,7 +142,7 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
     Raises:
       DeviceError: there are faults; the message lists all.
     """
-    raw = _plain(tables)
+    raw = plain(tables)
     reader = Reader()
     top, raw = _read_top(reader, raw)
     bath, zeta = (_scalar(reader, raw, key, default) for key, default in (("bath", 300.0), ("zeta", 1.0)))
@@ -146,7 +151,7 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
     draft = _Draft(bath)
     for key in ("solids", "contacts", "heat_sinks"):
         if not isinstance(raw.get(key, None if key == "solids" else []), list):
-            draft.unread.add("")
+            draft.unread[""] = ""
 
     _read_dimensions(reader, _table(raw.get("dimensions")), draft)
     _read_solids(reader, raw, draft)
@@ -157,11 +162,11 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
     variants = _read_variants(reader, raw)
     if raw.get("layout") is not None or draft.marks:
         _read_layout(reader, raw, draft, folder or Path())
-    made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath)
+    made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath, draft.halves)
     if reader.faults or top is None:
         parts = draft.solids, draft.contacts, draft.heat_sinks, draft.experiments, draft.interfaces
-        more = faults(*parts, metal, made, unread=draft.unread, unplaced=draft.unplaced)
-        raise DeviceError(dict.fromkeys(reader.faults + more), source, draft.partial())
+        more = faults(*parts, metal, made, unread=draft.unread, unplaced=draft.unplaced, halves=draft.halves)
+        raise DeviceError(reader.told(reader.faults + more), source, draft.partial())
     try:
         device = Device(
             name=top.name or Path(source).stem or "device",
@@ -180,17 +185,6 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
         return settings.with_variants(device, variants)
     except DeviceError as error:
         raise DeviceError(error.faults, source, draft.partial()) from None
-
-
-def _plain(value: Any) -> Any:
-    """Return what TOML would have given: dictionaries, lists, text and plain numbers, all of them new."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, PurePath) else value
 
 
 def _read_top(reader: Reader, raw: dict[str, Any]) -> tuple[schema.File | None, dict[str, Any]]:
@@ -267,7 +261,7 @@ def _read_solids(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
                 part = None
         solid = None if part is None else _solid(part, draft)
         if solid is None:
-            draft.unread.add(name)
+            draft.leave_out("solid", name, label, reader.sound(schema.Solid, item))
         else:
             draft.solids.append(solid)
 
@@ -319,28 +313,30 @@ def _read_contacts(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> Non
     for i, item in enumerate(_tables(raw.get("contacts"))):
         label = _label("contact", item, f"contacts[{i}]")
         contact, item = reader.read(schema.Contact, item, label)
+        before = len(reader.faults)
         if contact is None:
-            draft.unread.add(str(item.get("name", "")))
+            pass  # its faults are reported already
         elif contact.label is not None or contact.layer or contact.at is not None:
             given = [key for key in ("label", "at") if getattr(contact, key) is not None]
             if len(given) == 2 or contact.solid is not None:
                 given += ["layer"] * (not given) + ["solid"] * (contact.solid is not None)
                 reader.faults.append(f"{label}: got {' and '.join(given)}, expected one of them")
-                draft.unread.add(contact.name)
             else:
                 draft.marks.append(contact)
         elif contact.solid is None or contact.face is None:
             reader.faults += [f"{label}, {key}: missing" for key in ("solid", "face") if getattr(contact, key) is None]
-            draft.unread.add(contact.name)
         else:
             draft.contacts.append(Contact(contact.name, contact.solid, contact.face, h=contact.thermal))
+        if contact is None or len(reader.faults) > before:
+            draft.leave_out("contact", str(item.get("name", "")), label, reader.sound(schema.Contact, item))
 
 
 def _read_heat_sinks(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
     for i, item in enumerate(_tables(raw.get("heat_sinks"))):
-        sink, _ = reader.read(schema.HeatSink, item, _label("heat sink", item, f"heat_sinks[{i}]"))
+        label = _label("heat sink", item, f"heat_sinks[{i}]")
+        sink, item = reader.read(schema.HeatSink, item, label)
         if sink is None:
-            draft.unread.add(UNREAD_SINK)
+            draft.leave_out("heat sink", UNREAD_SINK, label, reader.sound(schema.HeatSink, item))
         else:
             draft.heat_sinks.append(HeatSink(sink.solid, sink.face, sink.name, sink.h))
 
@@ -350,25 +346,24 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
         label, before = _label("interface", item, f"interfaces[{i}]"), len(reader.faults)
         part: Any
         part, item = reader.read(schema.Interface, item, label)
-        if part is not None:
-            card, misnamed = part.card, _misnamed_card(label, part.card)
-            reader.faults += misnamed
-            read = interfaces.as_values(interfaces.with_card(_entries(part), None if misnamed else card), reader.bath)
+        placed = part is not None
+        if part is None:  # its faults are reported already; check the valid entries too
+            sound = reader.sound(schema.Interface, item)
+            placed = {"name", "between"} <= set(sound)
+            part, _ = reader.silent().read(schema.Interface, {"name": "", "between": ["", ""]} | sound, "")
+        reader.faults += [] if part.card is None else unknown(f"{label}, card", [part.card], interfaces.card_names())
+        if len(reader.faults) > before:
+            # What the values need beside them may stand under a faulty key.
+            read = interfaces.as_values(_entries(part), reader.bath)
+            wrong = [fault for fault in read.faults if "needs" not in fault] + interfaces.single_faults(read)
+        else:
+            read = interfaces.as_values(interfaces.with_card(_entries(part), part.card), reader.bath)
             wrong = list(read.faults)
-            wrong += interfaces.single_faults(read) if wrong or misnamed else interfaces.faults_of(read, card)
+            wrong += interfaces.single_faults(read) if wrong else interfaces.faults_of(read, part.card)
             uphill = None if wrong else interfaces.thermoelectric_fault(read.at_bath, draft.bath)
             wrong += [uphill] if uphill else []
-        else:  # its faults are reported already; check the valid values too
-            place = {key: item.get(key) for key in ("name", "between")}
-            wrong = []
-            for key in item:
-                alone, _ = reader.silent().read(schema.Interface, {**place, key: item[key]}, "")
-                if alone is not None:
-                    read = interfaces.as_values(_entries(alone), reader.bath)
-                    wrong += interfaces.single_faults(read)
-                part = alone or part
         reader.faults += [f"{label}, {fault}" for fault in wrong]
-        if part is None:
+        if not placed:
             continue
         # Where it is faulty another one stands for it, so that its name and its place are checked with the others.
         given = {"K": 1.0} if len(reader.faults) > before else read.at_bath
@@ -376,10 +371,6 @@ def _read_interfaces(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> N
         draft.interfaces.append(
             Interface(part.name, part.between, **given, tables=tables, sources=sources, note=part.note)
         )
-
-
-def _misnamed_card(label: str, card: str | None) -> list[str]:
-    return [] if card is None else unknown(f"{label}, card", [card], interfaces.card_names())
 
 
 def _entries(part: Any) -> dict[str, Any]:
@@ -392,8 +383,11 @@ def _entries(part: Any) -> dict[str, Any]:
 def _read_experiments(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
     for name, item in _table(raw.get("experiments")).items():
         if isinstance(item, dict):
-            part, _ = reader.read(schema.Experiment, item, f"experiment '{name}'")
-            if part is not None:
+            label = f"experiment '{name}'"
+            part, item = reader.read(schema.Experiment, item, label)
+            if part is None:
+                draft.halves.append((label, reader.sound(schema.Experiment, item)))
+            else:
                 through = None if part.through is None else Through(part.through.what, part.through.between)
                 given = part.model_dump(exclude={"temperature", "through", "note"})
                 draft.experiments.append(
@@ -417,7 +411,7 @@ def _read_variants(reader: Reader, raw: Mapping[str, Any]) -> dict[str, dict[str
 def _read_layout(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> None:
     """Add solids and contacts of the layout that the file names."""
     if not _read_drawing(reader, raw, draft, folder):
-        draft.unread |= {"", *(mark.name for mark in draft.marks)}
+        draft.unread |= {"": "", **{mark.name: "contact" for mark in draft.marks}}
 
 
 def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> bool:
@@ -501,7 +495,11 @@ def _layers(
 
 
 def _read_materials(
-    reader: Reader, raw: Mapping[str, Any], solids: Iterable[Solid], bath: float
+    reader: Reader,
+    raw: Mapping[str, Any],
+    solids: Iterable[Solid],
+    bath: float,
+    halves: Iterable[tuple[str, Mapping[str, Any]]] = (),
 ) -> tuple[dict[str, materials.Material], dict[str, bool | None]]:
     """Return the materials of the file and of the cards that its solids name, and whether each conducts charge."""
     made: dict[str, materials.Material] = {}
@@ -514,10 +512,12 @@ def _read_materials(
                 made[name] = material
     known = {name: metal.get(name) for name in dict.fromkeys([*metal, *raw])}
     allowed = [*known, *(name for name in materials.card_names() if name not in known)]
-    for solid in solids:
-        if solid.material:
+    named = [(f"solid '{solid.name}'", solid.material) for solid in solids]
+    named += [(label, str(entries.get("material", ""))) for label, entries in halves]
+    for label, choice in named:
+        if choice:
             # Reported here, with the cards to choose from; for the geometry its conductivity is unknown.
-            reader.faults += unknown(f"solid '{solid.name}', material", [solid.material], allowed)
+            reader.faults += unknown(f"{label}, material", [choice], allowed)
     known |= {name: None for name in used if name not in known}
     return made, known
 
@@ -536,12 +536,9 @@ def _read_material(
         faulty = True
     entries: dict[str, Any] = dict(materials.card(card)) if has_card else {}
     if part is None:  # its faults are reported already; check the valid values too
-        keys = [key for key in MATERIAL if key in table]
-        alone = {key: reader.silent().read(schema.Material, {key: table[key]}, "")[0] for key in keys}
-        entries = {key: value for key, value in entries.items() if key not in alone or alone[key] is not None}
-        part = schema.Material.model_construct(
-            **{key: getattr(one, key) for key, one in alone.items() if one is not None}
-        )
+        sound = reader.sound(schema.Material, table)
+        entries = {key: value for key, value in entries.items() if key in sound or key not in table}
+        part, _ = reader.silent().read(schema.Material, sound, "")
     entries |= {key: value for key in (*MATERIAL, "note") if (value := getattr(part, key, None))}
     values, tables, wrong = read_entries(entries, MATERIAL, reader.bath)
     conducts = values.get("sigma", 0.0) != 0 if not faulty or "sigma" in values else None

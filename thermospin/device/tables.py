@@ -1,19 +1,22 @@
 """Tables of TOML files, checked by pydantic models: quantities with units, and all faults of a file together.
 
 A faulty table is read as far as possible, and a misspelt key is read as the most similar valid one. So entries that do
-not depend on the fault are checked too.
+not depend on the fault are checked too; what is wrong with a value under a key that is only guessed is not told.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from pathlib import PurePath
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from thermospin.base import units
 from thermospin.base.errors import InputError
-from thermospin.base.names import closest, nearest
+from thermospin.base.names import closest, listed, nearest
 from thermospin.device.temperature import Table, is_table
 from thermospin.geometry.dimensions import Coordinate, ExpressionError, names_in, parse
 
@@ -108,6 +111,9 @@ _EXPECTED = {
     "literal_error": "",
 }
 
+#: What names of the literature are here, which no similar spelling tells: AR is RA, or Valet and Fert's r_b*.
+_ALIASES = {"AR": ("RA", "RA, or AR_star = RA/(1 - gamma^2)")}
+
 
 class Reader:
     """A reader of the parts of a file, which collects their faults."""
@@ -119,6 +125,7 @@ class Reader:
         self.bath: float | None = None
         self.dimensions: dict[str, Coordinate] = {}
         self.length_unit_missed = False
+        self._guessed: list[tuple[str, str]] = []
 
     def read(self, model: type[PartT], raw: dict[str, Any], label: str) -> tuple[PartT | None, dict[str, Any]]:
         """Read a part; return it, or None if it is faulty, and its raw table with misspelt keys corrected."""
@@ -130,13 +137,17 @@ class Reader:
         for error in errors.errors():
             if error["type"] == "extra_forbidden":
                 key, allowed = str(error["loc"][-1]), _keys(model, error["loc"][:-1])
-                self.faults.append(f"{_join(label, error['loc'][:-1])}: unknown key '{key}'; {nearest(key, allowed)}")
-                close = closest(key, allowed)
+                close, hint = closest(key, allowed), nearest(key, allowed)
+                if _ALIASES.get(key, ("",))[0] in allowed:
+                    close, meaning = _ALIASES[key]
+                    hint = f"did you mean {meaning}? {listed(allowed)}"
+                self.faults.append(f"{_join(label, error['loc'][:-1])}: unknown key '{key}'; {hint}")
                 excused.add((*error["loc"][:-1], close))
                 if len(error["loc"]) == 1:
                     value = repaired.pop(key)
-                    if close is not None:
-                        repaired.setdefault(close, value)
+                    if close is not None and close not in repaired:
+                        repaired[close] = value
+                        self._guessed.append((label, close))
         for error in errors.errors():
             if error["type"] == "extra_forbidden" or (error["type"] == "missing" and error["loc"] in excused):
                 continue
@@ -151,6 +162,17 @@ class Reader:
             self.faults.append(f"{_join(label, path)}: {fault}")
         return self._validate(model, repaired)[0], repaired
 
+    def sound(self, model: type[Part], raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those entries of a faulty table that are valid by themselves."""
+        errors = self._validate(model, raw)[1]
+        wrong = set() if errors is None else {error["loc"][0] for error in errors.errors() if error["loc"]}
+        return {key: value for key, value in raw.items() if key not in wrong}
+
+    def told(self, faults: Iterable[str]) -> list[str]:
+        """Return each fault once, without those of keys that are not in the file but guessed for misspelt ones."""
+        places = [rf"{re.escape(label)}( \([^)]*\))?{', ' * bool(label)}{key}[:.\[]" for label, key in self._guessed]
+        return [fault for fault in dict.fromkeys(faults) if not any(re.match(place, fault) for place in places)]
+
     def silent(self) -> Reader:
         """Return a reader of the same file whose faults are not reported."""
         other = Reader()
@@ -159,21 +181,31 @@ class Reader:
         other.dimensions = self.dimensions
         return other
 
-    def _validate(self, model: type[PartT], raw: dict[str, Any]) -> tuple[PartT | None, ValidationError | None]:
+    def _validate(self, model: type[PartT], raw: Mapping[str, Any]) -> tuple[PartT | None, ValidationError | None]:
         try:
             context = {"length_unit": self.length_unit, "dimensions": self.dimensions, "bath": self.bath}
-            return model.model_validate(raw, context=context), None
+            return model.model_validate(dict(raw), context=context), None
         except ValidationError as error:
             return None, error
 
 
 def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that a table may have; the path to it has numbers where it is in a list."""
     for key in path:
-        inner = model.model_fields[str(key)].annotation if str(key) in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        if isinstance(key, int):
+            continue
+        inner = _models(model.model_fields[key].annotation) if key in model.model_fields else []
+        if not inner:
             return []
-        model = inner
+        model = inner[0]
     return list(model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models in an annotation, such as that of a table, of one that may be absent, or of a list of them."""
+    if get_origin(annotation) is None:
+        return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _join(label: str, path: Iterable[int | str]) -> str:
@@ -194,3 +226,14 @@ def _explain(error: Any) -> str:
     shown = repr(got) if len(repr(got)) <= 60 else repr(got)[:57] + "..."
     expected = _EXPECTED.get(kind) or error.get("ctx", {}).get("expected")
     return f"got {shown}, expected {expected}" if expected else f"got {shown}; {error['msg'].lower()}"
+
+
+def plain(value: Any) -> Any:
+    """Return what TOML would have given: dictionaries, lists, text and plain numbers, all of them new."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, PurePath) else value

@@ -18,6 +18,7 @@ from matplotlib.path import Path
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
+from thermospin.base.polygons import TOUCH
 from thermospin.device.parts import Contact, HeatSink
 from thermospin.geometry import outlines
 from thermospin.grid import AXES
@@ -55,6 +56,7 @@ _HEAT_ONLY = ("#D5D5D0", "#BDBDB8", "#A6A6A0")
 #: Colours where a device has more materials than these.
 _MORE = tuple(map(to_hex, colormaps["tab20"](range(20))))
 _FLAT = {"z-": "bottom", "z+": "top"}
+_HATCH = "////"
 
 
 def material_colours(device: Device, views: Views) -> dict[str, str]:
@@ -145,7 +147,7 @@ def _draw_held_faces(ax: Axes, device: Device) -> None:
         axis, side = AXES.index(face[0]), 1 if face[1] == "+" else -1
         if axis == 2:
             if name:
-                ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, hatch="////", edgecolor=colour))
+                ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, hatch=_HATCH, edgecolor=colour))
                 _tag(ax, name, (x0 + x1) / 2, (y0 + y1) / 2, (0, 0))
             continue
         if axis == 0:
@@ -189,7 +191,7 @@ def _draw_patch(ax: Axes, patch: outlines.Patch, name: str, colour: str, side: i
     if patch.axis == 2:
         if name:
             for _, corners in patch.outlines:
-                ax.add_patch(Polygon(corners * NM, fill=False, hatch="////", edgecolor=colour))
+                ax.add_patch(Polygon(corners * NM, fill=False, hatch=_HATCH, edgecolor=colour))
             _tag(ax, name, x, y, (0, 0))
         return
     for at, low, high, *_ in patch.rectangles:
@@ -258,6 +260,19 @@ def _course(segments: np.ndarray) -> Path:
     return Path(np.array(points).reshape(-1, 2), codes)
 
 
+def _is_covered(segments: np.ndarray, borders: np.ndarray) -> bool:
+    """Return whether part of some segments (count, 2, 2) [m] is on none of the borders (count, 2, 2) that are drawn."""
+    for p, q in segments:
+        length = float(np.linalg.norm(q - p))
+        along, off, reach = (q - p) / length, borders - p, 0.0
+        on = np.max(np.abs(along[0] * off[..., 1] - along[1] * off[..., 0]), axis=1) < TOUCH
+        for low, high in sorted(map(sorted, (off[on] @ along).tolist())):
+            reach = max(reach, high) if low < reach + TOUCH else reach
+        if reach < length - TOUCH:
+            return True
+    return False
+
+
 @styled
 def device_picture(device: Device, path: PathLike | None = None) -> Figure:
     """Draw the device from above, a zoom on where magnets and normal metals meet, a vertical section, a view in space.
@@ -318,7 +333,13 @@ def device_picture(device: Device, path: PathLike | None = None) -> Figure:
     if flat:
         words = "; ".join(f"{', '.join(names)} {how}" for how, names in flat.items())
         overview.set_title(words, loc="right", fontsize=8.5)
-    handles = _device_legend(device, views, colours)
+    borders = above.borders(views.domain)
+    is_dashed = any(
+        _is_covered(views.left_of(index), borders)
+        for index, solid in enumerate(device.solids)
+        if solid.magnet is not None
+    )
+    handles = _device_legend(device, views, colours, is_dashed=is_dashed)
     handles += [
         Line2D([], [], color=colour, linewidth=2.4, label=f"interface {literal(name)}")
         for name, colour in interfaces.items()
@@ -356,16 +377,26 @@ def _draw_in_space(ax: Axes, device: Device, views: Views, colours: Mapping[str,
         ax.set_title(f"$z$ stretched {number(view.stretch, 2)} times", loc="right", fontsize=8.5)
 
 
-def _device_legend(device: Device, views: Views, colours: Mapping[str, str]) -> list[Patch | Line2D]:
+def _device_legend(
+    device: Device, views: Views, colours: Mapping[str, str], *, is_dashed: bool
+) -> list[Patch | Line2D]:
     metals = {solid.material for solid, metal in zip(device.solids, views.metal[:-1], strict=True) if metal}
     handles: list[Patch | Line2D] = []
     for name, colour in colours.items():
         label = literal(name if name in metals or name == "substrate" else f"{name} (heat only)")
         handles.append(Patch(facecolor=colour, edgecolor=INK, linewidth=0.8, label=label))
-    if device.magnets:
+    if is_dashed:
         handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle=DASHED, label="magnet"))
-    drawn: list[Contact | HeatSink] = [*device.contacts, *(s for s in device.heat_sinks if s.face not in _FLAT)]
-    for colour, label in dict.fromkeys(map(held_line, drawn)):
-        text = label.replace("held", f"at {number(device.bath)} K")
-        handles.append(Line2D([], [], color=colour, linewidth=3.2, label=text))
+    held = f"at {number(device.bath)} K"
+    all_held: list[Contact | HeatSink] = [*device.contacts, *device.heat_sinks]
+    on_sides = [item for item in all_held if item.face not in _FLAT]
+    for colour, label in dict.fromkeys(map(held_line, on_sides)):
+        handles.append(Line2D([], [], color=colour, linewidth=3.2, label=label.replace("held", held)))
+    hatched: dict[tuple[str, str], dict[str, None]] = {}
+    for contact in device.contacts:
+        if contact.face in _FLAT:
+            hatched.setdefault(held_line(contact), {})[_FLAT[contact.face]] = None
+    for (colour, label), faces in hatched.items():
+        text = label.replace("contact", f"contact on {' or '.join(faces)}").replace("held", held)
+        handles.append(Patch(fill=False, hatch=_HATCH, edgecolor=colour, label=text))
     return handles
