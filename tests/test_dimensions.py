@@ -32,6 +32,10 @@ KNOWN |= {name: Coordinate(0.0, ((name, 1.0),)) for name in ("lambda", "\N{MICRO
         ("2 * (0.1um - b) / 4 + 2e3nm", 2050.0, {"b": -0.5}),
         ("lambda - 25e3", -25e3, {"lambda": 1.0}),
         ("\N{MICRO SIGN}x", 0.0, {"\N{MICRO SIGN}x": 1.0}),
+        ("a \N{MINUS SIGN} 2 * b", 0.0, {"a": 1.0, "b": -2.0}),
+        ("\N{MINUS SIGN}\N{MICRO SIGN}x", 0.0, {"\N{MICRO SIGN}x": -1.0}),
+        ("a\N{NO-BREAK SPACE}\N{EN DASH}\N{NARROW NO-BREAK SPACE}5 nm", -5.0, {"a": 1.0}),
+        ("2 \N{MULTIPLICATION SIGN} a + 3\N{MIDDLE DOT}b", 0.0, {"a": 2.0, "b": 3.0}),
     ],
 )
 def test_an_expression_is_a_sum_of_dimensions(text: str, constant: float, slopes: dict[str, float]) -> None:
@@ -64,7 +68,7 @@ def test_what_is_no_sum_is_told(text: str, words: str) -> None:
         dimensions.parse(text, KNOWN, 1e-9)
 
 
-@pytest.mark.parametrize("text", ["5 nm", "5", "0.1 um", "", "1e3", "3 + 4"])
+@pytest.mark.parametrize("text", ["5 nm", "5", "0.1 um", "", "1e3", "3 + 4", "\N{MINUS SIGN}5 nm"])
 def test_a_quantity_is_no_expression(text: str) -> None:
     assert dimensions.names_in(text) is None
 

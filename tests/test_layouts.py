@@ -6,6 +6,7 @@ import re
 import struct
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gdstk
@@ -20,7 +21,7 @@ from thermospin.device.device import Device, DeviceError
 from thermospin.device.reader import load
 from thermospin.geometry.outlines import Patch, Regions
 from thermospin.model import build
-from thermospin.signals.evaluate import evaluate
+from thermospin.signals.evaluate import evaluate, measure
 
 STACK = """
 name = "valve"
@@ -325,6 +326,35 @@ def test_a_path_without_width_is_told_where_it_matters(tmp_path: Path) -> None:
     assert (100, 0) in gds.read(tmp_path / "valve.gds").lines
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("layer", [2, 5])
+@pytest.mark.parametrize("kind", [0, 1, 2])
+@pytest.mark.parametrize("vertices", [1, 2])
+def test_a_path_without_length_is_told(tmp_path: Path, layer: int, kind: int, vertices: int) -> None:
+    """A via drawn as a path with one point, or with the same point twice; layer 5 has nothing else on it."""
+    records = [
+        struct.pack(">HH", 4, 0x0900),
+        struct.pack(">HHh", 6, 0x0D02, layer),
+        struct.pack(">HHh", 6, 0x0E02, 0),
+        struct.pack(">HHh", 6, 0x2102, kind),
+        struct.pack(">HHi", 8, 0x0F03, 600),
+        struct.pack(f">HH{2 * vertices}i", 4 + 8 * vertices, 0x1003, *vertices * [500, 0]),
+        struct.pack(">HH", 4, 0x1100),
+    ]
+    path = written(tmp_path, drawing())
+    data = path.read_bytes()
+    end = data.rindex(struct.pack(">HH", 4, 0x0700))  # ENDSTR
+    path.write_bytes(data[:end] + b"".join(records) + data[end:])
+    (tmp_path / "valve.toml").write_text(STACK)
+    words = rf"path on layer {layer}/0 at \(50, 0\) nm: it has no length; draw it as a polygon"
+    with pytest.raises(DeviceError, match=words):
+        load(tmp_path / "valve.toml")
+    assert 'layer = "2/0"' in new_text("mine", path)
+    (tmp_path / "valve.toml").write_text(STACK.replace('valve.gds"', 'valve.gds"\nignore = [5]'))
+    if layer == 5:
+        assert load(tmp_path / "valve.toml").magnets == ("FM1", "FM2")
+
+
 def test_what_is_not_used_stops_nothing(tmp_path: Path) -> None:
     """Crossing or flat polygons on ignored layers and outside the window, and a second device of the same labels."""
     cell = drawing()
@@ -462,16 +492,94 @@ def test_slanted_side_walls_are_slices(tmp_path: Path) -> None:
     text = STACK.replace("zmin = 0\n", "zmin = 0\nsidewall_angle = 20\nslices = 5\n")
     device = device_of(tmp_path, text)
     own = [s for s in device.solids if s.name.startswith("FM1/")]
-    assert len(own) == 5 and [len(s.straight_edges(0)) for s in own] == [2, 0, 0, 0, 0]
+    assert len(own) == 5 and [len(s.straight_edges(0)) for s in own] == [2, 2, 2, 2, 2]
     lean = np.tan(np.radians(20))
     for k, solid in enumerate(sorted(own, key=lambda s: s.box[2][0])):
         shrink = 2 * lean * 15 * (k + 0.5) / 5
         width, length = (1e9 * (high - low) for low, high in solid.box[:2])
         assert (width, length) == pytest.approx((300 - shrink, 1000 - shrink))
-    # Of the slices only the widest has grid lines.
-    assert len(device.features.faces(0)) < 12
+    # Beside an insulator only the widest slice has grid lines.
+    cap = text.replace('"Cu"', '"SiO2"').replace('label = "V+"\nface = "x+"', "at = [120, -290]")
+    capped = device_of(tmp_path, cap)
+    assert [len(s.straight_edges(0)) for s in capped.solids if s.body == "FM1"] == [2, 0, 0, 0, 0]
+    assert len(capped.features.faces(0)) < 12
     steep = faults_of(tmp_path, text.replace("angle = 20", "angle = 79"))
     assert any("'FM2': its side walls meet before its top" in fault for fault in steep)
+
+
+SLOPING = """
+name = "valve"
+length_unit = "nm"
+[layout]
+file = "valve.gds"
+[[layout.layers]]
+layer = 1
+material = "Py"
+thickness = 12
+zmin = 0
+magnet = true
+sidewall_angle = 60
+slices = {slices}
+[[layout.layers]]
+layer = 2
+material = "Cu"
+thickness = 20
+drape = true
+zmin = 0
+"""
+ENDS = """
+[[solids]]
+name = "pad"
+material = "Cu"
+box = { x = [-20, 20], y = [-10, 10], z = [-10, 0] }
+[[solids]]
+name = "fixed"
+material = "Py"
+box = { x = [70, 100], y = [-10, 10], z = [-10, 0] }
+[[contacts]]
+name = "I+"
+solid = "pad"
+face = "z-"
+[[contacts]]
+name = "I-"
+solid = "fixed"
+face = "z-"
+[[interfaces]]
+name = "Py|Cu"
+between = ["Py", "Cu"]
+RA = "1 fohm m^2"
+gamma = 0.5
+[experiments.through]
+current = ["I+", "I-"]
+voltage = ["I+", "I-"]
+states = { P = {}, AP = { FM = -1 } }
+"""
+
+
+@pytest.mark.parametrize(("slices", "cells", "lined", "error"), [(3, 700, True, 1e-9), (6, 1500, False, 0.01)])
+def test_a_wire_over_a_slanted_side_wall_does_not_bypass_the_interface(
+    tmp_path: Path, slices: int, cells: int, lined: bool, error: float
+) -> None:
+    """A current from a magnet into a wire over one of its side walls, against boxes with the shapes of the slices.
+
+    With lines on all slices the grids are one. With lines on the widest only, cells hold several slices and pieces of
+    the wire that these do not touch: they shared nodes, and half of the spin part was gone.
+    """
+    cell = gdstk.Cell("VALVE")
+    cell.add(gdstk.rectangle((-0.03, -0.04), (0.03, 0.04), layer=1), gdstk.Label("FM", (-0.01, 0), layer=1))
+    cell.add(gdstk.rectangle((0, -0.01), (0.11, 0.01), layer=2))
+    device = device_of(tmp_path, SLOPING.format(slices=slices) + ENDS, cell)
+    text = 'name = "boxes"\nlength_unit = "nm"\n' + ENDS
+    for solid in device.solids[2:]:
+        x, y, z = ([1e9 * end for end in ends] for ends in solid.box)
+        magnet = f'magnet = "{solid.magnet}"\n' if solid.magnet else ""
+        text += f'[[solids]]\nname = "{solid.name}"\nmaterial = "{solid.material}"\n{magnet}'
+        text += f"box = {{ x = {x}, y = {y}, z = {z} }}\n"
+    if not lined:
+        bare = [replace(solid, on_lines=((), ())) if solid.recess > 3.5e-9 else solid for solid in device.solids]
+        device = replace(device, solids=tuple(bare))
+    found, same = (measure(build(each, cells=cells, order=1)) for each in (device, reader.read(text, "boxes.toml")))
+    assert found["through", "R1.spin"] == pytest.approx(same["through", "R1.spin"], rel=error)
 
 
 def test_what_is_left_of_overlapping_polygons(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Drawing:
       cell: its name.
       shapes: polygons (vertices, 2) [m] of each layer and datatype, not checked; those of paths come last.
       labels: texts, in the order of the file.
-      lines: vertices (vertices, 2) [m] of paths without width, by layer and datatype.
+      lines: vertices (vertices, 2) [m] of paths without width or length, by layer and datatype.
       round_ends: of paths, by layer and datatype.
       names: of layers, by layer and datatype; only OASIS files have them.
     """
@@ -191,11 +191,13 @@ def read(path: str | Path, cell: str | None = None) -> Drawing:
     for line in chosen.get_paths():
         layer = line.layers[0], line.datatypes[0]
         widths: Any = line.widths  # paths from files are all of one type, whose widths need no argument
-        if np.any(np.asarray(widths()) <= 0):
-            lines.setdefault(layer, []).append(_tidied(line.spine(), size))
+        spine = _tidied(line.spine(), size)
+        spine = spine[np.append(True, np.any(np.diff(spine, axis=0), axis=1))]  # without repeated vertices
+        if np.any(np.asarray(widths()) <= 0) or len(spine) == 1:
+            lines.setdefault(layer, []).append(spine)
             continue
         if line.ends[0] == "round":
-            round_ends.setdefault(layer, []).extend(_round_ends(_tidied(line.spine(), size), widths()[:, 0] * size))
+            round_ends.setdefault(layer, []).extend(_round_ends(spine, widths()[:, 0] * size))
         for polygon in line.to_polygons():
             points = _tidied(polygon.points, size)
             # A path that meets itself has an outline that crosses itself; its inside is the union.

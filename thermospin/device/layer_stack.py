@@ -18,8 +18,9 @@ from thermospin.device import sidewalls
 from thermospin.device.gds import Drawing, Label, LayerNumber, LayerNumbers, is_among, layer_name, layers_name
 from thermospin.device.marks import Mark, MarkError, Window, edge_at, film_of, is_on, place_of
 from thermospin.device.parts import Contact, Solid
+from thermospin.geometry.borders import bordering
 from thermospin.geometry.dimensions import Coordinate
-from thermospin.geometry.outlines import outline_of
+from thermospin.geometry.outlines import Regions, outline_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,7 @@ def build(
     """
     whole, drawing = drawing, _within(drawing, window)
     texts = _stray(drawing, stack, ignored, marks, whole)
-    broken = _broken(drawing, [layer.layers for layer in stack] + [mark.layers for mark in marks])
+    broken = _broken(drawing, [layer.layers for layer in stack] + [mark.layers for mark in marks], ignored)
     if broken:
         return [], [], texts + broken
     bodies: list[_Body] = []
@@ -133,6 +134,8 @@ def build(
             for layer in stack
             if whole.on(layer.layers)
         ]
+    if not texts and any(layer.sidewall_angle for layer in stack):
+        bodies = _on_lines(bodies, ground, metals)
     solids = [solid for body in bodies for solid in body.solids]
     contacts = []
     for mark in marks:
@@ -168,19 +171,21 @@ def _within(drawing: Drawing, window: Window | None) -> Drawing:
     return dataclasses.replace(drawing, shapes=inside(drawing.shapes), lines=inside(drawing.lines))
 
 
-def _broken(drawing: Drawing, used: Sequence[LayerNumbers]) -> list[str]:
-    """Return faults of polygons, and paths without width, on these layers."""
+def _broken(drawing: Drawing, used: Sequence[LayerNumbers], ignored: LayerNumbers) -> list[str]:
+    """Return faults of polygons and paths without width on used layers, of paths without length on all others too."""
     texts = []
     for layer in sorted({*drawing.shapes, *drawing.lines}):
-        if not any(is_among(layer, layers) for layers in used):
-            continue
         kind = f"on layer {layer_name(layer)}"
-        texts += [
-            f"path {kind} from {polygons.at(line[0])}: an open path without width has no inside; give it a width, or "
-            "draw a polygon"
-            for line in drawing.lines.get(layer, [])
-        ]
-        for number, shape in enumerate(drawing.shapes.get(layer, [])):
+        is_used = any(is_among(layer, layers) for layers in used)
+        for line in drawing.lines.get(layer, []):
+            if len(line) == 1 and not is_among(layer, ignored):
+                texts.append(f"path {kind} at {polygons.at(line[0])}: it has no length; draw it as a polygon")
+            elif is_used:
+                texts.append(
+                    f"path {kind} from {polygons.at(line[0])}: an open path without width has no inside; give it a "
+                    "width, or draw a polygon"
+                )
+        for number, shape in enumerate(drawing.shapes.get(layer, []) if is_used else []):
             where = f"polygon {number} {kind}, around {polygons.at(shape.mean(axis=0))}"
             texts += [f"{where}: {text}" for text in polygons.faults(shape)]
     return texts
@@ -311,7 +316,8 @@ def _solids(
                     above = _clearances(piece, base, below) if layer.drape else ()
                     made.append(_Slice(piece, (_sum(base, low), _sum(base, high)), recess, moving, above))
     several = len(made) > 1
-    # Of the slices of a slanted film the widest has grid lines. Edges of a draped film over the others need none.
+    # Of the slices of a slanted film the widest has grid lines, and those on other metals: `_on_lines`. Edges of a
+    # draped film over the others need none.
     seen = [Solid("", "", None, ((0, 0),) * 3, outline=tuple(map(tuple, part.tolist())))] + list(below)
     x, y = ((tuple(end for solid in seen for end in solid.straight_edges(k))) for k in range(2))
     widest = min((each.recess.at(lengths) for each in made), default=0.0)
@@ -329,6 +335,25 @@ def _solids(
         )
         solids.append(solid.moved(lengths))
     return solids, faults
+
+
+def _on_lines(bodies: Sequence[_Body], ground: Sequence[Solid], metals: Sequence[str] | None) -> list[_Body]:
+    """Return the bodies with grid lines on the edges of the slices that touch another metal.
+
+    A cell over several slices would hold both metals, which would conduct in it in parallel.
+    """
+    solids = [*ground, *(solid for body in bodies for solid in body.solids)]
+    kinds = [(solid.material, solid.magnet) for solid in solids]
+    conducting = [metals is None or solid.material in metals for solid in solids]
+    found = bordering(Regions(solids, conducting), [kinds.index(kind) for kind in kinds], conducting)
+    names = {solids[i].name for i in found if solids[i].recess}
+    return [
+        dataclasses.replace(
+            body,
+            solids=[dataclasses.replace(s, on_lines=None) if s.name in names else s for s in body.solids],
+        )
+        for body in bodies
+    ]
 
 
 def _solid(

@@ -442,7 +442,9 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
     if layers is None:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
-    metal = _read_materials(reader.silent(), known, films, draft.bath)[1]  # their faults are reported with the others
+    metal = _read_materials(reader.silent(), known, [*draft.solids, *films], draft.bath)[
+        1
+    ]  # their faults are reported with the others
     solids, contacts, faults = layer_stack.build(
         drawing,
         layers,

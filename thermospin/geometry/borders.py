@@ -1,4 +1,4 @@
-"""Slanted borders of two metals, seen from above: cells that they cut conduct in parallel, so lines enclose them."""
+"""Borders of two metals, seen from above: in cells that they cut both conduct in parallel, so grid lines are needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from thermospin.base import polygons
 from thermospin.geometry.boxes import Plan
-from thermospin.geometry.outlines import Part, Regions, recess_of
+from thermospin.geometry.outlines import Part, Regions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +40,27 @@ def bands(plan: Plan, domains: Sequence[int], metals: Sequence[bool]) -> tuple[B
     Args:
       plan: the geometry; boxes alone have no slanted edges.
       domains: for each solid, an index that differs where the material or the magnet does.
-      metals: whether each solid conducts charge. Slices of slanted films are left out: each has edges of its own.
+      metals: whether each solid conducts charge.
     """
     if not isinstance(plan, Regions):
         return ()
-    wanted = np.array(metals, bool) & [recess_of(solid) == 0 for solid in plan.solids]
     pieces: defaultdict[tuple[int, int], list[np.ndarray]] = defaultdict(list)
     for a, b in plan.touching:
         one, other = plan.parts[a], plan.parts[b]
-        pair = (min(one.solid, other.solid), max(one.solid, other.solid))
-        if wanted[list(pair)].all() and domains[pair[0]] != domains[pair[1]]:
-            pieces[pair] += _pieces(one, other)
+        if _is_border(one, other, domains, metals):
+            pieces[min(one.solid, other.solid), max(one.solid, other.solid)] += _pieces(one, other)
     return tuple(band for pair, found in pieces.items() for axis in range(2) for band in _merged(found, axis, pair))
+
+
+def bordering(plan: Regions, domains: Sequence[int], metals: Sequence[bool]) -> set[int]:
+    """Return the solids of metal that touch another metal; arguments as of `bands`."""
+    pairs = [(plan.parts[a], plan.parts[b]) for a, b in plan.touching]
+    return {part.solid for pair in pairs if _is_border(*pair, domains, metals) for part in pair}
+
+
+def _is_border(one: Part, other: Part, domains: Sequence[int], metals: Sequence[bool]) -> bool:
+    both = metals[one.solid] and metals[other.solid]
+    return bool(both) and domains[one.solid] != domains[other.solid]
 
 
 def _pieces(one: Part, other: Part) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
+from thermospin.base.text import plain
 from thermospin.base.units import tidy
 
 
@@ -73,6 +74,9 @@ class Dimension:
 #: A number and the name that follows it, its unit; or another name. What follows "2" in "2e3" is no name.
 _WORD = re.compile(r"(?<![\w.])(?:((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?+)\s*([^\W\d]\w*)|[^\W\d]\w*)", re.IGNORECASE)
 
+#: Signs of multiplication of typesetters.
+_TIMES = str.maketrans(dict.fromkeys("\N{MULTIPLICATION SIGN}\N{MIDDLE DOT}\N{DOT OPERATOR}", "*"))
+
 
 def _tree(text: str) -> tuple[ast.expr, dict[str, str]] | None:
     """Return the syntax tree of an expression, and what its words stand for; None for text that is no expression.
@@ -81,6 +85,8 @@ def _tree(text: str) -> tuple[ast.expr, dict[str, str]] | None:
     first, "q1" for a length with its unit that comes second.
     """
     words: dict[str, str] = {}
+    # The spaces and signs of typesetters become plain; names keep their letters, such as a micro sign.
+    text = "".join(sign if (sign := plain(letter)) in (" ", "-") else letter for letter in text).translate(_TIMES)
 
     def word(match: re.Match[str]) -> str:
         key = f"{'q' if match[1] else 'n'}{len(words)}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry import weights
-from thermospin.geometry.cell_parts import CellParts, counts_of, faces, pairs_of
+from thermospin.geometry.cell_parts import CellParts, Faces, counts_of, faces, pairs_of
 from thermospin.geometry.reactions import Around, summed
 from thermospin.grid import Grid
 
@@ -145,8 +146,12 @@ def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray,
     parts = CellParts.of(grid, owners)
     marked = _marked(parts, rule)
     near = _touching(grid, marked)
-    copies = _Copies.of(parts, rule, np.argwhere(marked))
     cells = np.argwhere(near)
+    # Nodes of faces are places in `ids`, which has the nodes of the parts of these cells.
+    shape = (len(cells), parts.owner.shape[3], *3 * [grid.order + 1])
+    found = list(faces(parts, cells, np.arange(math.prod(shape)).reshape(shape)))
+    rule = _without_bypasses(rule, found)
+    copies = _Copies.of(parts, rule, np.argwhere(marked))
     ids = copies.of_cells(parts, cells)
     place = np.concatenate([np.arange(marked.size), copies.extra])
     size = len(place)
@@ -160,7 +165,7 @@ def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray,
     for areas, which in ends:
         own = np.asarray(solids[:, list(which)].sum(axis=1)).ravel() > 0
         open_ended |= own & (areas.ravel()[place] > 0)
-    links, crossings, ports = _links(parts, rule, cells, ids, place, open_ended)
+    links, crossings, ports = _links(found, rule, ids.ravel(), place, open_ended)
     place = np.concatenate([place, place[_roots(ports, size)]])
     solids = _padded(solids, len(place))
     to_column = csr_array(
@@ -214,6 +219,21 @@ def _padded(matrix: csr_array, rows: int) -> csr_array:
 
 
 # ------------------------------------------------------------------------------------------- parts and copies
+
+
+def _without_bypasses(rule: Rule, found: Sequence[Faces]) -> Rule:
+    """Return a rule that also splits solids without a common face if an interface lies between their domains.
+
+    A cell may hold a slice of a slanted film and a piece of metal that it does not touch. Joined there, both metals
+    would bypass the interface between the slices and pieces that do touch.
+    """
+    alike = rule.domain[:, None] == rule.domain
+    joint = alike @ (rule.column >= 0) @ alike
+    meet = np.zeros_like(alike)
+    for *_, one, other in found:
+        meet[one, other] = meet[other, one] = True
+    apart = joint & ~alike & ~meet
+    return dataclasses.replace(rule, split=rule.split | apart, jump_V=rule.jump_V | apart, jump_T=rule.jump_T | apart)
 
 
 def _marked(parts: CellParts, rule: Rule) -> np.ndarray:
@@ -500,19 +520,21 @@ def _joined(kind: _Kind, section: csr_array, counts: tuple[int, int, int], solid
 
 
 def _links(
-    parts: CellParts, rule: Rule, cells: np.ndarray, ids: np.ndarray, place: np.ndarray, open_ended: np.ndarray
+    found: Sequence[Faces], rule: Rule, ids: np.ndarray, place: np.ndarray, open_ended: np.ndarray
 ) -> tuple[list[Segments], tuple[Crossing, ...], np.ndarray]:
     """Return links across split faces, the crossings, and the node that each port belongs to.
 
     Links of a crossing end at ports of their own, so that what passes is the reaction there.
 
     Args:
+      found: the faces between solids; their nodes are places in `ids`.
+      ids: node of each place.
       place: tensor node of each node.
       open_ended: marks nodes where a current may leave to the outside.
     """
-    found = list(faces(parts, cells, ids))
     axis = np.repeat([piece[0] for piece in found], [len(piece[1]) for piece in found])
     tail, head, area, one, other = (np.concatenate([piece[k] for piece in found]) for k in range(1, 6))
+    tail, head = ids[tail], ids[head]
     column = rule.column[one, other]
     ends = np.stack([tail, head])
     ports: list[int] = []
