@@ -451,18 +451,19 @@ class Features:
         These sizes hold at any coarseness: in larger cells both metals would share nodes, which is a short circuit.
         """
         metals = {domain for domain, metal in zip(self.domains, self.metals, strict=True) if metal}
+        prisms = [] if axis == 2 else [prism for prism in self.prisms if prism.domain in metals]
+        slanted = [len(polygons.slanted_edges(prism.outline)) > 0 for prism in prisms]
+        widths = [polygons.width(prism.outline) for prism in prisms]
+        lows, highs = ([pick(prism.outline, axis=0) for prism in prisms] for pick in (np.min, np.max))
         gaps = []
-        for one, other in itertools.combinations([p for p in self.prisms if p.domain in metals], 2):
+        for i, j in itertools.combinations(range(len(prisms)), 2):
+            one, other, reach = prisms[i], prisms[j], min(widths[i], widths[j])
             low, high = max(one.heights[0], other.heights[0]), min(one.heights[1], other.heights[1])
-            slanted = any(len(polygons.slanted_edges(each.outline)) for each in (one, other))
-            if axis == 2 or low >= high or not slanted:
+            if low >= high or not (slanted[i] or slanted[j]):
                 continue
-            reach = min(polygons.width(one.outline), polygons.width(other.outline))
-            lows, highs = (np.array([pick(p.outline, axis=0) for p in (one, other)]) for pick in (np.min, np.max))
-            start, stop = lows.max(axis=0), highs.min(axis=0)  # where both extend; start > stop if nowhere
-            if (start - stop).max() > reach:
-                continue
-            gap = polygons.distance(one.outline, other.outline)[0]
+            start, stop = np.maximum(lows[i], lows[j]), np.minimum(highs[i], highs[j])  # start > stop if they are apart
+            apart = (start - stop).max() > reach
+            gap = reach if apart else polygons.distance(one.outline, other.outline)[0]
             if polygons.TOUCH < gap < reach:
                 gaps.append((*sorted((start[axis], stop[axis])), gap / 1.5))
         spans = np.array(gaps).reshape(-1, 3)
