@@ -16,6 +16,7 @@ from thermospin.accuracy.computing import GridChoice
 from thermospin.accuracy.error_bars import assess
 from thermospin.accuracy.self_check import SelfCheck, self_check
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.kinds import require_path, require_whole
 from thermospin.base.shown import Shown
 from thermospin.data.rows import Row
 from thermospin.data.sources import Inputs
@@ -60,7 +61,7 @@ class Extras:
 
     Attributes:
       profile: profile likelihoods.
-      posterior: draws of each NUTS chain; 0: none.
+      posterior: draws of each NUTS chain, a whole number; 0: none.
       budget: an error budget, if every parameter is fixed by the data.
       dimensions: faces of the budget that may lie elsewhere; it is then among `Study.failed` where there is none.
       suggest: dimensions, or "contacts", of which other values might help to know more.
@@ -73,6 +74,9 @@ class Extras:
     dimensions: Sequence[LooseFace] = ()
     suggest: Sequence[str] = ()
     rivals: Mapping[str, Rival] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "posterior", require_whole("posterior", self.posterior, 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +150,7 @@ class Study(Shown):
           path: of the page.
           command: what the page says made it.
         """
-        views = []
+        path, views = require_path("path", path), []
         if importlib.util.find_spec("plotly") is not None:
             for number, device in enumerate(self.inputs.devices):
                 views.append(view_of(path, number).name)

@@ -34,6 +34,7 @@ from scipy.stats import qmc
 
 from thermospin import solve
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.kinds import require_whole
 from thermospin.base.names import nearest
 from thermospin.base.shown import Plotted
 from thermospin.base.text import columns
@@ -70,7 +71,7 @@ class Search:
         run concurrently, see `parallel.tasks`; the one that ends highest counts.
       robust: number of standard deviations of the dimensions by which the worst device nearby is off; 0: none.
     Raises:
-      InputError: no step, no start, or a negative or infinite number of standard deviations.
+      InputError: no step, no start, a part of one, or a negative or infinite number of standard deviations.
     """
 
     steps: int = 50
@@ -78,15 +79,10 @@ class Search:
     robust: float = 0.0
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name}: got {count}, expected 1 or more"
-            for name, count in (("steps", self.steps), ("starts", self.starts))
-            if count < 1
-        ]
+        for name in ("steps", "starts"):
+            object.__setattr__(self, name, require_whole(name, getattr(self, name), 1))
         if not 0 <= self.robust < math.inf:
-            faults.append(f"robust: got {self.robust:g}, expected a number of standard deviations, 0 or more")
-        if faults:
-            raise InputError(faults)
+            raise InputError(f"robust: got {self.robust:g}, expected a number of standard deviations, 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
