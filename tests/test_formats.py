@@ -155,6 +155,9 @@ def test_a_proposal_has_the_signs_of_what_was_demodulated(
         (("X1", "X2"), "#? phase = -90    # X of a lock-in at reference phase -90; 90 if that is 90"),
         (("V1", "V2"), "#? phase = -90    # X of a lock-in at reference phase -90; 90 if that is 90, and for Y at 0"),
         (("V 1fX", "V 2fY"), "#? phase = 90    # Y of a lock-in at reference phase 0; -90 if that is 180"),
+        (("V1_quad", "V2"), "#? phase = 0    # Y of a lock-in at reference phase -90; 180 if that is 90"),
+        (("V1", "V2 imaginary"), "#? phase = 90    # Y of a lock-in at reference phase 0; -90 if that is 180"),
+        (("V1", "V2f_oop"), "#? phase = 90    # Y of a lock-in at reference phase 0; -90 if that is 180"),
         (("LIA Y", "Y"), "#? [columns.V1]    # or [columns.V2], with phase = 90: the name does not say which"),
     ],
 )
@@ -165,6 +168,13 @@ def test_a_proposal_says_which_phase_belongs_to_which_reference(
     text = "\n".join([f"B (mT),{names[0]} (V),{names[1]} (V)", *rows]) + "\n"
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     assert any(found.startswith(line) for found in propose(tmp_path / "a.csv").splitlines()), line
+
+
+def test_the_other_column_is_offered_with_its_own_phase(tmp_path: Path) -> None:
+    rows = [f"{b},{1e-6 * b},{1e-7 * b},{1e-8 * b}" for b in range(-20, 21)]
+    (tmp_path / "a.csv").write_text("\n".join(["B (mT),X1 (V),X2 (V),Y2 (V)", *rows]) + "\n", encoding="utf-8")
+    text = propose(tmp_path / "a.csv")
+    assert "; or Y2 (V) with phase = 90?" in text or "; or X2 (V) with phase = -90?" in text
 
 
 def complaint(path: Path, device: Device) -> str:

@@ -530,6 +530,10 @@ HALVES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         [('solid = "lead"\nface = "x+"', 'solid = "leed"')],
         ["contact 'bottom', face: missing", "contact 'bottom', solid: got 'leed'; did you mean 'lead'?"],
     ),
+    "contact without a name": (
+        [('name = "bottom"\nsolid = "lead"', 'solid = "leed"')],
+        ["contacts[0], name: missing", "contacts[0], solid: got 'leed'; did you mean 'lead'?"],
+    ),
     "heat sink": (
         [('solid = "lead"\nface = "z-"\nh = "0.2 GW/(m^2 K)"', 'solid = "leed"\nface = "z-"\nh = "1 K"')],
         ["heat sink 'under', h: got \"1 K\"", "heat sink 'under', solid: got 'leed'; did you mean 'lead'?"],

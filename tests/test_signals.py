@@ -30,6 +30,7 @@ from helpers.problems import apply
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.device import provenance
+from thermospin.device.leads import lead_lengths, short_leads
 from thermospin.device.parts import Experiment
 from thermospin.device.reader import load, read
 from thermospin.model import Model
@@ -782,19 +783,70 @@ def test_short_leads_are_told_and_long_ones_make_R1_odd_in_the_current(arm: int,
     Lambda of Cu is 350 nm: 2 % of the spin resistance of the arm for 925 nm, which is at most half of what spins see.
     """
     device = read(ARMS.format(arm=arm), "arms.toml")
-    notes = provenance.short_leads(device)
+    notes = short_leads(device)
     assert len(notes) == short and all(line in describe(device) for line in notes)
     if short:
-        assert "'out' 225 nm of Cu, 0.6; 'minus' 225 nm of Cu, 0.6" in notes[0]
+        assert "along the metal: 'out' (0.8), 'minus' (0.8)." in notes[0]
         assert notes[0] in provenance.notes([device])
     found = measure(ts.build(device, cells=300, order=2), harmonics=1)
     odd = abs(found["back", "R1.spin"] / found["forward", "R1.spin"] + 1)
     assert odd > 0.05 if short else odd < 0.01
 
 
-def test_leads_without_spin_part_or_far_from_magnets_are_not_told() -> None:
+BARE = ARMS.partition("solids")[0]
+
+
+def box(name: str, material: str, x: str, y: str = "[0, 50]", z: str = "[0, 50]") -> str:
+    return f'{{ name = "{name}", material = "{material}", box = {{ x = {x}, y = {y}, z = {z} }} }},'
+
+
+@pytest.mark.parametrize(
+    ("solids", "length"),
+    [
+        # from the top of the wire 25 nm down and 200 nm along
+        (box("end", "Cu", "[0, 200]"), (25 + 200) / 350),
+        # a U: along one leg, over, and back along the other
+        (
+            box("W", "Cu", "[-2000, 50]")
+            + box("V", "Cu", "[-2000, -1950]", "[50, 100]")
+            + box("end", "Cu", "[-2000, 50]", "[100, 150]"),
+            math.inf,
+        ),
+        # what a later solid overwrites is no magnet
+        (box("P", "Py", "[-500, 500]") + box("end", "Cu", "[0, 500]"), 500 / 350),
+        # spins die in Pt, and go on into Au
+        (box("W", "Cu", "[0, 100]") + box("p", "Pt", "[100, 150]") + box("end", "Cu", "[150, 300]"), math.inf),
+        (box("W", "Cu", "[0, 200]") + box("end", "Au", "[200, 230]"), (25 + 200) / 350 + 30 / 63),
+        # no metal on the way
+        (
+            box("W", "Cu", "[0, 50]")
+            + box("a", "Al2O3", "[0, 50]", "[50, 70]")
+            + box("end", "Cu", "[0, 99]", "[70, 90]"),
+            math.inf,
+        ),
+    ],
+)
+def test_a_lead_is_as_long_as_the_way_through_normal_metals(solids: str, length: float) -> None:
+    """In relaxation lengths of the metals that are passed, along the axes, infinite beyond two of them."""
+    magnet = box("F", "Py", "[0, 10]", z="[50, 80]").replace("box", 'magnet = "F", box', 1)
+    ends = '{ name = "c", solid = "end", face = "x+" }, { name = "m", solid = "F", face = "z+" }'
+    device = read(f"{BARE}solids = [{solids} {magnet}]\ncontacts = [{ends}]\n", "leads.toml")
+    assert lead_lengths(device)["c"] == pytest.approx(length, rel=0.03)
+    assert "m" not in lead_lengths(device)
+
+
+def test_leads_are_told_of_spin_parts_and_the_sign_of_currents_alone() -> None:
     text = ARMS.format(arm=300)
-    alone = text.replace(", AP = { G = -1 }", "")
-    assert not provenance.short_leads(read(alone, "arms.toml"))
-    apart = text + "[materials.Cu]\nlambda_sf = '50 nm'\n"
-    assert not provenance.short_leads(read(apart, "arms.toml"))
+    assert not short_leads(read(text.replace(", AP = { G = -1 }", ""), "arms.toml"))
+    assert "sign of the current" in short_leads(read(text, "arms.toml"))[0]
+    heat = (
+        text.partition("[experiments]")[0]
+        + """
+[experiments.warm]
+heat = { in = "1 K" }
+voltage = ["plus", "minus"]
+states = { P = {}, AP = { G = -1 } }
+"""
+    )
+    (line,) = short_leads(read(heat, "arms.toml"))
+    assert "'minus'" in line and "'out'" not in line and "sign" not in line

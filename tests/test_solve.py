@@ -247,7 +247,7 @@ def test_a_zero_right_hand_side_has_the_zero_solution():
 
 @pytest.mark.parametrize("factor", [1e-30, 1e-13, 1e30])
 def test_a_tiny_or_huge_column_is_solved_like_any_other(factor):
-    """Scaling first makes the iterations the same but for the rounding of one division and of single precision."""
+    """Residuals over |b| make the iterations the same but for rounding, of single precision too."""
     block, u = patchwork(2), driven(2)
     scaled = block.solve(factor * drive(block))
     assert np.abs(scaled / factor - u).max() < BALANCE * np.abs(u).max()

@@ -42,7 +42,7 @@ NO_TEXT = {
 ROWS = "a list of rows: [ts.Row('thermal', 'R2.spin', -1e-3, 1e-5)], or those that ts.load_data(file, device) returns"
 SETS = "a list of sets of values by name: [{'zeta': 1.0}, {'zeta': 2.0}]; a table has them as table.to_dict('records')"
 LISTS = {
-    "Sequence[str]": ("str", "a list of names: ['zeta']"),
+    "Sequence[str]": ("str", "a list of texts"),
     "Sequence[Row]": ("Row", f"{ROWS}; of a table: [ts.Row(**row) for row in table.to_dict('records')]"),
     "Sequence[Mapping[str, float | str]]": ("Mapping", SETS),
 }
@@ -165,14 +165,14 @@ def require_finite(what: str, value: Any, unit: str) -> float:
     return number
 
 
-def require_path(what: str, value: Any) -> Path:
-    """Return a path, which may be a text.
+def require_path(what: str, value: Any, expected: str = PATH) -> Path:
+    """Return a path, which may be a text; what is expected is for the message.
 
     Raises:
       InputError: it is something else.
     """
     if not isinstance(value, str | os.PathLike):
-        raise InputError(f"{what}: got {_found(value)}, expected {PATH}")
+        raise InputError(f"{what}: got {_found(value)}, expected {expected}")
     return Path(value)
 
 
@@ -197,8 +197,9 @@ def _plain(value: Any, annotation: str, what: str) -> Any:
     """Return a number, a list, a mapping or a path as an annotation that `checked` knows says; refuse others."""
     if annotation == SOURCES:
         _require_pairs(value, what)
-    if annotation in PATHS and not ("Mapping" in annotation and isinstance(value, Mapping)):
-        require_path(what, value)
+    of_tables = "Mapping" in annotation and annotation in PATHS
+    if annotation in PATHS and not (of_tables and isinstance(value, Mapping)):
+        require_path(what, value, f"{PATH}, or the tables of a device" if of_tables else PATH)
     if (isinstance(value, str) and annotation in NO_TEXT) or (value is None and annotation == "float"):
         raise InputError(f"{what}: got {_found(value)}, expected {NO_TEXT[annotation].format(text=value)}")
     if annotation == "int":

@@ -35,7 +35,7 @@ _CURRENT = {"i", "iac", "irms", "current", "curr", "kth", "isource", "excitation
 _VOLTAGE = {"x", "y", "v", "u", "vx", "vy", "lia", "lockin", "voltage", "xf", "yf"}
 #: Of the two parts that a lock-in shows; "fy" is of "2fY".
 _IN_PHASE = {"x", "vx", "xf", "fx", "wx", "inphase", "real", "re"}
-_QUADRATURE = {"y", "vy", "yf", "fy", "wy", "quadrature", "imag", "im"}
+_QUADRATURE = {"y", "vy", "yf", "fy", "wy", "quadrature", "quad", "oop", "imaginary", "imag", "im"}
 #: Of magnets and their supplies, of the polar form of a voltage, of rates: none of what is looked for.
 _OTHERS = {
     "psup", "supply", "coil", "magnet", "sp", "setpoint", "r", "theta", "phase", "freq", "frequency", "hz", "dac",
@@ -303,7 +303,7 @@ def _column(key: str, found: Sequence[_Found]) -> list[str]:
     column, kind = found[0], kind_of(key)
     known = readings(column.unit, kind) if column.unit else {}
     ends = f"{np.min(column.finite):.4g} to {np.max(column.finite):.4g}"
-    others = ", ".join(other.name for other in found[1:])
+    others = ", ".join(f"{other.name}{_other_phase(key, column, other)}" for other in found[1:])
     lines = [f"[columns.{key}]", f"column = {_quoted(column.name)}    # {ends}" + (f"; or {others}?" if others else "")]
     if key == "field" and "voltage" in known and kind not in known:
         lines += ['unit = "T"', "#? gain = 0    # how many volts of this input are one tesla"]
@@ -323,6 +323,14 @@ def _column(key: str, found: Sequence[_Found]) -> list[str]:
         lines[0] += f"    # or [columns.V2], with phase = {phase:g}: the name does not say which harmonic it is"
         lines = [line if line.startswith("#") else f"#? {line}" for line in lines]
     return lines
+
+
+def _other_phase(key: str, column: _Found, other: _Found) -> str:
+    """Return the phase of a column that may be meant in place of another one, where it has another phase."""
+    if key not in HARMONICS:
+        return ""
+    phase, instead = (_phases(HARMONICS[key], set(each.words))[0][0] for each in (column, other))
+    return "" if phase == instead else f" with phase = {instead:g}"
 
 
 def _phases(n: int, words: Set[str]) -> list[tuple[float, float]]:

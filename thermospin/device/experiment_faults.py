@@ -178,14 +178,15 @@ class _Known:
         more = {
             kind: [name for name, of in unread.items() if name and of in (kind, "")] for kind in ("contact", "solid")
         }
-        readable = "" not in unread
+        nameless = unread.get("", "heat sink")
+        all_contacts, all_bodies = nameless not in ("contact", ""), nameless not in ("solid", "")
         of_contacts = [contact.name for contact in contacts] + more["contact"] + list(unplaced)
         bodies = names_of(solids) + more["solid"]
-        self.contacts = of_contacts if readable else None
-        self.bodies = bodies if readable else None
-        self.read = [*bodies, *of_contacts] if readable else None
+        self.contacts = of_contacts if all_contacts else None
+        self.bodies = bodies if all_bodies else None
+        self.read = [*bodies, *of_contacts] if all_contacts and all_bodies else None
         warm = [*of_contacts, *(sink.label for sink in heat_sinks)]
-        self.warm = warm if readable and UNREAD_SINK not in unread else None
+        self.warm = warm if all_contacts and UNREAD_SINK not in unread else None
         self.insulated = {contact.name for contact in contacts if contact.h == 0}
 
     def faults(self, label: str, key: str, names: Iterable[str]) -> list[str]:

@@ -223,7 +223,7 @@ def _known_attachments(
     names += [name for name, kind in unread.items() if name and kind in ("solid", "")]
     fits, faults = [], []
     for item in attached:
-        wrong = [] if "" in unread else unknown(f"{_label(item)}, solid", [item.solid], names)
+        wrong = [] if unread.get("") in ("solid", "") else unknown(f"{_label(item)}, solid", [item.solid], names)
         if item.face not in FACES:
             wrong.append(f"{_label(item)}, face: got '{item.face}', expected one of: {', '.join(FACES)}")
         faults += wrong

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from thermospin.base.polygons import TOUCH
 from thermospin.device import interfaces, materials
 from thermospin.device.device import OF, Device
 from thermospin.device.experiment_faults import alike_states
 from thermospin.device.interfaces import Interface
+from thermospin.device.leads import short_leads
 from thermospin.device.materials import Material
-from thermospin.device.parts import Contact
 from thermospin.device.temperature import is_table
-from thermospin.grid import AXES, Box
 from thermospin.quantities import quantity
 
 #: Marks of values that are no measurement that somebody printed.
@@ -24,8 +21,6 @@ RECALLED = ("recalled", "estimated", "assumed")
 DOUBTFUL = (*RECALLED, "not given", "no source")
 #: Cards are meant at room temperature; further away from it than this a report says so [K].
 ROOM, NEAR = 300.0, 50.0
-#: Spin relaxation lengths from a magnet within which the end of a lead is felt: there and back, 2 % of V_s are left.
-LEAD = 2.0
 
 
 def recalled(device: Device, besides: Iterable[str] = ()) -> list[str]:
@@ -72,58 +67,6 @@ def without_spin_part(device: Device, besides: Iterable[str] = ()) -> list[str]:
     found = {name.rpartition(OF)[2] for name in besides}
     parts = tuple(device.experiments.values()), device.solids, device.interfaces, device.materials
     return alike_states(*parts, found)
-
-
-def short_leads(device: Device) -> list[str]:
-    """Return a line on the contacts of normal metals near a magnet; [] if there is none, or no spin part.
-
-    A lead is cut off at its contact: no spin current leaves where a current enters, and V_s is 0 where it leaves. Less
-    than `LEAD` relaxation lengths, in a straight line, from where a magnet and a normal metal meet, signals depend on
-    that, and R1 on the sign of the current.
-    """
-    experiments = [each for each in device.experiments.values() if each.has_spin_part]
-    used = {name for each in experiments for pair in (each.current, each.voltage) for name in pair or ()}
-    polarised = {name for name, material in device.materials.items() if material.values().get("P")}
-    magnets = [solid.box for solid in device.solids if solid.material in polarised]
-    others = [s.box for s in device.solids if s.material not in polarised and device.materials[s.material].is_metal]
-    meet = [_common(one, other) for one in magnets for other in others if _distance(one, other) <= TOUCH]
-    near = []
-    for contact in device.contacts:
-        material = device.materials[device.solid(contact.solid).material]
-        if contact.name not in used or material.name in polarised or not meet:
-            continue
-        distance = min(_distance(_place(device, contact), box) for box in meet)
-        if distance < LEAD * (length := material.values()["lambda_sf"]):
-            near.append(f"'{contact.name}' {1e9 * distance:.3g} nm of {material.name}, {distance / length:.1f}")
-    if not near:
-        return []
-    return [
-        f"Contacts within {LEAD:g} spin relaxation lengths of a magnet: {'; '.join(near)}. There a lead is cut off: "
-        "spin parts depend on how long it is, and R1 on the sign of the current. Longer leads cure it"
-    ]
-
-
-def _place(device: Device, contact: Contact) -> Box:
-    """Return a box without thickness around a contact [m]."""
-    box = list(device.solid(contact.solid).box)
-    axis = AXES.index(contact.face[0])
-    box[axis] = (box[axis]["-+".index(contact.face[1])],) * 2
-    if contact.edge is not None:
-        box[axis] = (contact.edge.position,) * 2
-        box[1 - axis] = contact.edge.low, contact.edge.high
-    return box[0], box[1], box[2]
-
-
-def _common(one: Box, other: Box) -> Box:
-    """Return what two boxes that meet have in common [m]."""
-    x, y, z = ((max(a[0], b[0]), min(a[1], b[1])) for a, b in zip(one, other, strict=True))
-    return x, y, z
-
-
-def _distance(one: Box, other: Box) -> float:
-    """Return the distance of two boxes [m]."""
-    gaps = [max(a[0] - b[1], b[0] - a[1], 0.0) for a, b in zip(one, other, strict=True)]
-    return math.hypot(*gaps)
 
 
 def notes(devices: Sequence[Device], besides: Iterable[str] = ()) -> list[str]:

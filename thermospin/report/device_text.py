@@ -16,10 +16,11 @@ from rich.table import Table
 from thermospin.base import polygons
 from thermospin.device.device import Device
 from thermospin.device.interfaces import Interface
+from thermospin.device.leads import short_leads
 from thermospin.device.materials import Material
 from thermospin.device.open_circuit import open_circuit
 from thermospin.device.parts import Contact, Experiment, HeatSink
-from thermospin.device.provenance import DOUBTFUL, at_room_temperature, short_leads, without_spin_part
+from thermospin.device.provenance import DOUBTFUL, at_room_temperature, without_spin_part
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL, Quantity
 
 #: Characters across a map of outlines; of boxes it has as many as there are boxes.
