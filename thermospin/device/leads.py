@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
@@ -65,22 +67,24 @@ def lead_lengths(device: Device) -> dict[str, float]:
     tail, head, cost = np.concatenate(links, axis=1)
     graph = coo_array((cost, (tail.astype(int), head.astype(int))), shape=[owner.size + 1] * 2).tocsr()
     away = dijkstra(graph, directed=False, indices=owner.size, limit=LEAD)[:-1].reshape(owner.shape)
-    found = {}
+    found, faces = {}, device.contact_faces()
     for contact in device.contacts:
-        at = _at(device, contact, lines, owner) & (lengths > 0)
+        at = _at(device, contact, faces[contact.name].position, lines, owner) & (lengths > 0)
         if at.any():
             axis = AXES.index(contact.face[0])
             found[contact.name] = float(np.min((away + halves[axis] / np.where(at, lengths, 1.0))[at]))
     return found
 
 
-def _at(device: Device, contact: Contact, lines: list[np.ndarray], owner: np.ndarray) -> np.ndarray:
-    """Mark the cells of its solid at a contact."""
+def _at(
+    device: Device, contact: Contact, position: float, lines: Sequence[np.ndarray], owner: np.ndarray
+) -> np.ndarray:
+    """Mark the cells of its solid at a contact, whose face is at a position along its axis [m]."""
     solids = [k for k, solid in enumerate(device.solids) if contact.solid in (solid.name, solid.body)]
     boxes = np.array([device.solids[k].box for k in solids])
     box = np.stack([boxes[..., 0].min(axis=0), boxes[..., 1].max(axis=0)], axis=1)
     axis = AXES.index(contact.face[0])
-    box[axis] = device.contact_faces()[contact.name].position
+    box[axis] = position
     if contact.edge is not None:
         box[1 - axis] = contact.edge.low, contact.edge.high
     marked = np.isin(owner, solids)
