@@ -61,10 +61,10 @@ class SignalName(NamedTuple):
         return f"{self.experiment} {self.signal}"
 
 
-def closest(name: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name that is most similar to this one, None if none is similar."""
+def closest(name: str, allowed: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Return the allowed name that is most similar to this one, None if none is as similar as `cutoff`, of 0 to 1."""
     lowered = {str(known).lower(): str(known) for known in allowed}
-    close = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=cutoff)
     return lowered[close[0]] if close else None
 
 

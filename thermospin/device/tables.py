@@ -1,7 +1,7 @@
 """Tables of TOML files, checked by pydantic models: quantities with units, and all faults of a file together.
 
 A faulty table is read as far as possible, and a misspelt key is read as the most similar valid one. So entries that do
-not depend on the fault are checked too; what is wrong with a value under a key that is only guessed is not told.
+not depend on the fault are checked too; what is wrong with a value under a key that is but a guess is not told.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ _EXPECTED = {
     "literal_error": "",
 }
 
+#: As similar as this, from 0 to 1, a key is a misspelt one, and no guess.
+MISSPELT = 0.85
 #: What names of the literature are here, which no similar spelling tells: AR is RA, or Valet and Fert's r_b*.
 _ALIASES = {"AR": ("RA", "RA, or AR_star = RA/(1 - gamma^2)")}
 
@@ -147,7 +149,8 @@ class Reader:
                     value = repaired.pop(key)
                     if close is not None and close not in repaired:
                         repaired[close] = value
-                        self._guessed.append((label, close))
+                        if closest(key, [close], MISSPELT) is None:
+                            self._guessed.append((label, close))
         for error in errors.errors():
             if error["type"] == "extra_forbidden" or (error["type"] == "missing" and error["loc"] in excused):
                 continue
