@@ -65,7 +65,8 @@ def lead_lengths(device: Device) -> dict[str, float]:
     first = np.flatnonzero(start < np.inf)
     links.append(np.stack([np.full(len(first), owner.size), first, start[first]]))
     tail, head, cost = np.concatenate(links, axis=1)
-    graph = coo_array((cost, (tail.astype(int), head.astype(int))), shape=[owner.size + 1] * 2).tocsr()
+    # Indices of the length that the compiled code of every SciPy takes.
+    graph = coo_array((cost, (tail.astype(np.int32), head.astype(np.int32))), shape=[owner.size + 1] * 2).tocsr()
     away = dijkstra(graph, directed=False, indices=owner.size, limit=LEAD)[:-1].reshape(owner.shape)
     found, faces = {}, device.contact_faces()
     for contact in device.contacts:
