@@ -416,7 +416,7 @@ def pcg(
     """
     across = system.across
     scale = _scale(system, law)
-    one = jnp.where(max_steps < 0, 2.0, 1.0)  # XLA does not know
+    one = jnp.where(max_steps < 0, 2.0, 1.0)  # which XLA does not know
 
     def square(r: Nodal) -> Array:
         """Return this part of the squared norm of the scaled residual."""

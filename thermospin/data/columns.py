@@ -170,19 +170,16 @@ def unit_of(key: str, column: Column, recorded: str | None, source: str, faults:
     volts_of_a_field = key == "field" and "voltage" in found and column.gain is not None
     if found and not volts_of_a_field:
         if abs(found.get(kind, math.inf) / unit_size(column.unit, kind) - 1) > 1e-6:
+            advice = _AMPLIFIER if kind == "voltage" else "; leave unit out, or correct it"
             faults.append(
                 f"{source}: column '{name}' for {key} is in \"{recorded}\" by the file itself, "
-                f'unit = "{column.unit}" is stated{_per_volt(key, found) or _OTHERWISE[kind == "voltage"]}'
+                f'unit = "{column.unit}" is stated{_per_volt(key, found) or advice}'
             )
             return None
     return column.unit
 
 
-#: What to try where a stated unit is not that of the file, for a voltage and for others.
-_OTHERWISE = {
-    True: "; an amplifier before the lock-in is stated as gain = 100",
-    False: "; leave unit out, or correct it",
-}
+_AMPLIFIER = "; an amplifier before the lock-in is stated as gain = 100"
 
 
 def _per_volt(key: str, found: dict[str, float]) -> str:
