@@ -4,12 +4,14 @@
         [--json benchmarks/results/truth.json]
 
 Without names: all of benchmarks/calibration_devices, and slachter2010. Devices that the JSON file has are skipped, but
-for those after --again. Needs `pip install ngsolve pypardiso`. Only currents in, voltages out.
+for those after --again. Needs `pip install ngsolve pypardiso`. Only currents in, voltages
+out, and interfaces between materials.
 
 From thermospin come what a device file says and where its contacts are. Mesh, elements, quadrature, assembly, solver:
 - Hexahedra of order p in NGSolve's hierarchical H1, on a tensor mesh of the device's boxes without the void. Each inner
   face is approached from both sides in cells that shrink by a ratio, LAYERS of them in the narrower half gap beside it,
   so that singular fields at edges converge exponentially in p and LAYERS together (hp method).
+- An interface is a layer of cells of the thickness LAYER that conducts along its normal alone.
 - Gauss's quadrature, exact. The heat law is divided by T0, so that A is symmetric positive definite (docs/theory.md).
 - Unknowns V_c = (V_up + V_down)/2, V_s = V_up - V_down, T. In these the coupling is weak: conjugate gradients with one
   sparse Cholesky factorisation for each of the three fields, the same for P and AP, take about a dozen iterations.
@@ -50,12 +52,18 @@ NM = 1e-9
 #: From one cell to the next towards a face.
 RATIO = 0.15
 TOLERANCE = 1e-9
+#: Thickness of the layer of cells that stands for an interface [nm].
+LAYER = 1e-4
+#: Of an interface without RA [ohm m^2] or K [W/(m^2 K)]: far better conductors than any cell beside it.
+NOTHING = {"RA": 1e-20, "K": 1e14}
 #: (V_up, V_down, T) of (V_c, V_s, T).
 CHANNELS = np.array([[1, 0.5, 0], [1, -0.5, 0], [0, 0, 1]])
 
 Close = Callable[[], None]
 Field = Callable[[np.ndarray], np.ndarray]
 Row = dict[str, Any]
+#: Number of the interface, normal axis, domains of its first and second side.
+Sheet = tuple[int, int, int, int]
 Signals = dict[str, dict[str, float]]
 
 SHIPPED = ["slachter2010"]
@@ -97,6 +105,10 @@ def mesh_of(loaded: Device, layers: int, moved: Field | None = None) -> ngs.Mesh
     for solid, box in zip(loaded.solids, boxes, strict=True):
         inside = [(low < x) & (x < high) for x, (low, high) in zip(middles, box, strict=True)]
         domain[np.ix_(*inside)] = loaded.domains.index((solid.material, solid.magnet))
+    all_sheets = sheets(loaded)
+    for axis in range(3):
+        lines[axis], domain = with_sheets(lines[axis], domain, axis, all_sheets, len(loaded.domains))
+    middles = [(line[1:] + line[:-1]) / 2 for line in lines]
     shape = [len(line) for line in lines]
     filled = np.argwhere(domain >= 0)
     corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]])
@@ -114,6 +126,36 @@ def mesh_of(loaded: Device, layers: int, moved: Field | None = None) -> ngs.Mesh
         quads[name] = np.ravel_multi_index(np.moveaxis(square, -1, 0), shape)
     points = np.stack([x.ravel() for x in np.meshgrid(*lines, indexing="ij")], axis=1)
     return assembled(points if moved is None else moved(points), cells, domain[tuple(filled.T)], quads)
+
+
+def sheets(loaded: Device) -> list[Sheet]:
+    """Return the layers that may stand for interfaces, in the order of their domains, behind those of the solids."""
+    names = [loaded.materials[material].name for material, _ in loaded.domains]
+    assert all(side in names for interface in loaded.interfaces for side in interface.between)
+    found: dict[tuple[int, int], int] = {}
+    for number, interface in enumerate(loaded.interfaces):  # a later one goes before an earlier one
+        first, second = ([k for k, name in enumerate(names) if name == side] for side in interface.between)
+        found |= {(a, b): number for a in first for b in second if a != b and (b, a) not in found}
+    return [(number, axis, *pair) for axis in range(3) for pair, number in found.items()]
+
+
+def with_sheets(
+    line: np.ndarray, domain: np.ndarray, axis: int, all_sheets: list[Sheet], solids: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mesh lines of one axis [nm] and domains of cells with layers of cells where interfaces are."""
+    own = {frozenset(pair): solids + k for k, (_, along, *pair) in enumerate(all_sheets) if along == axis}
+    slabs = np.moveaxis(domain, axis, 0)
+    more, out = [], [slabs[0]]
+    for position, below, above in zip(line[1:-1], slabs[:-1], slabs[1:], strict=True):
+        layer = np.where(above < 0, above, below)  # of the void on either side: nothing joins both at the rim
+        for pair, number in own.items():
+            a, b = pair
+            layer[((below == a) & (above == b)) | ((below == b) & (above == a))] = number
+        if layer.max() >= solids and np.any((layer >= solids) & (layer != below)):
+            more.append(position + LAYER)
+            out.append(layer)
+        out.append(above)
+    return np.sort(np.append(line, more)), np.moveaxis(np.array(out), 0, axis)
 
 
 def assembled(points: np.ndarray, cells: np.ndarray, domain: np.ndarray, quads: dict[str, np.ndarray]) -> ngs.Mesh:
@@ -154,15 +196,46 @@ def law(loaded: Device, signs: dict[str, int]) -> list[tuple[np.ndarray, float, 
         relaxation = (1 - P**2) * m.sigma / (4 * m.lambda_sf**2)
         channels = {"sigma_up": sigma[0], "sigma_down": sigma[1], "S_up": S[0], "S_down": S[1]}
         out.append((CHANNELS.T @ G @ CHANNELS, relaxation, channels))
-    return out
+    return out + [sheet_law(loaded, signs, sheet) for sheet in sheets(loaded)]
+
+
+def sheet_law(loaded: Device, signs: dict[str, int], sheet: Sheet) -> tuple[np.ndarray, float, dict[str, float]]:
+    """Return what `law` does of the layer of an interface: conductances per area times its thickness."""
+    number, _, *ends = sheet
+    values = NOTHING | loaded.interfaces[number].values()
+    s1, s2 = (signs.get(loaded.domains[end][1] or "", 1) for end in ends)
+    P1, P2 = values.get("P1", values.get("gamma", 0)) * s1 * (1 if "P1" in values else s2), values.get("P2", 0) * s2
+    thickness = LAYER * NM
+    up, down = ((1 + s * P1) * (1 + s * P2) / 2 * thickness / values["RA"] for s in (1, -1))
+    P = (up - down) / (up + down)
+    S, S_s = values.get("S", 0), values.get("S_s", 0) * s1 * s2
+    if s1 * s2 < 0:
+        S = values.get("S_AP", S)
+    channels = {"sigma_up": up, "sigma_down": down, "S_up": S + S_s / 2 * (1 - P), "S_down": S - S_s / 2 * (1 + P)}
+    G = np.diag([up, down, values["K"] * thickness / loaded.bath])
+    G[2, :2] = G[:2, 2] = up * channels["S_up"], down * channels["S_down"]
+    if not all(conducting(loaded)[end] for end in ends):
+        return np.diag([0, 0, G[2, 2]]), 0.0, {}
+    relaxation = (1 - P**2) * (up + down) / 4 * (values.get("delta", 0) / thickness) ** 2
+    return CHANNELS.T @ G @ CHANNELS, relaxation, channels
 
 
 def count(loaded: Device, order: int, layers: int) -> int:
     """Return the number of unknowns of a mesh."""
     mesh = mesh_of(loaded, layers)
-    metals = "|".join(str(k) for k, (name, _) in enumerate(loaded.domains) if loaded.materials[name].is_metal)
     space = ngs.H1(mesh, order=order)
-    return 2 * sum(space.GetDofs(mesh.Materials(metals))) + space.ndof
+    return 2 * sum(space.GetDofs(metals(loaded, mesh))) + space.ndof
+
+
+def metals(loaded: Device, mesh: ngs.Mesh) -> Any:
+    """Return the region of all metals and of interfaces between them."""
+    return mesh.Materials("|".join(str(k) for k, metal in enumerate(conducting(loaded)) if metal))
+
+
+def conducting(loaded: Device) -> list[bool]:
+    """Return whether charge flows in each domain, those of interfaces last."""
+    solids = [loaded.materials[name].is_metal for name, _ in loaded.domains]
+    return solids + [solids[first] and solids[second] for _, _, first, second in sheets(loaded)]
 
 
 class Problem:
@@ -183,13 +256,14 @@ class Problem:
         self.loaded, self.mesh, self.order = loaded, mesh, order
         self.space = ngs.H1(mesh, order=order)
         self.n = self.space.ndof
-        conducting = [loaded.materials[name].is_metal for name, _ in loaded.domains]
-        self.metals = mesh.Materials("|".join(str(k) for k, metal in enumerate(conducting) if metal))
+        self.metals = metals(loaded, mesh)
+        normals = [None] * len(loaded.domains) + [sheet[1] for sheet in sheets(loaded)]
         u, v = self.space.TnT()
         self.K, self.M = [], {}
-        for k, metal in enumerate(conducting):
+        for k, (metal, axis) in enumerate(zip(conducting(loaded), normals, strict=True)):
             region = mesh.Materials(str(k))
-            self.K.append(self.matrix(grad(u) * grad(v) * dx(definedon=region)) * NM)
+            product = grad(u) * grad(v) if axis is None else grad(u)[axis] * grad(v)[axis]
+            self.K.append(self.matrix(product * dx(definedon=region)) * NM)
             if metal:
                 self.M[k] = self.matrix(u * v * dx(definedon=region)) * NM**3
         self.metal = marks(self.space.GetDofs(self.metals))
@@ -209,7 +283,7 @@ class Problem:
             own = self.matrix(u * v * ngs.ds(definedon=face))
             self.exchange += h[name] / loaded.bath * NM**2 * own
         self.heat, self.close = self.factorised(
-            [self.loaded.materials[m].kappa / loaded.bath for m, _ in loaded.domains], ~self.held, plus=self.exchange
+            [each[2, 2] for each, _, _ in law(loaded, {})], ~self.held, plus=self.exchange
         )
 
     def references(self, ground: str, minus: str) -> tuple[str, ...]:
@@ -293,7 +367,6 @@ def conjugate_gradients(A: Field, B: Field, b: np.ndarray) -> np.ndarray:
 
 def solved(loaded: Device, problem: Problem) -> Signals:
     """Return the signals of all experiments that drive a current and read a voltage, and close the problem."""
-    assert not loaded.interfaces
     readable = {name: e for name, e in loaded.experiments.items() if e.current and e.voltage}
     references = {name: problem.references(e.current[1], e.voltage[1]) for name, e in readable.items()}
     found: Signals = {}

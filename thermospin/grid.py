@@ -24,8 +24,10 @@ Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 AXES = ("x", "y", "z")
 
-#: A cell counts as empty if a smaller fraction of it is filled, and as full if a smaller fraction is empty.
-SLIVER = 1e-9
+#: What polygons cover or leave along the border of a cell, no thicker than this, is rounding [m].
+HAIR = 10 * polygons.QUANTUM
+#: Weights of nodes below this part of a whole cell are rounding.
+SLIVER = 1e-10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,11 +94,11 @@ class Grid:
         ends, values, slopes = passages(self.order)
         cuts = []
         for first, last, parts in _slabs(self.lines, self.prisms):
-            covered = _covered(x, y, parts)
-            cut = _is_cut(covered)
+            covered, hair = _covered(x, y, parts), _hair(x, y)
+            shares = np.stack(list(covered.values()))
+            cut = (shares.sum(axis=0) > hair) & (shares.max(axis=0) < 1 - hair)
             for domain in covered:
-                mine = cut & (covered[domain] > SLIVER)
-                place = np.argwhere(mine)
+                place = np.argwhere(cut & (covered[domain] > hair))
                 if not len(place):
                     continue
                 (x0, dx), (y0, dy) = ((line[i], np.diff(line)[i]) for line, i in zip((x, y), place.T, strict=True))
@@ -113,13 +115,8 @@ class Grid:
                 area = np.einsum("isa,jtb,nstab->nij", values, values, total)
                 along_x = np.einsum("is,jtb,nstab->nij", slopes, values, total) / dx[:, None, None]
                 along_y = np.einsum("isa,jt,nstab->nij", values, slopes, total) / dy[:, None, None]
-                size = SLIVER * (dx * dy)[:, None, None]
-                for part, least in (
-                    (area, size),
-                    (along_x, size / dx.reshape(-1, 1, 1)),
-                    (along_y, size / dy.reshape(-1, 1, 1)),
-                ):
-                    part[part < least / 10] = 0.0
+                for part, whole in ((area, dx * dy), (along_x, dy), (along_y, dx)):
+                    part[part < SLIVER * whole[:, None, None]] = 0.0
                 cuts.append(Cut(domain, place, (first, last), area, along_x, along_y))
         return cuts
 
@@ -348,10 +345,9 @@ def _covered(x: np.ndarray, y: np.ndarray, parts: Sequence[tuple[np.ndarray, int
     return out
 
 
-def _is_cut(covered: dict[int, np.ndarray]) -> np.ndarray:
-    """Mark the cells that are not empty, but that no domain fills completely."""
-    parts = np.stack(list(covered.values()))
-    return (parts.sum(axis=0) > SLIVER) & (parts.max(axis=0) < 1 - SLIVER)
+def _hair(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the fraction at which a cell, seen from above, counts as empty, or but for it as full (nx, ny)."""
+    return HAIR * (1 / np.diff(x)[:, None] + 1 / np.diff(y))
 
 
 def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndarray:
@@ -361,7 +357,7 @@ def fill_prisms(lines: Sequence[np.ndarray], prisms: Sequence[Prism]) -> np.ndar
         if parts:
             covered = _covered(lines[0], lines[1], parts)
             names, shares = np.array(list(covered)), np.stack(list(covered.values()))
-            plane = np.where(shares.sum(axis=0) > SLIVER, names[shares.argmax(axis=0)], -1)
+            plane = np.where(shares.sum(axis=0) > _hair(lines[0], lines[1]), names[shares.argmax(axis=0)], -1)
             domain[:, :, first:last] = plane[:, :, None]
     return domain
 

@@ -67,8 +67,8 @@ def covered_shares(grid: Grid, axis: int, position: float, areas: np.ndarray, do
     """
     whole = np.maximum(grid.plane_areas(axis, position, domains), areas)
     total = grid.of_plane(axis, position, grid.on_plane(axis, position, whole))
-    free = 1 - areas / np.where(whole > 0, whole, 1.0)
-    # Polygons are exact to their quantum: a cell that is covered but for a hair is covered.
+    # Polygons are exact to their quantum: a hair of a node is nothing, and a cell that is covered but for one is whole.
+    free = 1 - np.where(areas > HAIR * total, areas, 0.0) / np.where(whole > 0, whole, 1.0)
     logarithms = np.where(free > HAIR, np.log(np.maximum(free, HAIR)), -np.inf)
     powers = np.maximum(whole / np.where(total > 0, total, 1.0), 0.5)
     return -np.expm1(grid.on_plane(axis, position, powers * logarithms))
