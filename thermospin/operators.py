@@ -31,7 +31,8 @@ from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry.assembly import assemble
-from thermospin.geometry.splits import Segments, Split
+from thermospin.geometry.segments import Segments
+from thermospin.geometry.splits import Split
 from thermospin.grid import Grid
 from thermospin.linear.sparse import AnyArray, Rows, take
 from thermospin.quantities import COEFFICIENTS as COEFFICIENTS

@@ -18,6 +18,7 @@ from thermospin.device.device import Device
 from thermospin.device.parts import Contact, Experiment, HeatSink, indices
 from thermospin.geometry import held, splits, weights
 from thermospin.geometry.boxes import FreeFace
+from thermospin.geometry.segments import nodal_conductance, tensor_segments
 from thermospin.geometry.splits import Rule, Split
 from thermospin.grid import Grid
 
@@ -72,8 +73,8 @@ class Placement:
     def grips(self) -> csr_array:
         """Return the conductance of each node to all of its neighbours, at unit conductivity [m] (nodes, columns)."""
         if self.split is not None:
-            return held.grips_of(self.split.segments, len(self.nodes))
-        return held.grips(self.grid, weights.sections(self.grid, len(self.constitution.domains))[0])
+            return nodal_conductance(self.split.segments, len(self.nodes))
+        return nodal_conductance(tensor_segments(self.grid, len(self.constitution.domains))[0], len(self.nodes))
 
     @functools.cached_property
     def volumes(self) -> csr_array:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_array
 
-from thermospin.geometry.splits import Segments, Split
-from thermospin.geometry.weights import live_pairs, sections
+from thermospin.geometry.segments import Segments, tensor_segments
+from thermospin.geometry.splits import Split
 from thermospin.grid import Grid
 
 
@@ -45,32 +45,19 @@ def assemble(grid: Grid, metal: np.ndarray, split: Split | None = None) -> Assem
       metal: whether each domain conducts charge (domains,).
       split: the nodes and segments where some nodes are doubled; domains then include links.
     """
-    domains, weights = len(metal), list[csr_array]()
     if split is None:
-        weights, volume = sections(grid, domains)
-        place = np.arange(volume.shape[0])
+        kinds, volume = tensor_segments(grid, len(metal))
+        place, merged_V, merged_T = np.arange(volume.shape[0]), *[np.zeros((2, 0), int)] * 2
     else:
-        volume, place = split.volume, split.place
+        kinds, volume, place = split.segments, split.volume, split.place
+        merged_V, merged_T = split.merged_V, split.merged_T
     # Nodes are those that have some volume: of a cut cell perhaps not all.
-    is_V, is_T = _any(volume, metal), _any(volume, np.ones(domains, bool))
+    is_V, is_T = _any(volume, metal), _any(volume, np.ones_like(metal))
     number_V = np.flatnonzero(is_V)
     number_T = np.concatenate([number_V, np.flatnonzero(is_T & ~is_V)])
     number = np.full(len(place), -1, dtype=np.int32)
     number[number_T] = np.arange(len(number_T))
-    if split is None:
-        x, y, z = (len(nodes) for nodes in grid.nodes)
-        made = [(axis, grid.order, section) for axis, section in enumerate(weights[:3])]
-        made += [
-            (axis, 1, live_pairs(section, axis, grid, metal, is_V, is_T)) for axis, section in enumerate(weights[3:])
-        ]
-        parts = [_of_tensor(*kind, metal, number.reshape(x, y, z)) for kind in made]
-        merged = [np.zeros((2, 0), int)] * 2
-    else:
-        parts = [part for kind in split.segments for part in _drawn(kind, metal, number, is_V, is_T)]
-        merged = [
-            number[pairs[:, kept[pairs].all(axis=0)]]
-            for pairs, kept in ((split.merged_V, is_V), (split.merged_T, is_T))
-        ]
+    parts = [part for kind in kinds for part in _drawn(kind, metal, number, is_V, is_T)]
     return Assembly(
         segments=tuple(segments for segments, _ in parts),
         metals=tuple(count for _, count in parts),
@@ -78,38 +65,14 @@ def assemble(grid: Grid, metal: np.ndarray, split: Split | None = None) -> Assem
         nodes_V=len(number_V),
         place_T=place[number_T],
         number_T=number_T,
-        merged_V=merged[0],
-        merged_T=merged[1],
+        merged_V=number[merged_V[:, is_V[merged_V].all(axis=0)]],
+        merged_T=number[merged_T[:, is_T[merged_T].all(axis=0)]],
     )
 
 
 def _any(weights: csr_array, domains: np.ndarray) -> np.ndarray:
     """Mark the rows with a weight in one of the domains."""
     return np.asarray(weights[:, np.flatnonzero(domains)].sum(axis=1)).ravel() > 0
-
-
-def _of_tensor(
-    axis: int, order: int, section: csr_array, metal: np.ndarray, number: np.ndarray
-) -> tuple[Segments, int]:
-    """Return the live segments of one axis of a tensor grid, and how many are of metals.
-
-    Args:
-      axis: along which they lie.
-      order: polynomial order of each.
-      section: cross-section over half the length of every segment of the tensor grid, per domain.
-      metal: whether each domain conducts charge.
-      number: T-node at each point of the tensor grid.
-    """
-    live, metals = _metals_first(section, metal)
-    shape = list(number.shape)
-    shape[axis] = (shape[axis] - 1) // order
-    place = np.unravel_index(live, shape)
-    nodes = np.zeros((order + 1, len(live)), dtype=np.int32)
-    for local in range(order + 1):
-        where = list(place)
-        where[axis] = order * place[axis] + local
-        nodes[local] = number[tuple(where)]
-    return Segments(axis, order, nodes, section[live]), metals
 
 
 def _metals_first(section: csr_array, metal: np.ndarray) -> tuple[np.ndarray, int]:
@@ -131,8 +94,14 @@ def _drawn(
     left, metals = _metals_first(weights, metal)
     of_metal = np.arange(len(left)) < metals
     while len(left):
-        starts, stops = (np.unique(nodes[end, left], return_index=True)[1] for end in (0, -1))
-        chosen = np.intersect1d(starts, stops)
+        chosen = _first(nodes[0, left], len(number)) & _first(nodes[-1, left], len(number))
         which = left[chosen]
         yield Segments(axis, order, number[nodes[:, which]], weights[which], link), int(of_metal[chosen].sum())
-        left, of_metal = np.delete(left, chosen), np.delete(of_metal, chosen)
+        left, of_metal = left[~chosen], of_metal[~chosen]
+
+
+def _first(nodes: np.ndarray, count: int) -> np.ndarray:
+    """Mark the first occurrence of each of some nodes, of `count` nodes."""
+    first = np.empty(count, int)
+    first[nodes[::-1]] = np.arange(len(nodes))[::-1]
+    return first[nodes] == np.arange(len(nodes))

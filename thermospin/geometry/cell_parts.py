@@ -21,12 +21,6 @@ GAUSS = ((0.5 - 0.75**0.5 / 3, 0.5), (0.5 + 0.75**0.5 / 3, 0.5))
 Faces = tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def counts_of(grid: Grid) -> tuple[int, int, int]:
-    """Return the number of nodes of a grid along each axis."""
-    x, y, z = (len(nodes) for nodes in grid.nodes)
-    return x, y, z
-
-
 def pairs_of(split: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Mark pairs of solids (broadcast, -1 for none) between which nodes are doubled."""
     return (one >= 0) & (other >= 0) & split[one, other]

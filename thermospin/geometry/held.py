@@ -7,15 +7,10 @@ are no ties (docs/theory.md, section 4).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
-from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry.boxes import FreeFace
-from thermospin.geometry.splits import Segments
 from thermospin.grid import Grid
 
 #: A node is held of which a face covers more than this part.
@@ -56,48 +51,13 @@ def in_part(share: np.ndarray) -> np.ndarray:
     return np.flatnonzero((share > LEAST) & (share <= HELD))
 
 
-def grips(grid: Grid, sections: Sequence[csr_array]) -> csr_array:
-    """Return the conductance of each place of the tensor grid to all of its neighbours, at unit conductivity.
-
-    Args:
-      grid: the grid.
-      sections: its segments by domain, of `weights.sections`.
-    Returns:
-      by domain [m] (nodes, domains).
-    """
-    shape = [len(nodes) for nodes in grid.nodes]
-    total = csr_array((math.prod(shape), sections[0].shape[1]))
-    for number, section in enumerate(sections):
-        axis, order = (number, grid.order) if number < 3 else (number - 3, 1)
-        _, weights, derivative = gauss_lobatto(order)
-        entries = section.tocoo()
-        place = list(np.unravel_index(entries.row, [(n - 1) // order if k == axis else n for k, n in enumerate(shape)]))
-        first = order * place[axis]
-        for local, stiffness in enumerate(weights @ derivative**2):
-            place[axis] = first + local
-            nodes = np.ravel_multi_index(place, shape)
-            total = total + csr_array((stiffness * entries.data, (nodes, entries.col)), shape=total.shape)
-    return total
-
-
-def grips_of(segments: Iterable[Segments], nodes: int) -> csr_array:
-    """Return the same of segments with nodes of their own (nodes, columns)."""
-    parts = []
-    for _, order, ends, section, _ in segments:
-        _, weights, derivative = gauss_lobatto(order)
-        for local, stiffness in zip(ends, weights @ derivative**2, strict=True):
-            picks = csr_array((np.full(len(local), stiffness), (local, np.arange(len(local)))), (nodes, len(local)))
-            parts.append(picks @ section)
-    return csr_array(sum(parts[1:], parts[0]))
-
-
 def ties(
-    grip: csr_array, nodes: np.ndarray, heat: np.ndarray, charge: np.ndarray | None, metals: np.ndarray
+    conductance: csr_array, nodes: np.ndarray, heat: np.ndarray, charge: np.ndarray | None, metals: np.ndarray
 ) -> csr_array:
     """Return the weights of ties by domain [m] (len(nodes), domains).
 
     Args:
-      grip: of `grips`, by T-node.
+      conductance: of each T-node to its neighbours, of `segments.nodal_conductance`.
       nodes: T-nodes that are tied.
       heat: part of each T-node that is held at the bath temperature.
       charge: part of each V-node that is held at zero; None for ties that carry heat alone.
@@ -108,6 +68,6 @@ def ties(
         part = np.minimum(share[nodes], HELD)
         return part / (1 - part)
 
-    rows = grip[nodes]
+    rows = conductance[nodes]
     of_metals = diags_array(pulls(heat if charge is None else charge)) @ rows @ diags_array(metals.astype(float))
     return of_metals + diags_array(pulls(heat)) @ rows @ diags_array((~metals).astype(float))

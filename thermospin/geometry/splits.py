@@ -22,32 +22,15 @@ from scipy.sparse import csr_array, vstack
 
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry import weights
-from thermospin.geometry.cell_parts import CellParts, Faces, counts_of, faces, pairs_of
+from thermospin.geometry.cell_parts import CellParts, Faces, faces, pairs_of
 from thermospin.geometry.reactions import Around, summed
+from thermospin.geometry.segments import Segments, node_counts, nodes_of, segment_counts
 from thermospin.grid import Grid
 
 #: The three axes of the corners of a node: offsets of the eight cells around it.
 CORNERS = np.array(list(itertools.product((0, 1), repeat=3)))
 #: Pairs of these cells that share a face.
 FACES = [(a, b) for a, b in itertools.combinations(range(8), 2) if np.abs(CORNERS[a] - CORNERS[b]).sum() == 1]
-
-
-class Segments(NamedTuple):
-    """Segments of one kind.
-
-    Attributes:
-      direction: axis along which they lie.
-      order: polynomial order.
-      nodes: of each (order + 1, segments).
-      weights: cross-section over half the length [m], or twice the area of links [m^2] (segments, columns).
-      link: whether they are links of length zero across a face.
-    """
-
-    direction: int
-    order: int
-    nodes: np.ndarray
-    weights: csr_array
-    link: bool = False
 
 
 class Crossing(NamedTuple):
@@ -171,7 +154,9 @@ def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray,
     to_column = csr_array(
         (np.ones(solids_count), (np.arange(solids_count), rule.domain)), shape=(solids_count, rule.columns)
     )
-    segments = [_joined(kind, section, counts_of(grid), solids_count) for kind, section in zip(kinds, far, strict=True)]
+    segments = [
+        _joined(kind, section, node_counts(grid), solids_count) for kind, section in zip(kinds, far, strict=True)
+    ]
     by_column = [part._replace(weights=csr_array(part.weights @ to_column)) for part in segments]
     return Split(
         place,
@@ -295,7 +280,7 @@ class _Copies:
     def of(cls, parts: CellParts, rule: Rule, nodes: np.ndarray) -> _Copies:
         """Return the copies of some nodes."""
         grid = parts.grid
-        p, shape, counts = grid.order, np.array(grid.domain.shape), counts_of(grid)
+        p, shape, counts = grid.order, np.array(grid.domain.shape), node_counts(grid)
         low = np.where(nodes % p == 0, nodes // p - 1, nodes // p)
         ends = np.stack([low, nodes // p], axis=1)  # (nodes, 2, 3)
         corners = np.stack([ends[:, CORNERS[:, k], k] for k in range(3)], axis=2)
@@ -332,7 +317,7 @@ class _Copies:
 
     def of_cells(self, parts: CellParts, cells: np.ndarray) -> np.ndarray:
         """Return the nodes of the parts of some cells (cells, parts, p+1, p+1, p+1)."""
-        p, counts = parts.grid.order, counts_of(parts.grid)
+        p, counts = parts.grid.order, node_counts(parts.grid)
         local = [p * cells[:, k, None] + np.arange(p + 1) for k in range(3)]
         tensor = np.ravel_multi_index(
             (local[0][:, :, None, None], local[1][:, None, :, None], local[2][:, None, None, :]), counts
@@ -495,25 +480,16 @@ def _together(one: _Kind, other: _Kind) -> _Kind:
 def _joined(kind: _Kind, section: csr_array, counts: tuple[int, int, int], solids: int) -> Segments:
     """Return the segments of one kind: those of the tensor grid, then those of doubled nodes."""
     axis, order, size = kind.direction, kind.order, int(np.prod(counts))
-    shape = list(counts)
-    shape[axis] = (shape[axis] - 1) // order
     plain = np.all(kind.nodes < size, axis=0)
     place = list(np.unravel_index(kind.nodes[0, plain], counts))
     place[axis] = place[axis] // order
-    rows = np.ravel_multi_index(place, shape)
+    rows = np.ravel_multi_index(place, segment_counts(counts, axis, order))
     total = csr_array(section + csr_array((kind.weight[plain], (rows, kind.solid[plain])), shape=section.shape))
-    live = np.flatnonzero(np.diff(total.indptr) > 0)
-    place = list(np.unravel_index(live, shape))
-    nodes = []
-    for local in range(order + 1):
-        where = list(place)
-        where[axis] = order * place[axis] + local
-        nodes.append(np.ravel_multi_index(where, counts))
+    live = np.flatnonzero(np.diff(total.indptr))
     doubled, number = np.unique(kind.nodes[:, ~plain], axis=1, return_inverse=True)
     more = csr_array((kind.weight[~plain], (number.ravel(), kind.solid[~plain])), shape=(doubled.shape[1], solids))
-    return Segments(
-        axis, order, np.concatenate([np.stack(nodes), doubled], axis=1), vstack([total[live], more], format="csr")
-    )
+    nodes = np.concatenate([nodes_of(live, counts, axis, order), doubled], axis=1)
+    return Segments(axis, order, nodes, vstack([total[live], more], format="csr"))
 
 
 # ------------------------------------------------------------------------------------------- links

@@ -35,21 +35,6 @@ def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
     return [*segments[:2], segments[2] + up, along_x, along_y], volume + cut_volume
 
 
-def live_pairs(
-    section: csr_array, axis: int, grid: Grid, metal: np.ndarray, nodes_V: np.ndarray, nodes_T: np.ndarray
-) -> csr_array:
-    """Return the weights of pairs of neighbours that are both nodes; slivers too thin to form a node carry nothing."""
-    shape = [len(nodes) for nodes in grid.nodes]
-    entries = section.tocoo()
-    place = list(np.unravel_index(entries.row, [n - (k == axis) for k, n in enumerate(shape)]))
-    tail = np.ravel_multi_index(place, shape)
-    place[axis] = place[axis] + 1
-    head = np.ravel_multi_index(place, shape)
-    live = np.where(metal[entries.col], nodes_V[tail] & nodes_V[head], nodes_T[tail] & nodes_T[head])
-    kept = entries.data[live], (entries.row[live], entries.col[live])
-    return csr_array(kept, shape=section.shape)
-
-
 def covered_shares(grid: Grid, axis: int, position: float, areas: np.ndarray, domains: np.ndarray) -> np.ndarray:
     """Return the part that a face covers of what each node has of some domains in its plane, 0 to 1 (Nx, Ny, Nz).
 
