@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from thermospin.device.device import Device, DeviceError
 from thermospin.device.materials import Material, MaterialError
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid
 from thermospin.device.reader import load
-from thermospin.report.device_text import describe
+from thermospin.report.device_text import MAP, describe, map_from_above
 
 #: A ferromagnet of 100 nm against a normal metal of 200 nm, on a substrate.
 BAR = """
@@ -99,7 +100,7 @@ def test_a_file_overrides_a_card_key_by_key_and_the_source_says_so(tmp_path: Pat
     assert py.sources["P"] == "device file"
     assert py.sources["S"] == "mine"
     assert "paper" in py.sources["sigma"]
-    assert cu.sigma == materials.shipped("Cu_bulk").sigma
+    assert cu.sigma == 5.79e7
 
 
 def test_sigma_zero_makes_a_material_carry_heat_only(tmp_path: Path) -> None:
@@ -411,6 +412,18 @@ def test_states_that_cannot_differ_are_noted(tmp_path: Path, states: str, probe:
         experiments={"e": dataclasses.replace(device.experiments["e"], states={"P": {}, "AP": {"F": -1}})},
     )
     assert not provenance.without_spin_part(nameless)
+
+
+def test_notes_of_several_devices_say_whose_they_are(tmp_path: Path) -> None:
+    """What holds for all of them, and values with their sources, need no name."""
+    one = dataclasses.replace(load(written(tmp_path, ("R = {", "AP = {"))), name="one")
+    two, poor = dataclasses.replace(one, name="two"), settings.with_values(one, {"Py.P": 0.0, "Py.S_s": 0.0})
+    three = dataclasses.replace(poor, name="three")
+    (alike,), (differs,) = provenance.without_spin_part(one), provenance.without_spin_part(three)
+    assert alike in provenance.notes([one]) and alike in provenance.notes([one, two])
+    notes = provenance.notes([one, two, three])
+    assert f"one, two: {alike}" in notes and f"three: {differs}" in notes and alike not in notes
+    assert [line for line in notes if line.startswith("  ")] == provenance.recalled(one)[1:]
 
 
 def test_a_magnet_without_polarisation_makes_no_spin_part_unless_it_is_fitted(tmp_path: Path) -> None:
@@ -736,3 +749,36 @@ temperature = "oxide"
 """
     with pytest.raises(DeviceError, match="none is of metal"):
         reader.read(text, "slab.toml")
+
+
+def test_no_line_of_a_map_is_wider_than_a_terminal() -> None:
+    """A round pillar with long names of contacts, which numbers stand for, and a row of more boxes than characters."""
+    circle = [[50 * math.cos(k * math.pi / 8), 50 * math.sin(k * math.pi / 8)] for k in range(16)]
+    text = 'length_unit = "nm"\n[[solids]]\nname = "lead"\nmaterial = "Au"\n'
+    text += "box = { x = [-400, 400], y = [-60, 60], z = [0, 40] }\n"
+    text += f'[[solids]]\nname = "pillar"\nmaterial = "Py"\nmagnet = "pillar"\npolygon = {circle}\nz = [40, 60]\n'
+    names = {
+        "bottom_lead_left": ("lead", "x-"),
+        "bottom_lead_right": ("lead", "x+"),
+        "top_of_the_pillar": ("pillar", "z+"),
+    }
+    text += "".join(f'[[contacts]]\nname = "{n}"\nsolid = "{s}"\nface = "{f}"\n' for n, (s, f) in names.items())
+    device = reader.read(text, "round.toml")
+    found = map_from_above(device)
+    assert max(map(len, found)) <= MAP and any("1" in line and "2" in line for line in found[:-2])
+    legend = " ".join(found[-3:])
+    assert all(f"_{k}_ {name}" in legend for k, name in enumerate(names, 1)), "no name is broken"
+    assert all(
+        len(line) <= MAP + 2 for line in describe(device).split("not to scale):\n")[1].splitlines()[: len(found)]
+    )
+    row = 'length_unit = "nm"\n' + "".join(
+        f'[[solids]]\nname = "s{k}"\nmaterial = "{("Cu", "Au")[k % 2]}"\n'
+        f"box = {{ x = [{10 * k}, {10 * k + 10}], y = [0, 10], z = [0, 10] }}\n"
+        for k in range(100)
+    )
+    row += (
+        '[[contacts]]\nname = "in"\nsolid = "s0"\nface = "x-"\n[[contacts]]\nname = "out"\nsolid = "s99"\nface = "x+"\n'
+    )
+    middle = map_from_above(reader.read(row, "row.toml"))[0]
+    assert len(middle) == MAP and middle[0] == "1" and middle[-1] == "2"
+    assert map_from_above(load("slachter2010"))[0] == "......_1_CCC...CCC_4_CCCCCC............_5_..."

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from thermospin.base import polygons
+from thermospin.base.text import toml_string
 from thermospin.cli import app
 from thermospin.device import gds, new, reader
 from thermospin.device.device import Device, DeviceError
@@ -696,6 +697,13 @@ def test_new_writes_any_name_as_toml(tmp_path: Path) -> None:
         assert tomllib.loads(new.blank(name))["name"] == name
 
 
+@pytest.mark.parametrize(
+    "text", ["", "a\"b'c", "C:\\new", "V+\nI-\r\t", "x\x7fy", "\x00\x1f", "\x80\xa0\u2028", "\u00b5\U0001f9ea"]
+)
+def test_a_string_of_toml_reads_back(text: str) -> None:
+    assert tomllib.loads(f"a = {toml_string(text)}") == {"a": text}
+
+
 def test_new_writes_a_device_that_has_no_faults() -> None:
     assert reader.read(new.blank("first"), "first.toml").experiments["thermal"].current == ("1", "2")
 
@@ -707,6 +715,7 @@ def test_new_leaves_out_layers_and_sets_a_window(tmp_path: Path, monkeypatch: py
     for x in (-60, 60):
         cell.add(gdstk.rectangle((x - 50, -50), (x + 50, 50), layer=3), gdstk.Label(f"pad{x}", (x, 0), layer=63))
         cell.add(gdstk.rectangle((x, 60), (x + 2, 62), layer=10, datatype=x > 0))
+    cell.add(gdstk.rectangle((0.5, -0.15), (11, 0.15), layer=3))  # a lead to the right pad
     cell.add(gdstk.rectangle((0.5, -0.15), (0.7, 0.15), layer=2, datatype=1), gdstk.Label("30 kV", (0, 80), layer=63))
     written(tmp_path, cell)
     runner = CliRunner()
@@ -717,20 +726,110 @@ def test_new_leaves_out_layers_and_sets_a_window(tmp_path: Path, monkeypatch: py
     raw = tomllib.loads(text)
     assert raw["layout"]["ignore"] == ["10/*", "4/0"]
     assert [layer["layer"] for layer in raw["layout"]["layers"]] == ["1/0", "2/0", "2/1", "3/0"]
-    assert "# Here the part around layers 1/0, 2/0, 2/1, to be adapted:" in text
-    assert raw["layout"]["window"] == {"x": [-800, 1200], "y": [-1000, 1000]}
+    assert "# Here the part around the places where films on 1/0, 2/0 cross, to be adapted:" in text
+    assert raw["layout"]["window"] == {"x": [-1040, 1140], "y": [-1020, 1020]}, "of two squares of 40 nm, and 1 um"
     assert '# If it is a dose of the film on 2/0: one entry for both, with layer = ["2/0", "2/1"].' in text
     assert 'label = "pad60"  # outside the window: where its metal crosses the rim' in text
-    assert '# label "30 kV" at (0, 80000) nm: no contact, it is on no polygon' in text
+    for label in ('"30 kV" at (0, 80000) nm', '"pad-60" at (-60000, 0) nm'):
+        assert f"# label {label}: no contact, it is on no polygon that leads into the window" in text
     assert '# label "FM1" at (-150, 0) nm: no contact, it names the polygon that it is in' in text
     for option, word in ((["--ignore", "4"], "--ignore: is of a layout"), (["--picture", "a.png"], "--picture: is of")):
         told = runner.invoke(app.app, ["new", "other", *option])
         assert told.exit_code == 2 and word in told.stderr
     told = runner.invoke(app.app, ["new", "other", "--gds", "valve.gds", "--ignore", "4/x"])
     assert told.exit_code == 2 and "--ignore: got '4/x', expected a layer" in told.stderr
+    assert '# states = { P = {}, AP = { "FM2" = -1 } }' in text, "a magnet that a label names"
     small = drawing()
     small.add(gdstk.rectangle((-9, -9), (9, 9), layer=3))
     assert "\n# window = { x = [-9000, 9000], " in new_text("small", written(tmp_path, small))
+
+
+def tapered(near: float = 2.5) -> gdstk.Cell:
+    """Strips with tapers, a wire of 3 um, and pads of 20 um, from `near` um on along y, with labels on the pads."""
+    cell = gdstk.Cell("CHIP")
+    for strip in (
+        (-0.21, -1, -0.09, 1),
+        (-2, 1, -0.05, 3),
+        (-2, -3, -0.05, -1),
+        (0.11, -0.6, 0.19, 1.2),
+        (0.05, 1.2, 2, 3),
+    ):
+        cell.add(gdstk.rectangle(strip[:2], strip[2:], layer=1))
+    cell.add(gdstk.rectangle((-1.5, -0.05), (1.5, 0.05), layer=2))
+    for pad in (
+        (-20, near, -1, 20),
+        (-20, -20, -1, -near),
+        (1, near, 20, 20),
+        (1.3, -0.5, 20, 0.5),
+        (-20, -0.5, -1.3, 0.5),
+    ):
+        cell.add(gdstk.rectangle(pad[:2], pad[2:], layer=3))
+    for text, x, y in (("I+", -15, 15), ("I-", -15, -15), ("V+", 15, 15), ("V-", 15, 0), ("left", -15, 0)):
+        cell.add(gdstk.Label(text, (x, y), layer=3))
+    return cell
+
+
+def straight() -> gdstk.Cell:
+    """Strips of 60 um x 80 nm under a wire of 52 um, with labels far from their ends."""
+    cell = gdstk.Cell("CHIP")
+    cell.add(gdstk.rectangle((-0.21, -30), (-0.09, 30), layer=1), gdstk.rectangle((0.11, -0.6), (0.19, 40), layer=1))
+    cell.add(gdstk.rectangle((-2, -0.05), (50, 0.05), layer=2))
+    for text, place in {
+        "I+": (-0.15, 25),
+        "I-": (-0.15, -25),
+        "V+": (0.15, 38),
+        "V-": (45, 0),
+        "left": (-1.95, 0),
+    }.items():
+        cell.add(gdstk.Label(text, place, layer=1 + (text in ("V-", "left"))))
+    return cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "places"),
+    [
+        # Along x 3 um of wire, from which the window reaches half of that on each side; the tapers cross its rim.
+        (tapered(), [(-1.025, 1.55), (-1.025, -1.55), (1.025, 1.55), (3, 0), (-3, 0)]),
+        # Corners of that window are on pads, which cross two of its sides: the window is smaller.
+        (tapered(1.3), [(-1.025, 1.1), (-1.025, -1.1), (0.15, 1.1), (2.55, 0), (-2.55, 0)]),
+        (straight(), [(-0.15, 1.05), (-0.15, -1.05), (0.15, 1.05), (1.19, 0), (-1.21, 0)]),
+    ],
+    ids=["tapers", "pads at the corners", "long strips"],
+)  # fmt: skip
+def test_labels_on_pads_far_away_are_contacts_at_the_rim_of_a_window(
+    tmp_path: Path, cell: gdstk.Cell, places: list[tuple[float, float]]
+) -> None:
+    """The file of `new` is a device once its blanks are filled in."""
+    text = new_text("chip", written(tmp_path, cell, name="chip.oas"))
+    assert text.count("# outside the window: where its metal crosses the rim") == 5
+    for material, thickness in (("Py", "20 nm"), ("Cu", "70 nm"), ("Au", "120 nm")):
+        text = text.replace('material = "?"', f'material = "{material}"', 1).replace('"? nm"', f'"{thickness}"', 1)
+    (tmp_path / "chip.toml").write_text(text)
+    device = load(tmp_path / "chip.toml")
+    assert [contact.name for contact in device.contacts] == ["I+", "I-", "V+", "V-", "left"]
+    middles = [contact.edge.middle for contact in device.contacts if contact.edge is not None]
+    np.testing.assert_allclose(middles, np.array(places) * 1e-6, atol=1e-12)
+
+
+def test_a_lead_that_crosses_the_rim_twice_is_told(tmp_path: Path) -> None:
+    cell = straight()
+    cell.add(gdstk.rectangle((-50, 30), (20, 60), layer=3))  # joins both strips
+    text = new_text("chip", written(tmp_path, cell))
+    assert '# label "I+" at (-150, 25000) nm: no contact, it is outside the window, and the metal there crosses' in text
+    assert "its rim at y+ (-150, 1050) nm, y+ (150, 1050) nm; give at = [x, y] of the one meant" in text
+
+
+def test_new_says_that_the_end_of_a_pad_is_round(tmp_path: Path) -> None:
+    cell = gdstk.Cell("LSV")
+    cell.add(
+        gdstk.rectangle((-0.25, -0.45), (-0.1, 0.45), layer=4), gdstk.rectangle((-0.5, -0.06), (0.5, 0.06), layer=7)
+    )
+    cell.add(gdstk.ellipse((0.55, 0), 0.12, layer=7, tolerance=0.002))
+    cell.add(gdstk.Label("V-", (0.66, 0), layer=7), gdstk.Label("inj", (-0.17, 0.2), layer=4))
+    text = new_text("lsv", written(tmp_path, cell))
+    assert '# label "V-" at (660, 0) nm: no contact, the end of the polygon on layer 7/0 there is round or sl' in text
+    assert 'slanted; a straight one holds a contact, or its top: with face = "z+"' in text
+    assert '# states = { P = {}, AP = { "inj" = -1 } }' in text
 
 
 def test_new_names_the_other_cells_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

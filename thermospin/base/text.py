@@ -1,7 +1,8 @@
-"""Numbers and tables as text."""
+"""Numbers, tables and strings as text."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -37,3 +38,9 @@ def columns(rows: list[list[str]], right: str) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def toml_string(text: str) -> str:
+    """Return a text as a string of TOML; it may hold quotes, backslashes and line breaks."""
+    # JSON writes strings as TOML does, but for one control character.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

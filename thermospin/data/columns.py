@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from thermospin.base import units
-from thermospin.device.tables import Part
+from thermospin.device.tables import Number, Part
 
 #: Quantities that depend on the convention.
 FACTORS = (
@@ -55,8 +55,8 @@ class Column(Part):
 
     column: str | None = None
     unit: str | None = None
-    phase: float | None = None
-    gain: float | None = None
+    phase: Number | None = None
+    gain: Number | None = None
     part: Literal["real", "imag"] | None = None
     parameter: str | None = None
     file: str | None = None

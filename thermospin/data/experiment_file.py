@@ -30,7 +30,7 @@ from thermospin.data.text import DataError
 from thermospin.device.device import Device
 from thermospin.device.drives import PROBES, drive_of
 from thermospin.device.parts import Experiment
-from thermospin.device.tables import Part, Reader, quantity
+from thermospin.device.tables import Integer, Number, Part, Reader, quantity
 
 #: Sweeps with a larger part of points without a number are refused.
 MOST_MISSING = 0.5
@@ -66,8 +66,8 @@ class _Form(Part):
     current_is: Convention | None = None
     voltage_is: Convention | None = None
     format: str | None = None
-    header: Annotated[int, Field(ge=1)] | None = None
-    skip: Annotated[int, Field(ge=0)] | None = None
+    header: Annotated[Integer, Field(ge=1)] | None = None
+    skip: Annotated[Integer, Field(ge=0)] | None = None
     comment: Annotated[str, Field(min_length=1)] | None = None
     decimal: Literal[".", ","] | None = None
     sheet: str | None = None
@@ -77,16 +77,16 @@ class _Sweep(_Form):
     experiment: str
     file: str
     current: Annotated[float, quantity("current")] | None = None
-    run: int | None = None
+    run: Integer | None = None
 
 
 class _File(_Form):
     name: str = ""
     note: str = ""
     polarity: Literal["known", "unknown"]
-    gain_std: float = 0.0
+    gain_std: Number = 0.0
     amplifier: str = ""
-    nonlinear: float = NONLINEAR
+    nonlinear: Number = NONLINEAR
     sweeps: list[_Sweep]
 
 

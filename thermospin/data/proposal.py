@@ -7,7 +7,6 @@ that is gone by; nothing of a convention is assumed.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import textwrap
 from collections import Counter
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from thermospin.base.errors import InputError
+from thermospin.base.text import toml_string
 from thermospin.data.columns import FACTORS, HARMONICS, OF_X_AND_Y, PHASES, kind_of, readings
 from thermospin.data.experiment_file import no_sweeps_of
 from thermospin.data.formats import Format, recognise
@@ -136,7 +136,7 @@ def propose(path: Path, device: Device | None = None) -> str:
         lines += [f'format = "{preset.name}"', *_comment(f"It says: {preset.says}.")]
         lines += [*_comment(f"It does not say: {preset.asks}."), ""]
     elif form.comment != "#":
-        lines.append(f"comment = {_quoted(form.comment)}")
+        lines.append(f"comment = {toml_string(form.comment)}")
     if either:
         lines.append(f'#? decimal = ","    # if {either}; else write the table again with nothing between thousands')
     if twice:
@@ -273,11 +273,11 @@ def _tables(
     """Return the lines of [columns]."""
     lines = []
     if "sweep" in roles:
-        lines += ["[columns]", f"sweep = {_quoted(roles['sweep'][0].name)}    # changes from sweep to sweep", ""]
+        lines += ["[columns]", f"sweep = {toml_string(roles['sweep'][0].name)}    # changes from sweep to sweep", ""]
     for key in ("field", "current", *HARMONICS):
         if key == "current" and parameter is not None:
             name, value = parameter
-            lines += ["[columns.current]", f"parameter = {_quoted(name)}    # {value}", ""]
+            lines += ["[columns.current]", f"parameter = {toml_string(name)}    # {value}", ""]
         elif key in roles:
             lines += [*_column(key, roles[key]), ""]
         elif key in ("field", "V1", "V2"):
@@ -292,7 +292,7 @@ def _missing(key: str, path: Path, preset: Format | None) -> list[str]:
     other = path.name.replace("demods_0_", "demods_1_")
     if preset is not None and preset.name == "labone" and key == "V2" and (path.parent / other).is_file():
         lines = [f"#? [columns.{key}]    # if demodulator 1 was at the second harmonic", '#? column = "y"    # or "x"']
-        return [*lines, f"#? file = {_quoted(other)}", _question(HARMONICS[key], {"y"})]
+        return [*lines, f"#? file = {toml_string(other)}", _question(HARMONICS[key], {"y"})]
     if key in HARMONICS:
         return [f"# No column is named like harmonic {HARMONICS[key]}. Where one is it, it needs a [columns.{key}]."]
     return ["# No column is named like a field.", f"#? [columns.{key}]", '#? column = "B (mT)"']
@@ -304,11 +304,14 @@ def _column(key: str, found: Sequence[_Found]) -> list[str]:
     known = readings(column.unit, kind) if column.unit else {}
     ends = f"{np.min(column.finite):.4g} to {np.max(column.finite):.4g}"
     others = ", ".join(f"{other.name}{_other_phase(key, column, other)}" for other in found[1:])
-    lines = [f"[columns.{key}]", f"column = {_quoted(column.name)}    # {ends}" + (f"; or {others}?" if others else "")]
+    lines = [
+        f"[columns.{key}]",
+        f"column = {toml_string(column.name)}    # {ends}" + (f"; or {others}?" if others else ""),
+    ]
     if key == "field" and "voltage" in known and kind not in known:
         lines += ['unit = "T"', "#? gain = 0    # how many volts of this input are one tesla"]
     elif kind in known:
-        lines.append(f"unit = {_quoted(column.unit)}    # by the file")
+        lines.append(f"unit = {toml_string(column.unit)}    # by the file")
     else:
         example = {"field": "mT", "current": "mA", "voltage": "V"}[kind]
         said = f': "{column.unit}"' if column.unit else ""
@@ -369,18 +372,13 @@ def _entry(file: str, size: str, form: TextForm, device: Device | None) -> list[
     lines = ["[[sweeps]]"]
     usable = [] if device is None else [one.name for one in device.experiments.values() if not no_sweeps_of(one)]
     if len(usable) == 1:
-        lines.append(f"experiment = {_quoted(usable[0])}")
+        lines.append(f"experiment = {toml_string(usable[0])}")
     else:
         allowed = f"one of: {', '.join(usable)}" if usable else "its name in the device file"
-        lines.append(f"#? experiment = {_quoted(usable[0] if usable else 'nonlocal')}    # {allowed}")
+        lines.append(f"#? experiment = {toml_string(usable[0] if usable else 'nonlocal')}    # {allowed}")
     lines.append(
-        f"file = {_quoted(file)}" + (f"    # here {size}; with * for other parts, all such files" if size else "")
+        f"file = {toml_string(file)}" + (f"    # here {size}; with * for other parts, all such files" if size else "")
     )
     if form.sheet is not None:
-        lines.append(f"sheet = {_quoted(form.sheet)}")
+        lines.append(f"sheet = {toml_string(form.sheet)}")
     return lines
-
-
-def _quoted(text: str) -> str:
-    """Return a TOML string."""
-    return json.dumps(text, ensure_ascii=False)

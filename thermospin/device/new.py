@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.text import toml_string
 from thermospin.device import gds, materials
-from thermospin.device.marks import Window, is_on
+from thermospin.device.marks import Mark, MarkError, Window, is_on, place_of
 from thermospin.geometry.edges import edges_of
 
 _BOXES = """\
@@ -104,18 +109,22 @@ states = {{ P = {{}}, AP = {{ FM2 = -1 }} }}  # the magnets that each state reve
 
 #: A label closer to the end of a polygon than this fraction of its length marks a contact; others name polygons.
 NEAR_END = 0.15
-#: A drawing longer than this [m], and this many times longer than its finest films, gets a window around them.
+#: A drawing longer than this [m], and this many times longer than the part where its finest films cross, gets a window.
 LARGE, FAR = 20e-6, 10
-#: Films up to this many times longer than the shortest one are among the finest.
+#: Places where films cross that are up to this many times longer than the shortest one are among the finest.
 ALIKE = 5
+#: The window reaches at least so far beyond them [m]: some relaxation lengths of normal metals at room temperature.
+REACH = 1e-6
+#: Times that, tried in this order: a pad at a corner of the window would cross its rim at two sides.
+TRIED = (1.0, 0.7, 1.4, 0.5, 2.0)
 
 
 def blank(name: str) -> str:
     """Return the text of a device file for a small device made of boxes."""
     return _BOXES.format(
-        name=_toml(name),
-        file=_toml(f"{name}.toml"),
-        picture=_toml(f"{name}.png"),
+        name=toml_string(name),
+        file=toml_string(f"{name}.toml"),
+        picture=toml_string(f"{name}.png"),
         cards=", ".join(materials.card_names()),
     )
 
@@ -144,16 +153,17 @@ def from_layout(name: str, drawing: gds.Drawing, path: Path, folder: Path, ignor
         file = path.resolve()
     left_out = ", ".join(f'"{gds.layer_name(layer)}"' for layer in ignored)
     lines = [
-        f"# A device for thermospin from the layout {_toml(path.name)}, cell {_toml(drawing.cell)}. Replace every ?,",
-        f"# then run: thermospin check {_toml(f'{name}.toml')} --picture {_toml(f'{name}.png')}",
+        f"# A device for thermospin from the layout {toml_string(path.name)}, cell {toml_string(drawing.cell)}.",
+        "# Replace every ?, then run: "
+        f"thermospin check {toml_string(f'{name}.toml')} --picture {toml_string(f'{name}.png')}",
         "",
-        f"name = {_toml(name)}",
+        f"name = {toml_string(name)}",
         'length_unit = "nm"',
         'bath = "300 K"',
         "",
         "[layout]",
-        f"file = {_toml(file.as_posix())}",
-        f"cell = {_toml(drawing.cell)}",
+        f"file = {toml_string(file.as_posix())}",
+        f"cell = {toml_string(drawing.cell)}",
         "# What lies outside the window is cut away; a label there stands for where its metal crosses the rim.",
         *([why] if why else []),
         f"{'' if why else '# '}window = {{ x = [{_nm(x0)}, {_nm(x1)}], y = [{_nm(y0)}, {_nm(y1)}] }}",
@@ -192,22 +202,55 @@ def from_layout(name: str, drawing: gds.Drawing, path: Path, folder: Path, ignor
 def window_of(drawing: gds.Drawing) -> tuple[Window, str]:
     """Return a window, and a comment that says why it is set; without one it is the whole drawing.
 
-    Of a drawing with pads or leads that are far longer than its finest films, it is the part around these films.
+    Of a drawing with pads or leads that are far longer than the part where its finest films cross, it is that part and
+    what is around it, so that as many labels as possible stand for a lead that crosses its rim at one place.
     """
-    extents = {
-        layer: np.array([np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)])
-        for layer, shapes in drawing.shapes.items()
-    }
-    sizes = {layer: float(np.ptp(extent, axis=0).max()) for layer, extent in extents.items()}
-    fine = [layer for layer, size in sorted(sizes.items()) if size <= ALIKE * min(sizes.values())]
-    low = np.min([extents[layer][0] for layer in fine], axis=0)
-    high = np.max([extents[layer][1] for layer in fine], axis=0)
-    if max(sizes.values()) < max(LARGE, FAR * float((high - low).max())):
-        return Window(*drawing.extent), ""
-    margin = float((high - low).max()) / 2
-    (x0, y0), (x1, y1) = np.round(low - margin, 8).tolist(), np.round(high + margin, 8).tolist()
-    names = ", ".join(map(gds.layer_name, fine))
-    return Window((x0, x1), (y0, y1)), f"# Here the part around layer{'s' * (len(fine) > 1)} {names}, to be adapted:"
+    whole = Window(*drawing.extent)
+    crossings = _crossings(drawing)
+    if not crossings:
+        return whole, ""
+    shortest = min(float(np.ptp(extent, axis=0).max()) for extent, _ in crossings)
+    fine = [(extent, pair) for extent, pair in crossings if float(np.ptp(extent, axis=0).max()) <= ALIKE * shortest]
+    low, high = np.min([extent[0] for extent, _ in fine], axis=0), np.max([extent[1] for extent, _ in fine], axis=0)
+    size = float((high - low).max())
+    if float(np.ptp(drawing.extent, axis=1).max()) < max(LARGE, FAR * size):
+        return whole, ""
+    tried = []
+    for factor in TRIED:
+        margin = factor * max(REACH, size / 2)
+        (x0, y0), (x1, y1) = np.round(low - margin, 8).tolist(), np.round(high + margin, 8).tolist()
+        tried.append(Window((x0, x1), (y0, y1)))
+    leads = _leads(drawing, tried[0])
+    best = max(tried, key=lambda window: sum(_role(label, leads, window).contact for label in drawing.labels))
+    names = ", ".join(map(gds.layer_name, sorted({layer for _, pair in fine for layer in pair})))
+    return best, f"# Here the part around the places where films on {names} cross, to be adapted:"
+
+
+def _crossings(drawing: gds.Drawing) -> list[tuple[np.ndarray, tuple[gds.LayerNumber, gds.LayerNumber]]]:
+    """Return the extent (2, 2) of each place where polygons of two layers overlap [m], and these layers."""
+    return [
+        (np.array([piece.min(axis=0), piece.max(axis=0)]), (one, other))
+        for (one, shapes), (other, others) in itertools.combinations(sorted(drawing.shapes.items()), 2)
+        for piece in polygons.boolean(shapes, others, "and")
+    ]
+
+
+def _leads(drawing: gds.Drawing, window: Window) -> gds.Drawing:
+    """Return the drawing without the polygons that no others join to what is in a window."""
+    low, high = np.array([window.x, window.y]).T
+    outlines = polygons.boolean([shape for shapes in drawing.shapes.values() for shape in shapes], [], "or")
+    groups = polygons.joined(outlines)
+    # By extents, which holds more than is needed.
+    inside = [bool(np.all(shape.min(axis=0) < high) and np.all(low < shape.max(axis=0))) for shape in outlines]
+    reached = set(groups[inside].tolist())
+    joined = [shape for shape, group in zip(outlines, groups.tolist(), strict=True) if group in reached]
+    if len(joined) == len(outlines):
+        return drawing
+
+    def kept(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [shape for shape in shapes if any(is_on(one, shape[0]) for one in joined)]
+
+    return dataclasses.replace(drawing, shapes={layer: kept(shapes) for layer, shapes in drawing.shapes.items()})
 
 
 def _layers(drawing: gds.Drawing) -> list[str]:
@@ -218,7 +261,7 @@ def _layers(drawing: gds.Drawing) -> list[str]:
         name = gds.layer_name(layer)
         area = sum(abs(float(polygons.area(shape))) for shape in shapes)
         low, high = np.concatenate(shapes).min(axis=0), np.concatenate(shapes).max(axis=0)
-        named = f"{json.dumps(drawing.names[layer])}: " if layer in drawing.names else ""
+        named = f"{toml_string(drawing.names[layer])}: " if layer in drawing.names else ""
         lines += [
             "",
             f"# {named}{len(shapes)} polygon{'s' * (len(shapes) > 1)}, {1e12 * area:.4g} um^2, between "
@@ -240,56 +283,84 @@ def _contacts(drawing: gds.Drawing, window: Window) -> list[str]:
     """Return a contact for each label that may mark one, and a blank experiment."""
     lines = []
     contacts: list[str] = []
+    magnets: list[str] = []
+    leads = _leads(drawing, window)
     for label in drawing.labels:
         if label.text in contacts:
             continue
-        text, count = _toml(label.text), sum(other.text == label.text for other in drawing.labels)
-        role = _role(label, drawing, window)
-        if role.startswith("no contact"):
-            lines.append(f"# label {text} at {polygons.at(label.place)}: {role}")
+        text, count = toml_string(label.text), sum(other.text == label.text for other in drawing.labels)
+        role = _role(label, leads, window)
+        if not role.contact:
+            lines.append(f"# label {text} at {polygons.at(label.place)}: no contact, {role.text}")
+            magnets += [text] if role.names else []
             continue
         contacts.append(label.text)
         if count > 1:
             lines += ["", f"# {count} labels say {text}; set a window around one device, or take its cell with --cell"]
-        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role}"]
-    names = [_toml(name) for name in (*contacts, "?", "?", "?", "?")]
+        lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role.text}"]
+    names = [toml_string(name) for name in (*contacts, "?", "?", "?", "?")]
+    magnet = magnets[-1] if magnets else toml_string("?")
     lines += [
         "",
         "# [experiments.thermal]",
         f"# current = [{names[0]}, {names[1]}]  # in, out",
         f"# voltage = [{names[2]}, {names[3]}]  # plus, minus",
-        "# states = { P = {}, AP = { FM2 = -1 } }  # the magnets that each state reverses",
+        f"# states = {{ P = {{}}, AP = {{ {magnet} = -1 }} }}  # the magnets that each state reverses",
     ]
     return lines
 
 
-def _role(label: gds.Label, drawing: gds.Drawing, window: Window) -> str:
-    """Return where the contact at a label would be, or "no contact" and what the label does instead."""
+class _Role(NamedTuple):
+    """What a label does: whether it marks a contact, why or where in words, and whether it names its polygon."""
+
+    contact: bool
+    text: str
+    names: bool = False
+
+
+def _role(label: gds.Label, leads: gds.Drawing, window: Window) -> _Role:
+    """Return what a label does on the polygons that lead into a window."""
     place = np.array(label.place)
-    under = [(layer, shape) for layer, shapes in drawing.shapes.items() for shape in shapes if is_on(shape, place)]
+    under = [(layer, shape) for layer, shapes in leads.shapes.items() for shape in shapes if is_on(shape, place)]
     if not under:
-        return "no contact, it is on no polygon"
+        return _Role(False, "it is on no polygon" + " that leads into the window" * (not window.holds(place)))
     if not window.holds(place):
-        return "outside the window: where its metal crosses the rim"
+        mark = Mark(label.text, label.text)
+        try:
+            place_of(mark, dataclasses.replace(leads, labels=[label]), tuple(leads.shapes), window)
+        except MarkError as error:
+            return _Role(False, f"it {str(error).removeprefix(mark.at_place(place)).strip()}")
+        return _Role(True, "outside the window: where its metal crosses the rim")
     ends = []
     for layer, shape in under:
-        edge = min(edges_of(shape), key=lambda edge: edge.away(place), default=None)
-        if edge is not None and edge.away(place) <= NEAR_END * float(np.ptp(shape[:, edge.axis])):
+        away, face, size = _end(shape, [other for other in leads.shapes[layer] if other is not shape], place)
+        if away <= NEAR_END * size:
             # A polygon on the label's own layer comes first, as in the device.
-            text = f"{edge.face} of a polygon on {gds.layers_name((layer,))}"
-            ends.append((layer[0] != label.layer[0], edge.away(place), text))
+            ends.append((layer[0] != label.layer[0], away, face, gds.layers_name((layer,))))
     if ends:
-        return min(ends)[-1]
+        _, _, face, name = min(ends)
+        if face:
+            return _Role(True, f"{face} of a polygon on {name}")
+        return _Role(
+            False,
+            f"the end of the polygon on {name} there is round or slanted; a straight one holds a contact, or its top: "
+            'with face = "z+"',
+        )
     if any(label.layer[0] == layer[0] for layer, _ in under):
-        return "no contact, it names the polygon that it is in"
+        return _Role(False, "it names the polygon that it is in", names=True)
     names = ", ".join(dict.fromkeys(gds.layer_name(layer) for layer, _ in under))
-    return f'in the middle of a polygon on {names}: its nearest side, or its top with face = "z+"'
+    return _Role(True, f'in the middle of a polygon on {names}: its nearest side, or its top with face = "z+"')
 
 
-def _toml(text: str) -> str:
-    """Return a text as a string of TOML; it may hold quotes, backslashes and line breaks."""
-    # JSON writes strings as TOML does, but for one control character.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _end(shape: np.ndarray, beside: Sequence[np.ndarray], place: np.ndarray) -> tuple[float, str, float]:
+    """Return the distance of a point from the nearest edge of a polygon [m], its face, and the length of the polygon.
+
+    The face is "" where this edge is slanted or round.
+    """
+    near = [(edge.away(place), edge.face, float(np.ptp(shape[:, edge.axis]))) for edge in edges_of(shape, beside)]
+    size = float(np.ptp(shape, axis=0).max())
+    near += [(polygons.away(slanted, place), "", size) for slanted in polygons.slanted_edges(shape)]
+    return min(near, default=(math.inf, "", size))
 
 
 def _nm(value: float) -> str:

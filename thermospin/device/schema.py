@@ -14,7 +14,7 @@ from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
 from thermospin.device.gds import parse_layers
 from thermospin.device.interfaces import CONVERTED, by_side
-from thermospin.device.tables import Length, Part, Place, Sourced, quantity, sourced
+from thermospin.device.tables import Length, Part, Place, Sourced, no_flag, quantity, sourced
 from thermospin.quantities import INTERFACE, MATERIAL
 
 Face = Literal["x-", "x+", "y-", "y+", "z-", "z+"]
@@ -58,19 +58,8 @@ def _names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _no_flag(expected: str) -> BeforeValidator:
-    """Return a validator that refuses true and false in place of a number: Python counts them as 1 and 0."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, bool):
-            raise InputError(f"got {str(value).lower()}, expected {expected}")
-        return value
-
-    return BeforeValidator(check)
-
-
 LayerNumbers = Annotated[tuple[tuple[int, int | None], ...], BeforeValidator(parse_layers)]
-_Sign = Annotated[Literal[-1, 1], _no_flag("1 or -1")]
+_Sign = Annotated[Literal[-1, 1], no_flag("1 or -1")]
 
 
 class Box(Part):
@@ -134,7 +123,7 @@ class Layer(Part):
     drape: bool = False
     magnet: bool = False
     sidewall_angle: Annotated[float, quantity("number"), Field(gt=-80, lt=80)] = 0.0
-    slices: Annotated[int, _no_flag("a number from 1 to 20"), Field(ge=1, le=20)] = 3
+    slices: Annotated[int, no_flag("a number from 1 to 20"), Field(ge=1, le=20)] = 3
     name: str = ""
     note: str = ""
 

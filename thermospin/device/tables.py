@@ -78,7 +78,21 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def no_flag(expected: str) -> BeforeValidator:
+    """Return a validator that refuses true and false in place of a number: Python counts them as 1 and 0."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise InputError(f"got {str(value).lower()}, expected {expected}")
+        return value
+
+    return BeforeValidator(check)
+
+
 Length = Annotated[float, quantity("length")]
+#: Plain numbers.
+Number = Annotated[float, no_flag("a number")]
+Integer = Annotated[int, no_flag("a number")]
 Sourced = dict[str, Any] | None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import string
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from thermospin.device.parts import Contact, Experiment, HeatSink
 from thermospin.device.provenance import DOUBTFUL, at_room_temperature, without_spin_part
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL, Quantity
 
-#: Characters across a map of outlines; of boxes it has as many as there are boxes.
+#: Most characters across a map.
 MAP = 72
 
 
@@ -252,10 +253,15 @@ def _probe(experiment: Experiment) -> str:
 def map_from_above(device: Device) -> list[str]:
     """Return lines of text: a letter per box of the coarsest grid for the topmost metal, names of contacts at faces.
 
-    x runs to the right and y upwards. Outlines are drawn on as many tiles as fit into `MAP` characters.
+    x runs to the right and y upwards. No line is longer than `MAP`: where names of contacts do not fit, numbers stand
+    for them, and of more boxes than characters some are left out. Outlines are drawn on tiles.
     """
     width = max([len(contact.name) + 2 for contact in device.contacts], default=3)
     lines, tiles = device.layout().raster(max(MAP // width, 10))
+    names = {contact.name: contact.name for contact in device.contacts}
+    if tiles.shape[0] * width > MAP:
+        names = {name: str(k) for k, name in enumerate(names, 1)}
+        width = max(MAP // tiles.shape[0], len(str(len(names))))
     metals = iter(string.ascii_uppercase + string.ascii_lowercase + "*" * len(device.domains))
     others = iter(".:,;" + "'" * len(device.domains))
     letters = {domain: next(metals if device.materials[domain[0]].is_metal else others) for domain in device.domains}
@@ -266,13 +272,17 @@ def map_from_above(device: Device) -> list[str]:
     filled = owner >= 0
     pick = np.where(metal.any(axis=2), metal.argmax(axis=2), filled.argmax(axis=2))
     top = np.take_along_axis(owner, pick[:, :, None], axis=2)[:, :, 0]
-    cells = np.array([[kinds[i] * width for i in column] for column in top], dtype=object)
+    shown = np.unique(np.linspace(0, len(top) - 1, min(len(top), MAP // width)).round().astype(int))
+    cells = np.array([[kinds[i] * width for i in column] for column in top[shown]], dtype=object)
     for name, face in device.contact_faces().items():
         i, j = (
             min(int(np.searchsorted(line, at, side="right")) - 1, len(line) - 2)
             for line, at in zip(lines[:2], face.centre, strict=True)
         )
-        cells[i, j] = f"{name:_^{width}}"
+        cells[np.abs(shown - i).argmin(), j] = f"{names[name]:_^{width}}"
     rows = ["".join(cells[:, j]) for j in range(cells.shape[1] - 1, -1, -1)]
-    names = [f"{letter} {domain[0]}" + (f" ({domain[1]})" if domain[1] else "") for domain, letter in letters.items()]
-    return [*rows, "; ".join([*names, "_name_ contact"])]
+    legend = [f"{letter} {domain[0]}" + (f" ({domain[1]})" if domain[1] else "") for domain, letter in letters.items()]
+    legend += [f"_{short}_ {name}" for name, short in names.items() if short != name] or ["_name_ contact"]
+    # Lines break between entries, not within one.
+    whole = "; ".join(entry.replace(" ", "\xa0") for entry in legend)
+    return [*rows, *(line.replace("\xa0", " ") for line in textwrap.wrap(whole, MAP, break_on_hyphens=False))]
