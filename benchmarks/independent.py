@@ -53,7 +53,7 @@ NM = 1e-9
 RATIO = 0.15
 TOLERANCE = 1e-9
 #: Thickness of the layer of cells that stands for an interface [nm].
-LAYER = 1e-4
+LAYER = 1e-3
 #: Of an interface without RA [ohm m^2] or K [W/(m^2 K)]: far better conductors than any cell beside it.
 NOTHING = {"RA": 1e-20, "K": 1e14}
 #: (V_up, V_down, T) of (V_c, V_s, T).
@@ -120,7 +120,8 @@ def mesh_of(loaded: Device, layers: int, moved: Field | None = None) -> ngs.Mesh
         plane = [middles[axis] for axis in range(3) if axis != face.axis]
         coarse = [np.asarray(face.lines[axis]) / NM for axis in range(3) if axis != face.axis]
         at = [np.clip(np.searchsorted(c, x) - 1, 0, len(c) - 2) for c, x in zip(coarse, plane, strict=True)]
-        place = np.argwhere(face.cells[np.ix_(*at)])
+        thick = [np.diff(line) > 2 * LAYER for axis, line in enumerate(lines) if axis != face.axis]
+        place = np.argwhere(face.cells[np.ix_(*at)] & np.outer(*thick))
         line = int(np.argmin(np.abs(lines[face.axis] - face.position / NM)))
         square = np.insert(place[:, None] + [[0, 0], [1, 0], [1, 1], [0, 1]], face.axis, line, axis=2)
         quads[name] = np.ravel_multi_index(np.moveaxis(square, -1, 0), shape)
@@ -288,8 +289,12 @@ class Problem:
 
     def references(self, ground: str, minus: str) -> tuple[str, ...]:
         """Return the contacts at zero potential: where the current leaves, and one on the piece that is read."""
-        first, second = (self.pieces[self.on[end]][0] for end in (ground, minus))
+        first, second = (self.piece(end) for end in (ground, minus))
         return (ground,) if first == second else (ground, minus)
+
+    def piece(self, contact: str) -> int:
+        """Return the number of the piece of metal that a contact is on."""
+        return int(self.pieces[self.on[contact] & self.metal][0])
 
     def matrix(self, integrand: Any) -> sparse.csr_matrix:
         """Return an assembled form as a matrix of SciPy."""
@@ -384,7 +389,7 @@ def responses(problem: Problem, ends: tuple[str, ...], names: list[str]) -> Iter
     loaded = problem.loaded
     free = np.stack([problem.metal] * 2 + [~problem.held])
     free[:2, np.any([problem.on[end] for end in ends], axis=0)] = False
-    pieces = {problem.pieces[problem.on[end]][0] for end in ends}
+    pieces = {problem.piece(end) for end in ends}
     for piece in set(problem.pieces[problem.metal]) - pieces:
         free[0, np.flatnonzero(problem.pieces == piece)[0]] = False  # a piece that floats, at any potential
     G, relaxation = zip(*[each[:2] for each in law(loaded, {})], strict=True)

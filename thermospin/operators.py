@@ -483,7 +483,9 @@ def joule_entries(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> E
             tuple(w * x for w, x in zip(local, g.T, strict=True)),
             (),
         )
-        return _entries(axis, g, h) | {"joule_TT": _weighted(axis, [a * b for a, b in zip(g.T, h.T, strict=True)])}
+        out = _entries(axis, g, h) | {"joule_TT": _weighted(axis, [a * b for a, b in zip(g.T, h.T, strict=True)])}
+        # `_conduction` adds ud to the conductances of V.
+        return out | ({"ud": out["uu"] + out["dd"]} if axis.link else {})
 
     return tuple(along(axis) for axis in disc.axes)
 
@@ -547,9 +549,11 @@ def _by_domain(disc: Discretisation, rows: Rows | None, values: Sequence[Float[A
 def _conduction(segments: Law, g: Gradient) -> Gradient:
     """Return the part of `flux` that makes Joule heat: kappa/T0 replaced by sum_s sigma_s S_s'^2, on metal segments.
 
-    With -J_s = sigma_s (g_s + S_s' g_T), pairing g with this flux gives sum_s J_s^2 / sigma_s.
+    With -J_s = sigma_s (g_s + S_s' g_T), pairing g with this flux gives sum_s J_s^2 / sigma_s. A link where spins flip
+    heats like the same link without (docs/theory.md, section 10): its conductances are those of V and ud together.
     """
-    conducting = Law(segments.V, segments.VT, segments.joule_TT, segments.joule_TT, segments.ud)
+    V = segments.V if segments.ud is None else segments.V + segments.ud[:, None]
+    conducting = Law(V, segments.VT, segments.joule_TT, segments.joule_TT)
     return flux(conducting, Gradient(g.V, g.T, ()))
 
 

@@ -140,7 +140,8 @@ class Constitution:
         # By its series where x is small, so that derivatives at 0 are right.
         large = x > 1e-3
         safe = jnp.where(large, x, 1.0)
-        passing = spin * (jnp.where(large, safe / jnp.sinh(safe), 1 - x * x / 6) + e) / (1 + e)
+        decay = jnp.exp(-safe)  # in place of sinh, which overflows
+        passing = spin * (jnp.where(large, -2 * safe * decay / jnp.expm1(-2 * safe), 1 - x * x / 6) + e) / (1 + e)
         uu, dd, ud = whole * (1 + P) ** 2 / 4 + passing, whole * (1 - P) ** 2 / 4 + passing, spin - passing
         return uu, dd, uT, dT, heat, carried, spin * x * jnp.tanh(x / 2) / (1 + e), ud
 
