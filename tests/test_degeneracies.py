@@ -10,6 +10,7 @@ import pytest
 from helpers import devices
 from thermospin.data.rows import Row
 from thermospin.device.open_circuit import K_open, kappa_open, open_circuit
+from thermospin.device.settings import at_bath
 from thermospin.inference.degeneracies import Injector, injectors, shares
 from thermospin.inference.suggestions import suggest_others
 from thermospin.inverse import FitOptions, fit
@@ -126,6 +127,60 @@ def test_a_fit_says_what_its_data_cannot_tell_apart(model: Model) -> None:
     assert list(result.remarks) == result.to_json()["remarks"]
     silent = fit(model, rows, ["Cu.lambda_sf"], FitOptions(grid_errors=False))
     assert "in two combinations" not in silent.report() and "fixes only" not in silent.report()
+
+
+@pytest.mark.parametrize(
+    ("lambda_sf", "delta", "holds"), [(5e-9, 0.0, True), (40e-9, 0.0, False), (5e-9, 0.3, False), (40e-9, 0.3, False)]
+)
+def test_a_degeneracy_is_stated_where_it_is_one(lambda_sf: float, delta: float, holds: bool) -> None:
+    """P from 0.3 to 0.25, with gamma and RA that leave a and Z: the signal stays where the sentence is said.
+
+    The magnet is 30 nm thick: what it lacks of R_F* is 1/cosh(30/5) = 5e-3 for 5 nm, and 0.8 for 40 nm.
+    """
+    text = devices.BAR + INTERFACE.replace("gamma = 0.6", f"gamma = 0.6\ndelta = {delta}")
+    device = devices.with_materials(devices.read(text), Fe={"lambda_sf": lambda_sf})
+    model = on_grid(device, devices.bar_grid(device, (8, 12, 6), 2))
+    values, wanted = model.parameters, [("pillar", "R1.spin"), ("heated", "R1.spin")]
+    (injector,) = injectors(device, values)
+    P, R = 0.25, lambda_sf / (values["Fe.sigma"] * (1 - 0.25**2))
+    gamma = (injector.a - P * R) / (injector.Z - R)
+    moved = {"Fe.P": P, "Fe/Cu.gamma": gamma, "Fe/Cu.RA": (injector.Z - R) * (1 - gamma**2)}
+    before, after = (evaluate(model, values | other, wanted).values for other in ({}, moved))
+    assert (abs(after[0] / before[0] - 1) < 0.03) == (lambda_sf < 6e-9), "delta alone makes 0.4 % here"
+    rows = [Row(*name, float(value), abs(0.01 * float(value))) for name, value in zip(wanted, before, strict=True)]
+    text = fit(model, rows, ["Fe.P", "Fe/Cu.S_s"], FitOptions(grid_errors=False)).report()
+    sentences = ("in two combinations alone", "P_eff = a/Z", "fixes only lambda_sf S_s")
+    assert all((each in text) == holds for each in sentences)
+    assert ("combinations of Fe.P, Fe/Cu.gamma, Fe/Cu.RA do not describe 'bar'" in text) != holds
+
+
+@pytest.mark.parametrize(("lambda_sf", "holds"), [(5e-9, True), (40e-9, False)])
+def test_without_slopes_the_thickness_of_the_magnet_decides(lambda_sf: float, holds: bool) -> None:
+    device = devices.with_materials(devices.read(devices.BAR + INTERFACE), Fe={"lambda_sf": lambda_sf})
+    model = on_grid(device, devices.bar_grid(device, (8, 12, 6), 1))
+    value = float(evaluate(model, model.parameters, [("pillar", "R1.P")]).values[0])
+    row = Row("pillar", "R1.P", value, 0.01 * value)
+    found = fit(model, [row], ["Fe.P"], FitOptions(grid_errors=False)).report()
+    assert ("in two combinations alone" in found) == holds
+
+
+def test_each_bath_has_the_combinations_of_its_own_values() -> None:
+    """R_F* = 5e-9/(4e6 (1 - P^2)), r* = 1e-15/0.64 ohm m^2, a = P R_F* + 0.6 r*."""
+    warm = devices.with_materials(devices.read(devices.BAR + INTERFACE), Fe={"lambda_sf": 5e-9})
+    warm = dataclasses.replace(warm, name="warm")
+    both = [warm, dataclasses.replace(at_bath(warm, 77.0), name="cold")]
+    models = [on_grid(each, devices.bar_grid(each, (8, 12, 6), 1)) for each in both]
+    rows = []
+    for model, P in zip(models, (0.4, 0.2), strict=True):
+        value = float(evaluate(model, model.parameters | {"Fe.P": P}, [("pillar", "R1.spin")]).values[0])
+        rows.append(Row("pillar", "R1.spin", value, abs(0.01 * value), device=model.device.name))
+    result = fit(models, rows, ["300K:Fe.P", "77K:Fe.P"], FitOptions(grid_errors=False))
+    told = [line for line in result.remarks if "in two combinations alone" in line]
+    for line, P in zip(told, (0.4, 0.2), strict=True):
+        R, r = 5 / (4 * (1 - P**2)), 1 / 0.64
+        a = float(line.partition("gamma r* = ")[2].partition(" ")[0])
+        assert a == pytest.approx(P * R + 0.6 * r, rel=2e-3), line
+        assert "Fe.P makes up for what Fe/Cu.gamma and Fe/Cu.RA were held at" in line
 
 
 def test_heat_conductances_are_told_without_current_too() -> None:

@@ -326,22 +326,6 @@ def test_a_design_goes_on_where_it_was_stopped(
     assert len(counted) == len(whole.steps) - 2
 
 
-def test_the_question_of_a_journal_stays_as_journals_on_disk_have_it(valve: Device) -> None:
-    """The class of a fit was once called Fit, and a journal is refused when its question is another one."""
-    objective, names, grid = Objective.parse("1 / std Fe.S_s", valve), ["gap"], GridOptions(cells=100, order=1)
-    begin = (valve, str(objective), names, 100, 1)
-    limited = {("local", DENSEST): 1e16}
-
-    def ask(most: dict[tuple[str, str], float], fit: StandardErrorFit | None) -> str:
-        return search._question(valve, objective, names, grid, most, fit)
-
-    assert ask({}, None) == repr(begin)
-    assert ask(limited, None) == repr((*begin, limited, None))
-    rows = (Row("local", "R2.spin", 1.0, 10.0),)
-    fit = f"Fit(rows={rows!r}, free=('zeta', 'Fe.S_s'))"
-    assert ask({}, StandardErrorFit(rows, ("zeta", "Fe.S_s"))) == f"{repr((*begin, {}))[:-1]}, {fit})"
-
-
 def test_a_journal_does_not_mix_the_grids_of_different_ways(
     wire: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -528,4 +512,5 @@ def test_the_resistance_of_a_wire_is_largest_where_it_is_long_and_as_narrow_as_a
     narrow = 240 / (3e7 * 20 * 20e-9)
     assert narrow < text["end"]["signals"]["main R1.P"][0] < 1.25 * narrow
     assert text["end"]["spread"] > 0
-    assert "times what it was" in result.output and "at its highest" in result.output
+    assert "times what it was" in result.output
+    assert "150 to 240 nm, at its highest\n" in result.output and "15 to 60 nm, at the feature\n" in result.output

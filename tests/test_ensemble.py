@@ -194,6 +194,24 @@ def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.Monke
     assert closed.exit_code == 2 and closed.stderr.startswith("out.csv: is there already, and cannot be written")
 
 
+def test_parts_in_turn_to_one_file_leave_the_whole_table(tmp_path: Path) -> None:
+    """In the order of the sets, with the values of one run for all, best estimates here."""
+    one_state = reader.read(VALVE.replace(", AP = { F2 = -1 }", ""), "valve.toml")
+    model, sets = build(one_state, cells=60, order=3), [{"zeta": 1.0}, {"zeta": 2.0}, {"zeta": 3.0}]
+    wanted = [("local", "R2.P")]
+
+    def table(name: str, part: tuple[int, int]) -> np.ndarray:
+        members = ensembles.run(model, sets, wanted, part=part, journal=tmp_path / f"{name}.journal")
+        ensembles.write(tmp_path / name, one_state, sets, wanted, members)
+        return np.loadtxt(tmp_path / name, delimiter=",", skiprows=1, ndmin=2)
+
+    whole = table("whole.csv", (1, 1))
+    np.testing.assert_array_equal(table("out.csv", (2, 2))[:, 0], [2])
+    for part in ((1, 2), (2, 2)):  # the second time all is in the journal
+        np.testing.assert_allclose(table("out.csv", part), whole, rtol=1e-8)
+    np.testing.assert_array_equal(whole[:, :2], [[1, 1], [2, 2], [3, 3]])
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_disk_that_is_full_is_told_with_the_file(valve: Device) -> None:
     with pytest.raises(OSError, match="/dev/full: cannot be written: No space left on device; what it has is kept"):

@@ -38,6 +38,7 @@ from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.inference.result import FitResult
 from thermospin.model import GridOptions
+from thermospin.quantities import listed
 from thermospin.signals import evaluate as signals
 
 TRUTH = {"zeta": 3.2, "Py.S_s": -3.8e-6, "Py.P": 0.25, "Py.lambda_sf": 5e-9}
@@ -593,6 +594,16 @@ def test_the_report_is_laid_out_like_lmfit_s() -> None:
     # relative stds 0.0494 and sqrt(0.0494^2 + 0.0641^2) = 0.0809, correlation 0.0494/0.0809, positive since S_s is
     # negative; J'J = ((652.9, 243.4), (243.4, 243.4)) has the eigenvalues 766 = 1/0.036^2 and 130 = 1/0.088^2.
     assert small_fit().report() == REPORT
+
+
+def test_all_values_of_a_fit_are_fixed_or_fitted_or_tied() -> None:
+    result = minimise(LeastSquares(), [toy("R2.spin")], rows("R2.spin"), free("zeta"), rest("zeta"))
+    result = dataclasses.replace(result, ties=(("Py.S_s", 3.0, "zeta"),))
+    assert result.values == {"zeta": result.parameters["zeta"].value}
+    assert result.all_values == {**rest("zeta"), **result.values, "Py.S_s": 3 * result.values["zeta"]}
+    with pytest.raises(InputError, match="comes from a file"):
+        dataclasses.replace(result, problem=None).all_values  # noqa: B018
+    assert listed({"zeta": 1.25, "77K:Py.S_s": -3.8e-6}) == "zeta = 1.25, 77K:Py.S_s = -3.8 uV/K"
 
 
 def test_a_model_that_does_not_describe_the_data_is_told() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from jax.errors import JaxRuntimeError
 from scipy.stats import truncnorm
 
-from thermospin.base.errors import InputError
+from thermospin.base.errors import FileError, InputError
 from thermospin.data.rows import Row
 from thermospin.inference import nuts, posterior
 from thermospin.inference.minimisers import LeastSquares, minimise
@@ -191,6 +193,69 @@ def test_chains_that_were_stopped_go_on_to_the_same_draws(tmp_path: Path, monkey
     path.write_bytes(path.read_bytes()[:-9] + b"something")
     with pytest.raises(ValueError, match="is damaged, or no such file; remove it to begin anew"):
         posterior.sample(fitted(), emulator=emulator, keep=path, **options)
+
+
+#: A run of one chain that stops in the middle until it is told to go on.
+OTHER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_posterior
+from thermospin.inference import posterior
+
+def wait(text):
+    if text.startswith("NUTS"):
+        print("draws", flush=True)
+        sys.stdin.readline()
+
+posterior.sample(test_posterior.fitted(), 20, chains=1, warmup=5, keep=sys.argv[2], progress=wait)
+"""
+
+
+def test_a_file_of_chains_is_for_one_process_at_a_time(tmp_path: Path) -> None:
+    """Refused before anything is solved, and as soon as the other one has ended its chains are there."""
+    pytest.importorskip("fcntl")
+    path, told = tmp_path / "chains.npz", list[str]()
+    options: dict[str, Any] = {"draws": 20, "warmup": 5, "chains": 1, "progress": told.append}
+    command = [sys.executable, "-c", OTHER, str(Path(__file__).parent), str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "draws\n"
+        with pytest.raises(
+            InputError, match=r"chains.npz: another process uses it; wait until that has ended, or give"
+        ):
+            posterior.sample(fitted(), keep=path, **options)
+        assert not told and not path.exists()
+        other.stdin.write("go on\n")
+        other.stdin.close()
+        assert other.wait() == 0
+    found = posterior.sample(fitted(), keep=path, **options)
+    assert not any(text.startswith("NUTS") for text in told), "all draws are those of the other process"
+    np.testing.assert_allclose(found.draws, posterior.sample(fitted(), **options).draws, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        (".", FileError, "Cannot write '.*': it is a folder; add a file name"),
+        ("none/chains.npz", FileError, "Cannot write '.*chains.npz': there is no folder '.*none'; create it first"),
+        ("closed/chains.npz", FileError, "its folder '.*closed' cannot be written; give another one"),
+        ("text", InputError, "text: is damaged, or no such file; remove it to begin anew"),
+        ("other", InputError, "other: got chains of another posterior, expected those of this one; give another file"),
+    ],
+)
+def test_a_file_that_chains_cannot_be_kept_in_is_refused_before_any_solve(
+    name: str, error: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may, told = os.access, list[str]()
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "text").write_text("my notes, which are longer than a checksum of 32 bytes")
+    options: dict[str, Any] = {"draws": 20, "warmup": 5, "chains": 1}
+    if name == "other":
+        posterior.sample(fitted(priors={"a.S": Prior(1.0, 0.2)}), keep=tmp_path / "other", **options)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and may(path, mode))
+    with pytest.raises(error, match=words):
+        posterior.sample(fitted(), keep=tmp_path / name, progress=told.append, **options)
+    assert not told
 
 
 def of_rows(values: Mapping[str, Any], matrix: np.ndarray = MATRIX) -> Any:

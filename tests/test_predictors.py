@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import random
 import resource
 import shutil
@@ -12,22 +13,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from helpers.devices import VALVE
-from thermospin.base.errors import NotConverged
+from thermospin import inverse
+from thermospin.base import files
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.data.rows import Row
+from thermospin.designs import search, topology
+from thermospin.designs.checks import DesignCheck
+from thermospin.designs.objective import Objective
 from thermospin.device import reader as devicefile
-from thermospin.device.device import Tie
-from thermospin.inference import journal
-from thermospin.inference.combinators import Joint, corrected, tied
+from thermospin.device.device import Device, Tie
+from thermospin.inference import ensembles, journal
+from thermospin.inference.combinators import Joint, corrected
 from thermospin.inference.journal import Journal
+from thermospin.inference.orders import Answers
 from thermospin.inference.predictors import RESIDUAL, Predict, Predictor, ResumeState
-from thermospin.model import Model, Progress, build
+from thermospin.model import GridOptions, Model, Progress, build
 from thermospin.signals import evaluate as signals
 
 
@@ -45,10 +54,19 @@ def bilinear(factor: float) -> Predict:
 OWN = {"m.a": 2.0, "zeta": 1.0}
 
 
+def having(name: str, **values: float) -> Any:
+    """What `Joint` knows of a device."""
+    return SimpleNamespace(name=name, bath=77.0, numbers=lambda: OWN | values)
+
+
 def joint() -> Joint:
     """Two devices whose rows come in turn: a second, its neighbour, and the first one's."""
-    both = [("one", OWN, np.array([1]), bilinear(1.0)), ("two", {**OWN, "zeta": 5.0}, np.array([0]), bilinear(10.0))]
-    return Joint(both, 2)
+    one = (having("one"), np.array([1]), bilinear(1.0))
+    return Joint([one, (having("two", zeta=5.0), np.array([0]), bilinear(10.0))], 2)
+
+
+def tied(predict: Predict, ties: Sequence[Tie]) -> Predict:
+    return Answers((), (), tuple(ties), (), None, None).tied(predict)
 
 
 def test_a_shared_name_moves_every_device_and_a_device_s_own_name_that_one() -> None:
@@ -56,6 +74,11 @@ def test_a_shared_name_moves_every_device_and_a_device_s_own_name_that_one() -> 
     values, jacobian = joint()({"m.a": 3.0, "zeta": 7.0, "two:zeta": 4.0}, names)
     np.testing.assert_array_equal(values, [10 * 3 * 4, 3 * 7])
     np.testing.assert_array_equal(jacobian, [[40, 0, 30], [7, 3, 0]])
+    # That of all devices at their bath goes before that of all.
+    names = ["zeta", "77K:zeta", "two:zeta"]
+    values, jacobian = joint()({"m.a": 3.0, "zeta": 7.0, "77K:zeta": 6.0, "two:zeta": 4.0}, names)
+    np.testing.assert_array_equal(values, [10 * 3 * 4, 3 * 6])
+    np.testing.assert_array_equal(jacobian, [[0, 0, 30], [0, 3, 0]])
 
 
 def test_what_is_not_given_keeps_the_value_of_its_device() -> None:
@@ -68,7 +91,7 @@ def test_a_device_without_a_solution_leaves_none_to_the_whole() -> None:
     def nothing(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         return np.array([np.nan]), np.full((1, len(names)), np.nan)
 
-    whole = Joint([("one", OWN, np.array([0]), bilinear(1.0)), ("two", OWN, np.array([1]), nothing)], 2)
+    whole = Joint([(having("one"), np.array([0]), bilinear(1.0)), (having("two"), np.array([1]), nothing)], 2)
     values, jacobian = whole(OWN, ["zeta"])
     assert np.all(np.isnan(values)) and np.all(np.isnan(jacobian))
 
@@ -148,7 +171,7 @@ def test_another_problem_or_another_file_is_refused_and_left_alone(tmp_path: Pat
     path = tmp_path / "fit.jsonl"
     Journal(path, "one").keep(Counting(), "")({"zeta": 1.0}, ["zeta"])
     before = path.read_bytes()
-    told = "that of another device, grid, data, options or version, expected the journal of this run; give this run an"
+    told = "got that of another device, grid, data or options, expected the journal of this run; give this run another"
     with pytest.raises(ValueError, match=told):
         Journal(path, "two")
     assert path.read_bytes() == before
@@ -157,6 +180,46 @@ def test_another_problem_or_another_file_is_refused_and_left_alone(tmp_path: Pat
         with pytest.raises(ValueError, match="got a file of another kind, expected the journal of this run"):
             Journal(path, "one")
         assert path.read_text() == text
+
+
+def begin_fit(device: Device, path: Path) -> None:
+    rows = [Row("local", "R2.P", 90.0, 1.0)]
+    inverse.fit(device, rows, ["zeta"], grid=GridOptions(cells=60, order=1), journal=path)
+
+
+def begin_ensemble(device: Device, path: Path) -> None:
+    list(ensembles.run(build(device, cells=60, order=1), [{}], ["local R1.P"], journal=path))
+
+
+def begin_design(device: Device, path: Path) -> None:
+    grid = GridOptions(cells=60, order=1)
+    search.design(device, "local R1.P", ["gap"], search=search.Search(1), grid=grid, journal=path)
+
+
+def begin_form(device: Device, path: Path) -> None:
+    objective, grid = Objective.parse("1 / local R1.P", device), GridOptions(cells=60, order=1)
+    sizes = {"tile": 30e-9, "feature": 30e-9}
+    topology.free_form(device, objective, "wire", **sizes, steps=1, grid=grid, journal=path)
+
+
+@pytest.mark.parametrize("begin", [begin_fit, begin_ensemble, begin_design, begin_form])
+def test_answers_of_another_version_are_refused_and_left_alone(
+    begin: Callable[[Device, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = DesignCheck({}, (1.0, 0.0), math.nan)
+    for module in (search, topology):
+        monkeypatch.setattr(module, "checked", lambda *_: nothing)
+    path, device = tmp_path / "journal.jsonl", devicefile.read(VALVE, "valve.toml")
+    monkeypatch.setattr(journal, "__version__", "0.0.9", raising=False)
+    begin(device, path)
+    before = path.read_bytes()
+    assert before.count(b"\n") > 1
+    monkeypatch.setattr(journal, "__version__", "0.1.0", raising=False)
+    with pytest.raises(
+        InputError, match="got that of version 0.0.9, expected the journal of this run, of version 0.1.0"
+    ):
+        begin(device, path)
+    assert path.read_bytes() == before
 
 
 def test_a_journal_is_for_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +237,7 @@ def test_a_journal_is_for_one_process_at_a_time(tmp_path: Path, monkeypatch: pyt
     del first
     with path.open() as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock ends with the journal
-        monkeypatch.setattr(journal, "fcntl", None)
+        monkeypatch.setattr(files, "fcntl", None)
         path.write_bytes(path.read_bytes() * 2)
         kept = Journal(path, "one").keep(Counting(), "")
         kept({"zeta": 1.0}, ["zeta"])
@@ -418,9 +481,9 @@ def test_without_its_state_a_run_goes_on_from_other_starts(
     np.testing.assert_allclose(both[0][:2], both[1][:2], rtol=1e-9)
 
 
-@pytest.mark.parametrize("problem", ["way", "another"])
+@pytest.mark.parametrize("problem", ["way", "another", "another version"])
 def test_the_state_of_a_journal_that_is_gone_is_not_used(
-    valve: Model, straight: list[bytes], tmp_path: Path, problem: str
+    valve: Model, straight: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
     """Neither of the same problem, whose first question is another one, nor of another, whose question is the same."""
     path = tmp_path / "j.jsonl"
@@ -429,7 +492,11 @@ def test_the_state_of_a_journal_that_is_gone_is_not_used(
     if problem == "way":
         assert asked(valve, path, 1) == straight[:1]
     else:
-        predict = Journal(path, problem).keep(Counting(), "one", Predictor(valve, []).parts)
+        if problem == "another version":
+            monkeypatch.setattr(journal, "__version__", "0.0.9", raising=False)
+        predict = Journal(path, "another" if problem == "another" else "way").keep(
+            Counting(), "one", Predictor(valve, []).parts
+        )
         values, _ = predict(valve.device.numbers(), ["Fe.S_s"])
         assert values.tobytes() != straight[0][: values.nbytes]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from thermospin import studies
 from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
-from thermospin.device.device import Device
+from thermospin.device.device import Device, Proportion
 from thermospin.device.reader import load
 from thermospin.inference import rivals
 from thermospin.inference.minimisers import LeastSquares, minimise
@@ -21,7 +23,8 @@ from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult
 from thermospin.inference.rivals import Comparison
-from thermospin.inverse import FitOptions
+from thermospin.inverse import FitOptions, fit
+from thermospin.model import GridOptions
 from thermospin.studies import Extras, GridChoice
 
 X = np.linspace(0.5, 2.0, 12)
@@ -202,3 +205,39 @@ def test_the_rival_finds_the_resistance_that_makes_the_heat_and_predicts_what_a_
     assert value == pytest.approx(2 * LEAD + WIRE_R + 2 * other.parameters["heater_contact.RA"].value / AREA, rel=1e-6)
     text = "\n".join(found.words())
     assert "heater_contact.RA" in text and "two-point resistance of the heater: 45 ohm (as given)" in text
+
+
+@pytest.mark.parametrize(
+    ("free", "ties", "ratio"),
+    [
+        # All resistances fall with one conductivity, the heat does not.
+        ("wire.sigma", [Proportion("lead.sigma", {"wire.sigma": 1.0})], 1 / 0.4),
+        ("span", [], None),
+    ],
+)
+def test_a_prediction_is_made_with_all_that_the_fit_found(
+    tmp_path: Path, free: str, ties: list[Proportion], ratio: float | None
+) -> None:
+    """The resistance between the ends of the leads: 2.5 times as large, or of a wire of 150 nm in place of 100."""
+    text = WIRE.replace('length_unit = "nm"', 'length_unit = "nm"\n[dimensions]\nspan = { value = 100 }')
+    text = text.replace("x = [0, 100]", 'x = [0, "span"]').replace("x = [100, 300]", 'x = ["span", "span + 200"]')
+    scale, length = ratio or 1.0, 1.0 if ratio else 1.5
+    own = scale * (length * WIRE_R / 2 * LEAD_Q + length**2 * WIRE_R * WIRE_Q / 12 + LEAD * LEAD_Q / 2)
+    rows = [Row("heated", "R2.P", own, 0.01 * own)]
+    options = FitOptions(ties=ties, grid_errors=False)
+    result = fit(wire(tmp_path, text), rows, [free], options, grid=GridOptions(order=2))
+    predictions = studies._predictions({"as given": result}, 2, None)
+    value, _ = predictions["two-point resistance of the heater"]["as given"]
+    assert value == pytest.approx(scale * (2 * LEAD + length * WIRE_R), rel=1e-3)
+
+
+def test_notes_of_grids_say_whose_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def adapted(*_: Any, **__: Any) -> Any:
+        return SimpleNamespace(stopped="", met=True, model=None, words=lambda: ["grid 1: 100 cells"])
+
+    monkeypatch.setattr(studies, "adapt", adapted)
+    one, rows = wire(tmp_path), [Row("heated", "R2.P", 1.0, 0.1)]
+    both = [one, dataclasses.replace(one, name="two")]
+    assert studies._models([one], rows, GridChoice(cells=100), None)[1] == ["grid 1: 100 cells"]
+    notes = studies._models(both, rows, GridChoice(cells=100), None)[1]
+    assert notes == [f"{one.name}: grid 1: 100 cells", "two: grid 1: 100 cells"]

@@ -26,7 +26,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import thermospin as ts
 from helpers import devices, elements
-from helpers.problems import apply
+from helpers.problems import apply, diagonal_of
 from thermospin import analytic, model, operators, solve
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.device import provenance
@@ -614,7 +614,7 @@ def test_residuals_of_adjoint_solves_are_reported(thermal):
     b = jnp.where(thermal.systems["2"].free[:, None], b, 0.0)
     u = jnp.stack([first.u[0], first.l[0]], axis=1)
     left = b - solve.matvec(thermal.systems["2"], law, u)
-    scale = jnp.sqrt(diagnosis.diagonal(thermal.disc, law))[:, None]
+    scale = jnp.sqrt(diagonal_of(thermal.disc, law))[:, None]
     expected = jnp.linalg.norm(left / scale, axis=0) / jnp.linalg.norm(b / scale, axis=0)
     # The solver's own diagonal is the low-order one, up to a third smaller.
     np.testing.assert_allclose(found.relative_residual[:2], expected, rtol=0.35)
@@ -794,6 +794,8 @@ def test_short_leads_are_told_and_long_ones_make_R1_odd_in_the_current(arm: int,
 
 
 BARE = ARMS.partition("solids")[0]
+#: Where its magnets are along x.
+ON = {"F": "[-75, -25]", "G": "[25, 75]"}
 
 
 def box(name: str, material: str, x: str, y: str = "[0, 50]", z: str = "[0, 50]") -> str:
@@ -835,7 +837,46 @@ def test_a_lead_is_as_long_as_the_way_through_normal_metals(solids: str, length:
     ends = '{ name = "c", solid = "end", face = "x+" }, { name = "m", solid = "F", face = "z+" }'
     device = read(f"{BARE}solids = [{solids} {magnet}]\ncontacts = [{ends}]\n", "leads.toml")
     assert lead_lengths(device)["c"] == pytest.approx(length, rel=0.03)
-    assert "m" not in lead_lengths(device)
+    assert lead_lengths(device)["m"] == pytest.approx(30 / 5)
+
+
+#: The wire with thick arms and magnets of Co, of 60 nm relaxation length, on which currents come in and voltages end.
+CO = (
+    ARMS.format(arm=1000).replace('"Py"', '"Co"')
+    + """
+[materials.Co]
+lambda_sf = "60 nm"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("top", "RA", "named"),
+    [(80, "", "'in' (0.5), 'plus' (0.5)"), (200, "", "'in' (2.5), 'plus' (2.5)"), (320, "", ""),
+     (80, "0.5 fohm m^2", "'in' (0.5), 'plus' (0.5)"), (80, "500 fohm m^2", "")],
+)  # fmt: skip
+def test_a_contact_on_a_magnet_is_as_far_as_the_magnet_is_thick(top: int, RA: str, named: str) -> None:
+    """In relaxation lengths of the magnet, unless an interface of more than exp(4) = 55 times its R_F* hides it.
+
+    R_F* of Co is about 60 nm/(6e6 S/m) = 10 fohm m^2. The current comes in without polarisation, and the voltage has a
+    share of V_s: both are felt by exp(-x) of a way of x. Where no contact is named a lead of 300 nm of Cu in place of
+    each changes R1.spin by less than exp(-4) = 2 % at either magnet, and by more where they are.
+    """
+    text = CO.replace("z = [50, 80]", f"z = [50, {top}]")
+    if RA:
+        text += f'[[interfaces]]\nname = "Co/Cu"\nbetween = ["Co", "Cu"]\nRA = "{RA}"\n'
+    short = read(text, "short.toml")
+    notes = short_leads(short)
+    assert bool(notes) == bool(named) and all(f"along the metal: {named}. There" in line for line in notes)
+    leads = "".join(box(f"on {of}", "Cu", x, z=f"[{top}, {top + 300}]") for of, x in ON.items())
+    long = text.replace("solids = [", f"solids = [{leads}")
+    for of in ON:
+        long = long.replace(f'solid = "{of}", face', f'solid = "on {of}", face')
+    with_leads = read(long, "long.toml")
+    signals = [measure(ts.build(each, cells=200, order=2), harmonics=1)["forward", "R1.spin"]
+               for each in (short, with_leads)]  # fmt: skip
+    change = abs(signals[1] / signals[0] - 1)
+    assert (change > 0.04) == bool(named)
 
 
 def test_leads_are_told_of_spin_parts_and_the_sign_of_currents_alone() -> None:

@@ -42,13 +42,13 @@ def used(tree: ast.AST) -> set[str]:
 
 
 def test_what_posix_alone_has_is_used_where_it_can_be_missing() -> None:
-    """Free memory, which is guessed then, and locks of journals, which go without (test_predictors.py)."""
+    """Free memory, which is guessed then, and locks of files, which go without (test_predictors.py)."""
     found = {
         path.relative_to(PACKAGE).as_posix(): used(ast.parse(path.read_text("utf-8"))) for path in PACKAGE.rglob("*.py")
     }
     assert {path: names for path, names in found.items() if names} == {
         "parallel/tasks.py": {"os.sysconf"},
-        "inference/journal.py": {"fcntl"},
+        "base/files.py": {"fcntl"},
     }
 
 

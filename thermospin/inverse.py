@@ -18,7 +18,6 @@ import numpy as np
 from thermospin.base.errors import InputError
 from thermospin.base.kinds import require_whole
 from thermospin.base.names import nearest
-from thermospin.base.version import __version__
 from thermospin.data.rows import Row
 from thermospin.device.device import OF, Device, Proportion, Tie, known_parameters, unknown_parameters
 from thermospin.inference.degeneracies import remarks
@@ -476,4 +475,4 @@ def _problem(models: Sequence[Model], rows: Sequence[Row], ties: Sequence[Tie | 
     lines = [[axis.tolist() for axis in model.grid.lines] for model in models]
     wanted = [(row.device, row.experiment, row.signal) for row in rows]
     devices, orders = [model.device for model in models], [model.grid.order for model in models]
-    return repr((__version__, devices, lines, orders, wanted, *ties))
+    return repr((devices, lines, orders, wanted, *ties))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from thermospin.base import units
@@ -178,6 +178,11 @@ def quantity(name: str, value: float) -> str:
     """Write a parameter as people do, such as "-3.8 uV/K" for "Py.S_s"."""
     unit, size = shown(name)
     return f"{value / size:.5g} {unit}".rstrip()
+
+
+def listed(values: Mapping[str, float]) -> str:
+    """Write parameters as people do, "zeta = 1.2, Py.S_s = -3.8 uV/K"."""
+    return ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
 
 
 def shown(name: str) -> tuple[str, float]:

@@ -38,6 +38,7 @@ from thermospin.inference.rivals import (
     rival,
     with_two_point,
 )
+from thermospin.inference.sharing import names_in_fit
 from thermospin.inference.suggestions import Suggestions, faults_of_dimensions, suggest_others
 from thermospin.inverse import FitOptions, check_fit, fit
 from thermospin.model import GridOptions, Model, Progress
@@ -278,7 +279,7 @@ def study(
         results = {"as given": result}
         for label, other in extras.rivals.items():
             others, more, also_met = _models(other.devices, inputs.rows, grid, progress)
-            notes, met = [*notes, *more], met and also_met
+            notes, met = [*notes, *(f"{label}: {line}" for line in more)], met and also_met
             wanted = other.free(result.names) if other.instead else free
             results[label] = fitted(others or other.devices, wanted, _options(options, other), None)
         predictions = _predictions(results, grid.order, progress) if HEATER_CONTACT in results else {}
@@ -309,7 +310,8 @@ def _models(
         )
         if adapted.stopped == INTERRUPTED:
             raise KeyboardInterrupt  # its signals would be numbers, but a fit on its grid is not what was asked for
-        notes += adapted.words()
+        of = f"{device.name}: " if len(devices) > 1 else ""
+        notes += [f"{of}{line}" for line in adapted.words()]
         met = met and adapted.met
         models.append(adapted.model)
     return models, notes, met
@@ -405,13 +407,18 @@ def _predictions(
     predictions: dict[str, dict[str, tuple[float, str]]] = {}
     for label, result in results.items():
         model = result.require_problem().models[0]
-        device = with_two_point(model.device)
+        values = result.all_values
+        own = {name: values[full] for name, full in names_in_fit(model.device, values).items()}
+        lengths = {name: own[name] for name in model.device.lengths()}
+        moved = lengths != model.device.lengths()
+        device = with_two_point(model.device.moved(lengths) if moved else model.device)
         if device is None:
             continue
-        values = {name: fitted.value for name, fitted in result.parameters.items()}
-        values |= {name: factor * values[source] for name, factor, source in result.ties if source in values}
-        known = {name: value for name, value in values.items() if name in device.parameters()}
-        made = model.with_grid(dataclasses.replace(model.grid, order=order), device, progress)
+        if moved:
+            made = GridOptions(model.cells, order, model.shards).build(device, progress)
+        else:
+            made = model.with_grid(dataclasses.replace(model.grid, order=order), device, progress)
+        known = {name: value for name, value in own.items() if name in device.parameters()}
         found = assess(made, measure(made, known, harmonics=1, progress=progress), known, progress=progress)
         for experiment, of in found.experiments.items():
             part, value = next((part, of["R1"][part]) for part in ("baseline", *of["R1"]) if part in of["R1"])

@@ -1,4 +1,4 @@
-"""Files: fields for ParaView (.vtr), which are read back too, JSON, and arrays from which a stopped run resumes.
+"""Files: fields for ParaView (.vtr), which are read back too, JSON, arrays from which a stopped run resumes, and locks.
 
 Each file is written under a temporary name in its folder and then renamed. A reader never sees an incomplete file, and
 a failed run leaves the old file in place. This module depends on no device and no equation.
@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -26,6 +27,12 @@ import numpy as np
 
 from thermospin.base.errors import FileError, InputError
 from thermospin.base.kinds import require_path
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 _VTK_TYPES: dict[np.dtype[Any], str] = {
     np.dtype("<f8"): "Float64",
@@ -65,6 +72,67 @@ def shipped(*parts: str) -> Traversable:
     return resources.files("thermospin").joinpath(*parts)
 
 
+def require_place(what: str, path: str | os.PathLike[str]) -> Path:
+    """Return a path that `atomic_file` can write; refuse another one before any work is done.
+
+    Raises:
+      InputError: it is no path.
+      FileError: it is a folder, or its folder is none or cannot be written; the message says what to do.
+    """
+    path = require_path(what, path)
+    if os.path.isdir(path):  # unlike Path.is_dir, never raises
+        raise FileError(f"Cannot write '{path}': it is a folder; add a file name.")
+    if not os.path.isdir(path.parent):
+        raise FileError(f"Cannot write '{path}': there is no folder '{path.parent}'; create it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise FileError(f"Cannot write '{path}': its folder '{path.parent}' cannot be written; give another one.")
+    return path
+
+
+class Claim:
+    """An exclusive lock on an open file, for as long as something refers to this object."""
+
+    def __init__(self, file: int) -> None:
+        weakref.finalize(self, os.close, file)
+
+
+#: Locks of this process, by device and number of the file: whoever opens it once more shares them.
+_CLAIMS: weakref.WeakValueDictionary[tuple[int, int], Claim] = weakref.WeakValueDictionary()
+
+
+def claim(path: Path, otherwise: str, *, beside: bool = False) -> Claim | None:
+    """Lock a file, which is made if it does not exist; None where there are no locks, or no such place.
+
+    Args:
+      path: of the file.
+      otherwise: what else to do than to wait, for the message.
+      beside: lock its neighbour .NAME.lock: a file that is replaced as a whole loses its lock.
+    Raises:
+      InputError: another process has locked it.
+    """
+    if fcntl is None:
+        return None
+    try:
+        file = os.open(path.with_name(f".{path.name}.lock") if beside else path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return None  # reading or writing it tells why
+    status = os.fstat(file)
+    held = _CLAIMS.get(key := (status.st_dev, status.st_ino))
+    if held is None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise InputError(f"{path}: another process uses it; wait until that has ended, or {otherwise}") from None
+        except OSError:  # such as on some network file systems
+            os.close(file)
+            return None
+        _CLAIMS[key] = held = Claim(file)
+    else:
+        os.close(file)
+    return held
+
+
 #: Files that `atomic_file` is writing: who ends the process removes them.
 UNFINISHED: set[Path] = set()
 
@@ -77,11 +145,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
       InputError: it is no path.
       OSError: the file cannot be written; the message gives its name and the reason.
     """
-    path = require_path("path", path)
-    if os.path.isdir(path):  # unlike Path.is_dir, never raises
-        raise FileError(f"Cannot write '{path}': it is a folder; add a file name.")
-    if not os.path.isdir(path.parent):
-        raise FileError(f"Cannot write '{path}': there is no folder '{path.parent}'; create it first.")
+    path = require_place("path", path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     UNFINISHED.add(part)
     try:
@@ -117,7 +181,11 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Any, list[np.ndarray]]:
       ValueError: the file is damaged, or `write_arrays` did not write it.
       OSError: the file cannot be read.
     """
-    content = Path(path).read_bytes()
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        why = error.strerror or error
+        raise FileError(f"Cannot read '{path}': {why}; make it readable, or remove it to begin anew.") from error
     if hashlib.sha256(content[32:]).digest() != content[:32]:
         raise InputError(f"{path}: is damaged, or no such file; remove it to begin anew")
     with np.load(io.BytesIO(content[32:])) as file:

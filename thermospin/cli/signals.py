@@ -196,7 +196,12 @@ def ensemble(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="CSV that the signals go to, row by row.")],
     part: Annotated[
-        str, typer.Option(metavar="K/N", help="Every N-th set from the K-th on, for one of N processes.")
+        str,
+        typer.Option(
+            metavar="K/N",
+            help="Every N-th set from the K-th on, for one of N processes, each with its own --out; in turn to one "
+            "--out, the last part leaves the whole table.",
+        ),
     ] = "1/1",
     set_: SetOption = None,
     bath: BathOption = None,

@@ -116,6 +116,7 @@ class Design(Plotted):
       message: why it ended.
       limits: largest value of each limited quantity.
       tops: the best device from each start, where there were several.
+      feature: smallest feature [m], None for no limit.
     """
 
     device: Device
@@ -128,6 +129,7 @@ class Design(Plotted):
     message: str
     limits: Mapping[Pair, float] = dataclasses.field(default_factory=dict)
     tops: tuple[DesignStep, ...] = ()
+    feature: float | None = None
 
     @property
     def gain(self) -> tuple[float, float]:
@@ -143,16 +145,19 @@ class Design(Plotted):
     def tables(self) -> tuple[list[list[str]], list[list[str]]]:
         """Return dimensions, and signals, before and after: tables with a line of heads."""
         lines = [["dimension", "before", "after", "range"]]
+        at_feature = self._at_feature()
         for name in self.vary:
             dimension = self.device.dimensions[name]
             low, high = dimension.range or (math.nan, math.nan)
-            pinned = [text for end, text in ((low, "lowest"), (high, "highest")) if math.isclose(dimension.value, end)]
+            ends = (low, "at its lowest"), (high, "at its highest")
+            pinned = [text for end, text in ends if math.isclose(dimension.value, end)]
+            pinned += ["at the feature"] * (name in at_feature)
             lines.append(
                 [
                     name,
                     quantity(name, self.before.dimensions[name].value),
                     quantity(name, dimension.value),
-                    f"{1e9 * low:g} to {1e9 * high:g} nm" + "".join(f", at its {text}" for text in pinned),
+                    f"{1e9 * low:g} to {1e9 * high:g} nm" + "".join(f", {text}" for text in pinned),
                 ]
             )
         table = [["signal", "before", "after"]]
@@ -166,6 +171,17 @@ class Design(Plotted):
                 ]
             )
         return lines, table
+
+    def _at_feature(self) -> set[str]:
+        """Return the dimensions of sides and gaps that are as small as the smallest feature."""
+        if self.feature is None:
+            return set()
+        faces = len(face_limits(self.device, self.vary, None).low)  # whose limits come before those of features
+        limits = face_limits(self.device, self.vary, (1 - SLACK) * self.feature)
+        lengths = [self.device.lengths()[name] for name in self.vary]
+        beyond = (limits.matrix @ lengths - limits.low)[faces:]
+        smallest = limits.matrix[faces:][beyond <= 2 * SLACK * self.feature]
+        return {name for name, slopes in zip(self.vary, smallest.T, strict=True) if np.any(slopes)}
 
     def outcome(self) -> list[str]:
         """Return the gain, and how it was found, line by line."""
@@ -277,7 +293,7 @@ def design(
             f"device '{device.name}' has polygons, and {DENSEST} is a mean over the blocks between faces that boxes "
             "have; limit the temperature instead"
         )
-    question = _question(device, objective, names, grid, most, fit)
+    question = repr((device, str(objective), names, grid.cells, grid.order, most, fit))
     answers = None if journal is None else Journal(Path(journal), question)
     task = DesignTask(objective, tuple(names), most, fit, grid, progress, search.starts)
     way = functools.partial(_way, device, task, limits.feature, off, search.steps, answers)
@@ -295,23 +311,9 @@ def design(
     )
     start, end = (checked(part, task, finer) for part in (device, final))
     others = tuple(tops) if len(tops) > 1 else ()
-    return Design(final, device, objective, tuple(names), tuple(steps), start, end, message, most, others)
-
-
-def _question(
-    device: Device,
-    objective: Objective,
-    names: Sequence[str],
-    grid: GridOptions,
-    limits: Mapping[Pair, float],
-    fit: StandardErrorFit | None,
-) -> str:
-    """Return the text that identifies a journal; any change of it refuses the journals that there are."""
-    parts = [repr(part) for part in (device, str(objective), names, grid.cells, grid.order)]
-    if limits or fit is not None:
-        # Journals on disk name the class of the fit as it was when they were begun.
-        parts += [repr(limits), "None" if fit is None else f"Fit(rows={fit.rows!r}, free={fit.free!r})"]
-    return f"({', '.join(parts)})"
+    return Design(
+        final, device, objective, tuple(names), tuple(steps), start, end, message, most, others, limits.feature
+    )
 
 
 def _way(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -70,20 +71,21 @@ def without_spin_part(device: Device, besides: Iterable[str] = ()) -> list[str]:
 
 
 def notes(devices: Sequence[Device], besides: Iterable[str] = ()) -> list[str]:
-    """Return all lines about values and states of devices that a report of their signals has, each one once."""
+    """Return all lines about values and states of devices that a report of their signals has, each one once.
+
+    What holds for some of the devices only has their names in front; values and their sources speak for themselves.
+    """
     besides = list(besides)
-    return list(
-        dict.fromkeys(
-            line
-            for device in devices
-            for line in (
-                *recalled(device, besides),
-                *at_room_temperature(device, besides),
-                *without_spin_part(device, besides),
-                *short_leads(device),
-            )
-        )
-    )
+    of_values = dict.fromkeys(line for device in devices for line in recalled(device, besides))
+    names: dict[str, list[str]] = {}
+    for device in devices:
+        told = (at_room_temperature(device, besides), without_spin_part(device, besides), short_leads(device))
+        for line in itertools.chain(*told):
+            names.setdefault(line, []).append(device.name)
+    return [
+        *of_values,
+        *(line if len(of) == len(devices) else f"{', '.join(of)}: {line}" for line, of in names.items()),
+    ]
 
 
 def sourced_values(device: Device) -> list[tuple[str, float, str]]:

@@ -20,7 +20,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, HeatSink
 from thermospin.device.temperature import values_at
-from thermospin.quantities import kind_of, quantity, shown
+from thermospin.quantities import kind_of, listed, shown
 
 ValuedT = TypeVar("ValuedT", Material, Interface)
 
@@ -243,9 +243,7 @@ def variants_in_words(device: Device) -> list[str]:
             variant_of(device, name)
         except DeviceError as error:
             faults += error.faults
-        lines.append(
-            f"variant '{name}': {', '.join(f'{key} = {quantity(key, value)}' for key, value in values.items())}"
-        )
+        lines.append(f"variant '{name}': {listed(values)}")
     if faults:
         raise DeviceError(faults)
     return lines

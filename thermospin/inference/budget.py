@@ -111,7 +111,7 @@ def budget(
     fixed = {name: std for name, std in fixed.items() if std > 0}
     if progress is not None:
         progress(f"derivatives by {len(fixed)} numbers that were held fixed")
-    values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
+    values = {**problem.fixed, **result.values}
     slopes = problem.predict(values, list(fixed))[1] if fixed else np.zeros((len(result.rows), 0))
     assert result.moves is not None
     sources, lines = [], []

@@ -1,4 +1,4 @@
-"""Predictors made of others: several devices, parameters that follow others, corrected low orders, and copies."""
+"""Predictors made of others: several devices, corrected low orders, and copies."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from thermospin import solve
-from thermospin.device.device import OF, Tie
+from thermospin.device.device import Device
 from thermospin.inference.predictors import Predict, Predictor
+from thermospin.inference.sharing import names_in_fit
 from thermospin.model import Model
 from thermospin.parallel import tasks
 
@@ -36,64 +37,27 @@ def corrected(low_order: Predict, low: np.ndarray, high: np.ndarray) -> Predict:
     return predict
 
 
-def tied(predict: Predict, ties: Sequence[Tie]) -> Predict:
-    """Return a model with parameters that follow others; d/d source includes those that follow it, d/d these is 0."""
-    if not ties:
-        return predict
-    own = {tie.name for tie in ties}
-
-    def followed(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        parameters = dict(parameters) | {tie.name: tie.factor * parameters[tie.source] for tie in ties}
-        along = [tie for tie in ties if tie.source in names]
-        # The values of those that follow are not looked at, so that they are asked for along their sources alone.
-        plain = [name for name in names if name not in own]
-        values, jacobian = predict(parameters, [*plain, *(tie.name for tie in along)])
-        total = np.zeros((len(values), len(names)))
-        total[:, [list(names).index(name) for name in plain]] = jacobian[:, : len(plain)]
-        for k, tie in enumerate(along, len(plain)):
-            total[:, list(names).index(tie.source)] += tie.factor * jacobian[:, k]
-        return values, total
-
-    return followed
-
-
 class Joint:
-    """Several devices in one: rows of all of them, one parameter for those that share its name.
-
-    A parameter "wide:zeta" belongs to the device "wide" and takes precedence over "77K:zeta" of all devices at a bath,
-    that over "zeta".
+    """Several devices in one: rows of all of them; which of the parameters are a device's, see `names_in_fit`.
 
     Args:
-      parts: for each device its name, its values, the places of its rows in the whole, and its model.
+      parts: for each device itself, the places of its rows in the whole, and its model.
       rows: number of rows in all.
-      groups: for each device the name of what else it shares values with, such as "77K"; None: nothing.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[tuple[str, Mapping[str, float], np.ndarray, Predict]],
-        rows: int,
-        groups: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, parts: Sequence[tuple[Device, np.ndarray, Predict]], rows: int) -> None:
         self._parts, self._rows = tuple(parts), rows
-        self._groups = tuple(groups or ("",) * len(self._parts))
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return values and Jacobian; all NaN where one of the devices has no solution."""
         values, jacobian = np.full(self._rows, math.nan), np.zeros((self._rows, len(names)))
-        for (device, numbers, places, predict), group in zip(self._parts, self._groups, strict=True):
-            known, asked = dict(numbers), dict[str, str]()
-            for name in numbers:
-                forms = (f"{device}{OF}{name}", f"{group}{OF}{name}", name)
-                full = next((form for form in forms if form in parameters), None)
-                if full is not None:
-                    known[name] = parameters[full]
-                full = full or next((form for form in forms if form in names), "")
-                if full in names:
-                    asked[name] = full
+        for device, places, predict in self._parts:
+            full = names_in_fit(device, parameters)
+            known = device.numbers() | {own: parameters[name] for own, name in full.items()}
+            asked = {own: name for own, name in full.items() if name in names}
             values[places], slopes = predict(known, list(asked))
-            for column, full in enumerate(asked.values()):
-                jacobian[places, list(names).index(full)] = slopes[:, column]
+            for column, name in enumerate(asked.values()):
+                jacobian[places, list(names).index(name)] = slopes[:, column]
         if np.any(np.isnan(values)):
             return np.full(self._rows, math.nan), np.full(jacobian.shape, math.nan)
         return values, jacobian
@@ -101,7 +65,7 @@ class Joint:
     def unresolved(self, parameters: Mapping[str, float], names: Sequence[str] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Return `Predictor.unresolved` of all rows."""
         parts = [(*rest, predict.unresolved) for *rest, predict in self._parts if isinstance(predict, Predictor)]
-        return Joint(parts, self._rows, self._groups)(parameters, names)  # type: ignore[arg-type]
+        return Joint(parts, self._rows)(parameters, names)  # type: ignore[arg-type]
 
     @property
     def fields(self) -> Any:
@@ -111,7 +75,7 @@ class Joint:
     @property
     def parts(self) -> tuple[Predictor, ...]:
         """Predictors of the devices."""
-        return tuple(part for _, _, _, part in self._parts if isinstance(part, Predictor))
+        return tuple(part for *_, part in self._parts if isinstance(part, Predictor))
 
 
 #: Makes a predictor of models: (models, name in journals, solver).

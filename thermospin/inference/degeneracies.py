@@ -1,6 +1,6 @@
 """What spin signals cannot tell apart where metals meet at interfaces, in words with numbers.
 
-A magnet F behind an interface enters them, in one dimension, as
+A magnet F that is thicker than a few lambda_sf, behind an interface without delta, enters them, in one dimension, as
 
     a = P R_F* + gamma r*,   Z = R_F* + r*,   R_F* = lambda_sf/(sigma (1 - P^2)),   r* = RA/(1 - gamma^2),
 
@@ -20,17 +20,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from thermospin.data.rows import Row
-from thermospin.device.device import OF, Device
+from thermospin.device.device import Device
 from thermospin.device.open_circuit import K_open, kappa_open, open_circuit
+from thermospin.grid import Box
 from thermospin.inference.misfit import Problem
 from thermospin.inference.result import FitResult
+from thermospin.inference.sharing import names_in_fit
 from thermospin.quantities import quantity
 
 #: Part of a signal that follows Z, relative to the part that follows a: below the first Z is small against the channel,
 #: above the second it is large.
 SMALL, LARGE = 0.2, 0.8
-#: Part of the slope by P that a and Z have to explain for the sentence to be said.
-EXPLAINED = 0.9
+#: Part of the slopes by P, gamma and RA that a and Z have to explain for the sentences to be said; and where these are
+#: not known, relaxation lengths that a magnet has to be thicker than.
+EXPLAINED, THICK = 0.9, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,11 @@ class Injector:
         r_RA = 1 / (1 - gamma**2)
         return np.array([[R + P * R_P, r + gamma * r_gamma, gamma * r_RA], [R_P, r_gamma, r_RA]])
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """P, gamma and RA, whose logarithms slopes are by; a polarisation of zero has none: in units of 0.1."""
+        return np.array([self.of_magnet["P"] or 0.1, self.gamma or 0.1, self.of_interface["RA"]])
+
 
 def injectors(device: Device, parameters: Mapping[str, float]) -> list[Injector]:
     """Return magnet and interface wherever an interface with a resistance lies between a magnet and a normal metal.
@@ -127,9 +135,8 @@ def shares(slopes: np.ndarray, injector: Injector) -> tuple[float, float]:
       slopes: of the signal by P, gamma and RA (3,).
       injector: the magnet and interface.
     """
-    # A polarisation of zero has no logarithm: in units of 0.1.
-    sizes = np.array([injector.of_magnet["P"] or 0.1, injector.gamma or 0.1, injector.of_interface["RA"]])
-    scaled, basis = slopes * sizes, injector.slopes * sizes / np.array([[injector.a], [injector.Z]])
+    scaled = slopes * injector.sizes
+    basis = injector.slopes * injector.sizes / np.array([[injector.a], [injector.Z]])
     (by_a, by_Z), *_ = np.linalg.lstsq(basis.T, scaled, rcond=None)
     rest = float(np.linalg.norm(scaled - np.array([by_a, by_Z]) @ basis))
     whole = float(np.linalg.norm(scaled))
@@ -140,47 +147,83 @@ def shares(slopes: np.ndarray, injector: Injector) -> tuple[float, float]:
 
 def remarks(problem: Problem, result: FitResult) -> tuple[str, ...]:
     """Return what is to be known of fitted values of interfaces and of the magnets and metals beside them."""
-    values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
-    values |= {name: factor * values[source] for name, factor, source in result.ties if source in values}
-    values |= {name: value for each in result.following for name, (value, _) in each.values.items()}
+    values = result.all_values
     lines: dict[str, None] = {}
     for model in problem.models:
         device = model.device
-        full = {name: _full(name, device, values) for name in device.parameters()}
-        own = {name: values.get(other, device.parameters()[name]) for name, other in full.items()}
+        full = names_in_fit(device, values)
+        own = {name: values[other] for name, other in full.items()}
         rows = [k for k, row in enumerate(result.rows) if row.device in ("", device.name)]
         for injector in injectors(device, own):
-            asked = {name: full[name] for name in injector.names if name in full}
-            free = [name for name, other in asked.items() if other in result.parameters]
+            free = [name for name in injector.names if full.get(name) in result.parameters]
+            of_heat = [
+                *_of_heat(injector, device, full, result),
+                *_of_ratio(injector, full, result, [result.rows[k] for k in rows]),
+            ]
+            if not free and not of_heat:
+                continue
+            slopes = _slopes(problem, result, rows, [full[name] for name in injector.names if name in full])
+            if not _described(injector, device, slopes):
+                lines[_elsewhere(injector, device)] = None
+                continue
             if free:
-                lines |= dict.fromkeys(_of_polarisation(injector, free, _slopes(problem, result, rows, asked, values)))
-            lines |= dict.fromkeys(_of_heat(injector, device, full, result))
-            lines |= dict.fromkeys(_of_ratio(injector, full, result, [result.rows[k] for k in rows]))
+                lines |= dict.fromkeys(_of_polarisation(injector, free, slopes))
+            lines |= dict.fromkeys(of_heat)
         lines |= dict.fromkeys(open_circuit(device, own))
     return tuple(lines)
 
 
-def _full(name: str, device: Device, values: Mapping[str, float]) -> str:
-    of_device = f"{device.name}{OF}{name}"
-    return of_device if of_device in values else name
-
-
 def _slopes(
-    problem: Problem, result: FitResult, rows: Sequence[int], asked: Mapping[str, str], values: Mapping[str, float]
-) -> dict[str, np.ndarray]:
-    """Return derivatives of the electrical spin signals among rows by P, gamma and RA, by what they are."""
+    problem: Problem, result: FitResult, rows: Sequence[int], names: Sequence[str]
+) -> dict[tuple[str, float], np.ndarray]:
+    """Return derivatives by P, gamma and RA of the electrical spin signals among rows, which are named, with their std.
+
+    {} where they are not known, as of what is tied, which has none of its own.
+    """
     wanted = [k for k in rows if result.rows[k].part == "spin" and not result.rows[k].is_thermal]
-    if not wanted or len(asked) < 3:
+    tied = {name for name, _, _ in result.ties} | {name for each in result.following for name in each.values}
+    if not wanted or len(names) < 3 or tied & set(names):
         return {}
-    names = list(asked.values())
     if all(name in result.parameters for name in names) and result.sensitivity is not None:
         jacobian = result.sensitivity[:, [result.names.index(name) for name in names]]
     else:
-        jacobian = problem.predict(values, names)[1]
-    return {f"{result.rows[k].label} {result.rows[k].signal}": jacobian[k] for k in wanted}
+        jacobian = problem.predict({**problem.fixed, **result.values}, names)[1]
+    if not np.all(np.isfinite(jacobian[wanted])):
+        return {}
+    return {(f"{result.rows[k].label} {result.rows[k].signal}", result.rows[k].std): jacobian[k] for k in wanted}
 
 
-def _of_polarisation(injector: Injector, free: Sequence[str], slopes: Mapping[str, np.ndarray]) -> list[str]:
+def _described(injector: Injector, device: Device, slopes: Mapping[tuple[str, float], np.ndarray]) -> bool:
+    """Return whether the formulas of one dimension describe a device: no delta, and what the slopes say.
+
+    Where these are not known the magnet has to be thicker than `THICK` relaxation lengths.
+    """
+    if injector.of_interface.get("delta"):
+        return False
+    if not slopes:
+        bodies: dict[str, list[Box]] = {}
+        for solid in device.solids:
+            if solid.material == injector.magnet:
+                bodies.setdefault(solid.body or solid.name, []).append(solid.box)
+        sides = [np.max(boxes, axis=0)[:, 1] - np.min(boxes, axis=0)[:, 0] for boxes in bodies.values()]
+        return bool(np.min(sides) > THICK * injector.of_magnet["lambda_sf"])
+    # In standard deviations, so that signals which hardly depend on the three count little.
+    scaled = np.array([slope / std for (_, std), slope in slopes.items()]) * injector.sizes
+    # P, gamma and RA along this direction leave a and Z alone.
+    still = np.linalg.svd(injector.slopes * injector.sizes / injector.Z)[2][-1]
+    return bool(np.max(np.abs(scaled @ still)) <= (1 - EXPLAINED) * np.max(np.linalg.norm(scaled, axis=1)))
+
+
+def _elsewhere(injector: Injector, device: Device) -> str:
+    return (
+        f"The one-dimensional combinations of {', '.join(injector.names)} do not describe '{device.name}': they hold "
+        "in one dimension, for interfaces without delta on magnets thicker than a few lambda_sf"
+    )
+
+
+def _of_polarisation(
+    injector: Injector, free: Sequence[str], slopes: Mapping[tuple[str, float], np.ndarray]
+) -> list[str]:
     """Say that P, gamma and RA are degenerate, and what of them is fixed."""
     P, gamma, RA = injector.names
     fixed = [name for name in injector.names if name not in free]
@@ -192,9 +235,9 @@ def _of_polarisation(injector: Injector, free: Sequence[str], slopes: Mapping[st
         f"Z = R_F* + r* = {quantity(RA, injector.Z)}, P_eff = a/Z = {injector.P_eff:.3g}"
     )
     lines = [line]
-    for label, slope in slopes.items():
+    for (label, _), slope in slopes.items():
         share, explained = shares(slope, injector)
-        if explained > EXPLAINED:
+        if explained > EXPLAINED and -SMALL < share < 1 + SMALL:  # one dimension is within 0 and 1
             lines.append(f"{label} follows {_regime(share)}")
     if not slopes:
         lines.append("Only a counts where Z is small against the channel, only P_eff where it is large")

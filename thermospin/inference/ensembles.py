@@ -207,7 +207,7 @@ def run(
       model: of the device, on accelerators: `Model.sharded(shards, members)`. Dimensions move its grid.
       sets: values that differ from those of the device, by name: SI units, or text with a unit such as "-3.8 uV/K".
       wanted: signals such as "thermal R2.spin", or ("thermal", "R2.spin"); None: R1 and R2 of all experiments.
-      part: (k, n): every n-th set from the k-th on, for one of n processes.
+      part: (k, n): every n-th set from the k-th on, for one of n processes; of the others those that the journal has.
       at_once: sets that each group of accelerators solves in one batch; None: see `parallel.tasks.capacity`.
       journal: file that keeps every member, from which a run that was stopped resumes.
       progress: callback for messages.
@@ -295,7 +295,13 @@ def _members(
         predict = in_turn if size == 1 else keeping(bare.fork(solver))
         return Member(number, given, corrected(predict, low, high)(numbers | given, ())[0])
 
-    yield from tasks.run_batched((functools.partial(member, place) for place in range(len(mine))), size)
+    computed = tasks.run_batched((functools.partial(member, place) for place in range(len(mine))), size)
+    for number, values in enumerate(sets, 1):
+        given = dict(values)
+        if number % n == k % n:
+            yield next(computed)
+        elif kept is not None and (known := kept.answer(LABEL, numbers | given)) is not None:
+            yield Member(number, given, corrected(lambda *_, known=known: known, low, high)(numbers | given, ())[0])
 
 
 def write(

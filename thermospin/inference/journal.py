@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import threading
-import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,9 @@ import jax
 import numpy as np
 
 from thermospin.base.errors import FileError, InputError
-from thermospin.base.files import read_arrays, write_arrays
+from thermospin.base.files import claim, read_arrays, write_arrays
+from thermospin.base.version import __version__
 from thermospin.inference.predictors import Predict, Predictor
-
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None
-
 
 #: What to do about a journal that this run cannot use.
 ANOTHER = "give this run another one (a fit by --journal, a design or an ensemble by --out)"
@@ -42,30 +35,34 @@ class Journal:
 
     Args:
       path: of the file; made if it does not exist.
-      problem: text that identifies device, grid, data and program; a journal of another problem is refused.
+      problem: text that identifies device, grid and data; a journal of another problem, or of another version of the
+        program, is refused.
     Raises:
-      InputError: the file is no journal, or that of another problem, or a line of it is damaged, or another process
-        uses it.
+      InputError: the file is no journal, or that of another problem or version, or a line of it is damaged, or another
+        process uses it.
       OSError: it cannot be read or written.
     """
 
     def __init__(self, path: Path, problem: str) -> None:
         self._path, self._lock = path, threading.Lock()
         self._known: dict[str, Any] = {}
-        self._problem = _digest(problem)
-        first = {"thermospin journal": self._problem}
-        self._claim = _claim(path) if _first_process() else None
+        first = {"thermospin journal": _digest(problem), "version": __version__}
+        self._first = json.dumps(first)
+        self._claim = claim(path, ANOTHER) if first_process() else None
         try:
             lines = path.read_bytes().split(b"\n") if path.exists() else []
         except OSError as error:
             raise FileError(f"{path}: cannot be read: {error.strerror}") from None
         whole, torn = lines[:-1], lines[-1:] and lines[-1]
         entries = [_entry(line) for line in whole]
-        begun = torn and not entries and json.dumps(first).encode().startswith(torn)
+        begun = torn and not entries and self._first.encode().startswith(torn)
         if entries and entries[0] != first or (torn and not entries and not begun):
-            other = bool(entries) and isinstance(entries[0], dict) and list(entries[0]) == list(first)
-            got = "that of another device, grid, data, options or version" if other else "a file of another kind"
-            raise InputError(f"{path}: got {got}, expected the journal of this run; {ANOTHER}, or remove it")
+            got, wanted = "a file of another kind", "the journal of this run"
+            if entries and isinstance(entries[0], dict) and list(entries[0]) == list(first):
+                got = "that of another device, grid, data or options"
+                if (version := entries[0]["version"]) != __version__:
+                    got, wanted = f"that of version {version}", f"{wanted}, of version {__version__}"
+            raise InputError(f"{path}: got {got}, expected {wanted}; {ANOTHER}, or remove it")
         for number, entry in enumerate(entries[1:], 2):
             if entry == first:
                 continue  # two processes have made the file, where there are no locks
@@ -76,7 +73,7 @@ class Journal:
                     "begin anew"
                 )
             self._known[entry["key"]] = entry
-        if torn and _first_process():
+        if torn and first_process():
             with named(path):
                 os.truncate(path, sum(len(line) + 1 for line in whole))
         if not entries:
@@ -93,7 +90,7 @@ class Journal:
         solver's tolerance.
         """
         place = self._path.with_name(f"{self._path.name}.fields") / f"{_digest(label)[:16]}.npz"
-        state = StateFile(place, self._problem, parts, alone=self._claim is not None)
+        state = StateFile(place, self._first, parts, alone=self._claim is not None)
         fresh = bool(parts)
 
         def remembered(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +124,7 @@ class Journal:
         return _arrays(entry)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        if not _first_process():
+        if not first_process():
             return
         line = (json.dumps(entry) + "\n").encode()
         with self._lock, named(self._path), self._path.open("ab", buffering=0) as file:
@@ -147,7 +144,7 @@ class StateFile:
 
     Args:
       path: of the file; its folder is made when it is needed.
-      problem: text that identifies the problem of the answers.
+      problem: text that identifies the problem of the answers, and the program's version.
       parts: the predictors.
       alone: no other process writes it, so that what is left of unfinished files can be removed.
     """
@@ -157,7 +154,7 @@ class StateFile:
 
     def keep(self, entry: Mapping[str, Any]) -> None:
         """Write the states after this answer, and the answer."""
-        if not _first_process():
+        if not first_process():
             return
         states = [part.state().packed() for part in self._parts]
         sizes = [(numbers, len(vectors)) for numbers, vectors in states]
@@ -199,47 +196,7 @@ def named(path: Path) -> Iterator[None]:
         raise FileError(f"{path}: cannot be written: {why}; what it has is kept, run again to resume") from None
 
 
-class _Claim:
-    """An exclusive lock on an open file, for as long as something refers to this object."""
-
-    def __init__(self, file: int) -> None:
-        weakref.finalize(self, os.close, file)
-
-
-#: Locks of this process, by device and number of the file: whoever opens it once more shares them.
-_CLAIMS: weakref.WeakValueDictionary[tuple[int, int], _Claim] = weakref.WeakValueDictionary()
-
-
-def _claim(path: Path) -> _Claim | None:
-    """Lock a file, which is made if it does not exist; None where there are no locks, or no such place.
-
-    Raises:
-      InputError: another process has locked it.
-    """
-    if fcntl is None:
-        return None
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:
-        return None  # reading or writing it tells why
-    status = os.fstat(file)
-    held = _CLAIMS.get(key := (status.st_dev, status.st_ino))
-    if held is None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            raise InputError(f"{path}: another process uses it; wait until that has ended, or {ANOTHER}") from None
-        except OSError:  # such as on some network file systems
-            os.close(file)
-            return None
-        _CLAIMS[key] = held = _Claim(file)
-    else:
-        os.close(file)
-    return held
-
-
-def _first_process() -> bool:
+def first_process() -> bool:
     """Return True if this process writes: all that solve together come to the same answers."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 

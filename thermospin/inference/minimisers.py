@@ -25,7 +25,7 @@ from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult, Fitted
 from thermospin.model import Progress
 from thermospin.parallel import tasks
-from thermospin.quantities import quantity
+from thermospin.quantities import listed
 from thermospin.solve import Solver
 
 #: Relative change of chi2, or of the parameters, at which minimisers end; in `fit`, where an evaluation is expensive
@@ -252,9 +252,8 @@ def minimise(
         nonlocal evaluations
         evaluations += 1
         if progress is not None:
-            numbers = ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
             result = f"chi2 = {chi2:.4g}" if math.isfinite(chi2) else "no solution"
-            progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {result} at {numbers}")
+            progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {result} at {listed(values)}")
 
     x = first = np.array([parameter.internal(parameter.start) for parameter in free])
     start = dict(fixed or {}) | {parameter.name: parameter.start for parameter in free}
@@ -268,7 +267,7 @@ def minimise(
         if number > 1 and not np.all(np.isfinite(objective.residuals(x))):
             x = first  # the low-order model led astray
         if not np.all(np.isfinite(objective.residuals(x))):
-            where = ", ".join(f"{k} = {quantity(k, v)}" for k, v in objective.values_at(x).items())
+            where = listed(objective.values_at(x))
             raise InputError(f"the model has no solution at the start of stage {number}: {where}; start elsewhere")
         if last and before is None:
             before = objective.values
@@ -328,17 +327,12 @@ class _End(NamedTuple):
 
 def _result(minimiser: Minimiser, end: _End, relative: bool) -> FitResult:
     """Return parameters, their covariance and all statistics; `relative`: stds of the data are weights."""
-    objective, converged, message = end.objective, end.converged, end.message
+    objective = end.objective
     objective.evaluate(end.x)
     misfit, free, values = objective.misfit, objective.free, objective.values_at(end.x)
     chi2 = float(np.sum(objective.residuals(end.x) ** 2))
-    gain = objective.gain(end.x, end.bounds)
     known = identifiability(objective.sensitivity, misfit, values, objective.values)
     priors = {name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values}
-    spare = len(misfit.rows) + len(priors) - int(np.sum(known.singular_values > 0))
-    if converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(spare, 1)):
-        # Steps get short at the edge of where the model has a solution, which an optimiser takes for a minimum.
-        converged, message = False, f"stopped short of a minimum, a step promises to lower chi2 by {gain:.2g}"
     covariance, factor = known.covariance(), 1.0
     if relative:
         covariance, factor = scaled_to_scatter(covariance, objective.sensitivity, misfit, values, objective.values)
@@ -354,7 +348,7 @@ def _result(minimiser: Minimiser, end: _End, relative: bool) -> FitResult:
         )
         for parameter, std in zip(free, np.sqrt(np.diag(covariance)), strict=True)
     }
-    return FitResult(
+    result = FitResult(
         parameters=parameters,
         covariance=covariance,
         rescaled=relative,
@@ -366,8 +360,8 @@ def _result(minimiser: Minimiser, end: _End, relative: bool) -> FitResult:
         chi2=chi2,
         chi2_before=float(np.sum(misfit.residuals(end.before, {each.name: each.start for each in free}) ** 2)),
         evaluations=end.evaluations,
-        converged=converged and math.isfinite(chi2),
-        message=message,
+        converged=end.converged and math.isfinite(chi2),
+        message=end.message,
         method=minimiser.name,
         identifiability=known,
         sensitivity=objective.sensitivity,
@@ -376,6 +370,12 @@ def _result(minimiser: Minimiser, end: _End, relative: bool) -> FitResult:
         priors=priors,
         minima=end.minima,
     )
+    gain = objective.gain(end.x, end.bounds)
+    if result.converged and gain > LARGEST_GAIN * max(1.0, chi2 / max(result.degrees_of_freedom, 1)):
+        # Steps get short at the edge of where the model has a solution, which an optimiser takes for a minimum.
+        short = f"stopped short of a minimum, a step promises to lower chi2 by {gain:.2g}"
+        return dataclasses.replace(result, converged=False, message=short)
+    return result
 
 
 def _lowest(

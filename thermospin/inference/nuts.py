@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from thermospin.base.errors import InputError
-from thermospin.base.files import read_arrays, write_arrays
+from thermospin.base.files import claim, read_arrays, require_place, write_arrays
 from thermospin.base.kinds import require_whole
 from thermospin.base.lenient import lenient
+from thermospin.inference.journal import first_process
 from thermospin.model import Progress
 from thermospin.parallel.sharding import MEMBERS
 
@@ -84,6 +85,41 @@ class Drawn:
     steps: np.ndarray
 
 
+class KeptChains:
+    """Chains in a file, which is replaced as a whole; other processes are refused meanwhile, where there are locks.
+
+    Args:
+      path: of the file.
+      question: text that identifies the posterior and its draws; chains of another one are refused.
+    Attributes:
+      arrays: the sampler's state and what was drawn; None if there is no file yet.
+    Raises:
+      InputError: it is no path; the file is that of another posterior, or damaged; another process uses it.
+      FileError: it cannot be read or written.
+    """
+
+    def __init__(self, path: str | Path, question: str) -> None:
+        self._path = require_place("keep", path)
+        self._question = hashlib.sha256(question.encode()).hexdigest()
+        self._claim = claim(self._path, "give another file", beside=True) if first_process() else None
+        self.arrays: list[np.ndarray] | None = None
+        if self._path.exists():
+            question, self.arrays = read_arrays(self._path)
+            if question != self._question:
+                raise self.another()
+
+    def write(self, arrays: Sequence[np.ndarray]) -> None:
+        """Replace the file."""
+        if first_process():
+            write_arrays(self._path, self._question, arrays)
+
+    def another(self) -> InputError:
+        """Return the error of chains of another posterior."""
+        return InputError(
+            f"{self._path}: got chains of another posterior, expected those of this one; give another file"
+        )
+
+
 def draw(
     potential: Callable[[Any], Any],
     starts: np.ndarray,
@@ -93,8 +129,7 @@ def draw(
     seed: int = 0,
     together: int = 100,
     apart: bool = False,
-    keep: str | Path | None = None,
-    problem: str = "",
+    keep: KeptChains | None = None,
     progress: Progress | None = None,
 ) -> Drawn:
     """Draw chains from starts (chains, n), of a density exp(-potential).
@@ -107,11 +142,11 @@ def draw(
       together: number of steps in one program, after which progress is reported and the chains are kept.
       apart: whether each chain runs a program of its own, as many at a time as there are processors: a program for all
         of them takes, at every step, as long as the longest of their trajectories.
-      keep: file for them; the same call resumes from there, to the same draws.
-      problem: text that identifies what is drawn from; the potential of kept chains says whether it is the same, too.
+      keep: file for them; the same call resumes from there, to the same draws. Their potential says whether it is the
+        same posterior, too.
       progress: callback for messages.
     Raises:
-      ValueError: the file is that of another problem, or damaged.
+      InputError: the chains in the file are those of another posterior; none has a density.
       OSError: it cannot be written.
       ImportError: numpyro is not installed.
     """
@@ -140,22 +175,20 @@ def draw(
         _threads(each) if apart else lenient(jax.jit(of_chains(each))) for each in (first, some, energy)
     )
     forms, structure = jax.tree.flatten(told(chains, lenient(jax.eval_shape), of_chains(first), keys, starts))
-    asked = hashlib.sha256(repr((starts.tolist(), warmup, seed, together, problem)).encode()).hexdigest()
-    kept = None if keep is None else _kept(Path(keep), asked)
-    if kept is None:
+    if keep is None or (kept := keep.arrays) is None:
         state, seen = _begun(begin, keys, starts), []
     else:
         state, seen = jax.tree.unflatten(structure, map(jnp.asarray, kept[: len(forms)])), kept[len(forms) :]
         before, now = np.asarray(state.potential_energy), np.asarray(told(chains, energies, state.z))
         if not np.all(np.abs(now - before) <= SAME * (1 + np.abs(before))):  # NaN compares as false
-            raise _another(keep)
+            raise keep.another()
     while (done := seen[0].shape[1] if seen else 0) < total:
         if progress is not None:
             progress(f"NUTS: {chains} chains, step {done} of {warmup} + {draws}")
         state, more = told(chains, lambda state: jax.device_get(run(state)), state)
         seen = [np.concatenate(part, axis=1) for part in zip(seen, more, strict=True)] if seen else list(more)
         if keep is not None:
-            write_arrays(keep, asked, [*jax.tree.leaves(state), *seen])
+            keep.write([*jax.tree.leaves(state), *seen])
     return Drawn(*(array[:, warmup:total] for array in seen))
 
 
@@ -207,17 +240,3 @@ def told(chains: int, run: Callable[..., Any], *arguments: Any) -> Any:
                 "cells, or leave the model out, so that an emulator is sampled"
             ) from None
         raise
-
-
-def _kept(path: Path, asked: str) -> list[np.ndarray] | None:
-    """Return the sampler's state and what was drawn; None if there is no file yet."""
-    if not path.exists():
-        return None
-    kept, arrays = read_arrays(path)
-    if kept != asked:
-        raise _another(path)
-    return arrays
-
-
-def _another(path: str | Path | None) -> InputError:
-    return InputError(f"{path}: got chains of another posterior, expected those of this one; give another file")

@@ -15,9 +15,9 @@ import numpy as np
 
 from thermospin.accuracy import error_bars
 from thermospin.data.rows import Row
-from thermospin.device.device import OF, Tie, forms
+from thermospin.device.device import Tie
 from thermospin.inference import grid_errors
-from thermospin.inference.combinators import Copies, Joint, corrected, tied
+from thermospin.inference.combinators import Copies, Joint, corrected
 from thermospin.inference.journal import Journal
 from thermospin.inference.predictors import RESIDUAL, Predict, Predictor
 from thermospin.inference.sharing import Follower, following
@@ -66,12 +66,13 @@ class Answers:
         for model in models:
             place = np.flatnonzero([row.device == model.device.name for row in self.rows])
             rows = [self.rows[i] for i in place]
-            parts.append((model.device.name, model.device.numbers(), place, predictor(model, rows)))
-        return Joint(parts, len(self.rows), [forms(model.device, "")[1].removesuffix(OF) for model in models])
+            parts.append((model.device, place, predictor(model, rows)))
+        return Joint(parts, len(self.rows))
 
     def tied(self, predict: Predict) -> Predict:
         """Return a predictor with all that follows others."""
-        return tied(following(predict, self.followers), self.ties)
+        linear = [Follower(tie.name, tie.name, tie.source, (), tie.factor) for tie in self.ties]
+        return following(following(predict, self.followers), linear)
 
     def kept(self, bare: Predictor | Joint, order: int, name: str | None = None) -> Predict:
         """Return a predictor with ties and journal.

@@ -30,7 +30,7 @@ from thermospin.base.lenient import lenient
 from thermospin.base.shown import Plotted
 from thermospin.inference.minimisers import with_scatter
 from thermospin.inference.misfit import Misfit, Problem
-from thermospin.inference.nuts import draw, require_numpyro, told, whole_numbers
+from thermospin.inference.nuts import KeptChains, draw, require_numpyro, told, whole_numbers
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -210,14 +210,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
       NotEmulated: none of `DEGREES` follows the model to `LARGEST_ERROR`.
       InputError: the data leave a parameter open, or the result has no model, because it comes from a file.
     """
-    result = with_scatter(result)
-    problem = result.require_problem()
-    if result.left_open:
-        raise InputError(
-            f"posterior: the data leave {' and '.join(result.left_open)} open; fit fewer parameters, or give a prior"
-        )
-    best = problem.coordinates(result.parameters)
-    scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
+    problem, best, scale = _whitened(with_scatter(result))
     bounds, n = problem.bounds, len(best)
     evaluations = 0
 
@@ -262,6 +255,17 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
         f"the emulator is off by {worst:.2g} standard deviations of the data at degree {DEGREES[-1]}, at most "
         f"{LARGEST_ERROR:g} is allowed: the posterior is too wide for a polynomial; use profiles, or give priors"
     )
+
+
+def _whitened(result: FitResult) -> tuple[Problem, np.ndarray, np.ndarray]:
+    """Return the problem of a fit, and `best` and `scale` of an `Emulator`."""
+    problem = result.require_problem()
+    if result.left_open:
+        raise InputError(
+            f"posterior: the data leave {' and '.join(result.left_open)} open; fit fewer parameters, or give a prior"
+        )
+    best = problem.coordinates(result.parameters)
+    return problem, best, np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
 
 
 def reach(n: int) -> float:
@@ -319,14 +323,14 @@ def sample(
       emulator: from `emulate`, of the same fit; None: made here.
       model: {name: value in SI units} to the values of the rows (rows,), in JAX and differentiable: sampled itself, in
         place of an emulator. `signals.evaluate.predict` makes one; chains are distributed over groups of accelerators.
-      keep: file for the chains, from which a run that was stopped resumes.
+      keep: file for the chains, from which a run that was stopped resumes; for one process at a time.
       progress: callback for messages.
     Raises:
       NotEmulated: see `emulate`.
       InputError: too few draws or chains; a model of other rows, or without a number at the minimum; chains that cannot
-        be shared out over its accelerators; data of unknown polarity with a model.
-      ValueError: the file is that of other chains, such as those of another model or emulator, or damaged.
-      OSError: it cannot be written.
+        be shared out over its accelerators; data of unknown polarity with a model; a parameter that the data leave
+        open; a file that is in use, damaged, or that of other chains, such as those of another model or emulator.
+      FileError: the file cannot be read or written.
       ImportError: numpyro is not installed.
       MemoryError: the chains do not fit.
     """
@@ -336,32 +340,33 @@ def sample(
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
     began = time.perf_counter()
+    problem, best, scale = _whitened(result)
+    # Some way from the minimum, apart enough to tell chains that do not mix.
+    starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
+    together = MANY if model is None else FEW
+    kept = None
+    if keep is not None:  # refused before any solve
+        asked = (starts.tolist(), warmup, seed, together, problem.misfit.rows, problem.fixed, best.tolist())
+        kept = KeptChains(keep, repr((*asked, scale.tolist(), problem.bounds.tolist(), result.noise_factor)))
     result = with_scatter(result)
-    problem = result.require_problem()
+    problem, best, scale = _whitened(result)
     if emulator is None and model is None:
         emulator = emulate(result, progress)
     if model is not None:
         model = _with_ties(model, result)
         told(chains, _require_rows, problem, model, result)
-    best, bounds = problem.coordinates(result.parameters), problem.bounds
-    scale = np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
-    # Some way from the minimum, apart enough to tell chains that do not mix.
-    starts = 0.5 * np.random.default_rng(seed).standard_normal((chains, len(best)))
     drawn = draw(
         _potential(problem, best, scale, emulator, model),
         starts,
         warmup,
         draws,
         seed=seed,
-        together=FEW if emulator is None else MANY,
+        together=together,
         apart=model is not None and jax.default_backend() == "cpu" and jax.device_count() == 1,
-        keep=keep,
-        problem=repr(
-            (problem.misfit.rows, problem.fixed, best.tolist(), scale.tolist(), bounds.tolist(), emulator is None)
-        ),
+        keep=kept,
         progress=progress,
     )
-    steps, x = int(np.sum(drawn.steps)), _within(best + drawn.z @ scale.T, scale, bounds)[0]
+    steps, x = int(np.sum(drawn.steps)), _within(best + drawn.z @ scale.T, scale, problem.bounds)[0]
     z = np.linalg.solve(scale, (x - best)[..., None])[..., 0]
     values = np.stack([np.vectorize(parameter.value)(x[..., k]) for k, parameter in enumerate(problem.free)], axis=-1)
     return Posterior(

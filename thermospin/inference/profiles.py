@@ -24,7 +24,7 @@ from thermospin.inference.misfit import Misfit, Problem
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
-from thermospin.quantities import quantity
+from thermospin.quantities import listed, quantity
 from thermospin.solve import Solver
 
 #: tau at the limits of intervals that hold 68.3 and 95 %.
@@ -76,9 +76,9 @@ class Profile:
             )
         if self.lower is not None:
             chi2, values = self.lower
-            where = ", ".join(f"{name} = {quantity(name, value)}" for name, value in values.items())
             lines.append(
-                f"{self.name}: the profile came by a lower minimum, chi2 = {chi2:.4g} at {where}: fit again there"
+                f"{self.name}: the profile came by a lower minimum, chi2 = {chi2:.4g} at {listed(values)}: fit again "
+                "there"
             )
         return lines
 

@@ -24,7 +24,7 @@ from thermospin.base.units import readable_unit
 from thermospin.data.rows import Row
 from thermospin.inference.identifiability import Identifiability
 from thermospin.inference.misfit import Problem, pulls
-from thermospin.quantities import quantity, shown
+from thermospin.quantities import listed, quantity, shown
 from thermospin.signals.ladders import Ladder
 
 #: Correlations smaller than this are not printed.
@@ -205,6 +205,24 @@ class FitResult(PlottedFit):
     def names(self) -> tuple[str, ...]:
         """Names of the fitted parameters."""
         return tuple(self.parameters)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Values of the fitted parameters by name, SI units."""
+        return {name: fitted.value for name, fitted in self.parameters.items()}
+
+    @property
+    def all_values(self) -> dict[str, float]:
+        """Values of all numbers of the model, SI units: held fixed, fitted, tied, and following at every bath.
+
+        Which of them is that of a device is known to `sharing.names_in_fit`.
+
+        Raises:
+          InputError: the result comes from a file.
+        """
+        values = {**self.require_problem().fixed, **self.values}
+        values |= {name: factor * values[source] for name, factor, source in self.ties}
+        return values | {name: value for each in self.following for name, (value, _) in each.values.items()}
 
     @property
     def left_open(self) -> tuple[str, ...]:
@@ -440,10 +458,7 @@ def _variables(result: FitResult) -> list[str]:
         lines.append(f"tied: {name} = {factor:g} * {source}{value}")
     lines += [line for each in result.following for line in each.words()]
     if len(result.minima) > 1:
-        others = "; ".join(
-            f"chi2 = {chi2:.4g} at {', '.join(f'{name} = {quantity(name, value)}' for name, value in values.items())}"
-            for chi2, values in result.minima[1:]
-        )
+        others = "; ".join(f"chi2 = {chi2:.4g} at {listed(values)}" for chi2, values in result.minima[1:])
         lines.append(f"many starts led to {len(result.minima)} minima, on the first grid: besides this one {others}")
     return lines
 

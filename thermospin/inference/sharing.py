@@ -1,14 +1,15 @@
 """Which numbers devices of a fit share: all of them, those at one bath, or one alone; and values that follow others.
 
 "Py.P" is of all devices that have it, "77K:Py.P" of those with their bath at 77 K, "valve@far:Py.P" of one; the last
-that exists counts. A value that is a number is shared by all baths, one that is a table over the bath is not.
+that exists counts (`names_in_fit`). A value that is a number is shared by all baths, one that is a table over the bath
+is not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +19,12 @@ from thermospin.device.device import Device, Proportion, forms, known_parameters
 from thermospin.device.settings import alike, at_home
 from thermospin.inference.predictors import Predict
 from thermospin.quantities import quantity
+
+
+def names_in_fit(device: Device, parameters: Container[str]) -> dict[str, str]:
+    """Return which parameter of a fit each value of a device is, by its own name: the first of `forms` that exists."""
+    found = {own: next((name for name in forms(device, own) if name in parameters), "") for own in device.numbers()}
+    return {own: name for own, name in found.items() if name}
 
 
 def at_each_bath(devices: Sequence[Device], names: Sequence[str], shared: Sequence[str] = ()) -> dict[str, list[str]]:

@@ -115,7 +115,7 @@ def suggest_others(
     (model,) = problem.models
     if not _can_suggest(result):
         return []
-    values = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
+    values = {**problem.fixed, **result.values}
     noise, every, out = np.sqrt(np.diag(result.noise_covariance)), np.arange(len(result.rows)), []
     for name in dimensions:
         ends = model.device.dimensions[name].range or (math.nan, math.nan)

@@ -26,7 +26,7 @@ from thermospin.base.text import percent
 from thermospin.base.units import readable, readable_unit
 from thermospin.inference.result import SMALLEST_PROBABILITY, FitResult, Fitted
 from thermospin.inference.suggestions import Suggestions
-from thermospin.quantities import quantity, shown
+from thermospin.quantities import listed, quantity, shown
 from thermospin.report import fit_figures
 from thermospin.report.device_figures import device_picture
 from thermospin.report.sweep_figures import sweeps_picture
@@ -317,10 +317,7 @@ def criticism(result: FitResult) -> Section:
         )
     shares = zip(result.names, result.grid_shares, strict=True)
     items += [f"The grid makes {percent(share)} of the variance of {name}." for name, share in shares if share > 0.5]
-    items += [
-        f"Another minimum: chi2 = {chi2:.4g} at {', '.join(f'{n} = {quantity(n, v)}' for n, v in values.items())}"
-        for chi2, values in result.minima[1:]
-    ]
+    items += [f"Another minimum: chi2 = {chi2:.4g} at {listed(values)}" for chi2, values in result.minima[1:]]
     texts = [f"AIC {result.aic:.4g}, BIC {result.bic:.4g}, {result.degrees_of_freedom} degrees of freedom."]
     return Section("Criticism", texts, items=items or ["No pull is beyond two standard deviations."])
 
