@@ -4,8 +4,8 @@
 
 Right-hand sides: drive (1 A into a contact), probe (adjoint of a voltage probe), Joule (heat of the response to the
 drive), spin (A_P - A_AP on that response, which drives the difference of two magnetic states). The residual is
-recomputed from the answer and the diagonal of the operator, apart from what the solver says. "rounding" is a bound,
-about ten times too large, on what rounding alone leaves of it: no solver that works in doubles meets a tolerance far
+recomputed from the answer and the diagonal of the operator, apart from what the solver says. "rounding" is the bound
+that the solver accepts by, on what rounding alone leaves of it: no solver that works in doubles meets a tolerance far
 below, so that a case for which that matters has a tolerance of its own. The last lines give the spread of the
 iterations over the cases: a solver that is robust has max/median near 1.
 """
@@ -25,7 +25,15 @@ jax.config.update("jax_enable_x64", True)
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from helpers.suite import CASES, Case, drive_and_probe, joule_and_change, relative_residual, relative_round_off
+from helpers.suite import (
+    CASES,
+    Case,
+    drive_and_probe,
+    joule_and_change,
+    operator_complexity,
+    relative_residual,
+    relative_round_off,
+)
 from thermospin import solve
 from thermospin.base import compilation, files
 
@@ -61,7 +69,7 @@ def measure(case: Case, unknowns: int, order: int, tolerance: float) -> dict[str
         "case": case.name,
         "order": order,
         "unknowns": model.unknowns,
-        "complexity": next(iter(model.preconditioners.values())).operator_complexity,
+        "complexity": operator_complexity(next(iter(model.preconditioners.values()))),
         "iterations": dict(zip(COLUMNS, iterations, strict=False)),
         "relative_residual": dict(zip(COLUMNS, residuals, strict=False)),
         "round_off": dict(zip(COLUMNS, rounding, strict=False)),

@@ -37,6 +37,7 @@ from thermospin.inference.sharing import (
     followers,
     following,
     joint_parameters,
+    names_in_fit,
 )
 from thermospin.model import GridOptions, build
 from thermospin.signals.evaluate import measure
@@ -174,8 +175,9 @@ def test_faults_of_tables_come_with_all_others() -> None:
 
 def test_resistances_of_tables_are_converted_at_every_temperature() -> None:
     star = {"10 K": "1 fohm m^2", "300 K": "2 fohm m^2"}
-    made = interfaces.build("i", ("a", "b"), {"AR_star": star, "gamma": {"10 K": 0.8, "300 K": 0.5}}, bath=10.0)
-    assert made.RA == pytest.approx(0.36e-15) and made.tables["RA"].values == pytest.approx((0.36e-15, 1.5e-15))
+    made = interfaces.as_values({"AR_star": star, "gamma": {"10 K": 0.8, "300 K": 0.5}}, 10.0)
+    assert made.at_bath["RA"] == pytest.approx(0.36e-15)
+    assert made.tables["RA"].values == pytest.approx((0.36e-15, 1.5e-15))
     assert made.sources["RA"] == "no source given (AR_star, gamma)"
 
 
@@ -205,9 +207,9 @@ def test_converted_values_are_those_of_the_tables_at_every_bath(star: str) -> No
 
 def test_both_channels_are_converted_at_every_bath() -> None:
     up = {"10 K": "0.5 fohm m^2", "300 K": "1.5 fohm m^2"}
-    made = interfaces.build("i", ("a", "b"), {"AR_up": up, "AR_down": "2 fohm m^2"}, bath=155.0)
-    assert made.RA == made.tables["RA"].at(155.0) == pytest.approx(1e-15 / 1.5)
-    assert made.gamma == made.tables["gamma"].at(155.0) == pytest.approx(1 / 3)
+    made = interfaces.as_values({"AR_up": up, "AR_down": "2 fohm m^2"}, 155.0)
+    assert made.at_bath["RA"] == made.tables["RA"].at(155.0) == pytest.approx(1e-15 / 1.5)
+    assert made.at_bath["gamma"] == made.tables["gamma"].at(155.0) == pytest.approx(1 / 3)
 
 
 def test_a_bath_is_an_option_of_the_commands(tmp_path: Path) -> None:
@@ -456,6 +458,21 @@ def test_a_fit_of_two_baths_has_one_constant_for_what_follows(result: FitResult)
     assert "    10K:Cu.sigma = 1.62" in text and page[0]["values"]["10K:Cu.sigma"]["std"] > 0
 
 
+def test_the_values_of_one_device_are_those_of_its_bath_and_what_follows(inputs: Inputs, result: FitResult) -> None:
+    values = result.all_values
+    for device in inputs.devices:
+        full = names_in_fit(device, values)
+        bath = f"{device.bath:g}K"
+        assert full.keys() == device.numbers().keys()
+        assert (full["Py.sigma"], full["Cu.sigma"]) == (f"{bath}:Py.sigma", f"{bath}:Cu.sigma")
+        sigma = result.parameters[f"{bath}:Py.sigma"].value
+        assert values[full["Cu.sigma"]] == pytest.approx(result.values["Cu.sigma"] * sigma / 4e6)
+        assert values[full["long"]] == device.lengths()["long"], "of one device"
+        assert names_in_fit(device, {f"{device.name}:zeta": 2.0, f"{bath}:zeta": 1.0}) == {
+            "zeta": f"{device.name}:zeta"
+        }
+
+
 def test_derivatives_of_a_fit_with_a_tie_meet_their_differences(result: FitResult) -> None:
     problem = result.require_problem()
     at = dict(problem.fixed) | {name: fitted.value for name, fitted in result.parameters.items()}
@@ -575,8 +592,8 @@ def test_every_value_of_an_interface_card_has_a_source_with_a_mark(name: str) ->
     for key, entry in interfaces.card(name).items():
         assert key == "note" or str(entry["source"]).startswith(marks), (name, key)
     needs = {"CoFe/Cu": {"RA": 1e-15}, "MgO barrier": {"RA": 1e-12}}.get(name, {})
-    made = interfaces.build(name, ("a", "b"), needs, card=name)
-    assert made.values() and set(made.sources) == set(made.values())
+    made = interfaces.as_values(interfaces.with_card(needs, name), 300.0)
+    assert not interfaces.faults_of(made, name) and made.at_bath and set(made.sources) == set(made.at_bath)
 
 
 def test_cards_of_the_field_are_there() -> None:
@@ -586,10 +603,11 @@ def test_cards_of_the_field_are_there() -> None:
     assert of_faces | {"Co/Al2O3/Al", "MgO barrier"} <= set(interfaces.card_names())
     # r* = AR* of tables and RA without spin accumulation: RA = AR* (1 - gamma^2), to the four digits of the cards.
     for name, star in (("Py/Cu", 0.5e-15), ("Co/Cu", 0.5e-15), ("Co/Pt", 0.74e-15)):
-        made = interfaces.build(name, ("a", "b"), card=name)
-        assert made.gamma is not None and made.RA == pytest.approx(star * (1 - made.gamma**2), rel=3e-4), name
-    assert materials.shipped("SiO2").kappa == 1.29 and materials.shipped("Mg").lambda_sf == 230e-9
-    assert materials.build("SiO2", materials.card("SiO2"), bath=77.0).kappa == 0.52
+        of_card = interfaces.as_values(interfaces.card(name), 300.0).at_bath
+        assert of_card["RA"] == pytest.approx(star * (1 - of_card["gamma"] ** 2), rel=3e-4), name
+    assert materials.build("Mg", materials.card("Mg")).lambda_sf == 230e-9
+    for bath, kappa in ((77.0, 0.52), (300.0, 1.29)):
+        assert materials.build("SiO2", materials.card("SiO2"), bath=bath).kappa == kappa
 
 
 def test_a_card_that_is_incomplete_says_what_it_needs() -> None:

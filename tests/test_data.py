@@ -26,9 +26,15 @@ def device() -> Device:
     return load("slachter2010")
 
 
+def rows_of(text: str, device: Device) -> tuple[Row, ...]:
+    """The rows of a text, all of the device itself."""
+    ((_, rows),) = data.read_series(text, "x.csv", device)
+    return rows
+
+
 def faults_of(text: str, device: Device) -> list[str]:
     with pytest.raises(DataError) as caught:
-        data.read(text, "x.csv", device)
+        data.read_series(text, "x.csv", device)
     assert str(caught.value).splitlines() == caught.value.faults
     assert all(fault.startswith("x.csv: ") for fault in caught.value.faults)
     return [fault.removeprefix("x.csv: ") for fault in caught.value.faults]
@@ -36,7 +42,7 @@ def faults_of(text: str, device: Device) -> list[str]:
 
 def test_rows_become_si_units(device: Device) -> None:
     text = HEADER + "thermal, R2.spin, -15.6, 1, nV/mA^2\n\n# a remark\nelectrical,R1.AP,9,0.5,mohm\n"
-    rows = data.read(text, "x.csv", device)
+    rows = rows_of(text, device)
     assert rows == (
         Row("thermal", "R2.spin", -15.6e-3, 1e-3, True),
         Row("electrical", "R1.AP", 9e-3, 0.5e-3, True),
@@ -47,17 +53,17 @@ def test_rows_become_si_units(device: Device) -> None:
 
 def test_headers_may_begin_with_capitals(device: Device) -> None:
     text = "Experiment;Signal;Value;STD;Unit\nthermal;R2.spin;-15.6;1;nV/mA2\n"
-    assert data.read(text, "x.csv", device) == (Row("thermal", "R2.spin", -15.6e-3, 1e-3, True),)
+    assert rows_of(text, device) == (Row("thermal", "R2.spin", -15.6e-3, 1e-3, True),)
 
 
 def test_polarity_is_unknown_for_a_file_or_for_a_row(device: Device) -> None:
-    file = data.read("# polarity = unknown\n" + HEADER + "thermal,R1.P,1,1,ohm\n", "x.csv", device)
+    file = rows_of("# polarity = unknown\n" + HEADER + "thermal,R1.P,1,1,ohm\n", device)
     assert not file[0].polarity_known
     text = (
         HEADER.strip()
         + ",polarity\nthermal,R1.P,1,1,ohm,unknown\nthermal,R1.AP,1,1,ohm,known\nthermal,R1.AP,1,1,ohm,\n"
     )
-    assert [row.polarity_known for row in data.read(text, "x.csv", device)] == [False, True, True]
+    assert [row.polarity_known for row in rows_of(text, device)] == [False, True, True]
 
 
 def test_the_paper_s_signals_are_shipped(device: Device) -> None:
@@ -89,10 +95,10 @@ def test_what_is_written_is_read_back(device: Device, tmp_path: Path) -> None:
 
 def test_cells_may_be_separated_by_semicolons_or_tabs(device: Device) -> None:
     text = "# polarity: unknown\n" + HEADER + "thermal,R2.spin,-20,1,nV/mA^2\n"
-    (row,) = data.read(text, "x.csv", device)
+    (row,) = rows_of(text, device)
     assert not row.polarity_known
     for separator in ";\t":
-        assert data.read(text.replace(",", separator), "x.csv", device) == (row,)
+        assert rows_of(text.replace(",", separator), device) == (row,)
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -100,7 +106,7 @@ def test_numbers_between_semicolons_or_tabs_may_have_decimal_commas(device: Devi
     text = separator.join(HEADER.strip().split(",")) + "\n"
     text += separator.join(["thermal", "R2.spin", "-15,6", "0,5", "nV/mA^2"]) + "\n"
     text += separator.join(["thermal", "R1.spin", "-1,5e1", "2,5 %", "mohm"]) + "\n"
-    rows = data.read(text, "x.csv", device)
+    rows = rows_of(text, device)
     assert [(row.value, row.std) for row in rows] == [(-15.6e-3, 0.5e-3), (-15e-3, pytest.approx(0.375e-3))]
 
 
@@ -118,9 +124,9 @@ def test_decimal_points_and_commas_in_one_file_are_an_error(device: Device) -> N
 
 def test_what_spreadsheets_leave_empty_is_passed_over(device: Device) -> None:
     row = "thermal,R2.spin,-20,1,nV/mA^2"
-    usual = data.read(f"# polarity = unknown\n{HEADER}{row}\n", "x.csv", device)
+    usual = rows_of(f"# polarity = unknown\n{HEADER}{row}\n", device)
     padded = f"# polarity = unknown,,,,,,\n,,,,,,\n{HEADER.strip()},,\n,,,,,,\n{row},,\n{row}\n,,,,\n"
-    assert data.read(padded, "x.csv", device) == usual * 2
+    assert rows_of(padded, device) == usual * 2
     (fault,) = faults_of(f"{HEADER}{row},a remark\n", device)
     assert fault == "line 2: got 6 cells, expected 5 as in the header"
 
@@ -139,7 +145,7 @@ def test_a_file_with_an_equals_sign_in_its_name_is_no_setting(tmp_path: Path) ->
 
 
 def test_a_std_may_be_percent_of_the_value(device: Device) -> None:
-    rows = data.read(HEADER + "thermal,R2.spin,-20,5 %,nV/mA^2\nthermal,R1.P,4,0.5%,mohm\n", "x.csv", device)
+    rows = rows_of(HEADER + "thermal,R2.spin,-20,5 %,nV/mA^2\nthermal,R1.P,4,0.5%,mohm\n", device)
     assert [row.std for row in rows] == pytest.approx([1e-3, 2e-5])
 
 

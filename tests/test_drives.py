@@ -64,12 +64,12 @@ def test_rows_are_read_in_the_units_of_their_experiment_and_written_back(device:
         "current_through_heat,R2.P": ("nW/mA^2", 1e-3, "W/A^2"),
     }
     text = HEADER + "".join(f"{key},5,0.5,{unit}\n" for key, (unit, _, _) in cells.items())
-    rows = data.read(text, "x.csv", device)
+    ((_, rows),) = data.read_series(text, "x.csv", device)
     for row, (_, size, unit) in zip(rows, cells.values(), strict=True):
         assert (row.value, row.std, row.unit) == (pytest.approx(5 * size), pytest.approx(0.5 * size), unit)
     file = io.StringIO()
     data.write(rows, file)
-    assert data.read(file.getvalue(), "x.csv", device) == rows
+    assert data.read_series(file.getvalue(), "x.csv", device) == [(device, rows)]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,14 @@ def test_rows_are_read_in_the_units_of_their_experiment_and_written_back(device:
 )  # fmt: skip
 def test_a_wrong_unit_says_what_the_experiment_gives(experiment: str, unit: str, words: str, device: Device) -> None:
     with pytest.raises(DataError) as caught:
-        data.read(HEADER + f"{experiment},R1.P,1,1,{unit}\n", "x.csv", device)
+        data.read_series(HEADER + f"{experiment},R1.P,1,1,{unit}\n", "x.csv", device)
     (fault,) = caught.value.faults
     assert fault.startswith(f'x.csv: line 2, unit: got "{unit}", which') and words in fault, fault
 
 
 def test_a_second_harmonic_of_heat_is_per_square(device: Device) -> None:
     with pytest.raises(DataError, match=r"\(voltage per \(temperature rise\)\^2\), V/K\^2"):
-        data.read(HEADER + "heat_voltage,R2.P,1,1,V/K\n", "x.csv", device)
+        data.read_series(HEADER + "heat_voltage,R2.P,1,1,V/K\n", "x.csv", device)
 
 
 def test_lock_in_sweeps_are_of_voltages_at_a_current(device: Device, tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_halo_brings_what_is_wanted_from_where_it_is() -> None:
     places = partition.Places.of(np.repeat(np.arange(4), 3), 4)
     wanted = [np.array([3]), np.array([2, 6]), np.array([5, 9]), np.array([8])]
     halo, at = partition.halo_of(places, wanted)
-    assert halo.needed == 6 and halo.size == 2
+    assert traffic.values_needed(halo) == 6 and halo.size == 2
     assert {pair for way in halo.ways for pair in way} == {(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)}
     values = places.stacked(np.arange(12.0))
     for k, nodes in enumerate(wanted):

@@ -181,7 +181,7 @@ def test_a_name_that_was_not_fitted_is_refused() -> None:
 def test_the_sources_of_a_budget_add_up_and_are_what_refits_show() -> None:
     result = fitted()
     found = budget.budget(result, {"q.kappa": 0.5})
-    assert len(found.sources) == 5 and found.fitted == 4
+    assert len(found.sources) == found.asked == 5
     np.testing.assert_allclose(np.sum(found.variances[:4], axis=0), np.diag(result.covariance), rtol=1e-9)
     # One row moved by its std, and the held number by its own: the squares of how far a refit moves. It is linear.
     for i, row in enumerate(ROWS):

@@ -572,10 +572,10 @@ def _tied(
     if not len(of_charge) and not len(of_heat):
         return disc
     metals = placement.constitution.conducts
-    grip = placement.grips()[disc.number_T]
+    conductance = placement.conductance()[disc.number_T]
     if charge is not None and len(of_charge):
         anchors = np.flatnonzero(disc.held_T[: disc.nodes_V] & (charge > held.HELD))
-        ties = held.ties(grip, of_charge, heat, charge, metals)
+        ties = held.ties(conductance, of_charge, heat, charge, metals)
         disc = operators.tied(disc, of_charge, ties, anchors, metal=True)
     # A face that a drive may warm holds its own nodes.
     warm = {name for experiment in placement.device.experiments.values() for name in experiment.heat}
@@ -583,7 +583,7 @@ def _tied(
         share = sum((heat_of[name] for name in names), np.zeros(disc.nodes_T))
         nodes, anchors = np.intersect1d(of_heat, held.in_part(share)), np.flatnonzero(share > held.HELD)
         if len(nodes):
-            disc = operators.tied(disc, nodes, held.ties(grip, nodes, heat, None, metals), anchors, metal=False)
+            disc = operators.tied(disc, nodes, held.ties(conductance, nodes, heat, None, metals), anchors, metal=False)
     return disc
 
 

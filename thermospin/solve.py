@@ -18,12 +18,11 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from thermospin import operators
 from thermospin.base import compilation
 from thermospin.base.errors import NotConverged
+from thermospin.base.graphs import components
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.grid import Grid
 from thermospin.linear import coarsening, multigrid
@@ -260,9 +259,7 @@ def _pieces(disc: Discretisation) -> np.ndarray:
     for axis in disc.axes:
         nodes = np.asarray(axis.nodes_T)[:, 1 : axis.metal]  # on the host, as above
         ends += [np.stack(pair) for pair in itertools.pairwise(nodes)]
-    tail, head = np.concatenate(ends, axis=1)
-    links = coo_matrix((np.ones(len(tail), np.int8), (tail, head)), shape=(disc.nodes_V, disc.nodes_V))
-    return np.asarray(connected_components(links, directed=False)[1])
+    return components(disc.nodes_V, np.concatenate(ends, axis=1).T)
 
 
 def precondition(system: System, r: Nodal, size: Float[Array, " columns"] | None = None) -> Nodal:

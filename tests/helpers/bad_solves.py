@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from helpers.problems import diagonal_of
 from helpers.suite import CASES, Case, drive_and_probe
 from thermospin import operators, solve
 from thermospin.base.quadrature import gauss_lobatto
@@ -107,7 +108,7 @@ def relative_residual(system: System, law: Coefficients, b: np.ndarray, u: np.nd
     0 if b and u are 0, infinite if b alone is. And what rounding of u leaves of it, at most: see `solve.ROUNDING`.
     """
     free = np.asarray(system.free) > 0
-    D = np.abs(diagnosis.diagonal(system.disc, law)).astype(np.longdouble)
+    D = np.abs(diagonal_of(system.disc, law)).astype(np.longdouble)
     root = np.sqrt(np.where(np.isfinite(D) & (D > 0), D, 1.0))[free]
     left = (b.astype(np.longdouble) - apply(system.disc, law, u))[free] / root
     given = b.astype(np.longdouble)[free] / root

@@ -274,6 +274,11 @@ def dense(block: Block, law: operators.Coefficients | None = None) -> np.ndarray
     return np.asarray(apply(block.disc, block.law if law is None else law, jnp.eye(block.disc.unknowns)))
 
 
+def diagonal_of(disc: operators.Discretisation, law: operators.Coefficients) -> np.ndarray:
+    """The diagonal of the operator, held rows included (unknowns,)."""
+    return np.asarray(operators.joined(operators.diagonal(disc, law)))[:, 0]
+
+
 def random_fields(block: Block, seed: int, columns: int = 1) -> Array:
     """Fields with independent values at all nodes, of the size at which every field matters alike.
 

@@ -20,17 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from helpers.problems import diagonal_of
 from thermospin import grid as grids
 from thermospin import model as models
-from thermospin import operators
+from thermospin import operators, solve
 from thermospin.base.lines import merge_close
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
 from thermospin.grid import Features, Grid
+from thermospin.linear.preconditioner import Preconditioner
 from thermospin.model import Model
 from thermospin.operators import Coefficients, Fields
-from thermospin.signals.diagnosis import diagonal, round_off
 from thermospin.solve import System
 
 Lines = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -139,15 +140,27 @@ def relative_residual(system: System, law: Coefficients, b: Fields, u: Fields) -
 
 
 def relative_round_off(system: System, law: Coefficients, b: Fields, u: Fields) -> np.ndarray:
-    """A bound on what rounding alone leaves of `relative_residual` (columns,); no tolerance far below it can be met."""
-    columns = np.asarray(u).T
-    return _relative(system, law, b, np.stack([round_off(system.disc, law, one) for one in columns], axis=1))
+    """A bound on what rounding of u alone leaves of `relative_residual` (columns,), see `solve.ROUNDING`."""
+    size = diagonal_of(system.disc, law)[:, None] * np.asarray(u)
+    return solve.ROUNDING * np.finfo(float).eps * _relative(system, law, b, size)
+
+
+def operator_complexity(made: Preconditioner) -> float:
+    """Entries of the matrices of all levels over those of the first, a node with two potentials as two."""
+    whole = first = 0
+    for hierarchy, fields in ((made.potentials, 2), (made.heat, 1)):
+        nodes = [len(level.diagonal[0]) for level in hierarchy.mg.levels]
+        entries = [n + level.edges.matrix(n).nnz for n, level in zip(nodes, hierarchy.mg.levels, strict=True)]
+        coarsest = len(hierarchy.coarsest) // fields
+        entries.append(np.count_nonzero(hierarchy.coarsest[:coarsest, :coarsest]))
+        whole, first = whole + fields * sum(entries), first + fields * entries[0]
+    return whole / first
 
 
 def _relative(system: System, law: Coefficients, b: Fields, r: np.ndarray) -> np.ndarray:
     """|r| / |b|."""
     free = np.asarray(system.free) > 0
-    root = np.sqrt(diagonal(system.disc, law)[free])[:, None]
+    root = np.sqrt(diagonal_of(system.disc, law)[free])[:, None]
     given = np.asarray(b)[free] / root
     peak = np.abs(given).max(axis=0)  # so that squares of 1e-200 count
     peak = np.where(peak > 0, peak, 1.0)

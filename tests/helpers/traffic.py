@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from thermospin.base.errors import InputError
 from thermospin.linear import multigrid
 from thermospin.parallel.sharding import SLABS, Halo, Shards
@@ -102,6 +104,14 @@ class Exchange:
     needed: int
 
 
+def values_needed(halo: Halo) -> int:
+    """How many values all devices together need: messages are in ascending order, then filled up with zeros."""
+    return sum(
+        len(ways) + int(np.count_nonzero(np.asarray(index)[:, 1:]))
+        for ways, index in zip(halo.ways, halo.send, strict=True)
+    )
+
+
 def exchanges(shards: Shards) -> list[Exchange]:
     """What one iteration exchanges with one column of right-hand sides."""
 
@@ -109,7 +119,7 @@ def exchanges(shards: Shards) -> list[Exchange]:
         sent = sum(
             len(ways) * sum(own[k].send[i].shape[-1] * widths[k] for k, i in each) for ways, each in Halo.messages(own)
         )
-        needed = sum(halo.needed * width for halo, width in zip(own, widths, strict=True))
+        needed = sum(values_needed(halo) * width for halo, width in zip(own, widths, strict=True))
         return Exchange(name, times, len(Halo.messages(own)), sent, needed)
 
     halo: Any = shards.system.disc.halo

@@ -17,7 +17,7 @@ from thermospin.device.parts import Experiment
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.operators import Coefficients
 from thermospin.signals import evaluate
-from thermospin.signals.ladders import Ladder, Vector, applied, laws
+from thermospin.signals.ladders import Ladder, Vector, applied, laws, of_state
 from thermospin.signals.results import Signals
 
 #: Readings are right to the relative residual, 1e-9, times the root of a condition number (below 1e3) and their own
@@ -142,10 +142,9 @@ def _exchange(problem: ExperimentProblem, parameters: Parameters, ladders: Seque
     """
     ports, largest = problem.ports, 0.0
     law, others = laws(problem, parameters)
-    for number, ladder in enumerate(ladders):
-        u, l = (ladder.u[0], ladder.l[0])  # noqa: E741  the names of the theory page
-        if number:
-            u, l = ladders[0].u[0] - u, ladders[0].l[0] - l  # noqa: E741
+    for number in range(len(ladders)):
+        ladder = of_state(ladders, number)
+        u, l = ladder.u[0], ladder.l[0]  # noqa: E741  the names of the theory page
         its_law = others[number - 1].other if number else law
 
         def reading(

@@ -15,10 +15,9 @@ from thermospin import operators, solve
 from thermospin.base import compilation
 from thermospin.base.names import SignalName
 from thermospin.device.constitution import Parameters
-from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.signals.functional import readings
-from thermospin.signals.ladders import Ladder, laws
+from thermospin.signals.ladders import Ladder, laws, of_state
 from thermospin.signals.solving import SolveOptions, Solves
 
 #: Relative residual of solves that serve this alone, and of those that go on from accurate fields: sums of absolute
@@ -110,21 +109,19 @@ def _rows(
     """Return contributions to R_n by segment, for each state (the first, then first minus other) and axis."""
     law, others = laws(problem, parameters)
 
-    def of_state(law: operators.Coefficients, u: Sequence[AnyArray], l: Sequence[AnyArray]) -> list[list[np.ndarray]]:  # noqa: E741
+    def rows_of(law: operators.Coefficients, number: int) -> list[list[np.ndarray]]:
         out: list[list[np.ndarray]] = [[], [], []]
-        for n in range(1, len(u) + 1):
-            terms = [_power(problem.disc, law, l[n - k][:, None], u[k - 1][:, None]) for k in range(1, n + 1)]
+        ladder = of_state(ladders, number)
+        for n in range(1, len(ladder.u) + 1):
+            terms = [
+                _power(problem.disc, law, ladder.l[n - k][:, None], ladder.u[k - 1][:, None]) for k in range(1, n + 1)
+            ]
             for axis in range(3):
                 out[axis].append(np.sum([np.asarray(term[axis])[:, 0] for term in terms], axis=0))
         return out
 
-    first = ladders[0]
-    rows = [of_state(law, first.u, first.l)]
-    for states, change in zip(others, ladders[1:], strict=True):
-        other = of_state(
-            states.other,
-            [a - d for a, d in zip(first.u, change.u, strict=True)],
-            [a - d for a, d in zip(first.l, change.l, strict=True)],
-        )
+    rows = [rows_of(law, 0)]
+    for number, states in enumerate(others, 1):
+        other = rows_of(states.other, number)
         rows.append([[a - b for a, b in zip(*pair, strict=True)] for pair in zip(rows[0], other, strict=True)])
     return rows

@@ -1,4 +1,4 @@
-"""Tables for pandas, which is imported when one is asked for."""
+"""Libraries that are imported when something asks for them, and tables for pandas, which is one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 from thermospin.base.errors import InputError
 
 
-def optional(name: str, what: str) -> ModuleType:
+def optional(name: str, what: str, extra: str = "notebook") -> ModuleType:
     """Import an optional library.
 
+    Args:
+      name: of its module.
+      what: needs it.
+      extra: the option of the installation that brings it.
     Raises:
       InputError: it is not installed; the message says how to install it.
     """
@@ -19,8 +23,10 @@ def optional(name: str, what: str) -> ModuleType:
 
     try:
         return importlib.import_module(name)
-    except ImportError as why:
-        raise InputError(f"{what} needs {name}, {why}: pip install 'thermospin[notebook]'") from None
+    except ImportError as error:
+        library = name.partition(".")[0]
+        why = "which is not installed" if error.name == library else f"which cannot be imported ({error})"
+        raise InputError(f"{what} needs {library}, {why}: pip install 'thermospin[{extra}]'") from None
 
 
 def frame(columns: Mapping[str, Iterable[Any]], units: Mapping[str, str] | None = None) -> Any:

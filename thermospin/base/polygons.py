@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from thermospin.base.graphs import components
+
 #: Resolution of set operations on polygons [m]: far below any fabricated size, far above round-off.
 QUANTUM = 1e-15
 #: Edges closer than this coincide [m].
@@ -258,17 +260,7 @@ def joined(shapes: Sequence[np.ndarray]) -> np.ndarray:
 
     Such polygons are one piece of metal: a ring, which a cut makes into polygons, or halves that touch.
     """
-    return groups(len(shapes), [(i, j) for i, j in close(shapes) if shared_edge(shapes[i], shapes[j]) > TOUCH])
-
-
-def groups(count: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return a number for each of `count` things; things in a pair, or joined by other pairs, have one."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    tails, heads = np.array(pairs, int).reshape(-1, 2).T
-    links = coo_matrix((np.ones(len(tails), np.int8), (tails, heads)), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1])
+    return components(len(shapes), [(i, j) for i, j in close(shapes) if shared_edge(shapes[i], shapes[j]) > TOUCH])
 
 
 def close(shapes: Sequence[np.ndarray]) -> list[tuple[int, int]]:

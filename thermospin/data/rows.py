@@ -127,14 +127,10 @@ def load(path: str | Path, device: Device) -> tuple[Row, ...]:
     Raises:
       DataError: with all faults of the file; rows of several devices are one, see `load_series`.
     """
-    return _only(load_series(path, device), str(path), device)
-
-
-def _only(series: Series, source: str, device: Device) -> tuple[Row, ...]:
-    """Return the rows of a series, which are to be of the device itself."""
+    series = load_series(path, device)
     others = [copy.name for copy, _ in series if copy is not device]
     if others:
-        raise DataError([f"{source}: has rows of {', '.join(others)}, expected those of one device, '{device.name}'"])
+        raise DataError([f"{path}: has rows of {', '.join(others)}, expected those of one device, '{device.name}'"])
     return tuple(row for _, rows in series for row in rows)
 
 
@@ -155,11 +151,6 @@ def load_series(path: str | Path, device: Device) -> Series:
         near = [file.name for file in beside if file.suffix.lower() in TABLES]
         raise DataError([f"{path}: no such file; {nearest(path.name, near if path.suffix else [*near, *names])}"])
     return _series(read_lines(path, percent=True), str(path), device)
-
-
-def read(text: str, source: str, device: Device) -> tuple[Row, ...]:
-    """Return the rows of a CSV text; `source` is what messages call it."""
-    return _only(read_series(text, source, device), source, device)
 
 
 def read_series(text: str, source: str, device: Device) -> Series:

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from thermospin.base.errors import InputError
+from thermospin.base.frames import optional
 from thermospin.base.names import nearest
 from thermospin.data.formats import Format, recognise
 from thermospin.data.sheets import Lines, NoColumn, Sheet, TextForm, plain
@@ -81,12 +81,7 @@ def _book(path: Path, results: bool = False) -> Any:
     """Open a workbook with the results of its formulas, or with the formulas themselves."""
     if not path.is_file():
         raise no_file(path)
-    try:
-        import openpyxl
-    except ImportError:
-        raise InputError(
-            f"{path.name}: an Excel sheet needs openpyxl, which is not installed: pip install 'thermospin[data]'"
-        ) from None
+    openpyxl = optional("openpyxl", f"{path.name}: an Excel sheet", "data")
     try:
         return openpyxl.load_workbook(path, read_only=True, data_only=results)
     except Exception as error:  # openpyxl raises what its parsers raise

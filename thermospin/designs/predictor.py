@@ -137,7 +137,7 @@ def densest(model: Model, experiment: str, parameters: Parameters, ladder: Ladde
     disc, blocks = model.disc, dimension_slopes.Blocks.of(model)
     ones = jnp.zeros((disc.unknowns, 1)).at[2 * disc.nodes_V :].set(1.0)
     u = jnp.asarray(ladder.u[0])[:, None]
-    sums = blocks.sums(disc, operators.joule_entries(disc, ones, u, u), None)
+    sums = dimension_slopes.sums_of(blocks, operators.joule_entries(disc, ones, u, u), None)
     signs = next(iter(model.device.experiments[experiment].states.values()))
     table = model.constitution.table({name: float(parameters[name]) for name in model.parameters}, signs)
     law = np.stack([np.asarray(table[name])[blocks.domain] for name in operators.COEFFICIENTS])

@@ -243,6 +243,12 @@ class Device(Plotted):
         """Return the contact of that name."""
         return _by_name(self.contacts, name, "contact")
 
+    def experiment(self, name: str) -> Experiment:
+        """Return the experiment of that name."""
+        if name not in self.experiments:
+            raise InputError(f"experiment '{name}' does not exist; {nearest(name, self.experiments)}")
+        return self.experiments[name]
+
     def layout(self) -> Plan:
         """Return the geometry of all solids together: which parts are not overwritten, and which solids touch."""
         return self._plan

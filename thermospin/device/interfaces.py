@@ -332,34 +332,6 @@ def with_card(entries: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     return {**left, **entries}
 
 
-def build(
-    name: str,
-    between: tuple[str, str],
-    entries: Mapping[str, Any] | None = None,
-    *,
-    card: str | None = None,
-    bath: float = 300.0,
-) -> Interface:
-    """Build an interface from a card and from entries, which go before it.
-
-    Args:
-      name: of the interface.
-      between: its two sides.
-      entries: as for `as_values`.
-      card: name of a shipped card; None: none.
-      bath: temperature that tables are taken at [K].
-    Raises:
-      InterfaceError: all faults of the values, and keys that a card leaves open.
-    """
-    all_entries = with_card(entries or {}, card)
-    read = as_values(all_entries, bath)
-    faults = [*read.faults, *(() if read.faults else faults_of(read, card))]
-    if faults:
-        raise InterfaceError([f"interface '{name}', {text}" for text in faults])
-    note = str(all_entries.get("note", ""))
-    return Interface(name, between, **read.at_bath, tables=read.tables, sources=read.sources, note=note)
-
-
 def single_faults(read: Values) -> list[str]:
     """Return the faults of the values one by one, at each temperature of those that are tables."""
     plain = {key: value for key, value in read.at_bath.items() if key not in read.tables and not math.isnan(value)}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.graphs import components
 from thermospin.device import sidewalls
 from thermospin.device.gds import Drawing, Label, LayerNumber, LayerNumbers, is_among, layer_name, layers_name
 from thermospin.device.marks import Mark, MarkError, Window, edge_at, film_of, is_on, place_of
@@ -230,7 +231,7 @@ def _off_grid(shapes: Sequence[np.ndarray], layer: Layer, spacing: float) -> lis
 
 def _joined(shapes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Join the touching polygons of one layer; a polygon that touches no other is not changed."""
-    number = polygons.groups(len(shapes), polygons.close(shapes))
+    number = components(len(shapes), polygons.close(shapes))
     out: list[np.ndarray] = []
     for k in range(int(number.max(initial=-1)) + 1):
         group = np.flatnonzero(number == k).tolist()

@@ -171,8 +171,3 @@ def missing_fault(values: Mapping[str, float], *, metal: bool = False) -> str | 
         return None
     what = "a metal" if is_metal else "a body that carries heat only (no sigma)"
     return f"{' and '.join(missing)}: missing; {what} needs {' and '.join(needed)}"
-
-
-def shipped(name: str) -> Material:
-    """Return the material of a shipped card, such as "Py", "Cu", "Au" (the films of the paper) or "SiO2"."""
-    return build(name, card(name))

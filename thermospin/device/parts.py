@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.errors import InputError
+from thermospin.base.names import nearest
 from thermospin.base.polygons import edges_across
 from thermospin.geometry.boxes import FreeFace, Layout, Plan
 from thermospin.geometry.dimensions import Coordinate
@@ -233,6 +235,11 @@ class Experiment:
     def parts(self) -> tuple[str, ...]:
         """Names of the parts that each harmonic has: the states, and baseline and spin where P and AP exist."""
         return (*self.states, "baseline", "spin") if self.has_spin_part else tuple(self.states)
+
+    def require_state(self, state: str) -> None:
+        """Raise `InputError` unless there is a magnetic state of that name."""
+        if state not in self.states:
+            raise InputError(f"experiment '{self.name}' has no state '{state}'; {nearest(state, self.states)}")
 
     @property
     def shown_parts(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Placement:
         """Numbers of all nodes."""
         return range(math.prod(len(x) for x in self.grid.nodes) if self.split is None else len(self.split.place))
 
-    def grips(self) -> csr_array:
+    def conductance(self) -> csr_array:
         """Return the conductance of each node to all of its neighbours, at unit conductivity [m] (nodes, columns)."""
         if self.split is not None:
             return nodal_conductance(self.split.segments, len(self.nodes))

@@ -24,12 +24,23 @@ JOINT = 0.01
 
 @runtime_checkable
 class SolidLike(Protocol):
-    """A named box."""
+    """A named box, or an upright prism in it."""
 
     @property
     def name(self) -> str: ...
     @property
     def box(self) -> Box: ...
+    @property
+    def outline(self) -> tuple[tuple[float, float], ...] | None:
+        """Polygon of a prism seen from above [m]; None for a box."""
+
+    @property
+    def recess(self) -> float:
+        """How far the edges lie inside the outline as drawn [m]: those of a slice of a slanted film."""
+
+    @property
+    def body(self) -> str:
+        """Name of the body that it is a piece of, such as "lead" for "lead/2"; "" if it is a body by itself."""
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from thermospin.base import polygons
+from thermospin.base.graphs import components
 from thermospin.base.lines import merge_close
 from thermospin.base.quadrature import PASSAGES
 from thermospin.geometry.boxes import JOINT, Pieces, Plan, SolidLike
@@ -211,7 +212,7 @@ class Regions(Plan):
     def pieces(self, *, metal: bool) -> Pieces:
         """Return the pieces that are connected through faces: of all solids, or of metals only."""
         counted = np.array([not metal or bool(self.of_metal[part.solid]) for part in self.parts], bool)
-        label = polygons.groups(len(counted), [(a, b) for a, b in self.touching if counted[a] and counted[b]])
+        label = components(len(counted), [(a, b) for a, b in self.touching if counted[a] and counted[b]])
         names = np.unique(label[counted])
         number = {int(name): k for k, name in enumerate(names, 1)}
         labels = np.array(
@@ -323,7 +324,7 @@ class Regions(Plan):
     def torn(self) -> list[tuple[str, np.ndarray]]:
         """Return metal bodies of several solids that are not connected, and where a separate piece is [m]."""
         bodies = np.array([self._body(part) for part in self.parts])
-        label = polygons.groups(len(bodies), [(a, b) for a, b in self.touching if bodies[a] == bodies[b]])
+        label = components(len(bodies), [(a, b) for a, b in self.touching if bodies[a] == bodies[b]])
         parts_apart = []
         for body in dict.fromkeys(bodies.tolist()):
             of_body = np.flatnonzero(bodies == body)
@@ -349,7 +350,7 @@ class Regions(Plan):
         last = max(ends, key=lambda i: ends[i] if upper else -ends[i])
         sign = 1 if upper else -1
         # Slices of a slanted film end one after another: those that end together in the drawing have one side.
-        drawn = {i: end + sign * recess_of(self.solids[i]) for i, end in ends.items()}
+        drawn = {i: end + sign * self.solids[i].recess for i, end in ends.items()}
         places = {
             i: [end]
             for i, end in ends.items()
@@ -365,7 +366,7 @@ class Regions(Plan):
           edge: of their outline as drawn; the slices of a slanted film end a little before it, or beyond it.
         """
         sign = 1 if edge.upper else -1
-        recesses = {i: recess_of(self.solids[i]) for i in which}
+        recesses = {i: self.solids[i].recess for i in which}
         # At the rim of a window a slice ends where the drawing does.
         places = {
             i: [edge.position] if not recess else [edge.position, edge.position - sign * recess]
@@ -537,19 +538,13 @@ class Regions(Plan):
 
 def outline_of(solid: SolidLike) -> np.ndarray:
     """Return the polygon of a solid seen from above; for a box, its rectangle."""
-    outline = getattr(solid, "outline", None)
-    return polygons.rectangle(*solid.box[:2]) if outline is None else np.asarray(outline)
-
-
-def recess_of(solid: SolidLike) -> float:
-    """Return how far the edges of a solid lie inside the outline as drawn [m]: those of a slice of a slanted film."""
-    return float(getattr(solid, "recess", 0.0))
+    return polygons.rectangle(*solid.box[:2]) if solid.outline is None else np.asarray(solid.outline)
 
 
 def body_of(solid: SolidLike) -> str:
     """Return the name of the body that a solid is a piece of, such as "lead" for "lead/2"; else its own name."""
     # Not from the name: in a device file "FM/1" and "FM/2" may be two magnets.
-    return getattr(solid, "body", "") or solid.name
+    return solid.body or solid.name
 
 
 def _meet(one: SolidLike, other: SolidLike) -> bool:

@@ -30,14 +30,12 @@ class Budget(Plotted):
       names: of the fitted parameters.
       sources: such as "noise of thermal R2.spin", "grid", "Au.kappa +- 20 %".
       variances: (sources, names), SI units squared.
-      fitted: index of the first source that the standard deviations of the fit do not contain.
       asked: index of the first dimension.
     """
 
     names: tuple[str, ...]
     sources: tuple[str, ...]
     variances: np.ndarray
-    fitted: int
     asked: int
 
     @property
@@ -129,18 +127,18 @@ def budget(
         whole = np.diag(result.covariance)
         sources.append("priors")
         lines.append(np.maximum(whole - np.sum(lines, axis=0), 0.0))
-    inside = len(sources)
     for k, (name, std) in enumerate(fixed.items()):
         value = problem.fixed[name]
         margin = quantity(name, std) if key_of(name) == "length" else percent(std / abs(value))
         sources.append(f"{name} held at {quantity(name, value)} +- {margin}")
         lines.append((result.moves @ slopes[:, k] * std) ** 2)
+    asked = len(sources)
     for face in dimensions:
         low, high = (_moved(problem, face, sign, values, progress) for sign in (-1, 1))
         of = f"{face.device}: " if face.device else ""
         sources.append(f"{of}{_place(face)} +- {1e9 * face.std:g} nm")
         lines.append((result.moves @ (high - low) / 2) ** 2)
-    return Budget(result.names, tuple(sources), np.array(lines), inside, inside + len(fixed))
+    return Budget(result.names, tuple(sources), np.array(lines), asked)
 
 
 def _lengths(problem: Problem) -> dict[str, float]:

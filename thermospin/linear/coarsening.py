@@ -133,7 +133,6 @@ class Hierarchy:
       mg: the levels.
       coarsest: the last level's matrix, fields outside, nodes inside.
       kept: for each level the nodes that are on the next one.
-      entries: number of entries of each level's matrix.
       plan: the nodes that left, see `build`.
       dtype: of the arithmetic of the cycle.
     """
@@ -141,14 +140,8 @@ class Hierarchy:
     mg: Multigrid
     coarsest: np.ndarray
     kept: tuple[np.ndarray, ...]
-    entries: tuple[int, ...]
     plan: Plan
     dtype: DTypeLike = np.float32
-
-    @property
-    def operator_complexity(self) -> float:
-        """Entries of the matrices of all levels over those of the first."""
-        return sum(self.entries) / self.entries[0]
 
 
 def build(
@@ -166,7 +159,6 @@ def build(
     """
     levels: list[Level] = []
     kept: list[np.ndarray] = []
-    entries: list[int] = []
     made: Plan = []
     lines = _Lines(positions)
     while graph.size * len(graph.conductance) > COARSEST if plan is None else len(levels) < len(plan):
@@ -191,13 +183,11 @@ def build(
             if lines.done:
                 break
             continue  # drop more lines, rather than pay for a level
-        entries.append(graph.size + 2 * len(graph.tail))
         levels.append(_level(graph, interpolation, dtype))
         kept.append(node)
         made.append(steps)
         graph = coarse
-    entries.append(graph.size + 2 * len(graph.tail))
-    return Hierarchy(Multigrid(tuple(levels)), _dense(graph), tuple(kept), tuple(entries), made, dtype)
+    return Hierarchy(Multigrid(tuple(levels)), _dense(graph), tuple(kept), made, dtype)
 
 
 class _Lines:

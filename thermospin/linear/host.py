@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import block_array, block_diag, csr_array, diags_array
 
 from thermospin.base.identity import ByIdentity
-from thermospin.linear.multigrid import SMOOTHING_STEPS, Held, Level, Multigrid
+from thermospin.linear.multigrid import SMOOTHING_STEPS, Held, Level, Multigrid, inverse_blocks, smoother_factors
 from thermospin.linear.sparse import Rows
 
 
@@ -69,11 +69,10 @@ def _level(level: Level, free: np.ndarray) -> HostLevel:
     assert main is not None
     nodes, fields = main.shape
     edges, dtype = _matrix(level.edges, nodes), main.dtype
-    safe = np.where(main > 0, main, 1.0)
     here = diags_array(free.astype(dtype))
     if coupling is None:
         matrix = diags_array(main[:, 0]) - edges
-        inverse = diags_array(free / safe[:, 0])
+        inverse = diags_array(free / np.where(main > 0, main, 1.0)[:, 0])
     else:
         # Of the blocks [[a + b, a - b], [a - b, a + b]] of edges, see `Rows.weight`.
         a, b = (
@@ -81,12 +80,8 @@ def _level(level: Level, free: np.ndarray) -> HostLevel:
         )
         own, cross = a + b, diags_array(coupling) - (a - b)
         matrix = block_array([[diags_array(main[:, 0]) - own, cross], [cross, diags_array(main[:, 1]) - own]])
-        ratio = coupling / safe[:, 0]
-        rest = main[:, 1] - coupling * ratio
-        second = np.where(free & (rest > 0), 1.0 / np.where(rest > 0, rest, 1.0), 0.0)
-        mixed = diags_array(-ratio * second)
-        first = diags_array(free / safe[:, 0] + ratio * ratio * second)
-        inverse = block_array([[first, mixed], [mixed, diags_array(second)]])
+        first, second, mixed = (diags_array(free * part) for part in inverse_blocks(main, coupling))
+        inverse = block_array([[first, mixed], [mixed, second]])
     interpolation = here @ _matrix(level.interpolation, level.restriction.size)
     restriction = _matrix(level.restriction, nodes) @ here
     whole = (block_diag([part] * fields) for part in (interpolation, restriction))
@@ -110,10 +105,11 @@ def _smooth(
 
 def _next(level: HostLevel, i: int, step: np.ndarray | None, r: np.ndarray) -> np.ndarray:
     """Return step i = 1, 2, ... of the smoother from the one before."""
+    of_step, of_fresh = smoother_factors(i)
     fresh = level.inverse @ r
-    fresh *= (8 * i - 4) / (2 * i + 1) / 2
+    fresh *= of_fresh
     if step is not None and i > 1:
-        fresh += (2 * i - 3) / (2 * i + 1) * step
+        fresh += of_step * step
     return fresh
 
 

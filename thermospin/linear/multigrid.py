@@ -8,7 +8,7 @@ precision.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -87,26 +87,40 @@ def _blocks(entries: tuple[Array, Array | None], x: Values) -> Values:
     return out if coupling is None else out + coupling[:, None, None] * x[:, ::-1]
 
 
-def _solved(entries: tuple[Array, Array | None], r: Values) -> Values:
-    """Return the inverse of the diagonal blocks times values."""
-    main, coupling = entries
-    safe = jnp.where(main > 0, main, 1.0)
-    if coupling is None:
-        return r / safe[:, :, None]
-    # By the Schur complement: a determinant of small conductances could leave the range of single precision.
+def inverse_blocks(main: Any, coupling: Any) -> tuple[Any, Any, Any]:
+    """Return the inverses [[first, mixed], [mixed, second]] of diagonal blocks, NumPy's or JAX's (nodes,).
+
+    By the Schur complement: a determinant of small conductances could leave the range of single precision.
+    """
+    xp = main.__array_namespace__()
+    safe = xp.where(main > 0, main, 1.0)
     ratio = coupling / safe[:, 0]
     rest = main[:, 1] - coupling * ratio
-    second = jnp.where(rest > 0, 1.0 / jnp.where(rest > 0, rest, 1.0), 0.0)
-    return _blocks((jnp.stack([1.0 / safe[:, 0] + ratio * ratio * second, second], axis=1), -ratio * second), r)
+    second = xp.where(rest > 0, 1.0 / xp.where(rest > 0, rest, 1.0), 0.0)
+    return 1.0 / safe[:, 0] + ratio * ratio * second, second, -ratio * second
 
 
-def _smooth(levels: Sequence[tuple[Level, Array]], steps: int, first: int, begin: Sequence[Sweep]) -> list[Sweep]:
-    """Apply the Chebyshev polynomial of the fourth kind in D^-1 A, spectrum in [0, 2] (D has the diagonal blocks).
+def smoother_factors(i: Any) -> tuple[Any, Any]:
+    """Return what step i = 1, 2, ... of the smoother takes of the one before, if there is one, and of D^-1 r.
 
-    Each pass takes the step and computes the next one, from number `first` on, for each of the hierarchies.
+    Chebyshev polynomials of the fourth kind in D^-1 A, spectrum in [0, 2] (D has the diagonal blocks).
 
     Source: Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023), eq. 2.
     """
+    return (2 * i - 3) / (2 * i + 1), (8 * i - 4) / (2 * i + 1) / 2
+
+
+def _solved(entries: tuple[Array, Array | None], r: Values) -> Values:
+    """Return the inverse of the diagonal blocks times values."""
+    main, coupling = entries
+    if coupling is None:
+        return r / jnp.where(main > 0, main, 1.0)[:, :, None]
+    first, second, mixed = inverse_blocks(main, coupling)
+    return _blocks((jnp.stack([first, second], axis=1), mixed), r)
+
+
+def _smooth(levels: Sequence[tuple[Level, Array]], steps: int, first: int, begin: Sequence[Sweep]) -> list[Sweep]:
+    """Smooth: each pass takes the step and computes the next one, from number `first` on, for each hierarchy."""
 
     def advance(i: Array, sweeps: list[Sweep]) -> list[Sweep]:
         out = []
@@ -123,8 +137,8 @@ def _smooth(levels: Sequence[tuple[Level, Array]], steps: int, first: int, begin
 def _next(level: Level, free: Array, i: Array | int, step: Values, r: Values) -> Values:
     """Return step i = 1, 2, ... of the smoother from the one before."""
     i = jnp.asarray(i, r.dtype)
-    fresh = _at(free, _solved(level.diagonal, r))
-    return jnp.where(i > 1, (2 * i - 3) / (2 * i + 1), 0.0) * step + (8 * i - 4) / (2 * i + 1) / 2 * fresh
+    of_step, of_fresh = smoother_factors(i)
+    return jnp.where(i > 1, of_step, 0.0) * step + of_fresh * _at(free, _solved(level.diagonal, r))
 
 
 def cycle(mg: Multigrid, held: Held, r: Values) -> Values:

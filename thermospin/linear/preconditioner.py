@@ -20,12 +20,6 @@ class Preconditioner:
     potentials: coarsening.Hierarchy
     heat: coarsening.Hierarchy
 
-    @property
-    def operator_complexity(self) -> float:
-        """Entries of the matrices of all levels over those of the first."""
-        first = 2 * self.potentials.entries[0] + self.heat.entries[0]
-        return (2 * sum(self.potentials.entries) + sum(self.heat.entries)) / first
-
 
 def prepare(
     graphs: tuple[coarsening.Graph, coarsening.Graph],

@@ -85,7 +85,7 @@ def halo_of(places: Places, wanted: Sequence[np.ndarray]) -> tuple[Halo, list[di
         send.append(index)
         ways.append(tuple(((k - offset) % parts, k) for k, nodes in enumerate(by_offset[offset]) if len(nodes)))
         start += length
-    return Halo(tuple(send), tuple(sorted(by_offset)), tuple(ways), sum(map(len, wanted))), local
+    return Halo(tuple(send), tuple(sorted(by_offset)), tuple(ways)), local
 
 
 def distribute(rows: Rows, of_rows: Places, of_columns: Places) -> Rows:

@@ -76,13 +76,11 @@ class Halo(eqx.Module):
       send: for each message the local entries in it.
       offsets: for each message by how many accelerators it goes up, modulo their number; no two alike.
       ways: for each message pairs (sender, receiver).
-      needed: number of values that all accelerators together need, without padding.
     """
 
     send: tuple[AnyArray, ...]
     offsets: tuple[int, ...] = eqx.field(static=True)
     ways: tuple[tuple[tuple[int, int], ...], ...] = eqx.field(static=True)
-    needed: int = eqx.field(static=True)
 
     @staticmethod
     def messages(halos: Sequence[Halo]) -> list[tuple[list[tuple[int, int]], list[tuple[int, int]]]]:

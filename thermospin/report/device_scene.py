@@ -12,7 +12,6 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.files import Fields, FieldsFile, atomic_file
-from thermospin.base.names import nearest
 from thermospin.device.drives import DRIVES
 from thermospin.geometry.outlines import body_of
 from thermospin.grid import AXES
@@ -62,13 +61,10 @@ def view(
     Raises:
       InputError: plotly is not installed, there is no such experiment or state, or the fields are not of this device.
     """
-    experiments = device.experiments
-    if experiment is not None and experiment not in experiments:
-        raise InputError(f"experiment '{experiment}' does not exist; {nearest(experiment, experiments)}")
-    if experiment is not None and state is not None and state not in experiments[experiment].states:
-        known = experiments[experiment].states
-        raise InputError(f"experiment '{experiment}' has no state '{state}'; {nearest(state, known)}")
-    chosen = list(experiments.values()) if experiment is None else [experiments[experiment]]
+    asked = None if experiment is None else device.experiment(experiment)
+    if asked is not None and state is not None:
+        asked.require_state(state)
+    chosen = list(device.experiments.values()) if asked is None else [asked]
     found, views = bodies(device), Views(device)
     whole = extent_of([body.surface for body in found])
     metals = [body.surface for body in found if views.metal[body.solids[0]]]
@@ -89,16 +85,16 @@ def view(
     title = [device.name]
     if fields is not None:
         owner = owners(device, fields)
-        if density is None and experiment is not None and state is not None:
-            density = current_density(fields, device, experiments[experiment].states[state])
+        if density is None and asked is not None and state is not None:
+            density = current_density(fields, device, asked.states[state])
         straight = all(solid.outline is None for solid in device.solids)
         parts = shown(fields, owner >= 0, views.metal[owner], density)
         cuts = Cuts(fields, parts, device_faces(device), STRAIGHT if straight else CURVED)
         axis, position = views.focus()[1:]
         scene.add_cuts(cuts, {axis: position, 2: _usual_height(device, views)})
-    if experiment is not None:
-        words = DRIVES[experiments[experiment].drive]
-        title += [experiment, *([state] if state else []), *([words.words(drive)] if drive is not None else [])]
+    if asked is not None:
+        words = DRIVES[asked.drive]
+        title += [asked.name, *([state] if state else []), *([words.words(drive)] if drive is not None else [])]
     return scene.finished(html.escape(", ".join(title)))
 
 

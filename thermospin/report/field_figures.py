@@ -100,15 +100,13 @@ class _Plane:
         sliced = slice_at(what, values, fields, z, kept[owners(device, fields)])
         return cls(sliced, views.cut(2, z), kept, views.domain, device)
 
-    def sampled(self, extent: Extent | None, share: float, what: str) -> tuple[Extent, Any, Any, np.ndarray]:
-        """Return the extent to show, and samples in it, NaN where the field does not live."""
-        shown = self.sliced.interesting(share) if extent is None else self.sliced.within(extent)
+    def sampled(self, share: float) -> tuple[Extent, Any, Any, np.ndarray]:
+        """Return where the field exceeds a share of its largest size, and samples there, NaN where there is none."""
+        shown = self.sliced.interesting(share)
         u, v, image = self.sliced.samples(shown, _SHARPNESS)
         if self.solids is not None:
             # Cells may end beyond a slanted edge; the solids do not.
             image[~self.kept[self.solids.at(u, v)]] = np.nan
-        if not np.isfinite(image).any():
-            raise InputError(f"There is no {what} within the extent {extent} m; widen it or leave it out.")
         return shown, u, v, image
 
     def annotate(self, ax: Axes, extent: Extent) -> None:
@@ -127,9 +125,8 @@ def temperature_map(
     device: Device | None = None,
     *,
     kind: str = "current",
-    extent: Extent | None = None,
 ) -> Figure:
-    """Draw the temperature rise in the plane z, with lines of equal temperature.
+    """Draw the temperature rise in the plane z, where it exceeds a tenth of the largest, with lines of equal ones.
 
     Args:
       fields: node coordinates [m] and T, the rise over the bath [K] at `drive`.
@@ -138,12 +135,11 @@ def temperature_map(
       path: where to write the picture; None: nowhere.
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
       kind: of the drive, see `device.parts.Experiment.drive`.
-      extent: ((x0, x1), (y0, y1)) [m]; without it, where T exceeds a tenth of its greatest value in the plane.
     Raises:
-      InputError: plane or extent hold no temperature, or the fields are not of the device.
+      InputError: the plane holds no temperature, or the fields are not of the device.
     """
     plane = _Plane.of("temperature", fields.T, fields, z, device, metal=False)
-    shown, u, v, image = plane.sampled(extent, 0.1, "temperature")
+    shown, u, v, image = plane.sampled(0.1)
     low, high = float(np.nanmin(image)), float(np.nanmax(image))
     if 0 <= low < 0.2 * high:
         low = 0.0
@@ -165,10 +161,10 @@ def spin_map(
     device: Device | None = None,
     *,
     kind: str = "current",
-    extent: Extent | None = None,
-    scale: str = "auto",
 ) -> Figure:
-    """Draw the spin accumulation V_s = V_up - V_down in the plane z.
+    """Draw the spin accumulation V_s = V_up - V_down in the plane z, where it exceeds a fiftieth of its greatest value.
+
+    Colours are linear, or of its logarithm where half of the picture is under a fiftieth of the greatest value.
 
     Args:
       fields: node coordinates [m], V_up and V_down [V] at `drive`.
@@ -177,15 +173,11 @@ def spin_map(
       path: where to write the picture; None: nowhere.
       device: draws the outlines of its solids and tells the void between two bodies from the bodies.
       kind: of the drive, see `device.parts.Experiment.drive`.
-      extent: ((x0, x1), (y0, y1)) [m]; without it, where |V_s| exceeds a fiftieth of its greatest value.
-      scale: "linear", "symlog", or "auto": symlog where half of the picture is under a fiftieth of the greatest value.
     Raises:
-      InputError: plane or extent hold no spin accumulation, the fields are not of the device, or an unknown scale.
+      InputError: the plane holds no spin accumulation, or the fields are not of the device.
     """
-    if scale not in ("auto", "linear", "symlog"):
-        raise InputError(f"scale is '{scale}'; expected 'auto', 'linear' or 'symlog'.")
     plane = _Plane.of("spin accumulation", spin_accumulation(fields), fields, z, device, metal=True)
-    shown, _, _, image = plane.sampled(extent, 0.02, "spin accumulation")
+    shown, _, _, image = plane.sampled(0.02)
     size = np.abs(image[np.isfinite(image)])
     largest = float(size.max())
     factor, unit = next(
@@ -194,7 +186,7 @@ def spin_map(
     top = largest * factor or 1.0
     figure, ax = _map_figure(shown, z, drive, kind)
     label = rf"spin accumulation $V_\uparrow - V_\downarrow$ [{unit}]" + ("" if largest else ", zero")
-    if scale == "symlog" or (scale == "auto" and np.median(size) < largest / 50):
+    if np.median(size) < largest / 50:
         threshold = 10.0 ** math.floor(math.log10(top) - 2.2)
         norm: Normalize = SymLogNorm(threshold, linscale=0.6, vmin=-top, vmax=top, base=10)
         bar = _show(ax, shown, image * factor, "RdBu_r", norm, label)

@@ -11,7 +11,7 @@ from thermospin.base.files import Fields
 from thermospin.base.kinds import require_finite
 from thermospin.base.names import nearest
 from thermospin.device.drives import usual_drive
-from thermospin.device.parts import DRIVE_UNITS, Experiment
+from thermospin.device.parts import DRIVE_UNITS
 from thermospin.report.field_figures import spin_map, temperature_map
 from thermospin.report.style import literal, styled
 from thermospin.signals.evaluate import fields
@@ -53,7 +53,7 @@ def maps(
       InputError: no such experiment or state, or nothing to be seen at that height.
       NotConverged: a solve missed its tolerance.
     """
-    asked = _experiment(model, experiment)
+    asked = model.device.experiment(experiment)
     state = next(iter(asked.states)) if state is None else state
     drive = usual_drive(asked) if drive is None else drive
     height = _usual_height(model.device) if height is None else require_finite("height", height, "m")
@@ -82,9 +82,9 @@ def plot_map(
     """Draw one field of an experiment; see `base.shown.Mapped.plot_map`."""
     if field not in MAPS:
         raise InputError(f"field '{field}' has no map; {nearest(field, MAPS)}")
-    asked = _experiment(model, next(iter(model.device.experiments), "") if experiment is None else experiment)
-    if state is not None and state not in asked.states:
-        raise InputError(f"experiment '{asked.name}' has no state '{state}'; {nearest(state, asked.states)}")
+    asked = model.device.experiment(next(iter(model.device.experiments), "") if experiment is None else experiment)
+    if state is not None:
+        asked.require_state(state)
     if nodal is not None and drive is None:
         unit = DRIVE_UNITS[asked.drive]
         raise InputError(f"fields: got no drive with them; give the one that they were made at, drive=... [{unit}]")
@@ -97,13 +97,6 @@ def plot_map(
     title = ", ".join([f"{model.device.name}: {asked.name}", *([] if state is None else [state])])
     figure.suptitle(literal(title), fontsize=10)
     return figure
-
-
-def _experiment(model: Model, name: str) -> Experiment:
-    experiments = model.device.experiments
-    if name not in experiments:
-        raise InputError(f"experiment '{name}' does not exist; {nearest(name, experiments)}")
-    return experiments[name]
 
 
 def _usual_height(device: Device) -> float:

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
-from thermospin.base.errors import InputError
+from thermospin.base.frames import optional
 from thermospin.grid import AXES
 from thermospin.report.cuts import SPIN, TEMPERATURE, Cuts, Field
 from thermospin.report.style import INK, NM
@@ -40,13 +40,7 @@ def plotly() -> Any:
     Raises:
       InputError: plotly is not installed.
     """
-    try:
-        import plotly.graph_objects
-    except ImportError:
-        raise InputError(
-            "a view in space is drawn by plotly, which is not installed: pip install 'thermospin[view]'"
-        ) from None
-    return plotly.graph_objects
+    return optional("plotly.graph_objects", "a view in space", "view")
 
 
 class Scene:

@@ -48,19 +48,6 @@ class Slice:
             extent.append((max(middle - half, float(nodes[0])), min(middle + half, float(nodes[-1]))))
         return extent[0], extent[1]
 
-    def within(self, extent: Extent) -> Extent:
-        """Return the part of an extent that lies on the grid; InputError if there is none."""
-        sides = []
-        for name, wanted, nodes in zip("xy", extent, (self.x, self.y), strict=True):
-            low, high = max(wanted[0], float(nodes[0])), min(wanted[1], float(nodes[-1]))
-            if not low < high:
-                raise InputError(
-                    f"Extent {name} = ({wanted[0]:g}, {wanted[1]:g}) m misses the grid, which spans "
-                    f"({nodes[0]:g}, {nodes[-1]:g}) m; extents are ((x0, x1), (y0, y1)) in metres."
-                )
-            sides.append((low, high))
-        return sides[0], sides[1]
-
     def samples(self, extent: Extent, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return bilinear samples at the middles of square pixels, `count` on the longer side; NaN beside a NaN."""
         step = max(high - low for low, high in extent) / count

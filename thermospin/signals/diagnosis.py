@@ -1,7 +1,7 @@
 """Why a solve failed: where its residual sits, the likely physical cause, and what to change.
 
 Beside the solver, which knows no solid and no material: this module looks at what is left of a right-hand side once the
-solver has given up, and at the numbers of the device. All of it is numpy on the host. `faults` finds what makes a
+solver has given up, and at the numbers of the device. All of it is on the host. `faults` finds what makes a
 problem unsolvable before a solve; `diagnose` explains one that failed.
 """
 
@@ -11,13 +11,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+import jax.numpy as jnp
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from thermospin import operators
+from thermospin import operators, solve
+from thermospin.base.graphs import components
 from thermospin.base.names import nearest
-from thermospin.base.quadrature import gauss_lobatto
 from thermospin.device import interfaces, materials
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
@@ -242,10 +241,8 @@ def _without(
 ) -> np.ndarray:
     """Mark the nodes of a graph that no path of kept edges connects to a held one."""
     chosen = np.concatenate(keep)
-    ends = np.concatenate(tails)[chosen], np.concatenate(heads)[chosen]
-    links = coo_matrix((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(len(held), len(held)))
-    count, piece = connected_components(links, directed=False)
-    return np.bincount(piece, held, count)[piece] == 0
+    piece = components(len(held), np.stack([np.concatenate(tails), np.concatenate(heads)], axis=1)[chosen])
+    return np.bincount(piece, held)[piece] == 0
 
 
 # ------------------------------------------------------------------------------------------- after a solve
@@ -261,8 +258,7 @@ def diagnose(
     rhs: np.ndarray | None = None,
     fields: np.ndarray | None = None,
     tolerance: float | None = None,
-    history: Sequence[float] = (),
-    iterations: int | None = None,
+    iterations: int = 0,
 ) -> Diagnosis:
     """Explains a solve that failed.
 
@@ -272,8 +268,7 @@ def diagnose(
       rhs: b of that column.
       fields: u of that column, the last one that was finite: with it and `rhs`, round-off is known.
       tolerance: bound on the relative residual that was missed.
-      history: relative residual of the column after each iteration, as far as it is known.
-      iterations: how many there were, if there is no history.
+      iterations: how many there were; 0: not known.
     """
     values = {**model.parameters, **{name: float(value) for name, value in parameters.items()}}
     residual = np.asarray(residual, dtype=float)
@@ -286,7 +281,7 @@ def diagnose(
         if not cause:
             extremes = _extremes(model, values, field, density, solids)
             if np.all(np.isfinite(residual)):
-                run = _Run(residual, rhs, fields, tolerance, tuple(history), len(history) or iterations or 0)
+                run = _Run(residual, rhs, fields, tolerance, iterations)
                 cause, detail = _of_run(run, model, law, ground) or (extremes[0][1:] if extremes else _UNKNOWN)
             else:
                 worst = f" ({extremes[0][2]})" if extremes else ""
@@ -305,47 +300,9 @@ def diagnose(
     )
 
 
-def diagonal(disc: Discretisation, law: Coefficients) -> np.ndarray:
-    """Diagonal of the operator, held rows included: S for V_up and V_down, W/K^2 for T (unknowns,)."""
-    up, down, heat = _conduction_diagonal(disc, law)
-    relaxation = np.asarray(law.relaxation)
-    return np.concatenate([up + relaxation, down + relaxation, heat])
-
-
-def _conduction_diagonal(disc: Discretisation, law: Coefficients) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the same without spin relaxation, for V_up, V_down and T."""
-    up, down, heat = np.zeros(disc.nodes_V), np.zeros(disc.nodes_V), np.zeros(disc.nodes_T)
-    for axis, segments in zip(disc.axes, law.segments, strict=True):
-        _, weights, derivative = gauss_lobatto(axis.order)
-        stiffness = weights @ derivative**2  # of each node of a segment
-        slots_V, slots_T = np.asarray(axis.slots_V), np.asarray(axis.slots_T)
-        (uu, dd), TT = np.asarray(segments.V).T, np.asarray(segments.TT)
-        for part, values, slots in ((up, uu, slots_V), (down, dd, slots_V), (heat, TT, slots_T)):
-            part += np.outer(stiffness, values).ravel()[slots].sum(axis=0)
-    return up, down, heat
-
-
-def round_off(disc: Discretisation, law: Coefficients, fields: np.ndarray) -> np.ndarray:
-    """Size of the rounding error of A u in each row: the unit round-off times |A| |u|, sum by sum (unknowns,)."""
-    n = disc.nodes_V
-    size = np.abs(fields)
-    up, down, heat = size[:n], size[n : 2 * n], size[2 * n :]
-    exchange = np.abs(np.asarray(law.relaxation)) * (up + down)
-    out = [exchange.copy(), exchange.copy(), np.zeros(disc.nodes_T)]
-    for axis, segments in zip(disc.axes, law.segments, strict=True):
-        _, weights, derivative = gauss_lobatto(axis.order)
-        slope = np.abs(derivative)
-        nodes_V, nodes_T = np.asarray(axis.nodes_V), np.asarray(axis.nodes_T)
-        slots_V, slots_T = np.asarray(axis.slots_V), np.asarray(axis.slots_T)
-        (uu, dd), (uT, dT) = (np.abs(np.asarray(part)).T for part in (segments.V, segments.VT))
-        TT = np.abs(np.asarray(segments.TT))
-        metal = len(uu)
-        g_up, g_down, g_heat = slope @ up[nodes_V], slope @ down[nodes_V], slope @ heat[nodes_T]
-        flux = [uu * g_up + uT * g_heat[:, :metal], dd * g_down + dT * g_heat[:, :metal], TT * g_heat]
-        flux[2][:, :metal] += uT * g_up + dT * g_down
-        for part, f, slots in zip(out, flux, (slots_V, slots_V, slots_T), strict=True):
-            part += ((slope.T * weights) @ f).ravel()[slots].sum(axis=0)
-    return np.finfo(float).eps / 2 * np.concatenate(out)
+def _diagonal(disc: Discretisation, law: Coefficients) -> np.ndarray:
+    """Return the diagonal of the operator on the host, held rows included (unknowns,)."""
+    return np.asarray(operators.joined(operators.diagonal(disc, law)))[:, 0]
 
 
 def _held(model: Model, ground: str) -> np.ndarray:
@@ -367,8 +324,9 @@ def _where(model: Model, law: Coefficients, ground: str, residual: np.ndarray) -
     disc, n = model.disc, model.disc.nodes_V
     residual = np.where(_held(model, ground), 0.0, residual)
     up, down, heat = residual[:n], residual[n : 2 * n], residual[2 * n :]
-    D_up, D_down, D_heat = _conduction_diagonal(disc, law)
     g = np.asarray(law.relaxation)
+    conduction = dataclasses.replace(law, relaxation=jnp.zeros_like(law.relaxation))
+    D_up, D_down, D_heat = np.split(_diagonal(disc, conduction), [n, 2 * n])
     if np.all(np.isfinite(residual)):
         peak = float(np.abs(residual).max()) or 1.0
         up, down, heat = up / peak, down / peak, heat / peak
@@ -475,7 +433,6 @@ class _Run:
     rhs: np.ndarray | None
     fields: np.ndarray | None
     tolerance: float | None
-    history: tuple[float, ...]
     iterations: int
 
 
@@ -483,37 +440,34 @@ def _of_run(run: _Run, model: Model, law: Coefficients, ground: str) -> tuple[st
     """Return the bounds of the solve as the cause: a tolerance below round-off, or too few iterations."""
     asked = "" if run.tolerance is None else f", {run.tolerance:.1e} is asked for"
     left = None
-    scale = np.where(_held(model, ground), 0.0, diagonal(model.disc, law))
+    scale = np.where(_held(model, ground), 0.0, _diagonal(model.disc, law))
     if run.rhs is not None and (size := _size(run.rhs, scale)) > 0:
         left = _size(run.residual, scale) / size
         # An iterate worse than none is no measure of the solution's round-off.
         if run.fields is not None and np.all(np.isfinite(run.fields)) and left < 1:
-            floor = _size(round_off(model.disc, law, run.fields), scale) / size
+            # The bound that the solver accepts by, |D^(1/2) u| over |D^(-1/2) b|.
+            floor = solve.ROUNDING * np.finfo(float).eps * _size(scale * run.fields, scale) / size
             if left < floor or (run.tolerance is not None and run.tolerance < floor / 10):
-                return "round-off", f"rounding alone leaves a relative residual of about {floor:.1e}{asked}"
+                return "round-off", f"rounding alone leaves a relative residual of up to {floor:.1e}{asked}"
     if run.tolerance is not None and run.tolerance < 10 * np.finfo(float).eps:
         return "round-off", f"rounding alone leaves a relative residual above {10 * np.finfo(float).eps:.1e}{asked}"
-    text = _falling(left, run)
+    text = _falling(run.iterations, left, run.tolerance)
     return ("too few iterations", text) if text else None
 
 
-def _falling(left: float | None, run: _Run) -> str | None:
-    """Say that a few more iterations would do, None if not; `left` is the relative residual without a history."""
-    done, last = run.iterations, run.history[-1] if run.history else left
+def _falling(done: int, left: float | None, tolerance: float | None) -> str | None:
+    """Say that a few more iterations would do, None if not; `left` is the relative residual after those done."""
     if not done:
         return None
     if done < FEW:
-        return f"stopped after {done} iterations" + (f", at a relative residual of {last:.1e}" if last else "")
-    if not last or not run.tolerance or not 0 < run.tolerance < last < 1:
+        return f"stopped after {done} iterations" + (f", at a relative residual of {left:.1e}" if left else "")
+    if not left or not tolerance or not 0 < tolerance < left < 1:
         return None
-    span = max(5, len(run.history) // 4)
-    rate = (last / run.history[-1 - span]) ** (1 / span) if len(run.history) > span else last ** (1 / done)
-    if not 0 < rate < 1:
-        return None
-    more = math.ceil(math.log(run.tolerance / last) / math.log(rate))
+    more = math.ceil(done * math.log(tolerance / left) / math.log(left))
     if more > 2 * done:
         return None
-    return f"still falling, by {rate:.2g} per iteration, at {last:.1e} after {done}; about {more} more to go"
+    rate = left ** (1 / done)
+    return f"still falling, by {rate:.2g} per iteration, at {left:.1e} after {done}; about {more} more to go"
 
 
 def _extremes(

@@ -92,20 +92,6 @@ class Blocks:
             ports=_port_slopes(model),
         )
 
-    def sums(
-        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: AnyArray | None
-    ) -> Float[np.ndarray, "names 4 blocks"]:
-        """Entries of one column weighed and summed over each block, by name and by `POWERS`."""
-        out = np.zeros((len(operators.COEFFICIENTS), 4, len(self.domain)))
-        for kind, (matrix, entry) in enumerate(zip(self.segments, entries, strict=True)):
-            for name, values in entry.items():
-                # The first segment is a dummy; those of metals come first.
-                of_live = np.asarray(values)[1:, 0]
-                out[operators.COEFFICIENTS.index(name), kind] = matrix[:, : len(of_live)] @ of_live
-        if relaxation is not None:
-            out[operators.COEFFICIENTS.index("relaxation"), 3] = self.volume @ np.asarray(relaxation)[:, 0]
-        return out
-
 
 class Weights(NamedTuple):
     """What a grid weighs fields with: segments by axis of the operator, ties by ground, volumes, drives and probes."""
@@ -162,18 +148,21 @@ class Motions:
         """Return the motions with the ties of one ground among the segments."""
         return dataclasses.replace(self, segments=self.segments + self.ties.get(ground, self.ties[""]))
 
-    def sums(
-        self, disc: operators.Discretisation, entries: operators.Entries, relaxation: AnyArray | None
-    ) -> Float[np.ndarray, "names 1 pairs"]:
-        """Entries of one column weighed with the changes and summed, by name."""
-        out = np.zeros((len(operators.COEFFICIENTS), 1, len(self.domain)))
-        for matrix, entry in zip(self.segments, entries, strict=True):
-            for name, values in entry.items():
-                of_live = np.asarray(values)[1:, 0]
-                out[operators.COEFFICIENTS.index(name), 0] += matrix[:, : len(of_live)] @ of_live
-        if relaxation is not None:
-            out[operators.COEFFICIENTS.index("relaxation"), 0] = self.volume @ np.asarray(relaxation)[:, 0]
-        return out
+
+def sums_of(
+    weights: Blocks | Motions, entries: operators.Entries, relaxation: AnyArray | None
+) -> Float[np.ndarray, "names kinds blocks"]:
+    """Return entries of one column weighed and summed, by name: over each block by `POWERS`, or for each motion."""
+    kinds = len(POWERS) if isinstance(weights, Blocks) else 1
+    out = np.zeros((len(operators.COEFFICIENTS), kinds, len(weights.domain)))
+    for kind, (matrix, entry) in enumerate(zip(weights.segments, entries, strict=True)):
+        for name, values in entry.items():
+            # The first segment is a dummy; those of metals come first.
+            of_live = np.asarray(values)[1:, 0]
+            out[operators.COEFFICIENTS.index(name), kind % kinds] += matrix[:, : len(of_live)] @ of_live
+    if relaxation is not None:
+        out[operators.COEFFICIENTS.index("relaxation"), -1] = weights.volume @ np.asarray(relaxation)[:, 0]
+    return out
 
 
 def _weights_at(model: Model, lengths: Mapping[str, float]) -> Weights:
@@ -187,7 +176,7 @@ def _weights_at(model: Model, lengths: Mapping[str, float]) -> Weights:
     assert len(axes) == len(made.segments)
     ties: dict[str, tuple[csr_array, ...]] = {"": ()}
     if disc.ties or model.grounded:
-        grip = placement.grips()[disc.number_T]
+        conductance = placement.conductance()[disc.number_T]
         heat_of, charge = placement.shares()
         heat = np.minimum(sum(heat_of.values(), np.zeros(len(placement.nodes))), 1.0)[disc.number_T]
         of_label = {label_of_ground(names): names for names in map(placement.grounds, device.experiments.values())}
@@ -198,7 +187,7 @@ def _weights_at(model: Model, lengths: Mapping[str, float]) -> Weights:
             ties[ground] = tuple(
                 2
                 * held.ties(
-                    grip, np.asarray(axis.nodes_T)[0, 1:], heat, of_ground if axis.metal > 1 else None, conducts
+                    conductance, np.asarray(axis.nodes_T)[0, 1:], heat, of_ground if axis.metal > 1 else None, conducts
                 )
                 for axis in its_disc.axes[len(axes) :]
             )
@@ -283,7 +272,7 @@ def slopes(
         def sums(_: operators.Discretisation, *fields: AnyArray) -> np.ndarray:
             terms = entries(disc, *(field[:, None] for field in fields))
             pair = terms if isinstance(terms[1], jax.Array) else (terms, None)
-            return blocks.sums(disc, *pair)
+            return sums_of(blocks, *pair)
 
         return sums
 

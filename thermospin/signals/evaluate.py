@@ -29,10 +29,10 @@ from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after
-from thermospin.quantities import COEFFICIENTS
 from thermospin.signals import diagnosis, dimension_slopes, functional
+from thermospin.signals.cancellation import undiminished_R2
 from thermospin.signals.functional import HARMONICS, readings
-from thermospin.signals.ladders import Ladder, Vector, applied, joule, laws, solve_ladders
+from thermospin.signals.ladders import Ladder, Vector, applied, joule, laws, of_state, solve_ladders
 from thermospin.signals.results import Evaluation, NodalFields, Signals, nested
 from thermospin.signals.solving import SolveOptions, Solves, rehearsal
 from thermospin.solve import System
@@ -222,11 +222,7 @@ def require_signals(device: Device, signals: Sequence[SignalName]) -> None:
       InputError: with the nearest name.
     """
     for name in signals:
-        if name.experiment not in device.experiments:
-            raise InputError(
-                f"experiment '{name.experiment}' does not exist; {nearest(name.experiment, device.experiments)}"
-            )
-        parts = device.experiments[name.experiment].parts
+        parts = device.experiment(name.experiment).parts
         if not 1 <= name.harmonic <= HARMONICS:
             raise InputError(f"signal '{name}': got harmonic {name.harmonic}, expected 1 to {HARMONICS}")
         if name.part not in parts:
@@ -296,7 +292,7 @@ def solved(
     fields_of: dict[str, tuple[Ladder, ...]] = {}
     for name, problem in model.problems.items():
         fields_of[name] = ladders = solves.ladders(problem, rungs, rungs, (start or {}).get(name))
-        whole[name] = undiminished(model, values, problem, ladders[0].u[0])
+        whole[name] = undiminished_R2(model, values, problem, ladders[0].u[0])
         rows = np.asarray(functional.values(problem, values, ladders, harmonics))
         values_of |= {signal: float(value) for signal, value in readings(problem.experiment, rows, harmonics).items()}
     signals = Signals(
@@ -313,57 +309,6 @@ def solved(
         parameters={name: float(value) for name, value in values.items() if float(value) != own[name]},
     )
     return signals, fields_of
-
-
-def undiminished(model: Model, values: Mapping[str, Any], problem: ExperimentProblem, u_1: Vector) -> float:
-    """Return R2 of a current if nothing cancelled in it, for a voltage |S| times how hot it becomes [V/A^2].
-
-    A conductor of resistance R whose ends are at the bath and whose sides lose no heat is at most zeta R^2 sigma/(8
-    kappa) hotter than they are, whatever its shape. A resistance R_i between two halves of it adds as much as the heat
-    zeta R_i makes of the two halves side by side, zeta R_i R sigma/(4 kappa), and of its own conductance of heat, zeta
-    R_i^2/(4 K RA). What passes two solids is at most zeta (R + R_i) in heat [W/A^2], and in charge what that voltage
-    drives. Of other drives R2 is the Joule heat of thermoelectric currents, and this is 0.
-
-    Args:
-      model: of the device.
-      values: of all parameters.
-      problem: of the experiment.
-      u_1: its first field, of which the dissipation is that resistance [ohm].
-    Source: Kohlrausch, Ann. Phys. 306, 132 (1900).
-    """
-    experiment = problem.experiment
-    if experiment.drive != "current":
-        return 0.0
-    resistance, of_joints = float(local(problem.ports.drive) @ u_1), _of_joints(model, values, problem, u_1)
-    metals = {name for name, _ in model.device.domains if model.device.materials[name].is_metal}
-
-    def of(name: str, key: str) -> float:
-        return float(values[f"{name}.{key}"])
-
-    seebeck = max(abs(of(name, "S")) + abs(of(name, "S_s")) for name in metals)
-    ratio = max(of(name, "sigma") / of(name, "kappa") for name in metals)
-    outside = max(resistance - sum(of_joints.values()), 0.0)
-    hottest = ratio * outside * (outside / 8 + sum(of_joints.values()) / 4)
-    hottest += sum(
-        R**2 / (4 * of(name, "K") * of(name, "RA")) for name, R in of_joints.items() if f"{name}.K" in values
-    )
-    of_probe = {"voltage": seebeck * hottest, "temperature": hottest, "heat": resistance}
-    return float(values["zeta"]) * of_probe.get(experiment.probe, seebeck * hottest / resistance)
-
-
-def _of_joints(model: Model, values: Mapping[str, Any], problem: ExperimentProblem, u_1: Vector) -> dict[str, float]:
-    """Return what interfaces with a resistance have of that between the contacts of the current [ohm]."""
-    law = model.constitution
-    joints = [joint for joint in law.joints if "RA" in joint.keys]
-    if not joints:
-        return {}  # a program less to compile
-    table = law.table(values, next(iter(problem.experiment.states.values())))
-    power = np.asarray(functional.split_power(problem.disc, u_1, u_1))
-    of_columns = sum(np.asarray(table[name]) * row for name, row in zip(COEFFICIENTS, power, strict=True))
-    found = dict.fromkeys((joint.interface for joint in joints), 0.0)
-    for joint in joints:
-        found[joint.interface] += float(of_columns[len(law.domains) + law.joints.index(joint)])
-    return found
 
 
 def fields(
@@ -393,15 +338,12 @@ def fields(
       tolerance, max_steps: bounds on the relative residual and on the iterations of each solve.
     """
     _require_tolerance(tolerance)
-    if experiment not in model.problems:
-        raise InputError(f"experiment '{experiment}' does not exist; {nearest(experiment, model.problems)}")
-    whole = model.problems[experiment]
-    if state not in whole.experiment.states:
-        raise InputError(f"experiment '{experiment}' has no state '{state}'; {nearest(state, whole.experiment.states)}")
-    drive = require_finite("drive", drive, DRIVE_UNITS[whole.experiment.drive])
+    asked = model.device.experiment(experiment)
+    asked.require_state(state)
+    drive = require_finite("drive", drive, DRIVE_UNITS[asked.drive])
     values = _checked(model, parameters)
-    problem = whole.in_state(state)
-    guesses = _state_fields(whole.experiment, state, (start or {}).get(experiment))
+    problem = model.problems[experiment].in_state(state)
+    guesses = _state_fields(asked, state, (start or {}).get(experiment))
     solves = Solves(model, values, SolveOptions(tolerance, max_steps, progress=progress))
     law = laws(problem, values).first
     one = functools.partial(_solve_one, solves, problem, law)
@@ -433,8 +375,5 @@ def _state_fields(
     """Return u_1 and u_2 of a state out of ladders, as far as they are there."""
     if ladders is None:
         return None, None
-    place = list(experiment.states).index(state)
-    first = ladders[0].u
-    u = first if place == 0 else tuple(a - d for a, d in zip(first, ladders[place].u, strict=True))
-    guesses = [*u[:2], None, None]
+    guesses = [*of_state(ladders, list(experiment.states).index(state)).u[:2], None, None]
     return guesses[0], guesses[1]

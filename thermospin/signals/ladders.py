@@ -181,13 +181,18 @@ def _source_changes(
     return moved + stacked(_next_sources(bound, zeta, triples(first, change)))
 
 
+def of_state(ladders: Sequence[Ladder], number: int) -> Ladder:
+    """Return the ladder of a state, of the first and the differences from it: as many rungs as both have."""
+    first, change = ladders[0], ladders[number]
+    if not number:
+        return first
+    return Ladder(tuple(map(operator.sub, first.u, change.u)), tuple(map(operator.sub, first.l, change.l)))
+
+
 def triples(first: Ladder, change: Ladder) -> TripleLadder:
     """Return a ladder with as many rungs as the change has."""
-
-    def pair_up(of_first: Sequence[Vector], of_change: Sequence[Vector]) -> tuple[Triple, ...]:
-        return tuple(Triple(a, a - d, d) for a, d in zip(of_first, of_change, strict=False))
-
-    return TripleLadder(u=pair_up(first.u, change.u), l=pair_up(first.l, change.l))
+    other = of_state((first, change), 1)
+    return TripleLadder(tuple(map(Triple, first.u, other.u, change.u)), tuple(map(Triple, first.l, other.l, change.l)))
 
 
 def _given(ports: Ports) -> AnyArray | None:

@@ -111,7 +111,7 @@ class Signals(Plotted):
       values: of each signal, SI units: its best estimate where there are error bars, else the value of the grid.
       iterations, relative_residual: of every solve.
       wall_s: time it took [s].
-      undiminished: R2 of each experiment if nothing cancelled in it, SI units, see `evaluate.undiminished`.
+      undiminished: R2 of each experiment if nothing cancelled in it, SI units, see `cancellation.undiminished_R2`.
       errors: error bars of the best estimates, if `accuracy.error_bars.assess` has made them.
       computed: the values of the grid itself, where `values` are best estimates.
       units: SI unit of each signal, such as "V/A^2" or "K/W", see `device.parts.Experiment.unit`.
