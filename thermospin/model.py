@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -37,7 +35,6 @@ from thermospin.geometry import held
 from thermospin.grid import AXES, Grid
 from thermospin.linear import preconditioner
 from thermospin.linear.preconditioner import Preconditioner
-from thermospin.linear.sparse import AnyArray
 from thermospin.operators import Discretisation
 from thermospin.parallel.partition import shard
 from thermospin.parallel.sharding import mesh_of
@@ -221,41 +218,6 @@ class Model(Mapped):
         up = values[: disc.nodes_V]
         return np.concatenate([up, -up if what == "spin" else up, np.zeros(disc.nodes_T)])
 
-    def nodal_fields(self, u: AnyArray) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """Return the coordinates of the tensor grid [m], and V_up, V_down and T of a field vector on it (Nx, Ny, Nz).
-
-        Fields are NaN where they do not live. A coordinate where one jumps is there twice, once for either side.
-        """
-        disc, split = self.disc, self.placement.split
-        counts = tuple(len(nodes) for nodes in self.grid.nodes)
-        columns = [np.ones(n, int) for n in counts]
-        if split is not None:
-            place = np.unravel_index(split.octants[0], counts)
-            for axis, column in enumerate(columns):
-                low, high = (np.take(split.octants[1], side, axis=axis + 1) for side in (0, 1))
-                jumps = np.any((low != high) & (low >= 0) & (high >= 0), axis=(1, 2))
-                column[place[axis][jumps]] = 2
-        fields = []
-        for part in operators.split(disc, u):
-            of_node = np.full(len(self.placement.nodes), np.nan)
-            of_node[disc.number_T[: len(part)]] = np.asarray(part)
-            values = of_node[: math.prod(counts)].reshape(counts)
-            for axis, column in enumerate(columns):
-                values = np.repeat(values, column, axis=axis)
-            if split is not None:
-                first = [np.cumsum(column)[at] - column[at] for column, at in zip(columns, place, strict=True)]
-                around = split.octants[1].reshape(-1, 8)
-                for number, corner in enumerate(itertools.product((0, 1), repeat=3)):
-                    node = around[:, number]
-                    where = [
-                        start + side * (column[at] - 1)
-                        for start, side, column, at in zip(first, corner, columns, place, strict=True)
-                    ]
-                    kept = node >= 0
-                    values[tuple(index[kept] for index in where)] = of_node[node[kept]]
-            fields.append(values)
-        return tuple(map(np.repeat, self.grid.nodes, columns)), tuple(fields)
-
     def completed(self, parameters: Parameters | None) -> dict[str, Any]:
         """Return values of all parameters as arrays; those left out are the device's own.
 
@@ -305,46 +267,48 @@ class Model(Mapped):
         wrong = {name: QUANTITIES[key_of(name)].fault(value) for name, value in values.items()}
         if faults := [f"parameter '{name}', {fault}" for name, fault in wrong.items() if fault]:
             raise InputError(faults)
+        made, systems = self._prepared(values, frozenset(), self.preconditioners)
+        reversed_systems: dict[tuple[str, frozenset[str]], System] = {}
+        for turned in self._polarised_patterns(values):
+            of_ground = self._prepared(values, turned, made)[1]
+            reversed_systems |= {(ground, turned): system for ground, system in of_ground.items()}
+        return dataclasses.replace(
+            self, systems=systems, reversed_systems=reversed_systems, built_for=values, preconditioners=made
+        )
+
+    def _prepared(
+        self, values: Mapping[str, float], turned: frozenset[str], like: Mapping[str, Preconditioner]
+    ) -> tuple[dict[str, Preconditioner], dict[str, System]]:
+        """Return preconditioners and systems by ground, for the values of all parameters and some reversed magnets.
+
+        Grounds without ties of their own share a preconditioner; those in `like` give it its shapes.
+        """
         contact_V = np.zeros(self.disc.nodes_V, int)
         for number, marked in enumerate(self.on_contact.values(), start=1):
             contact_V[marked] = number
         of_each = (self.placement.grounds(experiment) for experiment in self.device.experiments.values())
         grounds = list(dict.fromkeys(map(label_of_ground, of_each)))
-        given = {name: jnp.asarray(value) for name, value in values.items()}
-        contrasts = self._contrast(values, "sigma"), self._contrast(values, "kappa")
         alike = [name for name in grounds if name not in self.grounded]
         groups = ([alike] if alike else []) + [[name] for name in grounds if name in self.grounded]
-
-        def prepared(
-            turned: frozenset[str], like: Mapping[str, Preconditioner]
-        ) -> tuple[dict[str, Preconditioner], dict[str, System]]:
-            signs = {magnet: np.asarray(-1.0 if magnet in turned else 1.0) for magnet in self.device.magnets}
-            preconditioners: dict[str, Preconditioner] = {}
-            systems: dict[str, System] = {}
-            for names in groups:
-                disc = self.grounded.get(names[0], self.disc)
-                law = _law(disc, self.constitution, given, signs)
-                graphs = solve.low_order_graphs(self.grid, disc, law, contact_V)
-                made = preconditioner.prepare(graphs, self.grid.nodes, like.get(names[0]), contrasts)
-                preconditioners |= dict.fromkeys(names, made)
-                held_there = solve.hold(disc, made, *(self.on_contact[name] for name in names))
-                systems |= dict(zip(names, held_there, strict=True))
-            if self.shards * self.members > 1:
-                shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)
-                systems = {
-                    name: dataclasses.replace(system, shards=shard(system, shape, mesh))
-                    for name, system in systems.items()
-                }
-            return preconditioners, {name: systems[name] for name in grounds}
-
-        made, systems = prepared(frozenset(), self.preconditioners)
-        reversed_systems: dict[tuple[str, frozenset[str]], System] = {}
-        for turned in self._polarised_patterns(values):
-            of_ground = prepared(turned, made)[1]
-            reversed_systems |= {(ground, turned): system for ground, system in of_ground.items()}
-        return dataclasses.replace(
-            self, systems=systems, reversed_systems=reversed_systems, built_for=values, preconditioners=made
-        )
+        given = {name: jnp.asarray(value) for name, value in values.items()}
+        contrasts = self._contrast(values, "sigma"), self._contrast(values, "kappa")
+        signs = {magnet: np.asarray(-1.0 if magnet in turned else 1.0) for magnet in self.device.magnets}
+        preconditioners: dict[str, Preconditioner] = {}
+        systems: dict[str, System] = {}
+        for names in groups:
+            disc = self.grounded.get(names[0], self.disc)
+            law = _law(disc, self.constitution, given, signs)
+            graphs = solve.low_order_graphs(self.grid, disc, law, contact_V)
+            made = preconditioner.prepare(graphs, self.grid.nodes, like.get(names[0]), contrasts)
+            preconditioners |= dict.fromkeys(names, made)
+            held_there = solve.hold(disc, made, *(self.on_contact[name] for name in names))
+            systems |= dict(zip(names, held_there, strict=True))
+        if self.shards * self.members > 1:
+            shape, mesh = [len(nodes) for nodes in self.grid.nodes], mesh_of(self.shards, self.members)
+            systems = {
+                name: dataclasses.replace(system, shards=shard(system, shape, mesh)) for name, system in systems.items()
+            }
+        return preconditioners, {name: systems[name] for name in grounds}
 
     def _contrast(self, values: Mapping[str, float], key: str) -> float:
         """Return the largest over the smallest value of the materials of the solids, those of zero apart.

@@ -33,6 +33,7 @@ from thermospin.signals import diagnosis, dimension_slopes, functional
 from thermospin.signals.cancellation import undiminished_R2
 from thermospin.signals.functional import HARMONICS, readings
 from thermospin.signals.ladders import Ladder, Vector, applied, joule, laws, of_state, solve_ladders
+from thermospin.signals.nodal import nodal_fields
 from thermospin.signals.results import Evaluation, NodalFields, Signals, nested
 from thermospin.signals.solving import SolveOptions, Solves, rehearsal
 from thermospin.solve import System
@@ -355,8 +356,7 @@ def fields(
         u_1 = local(driven) + one(source, None if guesses[0] is None else guesses[0] - local(driven))
     heat = joule(problem.disc, law, u_1, u_1)
     u_2 = one(values["zeta"] * heat, guesses[1])
-    coordinates, found = model.nodal_fields(drive * u_1 + drive**2 * u_2)
-    return NodalFields(*coordinates, *found)
+    return nodal_fields(model, drive * u_1 + drive**2 * u_2)
 
 
 def _solve_one(
