@@ -4,8 +4,8 @@
         [--json benchmarks/results/truth.json]
 
 Without names: all of benchmarks/calibration_devices, and slachter2010. Devices that the JSON file has are skipped, but
-for those after --again. Needs `pip install ngsolve pypardiso`. Only currents in, voltages
-out, and interfaces between materials.
+for those after --again. Needs `pip install ngsolve pypardiso`. Only currents in, voltages out, and interfaces between
+materials.
 
 From thermospin come what a device file says and where its contacts are. Mesh, elements, quadrature, assembly, solver:
 - Hexahedra of order p in NGSolve's hierarchical H1, on a tensor mesh of the device's boxes without the void. Each inner

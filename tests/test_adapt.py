@@ -18,6 +18,7 @@ from thermospin.base import quadrature
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.lines import graded_lines
 from thermospin.base.names import SignalName
+from thermospin.device import reader
 from thermospin.device.leads import short_leads
 from thermospin.operators import Discretisation
 from thermospin.signals import evaluate
@@ -295,3 +296,44 @@ def test_of_what_heat_drives_the_second_harmonic_is_no_aim(stack):
     device = dataclasses.replace(stack, experiments={"warm": dataclasses.replace(warm, name="warm")})
     result = adapt.adapt(device, cells=40, order=2)
     assert result.path[-1].worst is not None and result.path[-1].worst[0] == "warm R1.P"
+
+
+STRIP = """
+name = "strip"
+length_unit = "nm"
+[[solids]]
+name = "wire"
+material = "Cu"
+polygon = [[0, 0], [20, 0], [400, 380], [380, 400], [0, 20]]
+z = [0, 40]
+[[solids]]
+name = "film"
+material = "Py"
+magnet = "film"
+polygon = [[0, 0], [20, 0], [400, 380], [380, 400], [0, 20]]
+z = [40, 60]
+[[contacts]]
+name = "below"
+solid = "wire"
+face = "z-"
+[[contacts]]
+name = "above"
+solid = "film"
+face = "z+"
+[experiments.through]
+current = ["below", "above"]
+voltage = ["below", "above"]
+states = { P = {}, AP = { film = -1 } }
+"""
+FACE = '[[interfaces]]\nname = "i"\nbetween = ["Cu", "Py"]\nRA = "1 fohm m^2"\n'
+
+
+@pytest.mark.parametrize("interface", ["", FACE], ids=["plain", "interface"])
+def test_axes_come_in_order_where_all_cells_are_cut(interface):
+    """A strip at 45 degrees, narrower than its cells: no cell is whole, and x and y have no segments of order p."""
+    device = reader.read(STRIP + interface, "strip.toml")
+    made = model.build(device, cells=60, order=1)
+    assert made.grid.cut[made.grid.domain >= 0].all()
+    assert [axis.direction for axis in made.disc.axes[:3]] == [0, 1, 2]
+    found = adapt.adapt(device, cells=60, order=1, wanted=["through R1.P"], harmonics=1)
+    assert found.path[-1].worst[1] < 0.1

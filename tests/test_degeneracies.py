@@ -154,9 +154,11 @@ def test_a_degeneracy_is_stated_where_it_is_one(lambda_sf: float, delta: float, 
     assert ("combinations of Fe.P, Fe/Cu.gamma, Fe/Cu.RA do not describe 'bar'" in text) != holds
 
 
-@pytest.mark.parametrize(("lambda_sf", "holds"), [(5e-9, True), (40e-9, False)])
-def test_without_slopes_the_thickness_of_the_magnet_decides(lambda_sf: float, holds: bool) -> None:
-    device = devices.with_materials(devices.read(devices.BAR + INTERFACE), Fe={"lambda_sf": lambda_sf})
+@pytest.mark.parametrize(("lambda_sf", "width", "holds"), [(5e-9, 20, True), (40e-9, 20, False), (5e-9, 8, True)])
+def test_without_slopes_the_thickness_of_the_magnet_decides(lambda_sf: float, width: int, holds: bool) -> None:
+    """Across the interface, 30 nm; how wide a bar is that depends on x alone makes no difference."""
+    text = (devices.BAR + INTERFACE).replace("y = [0, 20], z = [0, 20]", f"y = [0, {width}], z = [0, {width}]")
+    device = devices.with_materials(devices.read(text), Fe={"lambda_sf": lambda_sf})
     model = on_grid(device, devices.bar_grid(device, (8, 12, 6), 1))
     value = float(evaluate(model, model.parameters, [("pillar", "R1.P")]).values[0])
     row = Row("pillar", "R1.P", value, 0.01 * value)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from thermospin.base.errors import InputError
 from thermospin.base.files import atomic_file, write_json, write_vtr
+from thermospin.base.frames import optional
 from thermospin.signals.results import NodalFields
 
 
@@ -175,3 +178,22 @@ def test_a_failure_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "a view needs shaky, which is not installed: pip install 'thermospin[view]'"),
+        ("import shaky.gone", "a view needs shaky, which cannot be imported (No module named 'shaky.gone'): install"),
+    ],
+    ids=["absent", "broken"],
+)
+def test_an_optional_library_is_told_how_it_fails(
+    content: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if content is not None:
+        (tmp_path / "shaky").mkdir()
+        (tmp_path / "shaky" / "__init__.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=re.escape(told)):
+        optional("shaky", "a view", "view")

@@ -738,7 +738,7 @@ def test_new_leaves_out_layers_and_sets_a_window(tmp_path: Path, monkeypatch: py
         assert told.exit_code == 2 and word in told.stderr
     told = runner.invoke(app.app, ["new", "other", "--gds", "valve.gds", "--ignore", "4/x"])
     assert told.exit_code == 2 and "--ignore: got '4/x', expected a layer" in told.stderr
-    assert '# states = { P = {}, AP = { "FM2" = -1 } }' in text, "a magnet that a label names"
+    assert '# states = { P = {}, AP = { "?" = -1 } }  # the magnets that' in text, "two labels name polygons"
     small = drawing()
     small.add(gdstk.rectangle((-9, -9), (9, 9), layer=3))
     assert "\n# window = { x = [-9000, 9000], " in new_text("small", written(tmp_path, small))

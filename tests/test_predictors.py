@@ -222,6 +222,13 @@ def test_answers_of_another_version_are_refused_and_left_alone(
     assert path.read_bytes() == before
 
 
+def test_a_journal_without_a_version_is_one_of_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "fit.jsonl"
+    path.write_text('{"thermospin journal": "a0"}\n')
+    with pytest.raises(InputError, match="got that of version 0.1.0 or before, expected the journal of this run"):
+        Journal(path, "one")
+
+
 def test_a_journal_is_for_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process may open it again; without locks a header that two have written at once is no damage."""
     fcntl, path = pytest.importorskip("fcntl"), tmp_path / "fit.jsonl"

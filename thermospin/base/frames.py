@@ -25,8 +25,11 @@ def optional(name: str, what: str, extra: str = "notebook") -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         library = name.partition(".")[0]
-        why = "which is not installed" if error.name == library else f"which cannot be imported ({error})"
-        raise InputError(f"{what} needs {library}, {why}: pip install 'thermospin[{extra}]'") from None
+        if error.name == library:
+            why = f"which is not installed: pip install 'thermospin[{extra}]'"
+        else:
+            why = f"which cannot be imported ({error}): install it anew"
+        raise InputError(f"{what} needs {library}, {why}") from None
 
 
 def frame(columns: Mapping[str, Iterable[Any]], units: Mapping[str, str] | None = None) -> Any:

@@ -299,7 +299,7 @@ def _contacts(drawing: gds.Drawing, window: Window) -> list[str]:
             lines += ["", f"# {count} labels say {text}; set a window around one device, or take its cell with --cell"]
         lines += ["", "[[contacts]]", f"name = {text}", f"label = {text}  # {role.text}"]
     names = [toml_string(name) for name in (*contacts, "?", "?", "?", "?")]
-    magnet = magnets[-1] if magnets else toml_string("?")
+    magnet = magnets[0] if len(magnets) == 1 else toml_string("?")
     lines += [
         "",
         "# [experiments.thermal]",

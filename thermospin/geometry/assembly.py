@@ -85,7 +85,10 @@ def _metals_first(section: csr_array, metal: np.ndarray) -> tuple[np.ndarray, in
 def _drawn(
     kind: Segments, metal: np.ndarray, number: np.ndarray, is_V: np.ndarray, is_T: np.ndarray
 ) -> Iterator[tuple[Segments, int]]:
-    """Yield segments so that no node starts two of them, nor ends two of them, and how many are of metals."""
+    """Yield segments so that no node starts two of them, nor ends two of them, and how many are of metals.
+
+    Once at least, even where all cells are cut, but for links: the first three entries are those along x, y and z.
+    """
     axis, order, nodes, weights, link = kind
     entries = weights.tocoo()
     # Slivers too thin to form a node carry nothing.
@@ -93,7 +96,9 @@ def _drawn(
     weights = csr_array((entries.data[live], (entries.row[live], entries.col[live])), shape=weights.shape)
     left, metals = _metals_first(weights, metal)
     of_metal = np.arange(len(left)) < metals
-    while len(left):
+    empty = not link
+    while len(left) or empty:
+        empty = False
         chosen = _first(nodes[0, left], len(number)) & _first(nodes[-1, left], len(number))
         which = left[chosen]
         yield Segments(axis, order, number[nodes[:, which]], weights[which], link), int(of_metal[chosen].sum())

@@ -15,8 +15,8 @@ from scipy.sparse import csr_array
 
 from thermospin.grid import Grid
 
-#: Part of a cell that counts as nothing where a face covers the rest.
-HAIR = 1e-6
+#: Part of a cell that counts as nothing where a face covers the rest, and part of a node that a face covers.
+NOTHING = 1e-6
 
 
 def sections(grid: Grid, domains: int) -> tuple[list[csr_array], csr_array]:
@@ -53,8 +53,8 @@ def covered_shares(grid: Grid, axis: int, position: float, areas: np.ndarray, do
     whole = np.maximum(grid.plane_areas(axis, position, domains), areas)
     total = grid.of_plane(axis, position, grid.on_plane(axis, position, whole))
     # Polygons are exact to their quantum: a hair of a node is nothing, and a cell that is covered but for one is whole.
-    free = 1 - np.where(areas > HAIR * total, areas, 0.0) / np.where(whole > 0, whole, 1.0)
-    logarithms = np.where(free > HAIR, np.log(np.maximum(free, HAIR)), -np.inf)
+    free = 1 - np.where(areas > NOTHING * total, areas, 0.0) / np.where(whole > 0, whole, 1.0)
+    logarithms = np.where(free > NOTHING, np.log(np.maximum(free, NOTHING)), -np.inf)
     powers = np.maximum(whole / np.where(total > 0, total, 1.0), 0.5)
     return -np.expm1(grid.on_plane(axis, position, powers * logarithms))
 

@@ -22,7 +22,7 @@ import numpy as np
 from thermospin.data.rows import Row
 from thermospin.device.device import Device
 from thermospin.device.open_circuit import K_open, kappa_open, open_circuit
-from thermospin.grid import Box
+from thermospin.geometry.outlines import body_of
 from thermospin.inference.misfit import Problem
 from thermospin.inference.result import FitResult
 from thermospin.inference.sharing import names_in_fit
@@ -201,17 +201,28 @@ def _described(injector: Injector, device: Device, slopes: Mapping[tuple[str, fl
     if injector.of_interface.get("delta"):
         return False
     if not slopes:
-        bodies: dict[str, list[Box]] = {}
-        for solid in device.solids:
-            if solid.material == injector.magnet:
-                bodies.setdefault(solid.body or solid.name, []).append(solid.box)
-        sides = [np.max(boxes, axis=0)[:, 1] - np.min(boxes, axis=0)[:, 0] for boxes in bodies.values()]
-        return bool(np.min(sides) > THICK * injector.of_magnet["lambda_sf"])
+        return _thickness(device, injector.magnet) > THICK * injector.of_magnet["lambda_sf"]
     # In standard deviations, so that signals which hardly depend on the three count little.
     scaled = np.array([slope / std for (_, std), slope in slopes.items()]) * injector.sizes
     # P, gamma and RA along this direction leave a and Z alone.
     still = np.linalg.svd(injector.slopes * injector.sizes / injector.Z)[2][-1]
     return bool(np.max(np.abs(scaled @ still)) <= (1 - EXPLAINED) * np.max(np.linalg.norm(scaled, axis=1)))
+
+
+def _thickness(device: Device, magnet: str) -> float:
+    """Return the smallest extent of a body of a magnet along the normal of its face to a normal metal [m]."""
+    sides = []
+    for pair in device.layout().neighbours():
+        for own, other in (pair, pair[::-1]):
+            beside = device.materials[device.solids[other].material]
+            if device.solids[own].material != magnet or not beside.is_metal or beside.P:
+                continue
+            boxes = np.array([device.solids[own].box, device.solids[other].box])
+            overlap = boxes[..., 1].min(axis=0) - boxes[..., 0].max(axis=0)
+            axis = int(np.argmin(overlap))  # they overlap least where they meet
+            body = [solid.box[axis] for solid in device.solids if body_of(solid) == body_of(device.solids[own])]
+            sides.append(max(end for _, end in body) - min(end for end, _ in body))
+    return min(sides, default=0.0)
 
 
 def _elsewhere(injector: Injector, device: Device) -> str:

@@ -58,9 +58,9 @@ class Journal:
         begun = torn and not entries and self._first.encode().startswith(torn)
         if entries and entries[0] != first or (torn and not entries and not begun):
             got, wanted = "a file of another kind", "the journal of this run"
-            if entries and isinstance(entries[0], dict) and list(entries[0]) == list(first):
+            if entries and isinstance(entries[0], dict) and "thermospin journal" in entries[0]:
                 got = "that of another device, grid, data or options"
-                if (version := entries[0]["version"]) != __version__:
+                if (version := entries[0].get("version", "0.1.0 or before")) != __version__:
                     got, wanted = f"that of version {version}", f"{wanted}, of version {__version__}"
             raise InputError(f"{path}: got {got}, expected {wanted}; {ANOTHER}, or remove it")
         for number, entry in enumerate(entries[1:], 2):

@@ -146,7 +146,7 @@ def draw(
         same posterior, too.
       progress: callback for messages.
     Raises:
-      InputError: the chains in the file are those of another posterior; none has a density.
+      InputError: the chains in the file are those of another posterior; no chain starts where there is a density.
       OSError: it cannot be written.
       ImportError: numpyro is not installed.
     """

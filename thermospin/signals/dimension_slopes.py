@@ -152,7 +152,11 @@ class Motions:
 def sums_of(
     weights: Blocks | Motions, entries: operators.Entries, relaxation: AnyArray | None
 ) -> Float[np.ndarray, "names kinds blocks"]:
-    """Return entries of one column weighed and summed, by name: over each block by `POWERS`, or for each motion."""
+    """Return entries of one column weighed and summed, by name.
+
+    Over each block, by `POWERS` (names, 4, blocks), or over the grid for each motion (names, 1, pairs); in the unit of
+    the entries times that of the weights.
+    """
     kinds = len(POWERS) if isinstance(weights, Blocks) else 1
     out = np.zeros((len(operators.COEFFICIENTS), kinds, len(weights.domain)))
     for kind, (matrix, entry) in enumerate(zip(weights.segments, entries, strict=True)):

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 
 from thermospin import operators
+from thermospin.geometry.splits import CORNERS
 from thermospin.linear.sparse import AnyArray
 from thermospin.model import Model
 from thermospin.signals.results import NodalFields
 
-#: The eight cells around a node: on which side of it they lie.
-CORNERS = list(itertools.product((0, 1), repeat=3))
-
 
 def nodal_fields(model: Model, u: AnyArray) -> NodalFields:
-    """Return V_up, V_down and T of a field vector on the tensor grid.
+    """Return V_up and V_down [V] and T [K] on the tensor grid, NaN where a field does not live.
 
     A plane in which a field jumps anywhere is there twice, and has the values on either side.
+
+    Args:
+      model: whose unknowns they are.
+      u: field vector (unknowns,).
     """
     disc, split = model.disc, model.placement.split
     counts = tuple(len(nodes) for nodes in model.grid.nodes)
