@@ -252,7 +252,7 @@ def facets_of(mesh: Any, face: Face, loaded: Device) -> np.ndarray:
     coarse = loaded.layout().lines
     middles = mesh.p[:, mesh.facets].mean(axis=1)
     off = np.abs(middles[face.axis] - coarse[face.axis][face.line])
-    at = np.flatnonzero(off < lines.FACE_TOLERANCE * np.ptp(coarse[face.axis]))
+    at = np.flatnonzero(off < lines.coincidence(np.ptp(coarse[face.axis])))
     others = [axis for axis in range(3) if axis != face.axis]
     return at[face.cells[tuple(np.searchsorted(coarse[axis], middles[axis, at]) - 1 for axis in others)]]
 

@@ -204,6 +204,22 @@ def test_rounded_edges_change_no_signal(tmp_path: Path, name: str) -> None:
     assert abs(found.jacobian[0, 0]) * at > 0.01 * found.values[0]
 
 
+def test_a_slanted_film_over_a_turned_step_moves(tmp_path: Path) -> None:
+    """Where its slices meet at the step they have one velocity, which round-off made two: all moves were refused."""
+    cell = gdstk.Cell("STEP")
+    cell.add(gdstk.Polygon([(-0.1, -0.2), (0, -0.2), (0.01, 0.2), (-0.1, 0.2)], layer=1))
+    cell.add(gdstk.rectangle((-0.2, -0.05), (0.2, 0.05), layer=2))
+    cell.add(gdstk.Label("I+", (-0.19, 0), layer=2), gdstk.Label("V+", (0.19, 0), layer=2))
+    text = SLANTED.replace("= -10", "= 20").replace("sidewall_angle = 20\n", "", 1) + EXPERIMENT
+    model = build(device_of(tmp_path, text.replace('face = "x+"\n', ""), cell), cells=1500, order=1)
+    wanted, step = [("e", "R1.P")], 1e-11
+    (slope,) = evaluate(model, {}, wanted, ["t_cu"], tolerance=1e-11).jacobian[0]
+    up, down = (
+        evaluate(model.moved({"t_cu": 60e-9 + h}), {}, wanted, tolerance=1e-11).values[0] for h in (step, -step)
+    )
+    assert slope == pytest.approx((up - down) / (2 * step), rel=1e-4) and slope != 0
+
+
 def test_a_draped_film_does_not_change_what_it_lies_on(tmp_path: Path) -> None:
     """Where a film lies on the higher one of two, another order of heights is another film: of the file alone."""
     cell = drawing()

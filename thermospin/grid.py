@@ -17,7 +17,7 @@ import numpy as np
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.kinds import require_whole
-from thermospin.base.lines import FACE_TOLERANCE, graded_lines, merge_close
+from thermospin.base.lines import coincidence, graded_lines, merge_close
 from thermospin.base.quadrature import gauss_lobatto, passages
 
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
@@ -307,7 +307,7 @@ class Grid:
         """Return the index of the grid line at `position` [m]; raise a ValueError if no line is there."""
         lines = self.lines[axis]
         index = int(np.argmin(np.abs(lines - position)))
-        if abs(lines[index] - position) > FACE_TOLERANCE * (lines[-1] - lines[0]):
+        if abs(lines[index] - position) > 2 * coincidence(float(lines[-1] - lines[0])):
             raise InputError(f"no grid line at {AXES[axis]} = {position:g} m; the nearest is {lines[index]:g} m.")
         return index
 
@@ -507,7 +507,7 @@ class Features:
             if shared is None:
                 continue
             # Fields are smooth where both solids end, as at the sides of a stack.
-            apart = (np.abs(np.subtract(a, b)) > FACE_TOLERANCE * np.ptp(faces)).tolist()
+            apart = (np.abs(np.subtract(a, b)) > coincidence(float(np.ptp(faces)))).tolist()
             if shared[axis][0] == shared[axis][1]:  # the plane of the contact
                 apart[axis] = 2 * [any(apart[axis - 1] + apart[axis - 2])]
             for end, edge in zip(shared[axis], apart[axis], strict=True):
@@ -527,7 +527,7 @@ def _smallest_side(box: Box) -> float:
 
 def _shared(a: Box, b: Box) -> Box | None:
     """Return the intersection of two boxes if it is a volume or a piece of a face."""
-    tolerance = FACE_TOLERANCE * max(p[1] - p[0] for p in (*a, *b))
+    tolerance = coincidence(max(p[1] - p[0] for p in (*a, *b)))
     sides = [(max(p[0], q[0]), min(p[1], q[1])) for p, q in zip(a, b, strict=True)]
     extents = [high - low for low, high in sides]
     if min(extents) < -tolerance or sum(extent > tolerance for extent in extents) < 2:

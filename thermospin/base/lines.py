@@ -6,14 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from thermospin.base.polygons import TOUCH
+
 #: Faces closer than this fraction of the device size are one face: they differ by round-off in sums of lengths only.
 FACE_TOLERANCE = 1e-9
 
 
+def coincidence(extent: float) -> float:
+    """Return the distance up to which positions are one [m], in a device of some extent [m].
+
+    Round-off in sums of lengths, and `polygons.TOUCH`, at which outlines touch: two lines between which outlines see
+    nothing would be a layer of void.
+    """
+    return max(FACE_TOLERANCE * extent, TOUCH)
+
+
 def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return sorted values; merge neighbours closer than `FACE_TOLERANCE` times the total extent."""
+    """Return sorted values; merge neighbours within the `coincidence` of the total extent."""
     ordered = np.unique(np.asarray(values, dtype=float))
-    keep = np.append(True, np.diff(ordered) > FACE_TOLERANCE * (ordered[-1] - ordered[0]))
+    keep = np.append(True, np.diff(ordered) > coincidence(float(ordered[-1] - ordered[0])))
     return ordered[keep]
 
 

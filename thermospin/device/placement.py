@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
+from thermospin.base.errors import InputError
 from thermospin.device.constitution import Constitution, Joint
 from thermospin.device.device import Device
 from thermospin.device.parts import Contact, Experiment, HeatSink, indices
@@ -125,8 +126,12 @@ class Placement:
           contact: its name.
           numbers: node of each T-node, those of V-nodes first.
           count_V: how many V-nodes there are.
+        Raises:
+          InputError: no node lies on the contact.
         """
         area = self.areas(contact)[numbers[:count_V]]
+        if not area.sum() > 0:
+            raise InputError(f"contact '{contact}': no node of the grid has any of its face; round its place to 0.1 nm")
         return np.concatenate([area, area, np.zeros(len(numbers))]) / (2 * area.sum())
 
     def shares(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -16,6 +16,9 @@ from thermospin.base import polygons
 from thermospin.device.parts import Solid
 from thermospin.geometry.dimensions import Coordinate
 
+#: Digits of velocities behind the point: what is beyond is round-off.
+ROUNDED = 11
+
 
 class MovingEdge(NamedTuple):
     """A line that moves along its normal.
@@ -95,6 +98,7 @@ def _corner(
     names = dict.fromkeys([*one.speed, *other.speed])
     speeds = np.array([[edge.speed.get(name, 0.0) for name in names] for edge in (one, other)]).reshape(2, -1)
     velocity = np.linalg.lstsq(np.stack([one.normal, other.normal]), speeds, rcond=1e-6)[0]
+    velocity = np.asarray(velocity).round(ROUNDED)  # of corners that lie on each other, the same to the last digit
     at = np.array([lengths[name] for name in names])
     first, second = (
         Coordinate(float(place - row @ at), tuple((n, float(f)) for n, f in zip(names, row, strict=True) if f))

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from thermospin.base.lines import FACE_TOLERANCE, merge_close
+from thermospin.base.lines import coincidence, merge_close
 from thermospin.grid import AXES, Box, Grid, Prism, fill
 
 FACES = ("x-", "x+", "y-", "y+", "z-", "z+")
@@ -358,7 +358,7 @@ class Layout(Plan):
         ends = np.array([solid.box for solid in self.solids])  # (solids, 3, 2)
         # The gap along each axis, negative where extents overlap.
         gaps = np.maximum(ends[:, None, :, 0] - ends[None, :, :, 1], ends[None, :, :, 0] - ends[:, None, :, 1])
-        gaps[np.abs(gaps) < FACE_TOLERANCE * np.abs(ends).max()] = 0.0
+        gaps[np.abs(gaps) < coincidence(float(np.abs(ends).max()))] = 0.0
         distance = np.linalg.norm(np.maximum(gaps, 0.0), axis=2)
         near = (distance > 0) & (distance < least) & ((gaps >= 0).sum(axis=2) > 1)
         for i, j in np.argwhere(np.triu(near)).tolist():
@@ -441,7 +441,7 @@ def box_faults(box: Box) -> list[str]:
     return [
         f"box.{axis}: got low = {low * 1e9:.9g} nm, high = {high * 1e9:.9g} nm, expected low < high"
         for axis, (low, high) in zip(AXES, box, strict=True)
-        if not high - low > FACE_TOLERANCE * size
+        if not high - low > coincidence(size)
     ]
 
 
