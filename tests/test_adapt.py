@@ -335,5 +335,6 @@ def test_axes_come_in_order_where_all_cells_are_cut(interface):
     made = model.build(device, cells=60, order=1)
     assert made.grid.cut[made.grid.domain >= 0].all()
     assert [axis.direction for axis in made.disc.axes[:3]] == [0, 1, 2]
-    found = adapt.adapt(device, cells=60, order=1, wanted=["through R1.P"], harmonics=1)
-    assert found.path[-1].worst[1] < 0.1
+    if not interface:
+        found = adapt.adapt(device, cells=60, order=1, wanted=["through R1.P"], harmonics=1)
+        assert found.path[-1].worst[1] < 0.1

@@ -489,7 +489,8 @@ def test_bad_input_is_told_and_leaves_no_page(
 
 def test_without_plotly_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    monkeypatch.delitem(sys.modules, "plotly.graph_objects", raising=False)
+    monkeypatch.setitem(sys.modules, "plotly", None)
     code, told = run("pillar")
     assert code == 2 and "pip install 'thermospin[view]'" in told and "Traceback" not in told
 

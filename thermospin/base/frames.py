@@ -19,13 +19,13 @@ def optional(name: str, what: str, extra: str = "notebook") -> ModuleType:
     Raises:
       InputError: it is not installed; the message says how to install it.
     """
-    import importlib
+    import importlib.util
 
     try:
         return importlib.import_module(name)
     except ImportError as error:
         library = name.partition(".")[0]
-        if error.name == library:
+        if importlib.util.find_spec(library) is None:
             why = f"which is not installed: pip install 'thermospin[{extra}]'"
         else:
             why = f"which cannot be imported ({error}): install it anew"
