@@ -36,7 +36,7 @@ class SolidLike(Protocol):
 
     @property
     def recess(self) -> float:
-        """How far the edges lie inside the outline as drawn [m]: those of a slice of a slanted film."""
+        """Distance of the edges from the outline as drawn, inside of it [m]: of a slice of a slanted film; else 0."""
 
     @property
     def body(self) -> str:
