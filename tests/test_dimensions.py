@@ -57,6 +57,8 @@ def test_an_expression_is_a_sum_of_dimensions(text: str, constant: float, slopes
         ("'a' + b", "more than sums"),
         ("True + a", "'True' is no dimension"),
         ("a * 5 nm", "product of two lengths"),
+        ("(a - a) * b", "product of two lengths"),
+        ("b / (a - a + 2)", "divides by a length"),
         ("a + d", "'d' is no dimension"),
         ("a +", "no expression"),
         ("a * 1e999", "not finite"),
@@ -66,6 +68,14 @@ def test_an_expression_is_a_sum_of_dimensions(text: str, constant: float, slopes
 def test_what_is_no_sum_is_told(text: str, words: str) -> None:
     with pytest.raises(ExpressionError, match=words.replace("*", r"\*")):
         dimensions.parse(text, KNOWN, 1e-9)
+
+
+def test_coordinates_are_added_and_scaled() -> None:
+    a, c = KNOWN["a"], KNOWN["c"]
+    assert c + a == Coordinate(3e-9, (("a", 3.0),))
+    assert c - 2 * a == Coordinate(3e-9)
+    assert 0 * c == Coordinate(0.0)
+    assert a - KNOWN["b"] == Coordinate(0.0, (("a", 1.0), ("b", -1.0)))
 
 
 @pytest.mark.parametrize("text", ["5 nm", "5", "0.1 um", "", "1e3", "3 + 4", "\N{MINUS SIGN}5 nm"])

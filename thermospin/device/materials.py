@@ -81,6 +81,11 @@ def value_faults(values: Mapping[str, float]) -> list[str]:
     return [fault for fault in faults if fault is not None]
 
 
+def metal_fault(sigma: float) -> str | None:
+    """Return a fault if a metal of a model, which has unknowns of charge there, conducts none."""
+    return "sigma: got 0, expected sigma > 0 of a metal of this model" if sigma == 0 else None
+
+
 def table_faults(tables: Mapping[str, Table]) -> list[str]:
     """Return the faults of values over the bath, at each temperature of their tables, one line each."""
     faults = [fault for key, table in tables.items() for fault in table.faults(MATERIAL[key])]

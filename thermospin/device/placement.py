@@ -19,8 +19,9 @@ from thermospin.device.device import Device
 from thermospin.device.parts import Contact, Experiment, HeatSink, indices
 from thermospin.geometry import held, splits, weights
 from thermospin.geometry.boxes import FreeFace
+from thermospin.geometry.doubling import Rule
 from thermospin.geometry.segments import nodal_conductance, tensor_segments
-from thermospin.geometry.splits import Rule, Split
+from thermospin.geometry.splits import Split
 from thermospin.grid import Grid
 
 

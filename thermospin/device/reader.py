@@ -20,6 +20,7 @@ from thermospin.device.faults import bath_fault, faults, zeta_fault
 from thermospin.device.interfaces import Interface
 from thermospin.device.marks import Mark, Window
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, Through
+from thermospin.device.site import Layer
 from thermospin.device.tables import Reader, plain
 from thermospin.device.temperature import read_entries
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
@@ -163,10 +164,14 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
     if raw.get("layout") is not None or draft.marks:
         _read_layout(reader, raw, draft, folder or Path())
     made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath, draft.halves)
+    bodies = [*_table(raw.get("materials")), *(solid.material for solid in draft.solids)]
+    known = settings.possible(bodies, draft.interfaces, draft.contacts, draft.heat_sinks, reader.dimensions)
+    complete = not draft.unread and len(draft.interfaces) == len(_tables(raw.get("interfaces")))
+    in_variants = settings.read_variants(variants, known, reader.length_unit, complete=complete)[1]
     if reader.faults or top is None:
         parts = draft.solids, draft.contacts, draft.heat_sinks, draft.experiments, draft.interfaces
         more = faults(*parts, metal, made, unread=draft.unread, unplaced=draft.unplaced, halves=draft.halves)
-        raise DeviceError(reader.told(reader.faults + more), source, draft.partial())
+        raise DeviceError(reader.told(reader.faults + more + in_variants), source, draft.partial())
     try:
         device = Device(
             name=top.name or Path(source).stem or "device",
@@ -182,9 +187,12 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
             notes=top.notes,
             length_unit=reader.length_unit,
         )
-        return settings.with_variants(device, variants)
     except DeviceError as error:
-        raise DeviceError(error.faults, source, draft.partial()) from None
+        raise DeviceError(error.faults + in_variants, source, draft.partial()) from None
+    values, wrong = settings.read_variants(variants, settings.settable(device), device.length_unit)
+    if wrong:
+        raise DeviceError(wrong, source, draft.partial())
+    return dataclasses.replace(device, variants=values)
 
 
 def _read_top(reader: Reader, raw: dict[str, Any]) -> tuple[schema.File | None, dict[str, Any]]:
@@ -400,11 +408,11 @@ def _read_variants(reader: Reader, raw: Mapping[str, Any]) -> dict[str, dict[str
     out: dict[str, dict[str, Any]] = {}
     for i, item in enumerate(_tables(raw.get("variants"))):
         label = _label("variant", item, f"variants[{i}]")
-        part, _ = reader.read(schema.Variant, item, label)
+        part, item = reader.read(schema.Variant, item, label)
         if part is not None and part.name in out:
             reader.faults.append(f"{label}: is there more than once")
-        elif part is not None:
-            out[part.name] = part.set
+        elif isinstance(item.get("set"), dict):  # whose values are checked even where the name is faulty
+            out[str(item.get("name", ""))] = item["set"]
     return out
 
 
@@ -442,9 +450,8 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
     if layers is None:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
-    metal = _read_materials(reader.silent(), known, [*draft.solids, *films], draft.bath)[
-        1
-    ]  # their faults are reported with the others
+    # Their faults are reported with the others.
+    _, metal = _read_materials(reader.silent(), known, [*draft.solids, *films], draft.bath)
     solids, contacts, faults = layer_stack.build(
         drawing,
         layers,
@@ -469,9 +476,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
     return all(text.startswith("contact") for text in faults)
 
 
-def _layers(
-    reader: Reader, raw: Mapping[str, Any], known: Mapping[str, Any], *, judge_all: bool
-) -> list[layer_stack.Layer] | None:
+def _layers(reader: Reader, raw: Mapping[str, Any], known: Mapping[str, Any], *, judge_all: bool) -> list[Layer] | None:
     """Return the layers of the stack; if one is faulty or `judge_all` is set, check all materials and return None."""
     tables = _tables(raw.get("layers"))
     made = []
@@ -486,7 +491,7 @@ def _layers(
             )
             continue
         rest = layer.model_dump(exclude={"note", "thickness", "zmin", "layer"})
-        made.append(layer_stack.Layer(layer.layer, **rest, thickness=layer.thickness, zmin=layer.zmin))
+        made.append(Layer(layer.layer, **rest, thickness=layer.thickness, zmin=layer.zmin))
     if len(made) == len(tables) and not judge_all:
         return made
     allowed = [*known, *(name for name in materials.card_names() if name not in known)]

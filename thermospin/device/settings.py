@@ -1,6 +1,6 @@
 """Other values of a device than those at its place in its file: "gap = 200 nm", "Py.P = 0.3", "bath = 77 K".
 
-They are stated beside the file (`parse`), in a table of `variants` in the file (`with_variants`), or in a column of a
+They are stated beside the file (`parse`), in a table of `variants` in the file (`read_variants`), or in a column of a
 table of data.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from thermospin.base import units
@@ -20,7 +20,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, HeatSink
 from thermospin.device.temperature import values_at
-from thermospin.quantities import kind_of, listed, shown
+from thermospin.quantities import INTERFACE, MATERIAL, OWN, kind_of, listed, shown
 
 ValuedT = TypeVar("ValuedT", Material, Interface)
 
@@ -172,34 +172,52 @@ def _exactly(name: str, value: float) -> str:
     return f"{units.tidy(value / size):.12g}{unit}"
 
 
-def with_variants(device: Device, tables: Mapping[str, Mapping[str, Any]]) -> Device:
-    """Return the device with its variants, from the values that each sets, as they stand in its file.
+def read_variants(
+    tables: Mapping[str, Mapping[str, Any]], known: Collection[str], length_unit: str | None, *, complete: bool = True
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Return the values of each variant, SI units, and every fault: a value that is none, or names nothing.
 
-    Raises:
-      DeviceError: every value that is none, or that names nothing of the device.
+    Args:
+      tables: what each variant sets, as it stands in the file.
+      known: names of values of the device, see `settable`.
+      length_unit: of bare lengths in the file.
+      complete: whether those of all its parts are known; else a name of another part is taken for granted.
     """
-    known, faults = settable(device), []
+    owners = {"", *(name.rpartition(".")[0] for name in known)}
+    faults: list[str] = []
     variants: dict[str, dict[str, float]] = {}
     for variant, table in tables.items():
         variants[variant] = {}
         for name, value in _flat(table):
             label = f"variant '{variant}', set"
             kind = kind_of(name)
-            if name not in known:
+            if name not in known and (complete or name.rpartition(".")[0] in owners):
                 faults.append(f"{label}: '{name}' is no value of the device; {nearest(name, known)}")
-            elif kind == "length" and device.length_unit is None and not isinstance(value, str):
+            elif kind == "length" and length_unit is None and not isinstance(value, str):
                 faults.append(f'{label}: {name}: got {value}, a length without a unit; write such as "200 nm"')
             else:
                 try:
-                    unit = device.length_unit or "m"
+                    unit = length_unit or "m"
                     variants[variant][name] = units.parse(value, kind, length_unit=unit, key=f"{label}: {name}")
                 except units.UnitError as why:
                     faults.append(str(why))
         if not table:
             faults.append(f"variant '{variant}', set: is empty, expected such as {{ gap = \"200 nm\" }}")
-    if faults:
-        raise DeviceError(faults)
-    return dataclasses.replace(device, variants=variants)
+    return variants, faults
+
+
+def possible(
+    materials: Iterable[str],
+    interfaces: Iterable[Interface],
+    contacts: Iterable[Contact],
+    heat_sinks: Iterable[HeatSink],
+    dimensions: Iterable[str],
+) -> list[str]:
+    """Return the names in `settable` of any device with these parts, whatever values they have."""
+    ends = [*(contact.name for contact in contacts), *(sink.label for sink in heat_sinks)]
+    owned = (materials, MATERIAL), ((part.name for part in interfaces), INTERFACE), (ends, ("h",))
+    values = [f"{owner}.{key}" for owners, keys in owned for owner in owners for key in keys]
+    return list(dict.fromkeys([*values, *dimensions, *OWN]))
 
 
 def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -44,6 +44,22 @@ class Coordinate:
         """Derivative with respect to each dimension."""
         return dict(self.factors)
 
+    def __add__(self, other: Coordinate) -> Coordinate:
+        one, two = self.slopes, other.slopes
+        return _coordinate(
+            self.constant + other.constant, {name: one.get(name, 0.0) + two.get(name, 0.0) for name in {**one, **two}}
+        )
+
+    def __sub__(self, other: Coordinate) -> Coordinate:
+        return self + -1.0 * other
+
+    def __rmul__(self, by: float) -> Coordinate:
+        return _coordinate(self.constant * by, {name: factor * by for name, factor in self.factors})
+
+
+def _coordinate(constant: float, slopes: Mapping[str, float]) -> Coordinate:
+    return Coordinate(constant, tuple((name, factor) for name, factor in slopes.items() if factor))
+
 
 @dataclasses.dataclass(frozen=True)
 class Dimension:
@@ -132,40 +148,41 @@ def parse(text: str, known: Mapping[str, Coordinate], unit: float) -> Coordinate
         else:
             raise ExpressionError(f"where '{word}' is no dimension; {nearest(word, known)}")
     try:
-        constant, factors = _value(tree, places, unit)
+        value = _value(tree, places, unit)
     except RecursionError:
         raise ExpressionError("which is no expression") from None
-    constant = constant * unit + sum(factors.pop(key, 0.0) * length for key, length in lengths.items())
-    if not all(map(math.isfinite, [constant, *factors.values()])):
+    slopes = value.slopes
+    constant = value.constant * unit + sum(slopes.pop(key, 0.0) * length for key, length in lengths.items())
+    if not all(map(math.isfinite, [constant, *slopes.values()])):
         raise ExpressionError("which is not finite")
-    return Coordinate(constant, tuple((name, factor) for name, factor in factors.items() if factor))
+    return _coordinate(constant, slopes)
 
 
-def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> tuple[float, dict[str, float]]:
-    """Return the constant part in units of `unit`, and the factor of each dimension."""
+def _value(node: ast.expr, known: Mapping[str, Coordinate], unit: float) -> Coordinate:
+    """Return what an expression describes, with its constant part in units of `unit`."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return float(number), {}
+            return Coordinate(float(number))
         case ast.Name(id=name):
-            return known[name].constant / unit, known[name].slopes
+            return Coordinate(known[name].constant / unit, known[name].factors)
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
-            return _scaled(_value(operand, known, unit), -1.0 if isinstance(op, ast.USub) else 1.0)
+            return (-1.0 if isinstance(op, ast.USub) else 1.0) * _value(operand, known, unit)
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
-            (a, f), (b, g) = _value(left, known, unit), _value(right, known, unit)
-            sign = -1.0 if isinstance(op, ast.Sub) else 1.0
-            return a + sign * b, {name: f.get(name, 0.0) + sign * g.get(name, 0.0) for name in {**f, **g}}
+            one, other = _value(left, known, unit), _value(right, known, unit)
+            return one - other if isinstance(op, ast.Sub) else one + other
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
             one, other = _value(left, known, unit), _value(right, known, unit)
-            if one[1] and other[1]:
+            if _is_length(left, known) and _is_length(right, known):
                 raise ExpressionError("which has a product of two lengths; expected a sum of dimensions and numbers")
-            return _scaled(other, one[0]) if other[1] else _scaled(one, other[0])
+            return one.constant * other if other.factors else other.constant * one
         case ast.BinOp(left=left, op=ast.Div(), right=right):
             one, other = _value(left, known, unit), _value(right, known, unit)
-            if other[1] or other[0] == 0:
+            if _is_length(right, known) or other.constant == 0:
                 raise ExpressionError("which divides by a length or by 0; expected a sum of dimensions and numbers")
-            return _scaled(one, 1 / other[0])
+            return 1 / other.constant * one
     raise ExpressionError('which is more than sums of dimensions and numbers; expected such as "gap + 100"')
 
 
-def _scaled(value: tuple[float, dict[str, float]], by: float) -> tuple[float, dict[str, float]]:
-    return value[0] * by, {name: factor * by for name, factor in value[1].items()}
+def _is_length(node: ast.expr, known: Mapping[str, Coordinate]) -> bool:
+    """Return whether an expression has a length in it, be it times 0."""
+    return any(isinstance(part, ast.Name) and bool(known[part.id].factors) for part in ast.walk(node))
