@@ -49,10 +49,10 @@ class Prism:
 class Cut:
     """Cells that one domain fills only in part, and the shares of nodes and of pairs of nodes in it.
 
-    The test functions T_i(x) T_j(y) are linear from one node to the next and sum to 1; C is the covered part of the
-    cell seen from above. `area` is the integral of T_i T_j over C; `along_x` is that of r_i T_j, with -r_i the slope of
-    the descent from node i to i + 1; `along_y` likewise. So a uniform current along x or y flows from node to node as
-    exactly as if the cells fitted the edge (docs/theory.md, section 4).
+    The test functions psi_i(x) psi_j(y) are linear from one node to the next and sum to 1; C is the covered part of the
+    cell seen from above. `area` is the integral of psi_i psi_j over C; `along_x` is that of r_i psi_j, with -r_i the
+    slope of the descent from node i to i + 1; `along_y` likewise. So a uniform current along x or y flows from node to
+    node as exactly as if the cells fitted the edge (docs/theory.md, section 4).
 
     Attributes:
       domain: index of the domain.

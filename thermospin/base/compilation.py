@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 #: Without its optimisation XLA compiles for a CPU in a third of the time, programs that take up to six times as long.
 OPTION = "xla_backend_optimization_level"
+#: XLA moves what does not change in a loop out of it. Weights of the multigrid cycle then are in memory a second time,
+#: in a longer type, and the program of a solve compiles a third longer, to run no faster.
+WITHOUT = ("xla_disable_hlo_passes", "while-loop-invariant-code-motion")
 #: Numbers that a program reads, times how often it reads them, below which that pays if it is called a few times.
 LITTLE = 100_000_000
 #: Programs of a process at most; those used longest ago are let go. A process may have 65,530 mappings of memory on
@@ -111,8 +114,10 @@ def _little(work: int) -> bool:
 def _options(quick: bool) -> dict[str, str | bool]:
     """Return options of XLA."""
     options: dict[str, str | bool] = {OPTION: "0"} if quick else {}
-    if jax.default_backend() == "cpu" and without_emitters():
-        options[EMITTERS] = False
+    if jax.default_backend() == "cpu":
+        options |= dict([WITHOUT])
+        if without_emitters():
+            options[EMITTERS] = False
     return options
 
 

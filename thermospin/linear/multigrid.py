@@ -28,6 +28,8 @@ WEIGHT = 2.0**-15
 Values = Float[Array, "_ _ columns"]
 #: State of the smoother on a level: x, its residual, and the next step.
 Sweep = tuple[Values, Values, Values]
+#: Entries a and d of 2 x 2 blocks [[a, b], [b, d]] (nodes, fields), and b (nodes,) of two fields.
+Blocks = tuple[Float[Array, "nodes fields"], Float[Array, " nodes"] | None]
 
 
 class Level(eqx.Module):
@@ -35,13 +37,13 @@ class Level(eqx.Module):
 
     Attributes:
       edges: conductances to the neighbours.
-      diagonal: entries a and d of the diagonal blocks [[a, b], [b, d]] (nodes, fields), and b (nodes,) of two fields.
+      diagonal: the diagonal blocks.
       interpolation: values at the nodes from those of the next level.
       restriction: its transpose.
     """
 
     edges: Rows
-    diagonal: tuple[Float[Array, "nodes fields"], Float[Array, " nodes"] | None]
+    diagonal: Blocks
     interpolation: Rows
     restriction: Rows
 
@@ -81,7 +83,7 @@ def _at(free: Bool[Array, " nodes"], x: Values) -> Values:
     return jnp.where(free[:, None, None], x, jnp.zeros((), x.dtype))
 
 
-def _blocks(entries: tuple[Array, Array | None], x: Values) -> Values:
+def _blocks(entries: Blocks, x: Values) -> Values:
     main, coupling = entries
     out = main[:, :, None] * x
     return out if coupling is None else out + coupling[:, None, None] * x[:, ::-1]
@@ -101,44 +103,45 @@ def inverse_blocks(main: Any, coupling: Any) -> tuple[Any, Any, Any]:
 
 
 def smoother_factors(i: Any) -> tuple[Any, Any]:
-    """Return what step i = 1, 2, ... of the smoother takes of the one before, if there is one, and of D^-1 r.
+    """Return what step i = 1, 2, ... of the smoother takes of the one before, if there is one, and of B^-1 r.
 
-    Chebyshev polynomials of the fourth kind in D^-1 A, spectrum in [0, 2] (D has the diagonal blocks).
+    Chebyshev polynomials of the fourth kind in B^-1 A, spectrum in [0, 2] (B has the diagonal blocks).
 
     Source: Lottes, Optimal polynomial smoothers for multigrid V-cycles, Numer. Linear Algebra Appl. 30 (2023), eq. 2.
     """
     return (2 * i - 3) / (2 * i + 1), (8 * i - 4) / (2 * i + 1) / 2
 
 
-def _solved(entries: tuple[Array, Array | None], r: Values) -> Values:
-    """Return the inverse of the diagonal blocks times values."""
+def _inverse(entries: Blocks) -> Blocks:
+    """Return the inverse of the diagonal blocks."""
     main, coupling = entries
     if coupling is None:
-        return r / jnp.where(main > 0, main, 1.0)[:, :, None]
+        return 1.0 / jnp.where(main > 0, main, 1.0), None
     first, second, mixed = inverse_blocks(main, coupling)
-    return _blocks((jnp.stack([first, second], axis=1), mixed), r)
+    return jnp.stack([first, second], axis=1), mixed
 
 
 def _smooth(levels: Sequence[tuple[Level, Array]], steps: int, first: int, begin: Sequence[Sweep]) -> list[Sweep]:
     """Smooth: each pass takes the step and computes the next one, from number `first` on, for each hierarchy."""
+    inverses = [_inverse(level.diagonal) for level, _ in levels]  # once, not in every pass
 
     def advance(i: Array, sweeps: list[Sweep]) -> list[Sweep]:
         out = []
         products = multiply([level.edges for level, _ in levels], [step for *_, step in sweeps])
-        for (level, free), (x, r, step), product in zip(levels, sweeps, products, strict=True):
+        for (level, free), inverse, (x, r, step), product in zip(levels, inverses, sweeps, products, strict=True):
             r = r - (_blocks(level.diagonal, step) - product)
-            out.append((x + step, r, _next(level, free, i, step, r)))
+            out.append((x + step, r, _next(inverse, free, i, step, r)))
         return out
 
     # A loop, because XLA would fuse unrolled steps into the gathers and recompute them once per neighbour.
     return lax.fori_loop(first, first + steps, advance, list(begin))
 
 
-def _next(level: Level, free: Array, i: Array | int, step: Values, r: Values) -> Values:
+def _next(inverse: Blocks, free: Array, i: Array | int, step: Values, r: Values) -> Values:
     """Return step i = 1, 2, ... of the smoother from the one before."""
     i = jnp.asarray(i, r.dtype)
     of_step, of_fresh = smoother_factors(i)
-    return jnp.where(i > 1, of_step, 0.0) * step + of_fresh * _at(free, _solved(level.diagonal, r))
+    return jnp.where(i > 1, of_step, 0.0) * step + of_fresh * _at(free, _blocks(inverse, r))
 
 
 def cycle(mg: Multigrid, held: Held, r: Values) -> Values:
@@ -161,7 +164,7 @@ def cycles(mgs: Sequence[Multigrid], helds: Sequence[Held], rs: Sequence[Values]
         which, here = those_with(number)
         zeros = [jnp.zeros_like(rs[k]) for k in which]
         begin = [
-            (zero, rs[k], _next(level, free, 1, zero, rs[k]))
+            (zero, rs[k], _next(_inverse(level.diagonal), free, 1, zero, rs[k]))
             for k, zero, (level, free) in zip(which, zeros, here, strict=True)
         ]
         smoothed = _smooth(here, SMOOTHING_STEPS[number > 0], 2, begin)
