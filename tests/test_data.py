@@ -122,6 +122,18 @@ def test_decimal_points_and_commas_in_one_file_are_an_error(device: Device) -> N
     assert fault.startswith("line 2, value: got '1,500' with a decimal comma, and line 2, std: got '0.5' with a")
 
 
+@pytest.mark.parametrize("numbers", ["-15,6,0,5", "-15,6,1", "-15,0,5"])
+def test_decimal_commas_between_commas_are_told(device: Device, numbers: str) -> None:
+    (fault,) = faults_of(f"{HEADER}thermal,R2.spin,{numbers},nV/mA^2\n", device)
+    assert "cells, expected 5 as in the header (decimal commas between commas? save it with semicolons" in fault
+
+
+def test_exponents_of_fortran_are_read(device: Device) -> None:
+    text = f"{HEADER.strip()},bath\nthermal,R2.spin,-1.56D+01,2.5D0 %,nV/mA^2,7.75d+01\n"
+    ((copy, (row,)),) = data.read_series(text, "x.csv", device)
+    assert (row.value, row.std, copy.bath) == (pytest.approx(-15.6e-3), pytest.approx(0.39e-3), 77.5)
+
+
 def test_what_spreadsheets_leave_empty_is_passed_over(device: Device) -> None:
     row = "thermal,R2.spin,-20,1,nV/mA^2"
     usual = rows_of(f"# polarity = unknown\n{HEADER}{row}\n", device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -15,6 +16,8 @@ from thermospin.accuracy.sensitivity import sensitivity
 from thermospin.base.names import SignalName
 from thermospin.data.rows import Row
 from thermospin.device import reader
+from thermospin.device.device import Proportion, Tie
+from thermospin.device.settings import with_values
 from thermospin.inference import suggestions
 from thermospin.model import Model, build
 from thermospin.signals import dimension_slopes, evaluate
@@ -251,3 +254,36 @@ def test_a_suggested_device_is_what_a_fit_with_it_gives() -> None:
     for names, text in ((["gpa"], "did you mean 'gap'"), (["width"], "has no range")):
         with pytest.raises(ValueError, match=text):
             suggestions.suggest_others(result, names)
+
+
+@pytest.mark.parametrize("powers", [None, {"Fe.S": 1.0}])
+def test_other_contacts_are_suggested_with_what_follows_others(powers: dict[str, float] | None) -> None:
+    """As above: a joint fit of the other voltage, whose signals move with both Seebeck coefficients as well."""
+    device = reader.read(VALVE, "valve.toml")
+    tie = Tie("Cu.S", "Fe.S", -0.5) if powers is None else Proportion("Cu.S", powers)
+    device = with_values(device, {"Cu.S": -0.5 * device.numbers()["Fe.S"]})
+    model = build(device, cells=300, order=1)
+    free, options = ["Fe.S", "Fe.S_s"], inverse.FitOptions(grid_errors=False, ties=[tie])
+    wanted = [("local", f"R2.{part}") for part in ("baseline", "spin")]
+    measured = device.experiments["local"].voltage
+    names = [contact.name for contact in device.contacts]
+    pair = next(pair for pair in itertools.combinations(names, 2) if set(pair) != set(measured or ()))
+    local = dataclasses.replace(device.experiments["local"], voltage=pair)
+    other = build(dataclasses.replace(device, name="other", experiments={"local": local}), cells=300, order=1)
+
+    def rows(of: Model, name: str, stds: np.ndarray | None = None) -> list[Row]:
+        found = evaluate.evaluate(of, {}, wanted, tolerance=TIGHT).values
+        stds = 0.05 * np.abs(found) if stds is None else stds
+        return [
+            Row(e, s, float(v), float(std), device=name) for (e, s), v, std in zip(wanted, found, stds, strict=True)
+        ]
+
+    result = inverse.fit(model, rows(model, ""), free=free, options=options)
+    found = {each.what: each for each in suggestions.suggest_others(result, contacts=True)}
+    stds = np.array([row.std for row in result.rows])
+    for k, (_, signal) in enumerate(wanted):
+        more = [rows(other, "other", stds)[k]]
+        both = inverse.fit([model, other], [*rows(model, "valve"), *more], free=free, options=options)
+        own = found[f"local {signal} between {pair[0]} and {pair[1]}"]
+        for name in free:
+            assert own.stds[name] == pytest.approx(both.parameters[name].std, rel=1e-3)

@@ -17,6 +17,7 @@ import pytest
 import thermospin as ts
 from thermospin.base import kinds, names
 from thermospin.base.errors import InputError
+from thermospin.signals.solving import SolveOptions
 
 DEVICE = ts.load("slachter2010")
 #: Never asked: what is given beside it is refused first.
@@ -173,6 +174,20 @@ def test_options_of_a_fit_want_whole_numbers(wrong: Any) -> None:
     assert type(ts.FitOptions(starts=np.int64(3)).starts) is int  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [1.5, 0, "3", True])
+@pytest.mark.parametrize("name", ["cells", "order", "shards"])
+def test_options_of_a_grid_want_whole_numbers(name: str, wrong: Any) -> None:
+    options = object.__new__(ts.GridOptions)  # past the checker of annotations, which only tests have
+    vars(options).update({"cells": None, "order": 3, "shards": 1, name: wrong})
+    with pytest.raises(InputError, match=f"{name}: got .*, expected a whole number (of at least 1|from 1 to 3)"):
+        options.__post_init__()
+    vars(options).update({"cells": None, "order": np.int64(2), "shards": 1})
+    options.__post_init__()
+    assert type(options.order) is int and options == ts.GridOptions(order=2)
+    with pytest.raises(InputError, match=f"^{name}: got 0, expected a whole number"):
+        ts.GridChoice(**{name: 0})
+
+
 @pytest.mark.parametrize("verb", ["adapt", "build"])
 def test_a_text_is_no_whole_number(verb: str) -> None:
     with pytest.raises(InputError, match=f"{verb}: cells: got the text '300', expected a whole number"):
@@ -284,3 +299,9 @@ def test_the_bath_is_no_parameter_and_another_name_gets_a_hint() -> None:
     known = ["F.sigma", "F.S_s", "F.lambda_sf", "a.h", "zeta"]
     assert "ts.at_bath(device, 77.0)" in names.no_parameter("bath", known)
     assert names.no_parameter("F.Ss", known).startswith("parameter 'F.Ss' does not exist; did you mean 'F.S_s'?")
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_solves_take_a_step_at_least(wrong: int) -> None:
+    with pytest.raises(InputError, match=f"max_steps: got {wrong}, expected a whole number of at least 1"):
+        SolveOptions(max_steps=wrong)

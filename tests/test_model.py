@@ -235,6 +235,7 @@ def test_importing_the_package_changes_no_setting_of_jax(single):
     [
         ({"Fe.sgma": 1e6}, "parameter 'Fe.sgma' does not exist; did you mean 'Fe.sigma'?"),
         ({"Fe.sigma": np.nan}, "parameter 'Fe.sigma', sigma: got nan, expected sigma >= 0 S/m"),
+        ({"Fe.sigma": 0.0}, "parameter 'Fe.sigma', sigma: got 0, expected sigma > 0 of a metal of this model"),
         ({"Fe.P": 1.5, "Fe.kappa": -1.0}, "parameter 'Fe.kappa', kappa: got -1, expected kappa > 0 W/(m K)"),
         ({"gap": 80e-9}, "gap: got 80 nm, but the grid was built for 60 nm; move it with model.moved(dimensions)"),
     ],

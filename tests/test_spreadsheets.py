@@ -182,10 +182,73 @@ def test_lines_of_words_below_the_names_are_passed_over(tmp_path: Path) -> None:
         assert same(dict(found.columns))
         assert found.units == {"field": "mT", "V1": "nV", "V2": "nV"}
         assert 'unit = "mT"    # by the file' in propose(tmp_path / "a.csv")
-    faulty = "B;X1;X2;note\n" + "-1.0D-01;2.0D-06;3.0D-06;\n" * 9
-    with pytest.raises(DataError, match="line 2, column 'B': got '-1.0D-01', expected a number"):
+    faulty = "B;X1;X2;note\n" + "-1.0 mT;2.0 nV;3.0 nV;\n" * 9
+    with pytest.raises(DataError, match="line 2, column 'B': got '-1.0 mT', expected a number"):
         (tmp_path / "a.csv").write_text(faulty)
         table(tmp_path / "a.csv", {"field": "B", "V1": "X1"})
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ",", ";"])
+def test_exponents_of_fortran_are_read(tmp_path: Path, separator: str) -> None:
+    """Fortran writes numbers in double precision with a D, and each of them with the sign of its fraction."""
+    letters = "DdEe"
+    rows = [[f"{value:.6E}".replace("E", letters[k % 4]) for k, value in enumerate(row)] for row in NUMBERS]
+    content = "".join(separator.join(row) + "\n" for row in [["B", "X1", "X2"], *rows])
+    wanted = {"field": "B", "V1": "X1", "V2": "X2"}
+    for decimal in "." if separator == "," else ".,":
+        (tmp_path / "a.txt").write_text(content.replace(".", decimal))
+        assert same(dict(table(tmp_path / "a.txt", wanted).columns))
+        assert "a plain table of 8 points" in propose(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("word", ["1D5", "3d2", "1.5D", "D1.5", "1.5D+02x", "1.5D2.0", "1.5 D2"])
+def test_what_only_looks_like_an_exponent_of_fortran_is_none(word: str) -> None:
+    """A name such as "3d2" has no sign of a fraction, which Fortran always writes."""
+    assert text.is_word(word) and text.decimal_of(word) is None
+    with pytest.raises(InputError, match=f"got '{word.replace('+', chr(92) + '+')}', expected a number"):
+        text.number(word)
+
+
+def book_of(path: Path, cells: list[list[object]]) -> Path:
+    book = openpyxl.Workbook()
+    for line in cells:
+        book.active.append(line)
+    book.save(path)
+    return path
+
+
+def test_numbers_that_are_text_in_a_workbook_may_have_commas(tmp_path: Path, device: Device) -> None:
+    """As a German Excel keeps what was pasted: next to cells that are numbers, and have no sign of their own."""
+    cells = [["B", "X1"], *([-100.5 + k, f"{10 + k},25"] for k in range(6))]
+    wanted = {"field": "B", "V1": "X1"}
+    found = table(book_of(tmp_path / "a.xlsx", cells), wanted).columns
+    assert found["field"].tolist() == [-100.5 + k for k in range(6)]
+    assert found["V1"].tolist() == [10.25 + k for k in range(6)]
+    head = ["experiment", "signal", "value", "std", "unit"]
+    for value, std in (("-15,6", 0.125), ("-1,56D+01", "0,125"), (-15.6, "1,25e-1"), ("-15,6", "0.125e0")):
+        file = book_of(tmp_path / "b.xlsx", [head, ["thermal", "R2.spin", value, std, "nV/mA^2"]])
+        if "." in str(std) and isinstance(std, str):  # negative control: text with both signs
+            with pytest.raises(
+                DataError, match="got '-15,6' with a decimal comma, and .* got '0.125e0' with a decimal"
+            ):
+                rows.load(file, device)
+            continue
+        (row,) = rows.load(file, device)
+        assert (row.value, row.std) == (pytest.approx(-15.6e-3), pytest.approx(0.125e-3))
+
+
+@pytest.mark.parametrize(
+    ("std", "words"),
+    [
+        (0.5, "got '-1,234' with a decimal comma, .* points alone, a workbook with numbers in place of text"),
+        (1, "got '-1,234', which is -1.234 with a decimal comma and -1234 with one between thousands"),
+    ],
+)
+def test_a_comma_that_may_be_between_thousands_is_told(tmp_path: Path, device: Device, std: float, words: str) -> None:
+    head = ["experiment", "signal", "value", "std", "unit"]
+    file = book_of(tmp_path / "a.xlsx", [head, ["thermal", "R2.spin", "-1,234", std, "nV/mA^2"]])
+    with pytest.raises(DataError, match=words):
+        rows.load(file, device)
 
 
 def test_tables_side_by_side_are_told(tmp_path: Path) -> None:

@@ -92,6 +92,44 @@ def test_a_variant_that_is_none_is_told(text: str, fault: str) -> None:
     assert str(caught.value).startswith(f"x.toml: {fault}"), str(caught.value)
 
 
+FAULTY = """[[variants]]
+name = "a b"
+set = { widht = 3, Py.Ps = 0.2, Cu.P = 0, width = "3 K", Py.P = 0.3 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "others"),
+    [
+        ("length_unit", "lenght_unit", "unknown key 'lenght_unit'"),  # of the file
+        ('face = "x-"', 'face = "x"', "contact 'a', face"),  # of a part
+        ("box = { x = [0, 300]", "box = { x = [300, 0]", "solid 'wire'"),  # of how parts fit together
+    ],
+)
+def test_what_a_variant_sets_is_told_with_all_other_faults(old: str, new: str, others: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(WIRE.replace(old, new, 1) + FAULTY, "x.toml")
+    told = str(caught.value)
+    assert others in told and "variant 'a b', name: got 'a b'" in told
+    for fault in (
+        "'widht' is no value of the device; did you mean 'width'?",
+        "'Py.Ps' is no value of the device; did you mean 'Py.S'",
+        'width: got "3 K", which is a temperature',
+    ):
+        assert told.count(f"variant 'a b', set: {fault}") == 1, told
+    # A contact that could not be read is not known by all that it has, so that another name may be its.
+    assert ("'Cu.P' is no value" in told) == (others != "contact 'a', face")
+
+
+def test_values_of_parts_with_faults_may_be_set() -> None:
+    """Negative control: what only the fault of a part hides is no fault of a variant."""
+    contact = 'thermal = { h = "1e9 W/(m^2 K)", x = 1 }\n[[contacts]]\nname = "b"'
+    text = WIRE.replace('[[contacts]]\nname = "b"', contact) + '[[variants]]\nname = "c"\nset = { a.h = 1e8 }\n'
+    with pytest.raises(InputError) as caught:
+        read(text, "x.toml")
+    assert "contact 'a'" in str(caught.value) and "variant" not in str(caught.value)
+
+
 def test_a_variant_that_no_device_has_is_told_when_it_is_asked_for() -> None:
     device = read(f'{WIRE}[[variants]]\nname = "a"\nset = {{ width = -10 }}\n', "x.toml")
     with pytest.raises(InputError, match="x.toml: variant 'a': at width = -10 nm: solid 'wire'"):

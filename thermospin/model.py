@@ -29,6 +29,7 @@ from thermospin.base.shown import Mapped
 from thermospin.device.constitution import Constitution, Parameters, Signs
 from thermospin.device.device import Device
 from thermospin.device.faults import require_apart
+from thermospin.device.materials import metal_fault
 from thermospin.device.parts import Experiment
 from thermospin.device.placement import Placement, crossing_of, crossings_of, label_of_ground, place, together, vectors
 from thermospin.geometry import held
@@ -265,6 +266,7 @@ class Model(Mapped):
         """
         values = {name: float(value) for name, value in self.completed(parameters).items()}
         wrong = {name: QUANTITIES[key_of(name)].fault(value) for name, value in values.items()}
+        wrong |= {name: metal_fault(value) for name, value in values.items() if key_of(name) == "sigma" and not value}
         if faults := [f"parameter '{name}', {fault}" for name, fault in wrong.items() if fault]:
             raise InputError(faults)
         made, systems = self._prepared(values, frozenset(), self.preconditioners)
@@ -424,6 +426,12 @@ class GridOptions:
     cells: int | None = None
     order: int = ORDER
     shards: int = 1
+
+    def __post_init__(self) -> None:
+        orders = grids.DEFAULT_COARSENESS
+        for name, most in (("cells", None), ("order", max(orders)), ("shards", None)):
+            if (value := getattr(self, name)) is not None or name != "cells":
+                object.__setattr__(self, name, require_whole(name, value, 1, most))
 
     def grid(self, device: Device) -> Grid:
         """Return the grid of a device."""

@@ -27,7 +27,7 @@ from pathlib import Path
 from thermospin.base import files, units
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName, closest, nearest
-from thermospin.data.sheets import Lines, records, with_points
+from thermospin.data.sheets import COMMAS, Lines, records, separator_of, with_points
 from thermospin.data.tables import TABLES, read_lines
 from thermospin.data.text import DataError as DataError
 from thermospin.data.text import uncommented
@@ -266,7 +266,10 @@ def _split(
     rows = []
     for number, cells in table[1:]:
         if len(cells) != len(header):
-            faults.append(f"line {number}: got {len(cells)} cells, expected {len(header)} as in the header")
+            under = dict(zip(header, cells, strict=False))
+            shifted = len(cells) > len(header) and _is_bare(under.get("unit", ""))
+            more = COMMAS if shifted and separator_of(dict(lines)[number]) == "," else ""
+            faults.append(f"line {number}: got {len(cells)} cells, expected {len(header)} as in the header{more}")
         else:
             rows.append((number, dict(zip(header, cells, strict=True))))
     return with_points(rows, _TEXT_COLUMNS, faults), header

@@ -15,7 +15,6 @@ import numpy as np
 
 from thermospin.base.errors import InputError
 from thermospin.base.names import nearest
-from thermospin.base.text import plain as plainly
 from thermospin.data.text import (
     DataError,
     decimal_of,
@@ -24,6 +23,7 @@ from thermospin.data.text import (
     is_word,
     leading_number,
     number,
+    plain_number,
     uncommented,
 )
 
@@ -33,6 +33,8 @@ _UNIT = re.compile(r".*[(\[]\s*([^()\[\]]+?)\s*[)\]]\s*|[^()\[\]/]+?\s*/\s*([^/\
 _SEPARATORS = "\t;,"
 #: Between names and numbers may be so many lines of words: units, comments, a formula.
 _MOST_WORDS = 5
+#: What too many cells between commas may be.
+COMMAS = " (decimal commas between commas? save it with semicolons between the cells, or with points)"
 #: Numbers of lines and their text.
 Lines = Sequence[tuple[int, str]]
 
@@ -167,7 +169,9 @@ def records(lines: Lines) -> list[tuple[int, list[str]]]:
 def with_points(
     rows: Sequence[tuple[int, dict[str, str]]], texts: Collection[str], faults: list[str]
 ) -> list[tuple[int, dict[str, str]]]:
-    """Return rows of cells by column, with decimal points in their numbers, which may have units behind them.
+    """Return rows of cells by column, their numbers with decimal points and exponents that Python reads.
+
+    Units may stand behind them.
 
     Args:
       rows: with the numbers of their lines.
@@ -192,7 +196,8 @@ def with_points(
         return fraction.replace(",", ".") + cell[len(fraction) :] if pointed else cell
 
     return [
-        (n, {name: cell if name in texts else with_point(plainly(cell)) for name, cell in c.items()}) for n, c in rows
+        (n, {name: cell if name in texts else with_point(plain_number(cell)) for name, cell in c.items()})
+        for n, c in rows
     ]
 
 
@@ -265,9 +270,7 @@ def body(
         if ragged and len(cells) < len(names):
             cells += [""] * (len(names) - len(cells))
         if len(cells) != len(names):
-            more = ""
-            if separator == "," and len(cells) == 2 * len(names):
-                more = " (decimal commas between commas? save it with semicolons between the cells, or with points)"
+            more = COMMAS if separator == "," and len(cells) == 2 * len(names) else ""
             faults.append(f"{source}, line {n}: got {len(cells)} cells, expected {len(names)} as in the header{more}")
             continue
         if not rows and len(above) < _MOST_WORDS and _words(cells, names, chosen):
@@ -301,7 +304,7 @@ def _fitted(cells: list[str], size: int) -> list[str]:
 def _words(cells: Sequence[str], names: Sequence[str], chosen: set[str]) -> int:
     """Return how many words a line has in the chosen columns, all of none; 0 with anything else there.
 
-    "2nd harmonic" is words; where all begin with a fraction, as in "1.5D-06", they are numbers with a fault.
+    "2nd harmonic" is words; where all begin with a fraction, as in "1.5 mV", they are numbers with a fault.
     """
     tried = [one for name, one in zip(names, cells, strict=True) if not chosen or name in chosen]
     tried = [cell for cell in tried if not is_missing(cell)]

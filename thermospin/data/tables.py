@@ -13,7 +13,7 @@ from thermospin.base.frames import optional
 from thermospin.base.names import nearest
 from thermospin.data.formats import Format, recognise
 from thermospin.data.sheets import Lines, NoColumn, Sheet, TextForm, plain
-from thermospin.data.text import DataError, no_file, read_text
+from thermospin.data.text import DataError, decimal_of, in_threes, no_file, read_text
 
 DATABASES = (".db", ".sqlite")
 WORKBOOKS = (".xlsx", ".xlsm")
@@ -106,8 +106,22 @@ def _workbook(path: Path, sheet: str | None, percent: bool) -> Lines:
             found = _shown(results[i][j], percent)
             formula = cells[i][j].value  # that of an array is in its text
             rows[i][j] = getattr(formula, "text", formula) if found is None else found
+    rows = _with_points(rows)
     width = max(map(len, rows), default=0)
     return [(n, "\t".join([*map(_cell, row), *[""] * (width - len(row))])) for n, row in enumerate(rows, 1)]
+
+
+def _with_points(rows: list[list[Any]]) -> list[list[Any]]:
+    """Return cells with decimal points in numbers that are text with a comma, if other cells are numbers themselves.
+
+    Where no comma must be a decimal one, or text has points as well, all stay, and what reads numbers tells the signs.
+    """
+    signs = {text: decimal_of(text) for row in rows for text in row if isinstance(text, str)}
+    commas = {text for text, sign in signs.items() if sign == ","}
+    mixed = any(isinstance(value, float) for row in rows for value in row)
+    if not mixed or "." in signs.values() or all(map(in_threes, commas)):
+        return rows
+    return [[value.replace(",", ".") if value in commas else value for value in row] for row in rows]
 
 
 def _shown(cell: Any, percent: bool) -> Any:

@@ -43,6 +43,8 @@ _BINARY = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _FRACTION = re.compile(r"[+-]?\d*([.,])\d+(?:e[+-]?\d+)?|[+-]?\d+([.,])(?:e[+-]?\d+)?", re.IGNORECASE)
 #: The number that a cell begins with: "0,15 um", "2,5 %".
 _LEADING = re.compile(r"[+-]?\d[\d.,]*(?:e[+-]?\d+)?|[+-]?[.,]\d+(?:e[+-]?\d+)?", re.IGNORECASE)
+#: A number in double precision as Fortran writes it, 1.234D-05; it always has the sign of a fraction.
+_FORTRAN = re.compile(r"([+-]?(?:\d+[.,]\d*|[.,]\d+))d(?=[+-]?\d+(?![\w.,]))", re.IGNORECASE)
 #: Digits in threes, which a decimal comma and one between thousands both leave.
 _THREES = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 #: Numbers with signs between thousands, and no other.
@@ -113,21 +115,27 @@ def uncommented(line: str, comment: str) -> str | None:
     return bare.removeprefix(comment)
 
 
+def plain_number(cell: str) -> str:
+    """Return a cell in plain letters, and with an e before the exponent of a number that it begins with."""
+    text = plain(cell.strip())
+    return _FORTRAN.sub(r"\1e", text, count=1) if _FORTRAN.match(text) else text
+
+
 def decimal_of(cell: str) -> str | None:
     """Return "." or "," where a cell is a number with a fraction, else None."""
-    match = _FRACTION.fullmatch(plain(cell.strip()))
+    match = _FRACTION.fullmatch(plain_number(cell))
     return (match[1] or match[2]) if match else None
 
 
 def leading_number(cell: str) -> str:
     """Return the number that a cell begins with, before its unit; "" without one."""
-    match = _LEADING.match(plain(cell.strip()))
+    match = _LEADING.match(plain_number(cell))
     return match[0] if match else ""
 
 
 def in_threes(cell: str) -> bool:
     """Return whether the comma of a number may be a decimal one, or one between thousands: "14,986"."""
-    return _THREES.fullmatch(plain(cell.strip())) is not None
+    return _THREES.fullmatch(plain_number(cell)) is not None
 
 
 def decimal_sign(
@@ -175,7 +183,8 @@ def decimal_sign(
         raise DataError(
             [
                 f"{source}{place}: got '{cell}' with a decimal comma, and {other}: got '{other_cell}' with a decimal "
-                "point; expected one sign in a file, and none between thousands: write the file again with points alone"
+                "point; expected one sign in a file, and none between thousands: write the file again with points "
+                "alone, a workbook with numbers in place of text"
             ]
         )
     if "," in seen and stated is None and not decimal_commas:
@@ -198,7 +207,7 @@ def number(cell: str, decimal: str = ".") -> float:
     Raises:
       InputError: the cell is no number.
     """
-    text = plain(cell.strip())
+    text = plain_number(cell)
     try:
         value = float(text.replace(",", ".") if decimal == "," else text)
         return math.nan if abs(value) > SCPI_MISSING else value

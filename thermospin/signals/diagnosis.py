@@ -151,8 +151,8 @@ def _value_faults(device: Device, values: Mapping[str, float]) -> list[tuple[str
         for text in wrong:
             closes = text.startswith("P:") and math.isfinite(given["P"])
             texts.append(("not positive definite" if closes else "not finite", f"material '{name}', {text}"))
-        if metal and given["sigma"] == 0:
-            texts.append(("floating", f"material '{name}', sigma: got 0, expected sigma > 0 of a metal of this model"))
+        if metal and (insulating := materials.metal_fault(given["sigma"])):
+            texts.append(("floating", f"material '{name}', {insulating}"))
         if metal and not wrong:
             uphill = materials.thermoelectric_fault(given, device.bath)
             if uphill:

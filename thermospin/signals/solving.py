@@ -15,6 +15,7 @@ from jaxtyping import Array
 from thermospin import solve
 from thermospin.base import compilation
 from thermospin.base.compilation import local
+from thermospin.base.kinds import require_whole
 from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.operators import Coefficients
@@ -44,6 +45,9 @@ class SolveOptions:
     explain: bool = True
     progress: Progress | None = None
     solver: solve.Solver | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_steps", require_whole("max_steps", self.max_steps, 1))
 
 
 class Solves:
