@@ -220,7 +220,7 @@ def test_signals_refine_where_bars_are_wide_and_stop_at_the_unknowns_allowed(sta
             signal = name, f"{harmonic}.{part}"
             assert refined.signals.error(*signal) < max(plain.signals.error(*signal), worst / 10 * abs(parts[part]))
             assert abs(refined.signals[signal] - parts[part]) <= refined.signals.error(*signal)
-    monkeypatch.setattr(computing, "MOST_UNKNOWNS", 1.4 * plain.signals.unknowns)
+    monkeypatch.setattr(computing, "MOST_UNKNOWNS", int(1.4 * plain.signals.unknowns))
     stopped = computing.compute(stack)
     assert stopped.adapted is None and stopped.met, "nobody has asked for a tolerance"
 
@@ -281,6 +281,10 @@ def test_states_without_an_antiparallel_one_are_served_each_by_itself(stack):
         ({"tolerance": 1.5}, "tolerance is 1.5; it is a part of the signals, between 0 and 1"),
         ({"cells": 100, "order": 4}, "order: got 4, expected a whole number from 1 to 3"),
         ({"cells": 2}, "a budget of 2 cells is too small: .* make 3 cells"),
+        ({"tolerance": 0.1, "most": 0}, "most: got 0, expected a whole number of at least 1"),
+        ({"tolerance": 0.1, "most": -5}, "most: got -5, expected a whole number of at least 1"),
+        ({"tolerance": 0.1, "rest": -1.0}, "rest: got -1, expected a multiple of a signal, above 0"),
+        ({"tolerance": 0.1, "rest": float("nan")}, "rest: got nan, expected a multiple of a signal, above 0"),
         ({"cells": 100, "wanted": []}, "wanted: got no signal of device"),
     ],
 )

@@ -28,6 +28,7 @@ from thermospin.device import edit, interfaces, materials, provenance, settings
 from thermospin.device.device import Device, Proportion, Tie, known_parameters, unknown_parameters
 from thermospin.device.reader import load, read
 from thermospin.device.temperature import Table
+from thermospin.inference import fit_setup
 from thermospin.inference.identifiability import choose
 from thermospin.inference.result import FitResult
 from thermospin.inference.sharing import (
@@ -489,7 +490,7 @@ def test_derivatives_of_a_fit_with_a_tie_meet_their_differences(result: FitResul
 
 def test_a_journal_of_other_ties_is_refused(inputs: Inputs, tmp_path: Path) -> None:
     models = [GRID.build(device) for device in inputs.devices[:1]]
-    told = {inverse._problem(models, inputs.rows, ties) for ties in (
+    told = {fit_setup.journal_problem(models, inputs.rows, ties) for ties in (
         [], [Tie("Cu.S", "Py.S", 2.0)], [Tie("Cu.S", "Py.S", 3.0)], [Proportion("Cu.S", {"Py.S": 1.0})],
         [Proportion("Cu.S", {"Py.S": 2.0})],
     )}  # fmt: skip
@@ -524,9 +525,9 @@ def test_what_is_chosen_to_be_free_is_so_at_each_bath(inputs: Inputs) -> None:
 
 def test_bounds_of_a_table_hold_at_each_bath_unless_one_has_its_own(inputs: Inputs) -> None:
     options = inverse.FitOptions(bounds={"300K:Py.sigma": (1e6, 5e6), "Py.sigma": (1e6, 9e6), "zeta": (0.0, 2.0)})
-    free, bounded = inverse._at_each_bath(inputs.devices, ["Py.sigma", "zeta"], options, [])
+    free, bounds = fit_setup._at_each_bath(inputs.devices, ["Py.sigma", "zeta"], options.bounds, [])
     assert free == ["10K:Py.sigma", "300K:Py.sigma", "zeta"]
-    assert bounded.bounds == {"10K:Py.sigma": (1e6, 9e6), "300K:Py.sigma": (1e6, 5e6), "zeta": (0.0, 2.0)}
+    assert bounds == {"10K:Py.sigma": (1e6, 9e6), "300K:Py.sigma": (1e6, 5e6), "zeta": (0.0, 2.0)}
 
 
 @pytest.mark.parametrize(

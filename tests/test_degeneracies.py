@@ -12,8 +12,9 @@ from thermospin.data.rows import Row
 from thermospin.device.open_circuit import K_open, kappa_open, open_circuit
 from thermospin.device.settings import at_bath
 from thermospin.inference.degeneracies import Injector, injectors, shares
+from thermospin.inference.fit_setup import FitOptions
 from thermospin.inference.suggestions import suggest_others
-from thermospin.inverse import FitOptions, fit
+from thermospin.inverse import fit
 from thermospin.model import GridOptions, Model, on_grid
 from thermospin.report.device_text import describe
 from thermospin.signals.evaluate import evaluate

@@ -14,15 +14,17 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.devices import MATERIALS, VALVE
-from thermospin.base.errors import NotConverged
+from thermospin.base.errors import InputError, NotConverged
 from thermospin.cli import app, designing
 from thermospin.data.rows import Row
-from thermospin.designs import limits, search
+from thermospin.designs import checks, limits, search
 from thermospin.designs.checks import DesignCheck
+from thermospin.designs.climb import ENOUGH, OneGrid
 from thermospin.designs.limits import SLACK, Limits
 from thermospin.designs.objective import DENSEST, HOTTEST, Objective, StandardErrorFit
 from thermospin.designs.predictor import DesignPredictor
-from thermospin.designs.search import DesignStep, Search
+from thermospin.designs.result import Design, DesignStep
+from thermospin.designs.search import Search
 from thermospin.device import edit, gds, reader
 from thermospin.device.device import Device
 from thermospin.device.interfaces import Interface
@@ -142,6 +144,10 @@ def test_a_standard_error_needs_a_fit(valve: Device) -> None:
         search.design(valve, "1 / std Fe.S_s", ["gap"])
     with pytest.raises(ValueError, match="free: Fe.P is not there, its standard error would be 0"):
         search.design(valve, "1 / std Fe.P", ["gap"], fit=fit)
+    for std, found in ((0.0, "0"), (np.nan, "nan")):
+        faulty = dataclasses.replace(fit, rows=(fit.rows[0], Row("local", "R2.baseline", 1.0, std)))
+        with pytest.raises(InputError, match=f"^fit: local R2.baseline: got std {found}, expected a finite one above"):
+            search.design(valve, "1 / std Fe.S_s", ["gap"], fit=faulty)
     jacobian = np.array([[0.0, 1.0], [0.0, 2.0]])
     with pytest.raises(ValueError, match="the data do not depend on zeta; give more data, or --free Fe.S_s"):
         fit.std(jacobian, "Fe.S_s")
@@ -185,7 +191,7 @@ def test_limits_hold_for_the_design(wire: Device, unchecked: None) -> None:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start and end are not computed once more, which takes longer than a short way."""
     nothing = DesignCheck({}, (1.0, 0.0), float("nan"))
-    monkeypatch.setattr(search, "checked", lambda *_: nothing)
+    monkeypatch.setattr(checks, "checked", lambda *_: nothing)
 
 
 def test_starts_side_by_side_find_the_same_highest(
@@ -210,10 +216,10 @@ def test_a_start_without_any_solution_is_left_out(
     """The device itself has one; where it has none, either, there is no design."""
     objectives = iter([1.0, float("nan"), float("nan")])
 
-    def climb(self: search._OneGrid, _: int) -> tuple[list[DesignStep], str]:
+    def climb(self: OneGrid, _: int) -> tuple[list[DesignStep], str]:
         return [DesignStep(wire.lengths(), next(objectives), 1)], "told so"
 
-    monkeypatch.setattr(search._OneGrid, "climb", climb)
+    monkeypatch.setattr(OneGrid, "climb", climb)
     options = {"search": Search(1, starts=2), "grid": GridOptions(cells=60, order=1)}
     design = search.design(wire, "main R1.P", **options)
     assert design.device.lengths() == wire.lengths() and len(design.steps) == 1 and not design.tops
@@ -224,11 +230,11 @@ def test_a_start_without_any_solution_is_left_out(
 def stub_climb(monkeypatch: pytest.MonkeyPatch, climb: Callable[[dict[str, float], int], list[DesignStep]]) -> None:
     """Replace the search on a grid by steps from where it begins and the number of evaluations that are left."""
 
-    def stub(self: search._OneGrid, most: int) -> tuple[list[DesignStep], str]:
+    def stub(self: OneGrid, most: int) -> tuple[list[DesignStep], str]:
         lengths = self._origin + self._size * self._start
         return climb(dict(zip(self._task.names, map(float, lengths), strict=True)), most), "no better device nearby"
 
-    monkeypatch.setattr(search._OneGrid, "climb", stub)
+    monkeypatch.setattr(OneGrid, "climb", stub)
 
 
 COARSE = GridOptions(cells=60, order=1)
@@ -259,7 +265,7 @@ def test_the_end_of_a_grid_is_no_optimum(wire: Device, unchecked: None, monkeypa
     stub_climb(monkeypatch, shrink)
     wide = wire.moved({"width": 60e-9})
     found = search.design(wide, "main R1.P", ["width"], search=Search(4), grid=COARSE)
-    assert found.device.lengths()["width"] == pytest.approx(15e-9) and found.message == search.ENOUGH
+    assert found.device.lengths()["width"] == pytest.approx(15e-9) and found.message == ENOUGH
     monkeypatch.setattr(search, "GRIDS", 1)
     found = search.design(wide, "main R1.P", ["width"], grid=COARSE)
     assert "as many grids as are allowed, 1" in found.message
@@ -286,6 +292,24 @@ def test_ends_of_starts_compare_on_grids_made_for_them(
     assert found.device.lengths()["width"] == pytest.approx(20e-9)
 
 
+def test_faces_that_end_at_their_smallest_distance_are_told(unchecked: None) -> None:
+    """A wider wire conducts better: it widens until 1 nm is left to the side of the wide part, at 90 nm."""
+    text = WIRE.replace("value = 30, std = 2, range = [15, 60]", "value = 88.5, range = [15, 89.9]")
+    device = reader.read(text, "wire.toml")
+    found = search.design(device, "1 / main R1.P", ["length", "width"], search=Search(8), grid=COARSE)
+    assert found.device.lengths()["width"] == pytest.approx(89e-9, rel=1e-4)
+    ranges = {name: words for name, *_, words in found.tables()[0]}
+    assert ranges["width"] == "15 to 89.9 nm, at faces 1 nm apart"
+    assert ranges["length"] == "150 to 240 nm, at its lowest"
+
+
+def test_dimensions_of_what_is_as_small_as_the_feature(wire: Device) -> None:
+    """A side of 30 nm, the width; 200 nm, the length, is larger, and so is 90 nm, which nothing changes."""
+    assert limits.at_feature(wire, ["length", "width"], 30e-9) == {"width"}
+    assert limits.at_feature(wire, ["length", "width"], 29e-9) == limits.at_feature(wire, ["width"], None) == set()
+    assert limits.at_feature(wire, ["length"], 30e-9) == set()
+
+
 def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, unchecked: None) -> None:
     plain, robust = (
         search.design(
@@ -309,7 +333,7 @@ def test_a_robust_objective_is_that_of_the_worst_device_nearby(valve: Device, un
 def test_a_design_goes_on_where_it_was_stopped(
     valve: Device, unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(journal: Path, steps: int) -> search.Design:
+    def run(journal: Path, steps: int) -> Design:
         grid = GridOptions(cells=100, order=1)
         return search.design(valve, "local R1.spin", search=Search(steps), grid=grid, journal=journal)
 
@@ -433,6 +457,7 @@ def test_values_without_meaning_are_refused(make: Callable[[], object], words: s
         (["--max-temperature", "0 K", "--drive", "2 mA"], "limits: got a temperature of 0 K"),
         (["--feature", "x", "--current", "y", "--max-density", "z"], '--feature: got "x"'),
         (["--max-density", "z"], "--drive: is what limits are meant at"),
+        (["--drive", "2 mA"], "give --max-temperature or --max-density, or no drive"),
     ],
 )
 def test_the_command_refuses_options_that_do_not_apply(options: list[str], words: str, tmp_path: Path) -> None:
@@ -441,6 +466,23 @@ def test_the_command_refuses_options_that_do_not_apply(options: list[str], words
     args = ["design", str(tmp_path / "valve.toml"), "--objective", "lokal R1.spin", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app.app, [*args, *options])
     assert result.exit_code == 2 and words in result.output
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "words"),
+    [
+        ("1 / std Fe.P", ["--free", "Fe.P"], "--free: frees parameters of a fit, whose data are missing; give --data"),
+        ("local R1.spin", ["--free", "Fe.P"], "--free: the objective '|local R1.spin|' has no standard error"),
+        ("local R1.spin", ["--data", "rows.csv", "--free", "Fe.P"], "--data and --free: the objective"),
+    ],
+)
+def test_options_of_a_fit_that_a_design_has_not_are_refused(
+    objective: str, options: list[str], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "valve.toml").write_text(RANGES)
+    args = ["design", str(tmp_path / "valve.toml"), "--objective", objective, "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app.app, [*args, *options])
+    assert result.exit_code == 2 and words in " ".join(result.output.split()), result.output
 
 
 def test_a_file_that_does_not_load_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,11 +24,12 @@ from thermospin.device.device import Device
 from thermospin.device.drives import DRIVES, drive_of_unit, read_drive, usual_drive
 from thermospin.device.parts import DRIVE_UNITS, PROBE_UNITS
 from thermospin.inference import budget, suggestions
+from thermospin.inference.fit_setup import FitOptions
 from thermospin.inference.identifiability import choose
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.result import FitResult
-from thermospin.inverse import FitOptions, fit
+from thermospin.inverse import fit
 from thermospin.model import Model, build
 from thermospin.report import fit_figures, html
 from thermospin.report.maps import maps

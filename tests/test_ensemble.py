@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from helpers.devices import VALVE
 from thermospin.accuracy import error_bars
+from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
 from thermospin.cli import app
 from thermospin.device import reader
@@ -68,6 +70,22 @@ def test_faulty_sets_are_told_before_anything_is_computed(valve: Device, sets: A
         ensembles.run(build(valve, cells=60, order=1), sets, wanted)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"part": (3, 2)}, "part: k: got 3, expected a whole number from 1 to 2"),
+        ({"part": (1.5, 2)}, "part: k: got 1.5, expected a whole number from 1 to 2"),
+        ({"part": (1, 0)}, "part: n: got 0, expected a whole number of at least 1"),
+        ({"part": 2}, "part: got 2, expected a pair of whole numbers (k, n), k from 1 to n"),
+        ({"at_once": 0}, "at_once: got 0, expected a whole number of at least 1"),
+        ({"at_once": -1}, "at_once: got -1, expected a whole number of at least 1"),
+    ],
+)
+def test_parts_and_batches_are_whole_numbers(valve: Device, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(words)}$"):
+        ensembles.run(build(valve, cells=60, order=1), [{}], **wrong)
+
+
 def test_sets_may_have_units_and_signals_one_string(valve: Device) -> None:
     model = build(valve, cells=60, order=1)
     ensemble = ensembles.run(model, [{"Fe.S_s": "-3 uV/K", "zeta": np.float64(2)}], ["local R2.spin"])
@@ -105,8 +123,6 @@ def test_processes_share_the_sets_and_a_stopped_run_goes_on(
     for each in (*halves[0], *halves[1]):
         np.testing.assert_allclose(each.values, whole[each.number - 1].values, rtol=1e-9)
     assert abs(whole[2].values[1] / whole[0].values[1] - 1) > 0.01, "the gap matters"
-    with pytest.raises(ValueError, match="part: got 3/2, expected one of 1/2 to 2/2"):
-        ensembles.run(model, sets, wanted, part=(3, 2))
 
 
 def test_a_set_whose_faces_pass_each_other_changes_no_other_one(tmp_path: Path) -> None:
@@ -163,6 +179,34 @@ def test_an_ensemble_of_order_three_has_best_estimates() -> None:
     assert np.max(np.abs(np.divide(expected, computed) - 1)) > 1e-5, "they are corrected"
     zeta = one_state.numbers()["zeta"]
     assert other.values[1] / own.values[1] == pytest.approx(2 / zeta, rel=1e-2)
+
+
+def test_a_journal_is_opened_before_the_best_estimates_which_it_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_state = reader.read(VALVE.replace(", AP = { F2 = -1 }", ""), "valve.toml")
+    model, sets, wanted = build(one_state, cells=60, order=3), [{"zeta": 1.0}, {"zeta": 2.0}], ["local R2.P"]
+    told: list[str] = []
+
+    def values(name: str) -> np.ndarray:
+        members = ensembles.run(model, sets, wanted, journal=tmp_path / name, progress=told.append)
+        return np.array([member.values for member in members])
+
+    (tmp_path / "foreign").write_text("something else\n")
+    with pytest.raises(InputError, match="foreign: got a file of another kind"):
+        values("foreign")
+    fcntl = pytest.importorskip("fcntl", reason="no locks")
+    with (tmp_path / "locked").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="locked: another process uses it"):
+            values("locked")
+    assert told == []
+    first, begun = values("journal"), told[:1]
+    assert begun == [f"{one_state.name}: best estimates at its own values"]
+    told.clear()
+    monkeypatch.setattr(evaluate, "evaluate", None)  # nothing is solved any more
+    np.testing.assert_array_equal(values("journal"), first)
+    assert told == ["set 1 of 2", "set 2 of 2"]
 
 
 def test_the_command_writes_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

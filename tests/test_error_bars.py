@@ -240,7 +240,7 @@ def test_signals_without_bars_say_so(bar):
 def test_companions_have_the_same_lines(bar):
     device = devices.bar()
     made = model.on_grid(device, devices.bar_grid(device, (3, 3, 3), bar.order))
-    others = error_bars.companions(made)
+    others = error_bars.models_at_other_orders(made)
     assert [each.grid.order for each in others] == {1: [2], 2: [1], 3: [1, 2]}[bar.order]
     for each in others:
         for mine, its in zip(made.grid.lines, each.grid.lines, strict=True):

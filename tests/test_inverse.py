@@ -30,11 +30,11 @@ from thermospin.data.rows import Row
 from thermospin.device import singularities
 from thermospin.device.device import Device, Tie
 from thermospin.device.reader import load
-from thermospin.inference import orders, predictors
+from thermospin.inference import fit_setup, orders, predictors
 from thermospin.inference.identifiability import choose, identifiability
 from thermospin.inference.minimisers import LBFGS, Adam, LeastSquares, minimise
 from thermospin.inference.misfit import Misfit, Objective, Prior
-from thermospin.inference.parameters import Parameter
+from thermospin.inference.parameters import Parameter, coordinates, start_values, values_at
 from thermospin.inference.predictors import Predict, Predictor
 from thermospin.inference.result import FitResult
 from thermospin.model import GridOptions
@@ -482,6 +482,16 @@ def test_combinations_are_the_ones_that_the_signals_are_made_of() -> None:
     assert list(found.stds().values()) == [math.inf] * 3
 
 
+def test_a_parameter_has_the_same_value_in_numbers_and_in_jax() -> None:
+    """To the rounding of exp and tanh; and back to the coordinates that it was made from."""
+    varied = [Parameter("Py.lambda_sf", 5e-9), Parameter("Py.P", 0.3), Parameter("Py.S_s", -4e-6)]
+    x = coordinates(varied, start_values(varied)) + 0.1
+    values = values_at(varied, x)
+    for parameter, xi in zip(varied, x, strict=True):
+        assert float(parameter.traced(xi)) == pytest.approx(values[parameter.name], rel=1e-14)
+    np.testing.assert_allclose(coordinates(varied, values), x, rtol=1e-13)
+
+
 def test_changes_of_a_parameter_that_is_zero_have_a_size_of_their_own() -> None:
     names = ["zeta", "Py.S_s"]
     values = {"zeta": 3.2, "Py.S_s": 0.0}
@@ -717,7 +727,7 @@ class Solver:
         self.order = 2
         monkeypatch.setattr(GridOptions, "build", self.build_on)
         monkeypatch.setattr(signals, "evaluate", self.evaluate)
-        monkeypatch.setattr(error_bars, "companions", self.companions)
+        monkeypatch.setattr(error_bars, "models_at_other_orders", self.companions)
         monkeypatch.setattr(surplus, "unresolved", lambda model, names, *_, **__: np.zeros(len(names)))
         ordinary = singularities.Weakest(singularities.Edge(0.5), singularities.Edge(0.5))
         monkeypatch.setattr(Device, "weakest_edges", lambda device, grid: ordinary)
@@ -1086,7 +1096,7 @@ def test_on_several_devices_the_orders_are_solved_in_turn(monkeypatch: pytest.Mo
 
 def test_a_fit_that_is_killed_anywhere_goes_on_to_the_same_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     device, data, path = load("slachter2010"), rows(*ALL), tmp_path / "fit.jsonl"
-    monkeypatch.setattr(inverse, "_problem", lambda models, rows, ties: "this one")
+    monkeypatch.setattr(fit_setup, "journal_problem", lambda models, rows, ties: "this one")
     monkeypatch.setattr(Predictor, "parts", ())  # the toy has no fields to keep
     whole = Solver(monkeypatch)
     expected = inverse.fit(device, data, journal=path)

@@ -16,9 +16,10 @@ import pytest
 from jax.errors import JaxRuntimeError
 from scipy.stats import truncnorm
 
+from thermospin.base import files
 from thermospin.base.errors import FileError, InputError
 from thermospin.data.rows import Row
-from thermospin.inference import nuts, posterior
+from thermospin.inference import journal, nuts, posterior
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import Misfit, Prior
 from thermospin.inference.parameters import Parameter
@@ -181,10 +182,10 @@ def test_chains_that_were_stopped_go_on_to_the_same_draws(tmp_path: Path, monkey
     np.testing.assert_array_equal(found.draws, whole.draws)
     assert found.steps == whole.steps and found.draws.shape == (4, 60, 2) and np.ptp(found.draws) > 0
     assert written == [4] and told[0] == "NUTS: 4 chains, step 30 of 50 + 60"
-    with pytest.raises(ValueError, match="got chains of another posterior, expected those of this one"):
+    with pytest.raises(ValueError, match="got chains of another posterior, expected the chains of this run"):
         posterior.sample(fitted(start=1.2), emulator=emulator, keep=path, seed=1, **options)
     halved = dataclasses.replace(emulator, coefficients=0.5 * emulator.coefficients)
-    with pytest.raises(ValueError, match="got chains of another posterior, expected those of this one"):
+    with pytest.raises(ValueError, match="got chains of another posterior, expected the chains of this run"):
         posterior.sample(fitted(), emulator=halved, keep=path, **options)
     # What the tolerance of solves moves is no other emulator.
     again = dataclasses.replace(emulator, coefficients=(1 + 1e-9) * emulator.coefficients)
@@ -240,7 +241,11 @@ def test_a_file_of_chains_is_for_one_process_at_a_time(tmp_path: Path) -> None:
         ("none/chains.npz", FileError, "Cannot write '.*chains.npz': there is no folder '.*none'; create it first"),
         ("closed/chains.npz", FileError, "its folder '.*closed' cannot be written; give another one"),
         ("text", InputError, "text: is damaged, or no such file; remove it to begin anew"),
-        ("other", InputError, "other: got chains of another posterior, expected those of this one; give another file"),
+        (
+            "other",
+            InputError,
+            "other: got chains of another posterior, expected the chains of this run; give another file, or remove it",
+        ),
     ],
 )
 def test_a_file_that_chains_cannot_be_kept_in_is_refused_before_any_solve(
@@ -258,6 +263,26 @@ def test_a_file_that_chains_cannot_be_kept_in_is_refused_before_any_solve(
     assert not told
 
 
+@pytest.mark.parametrize("without", [False, True])
+def test_chains_of_another_version_are_refused_and_left_alone(
+    without: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As journals are; files of before have a checksum of the question for a head, and no version."""
+    path, options = tmp_path / "chains", {"draws": 5, "warmup": 5, "chains": 1}
+    version = "0.1.0 or before" if without else "0.0.9"
+    monkeypatch.setattr(journal, "__version__", "0.0.9")
+    posterior.sample(fitted(), keep=path, **options)
+    if without:
+        head, arrays = files.read_arrays(path)
+        files.write_arrays(path, head["thermospin chains"], arrays)
+    before = path.read_bytes()
+    monkeypatch.setattr(journal, "__version__", "0.1.0")
+    words = f"chains: got chains of version {version}, expected the chains of this run, of version 0.1.0; give another"
+    with pytest.raises(InputError, match=words):
+        posterior.sample(fitted(), keep=path, **options)
+    assert path.read_bytes() == before
+
+
 def of_rows(values: Mapping[str, Any], matrix: np.ndarray = MATRIX) -> Any:
     import jax.numpy as jnp
 
@@ -270,8 +295,21 @@ def test_chains_of_another_model_are_refused(tmp_path: Path) -> None:
     first = posterior.sample(fitted(), model=of_rows, **options)
     np.testing.assert_array_equal(posterior.sample(fitted(), model=of_rows, **options).draws, first.draws)
     off = np.array([0.0, 0.0, ROWS[2].std, 0.0])
-    with pytest.raises(InputError, match="got chains of another posterior, expected those of this one"):
+    with pytest.raises(InputError, match="got chains of another posterior, expected the chains of this run"):
         posterior.sample(fitted(), model=lambda values: of_rows(values) + off, **options)
+
+
+def test_a_model_may_return_a_list_of_its_rows() -> None:
+    options: dict[str, Any] = {"draws": 5, "warmup": 5, "chains": 2}
+    wanted = posterior.sample(fitted(), model=of_rows, **options).draws
+    for kind in (list, tuple):
+        found = posterior.sample(fitted(), model=lambda values, kind=kind: kind(of_rows(values)), **options).draws
+        np.testing.assert_array_equal(found, wanted)
+    words = (
+        "posterior: got a model that returns a dict, expected the values of the 4 rows, in their order; of `predict`"
+    )
+    with pytest.raises(InputError, match=f"^{words}"):
+        posterior.sample(fitted(), model=lambda values: {"x": of_rows(values)}, **options)
 
 
 def test_chains_go_on_with_a_model_whose_solves_are_less_exact_without_a_gradient(tmp_path: Path) -> None:
@@ -375,19 +413,19 @@ def test_failures_of_xla_are_told_in_one_line() -> None:
         raise ValueError("Cannot lower\n operand dimension size 3 is not divisible by the manual axes size 2\n at x")
 
     with pytest.raises(InputError, match="3 chains cannot be shared out over the 2 groups .* a multiple of 2"):
-        nuts.told(3, uneven)
+        nuts.in_clear_words(3, uneven)
 
     def full() -> None:
         raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 320000001792 bytes.")
 
     with pytest.raises(MemoryError, match="out of memory with 1 chains of the model side by side: give fewer chains"):
-        nuts.told(1, full)
+        nuts.in_clear_words(1, full)
 
     def other() -> None:
         raise ValueError("another fault")
 
     with pytest.raises(ValueError, match="another fault"):
-        nuts.told(1, other)
+        nuts.in_clear_words(1, other)
 
 
 def test_a_numpyro_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from thermospin import inverse
 from thermospin.base import files
 from thermospin.base.errors import InputError, NotConverged
 from thermospin.data.rows import Row
-from thermospin.designs import search, topology
+from thermospin.designs import checks, search, topology
 from thermospin.designs.checks import DesignCheck
 from thermospin.designs.objective import Objective
 from thermospin.device import reader as devicefile
@@ -207,8 +207,7 @@ def test_answers_of_another_version_are_refused_and_left_alone(
     begin: Callable[[Device, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = DesignCheck({}, (1.0, 0.0), math.nan)
-    for module in (search, topology):
-        monkeypatch.setattr(module, "checked", lambda *_: nothing)
+    monkeypatch.setattr(checks, "checked", lambda *_: nothing)
     path, device = tmp_path / "journal.jsonl", devicefile.read(VALVE, "valve.toml")
     monkeypatch.setattr(journal, "__version__", "0.0.9", raising=False)
     begin(device, path)

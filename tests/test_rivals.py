@@ -17,13 +17,14 @@ from thermospin.data.rows import Row
 from thermospin.device.device import Device, Proportion
 from thermospin.device.reader import load
 from thermospin.inference import rivals
+from thermospin.inference.fit_setup import FitOptions
 from thermospin.inference.minimisers import LeastSquares, minimise
 from thermospin.inference.misfit import pulls
 from thermospin.inference.parameters import Parameter
 from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult
 from thermospin.inference.rivals import Comparison
-from thermospin.inverse import FitOptions, fit
+from thermospin.inverse import fit
 from thermospin.model import GridOptions
 from thermospin.studies import Extras, GridChoice
 

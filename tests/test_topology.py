@@ -10,7 +10,7 @@ import pytest
 
 from helpers.devices import MATERIALS
 from thermospin.base import polygons
-from thermospin.designs import topology
+from thermospin.designs import checks, topology
 from thermospin.designs.checks import DesignCheck
 from thermospin.designs.objective import Objective
 from thermospin.designs.topology import Canvas
@@ -70,11 +70,11 @@ def test_a_canvas_is_tiles_of_materials_of_their_own(plate: Device) -> None:
 
 def test_the_filter_keeps_what_is_even_and_reaches_half_a_feature(plate: Device) -> None:
     canvas = Canvas.of(plate, "canvas", 10e-9)
-    matrix = topology.smoothed(canvas, 40e-9)
+    matrix = topology.filter_matrix(canvas, 40e-9)
     np.testing.assert_allclose(matrix.sum(axis=1), 1.0)
     middle = matrix[3 * 6 + 3].reshape(8, 6)
     assert middle[3, 3] == middle.max() and middle[4, 3] > 0 and middle[5, 3] == 0
-    np.testing.assert_array_equal(topology.smoothed(canvas, 10e-9), np.eye(48))
+    np.testing.assert_array_equal(topology.filter_matrix(canvas, 10e-9), np.eye(48))
 
 
 def test_the_projection_is_steeper_and_steeper() -> None:
@@ -150,7 +150,7 @@ def test_the_form_of_least_resistance_is_the_whole_canvas(
     plate: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From half of it everywhere; the journal answers what was asked before."""
-    monkeypatch.setattr(topology, "checked", lambda *_: DesignCheck({}, (1.0, 0.0), float("nan")))
+    monkeypatch.setattr(checks, "checked", lambda *_: DesignCheck({}, (1.0, 0.0), float("nan")))
     objective = Objective.parse("1 / e R1.P", plate)
     options = {"tile": 20e-9, "feature": 20e-9, "journal": tmp_path / "journal.jsonl"}
     options["grid"] = GridOptions(cells=60, order=1)
@@ -181,6 +181,8 @@ def test_a_form_of_a_signal_that_is_0_is_refused(plate: Device) -> None:
         ("canvas", {"tile": 1e-9}, "make 80 x 60 of them, expected 600 at most"),
         ("canvas", {"tile": 0.0}, "tile: got 0 nm, expected a length above 0"),
         ("canvas", {"feature": 5e-9}, "feature: got 5 nm, expected a tile of 20 nm or more"),
+        ("canvas", {"steps": 0}, "steps: got 0, expected a whole number of at least 1"),
+        ("canvas", {"steps": 2.5}, "steps: got 2.5, expected a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_formed_is_told(plate: Device, solid: str, options: dict[str, float], words: str) -> None:

@@ -213,6 +213,13 @@ def test_a_budget_has_usual_standard_deviations_and_refuses_strangers() -> None:
     assert found.sources[-1] == "q.kappa held at 2 W/(m K) +- 20 %"
     with pytest.raises(ValueError, match="z.kappa was not held fixed"):
         budget.budget(fitted(), {"z.kappa": 1.0})
+    for wrong, found in ((-1.0, "-1.0"), (np.nan, "nan"), (np.inf, "inf"), ("0.5", "'0.5'"), (None, "None")):
+        with pytest.raises(InputError) as caught:
+            budget.budget(fitted(), {"q.kappa": wrong, "z.kappa": 1.0})  # type: ignore[dict-item]
+        assert str(caught.value).splitlines() == [
+            "budget: z.kappa was not held fixed in this fit",
+            f"budget: stds: q.kappa: got {found}, expected a finite number, 0 or more, in SI units",
+        ]
 
 
 def test_a_budget_does_not_hold_what_follows_others() -> None:

@@ -236,6 +236,36 @@ def test_contacts_are_named_with_what_they_do() -> None:
     assert "drag: drive" in hovers[0] and "drag: plus<br>hot: plus" in hovers[2]
 
 
+def test_names_are_shown_as_they_are() -> None:
+    """Quotation marks, tags, entities, and what plotly would fill in where the pointer is."""
+    name = 'a "b" <i> &lt; %{x}'
+    shown, device = 'a "b" &lt;i&gt; &amp;lt; %&#123;x}', two_bars()
+    base, left, right = device.solids
+    device = dataclasses.replace(
+        device,
+        name=name,
+        materials=device.materials | {name: dataclasses.replace(CU, name=name)},
+        solids=(base, left, dataclasses.replace(right, name=name, material=name, magnet=name)),
+        contacts=(*device.contacts[:2], Contact("plus", name, "x+"), Contact(name, name, "x-")),
+        experiments={
+            name: Experiment(name, ("in", "out"), ("plus", name), {"P": {}}),
+            f"{name}, hot": Experiment(f"{name}, hot", None, ("plus", name), {"P": {}}, power={name: 1.0}),
+        },
+    )
+    figure = view(device)
+    hovers = [trace.hovertemplate for trace in figure.data if trace.hovertemplate]
+    body = next(hover for hover in hovers if hover.startswith(f"<b>{shown}</b>, {shown}<br>magnet {shown}<br>"))
+    assert f"<br>{shown}, hot: heated" in body
+    assert any(f"contact <b>{shown}</b>" in hover and f"{shown}: minus" in hover for hover in hovers)
+    assert not any("%{" in hover or "quot" in hover for hover in hovers)
+    assert figure.layout.title.text == shown
+    assert any(trace.name == shown and trace.showlegend for trace in figure.data)
+    assert shown in {menu.buttons[0].label for menu in figure.layout.updatemenus}
+    # Labels in space know tags, but no entities.
+    text = next(trace for trace in figure.data if trace.name == "names").text
+    assert text[-1] == "<b>{}</b> minus".format(name.replace("<", "<\N{ZERO WIDTH SPACE}"))
+
+
 def is_cut(trace: Any) -> bool:
     return trace.type == "mesh3d" and trace.intensity is not None
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from thermospin.designs.limits import Limits as Limits
     from thermospin.designs.objective import Objective as Objective
     from thermospin.designs.objective import StandardErrorFit as StandardErrorFit
-    from thermospin.designs.search import Design as Design
+    from thermospin.designs.result import Design as Design
     from thermospin.designs.search import Search as Search
     from thermospin.designs.search import design as design
     from thermospin.designs.topology import Form as Form
@@ -62,12 +62,12 @@ if TYPE_CHECKING:
     from thermospin.inference.budget import budget as budget
     from thermospin.inference.ensembles import run as ensemble
     from thermospin.inference.fit_files import load_fit as load_fit
+    from thermospin.inference.fit_setup import FitOptions as FitOptions
     from thermospin.inference.misfit import Prior as Prior
     from thermospin.inference.posterior import emulate as emulate
     from thermospin.inference.posterior import sample as sample
     from thermospin.inference.profiles import profile as profile
     from thermospin.inference.result import FitResult as FitResult
-    from thermospin.inverse import FitOptions as FitOptions
     from thermospin.inverse import fit as fit
     from thermospin.model import GridOptions as GridOptions
     from thermospin.model import Model as Model
@@ -145,7 +145,7 @@ _HOME = {
     "emulate": "inference.posterior",
     "ensemble": "inference.ensembles:run",
     "design": "designs.search",
-    "Design": "designs.search",
+    "Design": "designs.result",
     "Search": "designs.search",
     "Limits": "designs.limits",
     "Objective": "designs.objective",
@@ -164,7 +164,7 @@ _HOME = {
     "study": "studies",
     "Study": "studies",
     "GridChoice": "accuracy.computing",
-    "FitOptions": "inverse",
+    "FitOptions": "inference.fit_setup",
     "GridOptions": "model",
     "Extras": "studies",
 }

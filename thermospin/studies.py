@@ -26,6 +26,7 @@ from thermospin.device.device import Device, LooseFace, Tie
 from thermospin.device.reader import load
 from thermospin.device.settings import at_bath
 from thermospin.inference.budget import budget, faults_of_faces
+from thermospin.inference.fit_setup import FitOptions
 from thermospin.inference.posterior import sample
 from thermospin.inference.profiles import profile
 from thermospin.inference.result import FitResult
@@ -40,7 +41,7 @@ from thermospin.inference.rivals import (
 )
 from thermospin.inference.sharing import names_in_fit
 from thermospin.inference.suggestions import Suggestions, faults_of_dimensions, suggest_others
-from thermospin.inverse import FitOptions, check_fit, fit
+from thermospin.inverse import check_fit, fit
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.report import cards, html, notebook
 from thermospin.report.device_scene import view, write_view

@@ -166,17 +166,21 @@ def adapt(
         neighbouring faces.
       NotConverged: a solve on the first grid missed its tolerance, or on that of a budget.
     """
-    order = _sensible(cells, tolerance, order)
+    order = _checked_order(cells, tolerance, order)
+    if most is not None:
+        most = require_whole("most", most, 1)
+    if rest is not None and not rest > 0:
+        raise InputError(f"rest: got {rest:g}, expected a multiple of a signal, above 0")
     names = _names(device, wanted, harmonics)
     path = _Path(device, names, harmonics, as_mapping("parameters", parameters), shards, rest, progress)
     if cells is not None:
-        before = _before(device.features, order, cells)
-        found = path.passed(before)
-        last = path.solved(redistributed(device.features, before, found.slabs, cells, order), found.rests)
-        return Adapted(last.model, last.signals, tuple(path.steps), found.rests, True)
+        before = _grid_before(device.features, order, cells)
+        coarse = path.indicators_on(before)
+        last = path.solved(redistributed(device.features, before, coarse.slabs, cells, order), coarse.rests)
+        return Adapted(last.model, last.signals, tuple(path.steps), coarse.rests, True)
     assert tolerance is not None
-    last, stopped = path.solved(first or _small(device.features, order)), ""
-    rests = last.found.rests
+    last, stopped = path.solved(first or _first_grid(device.features, order)), ""
+    rests = last.indicators.rests
     while last.bar > tolerance:
         growth = min(_growth(last.bar / tolerance), (most or MOST_UNKNOWNS) / last.model.unknowns)
         if growth < LEAST_GROWTH:
@@ -187,7 +191,7 @@ def adapt(
             between(Adapted(last.model, last.signals, tuple(path.steps), rests, False, INTERRUPTED))
         grid, size = last.model.grid, int(growth * last.model.cells)
         try:
-            last = path.solved(redistributed(device.features, grid, last.found.slabs, size, order), rests)
+            last = path.solved(redistributed(device.features, grid, last.indicators.slabs, size, order), rests)
         except (InputError, NotConverged, KeyboardInterrupt) as error:  # numbers that are there are not lost
             stopped = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
             break
@@ -216,7 +220,7 @@ class _Solved(NamedTuple):
 
     model: Model
     signals: Signals
-    found: Indicators
+    indicators: Indicators
     bar: float
 
 
@@ -237,16 +241,17 @@ class _Path:
     def names(self) -> list[SignalName]:
         return [SignalName.parse(*pair) for pair in self.wanted]
 
-    def passed(self, grid: Grid) -> Indicators:
+    def indicators_on(self, grid: Grid) -> Indicators:
         """Solve on a grid that only tells where lines go."""
         began, model = time.monotonic(), self._model(grid)
         evaluation = evaluate.evaluate(
             model, self.values, self.wanted, ("zeta",), progress=self.progress, tolerance=surplus.PASSING
         )
         parts = surplus.contributions(model, evaluation.fields, self.names, self.values)
-        found = indicators(model, dict(zip(self.names, evaluation.values.tolist(), strict=True)), parts, self.rest)
+        values = dict(zip(self.names, evaluation.values.tolist(), strict=True))
+        of_slabs = indicators(model, values, parts, self.rest)
         self._note(model, began)
-        return found
+        return of_slabs
 
     def solved(self, grid: Grid, rests: Mapping[str, float] | None = None) -> _Solved:
         """Solve on a grid with error bars; `rests` are those of the first grid, None where this is it."""
@@ -254,11 +259,11 @@ class _Path:
         harmonics = max(self.harmonics, *(name.harmonic for name in self.names))
         result = error_bars.solved_with_errors(model, self.values, harmonics, wanted=self.names, progress=self.progress)
         parts = {name: result.contributions[name] for name in self.names}
-        found = indicators(model, result.signals.values, parts, self.rest)
-        left_out = found.rests if rests is None else rests
+        of_slabs = indicators(model, result.signals.values, parts, self.rest)
+        left_out = of_slabs.rests if rests is None else rests
         worst = _worst(result.signals, [pair for pair in self.wanted if " ".join(pair) not in left_out] or self.wanted)
         self._note(model, began, worst)
-        return _Solved(model, result.signals, found, worst[1])
+        return _Solved(model, result.signals, of_slabs, worst[1])
 
     def _model(self, grid: Grid) -> Model:
         enough = max(len(line) for line in grid.lines) > self.shards
@@ -270,7 +275,7 @@ class _Path:
             self.progress(f"{self.device.name}: {self.steps[-1]}")
 
 
-def _before(features: Features, order: int, cells: int) -> Grid:
+def _grid_before(features: Features, order: int, cells: int) -> Grid:
     """Return the grid that says where the lines of a budget go."""
     coarsest = at_coarseness(features, order, COARSEST).cells
     if cells < coarsest:
@@ -278,7 +283,7 @@ def _before(features: Features, order: int, cells: int) -> Grid:
     return choose(features, min(order, PASSING_ORDER), int(max(PASS * cells, min(cells, ENOUGH), coarsest)))
 
 
-def _small(features: Features, order: int) -> Grid:
+def _first_grid(features: Features, order: int) -> Grid:
     """Return the first grid for a tolerance."""
     whole, coarsest = choose(features, order), at_coarseness(features, order, COARSEST).cells
     cells = max(int(START * (3 / order) ** 3), coarsest)
@@ -290,7 +295,7 @@ def _growth(excess: float) -> float:
     return float(np.clip(excess ** (1 / RATE), LEAST_GROWTH, MOST_GROWTH))
 
 
-def _sensible(cells: int | None, tolerance: float | None, order: int) -> int:
+def _checked_order(cells: int | None, tolerance: float | None, order: int) -> int:
     """Return the order; refuse what makes no grid."""
     if (cells is None) == (tolerance is None):
         raise InputError(f"give either cells or tolerance; got cells={cells}, tolerance={tolerance}")

@@ -41,6 +41,9 @@ class GridChoice:
     order: int = ORDER
     shards: int = 1
 
+    def __post_init__(self) -> None:
+        GridOptions(self.cells, self.order, self.shards)  # refuses what is no whole number
+
     @property
     def adapted(self) -> bool:
         """True if the signals choose the grid."""

@@ -198,7 +198,7 @@ def assess(
     parameters = _parameters_of(model, signals, parameters)
     if signals.errors is not None:  # best estimates already: begin with what they were made from
         signals = dataclasses.replace(signals, values=signals.computed, computed={}, errors=None)
-    others = at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
+    others = signals_at_other_orders(model, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
     parts = _contributions(model, signals, parameters, start, (), progress)
     return _assessed(model, [*others, signals], signals, parameters, parts, progress, tolerance)
 
@@ -252,17 +252,17 @@ def _assessed(
     tolerance: float = solve.TOLERANCE,
 ) -> Signals:
     """Return best estimates with error bars, cut cells included."""
-    by_order = sorted(by_order, key=lambda each: each.order)
+    by_order = sorted(by_order, key=lambda of_order: of_order.order)
     unresolved = {name: surplus.total(parts) for name, parts in contributions.items()}
     result = with_errors(signals, by_order, model.device.weakest_edges(model.grid), unresolved)
-    other = elsewhere(model)
+    other = on_other_lines(model)
     if other is None or result.errors is None:
         return result
     if progress is not None:
         progress(f"{model.device.name}: the same on other grid lines, for the error bars")
     moved = measure(other, parameters, harmonics=signals.harmonics, progress=progress, tolerance=tolerance)
     if signals.order > 2:  # below, the value of the grid is the estimate
-        others = at_other_orders(other, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
+        others = signals_at_other_orders(other, parameters, signals.harmonics, progress=progress, tolerance=tolerance)
         moved = with_errors(moved, [*others, moved], model.device.weakest_edges(other.grid))
     changes = _changes(result.values, moved.values)
     grid = {name: bar + CUT * changes[name] for name, bar in result.errors.grid.items()}
@@ -280,7 +280,7 @@ def _changes(values: Mapping[SignalName, float], moved: Mapping[SignalName, floa
     for name, change in changes.items():
         if values[name] and change:
             logs[name.part == "spin"].append(math.log(min(change / abs(values[name]), ALONE)))
-    usual = {kind: math.exp(statistics.fmean(each)) for kind, each in logs.items()}
+    usual = {kind: math.exp(statistics.fmean(of_kind)) for kind, of_kind in logs.items()}
     return {
         name: max(change, usual.get(name.part == "spin", 0.0) * abs(values[name])) for name, change in changes.items()
     }
@@ -324,16 +324,16 @@ def solved_with_errors(
     with ThreadPoolExecutor(1) as pool:
         if side_by_side:
             # What the orders below need is mostly compilation, which leaves a core half idle.
-            running = pool.submit(at_other_orders, model, parameters, harmonics, progress=progress)
+            running = pool.submit(signals_at_other_orders, model, parameters, harmonics, progress=progress)
         signals, fields = solved(model, parameters, harmonics, start, options)
         parts = _contributions(model, signals, parameters, fields, wanted, progress)
         if not side_by_side:
-            running = pool.submit(at_other_orders, model, parameters, harmonics, progress=progress)
+            running = pool.submit(signals_at_other_orders, model, parameters, harmonics, progress=progress)
         by_order = [*running.result(), signals]
     return Solved(_assessed(model, by_order, signals, parameters, parts, progress), parts)
 
 
-def at_other_orders(
+def signals_at_other_orders(
     model: Model,
     parameters: Parameters | None,
     harmonics: int,
@@ -352,10 +352,10 @@ def at_other_orders(
     # Side by side: they are small, and most of their time is compilation, which is hardly parallel. On several devices
     # in turn: messages must be sent in one order.
     with ThreadPoolExecutor(1 if model.shards > 1 else None) as pool:
-        return list(pool.map(at, companions(model)))
+        return list(pool.map(at, models_at_other_orders(model)))
 
 
-def companions(model: Model) -> list[Model]:
+def models_at_other_orders(model: Model) -> list[Model]:
     """Return the same grid lines with elements of the orders below; for order 1 with those of order 2."""
     present = model.grid.order
     return [
@@ -365,7 +365,7 @@ def companions(model: Model) -> list[Model]:
     ]
 
 
-def elsewhere(model: Model) -> Model | None:
+def on_other_lines(model: Model) -> Model | None:
     """Return the same device and order on about three quarters of the lines; None where edges lie on lines."""
     grid = model.grid
     if not grid.prisms or not (grid.cuts or model.disc.ties or model.grounded):
@@ -402,7 +402,7 @@ def with_errors(
       weakest: edges of the device.
       unresolved: of signals whose orders lead to a limit.
     """
-    found = {
+    estimates = {
         name: estimate(
             [signals.values[name] for signals in by_order],
             measured.order,
@@ -411,18 +411,18 @@ def with_errors(
         )
         for name in measured.values
     }
-    for name in found:
-        if name.part in ("P", "AP") and (middle := name._replace(part="baseline")) in found:
-            baseline, spin = found[middle], found[name._replace(part="spin")]
+    for name in estimates:
+        if name.part in ("P", "AP") and (middle := name._replace(part="baseline")) in estimates:
+            baseline, spin = estimates[middle], estimates[name._replace(part="spin")]
             half = spin.value / 2 if name.part == "P" else -spin.value / 2
-            found[name] = Estimate(baseline.value + half, baseline.error + spin.error / 2, baseline.unsafe)
+            estimates[name] = Estimate(baseline.value + half, baseline.error + spin.error / 2, baseline.unsafe)
     errors = Errors(
-        grid={name: each.error for name, each in found.items()},
+        grid={name: best.error for name, best in estimates.items()},
         solver=_solver_errors(measured),
-        unsafe={name: each.unsafe for name, each in found.items() if each.unsafe},
+        unsafe={name: best.unsafe for name, best in estimates.items() if best.unsafe},
     )
-    best = {name: each.value for name, each in found.items()}
-    return dataclasses.replace(measured, values=best, computed=measured.values, errors=errors)
+    values = {name: best.value for name, best in estimates.items()}
+    return dataclasses.replace(measured, values=values, computed=measured.values, errors=errors)
 
 
 def _solver_errors(signals: Signals) -> dict[SignalName, float]:

@@ -91,8 +91,8 @@ class Sensitivity(Plotted):
 
     def rough(self) -> dict[tuple[str, str], float]:
         """Return the error bars, as parts of the signals, that are larger than `ROUGH`; zeros have none."""
-        parts = self.errors / np.where(self.vanishes, math.inf, np.abs(self.values))
-        return {name: float(part) for name, part in zip(self.signals, parts, strict=True) if part > ROUGH}
+        relative = self.errors / np.where(self.vanishes, math.inf, np.abs(self.values))
+        return {name: float(error) for name, error in zip(self.signals, relative, strict=True) if error > ROUGH}
 
     def words(self) -> list[str]:
         """Return a table: a line for each parameter, a column for each signal."""
@@ -113,7 +113,7 @@ class Sensitivity(Plotted):
                 f"Solved to a relative residual of {met:g}, not {asked:g}: fewer digits are right where terms cancel."
             )
         if rough := self.rough():
-            known = ", ".join(f"{experiment} {signal} to {part:.0%}" for (experiment, signal), part in rough.items())
+            known = ", ".join(f"{experiment} {signal} to {error:.0%}" for (experiment, signal), error in rough.items())
             out.append(f"Hardly known on this grid: {known}; such a column is no better. More cells (--cells) help.")
         if self.idle():
             out.append(f"Below {NOTHING:g} everywhere: {', '.join(self.idle())}.")
@@ -200,8 +200,8 @@ def sensitivity(
     given = as_mapping("parameters", parameters)
     values = model.device.numbers() | {name: as_number(float, f"parameter '{name}'", given[name], "") for name in given}
     tolerances = TOLERANCES if tolerance is None else (tolerance,)
-    found, met = _evaluation(model, values, wanted, progress, tolerances)
-    loose, start = max(met, solve.TOLERANCE), found.fields
+    evaluation, met = _evaluation(model, values, wanted, progress, tolerances)
+    loose, start = max(met, solve.TOLERANCE), evaluation.fields
     signals = evaluate.measure(model, values, harmonics=harmonics, start=start, progress=progress, tolerance=loose)
     best = error_bars.assess(model, signals, values, start=start, progress=progress, tolerance=loose)
     estimates = np.array([best[pair] for pair in wanted])
@@ -209,12 +209,12 @@ def sensitivity(
         tuple(wanted),
         estimates,
         values,
-        found.jacobian * _factors(found.values, estimates)[:, None],
+        evaluation.jacobian * _factors(evaluation.values, estimates)[:, None],
         tuple(model.device.dimensions),
         met,
         tuple(units),
         np.array([best.error(*pair) for pair in wanted]),
-        found.values,
+        evaluation.values,
     )
 
 
@@ -236,8 +236,9 @@ def _evaluation(
         last = bound == tolerances[-1]
         try:
             names = list(values)
-            found = evaluate.evaluate(model, values, wanted, names, progress=progress, tolerance=bound, explain=last)
-            return found, bound
+            return evaluate.evaluate(
+                model, values, wanted, names, progress=progress, tolerance=bound, explain=last
+            ), bound
         except NotConverged:
             if last:
                 raise

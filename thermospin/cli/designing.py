@@ -132,7 +132,8 @@ def design(
         stops.resumable(folder / JOURNAL)
         speaks = runtime.join_cluster(cluster)
         runtime.start_jax()
-        from thermospin.designs.search import Design, Search
+        from thermospin.designs.result import Design
+        from thermospin.designs.search import Search
         from thermospin.designs.search import design as by_dimensions
         from thermospin.designs.topology import Form, free_form
         from thermospin.model import GridOptions
@@ -175,14 +176,26 @@ def _sizes(feature: float | None, tile: str | None) -> tuple[float, float]:
 def _standard_error_fit(
     data: str | None, free: list[str], objective: Objective, device: Device
 ) -> StandardErrorFit | None:
-    """Return the fit of the standard errors in an objective."""
+    """Return the fit of the standard errors in an objective, None without data.
+
+    Raises:
+      InputError: options of a fit that the design does not need, or that lacks data.
+    """
     from thermospin.data.rows import load
     from thermospin.designs.objective import STD, StandardErrorFit
 
+    names = [name for kind, name in objective.wanted if kind == STD]
+    given = [option for option, value in (("--data", data), ("--free", free)) if value]
+    if given and not names:
+        raise InputError(
+            f"{' and '.join(given)}: the objective '{objective}' has no standard error, which a fit is for; expected "
+            f'one such as "1 / std {next(iter(device.parameters()))}", or no {" and no ".join(given)}'
+        )
     if data is None:
+        if free:
+            raise InputError("--free: frees parameters of a fit, whose data are missing; give --data FILE")
         return None
     rows = load(data, device)
-    names = [name for kind, name in objective.wanted if kind == STD]
     if any(row.harmonic > 1 for row in rows):  # zeta moves no R1
         names = ["zeta", *names]
     return StandardErrorFit(rows, tuple(free or dict.fromkeys(names)))
@@ -195,11 +208,14 @@ def _limits(feature: str | None, drive: str | None, temperature: str | None, den
     from thermospin.device.drives import read_drive
 
     smallest = None if feature is None else parse(feature, "length", key="--feature")
-    if drive is None and temperature is None and density is None:
-        return Limits(feature=smallest)
+    limited = temperature is not None or density is not None
     if drive is None:
-        raise InputError('--drive: is what limits are meant at, and is missing; give such as --drive "2 mA"')
+        if limited:
+            raise InputError('--drive: is what limits are meant at, and is missing; give such as --drive "2 mA"')
+        return Limits(feature=smallest)
     size, kind = read_drive(drive)
+    if not limited:
+        raise InputError("--drive: is what limits are meant at; give --max-temperature or --max-density, or no drive")
     return Limits(
         size,
         None if temperature is None else parse(temperature, "temperature", key="--max-temperature"),

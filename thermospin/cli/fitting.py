@@ -135,7 +135,8 @@ def fit(
             _require_numpyro(posterior)
         from thermospin import studies
         from thermospin.accuracy.computing import GridChoice
-        from thermospin.inverse import FitOptions, check_fit
+        from thermospin.inference.fit_setup import FitOptions
+        from thermospin.inverse import check_fit
 
         options = FitOptions(method, *known, starts, rescaled)
         check_fit(inputs.devices, inputs.rows, free or None, options)

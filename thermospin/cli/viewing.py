@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html as escapes
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,6 +92,7 @@ def _of_device(
     from thermospin.device.reader import load
     from thermospin.device.settings import changed
     from thermospin.report.device_scene import view as draw
+    from thermospin.report.scene import plotly_text
 
     device = changed(load(name), set_ or (), bath)
     if wanted is None:
@@ -102,7 +102,7 @@ def _of_device(
 
         read = read_vtr(wanted)
         figure = draw(device, read, density=read.cells.get("J"))
-        return figure.update_layout(title_text=escapes.escape(f"{device.name}, {Path(wanted).name}"))
+        return figure.update_layout(title_text=plotly_text(f"{device.name}, {Path(wanted).name}"))
     from thermospin.base.names import nearest
     from thermospin.device.drives import DRIVES, read_drive, usual_drive
 

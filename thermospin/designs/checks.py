@@ -10,9 +10,11 @@ import numpy as np
 
 from thermospin import solve
 from thermospin.accuracy.error_bars import solved_with_errors
+from thermospin.base.units import readable
 from thermospin.designs.objective import DENSEST, HOTTEST, STD, Objective, Pair, StandardErrorFit
 from thermospin.designs.predictor import DesignPredictor
 from thermospin.device.device import Device
+from thermospin.inference.journal import Journal
 from thermospin.model import GridOptions, Model, Progress
 from thermospin.parallel import tasks
 
@@ -34,6 +36,11 @@ class DesignCheck:
     objective: tuple[float, float]
     spread: float
 
+    def gain_over(self, other: DesignCheck) -> tuple[float, float]:
+        """Return the factor by which the objective is larger than that of another device, and its error bar."""
+        (before, bar_before), (after, bar_after) = other.objective, self.objective
+        return after / before, after / before * math.hypot(bar_before / before, bar_after / after)
+
 
 @dataclasses.dataclass(frozen=True)
 class DesignTask:
@@ -47,6 +54,9 @@ class DesignTask:
       grid: of the devices on the way.
       progress: callback for messages.
       starts: number of starts among which accelerators are distributed.
+      feature: smallest feature [m], None for no limit.
+      deviations: of the dimensions of the worst device nearby [m]; all 0: the device itself counts.
+      journal: that keeps evaluations.
       solver: answers solve requests, see `solve.solve`.
     """
 
@@ -57,6 +67,9 @@ class DesignTask:
     grid: GridOptions = ON_THE_WAY
     progress: Progress | None = None
     starts: int = 1
+    feature: float | None = None
+    deviations: tuple[float, ...] = ()
+    journal: Journal | None = None
     solver: solve.Solver | None = None
 
     def model(self, device: Device) -> Model:
@@ -79,6 +92,20 @@ class DesignTask:
         places = [self.wanted.index(pair) for pair in self.limits]
         most = np.array(list(self.limits.values()))
         return np.log(most / np.abs(values[places])), -jacobian[places] / values[places, None]
+
+
+def both_checked(
+    before: Device, after: Device, task: DesignTask, *, refined: int = 1
+) -> tuple[DesignCheck, DesignCheck]:
+    """Return two devices on another grid than that of the task: one order more, and so many times the cells."""
+    cells = None if task.grid.cells is None else refined * task.grid.cells
+    grid = dataclasses.replace(task.grid, cells=cells, order=min(task.grid.order + 1, 3))
+    return checked(before, task, grid), checked(after, task, grid)
+
+
+def compared(pair: Pair, unit: str, before: DesignCheck, after: DesignCheck) -> list[str]:
+    """Return a quantity of two devices with its error bars, as people write them."""
+    return [readable(value, unit, bar) for value, bar in (before.signals[pair], after.signals[pair])]
 
 
 def checked(device: Device, task: DesignTask, grid: GridOptions) -> DesignCheck:

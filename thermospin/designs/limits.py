@@ -100,7 +100,7 @@ class FaceLimits:
 
 
 def face_limits(device: Device, names: Sequence[str], feature: float | None) -> FaceLimits:
-    """Return the limits that faces keep their order and distances within `STRETCH`, and that no feature is too small.
+    """Return the limits that faces keep their order, distances within `STRETCH` and `CLOSEST`, and features their size.
 
     Raises:
       InputError: a feature that is too small already.
@@ -114,12 +114,9 @@ def face_limits(device: Device, names: Sequence[str], feature: float | None) -> 
             matrix.append(row)
             low.append(least - value + float(row @ at))
 
-    for axis in range(3):
-        faces, moves = device.face_slopes(axis)
-        motion = np.array([[move.get(name, 0.0) for name in names] for move in moves])
-        for row, width in zip(np.diff(motion, axis=0), np.diff(faces), strict=True):
-            require(row, width, max(width / STRETCH, min(CLOSEST, width)))
-            require(-row, -width, -STRETCH * width)
+    for row, width in _distances(device, names):
+        require(row, width, max(width / STRETCH, min(CLOSEST, width)))
+        require(-row, -width, -STRETCH * width)
     if feature is not None:
         faults = []
         for text, row, size in _features(device, names):
@@ -129,6 +126,34 @@ def face_limits(device: Device, names: Sequence[str], feature: float | None) -> 
         if faults:
             raise InputError("\n".join(faults))
     return FaceLimits(np.array(matrix).reshape(len(matrix), len(names)), np.array(low))
+
+
+def at_closest(device: Device, names: Sequence[str]) -> set[str]:
+    """Return the dimensions that change a distance between neighbouring faces which is `CLOSEST`."""
+    distances = _distances(device, names)
+    return _changing(names, [row for row, width in distances if math.isclose(width, CLOSEST, rel_tol=SLACK)])
+
+
+def at_feature(device: Device, names: Sequence[str], feature: float | None) -> set[str]:
+    """Return the dimensions that change a side or a gap which is no more than the smallest feature."""
+    if feature is None:
+        return set()
+    return _changing(names, [row for _, row, size in _features(device, names) if size <= (1 + SLACK) * feature])
+
+
+def _changing(names: Sequence[str], rows: Sequence[np.ndarray]) -> set[str]:
+    """Return the dimensions that any of these derivatives is by."""
+    return {name for k, name in enumerate(names) if any(row[k] for row in rows)}
+
+
+def _distances(device: Device, names: Sequence[str]) -> list[tuple[np.ndarray, float]]:
+    """Return distances between neighbouring faces along x, y and z: derivative, size [m]."""
+    out: list[tuple[np.ndarray, float]] = []
+    for axis in range(3):
+        faces, moves = device.face_slopes(axis)
+        motion = np.array([[move.get(name, 0.0) for name in names] for move in moves])
+        out += zip(np.diff(motion, axis=0), np.diff(faces), strict=True)
+    return out
 
 
 def _features(device: Device, names: Sequence[str]) -> list[tuple[str, np.ndarray, float]]:
@@ -159,7 +184,7 @@ def _features(device: Device, names: Sequence[str]) -> list[tuple[str, np.ndarra
     return out
 
 
-def stretch(start: Mapping[str, float], device: Device, names: Sequence[str]) -> float:
+def largest_stretch(start: Mapping[str, float], device: Device, names: Sequence[str]) -> float:
     """Return the largest factor by which distances between faces have changed."""
     before = device.moved({name: start[name] for name in names})
     ratios = [

@@ -67,10 +67,10 @@ class Objective:
         places = [None, *(place for place, letter in enumerate(text) if letter == "/")]
         faults = []
         for place in sorted(places, key=lambda place: place is None or text[place - 1 : place + 2] != " / "):
-            parts = [text] if place is None else [text[:place], text[place + 1 :]]
-            inverse = len(parts) == 2 and parts[0].strip() == "1"
+            sides = [text] if place is None else [text[:place], text[place + 1 :]]
+            inverse = len(sides) == 2 and sides[0].strip() == "1"
             try:
-                first, *rest = [None] * inverse + [_pair(part, device) for part in parts[inverse:]]
+                first, *rest = [None] * inverse + [_pair(side, device) for side in sides[inverse:]]
             except InputError as why:
                 faults.append(str(why))
                 continue
@@ -146,11 +146,11 @@ class StandardErrorFit:
           InputError: parameters that the data do not depend on.
         """
         scale = np.abs(jacobian).max(axis=0)
-        unfixed = [each for each, size in zip(self.free, scale, strict=True) if size == 0]
+        unfixed = [other for other, size in zip(self.free, scale, strict=True) if size == 0]
         if unfixed:
-            others = [each for each in self.free if each not in unfixed] or ["NAME..."]
+            fixed = [other for other in self.free if other not in unfixed] or ["NAME..."]
             raise InputError(
-                f"free: the data do not depend on {', '.join(unfixed)}; give more data, or --free {' '.join(others)}"
+                f"free: the data do not depend on {', '.join(unfixed)}; give more data, or --free {' '.join(fixed)}"
             )
         weighted = jacobian / scale / np.array([row.std for row in self.rows])[:, None]
         _, upper = np.linalg.qr(weighted)
@@ -174,6 +174,11 @@ def require_fit(fit: StandardErrorFit | None, names: Sequence[str], device: Devi
         if name not in device.parameters()
     ]
     faults += [f"free: {name} is not there, its standard error would be 0" for name in names if name not in fit.free]
+    faults += [
+        f"fit: {row.label} {row.signal}: got std {row.std:g}, expected a finite one above 0"
+        for row in fit.rows
+        if not 0 < row.std < math.inf
+    ]
     if len(fit.rows) < len(fit.free):
         faults.append(f"free: {len(fit.free)} parameters and {len(fit.rows)} rows of data, expected no more than these")
     if faults:

@@ -67,7 +67,7 @@ class DesignPredictor:
         if self._fit is not None:
             # Its derivatives are differences, an evaluation for each dimension, in a batch.
             self._data = Predictor(tasks.split_for(model, count), self._fit.rows, RESIDUAL, progress, solver=solver)
-        self.parts = tuple(part for part in (self._signals, self._data) if part is not None)
+        self.parts = tuple(predictor for predictor in (self._signals, self._data) if predictor is not None)
 
     def __call__(self, parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return values and Jacobian by dimensions."""
@@ -93,7 +93,7 @@ class DesignPredictor:
                 there = self._fork(solver)._plain({**parameters, name: float(parameters[name]) + step})
                 return (there - here) / step
 
-            size = min(max(len(names), 1), *(tasks.capacity(part.model) for part in self.parts))
+            size = min(max(len(names), 1), *(tasks.capacity(predictor.model) for predictor in self.parts))
             slopes_of = tasks.run_batched((functools.partial(slope, name) for name in names), size, self._solver)
             for k, column in enumerate(slopes_of):
                 jacobian[by_differences, k] = column
@@ -102,7 +102,8 @@ class DesignPredictor:
     def _fork(self, solver: solve.Solver | None) -> DesignPredictor:
         """Return another one, which starts from the present fields."""
         other = copy.copy(self)
-        other._signals, other._data = (part and part.fork(solver) for part in (self._signals, self._data))
+        other._signals = self._signals and self._signals.fork(solver)
+        other._data = self._data and self._data.fork(solver)
         other._solver = solver
         return other
 

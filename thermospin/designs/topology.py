@@ -28,13 +28,13 @@ import optax
 
 from thermospin.base import polygons
 from thermospin.base.errors import InputError, NotConverged
+from thermospin.base.kinds import require_whole
 from thermospin.base.lenient import lenient
 from thermospin.base.names import nearest
 from thermospin.base.shown import Plotted
 from thermospin.base.text import columns
-from thermospin.base.units import readable
 from thermospin.data.rows import Row
-from thermospin.designs.checks import DesignCheck, DesignTask, checked
+from thermospin.designs.checks import DesignCheck, DesignTask, both_checked, compared
 from thermospin.designs.objective import DENSEST, HOTTEST, STD, Objective, unit_of
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.parts import Solid, plan_of
@@ -87,7 +87,7 @@ class Canvas:
             raise InputError(f"form: solid '{name}' is no box of a metal that is no magnet, which a free form needs")
         if any(contact.solid == name for contact in device.contacts):
             raise InputError(f"form: solid '{name}' has a contact; give that to a solid beside it")
-        if users := _uses(device, name):
+        if users := _users_of(device, name):
             raise InputError(
                 f"form: {', '.join(users)} names solid '{name}', which the form may cut into pieces; name a solid "
                 "beside it, or for an interface its material"
@@ -108,12 +108,12 @@ class Canvas:
         place = device.solids.index(solid)
         # Named dimensions would move some tiles and not others: they stay as they are.
         still: dict[str, Any] = {"coordinates": {}, "corners": (), "lean": None, "clearances": ()}
-        fixed = [dataclasses.replace(part, **still) for part in device.solids]
+        fixed = [dataclasses.replace(other, **still) for other in device.solids]
         solids = [*fixed[:place], *tile_solids, *fixed[place + 1 :]]
         overwritten = plan_of(solids, [True] * len(solids)).overwritten()
-        of_tiles = {part.material: metal for part in tile_solids}  # of the same name, which interfaces go by
-        kept = [part for k, part in enumerate(solids) if k not in overwritten]
-        used = {part.material for part in kept}
+        of_tiles = {other.material: metal for other in tile_solids}  # of the same name, which interfaces go by
+        kept = [other for k, other in enumerate(solids) if k not in overwritten]
+        used = {other.material for other in kept}
         cut = dataclasses.replace(device, solids=tuple(kept), materials={**device.materials, **of_tiles}, dimensions={})
         names = np.where(np.isin(tiles, sorted(used)), tiles, "")
         return cls(cut, names, x, y, solid)
@@ -147,31 +147,31 @@ class Canvas:
         materials = {key: material for key, material in self.device.materials.items() if "~" not in key}
         plan = plan_of(solids, [materials[solid.material].is_metal for solid in solids])
         connected = [
-            piece for piece in plan.pieces(metal=True).members.values() if _reaches(self.device, solids, piece)
+            piece for piece in plan.pieces(metal=True).members.values() if _has_contact(self.device, solids, piece)
         ]
         within = {i for piece in connected for i in piece}
         remaining = [solid for i, solid in enumerate(solids) if solid not in named or i in within]
         return dataclasses.replace(self.device, solids=tuple(remaining), materials=materials)
 
 
-def _uses(device: Device, name: str) -> list[str]:
+def _users_of(device: Device, name: str) -> list[str]:
     """List the interfaces, heat sinks and experiments that name a solid."""
-    used = [f"interface '{each.name}'" for each in device.interfaces if name in each.between]
+    used = [f"interface '{interface.name}'" for interface in device.interfaces if name in interface.between]
     used += [f"heat sink '{sink.label}'" for sink in device.heat_sinks if sink.solid == name]
-    for each in device.experiments.values():
-        between = each.through.between if each.through is not None else ()
-        if name in (*each.power, *each.temperature, *between):
-            used.append(f"experiment '{each.name}'")
+    for experiment in device.experiments.values():
+        between = experiment.through.between if experiment.through is not None else ()
+        if name in (*experiment.power, *experiment.temperature, *between):
+            used.append(f"experiment '{experiment.name}'")
     return used
 
 
-def _reaches(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:
+def _has_contact(device: Device, solids: Sequence[Solid], piece: set[int]) -> bool:
     """Return True if a piece of metal has a contact."""
     names = {solids[i].name for i in piece} | {body_of(solids[i]) for i in piece}
     return any(contact.solid in names for contact in device.contacts)
 
 
-def smoothed(canvas: Canvas, feature: float) -> np.ndarray:
+def filter_matrix(canvas: Canvas, feature: float) -> np.ndarray:
     """Return the matrix of the filter: weights fall linearly with the distance of middles, to zero at half a feature.
 
     Two filtered edges cannot be nearer than about the feature, whatever the densities.
@@ -227,16 +227,13 @@ class Form(Plotted):
     @property
     def gain(self) -> tuple[float, float]:
         """Factor by which the objective is larger than with the whole canvas of metal, and its error bar."""
-        (a, bar_a), (b, bar_b) = self.start.objective, self.end.objective
-        return b / a, b / a * math.hypot(bar_a / a, bar_b / b)
+        return self.end.gain_over(self.start)
 
     def words(self) -> list[str]:
         """Return signals before and after, and the gain, line by line."""
         table = [["signal", "whole canvas", "form"]]
         for pair in self.objective.wanted:
-            unit = unit_of(pair, self.before)
-            ends = (self.start.signals[pair], self.end.signals[pair])
-            table.append([" ".join(pair), *(readable(value, unit, bar) for value, bar in ends)])
+            table.append([" ".join(pair), *compared(pair, unit_of(pair, self.before), self.start, self.end)])
         filled = sum(abs(float(polygons.area(outline_of(piece)))) for piece in self.pieces)
         grey = np.mean((self.density > 0.1) & (self.density < 0.9))
         return [
@@ -290,6 +287,7 @@ def free_form(
       NotConverged: a solve did not converge.
     """
     objective.require(device)
+    steps = require_whole("steps", steps, 1)
     if not 0 < tile < math.inf:
         raise InputError(f"tile: got {1e9 * tile:g} nm, expected a length above 0")
     if feature < tile * (1 - 1e-9):
@@ -304,7 +302,7 @@ def free_form(
     if journal is not None:
         asked = repr((device, str(objective), solid, tile, feature, grid.cells, grid.order))
         predict = Journal(Path(journal), asked).keep(bare, "form", bare.parts)
-    density, history = _ascend(canvas, objective, smoothed(canvas, feature), predict, steps, progress)
+    density, history = _ascend(canvas, objective, filter_matrix(canvas, feature), predict, steps, progress)
     try:
         made = canvas.made(density > 0.5)
     except DeviceError as error:
@@ -313,9 +311,7 @@ def free_form(
             "the metal, such as one over another"
         ) from None
     task = DesignTask(objective, (), {}, grid=grid, progress=progress)
-    finer = dataclasses.replace(grid, order=min(grid.order + 1, 3))
-    start, end = (checked(part, task, finer) for part in (device, made))
-    return Form(made, device, objective, canvas, density, history, start, end)
+    return Form(made, device, objective, canvas, density, history, *both_checked(device, made, task))
 
 
 def _ascend(

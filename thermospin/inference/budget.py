@@ -6,13 +6,16 @@ number that was held fixed by -M (dR/dq) dq.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from thermospin.base.errors import InputError
+from thermospin.base.kinds import as_number
 from thermospin.base.shown import Plotted
 from thermospin.base.text import columns, percent
 from thermospin.device.device import OF, Device, LooseFace, stretched
@@ -92,11 +95,12 @@ def budget(
     given = dict(stds or {})
     # What follows another number has no error besides that of the other one.
     follow = {name for name, _, _ in result.ties}
-    follow |= {name for each in result.following for name in each.values if name != each.name}
+    follow |= {name for following in result.following for name in following.values if name != following.name}
     held = {name: value for name, value in problem.fixed.items() if name not in follow}
-    unknown = [name for name in given if name not in held]
-    if unknown:
-        raise InputError(f"budget: {', '.join(unknown)} was not held fixed in this fit")
+    faults = [f"budget: {name} was not held fixed in this fit" for name in given if name not in held]
+    faults += [fault for name, std in given.items() if (fault := _fault_of_std(name, std))]
+    if faults:
+        raise InputError("\n".join(faults))
     if not np.all(np.isfinite(result.covariance)):
         raise InputError(
             f"budget: the data leave {' and '.join(result.left_open)} open, so that the variances have no sources; "
@@ -139,6 +143,15 @@ def budget(
         sources.append(f"{of}{_place(face)} +- {1e9 * face.std:g} nm")
         lines.append((result.moves @ (high - low) / 2) ** 2)
     return Budget(result.names, tuple(sources), np.array(lines), asked)
+
+
+def _fault_of_std(name: str, std: Any) -> str:
+    """Return what is wrong with a standard deviation, "" for nothing."""
+    with contextlib.suppress(InputError):
+        if 0 <= as_number(float, name, std, "") < math.inf:
+            return ""
+    found = repr(std) if isinstance(std, str) else std
+    return f"budget: stds: {name}: got {found}, expected a finite number, 0 or more, in SI units"
 
 
 def _lengths(problem: Problem) -> dict[str, float]:
@@ -186,7 +199,7 @@ def _moved(
 ) -> np.ndarray:
     """Return the signals with a face moved by its standard deviation, on grid lines that move along."""
     models = list(problem.models)
-    if problem.of is None:
+    if problem.predict_on is None:
         raise InputError(f"budget: got {_place(face)}, but this fit has no device; leave its dimensions out")
     place = _device_of(face, [model.device for model in models])
     by = sign * face.std
@@ -195,4 +208,4 @@ def _moved(
         progress(f"{_place(face)} moved by {1e9 * by:+g} nm")
     model = models[place]
     models[place] = model.with_grid(model.grid.stretched(face.axis, below, face.at, by), device)
-    return problem.of(models)(values, ())[0]
+    return problem.predict_on(models)(values, ())[0]

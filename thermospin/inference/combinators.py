@@ -41,7 +41,7 @@ class Joint:
     """Several devices in one: rows of all of them; which of the parameters are a device's, see `names_in_fit`.
 
     Args:
-      parts: for each device itself, the places of its rows in the whole, and its model.
+      parts: of each device: itself, the places of its rows in the whole, and its model.
       rows: number of rows in all.
     """
 
@@ -52,12 +52,12 @@ class Joint:
         """Return values and Jacobian; all NaN where one of the devices has no solution."""
         values, jacobian = np.full(self._rows, math.nan), np.zeros((self._rows, len(names)))
         for device, places, predict in self._parts:
-            full = names_in_fit(device, parameters)
-            known = device.numbers() | {own: parameters[name] for own, name in full.items()}
-            asked = {own: name for own, name in full.items() if name in names}
+            in_fit = names_in_fit(device, parameters)
+            known = device.numbers() | {name: parameters[full] for name, full in in_fit.items()}
+            asked = {name: full for name, full in in_fit.items() if full in names}
             values[places], slopes = predict(known, list(asked))
-            for column, name in enumerate(asked.values()):
-                jacobian[places, list(names).index(name)] = slopes[:, column]
+            for column, full in enumerate(asked.values()):
+                jacobian[places, list(names).index(full)] = slopes[:, column]
         if np.any(np.isnan(values)):
             return np.full(self._rows, math.nan), np.full(jacobian.shape, math.nan)
         return values, jacobian
@@ -75,7 +75,7 @@ class Joint:
     @property
     def parts(self) -> tuple[Predictor, ...]:
         """Predictors of the devices."""
-        return tuple(part for *_, part in self._parts if isinstance(part, Predictor))
+        return tuple(predict for *_, predict in self._parts if isinstance(predict, Predictor))
 
 
 #: Makes a predictor of models: (models, name in journals, solver).

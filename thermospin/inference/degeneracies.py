@@ -107,7 +107,7 @@ def injectors(device: Device, parameters: Mapping[str, float]) -> list[Injector]
       device: the device.
       parameters: values by name in SI units.
     """
-    found: dict[tuple[str, str], Injector] = {}
+    by_names: dict[tuple[str, str], Injector] = {}
     for i, j in sorted(device.layout().neighbours()):
         met = device.interface_between(i, j)
         sides = [device.solids[k].material for k in (i, j)]
@@ -121,8 +121,8 @@ def injectors(device: Device, parameters: Mapping[str, float]) -> list[Injector]
             {key: parameters[f"{owner}.{key}"] for key in of.values()}
             for owner, of in ((magnetic[0], device.materials[magnetic[0]]), (interface.name, interface))
         ]
-        found[magnetic[0], interface.name] = Injector(magnetic[0], interface.name, *values)
-    return list(found.values())
+        by_names[magnetic[0], interface.name] = Injector(magnetic[0], interface.name, *values)
+    return list(by_names.values())
 
 
 def shares(slopes: np.ndarray, injector: Injector) -> tuple[float, float]:
@@ -151,25 +151,25 @@ def remarks(problem: Problem, result: FitResult) -> tuple[str, ...]:
     lines: dict[str, None] = {}
     for model in problem.models:
         device = model.device
-        full = names_in_fit(device, values)
-        own = {name: values[other] for name, other in full.items()}
+        in_fit = names_in_fit(device, values)
+        numbers = {name: values[full] for name, full in in_fit.items()}
         rows = [k for k, row in enumerate(result.rows) if row.device in ("", device.name)]
-        for injector in injectors(device, own):
-            free = [name for name in injector.names if full.get(name) in result.parameters]
+        for injector in injectors(device, numbers):
+            free = [name for name in injector.names if in_fit.get(name) in result.parameters]
             of_heat = [
-                *_of_heat(injector, device, full, result),
-                *_of_ratio(injector, full, result, [result.rows[k] for k in rows]),
+                *_of_heat(injector, device, in_fit, result),
+                *_of_ratio(injector, in_fit, result, [result.rows[k] for k in rows]),
             ]
             if not free and not of_heat:
                 continue
-            slopes = _slopes(problem, result, rows, [full[name] for name in injector.names if name in full])
+            slopes = _slopes(problem, result, rows, [in_fit[name] for name in injector.names if name in in_fit])
             if not _described(injector, device, slopes):
                 lines[_elsewhere(injector, device)] = None
                 continue
             if free:
                 lines |= dict.fromkeys(_of_polarisation(injector, free, slopes))
             lines |= dict.fromkeys(of_heat)
-        lines |= dict.fromkeys(open_circuit(device, own))
+        lines |= dict.fromkeys(open_circuit(device, numbers))
     return tuple(lines)
 
 
@@ -181,7 +181,7 @@ def _slopes(
     {} where they are not known, as of what is tied, which has none of its own.
     """
     wanted = [k for k in rows if result.rows[k].part == "spin" and not result.rows[k].is_thermal]
-    tied = {name for name, _, _ in result.ties} | {name for each in result.following for name in each.values}
+    tied = {name for name, _, _ in result.ties} | {name for following in result.following for name in following.values}
     if not wanted or len(names) < 3 or tied & set(names):
         return {}
     if all(name in result.parameters for name in names) and result.sensitivity is not None:
@@ -213,14 +213,14 @@ def _thickness(device: Device, magnet: str) -> float:
     """Return the smallest extent of a body of a magnet along the normal of its face to a normal metal [m]."""
     sides = []
     for pair in device.layout().neighbours():
-        for own, other in (pair, pair[::-1]):
-            beside = device.materials[device.solids[other].material]
-            if device.solids[own].material != magnet or not beside.is_metal or beside.P:
+        for solid, other in ((device.solids[i], device.solids[j]) for i, j in (pair, pair[::-1])):
+            beside = device.materials[other.material]
+            if solid.material != magnet or not beside.is_metal or beside.P:
                 continue
-            boxes = np.array([device.solids[own].box, device.solids[other].box])
+            boxes = np.array([solid.box, other.box])
             overlap = boxes[..., 1].min(axis=0) - boxes[..., 0].max(axis=0)
             axis = int(np.argmin(overlap))  # they overlap least where they meet
-            body = [solid.box[axis] for solid in device.solids if body_of(solid) == body_of(device.solids[own])]
+            body = [piece.box[axis] for piece in device.solids if body_of(piece) == body_of(solid)]
             sides.append(max(end for _, end in body) - min(end for end, _ in body))
     return min(sides, default=0.0)
 
@@ -263,10 +263,10 @@ def _regime(share: float) -> str:
     return f"a Z^{-share:.2f}: Z is neither small nor large against the channel"
 
 
-def _of_heat(injector: Injector, device: Device, full: Mapping[str, str], result: FitResult) -> list[str]:
+def _of_heat(injector: Injector, device: Device, in_fit: Mapping[str, str], result: FitResult) -> list[str]:
     """Say that S_s of the magnet and of the interface are one where heat injects spins."""
     names = [f"{injector.magnet}.S_s", f"{injector.interface}.S_s"]
-    free = [name for name in names if full.get(name) in result.parameters]
+    free = [name for name in names if in_fit.get(name) in result.parameters]
     heated = any(row.is_thermal and row.part == "spin" for row in result.rows)
     if not free or not heated or not {"K", "S_s"} <= set(injector.of_interface):
         return []
@@ -281,11 +281,11 @@ def _of_heat(injector: Injector, device: Device, full: Mapping[str, str], result
     ]
 
 
-def _of_ratio(injector: Injector, full: Mapping[str, str], result: FitResult, rows: Sequence[Row]) -> list[str]:
+def _of_ratio(injector: Injector, in_fit: Mapping[str, str], result: FitResult, rows: Sequence[Row]) -> list[str]:
     """Say that the ratio of both injections needs a alone."""
     name = f"{injector.magnet}.S_s"
     spin = [row for row in rows if row.part == "spin"]
-    if full.get(name) not in result.parameters or len({row.is_thermal for row in spin}) < 2:
+    if in_fit.get(name) not in result.parameters or len({row.is_thermal for row in spin}) < 2:
         return []
     P, _, RA = injector.names
     return [

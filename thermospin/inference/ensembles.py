@@ -21,6 +21,7 @@ from thermospin import solve
 from thermospin.base import units
 from thermospin.base.errors import InputError
 from thermospin.base.frames import frame, optional
+from thermospin.base.kinds import require_whole
 from thermospin.base.names import SignalName, nearest, unknown
 from thermospin.data.rows import Row
 from thermospin.data.sheets import records, with_points
@@ -37,8 +38,8 @@ from thermospin.quantities import kind_of, unit_of
 from thermospin.signals.diagnosis import value_faults
 from thermospin.signals.evaluate import require_signals
 
-#: Name of ensembles in journals.
-LABEL = "ensemble"
+#: Names in journals: of the members, and of what they are corrected by.
+LABEL, BEST = "ensemble", "best estimates"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -212,15 +213,23 @@ def run(
       journal: file that keeps every member, from which a run that was stopped resumes.
       progress: callback for messages.
     Raises:
-      InputError: a name that does not exist, a value without its unit, a part that is none; a journal of another
-        problem, when the first member is asked for.
+      InputError: a name that does not exist, a value without its unit, a part that is none, no set at once; a journal
+        of another problem, when the first member is asked for.
     """
-    k, n = part
-    if not 1 <= k <= n:
-        raise InputError(f"part: got {k}/{n}, expected one of 1/{n} to {n}/{n}")
+    part = _read_part(part)
+    if at_once is not None:
+        at_once = require_whole("at_once", at_once, 1)
     values, signals = _read_sets(sets, model.device), _read_signals(wanted, model.device)
     members = _members(model, values, signals, part, at_once, journal, progress)
     return Ensemble(model.device, values, signals, members)
+
+
+def _read_part(part: tuple[int, int]) -> tuple[int, int]:
+    """Return one of n parts, (k, n)."""
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        raise InputError(f"part: got {part!r}, expected a pair of whole numbers (k, n), k from 1 to n")
+    n = require_whole("part: n", part[1], 1)
+    return require_whole("part: k", part[0], 1, n), n
 
 
 def _read_sets(sets: Sequence[Mapping[str, float | str]], device: Device) -> list[dict[str, float]]:
@@ -263,20 +272,16 @@ def _members(
     progress: Progress | None,
 ) -> Iterator[Member]:
     k, n = part
-    lines = [line.tolist() for line in model.grid.lines]
-    asked = (model.device, lines, model.grid.order, list(wanted))
+    lines, estimated = [line.tolist() for line in model.grid.lines], model.grid.order > WORKING
+    asked = (model.device, lines, model.grid.order, list(wanted), *([BEST] if estimated else []))
+    kept = None if journal is None else Journal(Path(journal), repr(asked))  # refused before any solve
     numbers = model.device.numbers()
     rows = [Row(experiment, signal, 0.0, 1.0) for experiment, signal in wanted]
     low = high = np.ones(len(rows))
-    if model.grid.order > WORKING:
-        if progress is not None:
-            progress(f"{model.device.name}: best estimates at its own values")
+    if estimated:
         orders = Orders(Answers((model,), tuple(rows), (), (), None, progress))
-        at = orders.at(numbers)
-        assert at is not None
-        low, high, (model,) = at.values[orders.working - 1], at.best, orders.models
-        asked = (*asked, "best estimates")  # type: ignore[assignment]
-    kept = None if journal is None else Journal(Path(journal), repr(asked))
+        (model,), estimates = orders.models, functools.partial(_estimates, orders, model.device.name, progress)
+        low, high = np.split((estimates if kept is None else kept.keep(estimates, BEST))(numbers, ())[0], 2)
     mine = [(number, dict(values)) for number, values in enumerate(sets, 1)][k - 1 :: n]
     size = min(model.members * at_once if at_once else tasks.capacity(model), max(len(mine), 1))
     # Not the residual of fits: without derivatives there is no adjoint that makes R2 right to its square.
@@ -302,6 +307,18 @@ def _members(
             yield next(computed)
         elif kept is not None and (known := kept.answer(LABEL, numbers | given)) is not None:
             yield Member(number, given, corrected(lambda *_, known=known: known, low, high)(numbers | given, ())[0])
+
+
+def _estimates(
+    orders: Orders, name: str, progress: Progress | None, parameters: Mapping[str, float], names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values of the working order and then best estimates (2 rows,), with no derivatives."""
+    if progress is not None:
+        progress(f"{name}: best estimates at its own values")
+    at = orders.at(parameters, names)
+    assert at is not None
+    both = np.concatenate([at.values[orders.working - 1], at.best])
+    return both, np.zeros((len(both), 0))
 
 
 def write(

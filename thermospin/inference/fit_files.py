@@ -73,9 +73,9 @@ def _result(data: Mapping[str, Any]) -> FitResult:
         moves=_array(kept["moves"]),
         priors={name: (prior["mean"], prior["std"]) for name, prior in data["priors"].items()},
         ties=tuple((tie["name"], tie["factor"], tie["source"]) for tie in data["ties"]),
-        following=tuple(_following(each) for each in data["following"]),
+        following=tuple(_following(values) for values in data["following"]),
         correlation_of_data=_array(data["correlation_of_data"]),
-        minima=tuple((each["chi2"], each["parameters"]) for each in data["minima"]),
+        minima=tuple((minimum["chi2"], minimum["parameters"]) for minimum in data["minima"]),
         grid_stds=_array(kept["grid_stds"]),
         grid_correlation=_array(kept["grid_correlation"]),
         noise_factor=_number(data["noise_factor"], math.nan),
@@ -110,8 +110,8 @@ def _derived(data: Mapping[str, Any]) -> dict[str, Any]:
             "names": names,
             "values": [fitted.value for fitted in parameters.values()],
             "sizes": [size_of(name, fitted.value) for name, fitted in parameters.items()],
-            "singular_values": [1 / _number(each["relative_std"], math.inf) for each in directions],
-            "combinations": [[each["powers"][name] for name in names] for each in directions],
+            "singular_values": [1 / _number(direction["relative_std"], math.inf) for direction in directions],
+            "combinations": [[direction["powers"][name] for name in names] for direction in directions],
         },
     }
 
@@ -149,6 +149,9 @@ def _row(values: Mapping[str, Any]) -> Row:
     )
 
 
-def _following(each: Mapping[str, Any]) -> Following:
-    values = {name: (_number(v["value"], math.nan), _number(v["std"], math.inf)) for name, v in each["values"].items()}
-    return Following(each["tie"], each["tie"].partition(" ~ ")[0], each["references"], values)
+def _following(data: Mapping[str, Any]) -> Following:
+    values = {
+        name: (_number(value["value"], math.nan), _number(value["std"], math.inf))
+        for name, value in data["values"].items()
+    }
+    return Following(data["tie"], data["tie"].partition(" ~ ")[0], data["references"], values)

@@ -30,7 +30,7 @@ Family = tuple[int, str, str]
 
 def families(devices: Sequence[Device], rows: Sequence[Row]) -> list[Family]:
     """Return the same for each row of the same signal of devices that differ in values alone."""
-    first = {each.name: next(k for k, other in enumerate(devices) if alike(other, each)) for each in devices}
+    first = {device.name: next(k for k, other in enumerate(devices) if alike(other, device)) for device in devices}
     return [(first.get(row.device, 0), row.experiment, row.signal) for row in rows]
 
 
@@ -82,7 +82,7 @@ class Components:
                     row = dataclasses.replace(rows[places[0]], signal=rows[places[0]].name._replace(part=part).signal)
                     from_rows = {places[0]: float(solved[k, 0]), other: float(solved[k, 1])}
                     add(row, from_rows, {place: weights[place][k] for place in places})
-        split, whole = (np.array(part) for part in zip(*entries, strict=True))
+        split, whole = (np.array(lines) for lines in zip(*entries, strict=True))
         return cls(tuple(made), tuple(families(devices, made)), split, whole.T)
 
 

@@ -108,7 +108,7 @@ def identifiability(
       values: parameters in the order of the columns, SI units.
       at: signals there (rows,), whose signs count where data of unknown polarity are correlated; None: those measured.
     """
-    misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+    misfit = Misfit.of(misfit)
     sizes = [size_of(name, value) for name, value in values.items()]
     at = np.array([row.value for row in misfit.rows]) if at is None else at
     scaled = misfit.jacobian(at, jacobian, list(values)) * np.array(sizes)
@@ -157,7 +157,7 @@ def scaled_to_scatter(
     of_data, of_priors = moved[:, :count], moved[:, count:]
     fitted = misfit.jacobian(at, jacobian, list(values))[:count] @ of_data
     square = float(np.sum(misfit.residuals(at, values)[:count] ** 2)) / (count - float(np.trace(fitted)))
-    kept = of_data @ misfit.grid() @ of_data.T + of_priors @ of_priors.T
+    kept = of_data @ misfit.grid_share() @ of_data.T + of_priors @ of_priors.T
     return square * covariance + (1 - square) * kept, math.sqrt(square)
 
 
@@ -196,7 +196,7 @@ def choose(
     Raises:
       InputError: the data fix none of them.
     """
-    misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+    misfit = Misfit.of(misfit)
     heated = any(row.is_thermal for row in misfit.rows)
     thermal, electrical = (
         ["zeta", *(f"{name}.S_s" for name in magnetic)],
@@ -204,10 +204,10 @@ def choose(
     )
     if several is not None:
         thermal, electrical = (
-            [full for names in several(part).values() for full in names] for part in (thermal, electrical)
+            [full for names in several(group).values() for full in names] for group in (thermal, electrical)
         )
     thermal, electrical = (
-        list(dict.fromkeys((sources or {}).get(name, name) for name in part)) for part in (thermal, electrical)
+        list(dict.fromkeys((sources or {}).get(name, name) for name in group)) for group in (thermal, electrical)
     )
     largest = dict.fromkeys(known, math.inf) | dict.fromkeys(thermal, HARDLY_KNOWN if heated else LARGEST_STD)
     both = dict.fromkeys(thermal + electrical if heated else electrical + thermal)
@@ -223,10 +223,10 @@ def choose(
         if not loose:
             free = trial
             continue
-        told = ", ".join(f"{name} to {percent(stds[name])}" for name in loose if math.isfinite(stds[name]))
+        badly = ", ".join(f"{name} to {percent(stds[name])}" for name in loose if math.isfinite(stds[name]))
         unknown = ", ".join(name for name in loose if math.isinf(stds[name]))
         left_out[candidate] = "because the data would fix " + " and ".join(
-            text for text in (f"only {told}" if told else "", f"not at all {unknown}" if unknown else "") if text
+            text for text in (f"only {badly}" if badly else "", f"not at all {unknown}" if unknown else "") if text
         )
     if not free:
         reasons = "".join(f"\n{name}: left fixed, {why}" for name, why in left_out.items())

@@ -21,6 +21,8 @@ from thermospin.base.files import claim, read_arrays, write_arrays
 from thermospin.base.version import __version__
 from thermospin.inference.predictors import Predict, Predictor
 
+#: Version of files that do not say theirs.
+BEFORE = "0.1.0 or before"
 #: What to do about a journal that this run cannot use.
 ANOTHER = "give this run another one (a fit by --journal, a design or an ensemble by --out)"
 
@@ -46,7 +48,7 @@ class Journal:
     def __init__(self, path: Path, problem: str) -> None:
         self._path, self._lock = path, threading.Lock()
         self._known: dict[str, Any] = {}
-        first = {"thermospin journal": _digest(problem), "version": __version__}
+        first = head_of("journal", problem)
         self._first = json.dumps(first)
         self._claim = claim(path, ANOTHER) if first_process() else None
         try:
@@ -57,12 +59,8 @@ class Journal:
         entries = [_entry(line) for line in whole]
         begun = torn and not entries and self._first.encode().startswith(torn)
         if entries and entries[0] != first or (torn and not entries and not begun):
-            got, wanted = "a file of another kind", "the journal of this run"
-            if entries and isinstance(entries[0], dict) and "thermospin journal" in entries[0]:
-                got = "that of another device, grid, data or options"
-                if (version := entries[0].get("version", "0.1.0 or before")) != __version__:
-                    got, wanted = f"that of version {version}", f"{wanted}, of version {__version__}"
-            raise InputError(f"{path}: got {got}, expected {wanted}; {ANOTHER}, or remove it")
+            head = entries[0] if entries else None
+            raise refusal(path, "journal", head, "that", "another device, grid, data or options", ANOTHER)
         for number, entry in enumerate(entries[1:], 2):
             if entry == first:
                 continue  # two processes have made the file, where there are no locks
@@ -156,7 +154,7 @@ class StateFile:
         """Write the states after this answer, and the answer."""
         if not first_process():
             return
-        states = [part.state().packed() for part in self._parts]
+        states = [predictor.state().packed() for predictor in self._parts]
         sizes = [(numbers, len(vectors)) for numbers, vectors in states]
         head = {"problem": self._problem, "entry": entry, "states": sizes}
         with named(self._path):
@@ -179,8 +177,8 @@ class StateFile:
         vectors = iter(arrays)
         if head["problem"] != self._problem or head["entry"]["key"] not in after:
             return None
-        for part, (numbers, count) in zip(self._parts, head["states"], strict=True):
-            part.restore(part.state().unpacked(numbers, list(itertools.islice(vectors, count))))
+        for predictor, (numbers, count) in zip(self._parts, head["states"], strict=True):
+            predictor.restore(predictor.state().unpacked(numbers, list(itertools.islice(vectors, count))))
         return head["entry"]
 
 
@@ -194,6 +192,35 @@ def named(path: Path) -> Iterator[None]:
             raise  # it has a name already
         why = error.strerror or getattr(error.__cause__, "strerror", None) or error
         raise FileError(f"{path}: cannot be written: {why}; what it has is kept, run again to resume") from None
+
+
+def head_of(kind: str, problem: str) -> dict[str, str]:
+    """Return the head of a file of answers: what they are of, and the version of the program that gives them.
+
+    Args:
+      kind: of file, "journal" or "chains".
+      problem: text that identifies what is asked.
+    """
+    return {f"thermospin {kind}": _digest(problem), "version": __version__}
+
+
+def refusal(path: Path, kind: str, head: Any, that: str, another: str, remedy: str) -> InputError:
+    """Return the error of a file that is of another problem, of another version of the program, or of another kind.
+
+    Args:
+      path: of the file.
+      kind: of file that is expected, see `head_of`.
+      head: of the file.
+      that: word for the answers in it.
+      another: what they are of, if neither version nor kind is another one.
+      remedy: what to do instead.
+    """
+    got, wanted = f"{that} of {another}", f"the {kind} of this run"
+    if not isinstance(head, dict) or f"thermospin {kind}" not in head:
+        got = "a file of another kind"
+    elif (version := head.get("version", BEFORE)) != __version__:
+        got, wanted = f"{that} of version {version}", f"{wanted}, of version {__version__}"
+    return InputError(f"{path}: got {got}, expected {wanted}; {remedy}, or remove it")
 
 
 def first_process() -> bool:
@@ -215,7 +242,7 @@ def _entry_of(
     names: Sequence[str],
     answer: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, Any]:
-    values, jacobian = (np.asarray(part).tolist() for part in answer)
+    values, jacobian = (np.asarray(array).tolist() for array in answer)
     return {"key": _key(label, parameters, names), "values": values, "jacobian": jacobian}
 
 

@@ -19,8 +19,8 @@ from thermospin.base.lenient import lenient
 from thermospin.data.rows import Row
 from thermospin.inference.combinators import Copies
 from thermospin.inference.identifiability import identifiability, moves, scaled_to_scatter
-from thermospin.inference.misfit import Misfit, Objective, Problem, pressed
-from thermospin.inference.parameters import Parameter
+from thermospin.inference.misfit import Misfit, Objective, Problem
+from thermospin.inference.parameters import Parameter, bounds_in_coordinates, coordinates, pressed, start_values
 from thermospin.inference.predictors import Predict
 from thermospin.inference.result import FitResult, Fitted
 from thermospin.model import Progress
@@ -37,6 +37,9 @@ COARSE_TOLERANCE = 1e-3
 #: squared; times the reduced chi2 if that is larger) has not converged, whatever the optimiser says.
 LARGEST_GAIN = 0.01
 
+#: How far from the given start others lie, in internal coordinates: logarithms within a factor of 3, artanh(P) within
+#: 1, linear ones from minus the value to three times it.
+REACH = {"log": math.log(3.0), "atanh": 1.0, "linear": 2.0}
 #: Largest number of halvings of a step.
 HALVINGS = 20
 ENOUGH, TOO_MANY = "no step would lower chi2 by more than the tolerance", "the largest number of steps is reached"
@@ -156,8 +159,8 @@ class LBFGS:
         state, left, inactive = optimiser.init(x), self.max_evaluations, np.zeros(len(x), bool)
         while left > 0:
             residuals = objective.residuals(x)
-            value, gradient = float(np.sum(residuals**2)) / 2, objective.jacobian(x).T @ residuals
-            if objective.gain(x, bounds) <= 2 * tolerance * max(value, 0.5):
+            half, gradient = objective.chi2(x) / 2, objective.jacobian(x).T @ residuals
+            if objective.gain(x, bounds) <= 2 * tolerance * max(half, 0.5):
                 return End(x, True, ENOUGH)
             before, inactive = inactive, pressed(x, gradient, bounds)
             gradient = np.where(inactive, 0.0, gradient)
@@ -174,7 +177,7 @@ class LBFGS:
                 left -= 1
                 trial = np.clip(x + step, *bounds)
                 # NaN, where there is no solution, compares as false.
-                if float(np.sum(objective.residuals(trial) ** 2)) / 2 <= value + 1e-4 * gradient @ (trial - x):
+                if objective.chi2(trial) / 2 <= half + 1e-4 * gradient @ (trial - x):
                     break
                 step = step / 2
             else:
@@ -188,29 +191,14 @@ MINIMISERS: dict[str, Minimiser] = {known.name: known for known in (LeastSquares
 
 
 def scattered(free: Sequence[Parameter], starts: int) -> list[np.ndarray]:
-    """Return starts in internal coordinates: the given one, and a Sobol sequence around it or within given bounds.
-
-    Around: logarithms within a factor of 3, artanh(P) within 1, linear ones from minus the value to three times it.
-    """
-    first = np.array([parameter.internal(parameter.start) for parameter in free])
-    reach = np.array(
-        [{"log": math.log(3.0), "atanh": 1.0, "linear": 2.0}[parameter.kind.transform] for parameter in free]
-    )
-    lower = [
-        parameter.internal(parameter.lower) if parameter.bounds else x - r
-        for parameter, x, r in zip(free, first, reach, strict=True)
-    ]
-    upper = [
-        parameter.internal(parameter.upper) if parameter.bounds else x + r
-        for parameter, x, r in zip(free, first, reach, strict=True)
-    ]
-    low, high = (np.where(np.isfinite(part), part, first + sign * reach) for part, sign in ((lower, -1), (upper, 1)))
-    limits = np.array(
-        [[parameter.internal(parameter.lower), parameter.internal(parameter.upper)] for parameter in free]
-    ).T
+    """Return starts in internal coordinates: the given one, and a Sobol sequence within given bounds, else `REACH`."""
+    first, bounds = coordinates(free, start_values(free)), bounds_in_coordinates(free)
+    reach = np.array([REACH[parameter.kind.transform] for parameter in free])
+    given = np.array([parameter.bounds is not None for parameter in free]) & np.isfinite(bounds)
+    low, high = np.where(given, bounds, [first - reach, first + reach])
     # The first point of the sequence is a corner.
     points = qmc.Sobol(len(free), scramble=False).random_base2((max(starts, 1) - 1).bit_length())[1:starts]
-    return [first, *(np.clip(low + point * (high - low), *limits) for point in points)]
+    return [first, *(np.clip(low + point * (high - low), *bounds) for point in points)]
 
 
 def minimise(
@@ -244,8 +232,8 @@ def minimise(
     """
     starts = require_whole("starts", starts, 1)
     check_rows(rows.rows if isinstance(rows, Misfit) else rows, [parameter.name for parameter in free], rescaled)
-    misfit = rows if isinstance(rows, Misfit) else Misfit(rows)
-    bounds = np.array([[parameter.internal(end) for end in (parameter.lower, parameter.upper)] for parameter in free]).T
+    misfit = Misfit.of(rows)
+    bounds = bounds_in_coordinates(free)
     evaluations = 0
 
     def count(number: int, chi2: float, values: Mapping[str, float]) -> None:
@@ -255,14 +243,14 @@ def minimise(
             result = f"chi2 = {chi2:.4g}" if math.isfinite(chi2) else "no solution"
             progress(f"stage {number} of {len(stages)}, evaluation {evaluations}: {result} at {listed(values)}")
 
-    x = first = np.array([parameter.internal(parameter.start) for parameter in free])
-    start = dict(fixed or {}) | {parameter.name: parameter.start for parameter in free}
+    start = start_values(free)
+    x = first = coordinates(free, start)
     before: np.ndarray | None = None
     minima: list[tuple[float, dict[str, float]]] = []
     for number, predict in enumerate(stages, 1):
         last = number == len(stages)
         if last and number > 1:
-            before = np.asarray(predict(start, ())[0], float)
+            before = np.asarray(predict({**(fixed or {}), **start}, ())[0], float)
         objective = Objective(predict, misfit, free, fixed or {}, functools.partial(count, number))
         if number > 1 and not np.all(np.isfinite(objective.residuals(x))):
             x = first  # the low-order model led astray
@@ -295,7 +283,7 @@ def with_scatter(result: FitResult) -> FitResult:
     if not result.noise_factor > 0:
         raise InputError("the data lie on the fit and do not scatter, so that their noise has no size; fit unrescaled")
     problem = result.require_problem().copy("scatter")
-    free = [dataclasses.replace(each, start=result.parameters[each.name].value) for each in problem.free]
+    free = [dataclasses.replace(parameter, start=result.values[parameter.name]) for parameter in problem.free]
     misfit = problem.misfit.scaled(result.noise_factor)
     again = minimise(LeastSquares(), [problem.predict], misfit, free, problem.fixed, tolerance=FIT_TOLERANCE)
     problem = dataclasses.replace(result.require_problem(), misfit=misfit, free=tuple(free))
@@ -330,7 +318,7 @@ def _result(minimiser: Minimiser, end: _End, relative: bool) -> FitResult:
     objective = end.objective
     objective.evaluate(end.x)
     misfit, free, values = objective.misfit, objective.free, objective.values_at(end.x)
-    chi2 = float(np.sum(objective.residuals(end.x) ** 2))
+    chi2 = objective.chi2(end.x)
     known = identifiability(objective.sensitivity, misfit, values, objective.values)
     priors = {name: (prior.mean, prior.std) for name, prior in misfit.priors.items() if name in values}
     covariance, factor = known.covariance(), 1.0
@@ -358,7 +346,7 @@ def _result(minimiser: Minimiser, end: _End, relative: bool) -> FitResult:
         after=objective.values,
         pulls=misfit.pulls(objective.values),
         chi2=chi2,
-        chi2_before=float(np.sum(misfit.residuals(end.before, {each.name: each.start for each in free}) ** 2)),
+        chi2_before=misfit.chi2(end.before, start_values(free)),
         evaluations=end.evaluations,
         converged=end.converged and math.isfinite(chi2),
         message=end.message,
@@ -391,7 +379,7 @@ def _lowest(
         if not np.all(np.isfinite(copied.residuals(x))):
             return None
         x, converged, _ = minimiser.minimise(copied, x, bounds, COARSE_TOLERANCE)
-        return (float(np.sum(copied.residuals(x) ** 2)), x) if converged else None
+        return (copied.chi2(x), x) if converged else None
 
     ends = tasks.run_batched((functools.partial(end, number) for number in range(len(starts))), size)
     minima = sorted((minimum for minimum in ends if minimum is not None), key=lambda minimum: minimum[0])

@@ -14,7 +14,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
@@ -22,7 +22,14 @@ from scipy import linalg
 from thermospin.base.errors import InputError
 from thermospin.data.rows import Row
 from thermospin.inference.combinators import Copies
-from thermospin.inference.parameters import AT_BOUND, Parameter
+from thermospin.inference.parameters import (
+    Parameter,
+    bounds_in_coordinates,
+    coordinates,
+    pressed,
+    slopes_at,
+    values_at,
+)
 from thermospin.inference.predictors import Predict
 from thermospin.model import Model
 from thermospin.solve import Solver
@@ -69,11 +76,18 @@ class Misfit:
         # The magnitude of a negative value moves against the value.
         turned = np.where([not row.polarity_known and row.value < 0 for row in rows], -1.0, 1.0)
         of_noise, of_grid = turned * noise / self.stds, turned * grid / self.stds
-        own = np.outer(of_noise, of_noise) * (independent if correlation is None else _checked(correlation, rows))
+        covariance = np.outer(of_noise, of_noise) * (
+            independent if correlation is None else _checked(correlation, rows)
+        )
         # The share of the grid in the covariance, in units of `stds` (rows, rows).
         self._grid = np.outer(of_grid, of_grid) * (independent if grid_correlation is None else grid_correlation)
         plain = correlation is None and grid_correlation is None
-        self._factor = None if plain else np.linalg.cholesky(own + self._grid)
+        self._factor = None if plain else np.linalg.cholesky(covariance + self._grid)
+
+    @classmethod
+    def of(cls, data: Misfit | Sequence[Row]) -> Misfit:
+        """Return the misfit of rows; one that is there already as it is."""
+        return data if isinstance(data, Misfit) else cls(data)
 
     def scaled(self, factor: float) -> Misfit:
         """Return the misfit with the noise of the data as many times larger; priors and grid stay as they are."""
@@ -81,8 +95,12 @@ class Misfit:
 
     def residuals(self, values: np.ndarray, parameters: Mapping[str, float]) -> np.ndarray:
         """Return L^-1 times the `pulls` with the correlation L L', then (p - mean)/std (rows + priors,) [1]."""
-        of_priors = [(parameters[name] - prior.mean) / prior.std for name, prior in self._among(parameters)]
+        of_priors = [(parameters[name] - prior.mean) / prior.std for name, prior in self._priors_of(parameters)]
         return np.concatenate([self._independent(self.pulls(values)), of_priors])
+
+    def chi2(self, values: np.ndarray, parameters: Mapping[str, float]) -> float:
+        """Return the sum of the squares of the `residuals`."""
+        return float(np.sum(self.residuals(values, parameters) ** 2))
 
     def pulls(self, values: np.ndarray) -> np.ndarray:
         """Return (model - value)/std of each row, of the magnitudes where the polarity is not known (rows,) [1]."""
@@ -91,18 +109,18 @@ class Misfit:
     def jacobian(self, values: np.ndarray, sensitivity: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return d residuals/d p in units of 1/p (rows + priors, names), from d value/d p (rows, names)."""
         scaled = (_signs(values, self.rows) / self.stds)[:, None] * sensitivity
-        of_priors = [[(other == name) / prior.std for other in names] for name, prior in self._among(names)]
+        of_priors = [[(other == name) / prior.std for other in names] for name, prior in self._priors_of(names)]
         return np.concatenate([self._independent(scaled), np.reshape(of_priors, (len(of_priors), len(names)))])
 
     def whitening(self) -> np.ndarray:
         """Return L^-1/std, which makes errors of the rows independent and of size 1 (rows, rows) [A^n/V]."""
         return self._independent(np.diag(1 / self.stds))
 
-    def grid(self) -> np.ndarray:
+    def grid_share(self) -> np.ndarray:
         """Return the share of the grid in the covariance of the residuals of the data, which is 1 (rows, rows) [1]."""
         return self._independent(self._independent(self._grid).T)
 
-    def _among(self, names: Sequence[str] | Mapping[str, float]) -> list[tuple[str, Prior]]:
+    def _priors_of(self, names: Sequence[str] | Mapping[str, float]) -> list[tuple[str, Prior]]:
         return [(name, prior) for name, prior in self.priors.items() if name in names]
 
     def _independent(self, values: np.ndarray) -> np.ndarray:
@@ -139,7 +157,7 @@ class Problem:
       free: the parameters varied.
       fixed: every other number of the model, SI units.
       models: of the last stage, one for each device; empty where `predict` was not made of any.
-      of: the same `Predict` made of other models of the same experiments.
+      predict_on: makes the same `Predict` of other models of the same experiments.
       copies: of the model, for concurrent tasks; None where `predict` is the only one.
     """
 
@@ -148,7 +166,7 @@ class Problem:
     free: tuple[Parameter, ...]
     fixed: Mapping[str, float]
     models: tuple[Model, ...] = ()
-    of: Callable[[Sequence[Model]], Predict] | None = None
+    predict_on: Callable[[Sequence[Model]], Predict] | None = None
     copies: Copies | None = None
 
     @property
@@ -170,26 +188,19 @@ class Problem:
     @property
     def bounds(self) -> np.ndarray:
         """Bounds in internal coordinates (2, free)."""
-        return np.array(
-            [[parameter.internal(parameter.lower), parameter.internal(parameter.upper)] for parameter in self.free]
-        ).T
+        return bounds_in_coordinates(self.free)
 
     def objective(self) -> Objective:
         """Return residuals and their Jacobian as functions of internal coordinates."""
         return Objective(self.predict, self.misfit, self.free, self.fixed, lambda chi2, values: None)
 
-    def coordinates(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Return internal coordinates (free,) of values, or of `FitResult.parameters`."""
-        return np.array(
-            [
-                parameter.internal(getattr(values[parameter.name], "value", values[parameter.name]))
-                for parameter in self.free
-            ]
-        )
+    def coordinates(self, values: Mapping[str, float]) -> np.ndarray:
+        """Return internal coordinates (free,) of values by name, SI units."""
+        return coordinates(self.free, values)
 
     def in_coordinates(self, covariance: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return a covariance of SI values (free, free) as one of internal coordinates at x."""
-        slopes = np.array([parameter.slope(float(xi)) for parameter, xi in zip(self.free, x, strict=True)])
+        slopes = slopes_at(self.free, x)
         return covariance / slopes[:, None] / slopes
 
 
@@ -212,8 +223,9 @@ class Objective:
         fixed: Mapping[str, float],
         notify: Callable[[float, Mapping[str, float]], None],
     ) -> None:
-        self.misfit = misfit if isinstance(misfit, Misfit) else Misfit(misfit)
+        self.misfit = Misfit.of(misfit)
         self.predict, self.free, self.fixed, self._notify = predict, tuple(free), dict(fixed), notify
+        self.names = [parameter.name for parameter in self.free]
         self._point: np.ndarray | None = None
 
     def with_predict(self, predict: Predict) -> Objective:
@@ -222,21 +234,20 @@ class Objective:
 
     def values_at(self, x: np.ndarray) -> dict[str, float]:
         """Return the free parameters at x, in SI units."""
-        return {parameter.name: parameter.value(float(xi)) for parameter, xi in zip(self.free, x, strict=True)}
+        return values_at(self.free, x)
 
     def evaluate(self, x: np.ndarray) -> None:
         """Compute `values` (rows,) and `sensitivity` (rows, free), both in SI units, if they are not there already."""
         if self._point is not None and np.array_equal(x, self._point):
             return
-        names = [parameter.name for parameter in self.free]
         parameters = self.values_at(x)
-        values, sensitivity = self.predict(self.fixed | parameters, names)
+        values, sensitivity = self.predict(self.fixed | parameters, self.names)
         self.values, self.sensitivity = np.asarray(values, float), np.asarray(sensitivity, float)
         if not np.all(np.isfinite(self.sensitivity)):
             self.values = np.full(len(self.misfit.rows), math.nan)
         self._point = np.array(x)
         with np.errstate(over="ignore"):
-            chi2 = float(np.sum(self.residuals(x) ** 2))
+            chi2 = self.misfit.chi2(self.values, parameters)
         if math.isinf(chi2):
             # Beyond what a float holds, which no optimiser can compare: as good as no solution.
             self.values, chi2 = np.full(len(self.misfit.rows), math.nan), math.nan
@@ -246,6 +257,10 @@ class Objective:
         """See `Misfit.residuals`."""
         self.evaluate(x)
         return self.misfit.residuals(self.values, self.values_at(x))
+
+    def chi2(self, x: np.ndarray) -> float:
+        """Return chi2, NaN where the model has no solution."""
+        return float(np.sum(self.residuals(x) ** 2))
 
     def gain(self, x: np.ndarray, bounds: np.ndarray) -> float:
         """Predict what a Gauss-Newton step lowers chi2 by: the square of the residuals' part within the range of J.
@@ -261,13 +276,7 @@ class Objective:
     def jacobian(self, x: np.ndarray) -> np.ndarray:
         """Return d residuals/d x (residuals, free)."""
         self.evaluate(x)
-        slopes = np.array([parameter.slope(float(xi)) for parameter, xi in zip(self.free, x, strict=True)])
-        return self.misfit.jacobian(self.values, self.sensitivity, [parameter.name for parameter in self.free]) * slopes
-
-
-def pressed(x: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Return which coordinates (n,) sit at a bound and would go beyond it."""
-    return (x - bounds[0] <= AT_BOUND) & (gradient > 0) | (bounds[1] - x <= AT_BOUND) & (gradient < 0)
+        return self.misfit.jacobian(self.values, self.sensitivity, self.names) * slopes_at(self.free, x)
 
 
 def pulls(values: np.ndarray, rows: Sequence[Row], grid_stds: np.ndarray | None = None) -> np.ndarray:

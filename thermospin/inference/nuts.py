@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from thermospin.base.errors import InputError
 from thermospin.base.files import claim, read_arrays, require_place, write_arrays
 from thermospin.base.kinds import require_whole
 from thermospin.base.lenient import lenient
-from thermospin.inference.journal import first_process
+from thermospin.inference.journal import first_process, head_of, refusal
 from thermospin.model import Progress
 from thermospin.parallel.sharding import MEMBERS
 
@@ -36,6 +35,8 @@ LARGEST_SEED = 2**63 - 1
 #: Kept chains are of the same posterior where their potential is the same to this part of 1 + its size: round-off and
 #: the tolerance of solves move it by less, and densities that agree to so much have the same draws within their noise.
 SAME = 1e-3
+#: Largest number of halvings of a start without a density.
+HALVINGS = 30
 #: What XLA says of chains that it cannot share out.
 _UNEVEN = re.compile(r"dimension size (\d+) is not divisible by the manual axes size (\d+)")
 
@@ -66,10 +67,6 @@ def whole_numbers(draws: int, chains: int, warmup: int, seed: int) -> tuple[int,
     )
 
 
-#: Largest number of halvings of a start without a density.
-HALVINGS = 30
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Drawn:
     """Draws of the chains.
@@ -90,34 +87,35 @@ class KeptChains:
 
     Args:
       path: of the file.
-      question: text that identifies the posterior and its draws; chains of another one are refused.
+      question: text that identifies the posterior and its draws; chains of another one, or of another version of the
+        program, are refused.
     Attributes:
+      head: of the file, see `journal.head_of`.
       arrays: the sampler's state and what was drawn; None if there is no file yet.
     Raises:
-      InputError: it is no path; the file is that of another posterior, or damaged; another process uses it.
+      InputError: it is no path; the file is that of another posterior or version, or damaged; another process uses it.
       FileError: it cannot be read or written.
     """
 
     def __init__(self, path: str | Path, question: str) -> None:
         self._path = require_place("keep", path)
-        self._question = hashlib.sha256(question.encode()).hexdigest()
+        self.head = head_of("chains", question)
         self._claim = claim(self._path, "give another file", beside=True) if first_process() else None
         self.arrays: list[np.ndarray] | None = None
         if self._path.exists():
-            question, self.arrays = read_arrays(self._path)
-            if question != self._question:
-                raise self.another()
+            head, self.arrays = read_arrays(self._path)
+            if head != self.head:
+                # Files without a version have a text for a head.
+                raise self.refusal({"thermospin chains": head} if isinstance(head, str) else head)
 
     def write(self, arrays: Sequence[np.ndarray]) -> None:
         """Replace the file."""
         if first_process():
-            write_arrays(self._path, self._question, arrays)
+            write_arrays(self._path, self.head, arrays)
 
-    def another(self) -> InputError:
-        """Return the error of chains of another posterior."""
-        return InputError(
-            f"{self._path}: got chains of another posterior, expected those of this one; give another file"
-        )
+    def refusal(self, head: Any) -> InputError:
+        """Return the error of chains that are not those of this run, by the head of their file."""
+        return refusal(self._path, "chains", head, "chains", "another posterior", "give another file")
 
 
 def draw(
@@ -165,31 +163,31 @@ def draw(
         state = kernel.sample(state, (), {})
         return state, (state.z, state.diverging, state.num_steps)
 
-    def some(state: Any) -> tuple[Any, Any]:
+    def steps(state: Any) -> tuple[Any, Any]:
         return jax.lax.scan(step, state, length=together)
 
     def energy(z: Any) -> Any:
         return jax.value_and_grad(potential)(z)[0]  # as in a step: solves without a gradient may be less exact
 
     begin, run, energies = (
-        _threads(each) if apart else lenient(jax.jit(of_chains(each))) for each in (first, some, energy)
+        _threads(one) if apart else lenient(jax.jit(of_chains(one))) for one in (first, steps, energy)
     )
-    forms, structure = jax.tree.flatten(told(chains, lenient(jax.eval_shape), of_chains(first), keys, starts))
+    forms, structure = jax.tree.flatten(in_clear_words(chains, lenient(jax.eval_shape), of_chains(first), keys, starts))
     if keep is None or (kept := keep.arrays) is None:
-        state, seen = _begun(begin, keys, starts), []
+        state, drawn = _first_state(begin, keys, starts), []
     else:
-        state, seen = jax.tree.unflatten(structure, map(jnp.asarray, kept[: len(forms)])), kept[len(forms) :]
-        before, now = np.asarray(state.potential_energy), np.asarray(told(chains, energies, state.z))
+        state, drawn = jax.tree.unflatten(structure, map(jnp.asarray, kept[: len(forms)])), kept[len(forms) :]
+        before, now = np.asarray(state.potential_energy), np.asarray(in_clear_words(chains, energies, state.z))
         if not np.all(np.abs(now - before) <= SAME * (1 + np.abs(before))):  # NaN compares as false
-            raise keep.another()
-    while (done := seen[0].shape[1] if seen else 0) < total:
+            raise keep.refusal(keep.head)
+    while (done := drawn[0].shape[1] if drawn else 0) < total:
         if progress is not None:
             progress(f"NUTS: {chains} chains, step {done} of {warmup} + {draws}")
-        state, more = told(chains, lambda state: jax.device_get(run(state)), state)
-        seen = [np.concatenate(part, axis=1) for part in zip(seen, more, strict=True)] if seen else list(more)
+        state, more = in_clear_words(chains, lambda state: jax.device_get(run(state)), state)
+        drawn = [np.concatenate(arrays, axis=1) for arrays in zip(drawn, more, strict=True)] if drawn else list(more)
         if keep is not None:
-            keep.write([*jax.tree.leaves(state), *seen])
-    return Drawn(*(array[:, warmup:total] for array in seen))
+            keep.write([*jax.tree.leaves(state), *drawn])
+    return Drawn(*(array[:, warmup:total] for array in drawn))
 
 
 def _threads(one: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,18 +198,20 @@ def _threads(one: Callable[..., Any]) -> Callable[..., Any]:
         leaves, tree = jax.tree.flatten(jax.device_get(arguments))
         chains = [jax.tree.unflatten(tree, parts) for parts in zip(*leaves, strict=True)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(lambda chain: jax.device_get(program(*chain)), chains))
-        return jax.tree.map(lambda *parts: np.stack(parts), *found)
+            results = list(pool.map(lambda chain: jax.device_get(program(*chain)), chains))
+        return jax.tree.map(lambda *arrays: np.stack(arrays), *results)
 
     return run
 
 
-def _begun(begin: Callable[..., Any], keys: Any, starts: np.ndarray) -> Any:
+def _first_state(begin: Callable[..., Any], keys: Any, starts: np.ndarray) -> Any:
     """Return the sampler's state where all chains have a density: a start without one is moved towards the middle."""
     starts = np.array(starts)
     for _ in range(HALVINGS):
         # Waited for: memory runs out when it runs, not when it is called.
-        state = told(len(starts), lambda *given: jax.block_until_ready(begin(*given)), keys, jnp.asarray(starts))
+        state = in_clear_words(
+            len(starts), lambda *given: jax.block_until_ready(begin(*given)), keys, jnp.asarray(starts)
+        )
         nowhere = ~np.isfinite(np.asarray(state.potential_energy))
         if not np.any(nowhere):
             return state
@@ -222,7 +222,7 @@ def _begun(begin: Callable[..., Any], keys: Any, starts: np.ndarray) -> Any:
     )
 
 
-def told(chains: int, run: Callable[..., Any], *arguments: Any) -> Any:
+def in_clear_words(chains: int, run: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a program of the sampler returns, its failures in words that say what to do."""
     try:
         return run(*arguments)

@@ -53,20 +53,22 @@ class Answers:
         """Order of the elements of the models."""
         return self.models[0].grid.order
 
-    def of(self, models: Sequence[Model], lenient: bool = False, solver: Solver | None = None) -> Predictor | Joint:
+    def predictor(
+        self, models: Sequence[Model], lenient: bool = False, solver: Solver | None = None
+    ) -> Predictor | Joint:
         """Return a predictor of all rows, without ties and journal."""
         lenient = lenient or (self.journal is not None and len(self.journal) > 0)
 
-        def predictor(model: Model, rows: Sequence[Row]) -> Predictor:
+        def of_device(model: Model, rows: Sequence[Row]) -> Predictor:
             return Predictor(model, rows, RESIDUAL, self.progress, lenient=lenient, solver=solver)
 
         if len(models) == 1:
-            return predictor(models[0], self.rows)
+            return of_device(models[0], self.rows)
         parts = []
         for model in models:
-            place = np.flatnonzero([row.device == model.device.name for row in self.rows])
-            rows = [self.rows[i] for i in place]
-            parts.append((model.device, place, predictor(model, rows)))
+            places = np.flatnonzero([row.device == model.device.name for row in self.rows])
+            rows = [self.rows[place] for place in places]
+            parts.append((model.device, places, of_device(model, rows)))
         return Joint(parts, len(self.rows))
 
     def tied(self, predict: Predict) -> Predict:
@@ -86,7 +88,7 @@ class Answers:
 
     def copy(self, models: Sequence[Model], name: str, solver: Solver | None) -> Predict:
         """Return a copy for a task that runs concurrently; see `Copies`."""
-        return self.kept(self.of(models, True, solver), models[0].grid.order, name)
+        return self.kept(self.predictor(models, True, solver), models[0].grid.order, name)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,11 +121,11 @@ class Orders:
 
     def __init__(self, answers: Answers, *, exact: bool = False) -> None:
         self._answers, self._exact = answers, exact
-        companions = [] if exact else list(zip(*map(error_bars.companions, answers.models), strict=True))
+        companions = [] if exact else list(zip(*map(error_bars.models_at_other_orders, answers.models), strict=True))
         self._models = {members[0].grid.order: members for members in (answers.models, *companions)}
         self.working = answers.order if exact else min(answers.order, WORKING)
         self._staged = sorted({min(self._models), self.working})
-        bare = {order: answers.of(members) for order, members in self._models.items()}
+        bare = {order: answers.predictor(members) for order, members in self._models.items()}
         self.last = bare[answers.order]
         self.predictors = {order: answers.kept(bare[order], order) for order in sorted(bare)}
         edges = [model.device.weakest_edges(model.grid) for model in answers.models]
@@ -131,9 +133,9 @@ class Orders:
         self._parts = grid_errors.Components.of(devices, answers.rows)
         self._exponents = [min(edge.exponent(row.harmonic) for edge in edges) for row in self._parts.rows]
         self._families = grid_errors.families(devices, answers.rows)
-        moved = [None if exact else error_bars.elsewhere(model) for model in answers.models]
+        moved = [None if exact else error_bars.on_other_lines(model) for model in answers.models]
         self._elsewhere = (
-            answers.of([other or model for other, model in zip(moved, answers.models, strict=True)])
+            answers.predictor([other or model for other, model in zip(moved, answers.models, strict=True)])
             if any(moved)
             else None
         )
@@ -161,14 +163,15 @@ class Orders:
         sequences = list(zip(of_parts.T.tolist(), self._exponents, strict=True))
         unresolved = np.zeros(len(sequences))
         if any(error_bars.counts_unresolved(order, exponent) for _, exponent in sequences):
-            for part, solved in zip(self._resolution.parts, self.last.parts, strict=True):
-                part.restore(solved.state())  # the first rungs are known
+            for predictor, solved in zip(self._resolution.parts, self.last.parts, strict=True):
+                predictor.restore(solved.state())  # the first rungs are known
             unresolved, _ = self._answers.tied(self._resolution.unresolved)(parameters, ())
         estimates = [
             error_bars.estimate(sequence, order, exponent, size)
             for (sequence, exponent), size in zip(sequences, unresolved.tolist(), strict=True)
         ]
-        likely, stds = (np.array([getattr(each, part) for each in estimates]) for part in ("value", "error"))
+        likely = np.array([estimate.value for estimate in estimates])
+        stds = np.array([estimate.error for estimate in estimates])
         if self._elsewhere is not None:
             there = self._answers.tied(self._elsewhere)(parameters, ())[0]
             stds = stds + error_bars.CUT * np.abs(parts.split @ (there - values[order - 1]))
@@ -180,7 +183,7 @@ class Orders:
     @functools.cached_property
     def _resolution(self) -> Predictor | Joint:
         """The components on the models themselves, which are asked what of them is unresolved."""
-        return dataclasses.replace(self._answers, rows=self._parts.rows, journal=None).of(self._answers.models)
+        return dataclasses.replace(self._answers, rows=self._parts.rows, journal=None).predictor(self._answers.models)
 
     @property
     def estimated(self) -> bool:
@@ -205,9 +208,9 @@ class Orders:
 
         return Copies(self._models[order], copy, most)
 
-    def of(self, models: Sequence[Model], at: AtOrders | None) -> Predict:
+    def predict_on(self, models: Sequence[Model], at: AtOrders | None) -> Predict:
         """Return the model of the last stage on other grids."""
-        return _corrected(self._answers.tied(self._answers.of(models)), self.working, at)
+        return _corrected(self._answers.tied(self._answers.predictor(models)), self.working, at)
 
 
 def _corrected(predict: Predict, order: int, at: AtOrders | None) -> Predict:

@@ -1,9 +1,14 @@
-"""Parameters to fit: how each is varied, and within which bounds."""
+"""Parameters to fit: how each is varied, and within which bounds; and the same of all free ones, as arrays.
+
+Minimisers, profiles and posteriors move in internal coordinates x (free,), in which signals are nearly linear.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,12 +65,12 @@ class Parameter:
     @property
     def lower(self) -> float:
         """Lower bound, SI units."""
-        return self.kind.lower if self.bounds is None else self.bounds[0]
+        return bounds_of(self.name, self.bounds)[0]
 
     @property
     def upper(self) -> float:
         """Upper bound, SI units."""
-        return self.kind.upper if self.bounds is None else self.bounds[1]
+        return bounds_of(self.name, self.bounds)[1]
 
     @property
     def unit(self) -> str:
@@ -96,6 +101,16 @@ class Parameter:
             value = x * self.scale
         return min(max(value, self.lower), self.upper)
 
+    def traced(self, x: Any) -> Any:
+        """Return `value` in JAX, of a coordinate that is within the bounds already."""
+        import jax.numpy as jnp
+
+        if self.kind.transform == "log":
+            return jnp.exp(x)
+        if self.kind.transform == "atanh":
+            return jnp.tanh(x)
+        return self.scale * x
+
     def slope(self, x: float) -> float:
         """Return d value/d x."""
         if self.kind.transform == "log":
@@ -115,3 +130,39 @@ class Parameter:
 def size_of(name: str, value: float) -> float:
     """Return the size of a value, or the one that changes are measured by where it is 0."""
     return value or QUANTITIES[key_of(name)].typical
+
+
+def bounds_of(name: str, given: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Return the bounds of a parameter, SI units: those given, else those of `QUANTITIES`."""
+    kind = QUANTITIES[key_of(name)]
+    return (kind.lower, kind.upper) if given is None else given
+
+
+def coordinates(free: Sequence[Parameter], values: Mapping[str, float]) -> np.ndarray:
+    """Return internal coordinates (free,) of values by name, SI units."""
+    return np.array([parameter.internal(values[parameter.name]) for parameter in free])
+
+
+def start_values(free: Sequence[Parameter]) -> dict[str, float]:
+    """Return the values to begin with by name, SI units."""
+    return {parameter.name: parameter.start for parameter in free}
+
+
+def bounds_in_coordinates(free: Sequence[Parameter]) -> np.ndarray:
+    """Return lower and upper bounds in internal coordinates (2, free)."""
+    return np.array([[parameter.internal(end) for end in (parameter.lower, parameter.upper)] for parameter in free]).T
+
+
+def values_at(free: Sequence[Parameter], x: np.ndarray) -> dict[str, float]:
+    """Return values by name at internal coordinates, SI units."""
+    return {parameter.name: parameter.value(float(xi)) for parameter, xi in zip(free, x, strict=True)}
+
+
+def slopes_at(free: Sequence[Parameter], x: np.ndarray) -> np.ndarray:
+    """Return d value/d x (free,) at internal coordinates, SI units."""
+    return np.array([parameter.slope(float(xi)) for parameter, xi in zip(free, x, strict=True)])
+
+
+def pressed(x: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Return which coordinates (free,) sit at a bound (2, free) and would go beyond it, down the gradient."""
+    return (x - bounds[0] <= AT_BOUND) & (gradient > 0) | (bounds[1] - x <= AT_BOUND) & (gradient < 0)

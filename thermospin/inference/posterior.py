@@ -30,7 +30,7 @@ from thermospin.base.lenient import lenient
 from thermospin.base.shown import Plotted
 from thermospin.inference.minimisers import with_scatter
 from thermospin.inference.misfit import Misfit, Problem
-from thermospin.inference.nuts import KeptChains, draw, require_numpyro, told, whole_numbers
+from thermospin.inference.nuts import KeptChains, draw, in_clear_words, require_numpyro, whole_numbers
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -156,7 +156,7 @@ class Posterior(Plotted):
                     "r_hat": float(self.r_hat[k]),
                     "effective": float(self.effective[k]),
                 }
-                | {part: ends[:, k].tolist() for part, ends in both.items()}
+                | {level: ends[:, k].tolist() for level, ends in both.items()}
                 for k, name in enumerate(self.names)
             },
             "converged": self.converged,
@@ -229,7 +229,7 @@ def emulate(result: FitResult, progress: Progress | None = None) -> Emulator:
 
     def seen_at(points: Sequence[np.ndarray]) -> list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]]:
         answers = tasks.run_batched((functools.partial(at, z) for z in points), problem.size)
-        return [(z, part) for z, part in zip(points, answers, strict=True) if part is not None]
+        return [(z, answer) for z, answer in zip(points, answers, strict=True) if answer is not None]
 
     alone = problem.copy("posterior").objective() if problem.size == 1 else None
     seen = seen_at([np.zeros(n)])
@@ -264,7 +264,7 @@ def _whitened(result: FitResult) -> tuple[Problem, np.ndarray, np.ndarray]:
         raise InputError(
             f"posterior: the data leave {' and '.join(result.left_open)} open; fit fewer parameters, or give a prior"
         )
-    best = problem.coordinates(result.parameters)
+    best = problem.coordinates(result.values)
     return problem, best, np.linalg.cholesky(problem.in_coordinates(result.identifiability.covariance(), best))
 
 
@@ -329,7 +329,8 @@ def sample(
       NotEmulated: see `emulate`.
       InputError: too few draws or chains; a model of other rows, or without a number at the minimum; chains that cannot
         be shared out over its accelerators; data of unknown polarity with a model; a parameter that the data leave
-        open; a file that is in use, damaged, or that of other chains, such as those of another model or emulator.
+        open; a file that is in use, damaged, or that of other chains, such as those of another model,
+        emulator or version.
       FileError: the file cannot be read or written.
       ImportError: numpyro is not installed.
       MemoryError: the chains do not fit.
@@ -354,7 +355,7 @@ def sample(
         emulator = emulate(result, progress)
     if model is not None:
         model = _with_ties(model, result)
-        told(chains, _require_rows, problem, model, result)
+        in_clear_words(chains, _require_rows, problem, model, result)
     drawn = draw(
         _potential(problem, best, scale, emulator, model),
         starts,
@@ -435,15 +436,23 @@ def _within(y: Any, scale: np.ndarray, bounds: np.ndarray, xp: Any = np) -> tupl
 
 
 def _with_ties(model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> Callable[[Mapping[str, Any]], Any]:
-    """Return a model that is given what was tied to others in the fit at its place."""
+    """Return a model that is given what was tied to others in the fit at its place, and gives an array."""
+    import jax.numpy as jnp
+
     if result.following:
-        ties = ", ".join(each.tie for each in result.following)
+        ties = ", ".join(following.tie for following in result.following)
         raise InputError(f"posterior: got the tie {ties}, which a model of its own does not know; use the emulator")
 
     def tied(values: Mapping[str, Any]) -> Any:
-        return model(dict(values) | {name: factor * values[source] for name, factor, source in result.ties})
+        found = model(dict(values) | {name: factor * values[source] for name, factor, source in result.ties})
+        if isinstance(found, Mapping):
+            raise InputError(
+                f"posterior: got a model that returns a {type(found).__name__}, expected the values of the "
+                f"{len(result.rows)} rows, in their order; of `predict` such as [signals['thermal']['R2']['spin']]"
+            )
+        return jnp.asarray(found)
 
-    return tied if result.ties else model
+    return tied
 
 
 def _require_rows(problem: Problem, model: Callable[[Mapping[str, Any]], Any], result: FitResult) -> None:
@@ -476,14 +485,7 @@ def _require_rows(problem: Problem, model: Callable[[Mapping[str, Any]], Any], r
 
 def _traced(problem: Problem, model: Callable[[Mapping[str, Any]], Any], x: Any) -> Any:
     """Return residuals of the model itself, in JAX."""
-    import jax.numpy as jnp
-
-    values: dict[str, Any] = {}
-    for k, parameter in enumerate(problem.free):
-        kind = parameter.kind.transform
-        values[parameter.name] = (
-            jnp.exp(x[k]) if kind == "log" else jnp.tanh(x[k]) if kind == "atanh" else parameter.scale * x[k]
-        )
+    values = {parameter.name: parameter.traced(x[k]) for k, parameter in enumerate(problem.free)}
     return traced_residuals(problem.misfit, model(dict(problem.fixed) | values), values)
 
 

@@ -231,10 +231,10 @@ class Predictor:
             return nothing
         signals = [SignalName.parse(*pair) for pair in self._wanted]
         try:
-            found = surplus.unresolved(self.model, signals, parameters, start=self._state.start, solver=self._solver)
+            sizes = surplus.unresolved(self.model, signals, parameters, start=self._state.start, solver=self._solver)
         except NotConverged:
             return nothing
-        return found, nothing[1]
+        return sizes, nothing[1]
 
     @property
     def parts(self) -> tuple[Predictor, ...]:

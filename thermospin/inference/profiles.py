@@ -20,7 +20,7 @@ from scipy.interpolate import PchipInterpolator
 from thermospin.base.errors import InputError
 from thermospin.base.text import percent
 from thermospin.inference.minimisers import with_scatter
-from thermospin.inference.misfit import Misfit, Problem
+from thermospin.inference.misfit import Misfit, Objective, Problem
 from thermospin.inference.result import FitResult
 from thermospin.model import Progress
 from thermospin.parallel import tasks
@@ -67,9 +67,8 @@ class Profile:
     def words(self) -> list[str]:
         """Return limits, and whether the covariance can be trusted, line by line."""
         lines = []
-        for part, (low, high) in self.limits.items():
-            ends = [self._told(end) for end in (low, high)]
-            lines.append(f"{self.name}: {ends[0]} to {ends[1]} ({part})")
+        for level, (low, high) in self.limits.items():
+            lines.append(f"{self.name}: {self._limit_in_words(low)} to {self._limit_in_words(high)} ({level})")
         if self.straight > STRAIGHT:
             lines.append(
                 f"{self.name}: chi2 is no parabola, off by {percent(self.straight)}: use these limits, not std"
@@ -82,7 +81,7 @@ class Profile:
             )
         return lines
 
-    def _told(self, end: float) -> str:
+    def _limit_in_words(self, end: float) -> str:
         """Return a limit in words: "open", or where it is the bound."""
         if not math.isfinite(end):
             return "open"
@@ -120,15 +119,15 @@ def profile(
 
 def _profile(problem: Problem, result: FitResult, name: str, given: Misfit, progress: Progress | None) -> Profile:
     """Return a profile; chi2 of a lower minimum is that of the misfit that was given to the fit."""
-    place = [parameter.name for parameter in problem.free].index(name)
     objective, bounds = problem.objective(), problem.bounds
-    best = problem.coordinates(result.parameters)
+    place = objective.names.index(name)
+    best = problem.coordinates(result.values)
     covariance = problem.in_coordinates(result.covariance, best)
     std = math.sqrt(covariance[place, place])
     others = np.arange(len(best)) != place
     # What the data leave open has no covariance with this one (NaN), and stays where it is.
     slope = np.nan_to_num(covariance[others, place] / covariance[place, place])
-    least = float(np.sum(objective.residuals(best) ** 2))
+    least = objective.chi2(best)
     points = {0.0: (best[place], 0.0)}
     # Away from a bound that the fit presses against, tau rises at once and bends, as the root of a slope.
     step = STEP if result.parameters[name].at_bound is None else STEP / 4
@@ -143,14 +142,14 @@ def _profile(problem: Problem, result: FitResult, name: str, given: Misfit, prog
             start = np.array(near)
             start[others] += slope * (held - near[place])
             start[place] = held
-            end = _held(objective, np.clip(start, *bounds), bounds, place)
+            end = _least_chi2(objective, np.clip(start, *bounds), bounds, place)
             if end is None:
                 break
             chi2, near = end
             if chi2 < least - LOWER:
                 values = objective.values_at(near)
-                told = float(np.sum(given.residuals(objective.values, values) ** 2))
-                lower = min(lower or (math.inf, values), (told, values), key=lambda minimum: minimum[0])
+                of_given = given.chi2(objective.values, values)
+                lower = min(lower or (math.inf, values), (of_given, values), key=lambda minimum: minimum[0])
             tau = sign * math.sqrt(max(chi2 - least, 0.0))
             points[sign * at] = held, tau
             if progress is not None:
@@ -164,13 +163,13 @@ def _profile(problem: Problem, result: FitResult, name: str, given: Misfit, prog
     value = problem.free[place].value
     ends = bounds[:, place]
     limits = {
-        part: tuple(_crossing(x, tau, side * size, ends, value) for side in (-1, 1)) for part, size in LIMITS.items()
+        level: tuple(_crossing(x, tau, side * size, ends, value) for side in (-1, 1)) for level, size in LIMITS.items()
     }
     return Profile(name, np.array([value(at) for at in x]), tau, limits, straight, lower)  # type: ignore[arg-type]
 
 
-def _held(objective: Any, x: np.ndarray, bounds: np.ndarray, place: int) -> tuple[float, np.ndarray] | None:
-    """Return the least chi2 with one coordinate held, and its place; None where the model has no solution."""
+def _least_chi2(objective: Objective, x: np.ndarray, bounds: np.ndarray, place: int) -> tuple[float, np.ndarray] | None:
+    """Return the least chi2 with one coordinate held, and where it is; None where the model has no solution."""
     others = np.arange(len(x)) != place
 
     def whole(free: np.ndarray) -> np.ndarray:
@@ -192,7 +191,7 @@ def _held(objective: Any, x: np.ndarray, bounds: np.ndarray, place: int) -> tupl
             max_nfev=20,
         )
         x = whole(minimum.x)
-    return float(np.sum(objective.residuals(x) ** 2)), x
+    return objective.chi2(x), x
 
 
 def _crossing(x: np.ndarray, tau: np.ndarray, target: float, bounds: np.ndarray, value: Any) -> float:

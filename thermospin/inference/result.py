@@ -222,7 +222,7 @@ class FitResult(PlottedFit):
         """
         values = {**self.require_problem().fixed, **self.values}
         values |= {name: factor * values[source] for name, factor, source in self.ties}
-        return values | {name: value for each in self.following for name, (value, _) in each.values.items()}
+        return values | {name: value for following in self.following for name, (value, _) in following.values.items()}
 
     @property
     def left_open(self) -> tuple[str, ...]:
@@ -322,11 +322,11 @@ class FitResult(PlottedFit):
             "ties": [{"name": name, "factor": factor, "source": source} for name, factor, source in self.ties],
             "following": [
                 {
-                    "tie": each.tie,
-                    "references": dict(each.references),
-                    "values": {name: {"value": value, "std": std} for name, (value, std) in each.values.items()},
+                    "tie": following.tie,
+                    "references": dict(following.references),
+                    "values": {name: {"value": value, "std": std} for name, (value, std) in following.values.items()},
                 }
-                for each in self.following
+                for following in self.following
             ],
             "minima": [{"chi2": chi2, "parameters": dict(values)} for chi2, values in self.minima],
             "correlation_of_data": None if self.correlation_of_data is None else self.correlation_of_data.tolist(),
@@ -456,7 +456,7 @@ def _variables(result: FitResult) -> list[str]:
     for name, factor, source in result.ties:
         value = f" = {quantity(name, factor * result.parameters[source].value)}" if source in result.parameters else ""
         lines.append(f"tied: {name} = {factor:g} * {source}{value}")
-    lines += [line for each in result.following for line in each.words()]
+    lines += [line for following in result.following for line in following.words()]
     if len(result.minima) > 1:
         others = "; ".join(f"chi2 = {chi2:.4g} at {listed(values)}" for chi2, values in result.minima[1:])
         lines.append(f"many starts led to {len(result.minima)} minima, on the first grid: besides this one {others}")

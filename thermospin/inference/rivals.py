@@ -160,8 +160,8 @@ def heater_contact(devices: Sequence[Device]) -> Rival:
             for k, pair in enumerate(heater.joints)
         )
         taken = {frozenset(pair) for pair in heater.joints}
-        own = tuple(each for each in device.interfaces if frozenset(each.between) not in taken)
-        changed.append(dataclasses.replace(device, interfaces=(*own, *contacts), zeta=1.0))
+        others = tuple(interface for interface in device.interfaces if frozenset(interface.between) not in taken)
+        changed.append(dataclasses.replace(device, interfaces=(*others, *contacts), zeta=1.0))
     first = f"{_contact(0)}.RA"
     ties = tuple(Tie(f"{_contact(k)}.RA", first) for k in range(1, count))
     return Rival(tuple(changed), {"zeta": first}, ties)

@@ -23,8 +23,8 @@ from thermospin.quantities import quantity
 
 def names_in_fit(device: Device, parameters: Container[str]) -> dict[str, str]:
     """Return which parameter of a fit each value of a device is, by its own name: the first of `forms` that exists."""
-    found = {own: next((name for name in forms(device, own) if name in parameters), "") for own in device.numbers()}
-    return {own: name for own, name in found.items() if name}
+    in_fit = {name: next((full for full in forms(device, name) if full in parameters), "") for name in device.numbers()}
+    return {name: full for name, full in in_fit.items() if full}
 
 
 def at_each_bath(devices: Sequence[Device], names: Sequence[str], shared: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -123,8 +123,8 @@ class Follower:
         ratio, logarithmic = self.constant, dict[str, float]()
         for names, reference, power in self.sources:
             name = next(name for name in names if name in parameters)
-            part = parameters[name] / reference
-            ratio *= math.nan if part <= 0 else part**power
+            relative = parameters[name] / reference
+            ratio *= math.nan if relative <= 0 else relative**power
             logarithmic[name] = logarithmic.get(name, 0.0) + power / parameters[name]
         value = parameters[self.shared] * ratio
         return value, {self.shared: ratio} | {name: value * slope for name, slope in logarithmic.items()}
@@ -161,25 +161,25 @@ def following(predict: Predict, values: Sequence[Follower]) -> Predict:
     """Return a model in which values follow others; derivatives have their share by the chain rule."""
     if not values:
         return predict
-    own = {follower.name for follower in values}
+    followed = {follower.name for follower in values}
 
-    def followed(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        given, along = dict(parameters), dict[str, dict[str, float]]()
+    def predict_followed(parameters: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        given, chain = dict(parameters), dict[str, dict[str, float]]()
         for follower in values:
             given[follower.name], slopes = follower.at(parameters)
             slopes = {name: slope for name, slope in slopes.items() if name in names}
             if slopes:
-                along[follower.name] = slopes
-        plain = [name for name in names if name not in own]
-        signals, jacobian = predict(given, [*plain, *along])
+                chain[follower.name] = slopes
+        plain = [name for name in names if name not in followed]
+        signals, jacobian = predict(given, [*plain, *chain])
         total = np.zeros((len(signals), len(names)))
         total[:, [list(names).index(name) for name in plain]] = jacobian[:, : len(plain)]
-        for k, slopes in enumerate(along.values(), len(plain)):
+        for k, slopes in enumerate(chain.values(), len(plain)):
             for name, slope in slopes.items():
                 total[:, list(names).index(name)] += slope * jacobian[:, k]
         return signals, total
 
-    return followed
+    return predict_followed
 
 
 def check_proportions(ties: Sequence[Proportion], devices: Sequence[Device], linear: Sequence[str]) -> None:

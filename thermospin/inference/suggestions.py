@@ -19,12 +19,12 @@ from thermospin.base.names import nearest
 from thermospin.base.shown import Shown
 from thermospin.device.device import Device, DeviceError
 from thermospin.device.drives import drive_of_unit
+from thermospin.device.parts import Experiment
 from thermospin.device.placement import label_of_ground
-from thermospin.inference.predictors import RESIDUAL
+from thermospin.inference.misfit import Problem
 from thermospin.inference.result import FitResult
-from thermospin.model import Model, Progress
+from thermospin.model import Progress
 from thermospin.quantities import quantity
-from thermospin.signals.evaluate import evaluate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,8 @@ def suggest_others(
 
     A device that is the same but for one dimension, at either end of its range, with the same signals measured to the
     same standard deviations; and, with contacts, the voltages of each experiment between every other pair of contacts,
-    with the standard deviations of the pair in use. Each takes an evaluation. The relative error of the grid is the one
-    of the fitted signal of the same name: no measurement helps against it.
+    with the standard deviations of the pair in use. Each device and each pair takes an evaluation. The relative error
+    of the grid is the one of the fitted signal of the same name: no measurement helps against it.
 
     Args:
       result: of a fit of one device.
@@ -127,7 +127,7 @@ def suggest_others(
                 bars = result.bars * moved / result.after
                 more = _More(lines, noise, bars, every)
                 out.append(_suggestion(result, f"a device with {name} = {1e9 * end:g} nm", more))
-    return sorted(out + (_other_contacts(result, model, values, progress) if contacts else []), key=lambda x: -x.gain)
+    return sorted(out + (_other_contacts(result, problem, values, progress) if contacts else []), key=lambda x: -x.gain)
 
 
 def faults_of_dimensions(dimensions: Sequence[str], devices: Sequence[Device], fitted: Sequence[str]) -> list[str]:
@@ -145,35 +145,43 @@ def faults_of_dimensions(dimensions: Sequence[str], devices: Sequence[Device], f
 
 
 def _other_contacts(
-    result: FitResult, model: Model, values: Mapping[str, float], progress: Progress | None
+    result: FitResult, problem: Problem, values: Mapping[str, float], progress: Progress | None
 ) -> list[Suggestion]:
     """Return voltages between contacts that were not measured."""
-    places = {(row.experiment, row.signal): k for k, row in enumerate(result.rows)}
-    out = []
-    for experiment in model.device.experiments.values():
-        signals_of = [signal for name, signal in places if name == experiment.name]
-        for plus, minus in itertools.combinations([contact.name for contact in model.device.contacts], 2):
-            if experiment.voltage is None or {plus, minus} == set(experiment.voltage) or not signals_of:
-                continue
-            other = dataclasses.replace(experiment, voltage=(plus, minus))
-            try:
-                device = dataclasses.replace(model.device, experiments={experiment.name: other})
-            except DeviceError:  # there is no voltage between contacts that share no metal
-                continue
-            if progress is not None:
-                progress(f"{experiment.name}, voltage between {plus} and {minus}")
-            wanted = [(experiment.name, signal) for signal in signals_of]
-            # Metal without current has its reference at the minus contact, for which there may be no system yet.
-            known = label_of_ground(model.placement.grounds(other)) in model.systems
-            there = dataclasses.replace(model, device=device) if known else model.with_grid(model.grid, device)
-            evaluation = evaluate(there, values, wanted, result.names, tolerance=RESIDUAL)
-            for pair, value, line in zip(wanted, evaluation.values, evaluation.jacobian, strict=True):
-                k = places[pair]
-                std = math.sqrt(result.noise_covariance[k, k])
-                bar = result.bars[k] * value / result.after[k]
-                more = _More(line[None], np.array([std]), np.array([bar]), np.array([k]))
-                out.append(_suggestion(result, f"{experiment.name} {pair[1]} between {plus} and {minus}", more))
+    (model,), measured, out = problem.models, {row.experiment for row in result.rows}, list[Suggestion]()
+    assert problem.predict_on is not None
+    for pair in itertools.combinations([contact.name for contact in model.device.contacts], 2):
+        others = {
+            name: dataclasses.replace(experiment, voltage=pair)
+            for name, experiment in model.device.experiments.items()
+            if name in measured and experiment.voltage is not None and set(pair) != set(experiment.voltage)
+        }
+        others = {name: other for name, other in others.items() if _exists(model.device, other)}
+        if not others:
+            continue
+        between = f"between {pair[0]} and {pair[1]}"
+        if progress is not None:
+            progress(f"{', '.join(others)}: voltage {between}")
+        device = dataclasses.replace(model.device, experiments={**model.device.experiments, **others})
+        # Metal without current has its reference at the minus contact, for which there may be no system yet.
+        known = all(label_of_ground(model.placement.grounds(other)) in model.systems for other in others.values())
+        there = dataclasses.replace(model, device=device) if known else model.with_grid(model.grid, device)
+        signals, lines = problem.predict_on([there])(values, result.names)
+        for k, row in enumerate(result.rows):
+            if row.experiment in others:
+                std, bar = math.sqrt(result.noise_covariance[k, k]), result.bars[k] * signals[k] / result.after[k]
+                more = _More(lines[k : k + 1], np.array([std]), np.array([bar]), np.array([k]))
+                out.append(_suggestion(result, f"{row.experiment} {row.signal} {between}", more))
     return out
+
+
+def _exists(device: Device, experiment: Experiment) -> bool:
+    """Return whether a device can have an experiment: there is no voltage between contacts that share no metal."""
+    try:
+        dataclasses.replace(device, experiments={experiment.name: experiment})
+    except DeviceError:
+        return False
+    return True
 
 
 def _can_suggest(result: FitResult) -> bool:
@@ -223,8 +231,8 @@ def _suggestion(result: FitResult, what: str, more: _More) -> Suggestion:
     whole, lines = np.block([[data, across], [across.T, added]]), np.vstack([old, more.lines * sizes])
     weight = np.diag([1 / result.priors[n][1] ** 2 if n in result.priors else 0.0 for n in result.names]) * sizes**2
     before, after = (
-        sizes * np.sqrt(np.diag(np.linalg.inv(weight + part.T @ np.linalg.solve(errors, part))))
-        for errors, part in ((data, old), (whole, lines))
+        sizes * np.sqrt(np.diag(np.linalg.inv(weight + jacobian.T @ np.linalg.solve(errors, jacobian))))
+        for errors, jacobian in ((data, old), (whole, lines))
     )
     stds = dict(zip(result.names, np.abs(after).tolist(), strict=True))
     std = float(more.noise[0]) if len(more.noise) == 1 else math.nan

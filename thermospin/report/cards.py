@@ -16,7 +16,7 @@ from thermospin.accuracy.sensitivity import NOTHING, Sensitivity
 from thermospin.base.names import SignalName
 from thermospin.base.text import columns
 from thermospin.base.units import readable
-from thermospin.designs.search import Design
+from thermospin.designs.result import Design
 from thermospin.device.device import Device
 from thermospin.inference.result import FitResult
 from thermospin.model import Model

@@ -15,7 +15,7 @@ from thermospin.report.style import DASHED, MAGNETIC, NM, UP, PathLike, Picture,
 
 if TYPE_CHECKING:
     from thermospin.accuracy.sensitivity import Sensitivity
-    from thermospin.designs.search import Design
+    from thermospin.designs.result import Design
     from thermospin.designs.topology import Form
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thermospin.base.files import atomic_file, write_json
-from thermospin.designs.search import Design
+from thermospin.designs.result import Design
 from thermospin.designs.topology import Form
 from thermospin.device import gds
 from thermospin.device.edit import with_form, with_lengths, with_place

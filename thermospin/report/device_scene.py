@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from thermospin.geometry.outlines import body_of
 from thermospin.grid import AXES
 from thermospin.report.cuts import CURVED, STRAIGHT, Cuts, shown
 from thermospin.report.device_figures import held_line, material_colours
-from thermospin.report.scene import Scene, nm, plotly
+from thermospin.report.scene import Scene, in_space, nm, plotly, plotly_text
 from thermospin.report.style import MAGNETIC, NM
 from thermospin.report.surfaces import Body, bodies, cell_surface, extent_of, face_surface
 from thermospin.report.views import Views
@@ -95,7 +94,7 @@ def view(
     if asked is not None:
         words = DRIVES[asked.drive]
         title += [asked.name, *([state] if state else []), *([words.words(drive)] if drive is not None else [])]
-    return scene.finished(html.escape(", ".join(title)))
+    return scene.finished(plotly_text(", ".join(title)))
 
 
 def fields_view(fields: FieldsFile, name: str) -> Figure:
@@ -130,7 +129,7 @@ def fields_view(fields: FieldsFile, name: str) -> Figure:
     faces = [line[np.append(np.append(0, _changes(domain, axis)), -1)] for axis, line in enumerate(lines)]
     metal = np.isin(domain, sorted(metals))
     scene.add_cuts(Cuts(fields, shown(fields, domain >= 0, metal, fields.cells.get("J")), faces), {})
-    return scene.finished(html.escape(name))
+    return scene.finished(plotly_text(name))
 
 
 def _changes(domain: np.ndarray, axis: int) -> np.ndarray:
@@ -196,13 +195,13 @@ def _middle(views: Views) -> dict[str, np.ndarray]:
 def _about(device: Device, body: Body, experiments: Sequence[Experiment]) -> str:
     """Describe a body for the text under the pointer."""
     solids = [device.solids[k] for k in body.solids]
-    lines = [f"<b>{html.escape(body.name)}</b>, {html.escape(solids[0].material)}"]
+    lines = [f"<b>{plotly_text(body.name)}</b>, {plotly_text(solids[0].material)}"]
     if solids[0].magnet is not None:
-        lines.append(f"magnet {html.escape(solids[0].magnet)}")
+        lines.append(f"magnet {plotly_text(solids[0].magnet)}")
     for axis, (low, high) in zip(AXES, extent_of([body.surface]) * NM, strict=True):
         lines.append(f"{axis}: {nm(low)} to {nm(high)} nm, {nm(high - low)} nm")
     names = {body.name, *(solid.name for solid in solids)}
-    lines += [f"{each.name}: heated" for each in experiments if names & set(each.power)]
+    lines += [f"{plotly_text(each.name)}: heated" for each in experiments if names & set(each.power)]
     return "<br>".join(lines)
 
 
@@ -221,11 +220,11 @@ def _add_held_faces(scene: Scene, device: Device, experiments: Sequence[Experime
         played = {each.name: roles(each, contact.name) for each in experiments}
         words = list(dict.fromkeys(word for part in played.values() for word in part))
         role = "/".join(words) if len(words) < 3 else ""
-        label = f"<b>{html.escape(contact.name)}</b>" + (f" {role}" if role not in ("", contact.name) else "")
-        lines = [f"contact <b>{html.escape(contact.name)}</b>, {held_line(contact)[1].partition(', ')[2]}"]
-        lines += [f"{html.escape(name)}: {', '.join(part)}" for name, part in played.items() if part]
+        label = f"<b>{in_space(contact.name)}</b>" + (f" {role}" if role not in ("", contact.name) else "")
+        lines = [f"contact <b>{plotly_text(contact.name)}</b>, {held_line(contact)[1].partition(', ')[2]}"]
+        lines += [f"{plotly_text(name)}: {', '.join(part)}" for name, part in played.items() if part]
         scene.add_face(face_surface(face), contact.face, held_line(contact)[0], "contacts", "<br>".join(lines), label)
     for sink, face in zip(device.heat_sinks, device.heat_sink_faces(), strict=True):
-        lines = [held_line(sink)[1], html.escape(sink.label)]
-        lines += [f"{html.escape(each.name)}: drive" for each in experiments if sink.name and sink.name in each.heat]
+        lines = [held_line(sink)[1], plotly_text(sink.label)]
+        lines += [f"{plotly_text(each.name)}: drive" for each in experiments if sink.name and sink.name in each.heat]
         scene.add_face(face_surface(face), sink.face, held_line(sink)[0], "heat sinks", "<br>".join(lines), "")

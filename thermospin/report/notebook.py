@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from thermospin.accuracy.adapt import Adapted
 from thermospin.accuracy.computing import Computed
 from thermospin.accuracy.sensitivity import Sensitivity
-from thermospin.designs.search import Design
+from thermospin.designs.result import Design
 from thermospin.designs.topology import Form
 from thermospin.device.device import Device
 from thermospin.inference.budget import Budget

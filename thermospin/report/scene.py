@@ -43,6 +43,19 @@ def plotly() -> Any:
     return optional("plotly.graph_objects", "a view in space", "view")
 
 
+def plotly_text(text: str) -> str:
+    """Return a text that plotly shows as it is, in its labels and in a template of the text under the pointer.
+
+    plotly knows few entities by name, no quotation marks among them, and fills in what "%{" begins.
+    """
+    return html.escape(text, quote=False).replace("%{", "%&#123;")
+
+
+def in_space(text: str) -> str:
+    """Return a text that plotly shows as it is in labels in space, where it knows tags but no entities."""
+    return text.replace("<", "<\N{ZERO WIDTH SPACE}")
+
+
 class Scene:
     """A plotly figure in the making; lengths that it is given are in metres, its own in nm.
 
@@ -83,7 +96,7 @@ class Scene:
     def add_body(self, body: Body, material: str, colour: str, about: str, metal: bool) -> None:
         """Add a body; one that is no metal is drawn by its edges until it is switched on."""
         group = f"body {len(self._bodies)}"
-        name = html.escape(body.name if material == body.name else f"{body.name} ({material})")
+        name = plotly_text(body.name if material == body.name else f"{body.name} ({material})")
         places = self._of_material.setdefault(material, (colour, metal, []))[2]
         places += [len(self._traces), len(self._traces) + 1]
         self._bodies.append((len(self._traces), metal))
@@ -214,7 +227,7 @@ class Scene:
             # A menu of its own for each: only the active button of a menu switches back.
             on, off = {"visible": True}, {"visible": "legendonly"}
             button = {
-                "label": html.escape(material),
+                "label": plotly_text(material),
                 "method": "restyle",
                 "args": [off if metal else on, places],
                 "args2": [on if metal else off, places],
