@@ -180,9 +180,37 @@ states = { P = {}, AP = { F = -1 } }
 WANTED = [("e", "R1.P"), ("e", "R2.P"), ("e", "R2.spin")]
 
 
-def test_derivatives_by_dimensions_of_polygons() -> None:
+#: N cut in two along a slanted border, with an interface below and one between both pieces.
+PARTED = (
+    BENT.replace(
+        """["tilt / 2 + 120", 30], ["tilt / 2 + 120", 70], ["tilt / 2 - 5", 80]]
+""",
+        """["tilt / 2 + 63", 35], ["tilt + 50", 75], ["tilt / 2 - 5", 80]]
+z = ["height", "height + 30"]
+[[solids]]
+name = "M"
+material = "Cu"
+polygon = [["tilt / 2 + 63", 35], ["tilt / 2 + 120", 30], ["tilt / 2 + 120", 70], ["tilt + 50", 75]]
+""",
+    ).replace('solid = "N"', 'solid = "M"')
+    + """
+[[interfaces]]
+name = "i"
+between = ["F", "N"]
+RA = "1 fohm m^2"
+K = 1e9
+[[interfaces]]
+name = "k"
+between = ["N", "M"]
+RA = "1 fohm m^2"
+"""
+)
+
+
+@pytest.mark.parametrize("text", [BENT, PARTED], ids=["cut", "interfaces"])
+def test_derivatives_by_dimensions_of_polygons(text: str) -> None:
     """Against differences of signals with steps of 0.01 nm: the weights are differentiated with a tenth of that."""
-    device = reader.read(BENT, "bent.toml")
+    device = reader.read(text, "bent.toml")
     model = build(device, cells=150, order=1)
     assert len(model.grid.cuts) > 1
     names = list(device.dimensions)

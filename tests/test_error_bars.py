@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ from thermospin.accuracy.error_bars import estimate
 from thermospin.base.errors import InputError
 from thermospin.base.names import SignalName
 from thermospin.device import singularities
+from thermospin.device.device import Device
+from thermospin.device.interfaces import Interface
+from thermospin.device.materials import Material
+from thermospin.device.parts import Contact, Experiment, Solid
 from thermospin.signals import evaluate
 from thermospin.signals.results import Signals, load_signals
 
@@ -289,3 +294,88 @@ def test_a_signal_that_stays_where_it_is_by_accident_has_the_bar_of_its_kind() -
     usual = (4e-3 * 1e-3 * 1e-2) ** (1 / 3)
     expected = dict(zip(names, (4e-3, 0.1, usual, 0.1, usual, 0.1, 0.5, 1e-2), strict=True))
     assert changes == pytest.approx({name: 2 * part for name, part in expected.items()})
+
+
+# ------------------------------------------------------------------------------------------ cut cells
+
+
+def funnel(strips: int = 0) -> Device:
+    """Copper 20 nm thick that becomes ten times as wide over 300 nm; strips of oxide ask for lines across it."""
+    outline = ((0.0, -15e-9), (300e-9, -150e-9), (300e-9, 150e-9), (0.0, 15e-9))
+    copper = Solid("f", "Cu", None, ((0.0, 3e-7), (-1.5e-7, 1.5e-7), (0.0, 2e-8)), outline=outline)
+    ends = np.linspace(0, 3e-7, strips + 1)
+    oxide = []
+    for k, (low, high) in enumerate(itertools.pairwise(ends.tolist())):
+        near = 1e-9 * (5 + 145 * k // strips)
+        y = (-1.5e-7 + near, 0.0) if k % 2 else (0.0, 1.5e-7 - near)
+        oxide.append(Solid(f"s{k}", "SiO2", None, ((low, high), y, (-2e-8, 0.0))))
+    return Device(
+        name="funnel",
+        solids=(*oxide, copper),
+        materials={
+            "Cu": Material("Cu", sigma=4.26e7, kappa=300.0, lambda_sf=1e-6),
+            "SiO2": Material("SiO2", kappa=1.0),
+        },
+        contacts=(Contact("a", "f", "x-"), Contact("b", "f", "x+")),
+        experiments={"r": Experiment("r", ("a", "b"), ("a", "b"), {"P": {}})},
+    )
+
+
+def same_material() -> Device:
+    """A square of copper with an interface along a slanted border within it."""
+    box = ((0.0, 1e-7), (0.0, 1e-7), (0.0, 2e-8))
+    left = Solid("l", "Cu", None, box, outline=((0.0, 0.0), (7e-8, 0.0), (3e-8, 1e-7), (0.0, 1e-7)))
+    right = Solid("r", "Cu", None, box, outline=((7e-8, 0.0), (1e-7, 0.0), (1e-7, 1e-7), (3e-8, 1e-7)))
+    made = funnel()
+    return dataclasses.replace(
+        made,
+        solids=(left, right),
+        contacts=(Contact("a", "l", "x-"), Contact("b", "r", "x+")),
+        interfaces=(Interface("i", ("l", "r"), RA=1e-14),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "cells", "most"),
+    [(funnel(), 100, 0.9), (funnel(8), 100, 4.1), (funnel(24), 600, 4.1), (same_material(), 150, 0.9)],
+    ids=["coarser", "finer", "more strips", "one material"],
+)
+def test_other_lines_are_others_wherever_edges_cut_cells(device: Device, cells: int, most: float) -> None:
+    """Also where there is one cell between two faces; of one cell there are two then, never more."""
+    made = model.build(device, cells=cells, order=1)
+    found = error_bars.on_other_lines(made)
+    assert found is not None
+    other, factor = found
+    assert factor == pytest.approx(1.0 if most < 1 else (16 / 9 - 1) / (1 - 9 / 16))
+    assert other.cells < most * made.cells
+    cut = made.placement.cut
+    assert cut.any()
+    for axis in range(2):
+        faces = device.features.faces(axis)
+        for low, high in itertools.pairwise(faces.tolist()):
+            mine, its = (
+                line[(line > low - 1e-15) & (line < high + 1e-15)]
+                for line in (made.grid.lines[axis], other.grid.lines[axis])
+            )
+            first = int(np.searchsorted(made.grid.lines[axis], low - 1e-15))
+            if cut.any(axis=(1 - axis, 2))[first : first + len(mine) - 1].any():
+                assert len(mine) != len(its)
+
+
+def test_other_lines_are_not_needed_where_edges_lie_on_lines() -> None:
+    square = dataclasses.replace(
+        funnel().solids[0], outline=((0.0, -1.5e-7), (3e-7, -1.5e-7), (3e-7, 1.5e-7), (0.0, 1.5e-7))
+    )
+    assert (
+        error_bars.on_other_lines(model.build(dataclasses.replace(funnel(), solids=(square,)), cells=60, order=1))
+        is None
+    )
+
+
+def test_the_bar_of_cut_cells_covers_where_faces_leave_room_for_one_cell() -> None:
+    """The exact resistance is that of spectral elements of order 40 on the funnel mapped to a square."""
+    made = model.build(funnel(8), cells=100)
+    found = error_bars.assess(made, evaluate.measure(made, harmonics=1))
+    assert found.errors is not None
+    (name,), (value,) = found.values, found.values.values()
+    assert abs(value - 3.184417) < found.errors.total(name) < 0.02 * 3.184417

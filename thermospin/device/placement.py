@@ -72,6 +72,16 @@ class Placement:
         """Numbers of all nodes."""
         return range(math.prod(len(x) for x in self.grid.nodes) if self.split is None else len(self.split.place))
 
+    @property
+    def cut(self) -> np.ndarray:
+        """Marks the cells that edges cut and that conduct part by part, see `Split` (nx, ny, nz)."""
+        return self.grid.cut if self.split is None else self.split.cut
+
+    def places(self, nodes: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the positions of some nodes in the tensor grid along x, y and z."""
+        flat = nodes if self.split is None else self.split.place[nodes]
+        return np.unravel_index(flat, [len(line) for line in self.grid.nodes])
+
     def conductance(self) -> csr_array:
         """Return the conductance of each node to all of its neighbours, at unit conductivity [m] (nodes, columns)."""
         if self.split is not None:

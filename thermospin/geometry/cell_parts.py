@@ -1,4 +1,4 @@
-"""The parts that solids have of the cells of a grid: one of a whole cell, several of one that edges of prisms cut."""
+"""The parts that solids have of the cells of a grid: one of most, several of one that edges of solids cut."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CellParts:
     Attributes:
       grid: the grid with a solid for each cell.
       owner: the solid of each part of each cell, -1 for none (nx, ny, nz, parts).
-      row: of each cell in the tables of cut cells, -1 for whole ones (nx, ny, nz).
-      area, along_x, along_y: of each part of cut cells, see `grid.Cut` (rows, parts, ...).
+      row: of each cell in the tables of cells that edges of solids cut, -1 for others (nx, ny, nz).
+      area, along_x, along_y: of each part of these cells, see `grid.Cut` (rows, parts, ...).
     """
 
     grid: Grid
@@ -29,34 +29,32 @@ class CellParts:
 
     @classmethod
     def of(cls, grid: Grid, owners: Grid) -> CellParts:
-        """Return the parts of a grid's cells; cells that are whole by domain are one part."""
+        """Return the parts of a grid's cells."""
         p = grid.order
         row = np.full(grid.domain.shape, -1)
-        cuts = owners.cuts if grid.prisms and grid.cuts else []
+        cuts = owners.cuts if grid.prisms else []
         # The parts of a cell in the order of their cuts.
         rank = np.zeros(grid.domain.shape, int)
         entries, rows = [], 0
         for cut in cuts:
             i, j = cut.place.T
             low = cut.span[0]
-            kept = grid.cut[i, j, low]
-            i, j = i[kept], j[kept]
             new = row[i, j, low] < 0
             fresh = np.full(len(i), -1)
             fresh[new] = rows + np.arange(new.sum())
             rows += int(new.sum())
             its_row = np.where(new, fresh, row[i, j, low])
             row[i, j, slice(*cut.span)] = its_row[:, None]
-            entries.append((cut, kept, i, j, its_row, rank[i, j, low].copy()))
+            entries.append((cut, i, j, its_row, rank[i, j, low].copy()))
             rank[i, j, slice(*cut.span)] += 1
         depth = max(int(rank.max(initial=0)), 1)
         owner = np.full((*grid.domain.shape, depth), -1)
         owner[..., 0] = np.where(row < 0, owners.domain, -1)
         tables = [np.zeros((rows, depth, a, b)) for a, b in ((p + 1, p + 1), (p, p + 1), (p + 1, p))]
-        for cut, kept, i, j, its_row, its_rank in entries:
+        for cut, i, j, its_row, its_rank in entries:
             owner[i, j, slice(*cut.span), its_rank] = cut.domain
             for table, values in zip(tables, (cut.area, cut.along_x, cut.along_y), strict=True):
-                table[its_row, its_rank] = values[kept]
+                table[its_row, its_rank] = values
         return cls(owners, owner, row, *tables)
 
     def part_of(self, cell: tuple[int, int, int], solid: int) -> int | None:

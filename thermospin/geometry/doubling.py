@@ -55,14 +55,19 @@ class Rule:
         )
 
 
+def split_cells(parts: CellParts, rule: Rule) -> np.ndarray:
+    """Mark the cells that are shared by solids between which nodes are doubled (nx, ny, nz)."""
+    inside = np.zeros(parts.owner.shape[:3], bool)
+    for a, b in itertools.combinations(range(parts.owner.shape[3]), 2):
+        inside |= rule.splits(parts.owner[..., a], parts.owner[..., b])
+    return inside
+
+
 def marked_nodes(parts: CellParts, rule: Rule) -> np.ndarray:
     """Mark the nodes on faces where nodes may be doubled (Nx, Ny, Nz)."""
     p, owner = parts.grid.order, parts.owner
     depth = range(owner.shape[3])
-    inside = np.zeros(owner.shape[:3], bool)
-    for a, b in itertools.combinations(depth, 2):
-        inside |= rule.splits(owner[..., a], owner[..., b])
-    marked = parts.grid.nodes_of(inside)
+    marked = parts.grid.nodes_of(split_cells(parts, rule))
     for axis in range(3):
         moved = np.moveaxis(owner, axis, 0)
         split = np.zeros((moved.shape[0] - 1, *moved.shape[1:3]), bool)

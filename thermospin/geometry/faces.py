@@ -12,7 +12,7 @@ import numpy as np
 from thermospin.base import polygons
 from thermospin.base.quadrature import gauss_lobatto, passages
 from thermospin.geometry.cell_parts import CellParts
-from thermospin.grid import Grid, Prism
+from thermospin.grid import SLIVER, Grid, Prism
 
 #: A point this far from an edge is beside it [m].
 BESIDE = 10 * polygons.TOUCH
@@ -66,7 +66,7 @@ def _faces(axis: int, tails: np.ndarray, heads: np.ndarray, areas: np.ndarray, b
 
 
 def _between_whole(parts: CellParts, cells: np.ndarray, position: np.ndarray, ids: np.ndarray, axis: int) -> Faces:
-    """Return the faces between whole cells across an axis."""
+    """Return the faces across an axis between cells of one solid each."""
     grid, p = parts.grid, parts.grid.order
     step = [gauss_lobatto(p)[1] / 2 * np.diff(grid.lines[k])[:, None] for k in range(3)]
     one, other = (k for k in range(3) if k != axis)
@@ -104,6 +104,7 @@ def _horizontal(parts: CellParts, position: np.ndarray, ids: np.ndarray) -> Iter
             continue
         one, other = below.domain, above.domain
         areas = grid.top_areas(shared)
+        areas[areas < SLIVER * np.multiply.outer(*map(np.diff, grid.lines[:2]))[..., None, None]] = 0.0
         layer = grid.line_index(2, above.heights[0])
         for i, j in np.argwhere(areas.sum(axis=(2, 3)) > 0).tolist():
             lower, upper = (i, j, layer - 1), (i, j, layer)
@@ -116,7 +117,7 @@ def _horizontal(parts: CellParts, position: np.ndarray, ids: np.ndarray) -> Iter
 
 
 def _vertical(parts: CellParts, position: np.ndarray, ids: np.ndarray) -> Iterator[Faces]:
-    """Yield the faces between prisms beside each other, where one of their cells is cut."""
+    """Yield the faces between prisms beside each other, where edges of solids cut one of their cells."""
     grid = parts.grid
     strips: list[_Strip] = []
     for one, other in ((grid.prisms[i], grid.prisms[j]) for i, j in np.argwhere(np.triu(_meeting(grid.prisms)))):

@@ -41,44 +41,52 @@ class _Shares(NamedTuple):
 
 
 def segments_by_solid(
-    grid: Grid, parts: CellParts, near: np.ndarray, ids: np.ndarray, nodes: int, solids: int
+    parts: CellParts, cut: np.ndarray, near: np.ndarray, ids: np.ndarray, nodes: int, solids: int
 ) -> tuple[list[Segments], csr_array]:
     """Return the segments of all cells, and the volume of each node by solid [m^3] (nodes, solids).
 
     Args:
-      grid: the grid, a domain for each cell.
       parts: the solids in each cell.
+      cut: marks the cells that conduct part by part (nx, ny, nz).
       near: marks the cells that have doubled nodes (nx, ny, nz).
       ids: nodes of the parts of these cells (cells, parts, p+1, p+1, p+1).
       nodes: number of nodes, first those of the tensor grid.
       solids: number of solids.
     Returns:
       segments along x, y and z, and if cells are cut, pairs of neighbouring nodes along x and along y; their columns
-      are solids.
+      are solids, one of each domain in a cell that conducts as a whole.
     """
-    sections, far_volume = _far(grid, parts.grid, near, solids)
-    *kinds, volumes = _near(parts, np.argwhere(near), ids)
+    cells = np.argwhere(near)
+    sections, far_volume = _far(parts, cut, near, solids)
+    *kinds, volumes = _near(parts, cut, cells, ids)
     segments = [
-        _together(kind, section, node_counts(grid), solids) for kind, section in zip(kinds, sections, strict=True)
+        _together(kind, section, node_counts(parts.grid), solids) for kind, section in zip(kinds, sections, strict=True)
     ]
+    shared = parts.row >= 0
+    if (shared & ~cut).any():  # also there each solid has its own volume
+        _, far_volume = _far(parts, shared, near, solids)
+        *_, volumes = _near(parts, shared, cells, ids)
     volume = csr_array((volumes.weight, (volumes.nodes[0], volumes.solid)), shape=(nodes, solids))
     copies = csr_array((nodes - far_volume.shape[0], solids))
     return segments, csr_array(vstack([far_volume, copies], format="csr") + volume)
 
 
-def _far(grid: Grid, owners: Grid, near: np.ndarray, solids: int) -> tuple[list[csr_array], csr_array]:
+def _far(parts: CellParts, cut: np.ndarray, near: np.ndarray, solids: int) -> tuple[list[csr_array], csr_array]:
     """Return the weights of the segments and nodes of all cells that have no doubled nodes, by solid."""
-    if not (grid.prisms and grid.cuts):
-        return weights.whole_cells(owners, np.where(near, -1, owners.domain), solids)
-    segments, volume = weights.whole_cells(owners, np.where(near | grid.cut, -1, owners.domain), solids)
-    along_x, along_y, up, cut_volume = weights.cut_cells(owners, solids, grid.cut & ~near)
+    grid = parts.grid
+    segments, volume = weights.whole_cells(grid, np.where(near | cut, -1, grid.domain), solids)
+    if not len(parts.area):
+        return segments, volume
+    along_x, along_y, up, cut_volume = weights.cut_cells(grid, solids, cut & ~near)
     return [*segments[:2], csr_array(segments[2] + up), along_x, along_y], csr_array(volume + cut_volume)
 
 
-def _near(parts: CellParts, cells: np.ndarray, ids: np.ndarray) -> list[_Shares]:
+def _near(parts: CellParts, cut: np.ndarray, cells: np.ndarray, ids: np.ndarray) -> list[_Shares]:
     """Return what cells contribute to segments along x, y and z, pairs in cut cells along x and y, and nodes."""
-    is_cut = parts.row[tuple(cells.T)] >= 0
-    x, y, z, volume = _of_whole(parts, cells[~is_cut], ids[~is_cut, 0])
+    is_cut = cut[tuple(cells.T)]
+    # Parts of a whole cell have the same copies, each of the nodes that it has something of; in place of others it has
+    # those of the tensor grid, which come first.
+    x, y, z, volume = _of_whole(parts, cells[~is_cut], ids[~is_cut].max(axis=1))
     if not len(parts.area):
         return [x, y, z, volume]
     pairs_x, pairs_y, cut_z, cut_volume = _of_cut(parts, cells[is_cut], ids[is_cut])

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from thermospin.geometry.cell_parts import CellParts
-from thermospin.geometry.doubling import Rule, cells_at, marked_nodes
+from thermospin.geometry.doubling import Rule, cells_at, marked_nodes, split_cells
 from thermospin.geometry.faces import faces_between
 from thermospin.geometry.links import Crossing, links_across
 from thermospin.geometry.near_cells import segments_by_solid
@@ -40,6 +40,8 @@ class Split:
       merged_V, merged_T: nodes that are one unknown with another, and that one (2, pairs).
       crossings: of the rule's pairs.
       outside: marks nodes that lie in no solid, at the bath.
+      cut: marks the cells that conduct part by part: edges of a domain cut them, or edges between solids that are
+        split. Other cells conduct as a whole, however many solids share them (nx, ny, nz).
       octants: nodes of the tensor grid on split faces, and for each the nodes of the eight cells around it, -1 where
         there is nothing (nodes,), (nodes, 2, 2, 2).
     """
@@ -52,6 +54,7 @@ class Split:
     merged_T: np.ndarray
     crossings: tuple[Crossing, ...]
     outside: np.ndarray
+    cut: np.ndarray
     octants: tuple[np.ndarray, np.ndarray]
 
     def on_nodes(self, values: np.ndarray, solids: Sequence[int]) -> np.ndarray:
@@ -90,7 +93,8 @@ def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray,
     """
     parts = CellParts.of(grid, owners)
     marked = marked_nodes(parts, rule)
-    near = cells_at(grid, marked)
+    cut = grid.cut | split_cells(parts, rule)
+    near = cells_at(owners, marked)
     cells = np.argwhere(near)
     # Which solids meet decides which nodes have copies: until then faces have places in the table of nodes of parts.
     shape = (len(cells), parts.owner.shape[3], *3 * [grid.order + 1])
@@ -99,7 +103,7 @@ def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray,
     copies = NodeCopies.of(parts, rule, np.argwhere(marked))
     ids = copies.of_cells(parts, cells)
     place = np.concatenate([np.arange(marked.size), copies.extra])
-    segments, solids = segments_by_solid(grid, parts, near, ids, len(place), len(rule.domain))
+    segments, solids = segments_by_solid(parts, cut, near, ids, len(place), len(rule.domain))
     open_ended = np.zeros(len(place), bool)
     for areas, which in ends:
         open_ended |= _has(solids, which) & (areas.ravel()[place] > 0)
@@ -117,6 +121,7 @@ def split(grid: Grid, owners: Grid, rule: Rule, ends: Sequence[tuple[np.ndarray,
         _merged(copies.same_T, links.ports, len(place)),
         links.crossings,
         np.zeros(len(place), bool),
+        cut,
         (np.flatnonzero(marked), copies.octants),
     )
 

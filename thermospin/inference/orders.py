@@ -135,10 +135,13 @@ class Orders:
         self._families = grid_errors.families(devices, answers.rows)
         moved = [None if exact else error_bars.on_other_lines(model) for model in answers.models]
         self._elsewhere = (
-            answers.predictor([other or model for other, model in zip(moved, answers.models, strict=True)])
+            answers.predictor(
+                [other[0] if other else model for other, model in zip(moved, answers.models, strict=True)]
+            )
             if any(moved)
             else None
         )
+        self._understated = max((factor for _, factor in filter(None, moved)), default=1.0)
 
     def at(self, parameters: Mapping[str, float], names: Sequence[str] = ()) -> AtOrders | None:
         """Return values, best estimates and error bars at some parameters; None where models are taken for exact.
@@ -174,7 +177,7 @@ class Orders:
         stds = np.array([estimate.error for estimate in estimates])
         if self._elsewhere is not None:
             there = self._answers.tied(self._elsewhere)(parameters, ())[0]
-            stds = stds + error_bars.CUT * np.abs(parts.split @ (there - values[order - 1]))
+            stds = stds + error_bars.CUT * self._understated * np.abs(parts.split @ (there - values[order - 1]))
         shared = grid_errors.common(parts.families, likely, likely - of_parts[order - 1])
         best = parts.whole @ likely
         size, correlation = grid_errors.of_rows(rows, parts, stds, shared, best)
