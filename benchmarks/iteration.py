@@ -31,6 +31,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers.suite import CASES, drive_and_probe
 from thermospin import operators, solve
+from thermospin.base import compilation
 from thermospin.linear import multigrid
 from thermospin.signals import uncompiled
 
@@ -105,7 +106,8 @@ def main() -> None:
     print(
         f"{steps} iterations, {total:.2f} s, {1e9 * total / steps / n / COLUMNS:.0f} ns per unknown, column, iteration"
     )
-    compiled = eqx.filter_jit(solve.answer).lower(request).compile().compiled.memory_analysis()
+    lowered = eqx.filter_jit(solve.answer).lower(request).lowered
+    compiled = lowered.compile(compilation.options()).memory_analysis()
     held = {"arguments": compiled.argument_size_in_bytes, "temporaries": compiled.temp_size_in_bytes}
     held["result"] = compiled.output_size_in_bytes
     parts = ", ".join(f"{name} {size / n:.0f}" for name, size in held.items())

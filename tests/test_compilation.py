@@ -291,7 +291,7 @@ def test_scripts_compile_with_the_options_of_commands(monkeypatch, version, flag
     monkeypatch.setattr(metadata, "version", lambda name: version)
     monkeypatch.setenv("XLA_FLAGS", flags)
     expected |= dict([compilation.WITHOUT])
-    assert compilation._options(quick=True) == expected | {compilation.OPTION: "0"}
-    assert compilation._options(quick=False) == expected
+    assert compilation.options(quick=True) == expected | {compilation.OPTION: "0"}
+    assert compilation.options(quick=False) == expected
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not compilation._options(quick=False)
+    assert not compilation.options(quick=False)

@@ -111,14 +111,14 @@ def _little(work: int) -> bool:
     return work < LITTLE and jax.default_backend() == "cpu" and OPTION not in os.environ.get("XLA_FLAGS", "")
 
 
-def _options(quick: bool) -> dict[str, str | bool]:
-    """Return options of XLA."""
-    options: dict[str, str | bool] = {OPTION: "0"} if quick else {}
+def options(quick: bool = False) -> dict[str, str | bool]:
+    """Return the options of XLA with which programs are compiled, quickly or to run fast."""
+    out: dict[str, str | bool] = {OPTION: "0"} if quick else {}
     if jax.default_backend() == "cpu":
-        options |= dict([WITHOUT])
+        out |= dict([WITHOUT])
         if without_emitters():
-            options[EMITTERS] = False
-    return options
+            out[EMITTERS] = False
+    return out
 
 
 def _weak(array: Array) -> bool:
@@ -216,7 +216,7 @@ class _Programs(Generic[T]):
         unique = uuid.uuid4().hex
         flat.__name__ = self._fun.__name__.lstrip("_") + ("" if place is None else f"_{unique}")
         lowered = jax.jit(flat).lower(*arrays)
-        program, like = lowered.compile(_options(quick)), results[-1]
+        program, like = lowered.compile(options(quick)), results[-1]
         if place is not None:
             _keep(place, program, like)
             _remove(place.parent.glob(f"jit_*{unique}*"))  # where JAX has it too, nobody will find it
