@@ -222,7 +222,35 @@ def test_signals_refine_where_bars_are_wide_and_stop_at_the_unknowns_allowed(sta
             assert abs(refined.signals[signal] - parts[part]) <= refined.signals.error(*signal)
     monkeypatch.setattr(computing, "MOST_UNKNOWNS", int(1.4 * plain.signals.unknowns))
     stopped = computing.compute(stack)
-    assert stopped.adapted is None and stopped.met, "nobody has asked for a tolerance"
+    assert len(stopped.adapted.path) == 1 and stopped.met, "nobody has asked for a tolerance"
+    assert f"a finer one would exceed {computing.MOST_UNKNOWNS:,} unknowns" in stopped.adapted.missed
+    assert stopped.adapted.missed in stopped.notes
+
+
+def test_a_small_rest_with_a_wide_bar_is_told_on_one_grid_too(stack, monkeypatch):
+    found = adapt.adapt(stack, tolerance=0.5, order=2)
+    assert len(found.path) == 1 and not found.missed
+    (name,) = stack.experiments
+    bar = found.signals.error(name, "R2.spin") / abs(found.signals[name, "R2.spin"])
+    monkeypatch.setattr(computing, "adapt", lambda *_, **__: dataclasses.replace(found, rests={f"{name} R2.spin": 3.0}))
+    for tolerance, told in ((1.01 * bar, False), (bar / 1.01, True)):
+        monkeypatch.setattr(computing, "TOLERANCE", tolerance)
+        assert any("R2.spin counts less: " in line for line in computing.compute(stack).notes) is told
+
+
+def test_what_the_solver_leaves_asks_for_no_finer_grid(stack, monkeypatch):
+    solved = error_bars.solved_with_errors
+
+    def sloppy(*arguments, **more):
+        result = solved(*arguments, **more)
+        bars = {name: 0.5 * abs(value) for name, value in result.signals.values.items()}
+        errors = dataclasses.replace(result.signals.errors, solver=bars)
+        return result._replace(signals=dataclasses.replace(result.signals, errors=errors))
+
+    monkeypatch.setattr(error_bars, "solved_with_errors", sloppy)
+    found = adapt.adapt(stack, tolerance=0.4, order=2)
+    assert len(found.path) == 1 and not found.met
+    assert "over 40 %: 50 % is the bar of the solver, which no grid lowers" in found.words()[-1]
 
 
 @pytest.mark.parametrize(

@@ -614,7 +614,8 @@ def test_cards_of_the_field_are_there() -> None:
 def test_a_card_that_is_incomplete_says_what_it_needs() -> None:
     faults = faults_of(BAR.replace('material = "Cu"', 'material = "CoFe"') + FACE.replace('"Cu"', '"CoFe"'))
     need = "a metal needs sigma and kappa and lambda_sf; the card 'CoFe' has no value for it"
-    assert f"material 'CoFe', sigma and kappa: missing; {need}" in faults
+    complete = "complete with these elements: 'Co90Fe10'"
+    assert faults == [f"material 'CoFe', sigma and kappa: missing; {need}; {complete}"]
     card = FACE.partition("RA")[0] + 'card = "CoFe/Cu"\n'
     assert "interface 'face', delta: needs RA; the card 'CoFe/Cu' has no value for it" in faults_of(BAR + card)
     (fault,) = faults_of(BAR + card.replace("CoFe/Cu", "CoFe-Cu"))

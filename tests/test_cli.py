@@ -80,6 +80,8 @@ class Stub:
             signals=types.SimpleNamespace(to_json=lambda: self._give(self.signals)),
             path=["the only one"],
             stopped="",
+            missed="",
+            rests={},
             words=lambda: ["grid 1: small"],
         )
 

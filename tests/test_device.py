@@ -254,6 +254,13 @@ CASES = {
         '[materials.Py]\nS = "300 uV/K"\n',
         ["material 'Py', kappa: got 30 W/(m K), expected more than bath * sigma * S_eff^2 = 116.6 W/(m K)"],
     ),
+    "a state of a solid that has no magnet": (
+        [('magnet = "F"\n', "")],
+        "",
+        [
+            "experiment 'e', states.R: got magnet 'F', but solid 'F' has no magnet; give it magnet = \"F\"",
+        ],
+    ),
     "NaN in a material and a box": (
         [("x = [0, 100]", "x = [nan, 100]")],
         "[materials.Py]\nsigma = nan\n",
@@ -389,7 +396,8 @@ def test_a_heat_sink_may_lie_on_a_contact_that_is_insulated(tmp_path: Path) -> N
         ("{ P = { F = -1 }, AP = { G = -1 } }", None, "AP is P with all magnets reversed, which changes no voltage"),
         ("{ P = { G = -1 }, AP = { F = 1, G = -1 } }", None, "P and AP differ in no magnet that is polarised"),
         ("{ P = {}, AP = { G = -1 } }", None, ""),
-        ("{ P = {}, ALL = { F = -1, G = -1 } }", None, ""),
+        ("{ P = {}, ALL = { F = -1, G = -1 } }", None, "experiment 'e': no baseline and no spin part"),
+        ("{ P = {}, ALL = { F = -1, G = -1 }, R = { G = -1 } }", None, ""),
         ("{ P = {}, AP = { F = -1, G = -1 } }", 'through = { what = "spin", between = ["F", "N"] }', ""),
         ("{ P = {}, AP = { F = -1, G = -1 } }", 'through = { what = "heat", between = ["F", "N"] }', "no heat"),
     ],
@@ -412,6 +420,17 @@ def test_states_that_cannot_differ_are_noted(tmp_path: Path, states: str, probe:
         experiments={"e": dataclasses.replace(device.experiments["e"], states={"P": {}, "AP": {"F": -1}})},
     )
     assert not provenance.without_spin_part(nameless)
+
+
+def test_a_resistance_of_no_interface_is_noted(tmp_path: Path) -> None:
+    """A number without a unit is in ohm m^2; tunnel junctions are given in ohm um^2."""
+    face = '[[interfaces]]\nname = "i"\nbetween = ["Py", "Cu"]\nRA = {}\n'
+    for given, noted in (("8", True), ('"8 ohm um^2"', False), ('"0.1 fohm m^2"', False), ("1e-19", True)):
+        device = load(written(tmp_path, extra=face.format(given)))
+        found = provenance.implausible(device)
+        assert len(found) == noted
+        assert all(line in describe(device) and line in provenance.notes([device]) for line in found)
+        assert all("; is that ohm um^2? A number without a unit is in ohm m^2" in line for line in found)
 
 
 def test_notes_of_several_devices_say_whose_they_are(tmp_path: Path) -> None:
@@ -536,6 +555,9 @@ def test_the_limit_on_seebeck_is_the_sum_over_the_channels() -> None:
     values = {"sigma": sigma, "P": P, "S": S, "S_s": S_s}
     assert materials.thermoelectric_fault(values | {"kappa": limit * (1 + 1e-9)}, bath) is None
     assert materials.thermoelectric_fault(values | {"kappa": limit * (1 - 1e-9)}, bath) is not None
+    measured = limit / 2
+    told = materials.thermoelectric_fault(values | {"kappa": measured}, bath)
+    assert told is not None and told.endswith(f"needs this added, which gives {measured + limit:.4g} W/(m K)")
 
 
 def test_values_beside_the_file_change_the_device() -> None:

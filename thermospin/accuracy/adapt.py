@@ -22,6 +22,7 @@ from thermospin.base.errors import InputError, NotConverged
 from thermospin.base.kinds import as_mapping, require_whole
 from thermospin.base.names import SignalName
 from thermospin.base.shown import Plotted
+from thermospin.base.text import percent
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
@@ -92,6 +93,7 @@ class Adapted(Plotted):
         contributions are that the first grid does not resolve, most of which cancel.
       met: whether all others are within the tolerance; True where none was given.
       stopped: why there is no finer grid, where one was tried and failed, or `INTERRUPTED`.
+      missed: what the tolerance was missed for otherwise, in words; "" where it was not.
     """
 
     model: Model
@@ -100,6 +102,7 @@ class Adapted(Plotted):
     rests: dict[str, float]
     met: bool
     stopped: str = ""
+    missed: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return what `Signals.to_json` returns, and the path."""
@@ -113,8 +116,11 @@ class Adapted(Plotted):
             lines.append(
                 f"{name} does not count: it is zero"
                 if math.isinf(times)
-                else f"{name} counts less: what is unresolved of it is {times:.2g} times as large; see its error bar"
+                else f"{name} counts less: what is unresolved of it is {times:.2g} times as large, and no grid is "
+                "refined for it; see its error bar"
             )
+        if self.missed:
+            lines.append(self.missed)
         if self.stopped == INTERRUPTED:
             lines.append("a finer grid was interrupted; these are the numbers of the one before")
         elif self.stopped:
@@ -142,8 +148,9 @@ def adapt(
 
     For a budget: solves on a coarse grid with elements of order 2, puts the lines where the indicators ask for them,
     and solves again. For a tolerance: solves on a grid of the rule, and, as long as error bars are wider, on one of as
-    many cells as the tolerance is expected to take, whose lines the indicators of the grid before have placed. An
-    interrupt (Ctrl-C) on such a grid returns what the one before has led to.
+    many cells as the tolerance is expected to take, whose lines the indicators of the grid before have placed; no grid
+    lowers the bar of the solver, which therefore asks for none. An interrupt (Ctrl-C) on such a grid returns what the
+    one before has led to.
 
     Args:
       device: what is to be computed.
@@ -180,9 +187,9 @@ def adapt(
         return Adapted(last.model, last.signals, tuple(path.steps), coarse.rests, True)
     assert tolerance is not None
     last, stopped = path.solved(first or _first_grid(device.features, order)), ""
-    rests = last.indicators.rests
-    while last.bar > tolerance:
-        growth = min(_growth(last.bar / tolerance), (most or MOST_UNKNOWNS) / last.model.unknowns)
+    rests, most = last.indicators.rests, most or MOST_UNKNOWNS
+    while last.of_grid[1] > tolerance:
+        growth = min(_growth(last.of_grid[1] / tolerance), most / last.model.unknowns)
         if growth < LEAST_GROWTH:
             break
         if progress is not None:
@@ -195,7 +202,23 @@ def adapt(
         except (InputError, NotConverged, KeyboardInterrupt) as error:  # numbers that are there are not lost
             stopped = INTERRUPTED if isinstance(error, KeyboardInterrupt) else str(error)
             break
-    return Adapted(last.model, last.signals, tuple(path.steps), rests, last.bar <= tolerance, stopped)
+    missed = "" if stopped else _missed(last, tolerance, most)
+    return Adapted(last.model, last.signals, tuple(path.steps), rests, last.worst[1] <= tolerance, stopped, missed)
+
+
+def _missed(last: _Solved, tolerance: float, most: int) -> str:
+    """Return why the bars on the last grid are over the tolerance, "" where they are not."""
+    (name, bar), (of_grid, bar_of_grid) = last.worst, last.of_grid
+    if bar_of_grid > tolerance:
+        over = f"{of_grid} is good to {percent(bar_of_grid)} by its grid, over {percent(tolerance)}"
+        return f"{over}: a finer one would exceed {most:,} unknowns; a budget of cells may have more"
+    if bar > tolerance:
+        errors, signal = last.signals.errors, SignalName.of(name)
+        assert errors is not None
+        solver = percent(errors.solver[signal] / errors.total(signal) * bar)
+        over = f"{name} is good to {percent(bar)}, over {percent(tolerance)}"
+        return f"{over}: {solver} is the bar of the solver, which no grid lowers"
+    return ""
 
 
 def _names(device: Device, wanted: Sequence[tuple[str, str] | str] | None, harmonics: int) -> list[tuple[str, str]]:
@@ -216,12 +239,18 @@ def _names(device: Device, wanted: Sequence[tuple[str, str] | str] | None, harmo
 
 
 class _Solved(NamedTuple):
-    """Signals on a grid, what the grid does not resolve of them, and the largest relative bar that counts."""
+    """Signals on a grid, what the grid does not resolve of them, and the largest relative bars that count.
+
+    Attributes:
+      worst: signal with the largest bar of grid and solver together, and that bar.
+      of_grid: the same for the bar of the grid alone.
+    """
 
     model: Model
     signals: Signals
     indicators: Indicators
-    bar: float
+    worst: tuple[str, float]
+    of_grid: tuple[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,9 +290,12 @@ class _Path:
         parts = {name: result.contributions[name] for name in self.names}
         of_slabs = indicators(model, result.signals.values, parts, self.rest)
         left_out = of_slabs.rests if rests is None else rests
-        worst = _worst(result.signals, [pair for pair in self.wanted if " ".join(pair) not in left_out] or self.wanted)
+        counting = [name for name in self.names if str(name) not in left_out] or self.names
+        errors = result.signals.errors
+        assert errors is not None
+        worst, of_grid = (_worst(result.signals, counting, bar) for bar in (errors.total, errors.grid.__getitem__))
         self._note(model, began, worst)
-        return _Solved(model, result.signals, of_slabs, worst[1])
+        return _Solved(model, result.signals, of_slabs, worst, of_grid)
 
     def _model(self, grid: Grid) -> Model:
         enough = max(len(line) for line in grid.lines) > self.shards
@@ -357,11 +389,11 @@ def indicators(
     return Indicators(total, {name: size for name, size in relative.items() if size > least})
 
 
-def _worst(signals: Signals, wanted: Sequence[tuple[str, str]]) -> tuple[str, float]:
-    """Return the signal with the largest relative error bar, and that bar."""
-    relative = {" ".join(pair): signals.error(*pair) / max(abs(signals[pair]), 1e-300) for pair in wanted}
+def _worst(signals: Signals, names: Sequence[SignalName], bar: Callable[[SignalName], float]) -> tuple[str, float]:
+    """Return the signal whose bar is the largest part of it, and that part."""
+    relative = {name: bar(name) / max(abs(signals.values[name]), 1e-300) for name in names}
     name = max(relative, key=lambda signal: relative[signal])
-    return name, relative[name]
+    return str(name), relative[name]
 
 
 def _slabs(model: Model, axis: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from thermospin.accuracy.adapt import Adapted, adapt
 from thermospin.accuracy.error_bars import solved_with_errors
+from thermospin.base.names import SignalName
 from thermospin.base.shown import Shown
 from thermospin.device import provenance
 from thermospin.device.device import Device
@@ -56,7 +57,8 @@ class Computed(Shown):
 
     Attributes:
       signals: of all experiments.
-      adapted: the path to the grid, where the signals chose it or refined that of the rule.
+      adapted: the path to the grid, where the signals chose it or refined that of the rule, or where bars are over
+        `TOLERANCE` on that of the rule.
       provenance: what is to be known of the values of the device, see `device.provenance`.
     """
 
@@ -123,8 +125,8 @@ def compute(
     def computed(adapted: Adapted) -> Computed:
         if grid.adapted:
             return Computed(adapted.signals, adapted, known)
-        path = dataclasses.replace(adapted, met=True) if len(adapted.path) > 1 or adapted.stopped else None
-        return Computed(adapted.signals, path, known)
+        told = len(adapted.path) > 1 or adapted.stopped or adapted.missed or _wide(adapted)
+        return Computed(adapted.signals, dataclasses.replace(adapted, met=True) if told else None, known)
 
     def tell(adapted: Adapted) -> None:
         if between is not None:
@@ -158,3 +160,10 @@ def compute(
     if errors:
         return Computed(solved_with_errors(model, harmonics=harmonics, progress=progress).signals, provenance=known)
     return Computed(measure(model, harmonics=harmonics, progress=progress), provenance=known)
+
+
+def _wide(adapted: Adapted) -> bool:
+    """Return whether a signal that is a small rest of what cancels has a bar over `TOLERANCE`."""
+    signals = adapted.signals
+    values = {name: abs(signals.values[name]) for name in SignalName.each(adapted.rests)}
+    return any(signals.error(name.experiment, name.signal) > TOLERANCE * value > 0 for name, value in values.items())

@@ -162,7 +162,7 @@ def fit(
                 progress=progress,
             )
         _write_study(result, json, report)
-        runtime.finish(result.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        runtime.finish(result.met, f"the tolerance {tolerance} was not reached")
         runtime.finish(not result.failed, "\n".join(result.failed))
         runtime.finish(result.fit.converged, "the fit did not converge; its numbers are not to be trusted")
         chains = result.findings.posterior

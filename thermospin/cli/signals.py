@@ -74,7 +74,7 @@ def signals(
             )
         stops.first(None)
         _given(computed, json)()
-        runtime.finish(computed.met, f"the tolerance {tolerance} was not reached with as many unknowns as are allowed")
+        runtime.finish(computed.met, f"the tolerance {tolerance} was not reached")
 
 
 def require_compatible(cells: int | None, tolerance: str | None, errors: bool, shards: int) -> float | None:

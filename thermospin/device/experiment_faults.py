@@ -50,7 +50,7 @@ def experiment_faults(
 ) -> tuple[list[Experiment], list[str]]:
     """Return the experiments whose contacts and solids exist, and the faults of names and signs in experiments."""
     known = _Known(contacts, heat_sinks, solids, unread, unplaced)
-    magnets = _magnets(solids) if all_solids(unread) else None
+    of_states = solids if all_solids(unread) else None
     good, faults = [], []
     for experiment in experiments:
         label = f"experiment '{experiment.name}'"
@@ -62,7 +62,7 @@ def experiment_faults(
             faults.append(
                 f"{label}, states: there is none, expected at least one, such as {{ P = {{}}, AP = {{ FM2 = -1 }} }}"
             )
-        faults += _state_faults(label, experiment.states, magnets)
+        faults += _state_faults(label, experiment.states, of_states)
     return good, faults
 
 
@@ -81,7 +81,7 @@ def half_faults(
       contacts, heat_sinks, solids, unread, unplaced: as for `faults.faults`.
     """
     known = _Known(contacts, heat_sinks, solids, unread, unplaced)
-    magnets = _magnets(solids) if all_solids(unread) else None
+    of_states = solids if all_solids(unread) else None
     faults = []
     for label, entries in halves:
         through = entries.get("through") or {}
@@ -89,26 +89,39 @@ def half_faults(
         for key in _NAMED:
             names = given.get(key) or ()
             faults += known.faults(label, key, [names] if isinstance(names, str) else names)
-        faults += _state_faults(label, entries.get("states") or {}, magnets)
+        faults += _state_faults(label, entries.get("states") or {}, of_states)
     return faults
 
 
-def _magnets(solids: Iterable[Solid]) -> list[str]:
-    return sorted({solid.magnet for solid in solids if solid.magnet is not None})
-
-
-def _state_faults(label: str, states: Mapping[str, Mapping[str, int]], magnets: Sequence[str] | None) -> list[str]:
-    """Return the faults of names and signs of states; `magnets` are None where some could not be read."""
+def _state_faults(label: str, states: Mapping[str, Mapping[str, int]], solids: Sequence[Solid] | None) -> list[str]:
+    """Return the faults of names and signs of states; `solids` are None where some could not be read."""
+    magnets = sorted({solid.magnet for solid in solids or () if solid.magnet is not None})
+    plain = {name for solid in solids or () if solid.magnet is None for name in (solid.name, solid.body) if name}
     faults = []
     for state, signs in states.items():
         if state in RESERVED_STATES:
             faults.append(f"{label}, states: a state cannot be called '{state}', a signal has that name")
         for magnet, sign in signs.items():
-            if magnets is not None:
+            if magnet in plain and magnet not in magnets:
+                others = f", or name one of: {', '.join(magnets)}" if magnets else ""
+                faults.append(
+                    f"{label}, states.{state}: got magnet '{magnet}', but solid '{magnet}' has no magnet; give it "
+                    f'magnet = "{magnet}"{others}'
+                )
+            elif solids is not None:
                 faults += unknown(f"{label}, states.{state}", [magnet], magnets, "magnet")
             if sign not in (-1, 1) or isinstance(sign, bool):
                 faults.append(f"{label}, states.{state}.{magnet}: got {sign}, expected 1 or -1")
     return faults
+
+
+def two_other_states(experiments: Sequence[Experiment]) -> list[str]:
+    """Return a note on the experiments with two states that make no baseline and spin part, by their names."""
+    names = [f"'{each.name}'" for each in experiments if len(each.states) == 2 and not each.has_spin_part]
+    if not names:
+        return []
+    plural = "s" if len(names) > 1 else ""
+    return [f"experiment{plural} {', '.join(names)}: no baseline and no spin part, which are those of states P and AP"]
 
 
 def alike_states(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from thermospin.device.temperature import Table, read_entries, sources_of
 from thermospin.quantities import HEAT_ONLY, MATERIAL
 
 NOT_GIVEN = "not given: taken as 0"
+#: Symbols of elements in the name of a card.
+_ELEMENT = re.compile("[A-Z][a-z]?")
 
 
 class MaterialError(InputError):
@@ -113,7 +116,8 @@ def thermoelectric_fault(values: Mapping[str, float], bath: float) -> str | None
         return None
     return (
         f"kappa: got {kappa:.4g} W/(m K), expected more than bath * sigma * S_eff^2 = {carried:.4g} W/(m K); "
-        f"lower |S| or |S_s|, or raise kappa (S_eff^2 = S^2 + (1 - P^2) S_s^2/4)"
+        f"lower |S| or |S_s|, or raise kappa (S_eff^2 = S^2 + (1 - P^2) S_s^2/4); this kappa is that at zero potential "
+        f"difference: a measured one, without current, needs this added, which gives {kappa + carried:.4g} W/(m K)"
     )
 
 
@@ -126,6 +130,19 @@ def _all_cards() -> dict[str, dict[str, Any]]:
 def card_names() -> list[str]:
     """Return the names of the material cards that ship with the program."""
     return list(_all_cards())
+
+
+def card_hint(name: str) -> str:
+    """Say that a card leaves values open, and which of the same elements are complete, such as Co90Fe10 for CoFe."""
+    elements = set(_ELEMENT.findall(name))
+    complete = [
+        f"'{other}'"
+        for other, entries in _all_cards().items()
+        if set(_ELEMENT.findall(other)) == elements
+        and not missing_fault(dict.fromkeys(entries, 1.0), metal="lambda_sf" in entries)
+    ]
+    more = f"; complete with these elements: {', '.join(complete)}" if complete else ""
+    return f"; the card '{name}' has no value for it{more}"
 
 
 def card(name: str) -> dict[str, Any]:

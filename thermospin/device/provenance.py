@@ -9,7 +9,7 @@ from typing import Any
 
 from thermospin.device import interfaces, materials
 from thermospin.device.device import OF, Device
-from thermospin.device.experiment_faults import alike_states
+from thermospin.device.experiment_faults import alike_states, two_other_states
 from thermospin.device.interfaces import Interface
 from thermospin.device.leads import short_leads
 from thermospin.device.materials import Material
@@ -22,6 +22,8 @@ RECALLED = ("recalled", "estimated", "assumed")
 DOUBTFUL = (*RECALLED, "not given", "no source")
 #: Cards are meant at room temperature; further away from it than this a report says so [K].
 ROOM, NEAR = 300.0, 50.0
+#: Resistances times area that interfaces have, from metals without any to thick barriers [ohm m^2].
+RESISTANCES = 1e-18, 1e-6
 
 
 def recalled(device: Device, besides: Iterable[str] = ()) -> list[str]:
@@ -59,7 +61,9 @@ def at_room_temperature(device: Device, besides: Iterable[str] = ()) -> list[str
 
 
 def without_spin_part(device: Device, besides: Iterable[str] = ()) -> list[str]:
-    """Return a line for each experiment whose spin part is 0 by its states, see `experiment_faults.alike_states`.
+    """Return a line for each experiment whose spin part is 0 by its states, and one on those that have none.
+
+    See `experiment_faults.alike_states` and `two_other_states`.
 
     Args:
       device: the device.
@@ -67,7 +71,18 @@ def without_spin_part(device: Device, besides: Iterable[str] = ()) -> list[str]:
     """
     found = {name.rpartition(OF)[2] for name in besides}
     parts = tuple(device.experiments.values()), device.solids, device.interfaces, device.materials
-    return alike_states(*parts, found)
+    return alike_states(*parts, found) + two_other_states(parts[0])
+
+
+def implausible(device: Device) -> list[str]:
+    """Return a line for each interface whose RA is beyond `RESISTANCES`, as where a unit is missing."""
+    low, high = RESISTANCES
+    return [
+        f"{interface.name}.RA = {RA:g} ohm m^2: interfaces have {low:g} to {high:g} ohm m^2; is that ohm um^2? A "
+        "number without a unit is in ohm m^2"
+        for interface in device.interfaces
+        if (RA := interface.values().get("RA")) is not None and not low <= RA <= high
+    ]
 
 
 def notes(devices: Sequence[Device], besides: Iterable[str] = ()) -> list[str]:
@@ -79,8 +94,8 @@ def notes(devices: Sequence[Device], besides: Iterable[str] = ()) -> list[str]:
     of_values = dict.fromkeys(line for device in devices for line in recalled(device, besides))
     names: dict[str, list[str]] = {}
     for device in devices:
-        told = (at_room_temperature(device, besides), without_spin_part(device, besides), short_leads(device))
-        for line in itertools.chain(*told):
+        told = at_room_temperature(device, besides), without_spin_part(device, besides), short_leads(device)
+        for line in itertools.chain(implausible(device), *told):
             names.setdefault(line, []).append(device.name)
     return [
         *of_values,

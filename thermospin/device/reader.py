@@ -552,9 +552,12 @@ def _read_material(
     wrong += materials.value_faults({key: value for key, value in values.items() if key not in tables})
     wrong += materials.table_faults(tables)
     given = {key: values.get(key, math.nan) for key in MATERIAL if key in entries}
-    missing = None if faulty else materials.missing_fault(given, metal=has_card and "lambda_sf" in entries)
+    is_metal = has_card and "lambda_sf" in entries
+    if is_metal and "sigma" not in entries:
+        conducts = None
+    missing = None if faulty else materials.missing_fault(given, metal=is_metal)
     if missing:
-        hint = f"; the card '{card}' has no value for it" if has_card else f"; no card is called '{name}'"
+        hint = materials.card_hint(card) if has_card else f"; no card is called '{name}'"
         wrong.append(missing + hint)
     if not wrong and not faulty:
         uphill = materials.thermoelectric_fault(values, bath)

@@ -482,7 +482,8 @@ def connection_faults(
         if not solids <= set(alone):
             faults.append(
                 f"{layout.named(solids)}: metal that is connected to no contact, its potential is undefined; "
-                "connect it, give it a contact, or give it a material without sigma"
+                'connect it, give it a contact (which holds the bath temperature unless it has thermal = "insulated"), '
+                "or give it a material without sigma"
             )
 
     lonely = {layout.solids[i].name for i in alone}

@@ -21,7 +21,7 @@ from thermospin.device.leads import short_leads
 from thermospin.device.materials import Material
 from thermospin.device.open_circuit import open_circuit
 from thermospin.device.parts import Contact, Experiment, HeatSink
-from thermospin.device.provenance import DOUBTFUL, at_room_temperature, without_spin_part
+from thermospin.device.provenance import DOUBTFUL, at_room_temperature, implausible, without_spin_part
 from thermospin.quantities import HEAT_ONLY, INTERFACE, MATERIAL, Quantity
 
 #: Most characters across a map.
@@ -107,6 +107,7 @@ def doubts(device: Device) -> list[str]:
     return [
         *_doubtful(device),
         *_over_bath(device),
+        *implausible(device),
         *at_room_temperature(device),
         *without_spin_part(device),
         *short_leads(device),
