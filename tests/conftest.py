@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,19 @@ LONGEST = (
     "test_suite.py",
     "test_signal_gradients.py",
 )
+
+
+_approx = pytest.approx
+
+
+def approx(expected: Any, rel: float | None = None, abs: float | None = None, nan_ok: bool = False) -> Any:
+    """Compare as pytest does, but without its absolute tolerance of 1e-12, which is larger than areas in m^2."""
+    if abs is None and not (isinstance(expected, int | float) and expected == 0):
+        rel, abs = 1e-6 if rel is None else rel, 0.0
+    return _approx(expected, rel=rel, abs=abs, nan_ok=nan_ok)
+
+
+pytest.approx = approx
 
 
 @pytest.fixture(scope="module", autouse=True)

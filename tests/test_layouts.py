@@ -596,14 +596,15 @@ states = { P = {}, AP = { FM = -1 } }
 """
 
 
-@pytest.mark.parametrize(("slices", "cells", "lined", "error"), [(3, 700, True, 1e-9), (6, 1500, False, 0.01)])
+@pytest.mark.parametrize(("slices", "cells", "lined", "error"), [(3, 700, True, 1e-9), (6, 1500, False, 0.005)])
 def test_a_wire_over_a_slanted_side_wall_does_not_bypass_the_interface(
     tmp_path: Path, slices: int, cells: int, lined: bool, error: float
 ) -> None:
     """A current from a magnet into a wire over one of its side walls, against boxes with the shapes of the slices.
 
     With lines on all slices the grids are one. With lines on the widest only, cells hold several slices and pieces of
-    the wire that these do not touch: they shared nodes, and half of the spin part was gone.
+    the wire that these do not touch: they shared nodes, and half of the spin part was gone. Areas are exact there, and
+    what is left is that of two grids at order 2: 0.4 % of 1500 cells, 0.3 % of 4000.
     """
     cell = gdstk.Cell("VALVE")
     cell.add(gdstk.rectangle((-0.03, -0.04), (0.03, 0.04), layer=1), gdstk.Label("FM", (-0.01, 0), layer=1))
@@ -618,7 +619,7 @@ def test_a_wire_over_a_slanted_side_wall_does_not_bypass_the_interface(
     if not lined:
         bare = [replace(solid, on_lines=((), ())) if solid.recess > 3.5e-9 else solid for solid in device.solids]
         device = replace(device, solids=tuple(bare))
-    found, same = (measure(build(each, cells=cells, order=1)) for each in (device, reader.read(text, "boxes.toml")))
+    found, same = (measure(build(each, cells=cells, order=2)) for each in (device, reader.read(text, "boxes.toml")))
     assert found["through", "R1.spin"] == pytest.approx(same["through", "R1.spin"], rel=error)
 
 
