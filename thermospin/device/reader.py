@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,14 +18,14 @@ from thermospin.device.experiment_faults import UNREAD_SINK
 from thermospin.device.faults import bath_fault, faults, zeta_fault
 from thermospin.device.interfaces import Interface
 from thermospin.device.marks import Mark, Window
+from thermospin.device.material_entries import read_materials
 from thermospin.device.parts import Contact, Experiment, HeatSink, Partial, Solid, Through
 from thermospin.device.site import Layer
-from thermospin.device.tables import Reader, plain
-from thermospin.device.temperature import read_entries
+from thermospin.device.tables import Reader, plain, table_of
 from thermospin.geometry.dimensions import Coordinate, Dimension, names_in
 from thermospin.geometry.outlines import outline_of
 from thermospin.grid import AXES
-from thermospin.quantities import INTERFACE, MATERIAL
+from thermospin.quantities import INTERFACE
 
 
 @dataclasses.dataclass
@@ -154,7 +153,7 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
         if not isinstance(raw.get(key, None if key == "solids" else []), list):
             draft.unread[""] = ""
 
-    _read_dimensions(reader, _table(raw.get("dimensions")), draft)
+    _read_dimensions(reader, table_of(raw.get("dimensions")), draft)
     _read_solids(reader, raw, draft)
     _read_contacts(reader, raw, draft)
     _read_heat_sinks(reader, raw, draft)
@@ -163,8 +162,8 @@ def read_tables(tables: Mapping[str, Any], source: str = "", folder: Path | None
     variants = _read_variants(reader, raw)
     if raw.get("layout") is not None or draft.marks:
         _read_layout(reader, raw, draft, folder or Path())
-    made, metal = _read_materials(reader, _table(raw.get("materials")), draft.solids, bath, draft.halves)
-    bodies = [*_table(raw.get("materials")), *(solid.material for solid in draft.solids)]
+    made, metal = read_materials(reader, table_of(raw.get("materials")), draft.solids, bath, draft.halves)
+    bodies = [*table_of(raw.get("materials")), *(solid.material for solid in draft.solids)]
     known = settings.possible(bodies, draft.interfaces, draft.contacts, draft.heat_sinks, reader.dimensions)
     complete = not draft.unread and len(draft.interfaces) == len(_tables(raw.get("interfaces")))
     in_variants = settings.read_variants(variants, known, reader.length_unit, complete=complete)[1]
@@ -276,7 +275,7 @@ def _read_solids(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
 
 def _boxed(reader: Reader, item: Mapping[str, Any]) -> schema.Solid | None:
     """Return a faulty solid with only name, material, magnet and box; None if box or name is faulty."""
-    box, _ = reader.silent().read(schema.Box, _table(item.get("box")), "")
+    box, _ = reader.silent().read(schema.Box, table_of(item.get("box")), "")
     if box is None or not isinstance(item.get("name"), str):
         return None
     return schema.Solid.model_construct(
@@ -389,7 +388,7 @@ def _entries(part: Any) -> dict[str, Any]:
 
 
 def _read_experiments(reader: Reader, raw: Mapping[str, Any], draft: _Draft) -> None:
-    for name, item in _table(raw.get("experiments")).items():
+    for name, item in table_of(raw.get("experiments")).items():
         if isinstance(item, dict):
             label = f"experiment '{name}'"
             part, item = reader.read(schema.Experiment, item, label)
@@ -424,7 +423,7 @@ def _read_layout(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: 
 
 def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder: Path) -> bool:
     """Add the solids and contacts of the layout that can be built; return whether these are all its solids."""
-    table, known = _table(raw.get("layout")), _table(raw.get("materials"))
+    table, known = table_of(raw.get("layout")), table_of(raw.get("materials"))
     if not table:
         reader.faults += [
             f"contact '{mark.name}': has label, layer or at, but there is no [layout]" for mark in draft.marks
@@ -451,7 +450,7 @@ def _read_drawing(reader: Reader, raw: Mapping[str, Any], draft: _Draft, folder:
         return False
     films = [Solid("", layer.material, None, ((0.0, 0.0),) * 3) for layer in layers]
     # Their faults are reported with the others.
-    _, metal = _read_materials(reader.silent(), known, [*draft.solids, *films], draft.bath)
+    _, metal = read_materials(reader.silent(), known, [*draft.solids, *films], draft.bath)
     solids, contacts, faults = layer_stack.build(
         drawing,
         layers,
@@ -501,77 +500,8 @@ def _layers(reader: Reader, raw: Mapping[str, Any], known: Mapping[str, Any], *,
     return None
 
 
-def _read_materials(
-    reader: Reader,
-    raw: Mapping[str, Any],
-    solids: Iterable[Solid],
-    bath: float,
-    halves: Iterable[tuple[str, Mapping[str, Any]]] = (),
-) -> tuple[dict[str, materials.Material], dict[str, bool | None]]:
-    """Return the materials of the file and of the cards that its solids name, and whether each conducts charge."""
-    made: dict[str, materials.Material] = {}
-    metal: dict[str, bool | None] = {}
-    used = dict.fromkeys(solid.material for solid in solids)
-    for name in dict.fromkeys([*raw, *used]):
-        if name in raw or name in materials.card_names():
-            material, metal[name] = _read_material(reader, name, _table(raw.get(name, {})), bath)
-            if material is not None:
-                made[name] = material
-    known = {name: metal.get(name) for name in dict.fromkeys([*metal, *raw])}
-    allowed = [*known, *(name for name in materials.card_names() if name not in known)]
-    named = [(f"solid '{solid.name}'", solid.material) for solid in solids]
-    named += [(label, str(entries.get("material", ""))) for label, entries in halves]
-    for label, choice in named:
-        if choice:
-            # Reported here, with the cards to choose from; for the geometry its conductivity is unknown.
-            reader.faults += unknown(f"{label}, material", [choice], allowed)
-    known |= {name: None for name in used if name not in known}
-    return made, known
-
-
-def _read_material(
-    reader: Reader, name: str, raw: dict[str, Any], bath: float
-) -> tuple[materials.Material | None, bool | None]:
-    """Return a material, None if it is faulty, and whether it conducts charge, None if that is not known."""
-    label = f"material '{name}'"
-    part, table = reader.read(schema.Material, raw, label)
-    card = table.get("card", name)
-    has_card = isinstance(card, str) and card in materials.card_names()
-    faulty = part is None
-    if isinstance(table.get("card"), str) and not has_card:
-        reader.faults += unknown(f"{label}, card", [str(card)], materials.card_names())
-        faulty = True
-    entries: dict[str, Any] = dict(materials.card(card)) if has_card else {}
-    if part is None:  # its faults are reported already; check the valid values too
-        sound = reader.sound(schema.Material, table)
-        entries = {key: value for key, value in entries.items() if key in sound or key not in table}
-        part, _ = reader.silent().read(schema.Material, sound, "")
-    entries |= {key: value for key in (*MATERIAL, "note") if (value := getattr(part, key, None))}
-    values, tables, wrong = read_entries(entries, MATERIAL, reader.bath)
-    conducts = values.get("sigma", 0.0) != 0 if not faulty or "sigma" in values else None
-    wrong += materials.value_faults({key: value for key, value in values.items() if key not in tables})
-    wrong += materials.table_faults(tables)
-    given = {key: values.get(key, math.nan) for key in MATERIAL if key in entries}
-    is_metal = has_card and "lambda_sf" in entries
-    if is_metal and "sigma" not in entries:
-        conducts = None
-    missing = None if faulty else materials.missing_fault(given, metal=is_metal)
-    if missing:
-        hint = materials.card_hint(card) if has_card else f"; no card is called '{name}'"
-        wrong.append(missing + hint)
-    if not wrong and not faulty:
-        uphill = materials.thermoelectric_fault(values, bath)
-        wrong += [uphill] if uphill else []
-    reader.faults += [f"{label}, {fault}" for fault in wrong]
-    return (None if wrong or faulty else materials.build(name, entries, bath=reader.bath)), conducts
-
-
 def _tables(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _table(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _label(what: str, item: Mapping[str, Any], place: str) -> str:

@@ -254,3 +254,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, PurePath) else value
+
+
+def table_of(value: Any) -> dict[str, Any]:
+    """Return a table of a file, empty where there is something else."""
+    return value if isinstance(value, dict) else {}
