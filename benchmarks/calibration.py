@@ -32,13 +32,13 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from helpers import devices
 from helpers.suite import CASES
-from thermospin import grid as grids
 from thermospin import model as models
 from thermospin.accuracy import adapt, computing, error_bars, surplus
 from thermospin.base import compilation, files
 from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.device import Device
+from thermospin.geometry import grid_rule
 from thermospin.grid import Grid
 from thermospin.signals import evaluate
 
@@ -88,11 +88,11 @@ def measure(device: Device) -> Found:
     """Signals at each order on each grid; closed forms as the last one."""
     wanted = [(name, part) for name, each in device.experiments.items() for part in adapt.parts_of(each, 2)]
     exact = device.name == devices.bar().name
-    coarsest = grids.at_coarseness(device.features, 3, 1e6).cells
+    coarsest = grid_rule.at_coarseness(device.features, 3, 1e6).cells
     first = 8 if exact else max(CELLS, int(1.02 * coarsest))
-    coarse = grids.choose(device.features, 3, first)
+    coarse = grid_rule.choose(device.features, 3, first)
     start, found = at_orders(device, coarse, wanted)
-    finer, _ = at_orders(device, grids.choose(device.features, 3, MORE * first), wanted)
+    finer, _ = at_orders(device, grid_rule.choose(device.features, 3, MORE * first), wanted)
     grid = adapt.redistributed(device.features, coarse, found, MORE * first)
     chosen, found = at_orders(device, grid, wanted)
     out = [start | {"grid": "rule"}, finer | {"grid": "rule"}, chosen | {"grid": "chosen"}]
@@ -111,7 +111,7 @@ def measure_known(name: str) -> Found:
     device, known = reader.load(str(path) if path.exists() else name), TRUTHS[name]["signals"]
     wanted = [(one, part) for one, each in device.experiments.items() for part in adapt.parts_of(each, 2)]
     computed = computing.compute(device)
-    tried = {"default": grids.choose(device.features, 3), "half": grids.choose(device.features, 3, HALF)}
+    tried = {"default": grid_rule.choose(device.features, 3), "half": grid_rule.choose(device.features, 3, HALF)}
     tried["refined"] = tried["default"] if computed.adapted is None else computed.adapted.model.grid
     compilation.forget()
     found = {grid: at_orders(device, lines, wanted)[0] | {"grid": grid} for grid, lines in tried.items()}

@@ -32,6 +32,7 @@ from thermospin.base import compilation, files
 from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.device import Device
+from thermospin.geometry import grid_rule
 from thermospin.grid import Grid
 from thermospin.signals import evaluate
 from thermospin.signals.results import Signals
@@ -56,7 +57,7 @@ def row(kind: str, found: Signals, wanted: list[tuple[str, str]], **times: float
 
 def halved(loaded: Device, cells: int, wanted: list[tuple[str, str]]) -> None:
     """Prints signals on three nested grids of order 2, and their limits."""
-    lines = list(grid.choose(loaded.features, 2, cells).lines)
+    lines = list(grid_rule.choose(loaded.features, 2, cells).lines)
     values = []
     for _ in range(3):
         domain = grid.fill(lines, loaded.features.boxes, loaded.features.domains)

@@ -50,11 +50,12 @@ import rivals
 from assembled import Linear, assemble, verify
 
 from thermospin.base import compilation
+from thermospin.geometry import grid_rule
 from thermospin.inference.predictors import RESIDUAL
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import grid, inverse, model, operators, solve
+from thermospin import inverse, model, operators, solve
 from thermospin.data import rows as data
 from thermospin.device import parts, reader
 from thermospin.signals import evaluate as signals
@@ -101,7 +102,7 @@ class Case:
     def problem(self) -> model.Model:
         """The model of the case."""
         loaded = reader.load(DEVICE)
-        return model.on_grid(loaded, grid.at_coarseness(loaded.features, self.order, self.coarseness))
+        return model.on_grid(loaded, grid_rule.at_coarseness(loaded.features, self.order, self.coarseness))
 
 
 class Failed(RuntimeError):
@@ -327,7 +328,7 @@ def find_coarseness(order: int, unknowns: int) -> float:
     low, high, best = np.log(0.05), np.log(50.0), (np.inf, 0.0)
     for _ in range(18):
         middle = (low + high) / 2
-        off = np.log(grid.at_coarseness(loaded.features, order, float(np.exp(middle))).unknowns(metals) / unknowns)
+        off = np.log(grid_rule.at_coarseness(loaded.features, order, float(np.exp(middle))).unknowns(metals) / unknowns)
         best = min(best, (abs(off), middle))
         low, high = (middle, high) if off > 0 else (low, middle)
     return float(np.exp(best[1]))

@@ -231,9 +231,9 @@ def device_of_heat(potentials: bool = False) -> Any:
 def lines_of(coarseness: float) -> Any:
     """thermospin's grid lines at order 1 for the shipped device, which everybody solves on."""
     import thermospin as ts
-    from thermospin import grid
+    from thermospin.geometry import grid_rule
 
-    return grid.at_coarseness(ts.load(DEVICE).features, 1, coarseness).lines
+    return grid_rule.at_coarseness(ts.load(DEVICE).features, 1, coarseness).lines
 
 
 def mesh_of(coarseness: float) -> Mesh:
@@ -263,13 +263,13 @@ def mesh_of(coarseness: float) -> Mesh:
 def find_coarseness(unknowns: float) -> float:
     """Of the grid whose number of temperatures is closest."""
     import thermospin as ts
-    from thermospin import grid
+    from thermospin.geometry import grid_rule
 
     features = ts.load(DEVICE).features
     low, high, best = np.log(0.05), np.log(50.0), (np.inf, 0.0)
     for _ in range(14):
         middle = (low + high) / 2
-        made = grid.at_coarseness(features, 1, float(np.exp(middle)))
+        made = grid_rule.at_coarseness(features, 1, float(np.exp(middle)))
         off = np.log(made.unknowns([False] * (1 + int(made.domain.max()))) / unknowns)
         best = min(best, (abs(off), middle))
         low, high = (middle, high) if off > 0 else (low, middle)

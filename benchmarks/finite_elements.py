@@ -44,6 +44,7 @@ from thermospin import grid
 from thermospin.base import files, lines, quadrature
 from thermospin.device import reader
 from thermospin.device.device import Device
+from thermospin.geometry import grid_rule
 from thermospin.geometry.boxes import Face
 
 Row = dict[str, Any]
@@ -96,14 +97,14 @@ def run_thermospin(order: str, coarseness: float, limit: int) -> Row:
     from thermospin.signals import evaluate
 
     loaded = reader.load(DEVICE)
-    made = grid.at_coarseness(loaded.features, int(order), coarseness)
+    made = grid_rule.at_coarseness(loaded.features, int(order), coarseness)
     unknowns = made.unknowns([loaded.materials[material].is_metal for material, _ in loaded.domains])
     if unknowns > limit:
         raise TooLarge(f"{unknowns} unknowns")
     walls: list[float] = []
     for _ in range(2):
         began, cpu = time.perf_counter(), time.process_time()
-        made = grid.at_coarseness(loaded.features, int(order), coarseness)
+        made = grid_rule.at_coarseness(loaded.features, int(order), coarseness)
         found = evaluate.measure(model.on_grid(loaded, made))
         walls.append(time.perf_counter() - began)
     return row(made.cells, unknowns, walls, time.process_time() - cpu, found.experiments) | {"solver": "own"}
@@ -167,7 +168,7 @@ def run_skfem(element: str, coarseness: float, limit: int) -> Row:
     factorised(sparse.eye(2, format="csr"))[2]()  # finds and loads MKL, which counts as an import
 
     began, cpu = time.perf_counter(), time.process_time()
-    lines = grid.at_coarseness(loaded.features, 1, coarseness)
+    lines = grid_rule.at_coarseness(loaded.features, 1, coarseness)
     mesh = skfem.MeshHex.init_tensor(*lines.lines)
     mesh = mesh.restrict(np.flatnonzero(domain_of(mesh, lines) >= 0))
     domain = domain_of(mesh, lines)

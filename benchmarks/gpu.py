@@ -42,12 +42,12 @@ import jax.numpy as jnp
 import numpy as np
 from side_by_side import timed
 
-from thermospin import grid as grids
 from thermospin import inverse
 from thermospin import model as models
 from thermospin.base import compilation, files
 from thermospin.data import rows as data
 from thermospin.device import reader
+from thermospin.geometry import grid_rule
 from thermospin.inference import ensembles, posterior
 from thermospin.linear import multigrid
 from thermospin.model import Model
@@ -97,7 +97,7 @@ def _more(x: jax.Array) -> jax.Array:
 def small_signals(name: str) -> dict[str, float]:
     """All signals of a shipped device on a small grid, solved well below what is compared."""
     loaded = reader.load(name)
-    coarsest = grids.at_coarseness(loaded.features, 1, grids.COARSEST).cells
+    coarsest = grid_rule.at_coarseness(loaded.features, 1, grid_rule.COARSEST).cells
     model = models.build(loaded, cells=max(CELLS, coarsest), order=1)
     found = evaluate.measure(model, tolerance=RESIDUAL)
     return {str(signal): value for signal, value in found.values.items()}
@@ -157,7 +157,7 @@ def peak() -> int:
 def paper_model(unknowns: float) -> Model:
     """The paper's device on a grid of order 2 of about so many unknowns, about 17 a cell."""
     loaded = reader.load(DEVICE)
-    coarsest = grids.at_coarseness(loaded.features, 2, grids.COARSEST).cells
+    coarsest = grid_rule.at_coarseness(loaded.features, 2, grid_rule.COARSEST).cells
     return models.build(loaded, cells=max(coarsest, int(unknowns / 17)), order=2)
 
 

@@ -18,9 +18,10 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from thermospin import grid, model
+from thermospin import model
 from thermospin.base import compilation, files
 from thermospin.device import reader
+from thermospin.geometry import grid_rule
 from thermospin.signals import evaluate
 
 SIGNALS = (
@@ -60,7 +61,7 @@ def main() -> None:
     rows = []
     for order, coarsenesses in COARSENESS.items():
         for coarseness in coarsenesses:
-            made = grid.at_coarseness(loaded.features, order, coarseness)
+            made = grid_rule.at_coarseness(loaded.features, order, coarseness)
             metals = [loaded.materials[material].is_metal for material, _ in loaded.domains]
             if made.unknowns(metals) > options.limit:
                 print(f"{order:>2} {coarseness:>6} {made.cells:>8} left out, {made.unknowns(metals)} unknowns")

@@ -11,7 +11,6 @@ import pytest
 
 from helpers import devices
 from helpers.problems import PATCHES, Block, apply, patchwork
-from thermospin import grid as grids
 from thermospin import model, operators
 from thermospin.accuracy import adapt, computing, error_bars, surplus
 from thermospin.base import quadrature
@@ -20,6 +19,7 @@ from thermospin.base.lines import graded_lines
 from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.leads import short_leads
+from thermospin.geometry import grid_rule
 from thermospin.operators import Discretisation
 from thermospin.signals import evaluate
 
@@ -96,7 +96,7 @@ def test_spans_ask_for_small_cells_where_they_lie():
 @pytest.mark.parametrize("cells", [200, 2000])
 def test_lines_go_where_the_indicator_is_and_stay_on_faces(order, cells):
     device = devices.lateral("thermal")
-    grid = grids.choose(device.features, order, 150)
+    grid = grid_rule.choose(device.features, order, 150)
     found = [np.full(len(lines) - 1, 1e-6) for lines in grid.lines]
     place = int(np.argmax(np.diff(grid.lines[0])))
     found[0][place] = 1.0
@@ -117,7 +117,7 @@ def test_lines_go_where_the_indicator_is_and_stay_on_faces(order, cells):
 
 def test_what_no_signal_needs_is_still_refined_in_the_end():
     device = devices.lateral("thermal")
-    grid = grids.choose(device.features, 2, 150)
+    grid = grid_rule.choose(device.features, 2, 150)
     found = [np.zeros(len(lines) - 1) for lines in grid.lines]
     found[0][0] = 1.0
     new = adapt.redistributed(device.features, grid, found, 20_000)
@@ -201,7 +201,7 @@ def test_a_tolerance_out_of_reach_is_said_to_be_missed(stack, monkeypatch):
 
 def test_signals_refine_where_bars_are_wide_and_stop_at_the_unknowns_allowed(stack, monkeypatch):
     """A grid of the rule with bars of up to a thousandth, as if they were to be a tenth of that."""
-    rule = grids.choose(stack.features, 3, 20)
+    rule = grid_rule.choose(stack.features, 3, 20)
     monkeypatch.setattr(computing, "choose", lambda features, order: rule)
     plain = computing.compute(stack)
     assert plain.adapted is None and plain.signals.cells == rule.cells
@@ -271,7 +271,7 @@ def test_signals_are_not_lost_where_a_finer_grid_fails(stack, monkeypatch, error
         return solve(*args, **kwargs)
 
     monkeypatch.setattr(error_bars, "solved_with_errors", fails_later)
-    monkeypatch.setattr(computing, "choose", lambda features, order: grids.choose(features, 3, 12))
+    monkeypatch.setattr(computing, "choose", lambda features, order: grid_rule.choose(features, 3, 12))
     monkeypatch.setattr(computing, "TOLERANCE", 1e-9)
     before: list[computing.Computed] = []
     result = computing.compute(stack, between=before.append)

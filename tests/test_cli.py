@@ -24,7 +24,7 @@ from thermospin.cli import app as cli
 from thermospin.cli import runtime, stops
 from thermospin.cli.options import spread_names
 from thermospin.device.reader import load
-from thermospin.grid import choose
+from thermospin.geometry.grid_rule import choose
 from thermospin.inference.posterior import Posterior
 
 GOOD = {

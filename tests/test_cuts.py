@@ -16,6 +16,7 @@ from thermospin import grid as grids
 from thermospin.base import quadrature
 from thermospin.device import reader
 from thermospin.device.faults import require_apart
+from thermospin.geometry import grid_rule
 from thermospin.geometry.outlines import Regions
 from thermospin.geometry.weights import sections
 from thermospin.grid import Grid, Prism
@@ -256,7 +257,7 @@ def test_cells_that_would_short_circuit_two_metals_are_refused() -> None:
         on_grid(device, coarse)
     with pytest.raises(ValueError, match="would short-circuit them"):
         require_apart(device.layout(), coarse)  # what `check` asks
-    chosen = grids.choose(device.features, 2)
+    chosen = grid_rule.choose(device.features, 2)
     require_apart(device.layout(), chosen)
     plan = device.layout()
     assert isinstance(plan, Regions) and plan.short_circuit(chosen) is None and plan.short_circuit(coarse) is not None
@@ -292,7 +293,7 @@ def test_a_crack_without_width_is_no_gap(case: str) -> None:
     )
     device = reader.read(text, "touching.toml")
     for order, cells in ((1, None), (2, None), (3, None), (3, 400)):
-        grid = grids.choose(device.features, order, cells)
+        grid = grid_rule.choose(device.features, order, cells)
         assert grid.cuts
         on_grid(device, grid)
 
@@ -329,7 +330,7 @@ def test_cuts_to_holes_that_a_layout_file_rounds_are_no_gaps(case: str, tmp_path
     head = f'length_unit = "nm"\n[layout]\nfile = "frame.gds"\nwindow = {{ x = {list(window)}, y = [-400, 400] }}\n'
     device = reader.read(head + layer + text, "frame.toml", tmp_path)
     assert [solid.name for solid in device.solids] == ["Cu"]
-    grid = grids.choose(device.features, 3)
+    grid = grid_rule.choose(device.features, 3)
     assert grid.cuts
     on_grid(device, grid)
 

@@ -15,6 +15,7 @@ from helpers.problems import dense, diagonal_of, patchwork, random_fields
 from thermospin import grid, model, operators, solve
 from thermospin.base.errors import InputError
 from thermospin.device import reader
+from thermospin.geometry import grid_rule
 from thermospin.signals import diagnosis
 
 AP = {"F2": -1}
@@ -25,7 +26,7 @@ def lateral(order: int = 1) -> model.Model:
     """The lateral device, cells alike at all borders of metals; ground of its first experiment is contact 2."""
     device = devices.lateral()
     features = dataclasses.replace(device.features, magnetic=frozenset())
-    return model.on_grid(device, grid.at_coarseness(features, order, 6.0))
+    return model.on_grid(device, grid_rule.at_coarseness(features, order, 6.0))
 
 
 def residual_in(
@@ -55,7 +56,7 @@ def test_a_device_that_loads_has_no_faults():
         for signs in devices.P_AP.values():
             assert diagnosis.faults(problem, {}, signs, ground) == []
     shipped = reader.load("slachter2010")
-    coarse = model.on_grid(shipped, grid.at_coarseness(shipped.features, 1, 1e3))
+    coarse = model.on_grid(shipped, grid_rule.at_coarseness(shipped.features, 1, 1e3))
     assert diagnosis.faults(coarse, {}, {}, "2") == []
 
 
@@ -329,7 +330,7 @@ def solved(problem: model.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def small() -> model.Model:
     """The lateral device on the coarsest grid there is."""
     device = devices.lateral()
-    return model.on_grid(device, grid.at_coarseness(device.features, 1, 1e6))
+    return model.on_grid(device, grid_rule.at_coarseness(device.features, 1, 1e6))
 
 
 def test_a_tolerance_below_round_off_is_named():

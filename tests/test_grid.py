@@ -1,11 +1,10 @@
-"""Grids: quadrature, nodes, areas and volumes by loops on small cases, grading, and the budget of cells.
+"""Grids: quadrature, nodes, areas and volumes by loops on small cases, and grading.
 
 Lengths are sums of a few products of numbers of order one: compared to 1e-13 of the whole, unless they are exact.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -17,7 +16,7 @@ from helpers.elements import POINTS
 from thermospin import grid as grids
 from thermospin.base.lines import graded_lines, merge_close
 from thermospin.base.quadrature import gauss_lobatto
-from thermospin.grid import Features, Grid
+from thermospin.grid import Grid
 
 NM = 1e-9
 LINES = (np.array([0.0, 8.0, 30.0, 45.0]) * NM, np.array([-5.0, 25.0, 36.0]) * NM, np.array([0.0, 6.0]) * NM)
@@ -181,59 +180,3 @@ def test_the_first_cell_at_a_face_has_about_the_size_asked_for():
     lines = graded_lines(np.array([0.0, 1000.0]), np.array([2.0, np.inf]), 0.4)
     assert 1.0 < lines[1] < 2.0 * (np.exp(0.4) - 1) / 0.4
     assert lines[-1] - lines[-2] > 100
-
-
-WIRE = Features(
-    boxes=(((0, 400 * NM), (0, 50 * NM), (0, 20 * NM)), ((150 * NM, 200 * NM), (0, 50 * NM), (20 * NM, 60 * NM))),
-    domains=(0, 1),
-    metals=(True, True),
-    lengths=(300 * NM, 5 * NM),
-)
-
-
-def test_cells_are_smaller_at_the_edges_of_a_ferromagnet_but_not_at_the_sides_of_a_stack():
-    """The post touches the wire of 20 nm: an eighth of that at its edges and plane, half where both end, along y."""
-    plain = dataclasses.replace(WIRE, lengths=(300 * NM, 100 * NM))
-    magnet = dataclasses.replace(plain, magnetic=frozenset({1}))
-    for axis, at, size in ((0, 150, 2.5), (0, 200, 2.5), (1, 0, 10), (1, 50, 10), (2, 20, 2.5)):
-        place = int(np.argmin(np.abs(WIRE.faces(axis) - at * NM)))
-        assert magnet.sizes(axis)[place] == pytest.approx(size * NM)
-        assert plain.sizes(axis)[place] == pytest.approx(10 * NM)
-    stack = dataclasses.replace(magnet, boxes=(magnet.boxes[0], ((0, 400 * NM), (0, 50 * NM), (20 * NM, 60 * NM))))
-    assert min(stack.sizes(2)) == pytest.approx(10 * NM)
-
-
-def test_faces_of_a_device_are_those_of_its_boxes():
-    np.testing.assert_allclose(WIRE.faces(0), np.array([0, 150, 200, 400]) * NM)
-    np.testing.assert_allclose(WIRE.faces(2), np.array([0, 20, 60]) * NM)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_a_grid_stays_within_its_budget_and_uses_most_of_it(order):
-    for budget in (300, 3000):
-        grid = grids.choose(WIRE, order, cells=budget)
-        assert budget / 3 < grid.cells <= budget
-        for axis in range(3):
-            assert np.isin(WIRE.faces(axis), grid.lines[axis]).all()
-        volume = np.einsum("i,j,k->ijk", *(np.diff(x) for x in grid.lines))
-        assert volume[grid.domain == 1].sum() == pytest.approx(50 * 50 * 40 * NM**3, rel=1e-12)
-        assert volume[grid.domain == 0].sum() == pytest.approx(400 * 50 * 20 * NM**3, rel=1e-12)
-
-
-def test_a_higher_order_gets_fewer_cells_by_default():
-    cells = [grids.at_coarseness(WIRE, order, grids.DEFAULT_COARSENESS[order]).cells for order in (1, 2, 3)]
-    assert cells[0] > cells[1] > cells[2] > 4
-    assert [grids.choose(WIRE, order).cells for order in (1, 2)] == cells[:2]
-
-
-def test_small_devices_have_a_least_number_of_cells_at_the_default_order():
-    """As many as the rule makes below that number; a larger device, and a budget that is given, have their own."""
-    few = grids.at_coarseness(WIRE, 3, grids.DEFAULT_COARSENESS[3]).cells
-    assert few < grids.FEWEST[3] / 4 and grids.FEWEST[3] / 2 < grids.choose(WIRE, 3).cells <= grids.FEWEST[3]
-    assert grids.choose(WIRE, 3, cells=few).cells <= few
-
-
-def test_an_impossible_budget_is_refused_with_the_least_number_of_cells():
-    with pytest.raises(ValueError, match="a budget of 3 cells is too small: .* make 4 cells"):
-        grids.choose(WIRE, 2, cells=3)
-    assert grids.choose(WIRE, 2, cells=4).cells == 4

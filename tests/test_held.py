@@ -12,13 +12,13 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from helpers import devices
 from helpers.devices import TURNED
-from thermospin import grid as grids
 from thermospin import operators
 from thermospin.accuracy import error_bars
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, HeatSink, Solid
+from thermospin.geometry import grid_rule
 from thermospin.model import Model, build, on_grid
 from thermospin.signals import evaluate
 
@@ -190,7 +190,7 @@ def test_faces_that_end_on_grid_lines_hold_all_of_their_nodes() -> None:
     start, stop = TURNED.index("[[", TURNED.index("polygon")), TURNED.index("\nz = [-20, 0]")
     device = reader.read(TURNED[:start] + square + TURNED[stop:], "straight.toml")
     for order in (1, 2, 3):
-        model = on_grid(device, grids.at_coarseness(device.features, order, 6.0))
+        model = on_grid(device, grid_rule.at_coarseness(device.features, order, 6.0))
         assert device.features.prisms and not model.disc.ties and not model.grounded
         for name, port in model.ports.items():
             on_face = np.asarray(port)[: model.disc.nodes_V] > 0

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 from helpers import devices
-from thermospin import analytic, grid, model, operators
+from thermospin import analytic, model, operators
 from thermospin.accuracy import error_bars
 from thermospin.base.errors import InputError
+from thermospin.geometry import grid_rule
 from thermospin.signals.evaluate import fields, measure, predict
 
 # ------------------------------------------------------------------------------------------ ports and held nodes
@@ -281,7 +282,7 @@ def test_a_grid_with_the_prisms_of_another_device_is_refused():
 @pytest.mark.parametrize("make", [devices.bar, devices.lateral, devices.strip])
 def test_the_default_grid_has_a_line_on_every_face_and_one_material_per_cell(make, order):
     device = make()
-    made = grid.choose(device.features, order)
+    made = grid_rule.choose(device.features, order)
     for axis in range(3):
         for solid in device.solids:
             for edge in solid.box[axis]:
@@ -299,7 +300,7 @@ def test_the_default_grid_has_a_line_on_every_face_and_one_material_per_cell(mak
 @pytest.mark.parametrize("cells", [100, 300, 1000, 3000])
 def test_a_budget_of_cells_is_kept_and_nearly_used(cells):
     """One line more along the axis with the fewest (6 or 7) makes a sixth more cells; two axes may step together."""
-    made = grid.choose(devices.lateral().features, 2, cells)
+    made = grid_rule.choose(devices.lateral().features, 2, cells)
     assert 0.7 * cells < made.cells <= cells
 
 
@@ -310,11 +311,11 @@ def test_a_model_keeps_the_budget_it_is_built_with(lateral):
 
 
 def test_a_budget_that_is_too_small_says_how_many_cells_the_faces_make():
-    coarsest = grid.at_coarseness(devices.lateral().features, 2, 1e9).cells
+    coarsest = grid_rule.at_coarseness(devices.lateral().features, 2, 1e9).cells
     with pytest.raises(ValueError, match=rf"a budget of 20 cells is too small: .* {coarsest} cells") as caught:
         model.build(devices.lateral(), cells=20)
     assert "ask for at least" in str(caught.value)
-    assert grid.choose(devices.lateral().features, 2, coarsest).cells == coarsest
+    assert grid_rule.choose(devices.lateral().features, 2, coarsest).cells == coarsest
 
 
 # ------------------------------------------------------------------------------------------ closed forms, whole program

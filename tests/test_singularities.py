@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from thermospin import grid, model
+from thermospin import model
 from thermospin.accuracy import error_bars
 from thermospin.device import reader, singularities
+from thermospin.geometry import grid_rule
 from thermospin.signals import evaluate
 
 #: Two good and two poor squares, in a chain between electrodes that are as good as perfect.
@@ -105,8 +106,8 @@ def test_the_weak_edge_of_a_device_is_found_and_named(checkerboard):
     (line,) = found.words()
     assert "r^0.13" in line and "(0, 0, " in line
     shipped = reader.load("slachter2010")
-    assert shipped.weakest_edges(grid.choose(shipped.features, 1)).words() == []
-    assert shipped.features.weak == ({}, {}, {})
+    assert shipped.weakest_edges(grid_rule.choose(shipped.features, 1)).words() == []
+    assert shipped.features.fine == ({}, {}, {})
 
 
 def test_the_bar_of_a_checkerboard_covers_its_resistance(checkerboard):

@@ -15,7 +15,7 @@ from thermospin.device.interfaces import Interface
 from thermospin.device.materials import Material
 from thermospin.device.parts import Contact, Experiment, HeatSink, Solid, Through
 from thermospin.device.placement import Placement, place
-from thermospin.grid import choose
+from thermospin.geometry.grid_rule import choose
 from thermospin.model import build, on_grid
 from thermospin.signals.evaluate import fields, measure
 

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thermospin import grid as grids
 from thermospin import operators, solve
 from thermospin.base import compilation
 from thermospin.base.compilation import local
@@ -32,7 +31,7 @@ from thermospin.device.faults import require_apart
 from thermospin.device.materials import metal_fault
 from thermospin.device.parts import Experiment
 from thermospin.device.placement import Placement, crossing_of, crossings_of, label_of_ground, place, together, vectors
-from thermospin.geometry import held
+from thermospin.geometry import grid_rule, held
 from thermospin.grid import AXES, Grid
 from thermospin.linear import preconditioner
 from thermospin.linear.preconditioner import Preconditioner
@@ -428,14 +427,14 @@ class GridOptions:
     shards: int = 1
 
     def __post_init__(self) -> None:
-        orders = grids.DEFAULT_COARSENESS
+        orders = grid_rule.DEFAULT_COARSENESS
         for name, most in (("cells", None), ("order", max(orders)), ("shards", None)):
             if (value := getattr(self, name)) is not None or name != "cells":
                 object.__setattr__(self, name, require_whole(name, value, 1, most))
 
     def grid(self, device: Device) -> Grid:
         """Return the grid of a device."""
-        return grids.choose(device.features, self.order, self.cells)
+        return grid_rule.choose(device.features, self.order, self.cells)
 
     def build(self, device: Device, progress: Progress | None = None) -> Model:
         """Return the discrete problem of a device."""
@@ -453,7 +452,7 @@ def build(device: Device, *, cells: int | None = None, order: int = ORDER, progr
     Raises:
       ValueError: JAX is in single precision, or the budget is too small for the device's faces.
     """
-    grid = grids.choose(device.features, order, cells)
+    grid = grid_rule.choose(device.features, order, cells)
     return on_grid(device, grid, progress=progress)
 
 

@@ -28,7 +28,9 @@ from thermospin.base.lines import merge_close
 from thermospin.device import reader
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
-from thermospin.grid import Features, Grid
+from thermospin.geometry import grid_rule
+from thermospin.geometry.grid_rule import Features
+from thermospin.grid import Grid
 from thermospin.linear.preconditioner import Preconditioner
 from thermospin.model import Model
 from thermospin.operators import Coefficients, Fields
@@ -251,7 +253,7 @@ def graded(smallest: float, growth: float | None) -> Rule:
 
 def program(features: Features, scale: float) -> Lines:
     """The grid of the program itself at the coarseness `scale`."""
-    return grids.at_coarseness(features, 1, scale).lines
+    return grid_rule.at_coarseness(features, 1, scale).lines
 
 
 # ------------------------------------------------------------------------------------------- device files

@@ -26,7 +26,8 @@ from thermospin.base.text import percent
 from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import Experiment
-from thermospin.grid import COARSEST, Features, Grid, at_coarseness, choose
+from thermospin.geometry.grid_rule import COARSEST, Features, at_coarseness, choose
+from thermospin.grid import Grid
 from thermospin.model import Model, Progress, on_grid
 from thermospin.signals import evaluate
 from thermospin.signals.results import Signals

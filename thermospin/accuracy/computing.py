@@ -12,7 +12,7 @@ from thermospin.base.names import SignalName
 from thermospin.base.shown import Shown
 from thermospin.device import provenance
 from thermospin.device.device import Device
-from thermospin.grid import choose
+from thermospin.geometry.grid_rule import choose
 from thermospin.model import ORDER, GridOptions, Progress
 from thermospin.signals.evaluate import measure
 from thermospin.signals.results import Signals

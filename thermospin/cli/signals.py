@@ -290,7 +290,7 @@ def check(
         variants = variants_in_words(loaded)
         from thermospin.device.cost import cost
         from thermospin.device.faults import require_apart
-        from thermospin.grid import choose
+        from thermospin.geometry.grid_rule import choose
         from thermospin.report.device_text import describe
 
         grid = choose(loaded.features, order, cells)

@@ -29,8 +29,9 @@ from thermospin.device.temperature import Table
 from thermospin.geometry.borders import Band, bands
 from thermospin.geometry.boxes import FreeFace, Plan
 from thermospin.geometry.dimensions import Dimension
+from thermospin.geometry.grid_rule import COARSEST, Features, at_coarseness
 from thermospin.geometry.outlines import Patch
-from thermospin.grid import AXES, COARSEST, Box, Features, Grid, at_coarseness
+from thermospin.grid import AXES, Box, Grid
 
 #: Separates device, or bath, and parameter in names of parameters that not all devices share: "wide:zeta", "77K:Py.P".
 OF = ":"
@@ -277,7 +278,8 @@ class Device(Plotted):
         of_solid = [domains.index((solid.material, solid.magnet)) for solid in self.solids]
         prisms = self.layout().prisms(of_solid)
         used = [self.materials[solid.material] for solid in self.solids]
-        held = [face for face in self.contact_faces().values() if isinstance(face, Patch)]
+        faces = self.contact_faces()
+        held = [face for face in faces.values() if isinstance(face, Patch)]
         features = Features(
             boxes=tuple(solid.box for solid in self.solids),
             domains=tuple(of_solid),
@@ -296,8 +298,24 @@ class Device(Plotted):
         )
         side = min(high - low for solid in self.solids for low, high in solid.box)
         weak = singularities.weak_lines(at_coarseness(features, 1, COARSEST), self._conductivities)
-        sizes = tuple({at: side * singularities.resolution(value) for at, value in lines.items()} for lines in weak)
-        return dataclasses.replace(features, weak=sizes)
+        fine = tuple({at: side * singularities.resolution(value) for at, value in lines.items()} for lines in weak)
+        for axis, at, size in self._injections(faces):
+            fine[axis][at] = min(size, fine[axis].get(at, math.inf))
+        return dataclasses.replace(features, fine=fine)
+
+    def _injections(self, faces: Mapping[str, FreeFace]) -> list[tuple[int, float, float]]:
+        """Return where a current enters a ferromagnet through a contact: axis, plane [m], and the wanted size [m].
+
+        Half of the current enters in each spin channel, which the ferromagnet polarises within its relaxation length.
+        """
+        carrying = {name for experiment in self.experiments.values() for name in experiment.current or ()}
+        found = []
+        for name in sorted(carrying):
+            material, face = self.materials[self.solid(self.contact(name).solid).material], faces[name]
+            if material.is_magnetic:
+                planes = face.positions if isinstance(face, Patch) else (face.position,)
+                found += [(face.axis, plane, material.lambda_sf / 5) for plane in planes]
+        return found
 
     @functools.cached_property
     def _bands(self) -> tuple[Band, ...]:
