@@ -11,6 +11,8 @@ From thermospin come what a device file says and where its contacts are. Mesh, e
 - Hexahedra of order p in NGSolve's hierarchical H1, on a tensor mesh of the device's boxes without the void. Each inner
   face is approached from both sides in cells that shrink by a ratio, LAYERS of them in the narrower half gap beside it,
   so that singular fields at edges converge exponentially in p and LAYERS together (hp method).
+- Current enters a magnet through a contact half in each spin channel, so that a layer of spins lies there, as thick as
+  lambda_sf. There, in the magnet, are more lines, at lambda_sf times SPIN_LAYER.
 - An interface is a layer of cells of the thickness LAYER that conducts along its normal alone.
 - Gauss's quadrature, exact. The heat law is divided by T0, so that A is symmetric positive definite (docs/theory.md).
 - Unknowns V_c = (V_up + V_down)/2, V_s = V_up - V_down, T. In these the coupling is weak: conjugate gradients with one
@@ -51,6 +53,8 @@ DEVICES = HERE / "calibration_devices"
 NM = 1e-9
 #: From one cell to the next towards a face.
 RATIO = 0.15
+#: Distances of mesh lines from a contact through which current enters a magnet, in lambda_sf.
+SPIN_LAYER = np.array([1, 3, 9])
 TOLERANCE = 1e-9
 #: Thickness of the layer of cells that stands for an interface [nm].
 LAYER = 1e-3
@@ -92,6 +96,20 @@ def distances(first: float, half: float) -> np.ndarray:
     return out[out < 0.7 * half]
 
 
+def spin_lines(loaded: Device, axis: int, faces: np.ndarray) -> np.ndarray:
+    """Return mesh lines [nm] in the layers of spins at contacts of magnets."""
+    lines = [np.empty(0)]
+    for name in sorted({name for each in loaded.experiments.values() for name in each.current or ()}):
+        face, contact = loaded.contact_faces()[name], loaded.contact(name)
+        material = loaded.materials[loaded.solid(contact.solid).material]
+        if face.axis == axis and (material.P or material.S_s):
+            plane = int(np.argmin(np.abs(faces - face.position / NM)))
+            inwards = 1 if contact.face.endswith("-") else -1
+            away = material.lambda_sf / NM * SPIN_LAYER
+            lines.append(faces[plane] + inwards * away[away < 0.35 * abs(faces[plane + inwards] - faces[plane])])
+    return np.round(np.concatenate(lines), 9)
+
+
 def mesh_of(loaded: Device, layers: int, moved: Field | None = None) -> ngs.Mesh:
     """Mesh a device of boxes: materials are numbers of domains, boundaries contacts by name, and "sink0", "sink1"...
 
@@ -99,7 +117,7 @@ def mesh_of(loaded: Device, layers: int, moved: Field | None = None) -> ngs.Mesh
     """
     boxes = np.array([solid.box for solid in loaded.solids]) / NM
     faces = [np.unique(np.round(boxes[:, axis], 6)) for axis in range(3)]
-    lines = [graded(each, layers) for each in faces]
+    lines = [np.union1d(graded(each, layers), spin_lines(loaded, axis, each)) for axis, each in enumerate(faces)]
     middles = [(line[1:] + line[:-1]) / 2 for line in lines]
     domain = np.full([len(each) for each in middles], -1)
     for solid, box in zip(loaded.solids, boxes, strict=True):

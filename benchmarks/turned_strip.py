@@ -73,7 +73,7 @@ def main() -> None:
 
         *_, row = independent.truth(upright, {"runs": {}}, options.limit, options.target, moved)
         if "signals" not in row:
-            parser.error(f"--limit {options.limit}: got too few meshes for an extrapolation, try 700000 or more")
+            parser.error(f"--limit {options.limit}: got too few meshes for an extrapolation, try 800000 or more")
         model = models.build(turned(upright, slope), cells=options.cells)
         found = error_bars.assess(model, evaluate.measure(model))
         for signal in SIGNALS:

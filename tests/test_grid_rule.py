@@ -122,8 +122,8 @@ def test_the_layer_of_spins_where_a_current_enters_a_magnet_is_resolved():
 def test_contacts_of_other_metals_or_without_a_current_ask_for_no_lines():
     read = BAR.replace('current = ["left", "right"]', 'power = { bar = "1 mW" }')
     paramagnet = BAR.replace("P = 0.5", "P = 0").replace('magnet = "bar"\n', "")
-    assert devices.read(BAR).features.fine == (pytest.approx({0.0: 1 * NM, 800e-9: 1 * NM}), {}, {})
-    assert devices.read(read).features.fine == devices.read(paramagnet).features.fine == ({}, {}, {})
+    assert devices.read(BAR).features.injecting == (pytest.approx({0.0: 1 * NM, 800e-9: 1 * NM}), {}, {})
+    assert devices.read(read).features.injecting == devices.read(paramagnet).features.injecting == ({}, {}, {})
 
 
 # ------------------------------------------------------------------------------------------ metals on insulators

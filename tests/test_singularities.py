@@ -107,7 +107,7 @@ def test_the_weak_edge_of_a_device_is_found_and_named(checkerboard):
     assert "r^0.13" in line and "(0, 0, " in line
     shipped = reader.load("slachter2010")
     assert shipped.weakest_edges(grid_rule.choose(shipped.features, 1)).words() == []
-    assert shipped.features.fine == ({}, {}, {})
+    assert shipped.features.weak == shipped.features.injecting == ({}, {}, {})
 
 
 def test_the_bar_of_a_checkerboard_covers_its_resistance(checkerboard):

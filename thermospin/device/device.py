@@ -298,23 +298,20 @@ class Device(Plotted):
         )
         side = min(high - low for solid in self.solids for low, high in solid.box)
         weak = singularities.weak_lines(at_coarseness(features, 1, COARSEST), self._conductivities)
-        fine = tuple({at: side * singularities.resolution(value) for at, value in lines.items()} for lines in weak)
-        for axis, at, size in self._injections(faces):
-            fine[axis][at] = min(size, fine[axis].get(at, math.inf))
-        return dataclasses.replace(features, fine=fine)
+        sizes = tuple({at: side * singularities.resolution(value) for at, value in lines.items()} for lines in weak)
+        return dataclasses.replace(features, weak=sizes, injecting=self._injecting(faces))
 
-    def _injections(self, faces: Mapping[str, FreeFace]) -> list[tuple[int, float, float]]:
-        """Return where a current enters a ferromagnet through a contact: axis, plane [m], and the wanted size [m].
+    def _injecting(self, faces: Mapping[str, FreeFace]) -> tuple[dict[float, float], ...]:
+        """Return where currents enter ferromagnets through contacts, by axis: plane, and the wanted size there [m].
 
         Half of the current enters in each spin channel, which the ferromagnet polarises within its relaxation length.
         """
-        carrying = {name for experiment in self.experiments.values() for name in experiment.current or ()}
-        found = []
-        for name in sorted(carrying):
+        found: tuple[dict[float, float], ...] = ({}, {}, {})
+        for name in {name for experiment in self.experiments.values() for name in experiment.current or ()}:
             material, face = self.materials[self.solid(self.contact(name).solid).material], faces[name]
-            if material.is_magnetic:
-                planes = face.positions if isinstance(face, Patch) else (face.position,)
-                found += [(face.axis, plane, material.lambda_sf / 5) for plane in planes]
+            for plane in face.positions if isinstance(face, Patch) else (face.position,):
+                if material.is_magnetic:
+                    found[face.axis][plane] = min(material.lambda_sf / 5, found[face.axis].get(plane, math.inf))
         return found
 
     @functools.cached_property

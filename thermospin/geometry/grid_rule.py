@@ -33,8 +33,8 @@ class Features:
       prisms: the prisms that fill the cells; empty if all solids are boxes.
       edges: positions along x and y of the straight edges of each outline that need grid lines [m].
       planes: positions along x, y and z of contacts, which need grid lines too [m].
-      fine: positions along x, y and z of other faces that need small cells, with the wanted sizes [m]: edges where good
-        conductors meet across poor ones, and contacts through which a current enters a ferromagnet.
+      weak: positions along x, y and z of edges where good conductors meet across poor ones, with the wanted sizes [m].
+      injecting: the same of contacts through which a current enters a ferromagnet.
       bands: intervals in which different metals meet along slanted edges: axis, both ends, and the wanted size [m].
     """
 
@@ -47,7 +47,8 @@ class Features:
     prisms: tuple[Prism, ...] = ()
     edges: tuple[tuple[Sequence[float], Sequence[float]], ...] = ()
     planes: tuple[Sequence[float], ...] = ((), (), ())
-    fine: tuple[Mapping[float, float], ...] = ({}, {}, {})
+    weak: tuple[Mapping[float, float], ...] = ({}, {}, {})
+    injecting: tuple[Mapping[float, float], ...] = ({}, {}, {})
     bands: tuple[tuple[int, float, float, float], ...] = ()
 
     def faces(self, axis: int) -> np.ndarray:
@@ -155,7 +156,7 @@ class Features:
         Where two different metals touch, spins relax within the shorter of their relaxation lengths, and potentials are
         singular along the edges of the contact. At its plane and its edges, the size is a fifth of that length, or, if
         that is less, half of the smallest side involved, an eighth at edges of ferromagnets, where spin signals are
-        made. At all other faces of a solid, it is the smallest side, or less: `fine`.
+        made. At all other faces of a solid, it is the smallest side, or less: `weak`, `injecting`.
         """
         faces = self.faces(axis)
         sizes = np.full(len(faces), np.inf)
@@ -182,7 +183,7 @@ class Features:
         for along, low, high, size in self.bands:
             if along == axis:
                 ask((low, high), size)
-        for position, size in self.fine[axis].items():
+        for position, size in (*self.weak[axis].items(), *self.injecting[axis].items()):
             ask([position], size)
         return sizes
 
@@ -242,20 +243,27 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
       features: what to resolve.
       order: polynomial order 1, 2 or 3.
       cells: largest number of cells; None: use the coarseness that `DEFAULT_COARSENESS` has for the order, or a finer
-        one that makes `FEWEST` cells.
+        one that makes `FEWEST` cells; those at contacts of ferromagnets come on top, and make no other cells larger.
     Raises:
       InputError: another order; or even the coarsest grid, with one cell between neighbouring faces, has more cells.
     """
     order = require_whole("order", order, min(DEFAULT_COARSENESS), max(DEFAULT_COARSENESS))
     if cells is None:
-        grid = at_coarseness(features, order, DEFAULT_COARSENESS[order])
-        return grid if grid.cells >= FEWEST.get(order, 0) else choose(features, order, FEWEST[order])
+        plain, coarseness = dataclasses.replace(features, injecting=({}, {}, {})), DEFAULT_COARSENESS[order]
+        if at_coarseness(plain, order, coarseness).cells < FEWEST.get(order, 0):
+            coarseness = _coarseness(plain, order, FEWEST[order])
+        return at_coarseness(features, order, coarseness)
     cells, coarsest = require_whole("cells", cells, 1), at_coarseness(features, order, COARSEST)
     if coarsest.cells > cells:
         raise InputError(
             f"a budget of {cells} cells is too small: the faces of the solids alone make {coarsest.cells} cells; "
             f"ask for at least that many"
         )
+    return at_coarseness(features, order, _coarseness(features, order, cells))
+
+
+def _coarseness(features: Features, order: int, cells: int) -> float:
+    """Return the least coarseness at which a grid has at most so many cells."""
     # The number of cells falls in steps as the coarseness grows: bisect until the interval is within a step.
     fine, coarse = 0.0, 1.0
     while at_coarseness(features, order, coarse).cells > cells:
@@ -266,7 +274,7 @@ def choose(features: Features, order: int, cells: int | None = None) -> Grid:
             fine = middle
         else:
             coarse = middle
-    return at_coarseness(features, order, coarse)
+    return coarse
 
 
 #: Grid lines around a band are this part of the wanted size outside of it, so that no corner lies on a line in x and y:
