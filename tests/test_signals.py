@@ -514,7 +514,7 @@ def test_a_solve_that_misses_its_tolerance_raises_and_says_which_where_and_why(t
             call()
         _, where, why, what = str(caught.value).splitlines()
         assert re.match(
-            r"\d+ % of the residual is in the (spin-up|charge) current of 'heater' \(Fe\), around \(", where
+            r"\d+ % of the residual is in the (spin-up|charge|heat) current of 'heater' \(Fe\), around \(", where
         )
         assert why.startswith("likely cause: stopped after 1 iterations, at a relative residual of ")
         assert what == "what to change: in Python, allow more iterations (max_steps); else another grid (--cells)"

@@ -279,8 +279,13 @@ def diagnose(
         solids = tuple(_solids_of(model, density, metal=field != "T"))
         cause, detail = _certain(model, values, law, ground, rhs) or ("", "")
         if not cause:
-            extremes = _extremes(model, values, field, density, solids)
-            if np.all(np.isfinite(residual)):
+            finite = bool(np.all(np.isfinite(residual)))
+            # Overflow of one field makes NaN of all of them: the cause may be in any.
+            couple = (field,) if finite else ("charge", "T")
+            extremes = sorted({each for name in couple for each in _extremes(model, values, name, density, solids)})[
+                ::-1
+            ]
+            if finite:
                 run = _Run(residual, rhs, fields, tolerance, iterations)
                 cause, detail = _of_run(run, model, law, ground) or (extremes[0][1:] if extremes else _UNKNOWN)
             else:
