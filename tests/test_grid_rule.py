@@ -126,6 +126,17 @@ def test_contacts_of_other_metals_or_without_a_current_ask_for_no_lines():
     assert devices.read(read).features.injecting == devices.read(paramagnet).features.injecting == ({}, {}, {})
 
 
+def test_cells_at_contacts_make_no_other_cells_larger():
+    """They come on top of the default number, which the grid without them has; a budget has them within it."""
+    features = devices.read(BAR).features
+    plain = dataclasses.replace(features, injecting=({}, {}, {}))
+    found, without = (grid_rule.choose(each, 3) for each in (features, plain))
+    assert found.cells > without.cells > grid_rule.FEWEST[3] / 2 and len(found.lines[0]) > len(without.lines[0])
+    assert np.array_equal(found.lines[1], without.lines[1]) and np.array_equal(found.lines[2], without.lines[2])
+    assert np.diff(found.lines[0]).max() <= np.diff(without.lines[0]).max()
+    assert grid_rule.choose(features, 3, cells=700).cells <= 700
+
+
 # ------------------------------------------------------------------------------------------ metals on insulators
 
 ON_OXIDE = Features(
@@ -144,6 +155,8 @@ def below(coarseness: float, features: Features = ON_OXIDE) -> np.ndarray:
 
 def test_the_first_cell_of_an_insulator_below_a_strip_is_a_quarter_of_its_width_by_default():
     assert ON_OXIDE.spreading == ([], [], [(0.0, -1, pytest.approx(50 * NM))]), "the shorter side of the strip"
+    rounded = dataclasses.replace(ON_OXIDE, boxes=(ON_OXIDE.boxes[0], (*ON_OXIDE.boxes[1][:2], (1e-22, 40 * NM))))
+    assert len(rounded.spreading[2]) == 1, "faces that differ by round-off"
     assert below(6) == pytest.approx([max(50 / 4, 300 / 8), 300]), "the second cell is seven times as thick"
     assert below(6, dataclasses.replace(ON_OXIDE, metals=(False, False))) == pytest.approx([300])
     assert below(grid_rule.COARSEST) == pytest.approx([300])

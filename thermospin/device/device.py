@@ -307,7 +307,7 @@ class Device(Plotted):
         Half of the current enters in each spin channel, which the ferromagnet polarises within its relaxation length.
         """
         found: tuple[dict[float, float], ...] = ({}, {}, {})
-        for name in {name for experiment in self.experiments.values() for name in experiment.current or ()}:
+        for name in {end for experiment in self.experiments.values() for end in experiment.current or ()}:
             material, face = self.materials[self.solid(self.contact(name).solid).material], faces[name]
             for plane in face.positions if isinstance(face, Patch) else (face.position,):
                 if material.is_magnetic:

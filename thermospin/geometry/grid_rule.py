@@ -126,8 +126,9 @@ class Features:
                 continue
             for axis in range(3):
                 (at, end), (low, high) = shared[axis], self.boxes[j][axis]
-                if at == end and at in (low, high):
-                    key = at, -1 if at == high else 1
+                inside = coincidence(high - low) < min(at - low, high - at)
+                if at == end and not inside:
+                    key = at, -1 if high - at < at - low else 1
                     outline = self.outlines[i] if self.outlines and axis == 2 else None
                     width = min(_smallest_side(shared), np.inf if outline is None else polygons.width(outline))
                     found[axis][key] = min(width, found[axis].get(key, np.inf))
