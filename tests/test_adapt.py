@@ -15,7 +15,7 @@ from thermospin import model, operators
 from thermospin.accuracy import adapt, computing, error_bars, surplus
 from thermospin.base import quadrature
 from thermospin.base.errors import InputError, NotConverged
-from thermospin.base.lines import graded_lines
+from thermospin.base.lines import graded_lines, is_mirrored
 from thermospin.base.names import SignalName
 from thermospin.device import reader
 from thermospin.device.leads import short_leads
@@ -122,6 +122,17 @@ def test_what_no_signal_needs_is_still_refined_in_the_end():
     found[0][0] = 1.0
     new = adapt.redistributed(device.features, grid, found, 20_000)
     assert 2_000 < new.cells <= 20_000, "cells shrink by a bounded factor at a time"
+    assert len(new.lines[1]) > len(grid.lines[1])
+
+
+def test_grids_are_their_own_mirror_images_where_the_device_and_the_grid_before_are():
+    """Whatever the indicators say of one side; elsewhere they are followed."""
+    features = devices.lateral("thermal").features
+    grid = grid_rule.choose(features, 2, 150)
+    sides = [np.linspace(0, 1, len(line) - 1) ** 3 + 1e-6 for line in grid.lines]
+    new = adapt.redistributed(features, grid, sides, 2000)
+    assert [features.is_mirrored(axis) for axis in range(3)] == [False, True, False]
+    assert [is_mirrored(line) for line in new.lines] == [False, True, False]
     assert len(new.lines[1]) > len(grid.lines[1])
 
 

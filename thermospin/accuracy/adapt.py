@@ -443,10 +443,18 @@ def _lines(
     return out
 
 
+def _with_images(of_slabs: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
+    """Return numbers of slabs across each axis, those across one averaged over slabs and their mirror images."""
+    return [(each + each[::-1]) / 2 if number == axis else each for number, each in enumerate(of_slabs)]
+
+
 def redistributed(
     features: Features, grid: Grid, contributions: Sequence[np.ndarray], cells: int, order: int | None = None
 ) -> Grid:
     """Return the grid of at most `cells` cells whose lines lie where the indicators of another grid ask for them.
+
+    Where the device and that grid are mirror images of themselves, so is this one: the errors of both halves cancel in
+    a signal to which both contribute with opposite signs.
 
     Args:
       features: the device's faces; lines stay on all of them.
@@ -459,12 +467,14 @@ def redistributed(
     metals = np.zeros(max(features.domains) + 1, bool)
     metals[list(features.domains)] = features.metals
     costs = _costs(grid, metals)
+    for axis, line in enumerate(grid.lines):
+        if features.is_mirrored(axis) and lines.is_mirrored(line):
+            contributions, costs = (_with_images(of_slabs, axis) for of_slabs in (contributions, costs))
     even = UNSEEN * sum(map(np.sum, contributions)) / sum(map(np.sum, costs))
     contributions = [size + even * cost for size, cost in zip(contributions, costs, strict=True)]
 
     def at(log_level: float) -> Grid:
-        lines = _lines(features, grid, contributions, costs, float(np.exp(log_level)), order)
-        return features.grid(lines, order)
+        return features.grid(_lines(features, grid, contributions, costs, float(np.exp(log_level)), order), order)
 
     coarse = float(np.log(sum(map(np.sum, contributions)) / sum(map(np.sum, costs)))) + LEVELS
     fine = coarse - 2 * LEVELS

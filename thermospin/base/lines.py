@@ -21,6 +21,11 @@ def coincidence(extent: float) -> float:
     return max(FACE_TOLERANCE * extent, TOUCH)
 
 
+def is_mirrored(line: np.ndarray) -> bool:
+    """Return whether increasing positions are their own mirror image, within their `coincidence`."""
+    return bool(np.ptp(line + line[::-1]) <= coincidence(float(line[-1] - line[0])))
+
+
 def merge_close(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return sorted values; merge neighbours within the `coincidence` of the total extent."""
     ordered = np.unique(np.asarray(values, dtype=float))

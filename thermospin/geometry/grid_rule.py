@@ -15,7 +15,7 @@ import numpy as np
 from thermospin.base import polygons
 from thermospin.base.errors import InputError
 from thermospin.base.kinds import require_whole
-from thermospin.base.lines import coincidence, graded_lines, merge_close
+from thermospin.base.lines import coincidence, graded_lines, is_mirrored, merge_close
 from thermospin.grid import Box, Grid, Prism, fill, fill_prisms
 
 
@@ -133,6 +133,11 @@ class Features:
                     width = min(_smallest_side(shared), np.inf if outline is None else polygons.width(outline))
                     found[axis][key] = min(width, found[axis].get(key, np.inf))
         return tuple([(*key, width) for key, width in each.items()] for each in found)
+
+    def is_mirrored(self, axis: int) -> bool:
+        """Return whether the faces normal to an axis, with the sizes wanted there, are their own mirror image."""
+        sizes = self.sizes(axis)
+        return is_mirrored(self.faces(axis)) and np.allclose(sizes, sizes[::-1], rtol=1e-6, atol=0)
 
     def _edges(self, index: int, axis: int) -> Sequence[float]:
         """Return the positions of the faces of one solid that are normal to an axis [m]."""
