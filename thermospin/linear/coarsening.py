@@ -24,6 +24,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from numpy.typing import DTypeLike
+from scipy.linalg import lapack
 from scipy.sparse import csr_array, eye_array
 
 from thermospin.linear.multigrid import CONDUCTANCE, WEIGHT, Held, Level, Multigrid
@@ -530,9 +531,18 @@ def hold(hierarchy: Hierarchy, held: np.ndarray, pieces: np.ndarray | None = Non
         constant = np.concatenate([pieces == piece, *[np.zeros(len(held), bool)] * (fields - 1)])[inside].astype(float)
         if constant.any():
             block = block + np.outer(constant, constant) * (constant @ block.diagonal() / constant.sum() ** 2)
-    try:
-        coarsest[np.ix_(inside, inside)] = np.linalg.inv(block)
-    except np.linalg.LinAlgError:
-        # A piece that is connected to nothing held: the solve will not converge there and says so.
-        coarsest[np.ix_(inside, inside)] = np.linalg.pinv(block, hermitian=True)
+    coarsest[np.ix_(inside, inside)] = _inverse(block)
     return Held(tuple(free), jax.device_put(coarsest.astype(hierarchy.dtype)))
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Return the inverse of a symmetric matrix: by its Cholesky factor, which takes a third of the time of LU's."""
+    if not matrix.size:
+        return matrix
+    factor, failed = lapack.dpotrf(matrix, lower=True)
+    if not failed:
+        inverse, failed = lapack.dpotri(factor, lower=True)
+    if not failed:
+        return np.tril(inverse) + np.tril(inverse, -1).T
+    # A piece that is connected to nothing held: the solve will not converge there and says so.
+    return np.linalg.pinv(matrix, hermitian=True)
