@@ -295,3 +295,36 @@ def test_scripts_compile_with_the_options_of_commands(monkeypatch, version, flag
     assert compilation.options(quick=False) == expected
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert not compilation.options(quick=False)
+
+
+# ------------------------------------------------------------------------------------------ in NumPy at first
+
+
+def test_what_is_called_a_few_times_is_done_in_numpy_and_then_compiled(monkeypatch):
+    """Five numbers are read by a call; programs are traced, once, and return arrays of JAX."""
+    TRACES.clear()
+    monkeypatch.setattr(compilation, "PAYS", 12)
+    function = compilation.on_host_first(scaled)
+    found = [function(Scale(jnp.asarray(3.0), "a"), np.arange(4.0)) for _ in range(5)]
+    assert [type(each.total) is np.ndarray for each in found] == [True, True, True, False, False]
+    assert len(TRACES) == 4, "three calls in NumPy and a trace"
+    for each in found:
+        assert np.array_equal(each.total, [0, 3, 6, 9]) and each.name == "a"
+    assert type(function(Scale(jnp.asarray(3.0), "b"), np.arange(4.0)).total) is np.ndarray, "another one is another"
+
+
+def test_a_kept_program_is_used_from_the_first_call_on(kept, monkeypatch):
+    arguments = Scale(jnp.asarray(3.0), "a"), np.arange(4.0)
+    monkeypatch.setattr(compilation, "PAYS", -1)
+    compilation.on_host_first(scaled)(*arguments)
+    compilation.forget()
+    monkeypatch.setattr(compilation, "PAYS", 1000)
+    TRACES.clear()
+    found = compilation.on_host_first(scaled)(*arguments)
+    assert isinstance(found.total, jax.Array) and not TRACES
+
+
+def test_what_a_trace_asks_for_is_traced():
+    function = compilation.on_host_first(scaled)
+    slope = jax.grad(lambda x: function(Scale(jnp.asarray(3.0), "a"), x, 2).total)(2.0)
+    assert float(slope) == 12.0

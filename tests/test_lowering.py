@@ -241,6 +241,7 @@ def test_a_rehearsal_leaves_the_solver_to_compile_and_little_else(thermal, monke
     monkeypatch.setattr(solving, "_rehearsed", set())
     monkeypatch.setattr(compilation, "_place", lambda *_: None)  # programs of other tests may be kept
     monkeypatch.setattr(uncompiled, "MOST", 0)
+    monkeypatch.setattr(compilation, "PAYS", -1)
     values, problem = thermal.completed(None), thermal.problems["thermal"]
     jax.clear_caches()
     compilation.forget()

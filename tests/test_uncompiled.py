@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -111,6 +113,34 @@ def test_the_matrix_is_the_operator(name: str) -> None:
         for part in operators.split(disc, found):
             assert np.linalg.norm(part) > 0.1 * np.sqrt(len(part))
         assert np.linalg.norm(found - expected) < 1e-13 * np.linalg.norm(expected)
+
+
+FORMS = {
+    "apply": (operators.apply, True, 1),
+    "joule": (operators.joule, True, 2),
+    "joule_transposed": (operators.joule_transposed, True, 2),
+    "surplus_power": (operators.surplus_power, True, 2),
+    "power": (operators.power, False, 2),
+    "power_entries": (operators.power_entries, False, 2),
+    "joule_power": (operators.joule_power, False, 3),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_forms_of_numpy_are_those_of_jax(name: str) -> None:
+    """To the rounding of sums of some hundred terms, of the largest of their kind."""
+    request = requests(MODELS[name]())[-1]
+    disc, law = jax.device_put((request.system.disc, request.law))
+    fields = list(np.random.default_rng(1).standard_normal((3, disc.unknowns, 1)))
+    for form, with_law, count in FORMS.values():
+        arguments = (disc, law, *fields[:count]) if with_law else (disc, *fields[:count])
+        found = form(*jax.tree.map(lambda leaf: np.asarray(leaf) if eqx.is_array(leaf) else leaf, arguments))
+        expected = eqx.filter_jit(form)(*arguments)
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert isinstance(one, np.ndarray) and isinstance(other, Array) and one.shape == other.shape
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-13 * np.abs(other).max(initial=0.0))
+        assert max(np.abs(leaf).max(initial=0.0) for leaf in jax.tree.leaves(found)) > 0
 
 
 # ------------------------------------------------------------------------------------------ success and failure

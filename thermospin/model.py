@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from thermospin import operators, solve
 from thermospin.base import compilation
+from thermospin.base.arrays import AnyArray
 from thermospin.base.compilation import local
 from thermospin.base.errors import InputError
 from thermospin.base.kinds import as_mapping, as_number, require_whole
@@ -59,10 +60,10 @@ class Ports(eqx.Module):
         reading is w.u alone.
     """
 
-    drive: Float[Array, " unknowns"]
-    probe: Float[Array, " unknowns"]
-    driven: Float[Array, " unknowns"] | None = None
-    tested: Float[Array, " unknowns"] | None = None
+    drive: Float[AnyArray, " unknowns"]
+    probe: Float[AnyArray, " unknowns"]
+    driven: Float[AnyArray, " unknowns"] | None = None
+    tested: Float[AnyArray, " unknowns"] | None = None
 
 
 class ExperimentProblem(NamedTuple):
@@ -134,7 +135,7 @@ class Model(Mapped):
     held_by: Mapping[str, np.ndarray]
     grounded: Mapping[str, Discretisation]
     systems: Mapping[str, System]
-    ports: Mapping[str, Float[Array, " unknowns"]]
+    ports: Mapping[str, Float[AnyArray, " unknowns"]]
     built_for: Mapping[str, float] = dataclasses.field(default_factory=dict)
     preconditioners: Mapping[str, Preconditioner] = dataclasses.field(default_factory=dict)
     reversed_systems: Mapping[tuple[str, frozenset[str]], System] = dataclasses.field(default_factory=dict)
@@ -400,7 +401,7 @@ class Model(Mapped):
         return device, dataclasses.replace(self.grid, lines=(lines[0], lines[1], lines[2]))
 
 
-@compilation.jit
+@compilation.on_host_first
 def _law(
     disc: Discretisation, constitution: Constitution, parameters: Parameters, signs: Signs | None = None
 ) -> operators.Coefficients:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -26,15 +27,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from scipy.sparse import csr_array, vstack
 
+from thermospin.base.arrays import AnyArray, concatenate, namespace, stack
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.geometry.assembly import assemble
 from thermospin.geometry.segments import Segments
 from thermospin.geometry.splits import Split
 from thermospin.grid import Grid
-from thermospin.linear.sparse import AnyArray, Rows, take
+from thermospin.linear.sparse import Rows, take
 from thermospin.quantities import COEFFICIENTS as COEFFICIENTS
 
 Fields = Float[AnyArray, "unknowns columns"]
@@ -64,7 +66,7 @@ class Axis(eqx.Module):
     link: bool = eqx.field(static=True, default=False)
 
     @property
-    def nodes_V(self) -> Int[Array, "local metal"]:
+    def nodes_V(self) -> Int[AnyArray, "local metal"]:
         """V-node at each position of each metal segment; the T-nodes of metals come first, in the order of V-nodes."""
         return self.nodes_T[:, : self.metal]
 
@@ -143,11 +145,11 @@ class Law(eqx.Module):
       ud: between the two potentials, of links only (metal segments,).
     """
 
-    V: Float[Array, "*parts metal 2"]
-    VT: Float[Array, "*parts metal 2"]
-    TT: Float[Array, "*parts segments"]
-    joule_TT: Float[Array, "*parts metal"]
-    ud: Float[Array, "*parts metal"] | None = None
+    V: Float[AnyArray, "*parts metal 2"]
+    VT: Float[AnyArray, "*parts metal 2"]
+    TT: Float[AnyArray, "*parts segments"]
+    joule_TT: Float[AnyArray, "*parts metal"]
+    ud: Float[AnyArray, "*parts metal"] | None = None
 
 
 class Coefficients(eqx.Module):
@@ -160,8 +162,8 @@ class Coefficients(eqx.Module):
     """
 
     segments: tuple[Law, ...]
-    relaxation: Float[Array, "*parts nodes_V"]
-    bath: float | Float[Array, " *parts"]
+    relaxation: Float[AnyArray, "*parts nodes_V"]
+    bath: float | Float[AnyArray, " *parts"]
 
     def __sub__(self, other: Coefficients) -> Coefficients:
         return Coefficients(
@@ -216,7 +218,7 @@ def _axis(segments: Segments, metals: int, count_V: int, count_T: int) -> Axis:
     )
 
 
-def _slots(nodes: np.ndarray, total: int) -> Int[Array, "2 nodes"]:
+def _slots(nodes: np.ndarray, total: int) -> Int[AnyArray, "2 nodes"]:
     """Return the two places among the nodes of segments, the dummy first, where each of `total` nodes occurs."""
     # A node ends at most one segment; it starts, or lies inside, at most one other. Slot 0 is the dummy's.
     slots = np.zeros((2, total), dtype=np.int32)
@@ -261,26 +263,29 @@ def tied(
     return dataclasses.replace(disc, axes=tuple(axes), ties=disc.ties + count)
 
 
-def coefficients(disc: Discretisation, table: dict[str, Float[Array, " domains"]], bath: float) -> Coefficients:
+def coefficients(disc: Discretisation, table: dict[str, Float[AnyArray, " domains"]], bath: float) -> Coefficients:
     """Sum the constitutive law of each domain onto segments and nodes; linear in `table`.
 
     Args:
       table: for each name in `COEFFICIENTS` its value in every domain, see `device.constitution.Constitution.table`.
       bath: bath temperature T0 [K].
     """
-
-    def summed(rows: Rows | None, names: tuple[str, ...]) -> Array:
-        assert rows is not None
-        return rows.multiply(jnp.stack([table[name] for name in names], axis=1)[:, :, None])[:, :, 0]
-
     segments = []
     for axis in disc.axes:
-        columns = summed(axis.geometry, ("uu", "dd", "uT", "dT", "joule_TT", "TT", *(("ud",) if axis.link else ())))
+        columns = _onto(
+            axis.geometry, table, ("uu", "dd", "uT", "dT", "joule_TT", "TT", *(("ud",) if axis.link else ()))
+        )
         of_metal = columns[: axis.metal]
         ud = of_metal[:, 6] if axis.link else None
         segments.append(Law(of_metal[:, :2], of_metal[:, 2:4], columns[:, 5], of_metal[:, 4], ud))
-    relaxation = summed(disc.volume, ("relaxation",))[:, 0]
+    relaxation = _onto(disc.volume, table, ("relaxation",))[:, 0]
     return Coefficients(tuple(segments), relaxation, bath)
+
+
+def _onto(rows: Rows | None, table: dict[str, AnyArray], names: tuple[str, ...]) -> AnyArray:
+    """Return entries of the law of the domains, summed onto segments or nodes (rows, names)."""
+    assert rows is not None
+    return rows.multiply(stack([table[name] for name in names], axis=1)[:, :, None])[:, :, 0]
 
 
 class Gradient(eqx.Module):
@@ -294,15 +299,15 @@ class Gradient(eqx.Module):
       rest: of T on the others.
     """
 
-    V: tuple[Float[Array, "metal 2 columns"], ...]
-    T: tuple[Float[Array, "metal columns"], ...]
-    rest: tuple[Float[Array, "others columns"], ...]
+    V: tuple[Float[AnyArray, "metal 2 columns"], ...]
+    T: tuple[Float[AnyArray, "metal columns"], ...]
+    rest: tuple[Float[AnyArray, "others columns"], ...]
 
 
-def _combine(matrix: np.ndarray, values: Sequence[Array]) -> tuple[Array, ...]:
+def _combine(matrix: np.ndarray, values: Sequence[AnyArray]) -> tuple[AnyArray, ...]:
     """matrix @ values, written out: one array for each row, so that nothing has to be stacked."""
     rows = ([float(c) * value for c, value in zip(row, values, strict=True) if c != 0.0] for row in matrix)
-    return tuple(functools.reduce(jnp.add, terms) for terms in rows)
+    return tuple(functools.reduce(operator.add, terms) for terms in rows)
 
 
 def split(disc: Discretisation, u: Shaped[AnyArray, "unknowns ..."]) -> tuple[AnyArray, AnyArray, AnyArray]:
@@ -319,14 +324,14 @@ class Nodal(NamedTuple):
       T: T.
     """
 
-    V: Float[Array, "nodes_V 2 columns"]
-    T: Float[Array, "nodes_T columns"]
+    V: Float[AnyArray, "nodes_V 2 columns"]
+    T: Float[AnyArray, "nodes_T columns"]
 
-    def times(self, factors: Float[Array, " columns"]) -> Nodal:
+    def times(self, factors: Float[AnyArray, " columns"]) -> Nodal:
         """Return each column times a factor."""
         return Nodal(self.V * factors[None, None], self.T * factors[None])
 
-    def over(self, divisors: Float[Array, " columns"]) -> Nodal:
+    def over(self, divisors: Float[AnyArray, " columns"]) -> Nodal:
         """Return each column over a divisor."""
         return Nodal(self.V / divisors[None, None], self.T / divisors[None])
 
@@ -334,12 +339,12 @@ class Nodal(NamedTuple):
 def nodal(disc: Discretisation, u: Fields) -> Nodal:
     """Return the nodal values of a field vector."""
     up, down, heat = split(disc, u)
-    return Nodal(jnp.stack([up, down], axis=1), heat)
+    return Nodal(stack([up, down], axis=1), heat)
 
 
 def joined(x: Nodal) -> Fields:
     """Return the field vector of nodal values."""
-    return jnp.concatenate([x.V[:, 0], x.V[:, 1], x.T])
+    return concatenate([x.V[:, 0], x.V[:, 1], x.T])
 
 
 def gradient(disc: Discretisation, axis: Axis, u: Fields) -> Gradient:
@@ -355,11 +360,14 @@ def _along(axis: Axis, matrix: np.ndarray, x: Nodal) -> Gradient:
     """
     on_steps = matrix @ np.tri(matrix.shape[1], matrix.shape[1] - 1, -1)
 
-    def of(values: Array, nodes: Array) -> tuple[Array, ...]:
-        local = [take(values, places) for places in nodes]
-        return _combine(on_steps, [after - before for before, after in itertools.pairwise(local)])
+    rest = axis.nodes_T[:, axis.metal :]
+    return Gradient(*(_of_steps(on_steps, *pair) for pair in ((x.V, axis.nodes_V), (x.T, axis.nodes_V), (x.T, rest))))
 
-    return Gradient(of(x.V, axis.nodes_V), of(x.T, axis.nodes_V), of(x.T, axis.nodes_T[:, axis.metal :]))
+
+def _of_steps(matrix: np.ndarray, values: AnyArray, nodes: AnyArray) -> tuple[AnyArray, ...]:
+    """Return a matrix times the steps of values from each of the nodes to the next."""
+    local = [take(values, places) for places in nodes]
+    return _combine(matrix, [after - before for before, after in itertools.pairwise(local)])
 
 
 def flux(law: Law, g: Gradient) -> Gradient:
@@ -369,22 +377,20 @@ def flux(law: Law, g: Gradient) -> Gradient:
     """
     metal = len(law.V)
     V, VT, TT, rest = law.V[:, :, None], law.VT[:, :, None], law.TT[:metal, None], law.TT[metal:, None]
-
-    def currents(v: Array, t: Array) -> Array:
-        out = V * v + VT * t[:, None]
-        return out if law.ud is None else out + law.ud[:, None, None] * v[:, ::-1]
-
+    currents = [V * v + VT * t[:, None] for v, t in zip(g.V, g.T, strict=True)]
+    if law.ud is not None:
+        currents = [own + law.ud[:, None, None] * v[:, ::-1] for own, v in zip(currents, g.V, strict=True)]
     return Gradient(
-        tuple(currents(v, t) for v, t in zip(g.V, g.T, strict=True)),
+        tuple(currents),
         # Written out: a sum over an axis of two would end a fused loop.
         tuple(TT * t + VT[:, 0] * v[:, 0] + VT[:, 1] * v[:, 1] for v, t in zip(g.V, g.T, strict=True)),
         tuple(rest * t for t in g.rest),
     )
 
 
-def _gather(local: Sequence[Array], slots: Array) -> Array:
+def _gather(local: Sequence[AnyArray], slots: AnyArray) -> AnyArray:
     """Sum at each node over the segments that it is part of."""
-    flat = jnp.concatenate(local)
+    flat = concatenate(local)
     return take(flat, slots[0]) + take(flat, slots[1])
 
 
@@ -400,7 +406,7 @@ def apply_nodal(disc: Discretisation, law: Coefficients, x: Nodal) -> Nodal:
     segment comes first, which leaves one pass over the segments and less than half the time.
     """
     # Reverse instead of stacking: XLA materialises gathers from a concatenated array but fuses those from a plain one.
-    out_V, out_T = law.relaxation[:, None, None] * (x.V - x.V[:, ::-1]), jnp.zeros_like(x.T)
+    out_V, out_T = law.relaxation[:, None, None] * (x.V - x.V[:, ::-1]), namespace(x.T).zeros_like(x.T)
     if disc.halo is not None:
         x = disc.halo.extend(x)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
@@ -428,19 +434,20 @@ def joule(disc: Discretisation, law: Coefficients, u: Fields, v: Fields) -> Fiel
     q(u, u) = (J_up^2/sigma_up + J_down^2/sigma_down) / T0 in the heat rows, zero in the others; evaluated from the same
     fluxes at the same nodes with the same weights as `apply`.
     """
-    heat = jnp.zeros((disc.nodes_V, u.shape[1]), u.dtype)
+    zeros = namespace(u).zeros
+    heat = zeros((disc.nodes_V, u.shape[1]), u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         density = joule_density(segments, gradient(disc, axis, u), gradient(disc, axis, v))
         heat += _gather([w * flux for w, flux in zip(_weights(axis), density, strict=True)], axis.slots_V)
-    potentials, rest = (jnp.zeros((n, u.shape[1]), u.dtype) for n in (2 * disc.nodes_V, disc.nodes_T - disc.nodes_V))
-    return jnp.concatenate([potentials, heat / law.bath, rest])
+    potentials, rest = (zeros((n, u.shape[1]), u.dtype) for n in (2 * disc.nodes_V, disc.nodes_T - disc.nodes_V))
+    return concatenate([potentials, heat / law.bath, rest])
 
 
 def _weights(axis: Axis) -> list[float]:
     return [float(w) for w in gauss_lobatto(axis.order)[1]]
 
 
-def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names domains columns"]:
+def power(disc: Discretisation, v: Fields, u: Fields) -> Float[AnyArray, "names domains columns"]:
     """Split v.A u by column: v.A u = sum over names and domains of this times `coefficients`' table.
 
     A is linear in the table, so that one pass over the segments gives the product and all its derivatives. Ordered as
@@ -451,31 +458,29 @@ def power(disc: Discretisation, v: Fields, u: Fields) -> Float[Array, "names dom
 
 #: Contributions of each segment, for each axis an array (its segments or the metal ones, columns) by the name in
 #: `COEFFICIENTS` of the entry of G that it belongs to.
-Entries = tuple[dict[str, Array], ...]
+Entries = tuple[dict[str, AnyArray], ...]
 
 
-def power_entries(disc: Discretisation, v: Fields, u: Fields) -> tuple[Entries, Float[Array, "nodes_V columns"]]:
+def power_entries(disc: Discretisation, v: Fields, u: Fields) -> tuple[Entries, Float[AnyArray, "nodes_V columns"]]:
     """Return what `power` sums over segments and nodes, the latter for the relaxation, before weights."""
     (v_up, v_down, _), (u_up, u_down, _) = split(disc, v), split(disc, u)
-
-    def along(axis: Axis) -> dict[str, Array]:
+    out = []
+    for axis in disc.axes:
         g, h = gradient(disc, axis, v), gradient(disc, axis, u)
         heat = [_weighted(axis, [a * b for a, b in zip(*pair, strict=True)]) for pair in ((g.T, h.T), (g.rest, h.rest))]
-        return _entries(axis, g, h) | {"TT": jnp.concatenate(heat)}
+        out.append(_entries(axis, g, h) | {"TT": concatenate(heat)})
+    return tuple(out), (v_up - v_down) * (u_up - u_down)
 
-    return tuple(along(axis) for axis in disc.axes), (v_up - v_down) * (u_up - u_down)
 
-
-def joule_power(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Float[Array, "names domains columns"]:
+def joule_power(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Float[AnyArray, "names domains columns"]:
     """Split l.q(u, v) times the bath temperature (l is `test`) as `power` does: Joule heat by T of l."""
     return _by_name(disc, joule_entries(disc, test, u, v))
 
 
 def joule_entries(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> Entries:
     """Return what `joule_power` sums over segments, before the geometry weighs it."""
-    weight = split(disc, test)[2]
-
-    def along(axis: Axis) -> dict[str, Array]:
+    weight, out = split(disc, test)[2], []
+    for axis in disc.axes:
         g, h = gradient(disc, axis, u), gradient(disc, axis, v)
         local = [take(weight, nodes) for nodes in axis.nodes_V]
         g = Gradient(
@@ -483,28 +488,27 @@ def joule_entries(disc: Discretisation, test: Fields, u: Fields, v: Fields) -> E
             tuple(w * x for w, x in zip(local, g.T, strict=True)),
             (),
         )
-        out = _entries(axis, g, h) | {"joule_TT": _weighted(axis, [a * b for a, b in zip(g.T, h.T, strict=True)])}
+        of_axis = _entries(axis, g, h) | {"joule_TT": _weighted(axis, [a * b for a, b in zip(g.T, h.T, strict=True)])}
         # `_conduction` adds ud to the conductances of V.
-        return out | ({"ud": out["uu"] + out["dd"]} if axis.link else {})
+        out.append(of_axis | ({"ud": of_axis["uu"] + of_axis["dd"]} if axis.link else {}))
+    return tuple(out)
 
-    return tuple(along(axis) for axis in disc.axes)
 
-
-def _by_name(disc: Discretisation, entries: Entries, relaxation: Array | None = None) -> Array:
+def _by_name(disc: Discretisation, entries: Entries, relaxation: AnyArray | None = None) -> AnyArray:
     """Entries summed over segments by domain (names, domains, columns)."""
-    columns = entries[0]["uu"].shape[1]
-    out = dict.fromkeys(COEFFICIENTS, jnp.zeros((disc.domains, columns), entries[0]["uu"].dtype))
+    first = entries[0]["uu"]
+    out = dict.fromkeys(COEFFICIENTS, namespace(first).zeros((disc.domains, first.shape[1]), first.dtype))
     if relaxation is not None:
         out["relaxation"] = _by_domain(disc, disc.volume, [relaxation])[:, 0]
     for axis, entry in zip(disc.axes, entries, strict=True):
         sums = _by_domain(disc, axis.geometry, list(entry.values()))
         out |= {name: out[name] + sums[:, k] for k, name in enumerate(entry)}
-    return jnp.stack([out[name] for name in COEFFICIENTS])
+    return stack([out[name] for name in COEFFICIENTS])
 
 
 def surplus_power(
     disc: Discretisation, law: Coefficients, v: Fields, u: Fields
-) -> tuple[Float[Array, "segments columns"], ...]:
+) -> tuple[Float[AnyArray, "segments columns"], ...]:
     """Return what the highest polynomials contribute to v.A u on each segment, for each axis.
 
     Along a segment a gradient is a polynomial of degree p - 1. Its highest part is c P_(p-1), P the Legendre
@@ -517,12 +521,12 @@ def surplus_power(
         nodes, _, derivative = gauss_lobatto(axis.order)
         highest = np.linalg.pinv(np.polynomial.legendre.legvander(nodes, axis.order - 1))[-1:] @ derivative
         g, f = _along(axis, highest, nodal(disc, v)), flux(segments, _along(axis, highest, nodal(disc, u)))
-        metal = jnp.sum(g.V[0] * f.V[0], axis=1) + g.T[0] * f.T[0]
-        out.append(2 / (2 * axis.order - 1) * jnp.concatenate([metal, g.rest[0] * f.rest[0]]))
+        metal = (g.V[0] * f.V[0]).sum(axis=1) + g.T[0] * f.T[0]
+        out.append(2 / (2 * axis.order - 1) * concatenate([metal, g.rest[0] * f.rest[0]]))
     return tuple(out)
 
 
-def _entries(axis: Axis, g: Gradient, h: Gradient) -> dict[str, Array]:
+def _entries(axis: Axis, g: Gradient, h: Gradient) -> dict[str, AnyArray]:
     """g.G h on each metal segment, entry by entry of G, without that of T alone."""
     pairs = list(zip(g.V, h.V, g.T, h.T, strict=True))
     out = {}
@@ -530,20 +534,21 @@ def _entries(axis: Axis, g: Gradient, h: Gradient) -> dict[str, Array]:
         out[name] = _weighted(axis, [a[:, channel] * b[:, channel] for a, b, _, _ in pairs])
         out[mixed] = _weighted(axis, [a[:, channel] * t + s * b[:, channel] for a, b, s, t in pairs])
     if axis.link:
-        out["ud"] = _weighted(axis, [jnp.sum(a * b[:, ::-1], axis=1) for a, b, _, _ in pairs])
+        out["ud"] = _weighted(axis, [(a * b[:, ::-1]).sum(axis=1) for a, b, _, _ in pairs])
     return out
 
 
-def _weighted(axis: Axis, values: Sequence[Array]) -> Array:
+def _weighted(axis: Axis, values: Sequence[AnyArray]) -> AnyArray:
     """Quadrature over a segment."""
-    return functools.reduce(jnp.add, [w * value for w, value in zip(_weights(axis), values, strict=True)])
+    return functools.reduce(operator.add, [w * value for w, value in zip(_weights(axis), values, strict=True)])
 
 
-def _by_domain(disc: Discretisation, rows: Rows | None, values: Sequence[Float[Array, "_ columns"]]) -> Array:
+def _by_domain(disc: Discretisation, rows: Rows | None, values: Sequence[Float[AnyArray, "_ columns"]]) -> AnyArray:
     """Sum values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
     assert rows is not None
-    padded = [jnp.pad(value, ((0, rows.size - len(value)), (0, 0))) for value in values]
-    return rows.multiply_transposed(jnp.stack(padded, axis=1), disc.domains)
+    pad = namespace(*values).pad
+    padded = [pad(value, ((0, rows.size - len(value)), (0, 0))) for value in values]
+    return rows.multiply_transposed(stack(padded, axis=1), disc.domains)
 
 
 def _conduction(segments: Law, g: Gradient) -> Gradient:
@@ -557,17 +562,17 @@ def _conduction(segments: Law, g: Gradient) -> Gradient:
     return flux(conducting, Gradient(g.V, g.T, ()))
 
 
-def joule_density(segments: Law, g: Gradient, h: Gradient) -> tuple[Float[Array, "metal columns"], ...]:
+def joule_density(segments: Law, g: Gradient, h: Gradient) -> tuple[Float[AnyArray, "metal columns"], ...]:
     """sum_s J_s(g) J_s(h) / sigma_s at each node of the metal segments of one axis."""
     f = _conduction(segments, h)
-    return tuple(jnp.sum(v * fv, axis=1) + t * ft for v, fv, t, ft in zip(g.V, f.V, g.T, f.T, strict=True))
+    return tuple((v * fv).sum(axis=1) + t * ft for v, fv, t, ft in zip(g.V, f.V, g.T, f.T, strict=True))
 
 
 def joule_transposed(disc: Discretisation, law: Coefficients, test: Fields, u: Fields) -> Fields:
     """Q(l, u), the vector with v.Q(l, u) = l.q(u, v) for every v (l is `test`). Source: docs/theory.md, section 6."""
     weight = split(disc, test)[2] / law.bath
-    out_V = jnp.zeros((disc.nodes_V, 2, u.shape[1]), u.dtype)
-    out_T = jnp.zeros((disc.nodes_V, u.shape[1]), u.dtype)
+    zeros = namespace(test, u).zeros
+    out_V, out_T = zeros((disc.nodes_V, 2, u.shape[1]), u.dtype), zeros((disc.nodes_V, u.shape[1]), u.dtype)
     for axis, segments in zip(disc.axes, law.segments, strict=True):
         _, weights, derivative = gauss_lobatto(axis.order)
         transposed = derivative.T * weights
@@ -577,5 +582,5 @@ def joule_transposed(disc: Discretisation, law: Coefficients, test: Fields, u: F
         of_T = [w * t for w, t in zip(local, f.T, strict=True)]
         out_V += _gather(_combine(transposed, of_V), axis.slots_V)
         out_T += _gather(_combine(transposed, of_T), axis.slots_V)
-    rest = jnp.zeros((disc.nodes_T - disc.nodes_V, u.shape[1]), u.dtype)
-    return joined(Nodal(out_V, jnp.concatenate([out_T, rest])))
+    rest = zeros((disc.nodes_T - disc.nodes_V, u.shape[1]), u.dtype)
+    return joined(Nodal(out_V, concatenate([out_T, rest])))

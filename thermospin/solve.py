@@ -21,13 +21,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from thermospin import operators
 from thermospin.base import compilation
+from thermospin.base.arrays import AnyArray
 from thermospin.base.errors import NotConverged
 from thermospin.base.graphs import components
 from thermospin.base.quadrature import gauss_lobatto
 from thermospin.grid import Grid
 from thermospin.linear import coarsening, multigrid
 from thermospin.linear.preconditioner import Preconditioner
-from thermospin.linear.sparse import AnyArray
 from thermospin.operators import Coefficients, Discretisation, Fields, Nodal
 
 #: Default bound on the true relative residual.

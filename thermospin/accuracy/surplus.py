@@ -24,7 +24,7 @@ from thermospin.signals.solving import SolveOptions, Solves
 #: contributions are then right to 4 %.
 PASSING, SUFFICIENT = 1e-5, 1e-2
 
-_power = compilation.jit(operators.surplus_power)
+_power = compilation.on_host_first(operators.surplus_power)
 
 
 def contributions(

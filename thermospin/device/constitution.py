@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from thermospin.base.arrays import AnyArray, namespace, stack
 from thermospin.quantities import COEFFICIENTS, MATERIAL
 
 Scalar = float | Float[Array, ""] | Float[np.ndarray, ""]
@@ -76,7 +76,7 @@ class Constitution:
         named = [tuple(name for name in side if name is not None) for side in sides]
         return (*named, *[()] * len(self.faces))
 
-    def table(self, parameters: Parameters, signs: Mapping[str, Scalar]) -> dict[str, Float[Array, " columns"]]:
+    def table(self, parameters: Parameters, signs: Mapping[str, Scalar]) -> dict[str, Float[AnyArray, " columns"]]:
         """Return the entries of G, of the Joule form and of the relaxation, for each column.
 
         sigma_up,down = sigma (1 +- P)/2;  S_up = S + (1 - P)/2 S_s;  S_down = S - (1 + P)/2 S_s;
@@ -106,8 +106,9 @@ class Constitution:
         rows += [self._joint(joint, parameters, signs) for joint in self.joints]
         rows += [self._heat_only(parameters[f"{name}.h"]) for name in self.faces]
         columns = zip(*rows, strict=True)
+        asarray = namespace(*(entry for row in rows for entry in row)).asarray
         return {
-            name: jnp.stack([jnp.asarray(entry, float) for entry in column])
+            name: stack([asarray(entry, float) for entry in column])
             for name, column in zip(COEFFICIENTS, columns, strict=True)
         }
 
@@ -135,15 +136,16 @@ class Constitution:
         whole = up + down
         spin = whole * (1 - P * P) / 4
         open_circuit = heat - carried
-        e = jnp.where(open_circuit > 0, spin * S_s * S_s / jnp.where(open_circuit > 0, open_circuit, 1.0), 0.0)
-        x = jnp.asarray(delta, float) * jnp.sqrt(1 + e)
+        xp = namespace(spin, S_s, delta, open_circuit)
+        e = xp.where(open_circuit > 0, spin * S_s * S_s / xp.where(open_circuit > 0, open_circuit, 1.0), 0.0)
+        x = xp.asarray(delta, float) * xp.sqrt(1 + e)
         # By its series where x is small, so that derivatives at 0 are right.
         large = x > 1e-3
-        safe = jnp.where(large, x, 1.0)
-        decay = jnp.exp(-safe)  # in place of sinh, which overflows
-        passing = spin * (jnp.where(large, -2 * safe * decay / jnp.expm1(-2 * safe), 1 - x * x / 6) + e) / (1 + e)
+        safe = xp.where(large, x, 1.0)
+        decay = xp.exp(-safe)  # in place of sinh, which overflows
+        passing = spin * (xp.where(large, -2 * safe * decay / xp.expm1(-2 * safe), 1 - x * x / 6) + e) / (1 + e)
         uu, dd, ud = whole * (1 + P) ** 2 / 4 + passing, whole * (1 - P) ** 2 / 4 + passing, spin - passing
-        return uu, dd, uT, dT, heat, carried, spin * x * jnp.tanh(x / 2) / (1 + e), ud
+        return uu, dd, uT, dT, heat, carried, spin * x * xp.tanh(x / 2) / (1 + e), ud
 
     def _joint(self, joint: Joint, parameters: Parameters, signs: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
         """Return the entries of a joint, per area.

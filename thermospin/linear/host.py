@@ -128,6 +128,7 @@ class HostSystem:
         place = np.arange(len(free))
         place[merged[0]] = merged[1]
         self.free = free
+        self._merges = merged.size > 0
         #: Fields from free values: zero where held, merged entries filled in.
         self.spread = csr_array((free[place].astype(float), (np.arange(len(free)), place)), shape=(len(free),) * 2)
         self._parts = [HostMultigrid.of(*pair) for pair in zip(mg, held, strict=True)]
@@ -137,9 +138,12 @@ class HostSystem:
     def assembled(self, matrix: csr_array) -> Assembled:
         """Return a matrix on the free unknowns, scaled for `solve`."""
         diagonal = self.spread.T @ matrix.diagonal()
-        return Assembled(
-            csr_array(self.spread.T @ matrix @ self.spread), 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        )
+        if self._merges:
+            free = csr_array(self.spread.T @ matrix @ self.spread)
+        else:  # without products of matrices, which take twenty times as long
+            data = matrix.data * np.repeat(self.free, np.diff(matrix.indptr)) * self.free[matrix.indices]
+            free = csr_array((data, matrix.indices, matrix.indptr), matrix.shape)
+        return Assembled(free, 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
 
     def solve(self, A: Assembled, limits: Limits, b: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, HostStats]:
         """Return the solution of A x = b on all nodes, converged or not; see `pcg`."""

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from thermospin.linear.sparse import AnyArray, Rows, multiply
+from thermospin.base.arrays import AnyArray
+from thermospin.linear.sparse import Rows, multiply
 
 #: Steps of the smoother before and after the coarse correction, on the first level and on the others.
 SMOOTHING_STEPS = (2, 3)

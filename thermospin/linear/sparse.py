@@ -7,8 +7,8 @@ Arrays made on the host go to the device by `device_put`: `jnp.asarray` would co
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -19,22 +19,19 @@ from jaxtyping import Array, Float, Int, Num
 from numpy.typing import DTypeLike
 from scipy.sparse import csr_array
 
-if TYPE_CHECKING:
-    AnyArray = Array
-else:
-    #: At run time an array may still be on the host, where it was made.
-    AnyArray = Array | np.ndarray
-
+from thermospin.base.arrays import AnyArray, namespace
 
 #: From this number of entries in a row on, they are in one array, and multiplied in a loop.
 LOOPED = 12
 
 
-def take(values: Array, index: Int[Array, ...]) -> Array:
+def take(values: AnyArray, index: Int[AnyArray, ...]) -> AnyArray:
     """values[index] along the leading axis; the indices must be in bounds.
 
     Indexing would first wrap negative indices around, which costs more than the gather itself.
     """
+    if namespace(values, index) is np:
+        return values[index]
     kept = tuple(range(index.ndim, index.ndim + values.ndim - 1))
     numbers = lax.GatherDimensionNumbers(offset_dims=kept, collapsed_slice_dims=(0,), start_index_map=(0,))
     sizes = (1, *values.shape[1:])
@@ -166,11 +163,14 @@ class Rows(eqx.Module):
         row, column, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
         return csr_array((value, (row, column)), shape=(self.size, columns))
 
-    def multiply(self, x: Float[Array, "nodes fields columns"]) -> Float[Array, "rows fields columns"]:
+    def multiply(self, x: Float[AnyArray, "nodes fields columns"]) -> Float[AnyArray, "rows fields columns"]:
         """Return the matrix times values."""
         return multiply([self], [x])[0]
 
-    def _multiply(self, x: Array) -> Array:
+    def _multiply(self, x: AnyArray) -> AnyArray:
+        if namespace(x, self.index[0]) is np:
+            return self._on_host(x)
+
         def add(out: Array, entry: tuple[Array, tuple[Array, ...]]) -> tuple[Array, None]:
             index, weights = entry
             y = take(x, index)
@@ -193,18 +193,38 @@ class Rows(eqx.Module):
             out = out + take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), self.place)
         return out
 
+    def _on_host(self, x: AnyArray) -> AnyArray:
+        """Return what `_multiply` does, in NumPy."""
+        out: Any = np.zeros((self.size, *x.shape[1:]), x.dtype)
+        for index, (a, *second) in self._entries():
+            y = x[index]
+            out += (a + second[0]) * y + (a - second[0]) * y[:, ::-1] if second else a * y
+        if self.rest is not None and self.place is not None:
+            more = self.rest._on_host(x)
+            out += np.concatenate([more, np.zeros_like(more[:1])])[self.place]
+        return out
+
+    def _entries(self) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """List the k-th entries of all rows, columns and weights (rows, 1, 1), without those of `rest`; on the host."""
+        for index, weights in zip(self.index, self.weight, strict=True):
+            parts = [np.atleast_2d(part)[:, :, None, None] for part in weights]
+            yield from zip(np.atleast_2d(index), map(list, zip(*parts, strict=True)), strict=True)
+
     @property
     def size(self) -> int:
         """Number of rows."""
         return self.index[0].shape[-1]
 
-    def multiply_transposed(self, y: Float[Array, "rows fields columns"], columns: int) -> Array:
+    def multiply_transposed(self, y: Float[AnyArray, "rows fields columns"], columns: int) -> AnyArray:
         """Return the transpose, of `columns` rows, times values; for few columns, as it adds them sequentially."""
+        if namespace(y, self.index[0]) is np:
+            rows = self.matrix(columns).T @ y.reshape(len(y), -1)
+            return self.unit * rows.reshape(columns, *y.shape[1:])
         shape = jax.ShapeDtypeStruct((columns, *y.shape[1:]), y.dtype)
         return jax.linear_transpose(self.multiply, shape)(y)[0]
 
 
-def multiply(matrices: Sequence[Rows], xs: Sequence[Array]) -> list[Array]:
+def multiply(matrices: Sequence[Rows], xs: Sequence[AnyArray]) -> list[AnyArray]:
     """Return each matrix times its values; values from other accelerators come in messages that matrices share."""
     xs = [x if matrix.unit == 1.0 else matrix.unit * x for matrix, x in zip(matrices, xs, strict=True)]
     if matrices[0].halo is not None:

@@ -25,10 +25,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
 
 from thermospin import solve
+from thermospin.base.arrays import AnyArray
 from thermospin.base.errors import InputError
 from thermospin.linear import multigrid
 from thermospin.linear.multigrid import Held, Multigrid, Values
-from thermospin.linear.sparse import AnyArray, take
+from thermospin.linear.sparse import take
 from thermospin.operators import Coefficients, Fields, Law, Nodal
 from thermospin.solve import Stats, System
 

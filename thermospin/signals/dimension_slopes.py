@@ -24,19 +24,19 @@ from scipy.sparse import csr_array, hstack
 
 from thermospin import operators
 from thermospin.base import compilation
+from thermospin.base.arrays import AnyArray
 from thermospin.device.constitution import Parameters
 from thermospin.device.parts import Experiment
 from thermospin.device.placement import label_of_ground, place, together, vectors
 from thermospin.geometry import held, weights
 from thermospin.geometry.assembly import assemble
 from thermospin.geometry.boxes import Face, Layout
-from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model
 from thermospin.signals.functional import contributions, moments
 from thermospin.signals.ladders import Ladder
 
-_power_entries = compilation.jit(operators.power_entries)
-_joule_entries = compilation.jit(operators.joule_entries)
+_power_entries = compilation.on_host_first(operators.power_entries)
+_joule_entries = compilation.on_host_first(operators.joule_entries)
 
 #: Conduction along x, y and z, and relaxation: what they go like in the widths of a cell along x, y and z.
 POWERS = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1], [1, 1, 1]])
@@ -275,7 +275,7 @@ def slopes(
     def form(entries: Callable[..., Any]) -> Callable[..., np.ndarray]:
         def sums(_: operators.Discretisation, *fields: AnyArray) -> np.ndarray:
             terms = entries(disc, *(field[:, None] for field in fields))
-            pair = terms if isinstance(terms[1], jax.Array) else (terms, None)
+            pair = terms if entries is _power_entries else (terms, None)
             return sums_of(blocks, *pair)
 
         return sums

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thermospin import solve
+from thermospin.base.arrays import AnyArray
 from thermospin.base.compilation import local, stacked
 from thermospin.base.errors import InputError
 from thermospin.base.kinds import require_finite, require_whole
@@ -25,7 +26,6 @@ from thermospin.device.constitution import Parameters
 from thermospin.device.device import Device
 from thermospin.device.parts import DRIVE_UNITS, Experiment
 from thermospin.device.placement import jumps
-from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after

@@ -23,14 +23,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from thermospin import operators
 from thermospin.base import compilation
+from thermospin.base.arrays import AnyArray, namespace, stack
 from thermospin.base.names import SignalName
 from thermospin.device.constitution import Constitution, Signs
 from thermospin.device.parts import Experiment
-from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Ports
 from thermospin.operators import Discretisation
 from thermospin.signals.ladders import (
@@ -48,14 +48,14 @@ from thermospin.signals.ladders import (
 HARMONICS = 4
 
 
-@compilation.jit
-def split_power(disc: Discretisation, v: Vector, u: Vector) -> Float[Array, "names domains"]:
+@compilation.on_host_first
+def split_power(disc: Discretisation, v: Vector, u: Vector) -> Float[AnyArray, "names domains"]:
     """Return `operators.power` of one column."""
     return operators.power(disc, v[:, None], u[:, None])[..., 0]
 
 
-@compilation.jit
-def _joule_power(disc: Discretisation, test: Vector, u: Vector, v: Vector) -> Float[Array, "names domains"]:
+@compilation.on_host_first
+def _joule_power(disc: Discretisation, test: Vector, u: Vector, v: Vector) -> Float[AnyArray, "names domains"]:
     return operators.joule_power(disc, test[:, None], u[:, None], v[:, None])[..., 0]
 
 
@@ -75,7 +75,7 @@ class Moments(eqx.Module):
     power: tuple[AnyArray, ...]
     heat: tuple[AnyArray, ...]
     harmonics: tuple[np.ndarray, np.ndarray]
-    ends: Array
+    ends: AnyArray
 
 
 def _power_terms(rungs: int, harmonics: int) -> list[tuple[int, int]]:
@@ -97,11 +97,10 @@ def _padded(values: Any) -> Any:
     """Pad with zeros up to a multiple of four terms, the last axis: fewer programs."""
     terms = values.shape[-1]
     missing = 4 * max(-(-terms // 4), 1) - terms
-    namespace = jnp if isinstance(values, jax.Array) else np
-    return namespace.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
+    return namespace(values).pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
 
 
-def _of_terms(form: Callable[..., Array], disc: Discretisation, terms: Sequence[tuple[Vector, ...]]) -> Any:
+def _of_terms(form: Callable[..., AnyArray], disc: Discretisation, terms: Sequence[tuple[Vector, ...]]) -> Any:
     """Return form(disc, ...) of every term (names, domains, terms)."""
     if not terms:
         return np.zeros((len(operators.COEFFICIENTS), disc.domains, 0))
@@ -149,11 +148,11 @@ def moments(
     return tuple(out)
 
 
-@compilation.jit
-def _ends(ports: Ports, u: Sequence[Vector], l: Sequence[Vector]) -> Array:  # noqa: E741
+@compilation.on_host_first
+def _ends(ports: Ports, u: Sequence[Vector], l: Sequence[Vector]) -> AnyArray:  # noqa: E741
     """Return w.u_n + l_(n-1).b (HARMONICS,), b the drive and w the probe; zero for harmonics that are not there."""
     ends = [ports.probe @ a + ports.drive @ b for a, b in zip(u, l, strict=True)]
-    return jnp.stack(ends + [jnp.zeros(())] * (HARMONICS - len(ends)))
+    return stack(ends + [np.zeros(())] * (HARMONICS - len(ends)))
 
 
 def _collect(terms: Sequence[tuple[int, int]]) -> np.ndarray:
@@ -166,34 +165,35 @@ def _collect(terms: Sequence[tuple[int, int]]) -> np.ndarray:
 
 def _contracted(
     constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any], moments: tuple[Moments, ...]
-) -> Float[Array, "states harmonics"]:
+) -> Float[AnyArray, "states harmonics"]:
     """Return L_1, L_2, ... of the first state, and of each other state the difference (first minus other).
 
     A function of the parameters, fields frozen.
     """
-    zeta = jnp.asarray(parameters["zeta"], float)
-    rows = []
+    rows, zeta = [], parameters["zeta"]
     for part, of_state in zip(moments, _change_tables(constitution, signs, parameters), strict=True):
-        stacked = [jnp.stack([table[name] for name in operators.COEFFICIENTS]) for table in of_state]
-
-        def value(parts: tuple[Array, ...], stacked: list[Array] = stacked) -> Array:
-            terms = [jnp.einsum("nd,ndt->t", table, part) for table, part in zip(stacked, parts, strict=True)]
-            return functools.reduce(jnp.add, terms)
-
+        laws = [stack([table[name] for name in operators.COEFFICIENTS]) for table in of_state]
         of_power, of_heat = part.harmonics
-        rows.append(part.ends - of_power @ value(part.power) + zeta / constitution.bath * of_heat @ value(part.heat))
-    return jnp.stack(rows)
+        heat = zeta / constitution.bath * of_heat @ _sums(laws, part.heat)
+        rows.append(part.ends - of_power @ _sums(laws, part.power) + heat)
+    return stack(rows)
+
+
+def _sums(laws: Sequence[AnyArray], moments: Sequence[AnyArray]) -> AnyArray:
+    """Return moments times the entries of the laws that they belong to, summed over these (terms,)."""
+    einsum = namespace(*laws, *moments).einsum
+    return functools.reduce(operator.add, [einsum("nd,ndt->t", *pair) for pair in zip(laws, moments, strict=True)])
 
 
 def _change_tables(
     constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any]
-) -> list[tuple[dict[str, Array], ...]]:
+) -> list[tuple[dict[str, AnyArray], ...]]:
     """Return the tables that the moments of each state belong to."""
     first, others = tables(constitution, signs, parameters)
     return [(first,), *((change, other) for other, change in others)]
 
 
-_contract = compilation.jit(_contracted)
+_contract = compilation.on_host_first(_contracted)
 
 
 def contributions(
@@ -225,14 +225,14 @@ def contributions(
 @compilation.jit
 def _slopes(
     constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any], moments: tuple[Moments, ...]
-) -> dict[str, Array]:
+) -> dict[str, AnyArray]:
     """Return the derivative of `_contracted` by every parameter, each (states, harmonics)."""
     return jax.jacfwd(lambda p: _contracted(constitution, signs, p, moments))(parameters)
 
 
 def values(
     problem: ExperimentProblem, parameters: dict[str, Any], ladders: tuple[Ladder, ...], harmonics: int
-) -> Float[Array, "states harmonics"]:
+) -> Float[AnyArray, "states harmonics"]:
     """Return L_1, L_2, ... of the first state, and of each other state the difference (first minus other)."""
     parts = moments(problem.disc, problem.ports, ladders, harmonics)
     return _contract(problem.constitution, problem.signs, parameters, parts)
@@ -240,7 +240,7 @@ def values(
 
 def jacobian(
     problem: ExperimentProblem, parameters: dict[str, Any], ladders: tuple[Ladder, ...], harmonics: int
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[AnyArray, dict[str, AnyArray]]:
     """Return `values`, and their derivative by every parameter with the fields frozen, each (states, harmonics)."""
     parts = moments(problem.disc, problem.ports, ladders, harmonics)
     arguments = problem.constitution, problem.signs, parameters, parts

@@ -11,21 +11,21 @@ experiments, states and harmonics share it. How to solve is the caller's busines
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec, Protocol, runtime_checkable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from thermospin import operators
 from thermospin.base import compilation
+from thermospin.base.arrays import AnyArray, namespace, stack
 from thermospin.base.compilation import local, stacked
 from thermospin.device.constitution import Constitution, Parameters, Signs
-from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Ports
 from thermospin.operators import Coefficients, Discretisation
 from thermospin.solve import System
@@ -78,9 +78,9 @@ class TripleLadder(NamedTuple):
 # ------------------------------------------------------------------------------------------- forms
 
 
-def _form(fun: Callable[P, Array]) -> Callable[P, AnyArray]:
+def _form(fun: Callable[P, AnyArray]) -> Callable[P, AnyArray]:
     """Compile a form; its values are in NumPy where that saves compiling the sums of them, see `compilation.local`."""
-    program = compilation.jit(fun)
+    program = compilation.on_host_first(fun)
 
     @functools.wraps(fun)
     def call(*args: P.args, **kwargs: P.kwargs) -> AnyArray:
@@ -96,9 +96,9 @@ def applied(disc: Discretisation, law: Coefficients, u: Vector) -> Vector:
 
 
 @_form
-def _moved(disc: Discretisation, change: Coefficients, *fields: Vector) -> Array:
+def _moved(disc: Discretisation, change: Coefficients, *fields: Vector) -> AnyArray:
     """Return what a change of the law drives, -(A - A') u for each field u of the first state (unknowns, fields)."""
-    return -operators.apply(disc, change, jnp.stack(fields, axis=1))
+    return -operators.apply(disc, change, stack(fields, axis=1))
 
 
 @_form
@@ -117,12 +117,8 @@ def replaced(factors: Sequence[Triple]) -> list[tuple[Vector, ...]]:
 
     f(a, b) - f(a', b') = f(a - a', b) + f(a', b - b'), and so on for more factors: nothing large is subtracted.
     """
-
-    def pick(factor: Triple, place: int, changed: int) -> Vector:
-        return factor.other if place < changed else factor.change if place == changed else factor.first
-
-    places = range(len(factors))
-    return [tuple(pick(factor, place, changed) for place, factor in enumerate(factors)) for changed in places]
+    first, other = [factor.first for factor in factors], [factor.other for factor in factors]
+    return [(*other[:k], factor.change, *first[k + 1 :]) for k, factor in enumerate(factors)]
 
 
 def _changed(form: Callable[..., Vector], states: OtherState, *factors: Triple) -> Vector:
@@ -277,7 +273,7 @@ def solve_ladders(
     return tuple(ladders)
 
 
-Table = dict[str, Float[Array, " domains"]]
+Table = dict[str, Float[AnyArray, " domains"]]
 
 
 def tables(
@@ -288,13 +284,10 @@ def tables(
     changes = []
     for table, state in zip(others, signs[1:], strict=True):
         # Exactly zero where no magnet is reversed; subtracting the assembled laws would leave round-off.
-        turned = jnp.stack(
-            [
-                functools.reduce(jnp.logical_or, [signs[0][m] != state[m] for m in magnets], jnp.asarray(False))
-                for magnets in constitution.magnets
-            ]
-        )
-        changes.append((table, jax.tree.map(lambda a, b, on=turned: jnp.where(on, a - b, 0.0), first, table)))
+        turned = [[signs[0][m] != state[m] for m in magnets] for magnets in constitution.magnets]
+        on = stack([functools.reduce(operator.or_, each, np.asarray(False)) for each in turned])
+        where = namespace(on, *first.values(), *table.values()).where
+        changes.append((table, {name: where(on, a - table[name], 0.0) for name, a in first.items()}))
     return first, changes
 
 
@@ -303,13 +296,10 @@ def laws(problem: ExperimentProblem, parameters: Parameters) -> Laws:
     return _laws(problem.disc, problem.constitution, problem.signs, dict(parameters))
 
 
-@compilation.jit
+@compilation.on_host_first
 def _laws(
     disc: Discretisation, constitution: Constitution, signs: tuple[Signs, ...], parameters: dict[str, Any]
 ) -> Laws:
     first, others = tables(constitution, signs, parameters)
-
-    def summed(table: Table) -> Coefficients:
-        return operators.coefficients(disc, table, constitution.bath)
-
-    return Laws(summed(first), tuple(OtherState(summed(other), summed(change)) for other, change in others))
+    laws = [operators.coefficients(disc, each, constitution.bath) for each in (first, *itertools.chain(*others))]
+    return Laws(laws[0], tuple(map(OtherState, laws[1::2], laws[2::2])))

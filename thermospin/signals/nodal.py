@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from thermospin import operators
+from thermospin.base.arrays import AnyArray
 from thermospin.geometry.node_copies import CORNERS
-from thermospin.linear.sparse import AnyArray
 from thermospin.model import Model
 from thermospin.signals.results import NodalFields
 

@@ -14,9 +14,9 @@ from jaxtyping import Array
 
 from thermospin import solve
 from thermospin.base import compilation
+from thermospin.base.arrays import AnyArray
 from thermospin.base.compilation import local
 from thermospin.base.kinds import require_whole
-from thermospin.linear.sparse import AnyArray
 from thermospin.model import ExperimentProblem, Model, Progress
 from thermospin.operators import Coefficients
 from thermospin.signals import diagnosis, functional, uncompiled
