@@ -61,6 +61,14 @@ def _forget_programs() -> Iterator[None]:
     compilation.forget()
 
 
+@pytest.fixture
+def compiled_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiles forms at once: for tests that evaluate a small problem hundreds of times."""
+    from thermospin.base import compilation  # after the environment is set, above
+
+    monkeypatch.setattr(compilation, "PAYS", -1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first."""
     place = {name: number for number, name in enumerate(LONGEST)}

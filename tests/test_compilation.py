@@ -318,7 +318,7 @@ def test_a_kept_program_is_used_from_the_first_call_on(kept, monkeypatch):
     monkeypatch.setattr(compilation, "PAYS", -1)
     compilation.on_host_first(scaled)(*arguments)
     compilation.forget()
-    monkeypatch.setattr(compilation, "PAYS", 1000)
+    monkeypatch.setattr(compilation, "PAYS", 1_000_000_000)
     TRACES.clear()
     found = compilation.on_host_first(scaled)(*arguments)
     assert isinstance(found.total, jax.Array) and not TRACES

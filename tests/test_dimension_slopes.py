@@ -22,6 +22,8 @@ from thermospin.inference import suggestions
 from thermospin.model import Model, build
 from thermospin.signals import dimension_slopes, evaluate
 
+pytestmark = pytest.mark.usefixtures("compiled_forms")
+
 TIGHT = 1e-12
 WANTED = [(e, f"R{n}.{part}") for e in ("local", "across") for n in (1, 2) for part in ("baseline", "spin")]
 

@@ -36,6 +36,8 @@ from thermospin.report.maps import maps
 from thermospin.signals.evaluate import fields, measure
 from thermospin.signals.results import Signals
 
+pytestmark = pytest.mark.usefixtures("compiled_forms")
+
 HEADER = "experiment,signal,value,std,unit\n"
 #: The head of a file of lock-in sweeps.
 CONVENTION = """

@@ -113,7 +113,8 @@ def test_the_layer_of_spins_where_a_current_enters_a_magnet_is_resolved():
     cells of a bar without such lines are 20 lambda wide.
     """
     device = devices.read(BAR)
-    signals = error_bars.assess(made := model.build(device, order=3), evaluate.measure(made))
+    grid = grid_rule.at_coarseness(device.features, 3, grid_rule.DEFAULT_COARSENESS[3])
+    signals = error_bars.assess(made := model.on_grid(device, grid), evaluate.measure(made))
     area, P, sigma, lambda_sf = 50 * NM * 20 * NM, 0.5, 5e6, 5 * NM
     layer = P**2 * lambda_sf / ((1 - P**2) * sigma * area)
     assert signals["along", "R1.P"] - 800 * NM / (sigma * area) == pytest.approx(layer, rel=0.01)

@@ -384,6 +384,7 @@ def test_jacfwd_jacrev_and_value_and_grad_agree_with_the_evaluated_jacobian(ther
     )
 
 
+@pytest.mark.usefixtures("compiled_forms")
 def test_derivatives_are_central_differences(thermal):
     """Step h = 1e-4 of the parameter's size: off by 2e-9 times the third derivative, below 10 value/size^3.
 

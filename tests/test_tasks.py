@@ -24,6 +24,8 @@ from thermospin.parallel import tasks
 from thermospin.signals import evaluate
 from thermospin.signals.results import Evaluation
 
+pytestmark = pytest.mark.usefixtures("compiled_forms")
+
 
 @pytest.fixture(scope="module")
 def model() -> Model:

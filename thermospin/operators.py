@@ -134,7 +134,7 @@ class Discretisation(eqx.Module):
         return 2 * self.nodes_V + self.nodes_T
 
 
-class Law(eqx.Module):
+class Law(NamedTuple):
     """The constitutive law of the segments of one axis: entries of G times cross-section over half the length.
 
     Attributes:
@@ -288,7 +288,7 @@ def _onto(rows: Rows | None, table: dict[str, AnyArray], names: tuple[str, ...])
     return rows.multiply(stack([table[name] for name in names], axis=1)[:, :, None])[:, :, 0]
 
 
-class Gradient(eqx.Module):
+class Gradient(NamedTuple):
     """Derivative of the fields along each segment with respect to [-1, 1], or a flux: an array for each of its nodes.
 
     Also used for any matrix applied to the nodal values of a segment, one array per row.
@@ -546,8 +546,10 @@ def _weighted(axis: Axis, values: Sequence[AnyArray]) -> AnyArray:
 def _by_domain(disc: Discretisation, rows: Rows | None, values: Sequence[Float[AnyArray, "_ columns"]]) -> AnyArray:
     """Sum values of segments or nodes by domain (domains, values, columns): the transpose of `coefficients`."""
     assert rows is not None
-    pad = namespace(*values).pad
-    padded = [pad(value, ((0, rows.size - len(value)), (0, 0))) for value in values]
+    xp = namespace(*values)
+    padded = [
+        concatenate([value, xp.zeros((rows.size - len(value), *value.shape[1:]), value.dtype)]) for value in values
+    ]
     return rows.multiply_transposed(stack(padded, axis=1), disc.domains)
 
 

@@ -23,6 +23,8 @@ from thermospin.model import Model
 from thermospin.quantities import QUANTITIES, key_of
 from thermospin.signals.evaluate import evaluate
 
+pytestmark = pytest.mark.usefixtures("compiled_forms")
+
 MAGNETS = {"P": {}, "AP": {"F2": -1}}
 EXPERIMENTS = (
     stacks.current(),

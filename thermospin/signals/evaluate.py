@@ -86,7 +86,7 @@ def _responses(
     def frozen(parameters: dict[str, Any], rungs: int) -> Callable[[dict[str, Any]], Array]:
         """Return the functional with the fields of some parameters."""
         ladders = solve_ladders(problem, parameters, rungs, solved)
-        return lambda others: functional.values(problem, others, ladders, harmonics)
+        return lambda others: jnp.asarray(functional.values(problem, others, ladders, harmonics))
 
     @jax.custom_jvp
     def responses(parameters: dict[str, Any]) -> Array:
