@@ -313,6 +313,13 @@ def test_what_is_called_a_few_times_is_done_in_numpy_and_then_compiled(monkeypat
     assert type(function(Scale(jnp.asarray(3.0), "b"), np.arange(4.0)).total) is np.ndarray, "another one is another"
 
 
+def test_what_reads_much_is_compiled_at_once(monkeypatch):
+    monkeypatch.setattr(compilation, "LARGE", 4)
+    function = compilation.on_host_first(scaled)
+    assert isinstance(function(Scale(jnp.asarray(3.0), "a"), np.arange(4.0)).total, jax.Array)
+    assert isinstance(function(Scale(jnp.asarray(3.0), "a"), np.arange(3.0)).total, np.ndarray)
+
+
 def test_a_kept_program_is_used_from_the_first_call_on(kept, monkeypatch):
     arguments = Scale(jnp.asarray(3.0), "a"), np.arange(4.0)
     monkeypatch.setattr(compilation, "PAYS", -1)

@@ -43,8 +43,8 @@ WITHOUT = ("xla_disable_hlo_passes", "while-loop-invariant-code-motion")
 #: Numbers that a program reads, times how often it reads them, below which that pays if it is called a few times.
 LITTLE = 100_000_000
 #: Numbers that a function has read in NumPy, all calls together, from which on its program pays: it takes 0.5 to 1.5 s
-#: to make, and saves up to 16 ns each.
-PAYS = 100_000_000
+#: to make, and saves up to 16 ns each. And numbers of a call from which on memory counts: NumPy keeps what XLA fuses.
+PAYS, LARGE = 100_000_000, 10_000_000
 #: Programs of a process at most; those used longest ago are let go. A process may have 65,530 mappings of memory on
 #: Linux, a program has about 140, and the signals of a device with error bars take 25 programs for each grid.
 MOST = 200
@@ -210,13 +210,14 @@ class _Programs(Generic[T]):
     def may_wait(self, leaves: list[Any], tree: Any) -> bool:
         """Return whether a call in NumPy is quicker than to compile, and count it as one."""
         arrays, static, key = self._asked(leaves, tree)
-        if key in self.ready or jax.default_backend() != "cpu" or self.read[key] > PAYS:
+        size = sum(a.size for a in arrays)
+        if key in self.ready or jax.default_backend() != "cpu" or self.read[key] > PAYS or size > LARGE:
             return False
         if key not in self.read:
             place = _place(self._fun, arrays, static, tree, self._quick(arrays))
             if place is not None and place.exists():
                 return False
-        self.read[key] += sum(a.size for a in arrays)
+        self.read[key] += size
         return True
 
     @staticmethod
