@@ -570,3 +570,16 @@ def test_a_problem_smaller_than_the_dense_solve_needs_no_level(monkeypatch):
     u, stats = solve.solve(system, block.law, block.drive(PATCH_PORT, J=(1e10, 1e10)))
     assert bool(stats.converged[0])
     assert float(jnp.abs(u).max()) > 0
+
+
+def test_the_inverse_of_the_coarsest_matrix():
+    """Symmetric; where a constant costs nothing, exactly here, that of what is orthogonal to it; and of nothing."""
+    half = np.random.default_rng(0).standard_normal((12, 12))
+    matrix = half @ half.T + np.eye(12)
+    found = coarsening._inverse(matrix)
+    assert np.array_equal(found, found.T)
+    np.testing.assert_allclose(found @ matrix, np.eye(12), rtol=0, atol=1e-13 * np.linalg.cond(matrix))
+    np.testing.assert_allclose(
+        coarsening._inverse(np.array([[1.0, -1.0], [-1.0, 1.0]])), [[0.25, -0.25], [-0.25, 0.25]]
+    )
+    assert coarsening._inverse(np.zeros((0, 0))).shape == (0, 0)

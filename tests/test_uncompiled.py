@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
+from scipy.sparse import csr_array
 
 from helpers import devices, stacks
 from helpers.exact_cases import link
@@ -22,6 +23,7 @@ from helpers.problems import PATCH_PORT, patchwork, random_fields
 from thermospin import operators, solve
 from thermospin.base import compilation
 from thermospin.base.errors import NotConverged
+from thermospin.linear.sparse import Rows
 from thermospin.model import Model, build
 from thermospin.signals import uncompiled
 from thermospin.signals.evaluate import measure, solved
@@ -128,7 +130,7 @@ FORMS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_forms_of_numpy_are_those_of_jax(name: str) -> None:
-    """To the rounding of sums of some hundred terms, of the largest of their kind."""
+    """To the rounding of sums of up to a thousand terms, of the largest of their kind."""
     request = requests(MODELS[name]())[-1]
     disc, law = jax.device_put((request.system.disc, request.law))
     fields = list(np.random.default_rng(1).standard_normal((3, disc.unknowns, 1)))
@@ -141,6 +143,24 @@ def test_forms_of_numpy_are_those_of_jax(name: str) -> None:
             assert isinstance(one, np.ndarray) and isinstance(other, Array) and one.shape == other.shape
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-13 * np.abs(other).max(initial=0.0))
         assert max(np.abs(leaf).max(initial=0.0) for leaf in jax.tree.leaves(found)) > 0
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0])
+def test_rows_in_numpy_are_those_in_jax(unit: float) -> None:
+    """Sums of up to 30 terms, one of the rows being long; times the values, and transposed."""
+    dense = np.where(np.random.default_rng(0).random((40, 30)) < 0.1, 1.5, 0.0)
+    dense[7] = np.arange(30.0)
+    in_jax = Rows.of(csr_array(dense), dtype=float, unit=unit)
+    in_numpy = jax.tree.map(np.asarray, in_jax)
+    assert in_jax.rest is not None
+    x, y = (np.random.default_rng(1).standard_normal((n, 2, 3)) for n in dense.shape[::-1])
+    for found, expected in (
+        (in_numpy.multiply(x), in_jax.multiply(jnp.asarray(x))),
+        (in_numpy.multiply_transposed(y, 30), in_jax.multiply_transposed(jnp.asarray(y), 30)),
+    ):
+        assert isinstance(found, np.ndarray) and np.abs(expected).max() > 1
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14 * np.abs(expected).max())
+    np.testing.assert_allclose(in_numpy.multiply(x)[:, 0], unit * dense @ x[:, 0], rtol=0, atol=1e-12)
 
 
 # ------------------------------------------------------------------------------------------ success and failure

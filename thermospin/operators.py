@@ -359,7 +359,6 @@ def _along(axis: Axis, matrix: np.ndarray, x: Nodal) -> Gradient:
     products with the values themselves are not.
     """
     on_steps = matrix @ np.tri(matrix.shape[1], matrix.shape[1] - 1, -1)
-
     rest = axis.nodes_T[:, axis.metal :]
     return Gradient(*(_of_steps(on_steps, *pair) for pair in ((x.V, axis.nodes_V), (x.T, axis.nodes_V), (x.T, rest))))
 

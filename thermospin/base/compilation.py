@@ -202,8 +202,9 @@ class _Programs(Generic[T]):
     def known(self, leaves: list[Any], tree: Any) -> bool:
         """Return whether there is a program for such arguments, in this process or kept."""
         arrays, static, key = self._asked(leaves, tree)
-        if key in self.ready:
-            return True
+        return key in self.ready or self._kept(arrays, static, tree)
+
+    def _kept(self, arrays: list[Array], static: list[Any], tree: Any) -> bool:
         place = _place(self._fun, arrays, static, tree, self._quick(arrays))
         return place is not None and place.exists()
 
@@ -213,10 +214,8 @@ class _Programs(Generic[T]):
         size = sum(a.size for a in arrays)
         if key in self.ready or jax.default_backend() != "cpu" or self.read[key] > PAYS or size > LARGE:
             return False
-        if key not in self.read:
-            place = _place(self._fun, arrays, static, tree, self._quick(arrays))
-            if place is not None and place.exists():
-                return False
+        if key not in self.read and self._kept(arrays, static, tree):
+            return False
         self.read[key] += size
         return True
 

@@ -536,7 +536,7 @@ def hold(hierarchy: Hierarchy, held: np.ndarray, pieces: np.ndarray | None = Non
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Return the inverse of a symmetric matrix: by its Cholesky factor, which takes a third of the time of LU's."""
+    """Return the inverse of a symmetric matrix: by its Cholesky factor, which takes half the time of LU's."""
     if not matrix.size:
         return matrix
     factor, failed = lapack.dpotrf(matrix, lower=True)

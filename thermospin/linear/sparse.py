@@ -7,8 +7,8 @@ Arrays made on the host go to the device by `device_put`: `jnp.asarray` would co
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from collections.abc import Sequence
+from typing import Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -168,8 +168,8 @@ class Rows(eqx.Module):
         return multiply([self], [x])[0]
 
     def _multiply(self, x: AnyArray) -> AnyArray:
-        if namespace(x, self.index[0]) is np:
-            return self._on_host(x)
+        if self._serves(x):
+            return (self.matrix(len(x)) @ x.reshape(len(x), -1)).reshape(self.size, *x.shape[1:])
 
         def add(out: Array, entry: tuple[Array, tuple[Array, ...]]) -> tuple[Array, None]:
             index, weights = entry
@@ -193,33 +193,19 @@ class Rows(eqx.Module):
             out = out + take(jnp.concatenate([more, jnp.zeros_like(more[:1])]), self.place)
         return out
 
-    def _on_host(self, x: AnyArray) -> AnyArray:
-        """Return what `_multiply` does, in NumPy."""
-        out: Any = np.zeros((self.size, *x.shape[1:]), x.dtype)
-        for index, (a, *second) in self._entries():
-            y = x[index]
-            out += (a + second[0]) * y + (a - second[0]) * y[:, ::-1] if second else a * y
-        if self.rest is not None and self.place is not None:
-            more = self.rest._on_host(x)
-            out += np.concatenate([more, np.zeros_like(more[:1])])[self.place]
-        return out
-
-    def _entries(self) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """List the k-th entries of all rows, columns and weights (rows, 1, 1), without those of `rest`; on the host."""
-        for index, weights in zip(self.index, self.weight, strict=True):
-            parts = [np.atleast_2d(part)[:, :, None, None] for part in weights]
-            yield from zip(np.atleast_2d(index), map(list, zip(*parts, strict=True)), strict=True)
-
     @property
     def size(self) -> int:
         """Number of rows."""
         return self.index[0].shape[-1]
 
+    def _serves(self, x: AnyArray) -> bool:
+        """Return whether this and values are in NumPy, and no pairs, so that SciPy can multiply them."""
+        return namespace(x, self.index[0]) is np and len(self.weight[0]) == 1
+
     def multiply_transposed(self, y: Float[AnyArray, "rows fields columns"], columns: int) -> AnyArray:
         """Return the transpose, of `columns` rows, times values; for few columns, as it adds them sequentially."""
-        if namespace(y, self.index[0]) is np:
-            rows = self.matrix(columns).T @ y.reshape(len(y), -1)
-            return self.unit * rows.reshape(columns, *y.shape[1:])
+        if self._serves(y):
+            return self.unit * (self.matrix(columns).T @ y.reshape(len(y), -1)).reshape(columns, *y.shape[1:])
         shape = jax.ShapeDtypeStruct((columns, *y.shape[1:]), y.dtype)
         return jax.linear_transpose(self.multiply, shape)(y)[0]
 
