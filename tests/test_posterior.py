@@ -1,4 +1,7 @@
-"""Draws against exact posteriors, emulators against what they stand for, and what is refused."""
+"""Draws against exact posteriors, emulators against what they stand for, and what is refused.
+
+Programs of the sampler are made for a number of warm-up steps and of chains: tests have the same ones where they can.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def fitted(predict: Predict = linear, rows: Sequence[Row] = ROWS, start: float =
 def test_draws_of_a_gaussian_posterior_have_its_moments() -> None:
     """Means within 4 standard errors, standard deviations and correlation within 4 of theirs."""
     result = fitted(priors={"a.S": Prior(1.0, 0.2)})
-    found = posterior.sample(result, draws=1000, seed=3)
+    found = posterior.sample(result, draws=1000, warmup=300, seed=3)
     assert found.converged and found.emulator_error is not None and found.emulator_error < 1e-6
     deviation = np.sqrt(np.diag(result.covariance))
     best = np.array([each.value for each in result.parameters.values()])
@@ -84,7 +87,7 @@ def test_chains_that_run_apart_are_those_of_one_program() -> None:
     """To rounding: a program for all of them adds in another order."""
     metric = np.array([[2.0, 0.5], [0.5, 1.0]])
 
-    def potential(z: Any) -> Any:
+    def potential(_: None, z: Any) -> Any:
         return 0.5 * z @ metric @ z
 
     starts = np.array([[0.3, -0.2], [1.0, 0.5], [-0.7, 0.1]])
@@ -94,6 +97,16 @@ def test_chains_that_run_apart_are_those_of_one_program() -> None:
     assert apart.z.shape == (3, 10, 2) and np.all(np.ptp(apart.z, axis=1) > 0)
 
 
+def test_emulators_of_the_same_shapes_share_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is sampled without a trace of the density, to draws of its own."""
+    options: dict[str, Any] = {"draws": 20, "warmup": 5}
+    first = posterior.sample(fitted(), **options)
+    monkeypatch.setattr(posterior, "polynomials", lambda z, powers, values: np.prod(z**powers, axis=-1) @ values)
+    moved = fitted(rows=[dataclasses.replace(row, value=2 * row.value) for row in ROWS])
+    second = posterior.sample(moved, **options)
+    np.testing.assert_allclose(second.means, 2 * first.means, rtol=0.05)
+
+
 @pytest.mark.parametrize("lower, upper", [(1.0, np.inf), (-np.inf, 0.5), (-0.5, 0.5)])
 def test_bounds_cut_the_posterior(lower: float, upper: float) -> None:
     """So many standard deviations from the best value without bounds: moments of a Gaussian that is cut are known."""
@@ -101,7 +114,7 @@ def test_bounds_cut_the_posterior(lower: float, upper: float) -> None:
     best, std = free.value, free.std
     cut = fitted(a=(best + lower * std, best + upper * std), start=best + std * min(max(lower + 0.1, 0.0), upper))
     assert cut.parameters["a.S"].at_bound == ("lower" if lower > 0 else None)
-    found = posterior.sample(cut, draws=500, seed=1)
+    found = posterior.sample(cut, draws=500, warmup=300, seed=1)
     assert found.converged and found.divergences == 0
     assert found.draws[..., 0].min() >= best + lower * std and found.draws[..., 0].max() <= best + upper * std
     exact = truncnorm(lower, upper, best, std)
@@ -153,7 +166,7 @@ def test_a_model_that_no_polynomial_follows_is_refused() -> None:
 
 
 def test_chains_that_are_too_short_are_not_called_converged() -> None:
-    found = posterior.sample(fitted(), draws=20, warmup=20)
+    found = posterior.sample(fitted(), draws=20, warmup=5)
     assert not found.converged and "NOT converged" in found.words()[2]
     few, astray = (dataclasses.replace(found, divergences=count) for count in (0, 20))
     assert "give more draws, such as 200, until at least 400 are effective" in few.words()
@@ -256,7 +269,7 @@ def test_a_file_that_chains_cannot_be_kept_in_is_refused_before_any_solve(
     (tmp_path / "text").write_text("my notes, which are longer than a checksum of 32 bytes")
     options: dict[str, Any] = {"draws": 20, "warmup": 5, "chains": 1}
     if name == "other":
-        posterior.sample(fitted(priors={"a.S": Prior(1.0, 0.2)}), keep=tmp_path / "other", **options)
+        posterior.sample(fitted(start=1.2), keep=tmp_path / "other", **options)
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and may(path, mode))
     with pytest.raises(error, match=words):
         posterior.sample(fitted(), keep=tmp_path / name, progress=told.append, **options)
@@ -389,7 +402,7 @@ def test_wrong_numbers_are_refused_before_the_emulator_is_made(monkeypatch: pyte
 
 def test_whole_numbers_of_numpy_draw_as_those_of_python() -> None:
     emulator = posterior.emulate(fitted())
-    numbers = {"draws": 20, "chains": 2, "warmup": 5, "seed": 4}
+    numbers = {"draws": 20, "chains": 4, "warmup": 5, "seed": 4}
     one, other = (
         posterior.sample(fitted(), emulator=emulator, **{name: kind(n) for name, n in numbers.items()})
         for kind in (int, np.int64)
@@ -404,7 +417,7 @@ def test_chains_begin_at_a_bound_that_the_fit_ends_at() -> None:
     own = cut.parameters["a.S"]
     assert own.at_bound == "lower"
     cut = dataclasses.replace(cut, parameters={**cut.parameters, "a.S": dataclasses.replace(own, value=own.lower)})
-    found = posterior.sample(cut, draws=60, warmup=60)
+    found = posterior.sample(cut, draws=60, warmup=300)
     assert found.draws[..., 0].min() >= best + std and np.all(np.ptp(found.draws, axis=1) > 0), "every chain moves"
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -119,11 +119,12 @@ class KeptChains:
 
 
 def draw(
-    potential: Callable[[Any], Any],
+    potential: Callable[..., Any],
     starts: np.ndarray,
     warmup: int,
     draws: int,
     *,
+    given: Any = None,
     seed: int = 0,
     together: int = 100,
     apart: bool = False,
@@ -133,9 +134,11 @@ def draw(
     """Draw chains from starts (chains, n), of a density exp(-potential).
 
     Args:
-      potential: of one position (n,), in JAX.
+      potential: of what is given and one position (n,), in JAX.
       starts: where the chains begin.
       warmup, draws: steps in which the sampler finds its step and metric, and those that count.
+      given: a pytree of arrays, or None. Where there is something, the potential is a function of a module, and its
+        programs serve for everything else of the same shapes.
       seed: of the chains.
       together: number of steps in one program, after which progress is reported and the chains are kept.
       apart: whether each chain runs a program of its own, as many at a time as there are processors: a program for all
@@ -149,56 +152,87 @@ def draw(
       ImportError: numpyro is not installed.
     """
     require_numpyro()
-    from numpyro.infer import NUTS
-
     chains, total = len(starts), warmup + draws
-    kernel = NUTS(potential_fn=potential, dense_mass=True)
     keys = jax.random.split(jax.random.PRNGKey(seed), chains)
-    of_chains = functools.partial(jax.vmap, spmd_axis_name=MEMBERS)
-
-    def first(key: Any, z: Any) -> Any:
-        return kernel.init(key, warmup, z)
-
-    def step(state: Any, _: None) -> tuple[Any, Any]:
-        state = kernel.sample(state, (), {})
-        return state, (state.z, state.diverging, state.num_steps)
-
-    def steps(state: Any) -> tuple[Any, Any]:
-        return jax.lax.scan(step, state, length=together)
-
-    def energy(z: Any) -> Any:
-        return jax.value_and_grad(potential)(z)[0]  # as in a step: solves without a gradient may be less exact
-
-    begin, run, energies = (
-        _threads(one) if apart else lenient(jax.jit(of_chains(one))) for one in (first, steps, energy)
-    )
-    forms, structure = jax.tree.flatten(in_clear_words(chains, lenient(jax.eval_shape), of_chains(first), keys, starts))
+    make = _programs if given is None else _kept_programs
+    begin, run, energies, like = make(potential, warmup, together, apart)
+    forms, structure = jax.tree.flatten(in_clear_words(chains, lenient(jax.eval_shape), like, given, (keys, starts)))
     if keep is None or (kept := keep.arrays) is None:
-        state, drawn = _first_state(begin, keys, starts), []
+        state, drawn = _first_state(functools.partial(begin, given), keys, starts), []
     else:
         state, drawn = jax.tree.unflatten(structure, map(jnp.asarray, kept[: len(forms)])), kept[len(forms) :]
-        before, now = np.asarray(state.potential_energy), np.asarray(in_clear_words(chains, energies, state.z))
+        before, now = np.asarray(state.potential_energy), np.asarray(in_clear_words(chains, energies, given, state.z))
         if not np.all(np.abs(now - before) <= SAME * (1 + np.abs(before))):  # NaN compares as false
             raise keep.refusal(keep.head)
     while (done := drawn[0].shape[1] if drawn else 0) < total:
         if progress is not None:
             progress(f"NUTS: {chains} chains, step {done} of {warmup} + {draws}")
-        state, more = in_clear_words(chains, lambda state: jax.device_get(run(state)), state)
+        state, more = in_clear_words(chains, lambda state: jax.device_get(run(given, state)), state)
         drawn = [np.concatenate(arrays, axis=1) for arrays in zip(drawn, more, strict=True)] if drawn else list(more)
         if keep is not None:
             keep.write([*jax.tree.leaves(state), *drawn])
     return Drawn(*(array[:, warmup:total] for array in drawn))
 
 
+class _Programs(NamedTuple):
+    """What `draw` runs, of what is given and, along the first axis of a pytree, of all chains.
+
+    Attributes:
+      begin: of keys and positions, the first state of the sampler.
+      run: of a state, some steps: the last state, and positions, divergences and leapfrog steps.
+      energies: of positions, their potentials.
+      like: `begin`, not compiled.
+    """
+
+    begin: Callable[..., Any]
+    run: Callable[..., Any]
+    energies: Callable[..., Any]
+    like: Callable[..., Any]
+
+
+def _programs(potential: Callable[..., Any], warmup: int, together: int, apart: bool) -> _Programs:
+    """Return the programs of a potential, see `draw`."""
+    from numpyro.infer.hmc import hmc
+
+    start, sample = hmc(potential_fn_gen=lambda given: functools.partial(potential, given), algo="NUTS")
+
+    def first(given: Any, chain: tuple[Any, Any]) -> Any:
+        key, z = chain
+        options = {"trajectory_length": None, "dense_mass": True}
+        return start(z, warmup, model_args=(given,), rng_key=key, **options)
+
+    def steps(given: Any, state: Any) -> tuple[Any, Any]:
+        def step(state: Any, _: None) -> tuple[Any, Any]:
+            state = sample(state, model_args=(given,))
+            return state, (state.z, state.diverging, state.num_steps)
+
+        return jax.lax.scan(step, state, length=together)
+
+    def energy(given: Any, z: Any) -> Any:
+        # As in a step: solves without a gradient may be less exact.
+        return jax.value_and_grad(functools.partial(potential, given))(z)[0]
+
+    def of_chains(one: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.vmap(one, (None, 0), spmd_axis_name=MEMBERS)
+
+    begin, run, energies = (
+        _threads(one) if apart else lenient(jax.jit(of_chains(one))) for one in (first, steps, energy)
+    )
+    return _Programs(begin, run, energies, of_chains(first))
+
+
+_kept_programs = functools.lru_cache(maxsize=4)(_programs)
+
+
 def _threads(one: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what does for all chains, along the first axis of its arguments, what a function does for one."""
+    """Return what does for all chains, along the first axis of its last argument, what a function does for one."""
     program = lenient(jax.jit(one))
 
-    def run(*arguments: Any) -> Any:
-        leaves, tree = jax.tree.flatten(jax.device_get(arguments))
+    def run(given: Any, of_chains: Any) -> Any:
+        leaves, tree = jax.tree.flatten(jax.device_get(of_chains))
         chains = [jax.tree.unflatten(tree, parts) for parts in zip(*leaves, strict=True)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            results = list(pool.map(lambda chain: jax.device_get(program(*chain)), chains))
+            results = list(pool.map(lambda chain: jax.device_get(program(given, chain)), chains))
         return jax.tree.map(lambda *arrays: np.stack(arrays), *results)
 
     return run
@@ -210,7 +244,7 @@ def _first_state(begin: Callable[..., Any], keys: Any, starts: np.ndarray) -> An
     for _ in range(HALVINGS):
         # Waited for: memory runs out when it runs, not when it is called.
         state = in_clear_words(
-            len(starts), lambda *given: jax.block_until_ready(begin(*given)), keys, jnp.asarray(starts)
+            len(starts), lambda chains: jax.block_until_ready(begin(chains)), (keys, jnp.asarray(starts))
         )
         nowhere = ~np.isfinite(np.asarray(state.potential_energy))
         if not np.any(nowhere):

@@ -19,7 +19,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import chi2, qmc
@@ -81,9 +81,14 @@ class Emulator:
     error: float
     evaluations: int
 
-    def residuals(self, z: Any, xp: Any = np) -> Any:
-        """Return the residuals at whitened coordinates (n,); `xp` is numpy or jax.numpy."""
-        return xp.prod(z**self.powers, axis=-1) @ self.coefficients
+    def residuals(self, z: np.ndarray) -> np.ndarray:
+        """Return the residuals at whitened coordinates (n,)."""
+        return polynomials(z, self.powers, self.coefficients)
+
+
+def polynomials(z: Any, powers: Any, coefficients: Any, xp: Any = np) -> Any:
+    """Return polynomials at z (n,), see `Emulator`; `xp` is numpy or jax.numpy."""
+    return xp.prod(z**powers, axis=-1) @ coefficients
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -356,11 +361,14 @@ def sample(
     if model is not None:
         model = _with_ties(model, result)
         in_clear_words(chains, _require_rows, problem, model, result)
+    potential: Callable[[Any, Any], Any] = _emulated if model is None else _of_model(problem, best, scale, model)
+    given = None if emulator is None or model is not None else _Density.of(problem, best, scale, emulator)
     drawn = draw(
-        _potential(problem, best, scale, emulator, model),
+        potential,
         starts,
         warmup,
         draws,
+        given=given,
         seed=seed,
         together=together,
         apart=model is not None and jax.default_backend() == "cpu" and jax.device_count() == 1,
@@ -384,29 +392,49 @@ def sample(
     )
 
 
-def _potential(
-    problem: Problem,
-    best: np.ndarray,
-    scale: np.ndarray,
-    emulator: Emulator | None,
-    model: Callable[[Mapping[str, Any]], Any] | None,
-) -> Callable[[Any], Any]:
-    """Return minus the logarithm of the density of what `_within` makes of whitened coordinates.
+class _Density(NamedTuple):
+    """What the density of an emulator depends on.
 
-    By the model or, without one, the emulator.
+    Attributes:
+      best, scale, powers, coefficients: of the `Emulator`.
+      whiten: inverse of the scale.
+      bounds: of the internal coordinates (2, n).
     """
+
+    best: np.ndarray
+    scale: np.ndarray
+    powers: np.ndarray
+    coefficients: np.ndarray
+    whiten: np.ndarray
+    bounds: np.ndarray
+
+    @classmethod
+    def of(cls, problem: Problem, best: np.ndarray, scale: np.ndarray, emulator: Emulator) -> _Density:
+        """Return it of a fit, with `best` and `scale` of that fit, and of an emulator of the same fit."""
+        return cls(best, scale, emulator.powers, emulator.coefficients, np.linalg.inv(scale), problem.bounds)
+
+
+def _emulated(density: _Density, z: Any) -> Any:
+    """Return minus the logarithm of the density of what `_within` makes of whitened coordinates, by an emulator."""
     import jax.numpy as jnp
 
-    whiten = np.linalg.inv(scale)
+    best, scale, powers, coefficients, whiten, bounds = density
+    x, logarithm = _within(best + scale @ z, scale, bounds, jnp)
+    z = whiten @ (x - best)
+    residuals = polynomials(z, powers, coefficients, jnp)
+    outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
+    return 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2 - logarithm
 
-    def potential(z: Any) -> Any:
+
+def _of_model(
+    problem: Problem, best: np.ndarray, scale: np.ndarray, model: Callable[[Mapping[str, Any]], Any]
+) -> Callable[[None, Any], Any]:
+    """Return the same by the model itself."""
+    import jax.numpy as jnp
+
+    def potential(_: None, z: Any) -> Any:
         x, logarithm = _within(best + scale @ z, scale, problem.bounds, jnp)
-        if model is not None:
-            return 0.5 * jnp.sum(_traced(problem, model, x) ** 2) - logarithm
-        z = whiten @ (x - best)
-        residuals = emulator.residuals(z, jnp)  # type: ignore[union-attr]
-        outside = jnp.maximum(jnp.sqrt(jnp.maximum(jnp.sum(z**2), 1e-30)) - reach(len(best)), 0.0)
-        return 0.5 * jnp.sum(residuals**2) + 0.5 * SPRING * outside**2 - logarithm
+        return 0.5 * jnp.sum(_traced(problem, model, x) ** 2) - logarithm
 
     return potential
 
@@ -424,10 +452,10 @@ def _within(y: Any, scale: np.ndarray, bounds: np.ndarray, xp: Any = np) -> tupl
       bounds: of x (2, n), which may be infinite.
       xp: numpy or jax.numpy.
     """
-    s, ended = np.linalg.norm(scale, axis=1), np.isfinite(bounds)
-    lower, upper = np.where(ended, bounds, 0.0)
+    s, ended = xp.linalg.norm(scale, axis=1), xp.isfinite(bounds)
+    lower, upper = xp.where(ended, bounds, 0.0)
 
-    def softplus(t: Any, ended: np.ndarray) -> Any:
+    def softplus(t: Any, ended: Any) -> Any:
         return xp.where(ended, xp.logaddexp(0.0, t), 0.0)
 
     # As softplus(t) = t + softplus(-t), the first two terms are y + s softplus((lower - y)/s).
