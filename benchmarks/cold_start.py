@@ -1,11 +1,12 @@
 """What users wait for: whole commands, the first time and again, and where the seconds go.
 
-    python benchmarks/cold_start.py [--job NAME ...] [--json FILE]
+    python benchmarks/cold_start.py [--job NAME ...] [--against FOLDER] [--json FILE]
 
 Every job runs in a process of its own, first with an empty folder of compiled programs, then with what that run has
 left there. Columns: wall time, CPU time, and of all threads together the seconds of imports, tracing, lowering, XLA
 and loading of kept programs; the rest is set-up, solves and output. Threads wait for each other, so that the parts may
-be more than the whole.
+be more than the whole. --against: the sources of another version, which does each job right before, on the same files
+and with its own README's Python; `before` is its wall time, nan where it cannot do the job.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ EVENTS = {
 }
 
 
-def script(kept: bool) -> str:
-    """The Python example of the README, which may ask for kept programs."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def script(root: Path, kept: bool) -> str:
+    """The Python example of the README of some sources, which may ask for kept programs."""
+    text = (root / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"<!-- python: needs mine.toml -->\n```python\n(.*?)```", text, re.DOTALL)
     return (
         block.replace("import thermospin as ts\n", "import thermospin as ts\n\nts.keep_programs()\n") if kept else block
@@ -142,6 +143,19 @@ def run(name: str, folder: Path, cache: Path) -> dict[str, float]:
     return {"wall": wall, "cpu": cpu} | json.loads(out.read_text())
 
 
+def run_before(name: str, root: Path, folder: Path, cache: Path) -> float:
+    """Run a job with the sources of another version; return its wall time."""
+    (folder / "readme.py").write_text(script(root, kept=False))
+    (folder / "kept.py").write_text(script(root, kept=True))
+    environment = os.environ | {"THERMOSPIN_CACHE": str(cache), "PYTHONPATH": str(root)}
+    command = JOBS[name] if JOBS[name][0].endswith(".py") else ["-m", "thermospin", *JOBS[name]]
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    return math.nan if done.returncode else time.perf_counter() - began
+
+
 def main() -> None:
     """Prints the table."""
     if sys.argv[1:2] == ["--inside"]:
@@ -151,19 +165,24 @@ def main() -> None:
     listed = ", ".join(JOBS).replace("%", "%%")
     parser.add_argument("--job", nargs="+", choices=JOBS, default=list(JOBS), metavar="NAME", help=listed)
     parser.add_argument("--json", type=Path, help="file for the seconds")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="sources of another version")
     options = parser.parse_args()
     found = {}
-    columns = ("wall", "cpu", *PARTS)
+    columns = ("wall", *["before"] * (options.against is not None), "cpu", *PARTS)
     print(f"{'':32}" + "".join(f"{column:>9}" for column in columns))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         subprocess.run([sys.executable, "-m", "thermospin", "new", "mine"], cwd=folder, check=True, capture_output=True)
         (folder / "rows.csv").write_text(ROWS)
-        (folder / "readme.py").write_text(script(kept=False))
-        (folder / "kept.py").write_text(script(kept=True))
         for number, name in enumerate(options.job):
             for which in ("first", "again"):
-                seconds = run(name, folder, folder / f"cache{number}")
+                before = {}
+                if options.against is not None:
+                    root = options.against.resolve()
+                    before["before"] = run_before(name, root, folder, folder / f"before{number}")
+                (folder / "readme.py").write_text(script(ROOT, kept=False))
+                (folder / "kept.py").write_text(script(ROOT, kept=True))
+                seconds = run(name, folder, folder / f"cache{number}") | before
                 found[f"{name}, {which}"] = seconds
                 values = "".join(f"{seconds.get(column, 0):9.1f}" for column in columns)
                 print(f"{name:25} {which:6}{values}", flush=True)

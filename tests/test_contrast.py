@@ -141,8 +141,51 @@ def test_the_bars_of_a_second_harmonic_that_is_zero_cover_it():
     loose = evaluate.measure(made, tolerance=1e-5)
     name = SignalName("four", 2, "P")
     assert 0 < abs(loose.values[name]) <= error_bars._solver_errors(loose)[name]
-    blind = dataclasses.replace(loose, undiminished={"four": 0.0})
+    blind = dataclasses.replace(loose, undiminished={"four": (0.0, 0.0)})
     assert error_bars._solver_errors(blind)[name] < abs(loose.values[name])
+
+
+#: A heater beside a wire that it does not touch, with a probe of another metal.
+APART = """
+name = "apart"
+length_unit = "nm"
+solids = [
+    { name = "oxide", material = "SiO2", box = { x = [-300, 300], y = [-300, 300], z = [-100, 0] } },
+    { name = "heater", material = "Au", box = { x = [-300, 300], y = [-150, -50], z = [0, 30] } },
+    { name = "wire", material = "Cu", box = { x = [-300, 300], y = [50, 150], z = [0, 30] } },
+    { name = "probe", material = "Py", box = { x = [100, 150], y = [50, 300], z = [30, 50] } },
+]
+contacts = [
+    { name = "h-", solid = "heater", face = "x-" },
+    { name = "h+", solid = "heater", face = "x+" },
+    { name = "v-", solid = "wire", face = "x-" },
+    { name = "v+", solid = "probe", face = "y+" },
+]
+heat_sinks = [{ solid = "oxide", face = "z-" }]
+[experiments.heated]
+current = ["h-", "h+"]
+voltage = ["v+", "v-"]
+"""
+
+
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-9])
+def test_the_bars_of_a_first_harmonic_that_is_zero_cover_it(tolerance: float) -> None:
+    """No current reaches the wire, and Joule heat has no first harmonic: both fields' errors are left."""
+    made = model.build(reader.read(APART, "apart.toml"), order=1, cells=200)
+    found = evaluate.measure(made, tolerance=tolerance)
+    name = SignalName("heated", 1, "P")
+    bar = error_bars._solver_errors(found)[name]
+    assert 0 < abs(found.values[name]) <= bar < 1e-8 * found.undiminished["heated"][0]
+    blind = dataclasses.replace(found, undiminished={"heated": (0.0, 0.0)})
+    assert error_bars._solver_errors(blind)[name] < abs(found.values[name])
+
+
+def test_a_first_harmonic_is_at_most_what_the_energies_allow() -> None:
+    """Between the contacts of the current that is the resistance itself, elsewhere more than the signal."""
+    crossed = evaluate.measure(model.build(reader.read(CROSS, "cross.toml"), order=1))
+    assert crossed.undiminished["four"][0] > 2 * abs(crossed["four", "R1.P"]) > 0
+    through = evaluate.measure(barrier(1e3))
+    assert through.undiminished["tmr"][0] == pytest.approx(through["tmr", "R1.P"], rel=1e-6)
 
 
 #: Three blocks in series, with a resistance and a heat resistance between the first two.
@@ -183,5 +226,5 @@ def test_a_preconditioner_built_again_is_as_good_as_a_new_one(series: model.Mode
     assert max(again.iterations) <= 2 * max(new.iterations)
     for signal in ("R1.P", "R2.P"):
         # Fields of a residual of 1e-9, of R1 and of what cancels in R2.
-        scale = abs(new["along", "R1.P"] if signal == "R1.P" else new.undiminished["along"]) or 1.0
+        scale = abs(new["along", "R1.P"] if signal == "R1.P" else new.undiminished["along"][1]) or 1.0
         assert again["along", signal] == pytest.approx(new["along", signal], rel=1e-8, abs=2e-9 * scale)

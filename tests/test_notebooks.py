@@ -427,7 +427,7 @@ def test_signals_come_back_exactly(signals: ts.Signals, assessed: ts.Signals, tm
         saved = json.loads((tmp_path / "signals.json").read_text())
         write_json(tmp_path / "command.json", given.to_json())
         of_command = json.loads((tmp_path / "command.json").read_text())
-        assert saved == of_command | {"undiminished": dict(given.undiminished)}
+        assert saved == of_command | {"undiminished": {name: list(both) for name, both in given.undiminished.items()}}
         loaded = ts.load_signals(tmp_path / "command.json")
         assert loaded == dataclasses.replace(given, undiminished={})
 

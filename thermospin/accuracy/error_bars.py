@@ -71,8 +71,9 @@ ROUNDING = 1e-12
 SHARED = 0.3
 #: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10).
 AMPLIFICATION = 20.0
-#: The same of what cancels in R2, in relative residuals times `Signals.undiminished` (measured: up to 1.3).
-CANCELLING = 2.0
+#: The same of what cancels in R2, in relative residuals times `Signals.undiminished` (measured: up to 1.3), and in R1,
+#: where errors of both fields make the error, in their square (measured: up to 0.12).
+CANCELLING, OF_BOTH = 2.0, 1.0
 
 #: Up to this many unknowns all orders are solved side by side; above, memory counts, and compilation hardly.
 SIDE_BY_SIDE = 500_000
@@ -462,18 +463,19 @@ def with_errors(
 def _solver_errors(signals: Signals) -> dict[SignalName, float]:
     """Return bounds in units of the largest state: the relative residual where stationary, more for other harmonics.
 
-    In R2 also what cancels is wrong by the relative residual.
+    What cancels is wrong as well: in R2 by the relative residual, in R1, which is stationary, by its square.
     """
     residual = max(signals.relative_residual, default=0.0)
     stationary = (signals.harmonics + 1) // 2
     largest: dict[tuple[str, int], float] = {}
     for name, value in signals.values.items():
         largest[name[:2]] = max(largest.get(name[:2], 0.0), abs(value))
-    return {
-        name: residual
-        * (
-            largest[name[:2]] * (1.0 if name.harmonic <= stationary else AMPLIFICATION)
-            + (CANCELLING * signals.undiminished[name.experiment] if name.harmonic == 2 else 0.0)
-        )
-        for name in signals.values
-    }
+
+    def bound(name: SignalName) -> float:
+        own = largest[name[:2]] * (1.0 if name.harmonic <= stationary else AMPLIFICATION)
+        if name.harmonic > len(signals.undiminished[name.experiment]):
+            return residual * own
+        whole = signals.undiminished[name.experiment][name.harmonic - 1]
+        return residual * (own + (OF_BOTH * residual if name.harmonic == 1 else CANCELLING) * whole)
+
+    return {name: bound(name) for name in signals.values}

@@ -1,7 +1,8 @@
-"""How large R2 would be if nothing cancelled in it: what the rounding of fields is an error of."""
+"""How large R1 and R2 would be if nothing cancelled in them: what errors of the solver are parts of."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,29 @@ from thermospin.base.compilation import local
 from thermospin.model import ExperimentProblem, Model
 from thermospin.quantities import COEFFICIENTS
 from thermospin.signals import functional
-from thermospin.signals.ladders import Vector
+from thermospin.signals.ladders import Ladder, Vector
+
+
+def undiminished(
+    model: Model, values: Mapping[str, Any], problem: ExperimentProblem, ladder: Ladder
+) -> tuple[float, float]:
+    """Return R1 and R2 if nothing cancelled in them, SI units, from the fields of the first state."""
+    return undiminished_R1(problem, ladder), undiminished_R2(model, values, problem, ladder.u[0])
+
+
+def undiminished_R1(problem: ExperimentProblem, ladder: Ladder) -> float:
+    """Return the largest R1 that the energies of its fields allow: |w.u| = |l.A u| <= sqrt(b.u w.l).
+
+    Of a current and a voltage that is the geometric mean of the resistances between the contacts of both. 0 where nodes
+    are held at temperatures, of which the energy is another one.
+
+    Source: the inequality of Cauchy and Schwarz in the norm of A, which is symmetric and positive (docs/theory.md).
+    """
+    ports = problem.ports
+    if ports.driven is not None or ports.tested is not None:
+        return 0.0
+    energies = float(local(ports.drive) @ ladder.u[0]), float(local(ports.probe) @ ladder.l[0])
+    return math.sqrt(max(energies[0], 0.0) * max(energies[1], 0.0))
 
 
 def undiminished_R2(model: Model, values: Mapping[str, Any], problem: ExperimentProblem, u_1: Vector) -> float:

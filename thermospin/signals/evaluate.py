@@ -30,7 +30,7 @@ from thermospin.model import ExperimentProblem, Model, Progress, build
 from thermospin.operators import Coefficients
 from thermospin.parallel.sharding import after
 from thermospin.signals import diagnosis, dimension_slopes, functional
-from thermospin.signals.cancellation import undiminished_R2
+from thermospin.signals.cancellation import undiminished
 from thermospin.signals.functional import HARMONICS, readings
 from thermospin.signals.ladders import Ladder, Vector, applied, joule, laws, of_state, solve_ladders
 from thermospin.signals.nodal import nodal_fields
@@ -289,11 +289,11 @@ def solved(
     dry_run = rehearsal(model, next(iter(model.problems.values())), values, rungs, harmonics, slopes=False)
     solves = Solves(model, values, options, dry_run)
     values_of: dict[SignalName, float] = {}
-    whole: dict[str, float] = {}
+    whole: dict[str, tuple[float, float]] = {}
     fields_of: dict[str, tuple[Ladder, ...]] = {}
     for name, problem in model.problems.items():
         fields_of[name] = ladders = solves.ladders(problem, rungs, rungs, (start or {}).get(name))
-        whole[name] = undiminished_R2(model, values, problem, ladders[0].u[0])
+        whole[name] = undiminished(model, values, problem, ladders[0])
         rows = np.asarray(functional.values(problem, values, ladders, harmonics))
         values_of |= {signal: float(value) for signal, value in readings(problem.experiment, rows, harmonics).items()}
     signals = Signals(

@@ -111,7 +111,7 @@ class Signals(Plotted):
       values: of each signal, SI units: its best estimate where there are error bars, else the value of the grid.
       iterations, relative_residual: of every solve.
       wall_s: time it took [s].
-      undiminished: R2 of each experiment if nothing cancelled in it, SI units, see `cancellation.undiminished_R2`.
+      undiminished: R1 and R2 of each experiment if nothing cancelled in them, SI units, see `signals.cancellation`.
       errors: error bars of the best estimates, if `accuracy.error_bars.assess` has made them.
       computed: the values of the grid itself, where `values` are best estimates.
       units: SI unit of each signal, such as "V/A^2" or "K/W", see `device.parts.Experiment.unit`.
@@ -127,7 +127,7 @@ class Signals(Plotted):
     iterations: tuple[int, ...]
     relative_residual: tuple[float, ...]
     wall_s: float = dataclasses.field(compare=False)
-    undiminished: Mapping[str, float]
+    undiminished: Mapping[str, tuple[float, float]]
     errors: Errors | None = None
     computed: Mapping[SignalName, float] = dataclasses.field(default_factory=dict)
     units: Mapping[SignalName, str] = dataclasses.field(default_factory=dict)
@@ -275,7 +275,7 @@ def load_signals(path: str | Path) -> Signals:
             iterations=tuple(data["solver"]["iterations"]),
             relative_residual=tuple(data["solver"]["relative_residual"]),
             wall_s=float(data["wall_s"]),
-            undiminished=dict(data.get("undiminished", {})),
+            undiminished=_pairs(data.get("undiminished", {})),
             errors=errors,
             computed=numbers("computed", math.nan) if errors else {},
             units=units,
@@ -283,6 +283,12 @@ def load_signals(path: str | Path) -> Signals:
             if "parameters" in data
             else None,
         )
+
+
+def _pairs(undiminished: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return `Signals.undiminished` of a file; files of before have R2 alone."""
+    pairs = {name: each if isinstance(each, list) else (0.0, each) for name, each in undiminished.items()}
+    return {name: (float(first), float(second)) for name, (first, second) in pairs.items()}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
