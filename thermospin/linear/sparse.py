@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Num
 from numpy.typing import DTypeLike
 from scipy.sparse import csr_array
 
-from thermospin.base.arrays import AnyArray, namespace
+from thermospin.base.arrays import AnyArray, namespace, nodes_first, nodes_last
 
 #: From this number of entries in a row on, they are in one array, and multiplied in a loop.
 LOOPED = 12
@@ -31,7 +31,9 @@ def take(values: AnyArray, index: Int[AnyArray, ...]) -> AnyArray:
     Indexing would first wrap negative indices around, which costs more than the gather itself.
     """
     if namespace(values, index) is np:
-        return values[index]
+        if index.ndim > 1:
+            return values[index]
+        return nodes_first(np.take(nodes_last(values), index, axis=-1))
     kept = tuple(range(index.ndim, index.ndim + values.ndim - 1))
     numbers = lax.GatherDimensionNumbers(offset_dims=kept, collapsed_slice_dims=(0,), start_index_map=(0,))
     sizes = (1, *values.shape[1:])
@@ -169,7 +171,7 @@ class Rows(eqx.Module):
 
     def _multiply(self, x: AnyArray) -> AnyArray:
         if self._serves(x):
-            return (self.matrix(len(x)) @ x.reshape(len(x), -1)).reshape(self.size, *x.shape[1:])
+            return _product(self.matrix(len(x)), x)
 
         def add(out: Array, entry: tuple[Array, tuple[Array, ...]]) -> tuple[Array, None]:
             index, weights = entry
@@ -205,9 +207,16 @@ class Rows(eqx.Module):
     def multiply_transposed(self, y: Float[AnyArray, "rows fields columns"], columns: int) -> AnyArray:
         """Return the transpose, of `columns` rows, times values; for few columns, as it adds them sequentially."""
         if self._serves(y):
-            return self.unit * (self.matrix(columns).T @ y.reshape(len(y), -1)).reshape(columns, *y.shape[1:])
+            return self.unit * _product(self.matrix(columns).T, y)
         shape = jax.ShapeDtypeStruct((columns, *y.shape[1:]), y.dtype)
         return jax.linear_transpose(self.multiply, shape)(y)[0]
+
+
+def _product(matrix: csr_array, x: AnyArray) -> Any:
+    """Return a matrix times values, see `base.arrays.stack` for their order in memory."""
+    columns = nodes_last(x)
+    found = np.stack([matrix @ column for column in columns.reshape(-1, len(x))])
+    return nodes_first(found.reshape(*columns.shape[:-1], matrix.shape[0]))
 
 
 def multiply(matrices: Sequence[Rows], xs: Sequence[AnyArray]) -> list[AnyArray]:
