@@ -24,13 +24,14 @@ class HostLevel(NamedTuple):
 
     Attributes:
       matrix: of the level.
-      inverse: of its diagonal blocks, zero at held nodes.
+      inverse: of its diagonal blocks, zero at held nodes: of one field (nodes,), of two the diagonals of both and what
+        couples them.
       interpolation: from the next level, zero at held nodes.
       restriction: its transpose.
     """
 
     matrix: csr_array
-    inverse: csr_array
+    inverse: tuple[np.ndarray, ...]
     interpolation: csr_array
     restriction: csr_array
 
@@ -72,7 +73,7 @@ def _level(level: Level, free: np.ndarray) -> HostLevel:
     here = diags_array(free.astype(dtype))
     if coupling is None:
         matrix = diags_array(main[:, 0]) - edges
-        inverse = diags_array(free / np.where(main > 0, main, 1.0)[:, 0])
+        inverse: tuple[np.ndarray, ...] = (1 / np.where(main > 0, main, 1.0)[:, 0],)
     else:
         # Of the blocks [[a + b, a - b], [a - b, a + b]] of edges, see `Rows.weight`.
         a, b = (
@@ -80,12 +81,12 @@ def _level(level: Level, free: np.ndarray) -> HostLevel:
         )
         own, cross = a + b, diags_array(coupling) - (a - b)
         matrix = block_array([[diags_array(main[:, 0]) - own, cross], [cross, diags_array(main[:, 1]) - own]])
-        first, second, mixed = (diags_array(free * part) for part in inverse_blocks(main, coupling))
-        inverse = block_array([[first, mixed], [mixed, second]])
+        inverse = inverse_blocks(main, coupling)
     interpolation = here @ _matrix(level.interpolation, level.restriction.size)
     restriction = _matrix(level.restriction, nodes) @ here
     whole = (block_diag([part] * fields) for part in (interpolation, restriction))
-    return HostLevel(*(csr_array(part, dtype=dtype) for part in (matrix, inverse, *whole)))
+    matrix, interpolation, restriction = (csr_array(part, dtype=dtype) for part in (matrix, *whole))
+    return HostLevel(matrix, tuple((free * part).astype(dtype) for part in inverse), interpolation, restriction)
 
 
 def _matrix(rows: Rows, columns: int) -> csr_array:
@@ -106,11 +107,24 @@ def _smooth(
 def _next(level: HostLevel, i: int, step: np.ndarray | None, r: np.ndarray) -> np.ndarray:
     """Return step i = 1, 2, ... of the smoother from the one before."""
     of_step, of_fresh = smoother_factors(i)
-    fresh = level.inverse @ r
+    fresh = _over_blocks(level.inverse, r)
     fresh *= of_fresh
     if step is not None and i > 1:
         fresh += of_step * step
     return fresh
+
+
+def _over_blocks(inverse: tuple[np.ndarray, ...], r: np.ndarray) -> np.ndarray:
+    """Return r over the diagonal blocks."""
+    first, *others = inverse
+    if not others:
+        return first * r
+    second, mixed = others
+    out, n = np.concatenate([first, second]), len(first)
+    out *= r
+    out[:n] += mixed * r[n:]
+    out[n:] += mixed * r[:n]
+    return out
 
 
 class HostSystem:
