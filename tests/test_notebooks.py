@@ -430,6 +430,9 @@ def test_signals_come_back_exactly(signals: ts.Signals, assessed: ts.Signals, tm
         assert saved == of_command | {"undiminished": {name: list(both) for name, both in given.undiminished.items()}}
         loaded = ts.load_signals(tmp_path / "command.json")
         assert loaded == dataclasses.replace(given, undiminished={})
+        older = {name: both[1] for name, both in given.undiminished.items()}
+        write_json(tmp_path / "older.json", of_command | {"undiminished": older})
+        assert ts.load_signals(tmp_path / "older.json").undiminished == {name: (0.0, R2) for name, R2 in older.items()}
 
 
 def fits() -> dict[str, FitResult]:
