@@ -198,8 +198,7 @@ def _programs(potential: Callable[..., Any], warmup: int, together: int, apart: 
 
     def first(given: Any, chain: tuple[Any, Any]) -> Any:
         key, z = chain
-        options = {"trajectory_length": None, "dense_mass": True}
-        return start(z, warmup, model_args=(given,), rng_key=key, **options)
+        return start(z, warmup, trajectory_length=None, dense_mass=True, model_args=(given,), rng_key=key)
 
     def steps(given: Any, state: Any) -> tuple[Any, Any]:
         def step(state: Any, _: None) -> tuple[Any, Any]:

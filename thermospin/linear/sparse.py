@@ -28,11 +28,10 @@ LOOPED = 12
 def take(values: AnyArray, index: Int[AnyArray, ...]) -> AnyArray:
     """values[index] along the leading axis; the indices must be in bounds.
 
-    Indexing would first wrap negative indices around, which costs more than the gather itself.
+    Indexing would first wrap negative indices around, which costs more than the gather itself. In NumPy the index has
+    one axis.
     """
     if namespace(values, index) is np:
-        if index.ndim > 1:
-            return values[index]
         return nodes_first(np.take(nodes_last(values), index, axis=-1))
     kept = tuple(range(index.ndim, index.ndim + values.ndim - 1))
     numbers = lax.GatherDimensionNumbers(offset_dims=kept, collapsed_slice_dims=(0,), start_index_map=(0,))
