@@ -170,7 +170,9 @@ def estimated(each: dict[str, Any], signal: str) -> error_bars.Estimate:
     """The best estimate of a signal from its values at the three orders."""
     values = [each["values"][str(order)][signal] for order in (1, 2, 3)]
     exponent = _exponent(signal, each["exponents"])
-    return error_bars.estimate(values, 3, exponent, each["unresolved"].get(signal, 0.0))
+    return error_bars.estimate(
+        values, 3, exponent, each["unresolved"].get(signal, 0.0), spin=SignalName.parse(signal).part == "spin"
+    )
 
 
 def shared(judged: Sequence[Sequence[Judged]]) -> float:

@@ -122,18 +122,26 @@ def test_estimates_are_continuous_so_that_two_states_differ_by_their_spin_part()
         assert abs(value - found.value) < 3e-6 and abs(found.value - one[-1]) >= 0.3 * abs(one[-1] - one[-2]) * 0.999
 
 
-def test_a_bar_knows_contributions_of_opposite_sign():
-    """By hand: of 1, 2, 2.2 the last difference is 0.2, and 1.2 times what is unresolved beyond 0.16 adds to the bar.
+def test_of_spin_parts_less_is_to_come():
+    """By hand: of 1, 2, 2.2 another 0.65 of the last difference, half of it of a spin part; 0.3 where it turned."""
+    assert estimate([1.0, 2.0, 2.2], 3).value == pytest.approx(2.2 + 0.65 * 0.2)
+    assert estimate([1.0, 2.0, 2.2], 3, spin=True).value == pytest.approx(2.2 + 0.5 * 0.2)
+    assert estimate([1.0, 2.0, 1.9], 3).value == estimate([1.0, 2.0, 1.9], 3, spin=True).value
+    assert estimate([1.0, 2.0, 1.9], 3).value == pytest.approx(1.9 - 0.3 * 0.1)
 
-    What is unresolved counts as at most a tenth of the value.
+
+def test_a_bar_knows_contributions_of_opposite_sign():
+    """By hand: of 1, 2, 2.2 the last difference is 0.2, and 0.8 times what is unresolved beyond 0.16 adds to the bar.
+
+    What is unresolved counts as at most a tenth of the value, and with at most 0.12 of the difference before.
     """
-    for values in ([1.0, 2.0, 2.2], [1.0, 2.0, 1.98], [1.0, 1.01, 1.03], [1.0, 1.04, 1.01]):
-        plain, size = error_bars.estimate(values, 3), abs(values[2] - values[1])
+    for values in ([1.0, 2.0, 2.2], [1.0, 2.0, 1.98], [1.0, 1.01, 1.03], [1.0, 1.04, 1.01], [1.0, 1.1, 1.101]):
+        plain, size, before = error_bars.estimate(values, 3), abs(values[2] - values[1]), values[1] - values[0]
         tenth = 0.1 * plain.value
         for unresolved, more in (
             (0.7 * size, 0.0),
-            (0.8 * size + 0.01, 0.012),
-            (50.0, 1.2 * max(tenth - 0.8 * size, 0.0)),
+            (0.8 * size + 0.001, 0.8 * 0.001),
+            (50.0, 0.8 * min(max(tenth - 0.8 * size, 0.0), 0.12 * before)),
         ):
             found = error_bars.estimate(values, 3, unresolved=unresolved)
             assert (found.value, found.error) == (plain.value, pytest.approx(plain.error + more))

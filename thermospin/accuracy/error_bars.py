@@ -37,22 +37,22 @@ from thermospin.signals.solving import SolveOptions
 #: asks for; lambda = 1/2 leaves 1/3. The difference is expected to be at most LARGE of the signal, and the bar grows
 #: with its square beyond.
 REST, LARGE = 0.6, 0.4
-#: Of three orders: with the ratio r of the differences FIRST + SLOPE r of the last difference are still to come,
-#: continuous in r so that P and AP, whose sequences are nearly the same, differ by their spin part...
-FIRST, SLOPE = 0.47, 0.6
-#: ... but for r below FAST by less, SMALL at r <= 0, where other parts decide.
+#: Of three orders this multiple of the last difference is still to come: lambda = 1/2 leaves 0.8 of it, 2/3 leaves
+#: 0.51. Of a spin part less, which in part is made by layers of spins, exponentials that the orders resolve faster...
+EDGES, OF_SPINS = 0.65, 0.5
+#: ... and where the ratio r of the differences is below FAST less, SMALL at r <= 0, where other parts decide.
 FAST, SMALL = 0.06, 0.3
 #: The bar of that in units of the last difference, by the range of r; what benchmarks/calibration.py asks for. Outside
 #: of all ranges nothing is known to come.
-WIDTHS = ((-0.6, -0.1, 1.0), (-0.1, 0.1, 0.5), (0.1, 0.25, 0.28), (0.25, 1.0, 0.45))
+WIDTHS = ((-0.6, 0.0, 0.9), (0.0, FAST, 0.5), (FAST, 0.15, 0.36), (0.15, 1.0, 0.28))
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.02
 #: What the highest polynomials contribute in absolute value (`surplus.total`) is at most ALIKE of the last difference
 #: where contributions have one sign. Where it is more, contributions of opposite sign have left a difference that says
-#: little of how far each of them is from its limit, and OPPOSED times what it is more adds to the bar, which
-#: benchmarks/calibration.py asks for; of a rest of contributions that cancel, in which errors cancel too, all of them
-#: count as at most CANCELLED of the signal.
-ALIKE, OPPOSED, CANCELLED = 0.8, 1.2, 0.1
+#: little of how far each of them is from its limit, and OPPOSED times what it is more adds to the bar, but not more
+#: than OF_BEFORE of the difference before the last one, of which differences of edges are a tenth to a fifth. Of a rest
+#: of contributions that cancel, in which errors cancel too, all of them count as at most CANCELLED of the signal.
+ALIKE, OPPOSED, OF_BEFORE, CANCELLED = 0.8, 0.8, 0.12, 0.1
 #: Where there are no edges differences fall by the same ratio at least; a bar is at least this part of the last one,
 #: and the square of that of the one before.
 LEAST = 0.05
@@ -69,11 +69,12 @@ UNRESOLVED = 5.0
 ROUNDING = 1e-12
 #: Correlation of the errors of best estimates of different signals of a device, with the signs of their corrections.
 SHARED = 0.3
-#: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10).
-AMPLIFICATION = 20.0
-#: The same of what cancels in R2, in relative residuals times `Signals.undiminished` (measured: up to 1.3), and in R1,
-#: where errors of both fields make the error, in their square (measured: up to 0.12).
-CANCELLING, OF_BOTH = 2.0, 1.0
+#: Bound on the error of R2 in relative residuals times its largest state (measured: up to 10), and of what cancels in
+#: it, in relative residuals times `Signals.undiminished` (measured: up to 1.3).
+AMPLIFICATION, CANCELLING = 20.0, 2.0
+#: Errors of both fields make that of R1: in squared relative residuals times `Signals.undiminished` (measured: up to
+#: 0.12), and what rounding leaves of that (measured: 2.5e-15).
+OF_BOTH, ROUNDED = 1.0, 3e-14
 
 #: Up to this many unknowns all orders are solved side by side; above, memory counts, and compilation hardly.
 SIDE_BY_SIDE = 500_000
@@ -113,7 +114,12 @@ def counts_unresolved(orders: int, exponent: float) -> bool:
 
 
 def estimate(
-    values: Sequence[float], order: int, exponent: float = singularities.ORDINARY, unresolved: float = 0.0
+    values: Sequence[float],
+    order: int,
+    exponent: float = singularities.ORDINARY,
+    unresolved: float = 0.0,
+    *,
+    spin: bool = False,
 ) -> Estimate:
     """Return the best estimate of a signal from its values at the orders 1, 2, ... on the same grid lines.
 
@@ -127,6 +133,7 @@ def estimate(
       order: of the grid itself.
       exponent: lambda, the smallest of any edge.
       unresolved: absolute contributions of the highest polynomials, `surplus.total`; see `counts_unresolved`.
+      spin: whether they are those of a spin part.
     Source: Babuska, Suri, SIAM J. Numer. Anal. 24, 750 (1987): p-version, singular solutions.
     """
     largest = max(map(abs, values))
@@ -150,7 +157,7 @@ def estimate(
     value, error, unsafe = values[-1], 0.0, "weak edges" if weak else "the orders do not settle"
     for low, high, width in () if weak else WIDTHS:
         if low <= ratio <= high:
-            to_come = float(np.interp(ratio, (0.0, FAST, 1.0), (SMALL, FIRST + SLOPE * FAST, FIRST + SLOPE)))
+            to_come = float(np.interp(ratio, (0.0, FAST), (SMALL, OF_SPINS if spin else EDGES)))
             value, error, unsafe = value + to_come * difference, width * size, ""
             break
     else:
@@ -160,7 +167,8 @@ def estimate(
         error = min(max(UNSETTLED, weak, slow) * size, most)
     error = max(error, CROSSING * before)
     if counts_unresolved(len(values), exponent):
-        error += OPPOSED * max(min(unresolved, CANCELLED * abs(value)) - ALIKE * size, 0.0)
+        opposed = max(min(unresolved, CANCELLED * abs(value)) - ALIKE * size, 0.0)
+        error += OPPOSED * min(opposed, OF_BEFORE * before)
     return Estimate(value, error, unsafe)
 
 
@@ -443,6 +451,7 @@ def with_errors(
             measured.order,
             weakest.exponent(name.harmonic),
             (unresolved or {}).get(name, 0.0),
+            spin=name.part == "spin",
         )
         for name in measured.values
     }
@@ -461,9 +470,9 @@ def with_errors(
 
 
 def _solver_errors(signals: Signals) -> dict[SignalName, float]:
-    """Return bounds in units of the largest state: the relative residual where stationary, more for other harmonics.
+    """Return bounds in units of what may cancel in R1 and R2, and of the largest state.
 
-    What cancels is wrong as well: in R2 by the relative residual, in R1, which is stationary, by its square.
+    R1 is stationary in both fields: wrong by the square of the relative residual, other harmonics by the residual.
     """
     residual = max(signals.relative_residual, default=0.0)
     stationary = (signals.harmonics + 1) // 2
@@ -473,9 +482,9 @@ def _solver_errors(signals: Signals) -> dict[SignalName, float]:
 
     def bound(name: SignalName) -> float:
         own = largest[name[:2]] * (1.0 if name.harmonic <= stationary else AMPLIFICATION)
-        if name.harmonic > len(signals.undiminished[name.experiment]):
-            return residual * own
-        whole = signals.undiminished[name.experiment][name.harmonic - 1]
-        return residual * (own + (OF_BOTH * residual if name.harmonic == 1 else CANCELLING) * whole)
+        whole = dict(enumerate(signals.undiminished[name.experiment], 1)).get(name.harmonic, 0.0)
+        if name.harmonic == 1 and whole:
+            return (OF_BOTH * residual**2 + ROUNDED) * whole
+        return residual * (own + CANCELLING * whole)
 
     return {name: bound(name) for name in signals.values}

@@ -170,8 +170,8 @@ class Orders:
                 predictor.restore(solved.state())  # the first rungs are known
             unresolved, _ = self._answers.tied(self._resolution.unresolved)(parameters, ())
         estimates = [
-            error_bars.estimate(sequence, order, exponent, size)
-            for (sequence, exponent), size in zip(sequences, unresolved.tolist(), strict=True)
+            error_bars.estimate(sequence, order, exponent, size, spin=row.name.part == "spin")
+            for (sequence, exponent), size, row in zip(sequences, unresolved.tolist(), parts.rows, strict=True)
         ]
         likely = np.array([estimate.value for estimate in estimates])
         stds = np.array([estimate.error for estimate in estimates])
