@@ -44,7 +44,7 @@ EDGES, OF_SPINS = 0.65, 0.5
 FAST, SMALL = 0.06, 0.3
 #: The bar of that in units of the last difference, by the range of r; what benchmarks/calibration.py asks for. Outside
 #: of all ranges nothing is known to come.
-WIDTHS = ((-0.6, 0.0, 0.9), (0.0, FAST, 0.5), (FAST, 0.15, 0.36), (0.15, 1.0, 0.28))
+WIDTHS = ((-0.6, 0.0, 0.9), (0.0, FAST, 0.5), (FAST, 0.15, 0.4), (0.15, 1.0, 0.32))
 #: A last difference may be small because the sequence turns; the bar is at least this part of the one before it.
 CROSSING = 0.02
 #: What the highest polynomials contribute in absolute value (`surplus.total`) is at most ALIKE of the last difference

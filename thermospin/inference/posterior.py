@@ -51,7 +51,7 @@ SPRING, BEYOND = 4.0, 0.02
 #: Chains have converged below this split R-hat and above so many effective draws (Vehtari et al., Bayesian Anal. 2021).
 R_HAT, EFFECTIVE = 1.01, 400.0
 #: At the minimum of a fit a model of its rows has the values of the fit to so many standard deviations, of noise and
-#: grid together: with the numbers of `error_bars.estimate` the grid's own values lie within 2.4 error bars of the best
+#: grid together: with the numbers of `error_bars.estimate` the grid's own values lie within 2.1 error bars of the best
 #: estimates, those of the order below within 6.
 ELSEWHERE = 10.0
 #: Steps of the chains in one program: on the model itself, whose steps take seconds, and on an emulator.
