@@ -73,7 +73,7 @@ SHARED = 0.3
 #: it, in relative residuals times `Signals.undiminished` (measured: up to 1.3).
 AMPLIFICATION, CANCELLING = 20.0, 2.0
 #: Errors of both fields make that of R1: in squared relative residuals times `Signals.undiminished` (measured: up to
-#: 0.12), and what rounding leaves of that (measured: 2.5e-15).
+#: 0.12), and what rounding leaves, in units of the same (measured: 2.6e-15).
 OF_BOTH, ROUNDED = 1.0, 3e-14
 
 #: Up to this many unknowns all orders are solved side by side; above, memory counts, and compilation hardly.
@@ -482,7 +482,8 @@ def _solver_errors(signals: Signals) -> dict[SignalName, float]:
 
     def bound(name: SignalName) -> float:
         own = largest[name[:2]] * (1.0 if name.harmonic <= stationary else AMPLIFICATION)
-        whole = dict(enumerate(signals.undiminished[name.experiment], 1)).get(name.harmonic, 0.0)
+        known = signals.undiminished[name.experiment]
+        whole = known[name.harmonic - 1] if name.harmonic <= len(known) else 0.0
         if name.harmonic == 1 and whole:
             return (OF_BOTH * residual**2 + ROUNDED) * whole
         return residual * (own + CANCELLING * whole)
